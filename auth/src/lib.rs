@@ -1,0 +1,1 @@
+//! Who is asking, who vouches, and with which upstream credential?

@@ -1,0 +1,1 @@
+//! How do HTTP exchanges map to lines on two pipes?

@@ -1,0 +1,1 @@
+//! Composes, translates, serves, stores: the MCP session broker.

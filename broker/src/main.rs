@@ -1,0 +1,2 @@
+//! The `mcp-broker` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Which backend answers this id, for whom, for how long?

@@ -1,0 +1,1 @@
+//! How does a child start, live and end?
