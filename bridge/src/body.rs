@@ -1,0 +1,179 @@
+//! The body of a response: nothing, one document, or a stream of events.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    limits::Limits,
+    stream::{EventId, Next, Stream},
+};
+
+/// Something that must live as long as a stream is read, such as a lease on the session.
+pub type Hold = Box<dyn Any + Send + Sync>;
+
+/// Events are handed to the connection in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+
+/// A response body. Dropping it means that the client left: the call it belongs to goes on.
+#[derive(Debug)]
+pub struct Body(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Whole(Option<Bytes>),
+    Events(Box<Events>),
+}
+
+impl Body {
+    /// A body of these bytes.
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self(Inner::Whole((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Inner::Whole(None))
+    }
+
+    pub(crate) fn events(events: Events) -> Self {
+        Self(Inner::Events(Box::new(events)))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Events(events) => {
+                events.poll(cx).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Inner::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Inner::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The events of one stream on one connection.
+pub(crate) struct Events {
+    stream: Arc<Stream>,
+    generation: u64,
+    /// Number of the last event handed out.
+    seen: u64,
+    /// Sent before all else, so that the client and its proxies see a byte at once.
+    opening: Option<Bytes>,
+    keep_alive: Duration,
+    quiet: Pin<Box<Sleep>>,
+    /// When the stream is closed so that the client comes back.
+    rotate_at: Option<Instant>,
+    _hold: Option<Hold>,
+}
+
+impl Events {
+    /// Reads `stream` from behind event `seen`. `priming` announces an id to come back with before
+    /// there is any event; clients older than revision 2025-11-25 do not expect it.
+    pub(crate) fn new(
+        stream: Arc<Stream>,
+        generation: u64,
+        seen: u64,
+        priming: bool,
+        limits: &Limits,
+        hold: Option<Hold>,
+    ) -> Self {
+        let mut opening = format!(": ok\n\nretry: {}\n", limits.retry.as_millis());
+        if priming {
+            let id = EventId { stream: stream.number(), number: seen };
+            opening.push_str(&format!("id: {id}\ndata: \n"));
+        }
+        opening.push('\n');
+        let now = Instant::now();
+        Self {
+            stream,
+            generation,
+            seen,
+            opening: Some(opening.into()),
+            keep_alive: limits.keep_alive,
+            quiet: Box::pin(sleep_until(now + limits.keep_alive)),
+            rotate_at: (priming && !limits.rotate_after.is_zero())
+                .then(|| now + limits.rotate_after),
+            _hold: hold,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(opening) = self.opening.take() {
+            self.be_quiet();
+            return Poll::Ready(Some(opening));
+        }
+        if self.rotate_at.is_some_and(|at| at <= Instant::now()) {
+            return Poll::Ready(None);
+        }
+        match self.stream.poll_next(self.generation, self.seen, PIECE, cx) {
+            Poll::Ready(Next::Events(bytes, seen)) => {
+                self.seen = seen;
+                self.be_quiet();
+                return Poll::Ready(Some(bytes));
+            }
+            Poll::Ready(Next::End) => return Poll::Ready(None),
+            Poll::Pending => {}
+        }
+        ready!(self.quiet.as_mut().poll(cx));
+        if self.rotate_at.is_some_and(|at| at <= Instant::now()) {
+            return Poll::Ready(None);
+        }
+        self.be_quiet();
+        Poll::Ready(Some(Bytes::from_static(b": still here\n\n")))
+    }
+
+    /// Waits for the next comment, or for the end of the connection's time if that is sooner.
+    fn be_quiet(&mut self) {
+        let comment = Instant::now() + self.keep_alive;
+        let at = self.rotate_at.map_or(comment, |rotate| rotate.min(comment));
+        self.quiet.as_mut().reset(at);
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.stream.disconnect(self.generation);
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("stream", &self.stream)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}

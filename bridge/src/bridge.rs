@@ -1,0 +1,378 @@
+//! The handle: what the composer of a session does with its child's pipes.
+
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    Closed, Driver, InitializeError, ListenError, Outcome, PostError,
+    body::{Body, Events, Hold},
+    limits::Limits,
+    message::{Incoming, Kind, Malformed, Message},
+    outbox::{Outbox, Unsent},
+    revision::Revision,
+    rpc,
+    stream::{Decision, Done, EventId, Stream, UnknownEvent},
+    table::{Pending, Sink, Table},
+};
+
+/// One child's side of a session. Cheap to clone; all clones are the same bridge.
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What handle, driver and bodies share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) outbox: Outbox,
+    pub(crate) table: Mutex<Table>,
+    pub(crate) standalone: Arc<Stream>,
+    pub(crate) revision: OnceLock<Revision>,
+    pub(crate) dropped: AtomicU64,
+}
+
+/// A successful handshake.
+#[derive(Debug, Clone)]
+pub struct Welcome {
+    /// The child's result as raw JSON, byte for byte.
+    pub result: Bytes,
+    /// The revision agreed on; the newest known one if the child named another.
+    pub revision: Revision,
+}
+
+impl Bridge {
+    /// Joins a child's output and input. The returned [`Driver`] must be run for anything to move.
+    pub fn attach(
+        output: impl AsyncRead + Send + Unpin + 'static,
+        input: impl AsyncWrite + Send + 'static,
+        limits: Limits,
+    ) -> (Self, Driver) {
+        let shared = Arc::new(Shared {
+            outbox: Outbox::new(Box::pin(input), limits.max_queued_bytes),
+            table: Mutex::default(),
+            standalone: Arc::new(Stream::standalone()),
+            revision: OnceLock::new(),
+            dropped: AtomicU64::new(0),
+            limits,
+        });
+        (Self { shared: Arc::clone(&shared) }, Driver::new(shared, Box::new(output)))
+    }
+
+    /// Sends the client's `initialize` and waits for the child's answer, at most `patience`.
+    ///
+    /// # Errors
+    /// [`InitializeError`]; the bridge is of no use after one, and its child should be stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the bridge half initialized: stop its child then.
+    pub async fn initialize(
+        &self,
+        request: &Message,
+        patience: Duration,
+    ) -> Result<Welcome, InitializeError> {
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut table = self.shared.table();
+            if let Some(why) = table.closed {
+                return Err(InitializeError::Closed(why));
+            }
+            table.initializing = true;
+            let id = table.mint();
+            let pending = Pending {
+                id: request.id().unwrap_or("null").into(),
+                token: None,
+                sink: Sink::Own(answer),
+                deadline: None,
+                hurry_at: None,
+            };
+            table.pending.insert(id, pending);
+            id
+        };
+        let params = request.payload();
+        let line =
+            rpc::call(Some(&id.to_string()), request, params.as_ref().map(std::slice::from_ref));
+        // A child that reads nothing shows as the deadline below.
+        let _ = self.shared.outbox.send(rpc::line(line));
+        let answered = timeout(patience, answered).await;
+        self.shared.table().initializing = false;
+        let answer = match answered {
+            Err(_) => return Err(InitializeError::TimedOut),
+            Ok(Err(_)) => {
+                let why = self.shared.table().closed.unwrap_or(Closed::Stopped);
+                return Err(InitializeError::Closed(why));
+            }
+            Ok(Ok(answer)) => answer,
+        };
+        let payload = Bytes::copy_from_slice(answer.payload().unwrap_or("null").as_bytes());
+        if answer.kind() == Kind::Error {
+            return Err(InitializeError::Refused(payload));
+        }
+        let revision = agreed_revision(&payload).unwrap_or(Revision::LATEST);
+        let revision = *self.shared.revision.get_or_init(|| revision);
+        Ok(Welcome { result: payload, revision })
+    }
+
+    /// The revision agreed on in the handshake; before it, the newest.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.shared.revision.get().copied().unwrap_or(Revision::LATEST)
+    }
+
+    /// Carries what a client posted to the child, and its answers back (MCP transports,
+    /// "Sending Messages to the Server").
+    ///
+    /// `done` is called when every request in it has its terminal answer, or dropped uncalled when
+    /// there is none. The response is 202 when nothing is asked; one JSON document when nothing
+    /// precedes the answers; else a stream of events.
+    ///
+    /// # Errors
+    /// [`PostError`], before anything was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future means that the client left. The call goes on (a disconnect is no
+    /// cancellation in these revisions) and `done` is called at its end.
+    pub async fn post(&self, incoming: Incoming, done: Done) -> Result<Response<Body>, PostError> {
+        let shared = &self.shared;
+        if let Some(why) = shared.table().closed {
+            return Err(PostError::Closed(why));
+        }
+        let messages = incoming.messages();
+        self.check(&incoming)?;
+        let requests = messages.iter().filter(|message| message.kind() == Kind::Request).count();
+        if requests == 0 {
+            for message in messages {
+                shared.client_says(message)?;
+            }
+            return Ok(respond(StatusCode::ACCEPTED, Body::empty()));
+        }
+        let stream = {
+            let mut table = shared.table();
+            if table.pending.len() + requests > shared.limits.max_in_flight {
+                return Err(PostError::Busy { max: shared.limits.max_in_flight });
+            }
+            let number = table.mint();
+            Arc::new(Stream::of_post(number, requests, done))
+        };
+        for message in messages {
+            if message.kind() == Kind::Request {
+                self.ask(message, &stream)?;
+            } else {
+                shared.client_says(message)?;
+            }
+        }
+        let waiting = Waiting(&stream);
+        let decision = poll_fn(|cx| waiting.0.poll_decide(cx)).await;
+        Ok(match decision {
+            Decision::Json(mut answers, status) => {
+                let document = if incoming.single().is_some() {
+                    answers.pop().unwrap_or_default()
+                } else {
+                    batch(&answers)
+                };
+                json(status, document)
+            }
+            Decision::Events => {
+                shared.keep(&stream);
+                let generation = stream.connect();
+                self.stream(stream.clone(), generation, 0, None)
+            }
+        })
+    }
+
+    /// Opens the standalone stream, or resumes a stream behind the event `last` (MCP transports,
+    /// "Listening for Messages from the Server" and "Resumability and Redelivery"). `hold` lives
+    /// as long as the response body.
+    ///
+    /// # Errors
+    /// [`ListenError`] when somebody listens already, or the event is not known.
+    pub fn listen(&self, last: Option<EventId>, hold: Hold) -> Result<Response<Body>, ListenError> {
+        if let Some(why) = self.shared.table().closed {
+            return Err(ListenError::Closed(why));
+        }
+        let Some(last) = last else {
+            let standalone = &self.shared.standalone;
+            let generation = standalone.connect_if_free().ok_or(ListenError::Taken)?;
+            let seen = standalone.handed();
+            return Ok(self.stream(standalone.clone(), generation, seen, Some(hold)));
+        };
+        let stream = if last.stream == 0 {
+            Some(self.shared.standalone.clone())
+        } else {
+            self.shared.table().streams.get(&last.stream).cloned()
+        };
+        let stream = stream.filter(|stream| stream.follows(last.number)).ok_or(UnknownEvent)?;
+        // Whoever knows the event id had this stream: its old connection is dead or dying.
+        let generation = stream.connect();
+        Ok(self.stream(stream, generation, last.number, Some(hold)))
+    }
+
+    /// Ends the bridge: every request under way is answered with an error, streams end after it,
+    /// the child sees the end of its input. Asking twice does no harm.
+    pub fn close(&self) {
+        self.shared.close(Closed::Stopped);
+    }
+
+    /// Whether and why it has ended.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        self.shared.table().closed
+    }
+
+    /// Requests of the client that have no answer yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.table().pending.len()
+    }
+
+    /// Messages of the child that were no message, or answered nothing, and were dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Refuses what must not reach the child, before any of it does.
+    fn check(&self, incoming: &Incoming) -> Result<(), Malformed> {
+        let invalid = |what, id: Option<&str>| Malformed {
+            code: rpc::INVALID_REQUEST,
+            what,
+            id: id.map(Into::into),
+        };
+        if matches!(incoming, Incoming::Batch(_)) && self.revision() != Revision::V2025_03_26 {
+            return Err(invalid("batches belong to revision 2025-03-26 only", None));
+        }
+        for message in incoming.messages() {
+            if message.kind() == Kind::Request {
+                if message.method() == "initialize" {
+                    return Err(invalid("this session is initialized already", message.id()));
+                }
+                message.progress_token()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one request to the child.
+    fn ask(&self, request: &Message, stream: &Arc<Stream>) -> Result<(), PostError> {
+        let shared = &self.shared;
+        let limits = &shared.limits;
+        let token = request.progress_token()?;
+        let params = request.payload();
+        let now = Instant::now();
+        let pending = Pending {
+            id: request.id().expect("a request has an id").into(),
+            token: token.clone().zip(params).map(|(place, params)| params[place].into()),
+            sink: Sink::Stream(stream.clone()),
+            deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
+            hurry_at: Some(now + limits.stream_after),
+        };
+        let (id, wake) = {
+            let mut table = shared.table();
+            if let Some(why) = table.closed {
+                return Err(PostError::Closed(why));
+            }
+            let wake = table.is_due(pending.due());
+            let id = table.mint();
+            table.pending.insert(id, pending);
+            (id, wake)
+        };
+        let id_text = id.to_string();
+        let line = match (params, token) {
+            (Some(params), Some(token)) => {
+                let parts = [&params[..token.start], &id_text, &params[token.end..]];
+                rpc::call(Some(&id_text), request, Some(&parts))
+            }
+            (params, _) => {
+                rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref))
+            }
+        };
+        if shared.outbox.send(rpc::line(line)) == Err(Unsent::Full) {
+            shared.fail(id, Outcome::Unread);
+        }
+        if wake {
+            shared.outbox.wake_driver();
+        }
+        Ok(())
+    }
+
+    fn stream(
+        &self,
+        stream: Arc<Stream>,
+        generation: u64,
+        seen: u64,
+        hold: Option<Hold>,
+    ) -> Response<Body> {
+        let priming = self.revision() >= Revision::V2025_11_25;
+        let events = Events::new(stream, generation, seen, priming, &self.shared.limits, hold);
+        let mut response = respond(StatusCode::OK, Body::events(events));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        let caching = HeaderValue::from_static("no-cache, no-transform");
+        headers.insert(header::CACHE_CONTROL, caching);
+        // Tells nginx, and proxies that follow it, to pass every byte on at once.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+}
+
+impl Shared {
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The client waits for its response; unless that becomes an event stream, a client that leaves
+/// knows no event id to come back with.
+struct Waiting<'a>(&'a Arc<Stream>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn agreed_revision(result: &[u8]) -> Option<Revision> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct InitializeResult {
+        protocol_version: String,
+    }
+    let result: InitializeResult = serde_json::from_slice(result).ok()?;
+    Revision::from_date(&result.protocol_version)
+}
+
+fn batch(answers: &[Bytes]) -> Bytes {
+    let mut document = vec![b'['];
+    for (position, answer) in answers.iter().enumerate() {
+        if position > 0 {
+            document.push(b',');
+        }
+        document.extend_from_slice(answer);
+    }
+    document.push(b']');
+    document.into()
+}
+
+fn json(status: StatusCode, document: Bytes) -> Response<Body> {
+    let mut response = respond(status, Body::whole(document));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn respond(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,124 @@
+//! The loop of a bridge: reads the child, writes what waits, minds the time.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::AsyncRead,
+    time::{Instant, Sleep, sleep_until},
+};
+use tracing::debug;
+
+use crate::{
+    Closed,
+    bridge::Shared,
+    lines::{End, Lines},
+};
+
+/// Lines handled before other tasks get their turn.
+const TURN: usize = 64;
+
+/// Moves a bridge. Whoever attached the bridge runs it, on a task of its own; dropping it ends the
+/// bridge as [`Bridge::close`](crate::Bridge::close) does.
+pub struct Driver {
+    shared: Arc<Shared>,
+    lines: Lines<Box<dyn AsyncRead + Send + Unpin>>,
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, output: Box<dyn AsyncRead + Send + Unpin>) -> Self {
+        let lines = Lines::new(output, shared.limits.max_line_bytes);
+        Self { shared, lines, timer: None }
+    }
+
+    /// Runs until the child closes its output, breaks a bound, or the bridge is closed; says which.
+    /// Everything under way has its answer by then.
+    pub async fn run(mut self) -> Closed {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        // First, because it leaves our waker where closing and full queues find it.
+        match self.shared.outbox.poll_flush(cx) {
+            Poll::Ready(Err(error)) => {
+                debug!(%error, "writing to the child failed");
+                self.shared.close(Closed::ChildEnded);
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if let Some(why) = self.shared.table().closed {
+            return Poll::Ready(why);
+        }
+        for turn in 0..=TURN {
+            if turn == TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match self.lines.poll_line(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(line)) => self.shared.child_says(line),
+                Poll::Ready(Err(end)) => {
+                    let why = match end {
+                        End::Closed => Closed::ChildEnded,
+                        End::TooLong => Closed::LineTooLong,
+                        End::Failed(error) => {
+                            debug!(%error, "reading from the child failed");
+                            Closed::ChildEnded
+                        }
+                    };
+                    self.shared.close(why);
+                    return Poll::Ready(why);
+                }
+            }
+        }
+        self.poll_timer(cx)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        loop {
+            let stalls_at = self.shared.outbox.stalls_at(self.shared.limits.write_deadline);
+            let due = self.shared.table().timer;
+            let Some(at) = [stalls_at, due].into_iter().flatten().min() else {
+                self.timer = None;
+                return Poll::Pending;
+            };
+            let sleep = match &mut self.timer {
+                Some((set_for, sleep)) => {
+                    if *set_for != at {
+                        sleep.as_mut().reset(at);
+                        *set_for = at;
+                    }
+                    sleep
+                }
+                none => &mut none.insert((at, Box::pin(sleep_until(at)))).1,
+            };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if stalls_at.is_some_and(|at| at <= now) {
+                self.shared.close(Closed::Stalled);
+                return Poll::Ready(Closed::Stalled);
+            }
+            self.shared.tick(now);
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.close(Closed::Stopped);
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}

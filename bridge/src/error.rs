@@ -1,0 +1,113 @@
+//! What can go wrong, one type per operation.
+
+use bytes::Bytes;
+
+use crate::{message::Malformed, stream::UnknownEvent};
+
+/// Why a bridge has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// The child closed its output or its input: it has ended, or is about to.
+    #[error("the child ended")]
+    ChildEnded,
+    /// The child wrote a line longer than [`Limits::max_line_bytes`](crate::Limits).
+    #[error("the child wrote a line beyond the limit")]
+    LineTooLong,
+    /// The child left its input unread for [`Limits::write_deadline`](crate::Limits).
+    #[error("the child does not read its input")]
+    Stalled,
+    /// [`Bridge::close`](crate::Bridge::close) was called, or the driver dropped.
+    #[error("the bridge was closed")]
+    Stopped,
+}
+
+impl Closed {
+    /// What the client is told about a request that was under way.
+    #[must_use]
+    pub fn for_client(self) -> &'static str {
+        match self {
+            Self::ChildEnded => "the server ended before it answered",
+            Self::LineTooLong => "the server wrote a message beyond the size limit and was stopped",
+            Self::Stalled => "the server stopped reading its input and was stopped",
+            Self::Stopped => "the session ended before the server answered",
+        }
+    }
+}
+
+/// How a POST's requests ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The child answered, with a result or an error of its own.
+    Answered,
+    /// The child did not answer in [`Limits::request_timeout`](crate::Limits).
+    TimedOut,
+    /// The child does not read its input.
+    Unread,
+    /// The client cancelled the request.
+    Cancelled,
+    /// The bridge ended.
+    Closed(Closed),
+}
+
+impl Outcome {
+    /// Lowercase and stable; used in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "ok",
+            Self::TimedOut => "timeout",
+            Self::Unread => "unread",
+            Self::Cancelled => "cancelled",
+            Self::Closed(_) => "closed",
+        }
+    }
+}
+
+/// Why a session could not be initialized.
+#[derive(Debug, thiserror::Error)]
+pub enum InitializeError {
+    /// The child answered with a JSON-RPC error, which is the client's to see: the `error` object
+    /// as raw JSON.
+    #[error("the child refused to initialize")]
+    Refused(Bytes),
+    /// The child did not answer in time.
+    #[error("the child did not answer initialize in time")]
+    TimedOut,
+    /// The child ended, or broke a bound, before it answered.
+    #[error("the child was lost during initialize")]
+    Closed(#[source] Closed),
+}
+
+/// Why a POST was refused. Nothing of it reached the child, unless its own words say otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// A message in it is not allowed here.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// As many requests are under way as may be.
+    #[error("{max} requests are under way")]
+    Busy {
+        /// The bound, [`Limits::max_in_flight`](crate::Limits).
+        max: usize,
+    },
+    /// As much waits for the child to be read as may.
+    #[error("the child does not read its input")]
+    Unread,
+    /// The bridge has ended.
+    #[error("the bridge has ended")]
+    Closed(#[source] Closed),
+}
+
+/// Why a stream could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody reads the standalone stream already; there is one per session.
+    #[error("the standalone stream is taken")]
+    Taken,
+    /// The `Last-Event-ID` is not known.
+    #[error(transparent)]
+    Unknown(#[from] UnknownEvent),
+    /// The bridge has ended.
+    #[error("the bridge has ended")]
+    Closed(#[source] Closed),
+}

@@ -1,0 +1,179 @@
+//! The lexical pass over JSON from a client: what a grammar check alone would let through.
+//!
+//! `serde_json` decides what is JSON. This pass refuses what is JSON but would crash or split some
+//! reader behind us (nesting without end, lone surrogates), and finds the bytes that some line
+//! reader takes for the end of a line.
+
+use std::borrow::Cow;
+
+/// Nesting a message may have. `serde_json` and most servers stop at the same depth.
+const MAX_DEPTH: usize = 128;
+
+/// Why a text was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// More than [`MAX_DEPTH`] arrays or objects inside each other.
+    TooDeep,
+    /// A `\uD800`–`\uDFFF` escape without its other half: no text, and fatal to strict readers.
+    LoneSurrogate,
+}
+
+/// Returns `text` as exactly one line, whoever reads it.
+///
+/// Line feeds and carriage returns between tokens become spaces; U+0085, U+2028 and U+2029, at
+/// which some readers split although JSON allows them inside strings, become escapes. Everything
+/// else stays as it came.
+pub(crate) fn one_line(text: &str) -> Result<Cow<'_, str>, Fault> {
+    if check(text.as_bytes())? { Ok(Cow::Owned(rewrite(text))) } else { Ok(Cow::Borrowed(text)) }
+}
+
+/// Checks nesting and surrogates; `true` when the text needs [`rewrite`].
+fn check(text: &[u8]) -> Result<bool, Fault> {
+    let mut depth = 0_usize;
+    let mut splits = false;
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                let (end, separators) = string(text, at + 1)?;
+                splits |= separators;
+                at = end;
+                continue;
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Fault::TooDeep);
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'\n' | b'\r' => splits = true,
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(splits)
+}
+
+/// Walks a string from behind its opening quote; returns where it ends and whether it holds a
+/// separator that some readers take for a line end. An unfinished string ends with the text:
+/// saying so is the grammar's business.
+fn string(text: &[u8], mut at: usize) -> Result<(usize, bool), Fault> {
+    let mut separators = false;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => return Ok((at + 1, separators)),
+            b'\\' => {
+                if text.get(at + 1) == Some(&b'u') {
+                    at = surrogate_pair(text, at)?;
+                } else {
+                    at += 2;
+                }
+                continue;
+            }
+            0xC2 => separators |= text.get(at + 1) == Some(&0x85),
+            0xE2 => {
+                separators |= text.get(at + 1) == Some(&0x80)
+                    && matches!(text.get(at + 2), Some(0xA8 | 0xA9));
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok((at, separators))
+}
+
+/// Steps over the escape at `at` (`\uXXXX`, or two of them when they are a pair).
+fn surrogate_pair(text: &[u8], at: usize) -> Result<usize, Fault> {
+    match unit(text, at) {
+        Some(0xD800..=0xDBFF) => match unit(text, at + 6) {
+            Some(0xDC00..=0xDFFF) => Ok(at + 12),
+            _ => Err(Fault::LoneSurrogate),
+        },
+        Some(0xDC00..=0xDFFF) => Err(Fault::LoneSurrogate),
+        // A malformed escape is refused by the grammar; step over the two bytes seen.
+        _ => Ok(at + 2),
+    }
+}
+
+/// The UTF-16 unit of an escape `\uXXXX` at `at`, if there is one.
+fn unit(text: &[u8], at: usize) -> Option<u16> {
+    let escape = text.get(at..at + 6)?;
+    if &escape[..2] != b"\\u" || !escape[2..].iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+}
+
+fn rewrite(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        match char {
+            // Between tokens only: inside a string a raw one is not JSON and was refused.
+            '\n' | '\r' => out.push(' '),
+            '\u{85}' => out.push_str("\\u0085"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn t15_a_pretty_printed_text_becomes_one_line() {
+        let line = one_line("{\r\n\t\"a\": 1,\n \"b\": \"x\"\n}").expect("it is fine");
+        assert_eq!(line, "{  \t\"a\": 1,  \"b\": \"x\" }");
+    }
+
+    #[test]
+    fn t15_separators_inside_strings_become_escapes() {
+        let line = one_line("[\"a\u{2028}b\u{2029}c\u{85}d\"]").expect("it is fine");
+        assert_eq!(line, r#"["a\u2028b\u2029c\u0085d"]"#);
+    }
+
+    #[test]
+    fn t12_nesting_deeper_than_128_is_refused() {
+        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(one_line(&deep(128)).is_ok());
+        assert_eq!(one_line(&deep(129)), Err(Fault::TooDeep));
+        let in_string = format!("\"{}\"", "[".repeat(500));
+        assert!(one_line(&in_string).is_ok(), "brackets in a string are text");
+    }
+
+    #[test]
+    fn t14_a_lone_surrogate_is_refused_and_a_pair_is_not() {
+        assert!(one_line(r#"["\ud83d\ude00"]"#).is_ok());
+        for lone in
+            [r#"["\ud83d"]"#, r#"["\ude00"]"#, r#"["\ud83dx\ude00"]"#, r#"["\uD83D\uD83D"]"#]
+        {
+            assert_eq!(one_line(lone), Err(Fault::LoneSurrogate), "{lone}");
+        }
+        assert!(one_line(r#"["\\ud83d"]"#).is_ok(), "an escaped backslash is no escape");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_checked_without_panic(text in "[\\[\\]{}\"\\\\u0-9a-fD\\n\u{2028} ]{0,64}") {
+            let _ = one_line(&text);
+        }
+
+        #[test]
+        fn a_rewritten_document_still_means_the_same(
+            value in proptest::collection::vec(any::<String>(), 0..6)
+        ) {
+            let pretty = serde_json::to_string_pretty(&value).expect("strings serialize");
+            let line = one_line(&pretty).expect("it is fine");
+            let splits = line.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
+            prop_assert!(!splits, "one line, whoever reads it");
+            let back: Vec<String> = serde_json::from_str(&line).expect("still JSON");
+            prop_assert_eq!(back, value);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! One JSON-RPC message, checked, with its payload as the bytes it came with.
+
+use std::{borrow::Cow, fmt, ops::Range};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::{
+    envelope::{Envelope, member},
+    lexical::{self, Fault},
+};
+
+/// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `method` and `id`.
+    Request,
+    /// `method` without `id`.
+    Notification,
+    /// `id` and `result`.
+    Result,
+    /// `id` and `error`.
+    Error,
+}
+
+/// One message: its text, and where the members stand in it.
+#[derive(Clone)]
+pub struct Message {
+    text: Bytes,
+    kind: Kind,
+    id: Range<usize>,
+    method: Range<usize>,
+    payload: Range<usize>,
+}
+
+/// What a client sent in one POST.
+#[derive(Debug, Clone)]
+pub enum Incoming {
+    /// One message.
+    One(Message),
+    /// A JSON array of messages, which only revision 2025-03-26 allows.
+    Batch(Vec<Message>),
+}
+
+/// Why a body or line is not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Malformed {
+    /// JSON-RPC error code: -32700 when it is no JSON, -32600 when it is no message.
+    pub code: i32,
+    /// What is wrong, for the client.
+    pub what: &'static str,
+    /// The raw id of the message, when it could be told.
+    pub id: Option<Box<str>>,
+}
+
+impl Malformed {
+    fn not_json(what: &'static str) -> Self {
+        Self { code: -32700, what, id: None }
+    }
+
+    fn not_a_message(what: &'static str, id: Option<&str>) -> Self {
+        Self { code: -32600, what, id: id.filter(|id| usable_id(id)).map(Into::into) }
+    }
+}
+
+impl Incoming {
+    /// Reads the body of a POST: UTF-8 without a byte order mark, JSON, nested at most 128 deep,
+    /// one message or an array of at most `max_batch`.
+    ///
+    /// # Errors
+    /// [`Malformed`] says what is wrong in words for the client.
+    pub fn parse(body: &Bytes, max_batch: usize) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Malformed::not_json("the body is not valid UTF-8"))?;
+        if text.starts_with('\u{FEFF}') {
+            return Err(Malformed::not_json("the body starts with a byte order mark"));
+        }
+        let text = match lexical::one_line(text.trim_ascii()) {
+            Ok(Cow::Borrowed(line)) => body.slice_ref(line.as_bytes()),
+            Ok(Cow::Owned(line)) => Bytes::from(line),
+            Err(Fault::TooDeep) => {
+                return Err(Malformed::not_json("the body is nested more than 128 levels deep"));
+            }
+            Err(Fault::LoneSurrogate) => {
+                return Err(Malformed::not_json("a string holds half of a surrogate pair"));
+            }
+        };
+        if text.first() != Some(&b'[') {
+            return Message::read(text).map(Self::One);
+        }
+        let items: Vec<&RawValue> = serde_json::from_slice(&text)
+            .map_err(|_| Malformed::not_json("the body is not valid JSON"))?;
+        if items.is_empty() {
+            return Err(Malformed::not_a_message("a batch needs at least one message", None));
+        }
+        if items.len() > max_batch {
+            return Err(Malformed::not_a_message("the batch has too many messages", None));
+        }
+        items
+            .into_iter()
+            .map(|item| Message::read(text.slice_ref(item.get().as_bytes())))
+            .collect::<Result<_, _>>()
+            .map(Self::Batch)
+    }
+
+    /// The only message, when there is exactly one and no batch around it.
+    #[must_use]
+    pub fn single(&self) -> Option<&Message> {
+        match self {
+            Self::One(message) => Some(message),
+            Self::Batch(_) => None,
+        }
+    }
+
+    /// All messages in order.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
+        }
+    }
+}
+
+impl Message {
+    /// Reads one line a child wrote, which holds no line feed.
+    pub(crate) fn from_child(line: Bytes) -> Result<Self, Malformed> {
+        let line = if memchr::memchr(b'\r', &line).is_some() {
+            // Between tokens it is white space to us, but a line end inside an event stream.
+            line.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }).collect()
+        } else {
+            line
+        };
+        Self::read(line)
+    }
+
+    fn read(text: Bytes) -> Result<Self, Malformed> {
+        let string = std::str::from_utf8(&text)
+            .map_err(|_| Malformed::not_json("the message is not valid UTF-8"))?;
+        let envelope = Envelope::read(string).map_err(|error| {
+            if error.is_data() {
+                Malformed::not_a_message("a message is a JSON object", None)
+            } else {
+                Malformed::not_json("the body is not valid JSON")
+            }
+        })?;
+        let wrong = |what| Malformed::not_a_message(what, envelope.id);
+        if envelope.ambiguous {
+            return Err(Malformed::not_a_message(
+                "a member of the message stands twice, or in unusual case",
+                None,
+            ));
+        }
+        if envelope.version != Some(r#""2.0""#) {
+            return Err(wrong("`jsonrpc` must be \"2.0\""));
+        }
+        if envelope.id.is_some_and(|id| !usable_id(id)) {
+            return Err(wrong("`id` must be a string or a number"));
+        }
+        let (kind, payload) = match envelope {
+            Envelope { method: Some(_), result: None, error: None, id, params, .. } => {
+                (if id.is_some() { Kind::Request } else { Kind::Notification }, params)
+            }
+            Envelope { method: None, params: None, id: Some(_), result, error, .. } => {
+                match (result, error) {
+                    (Some(result), None) => (Kind::Result, Some(result)),
+                    (None, Some(error)) => (Kind::Error, Some(error)),
+                    _ => return Err(wrong("a response has either `result` or `error`")),
+                }
+            }
+            Envelope { method: None, result: None, error: None, .. } => {
+                return Err(wrong("a message needs a `method`, a `result` or an `error`"));
+            }
+            _ => return Err(wrong("the message is neither a request nor a response")),
+        };
+        if envelope.method.is_some_and(|method| !method.starts_with('"')) {
+            return Err(wrong("`method` must be a string"));
+        }
+        // `null` is how some clients say nothing.
+        let payload = payload.filter(|text| kind == Kind::Result || *text != "null");
+        let object = |text: &str| text.starts_with('{');
+        match kind {
+            Kind::Request | Kind::Notification if !payload.is_none_or(object) => {
+                return Err(wrong("`params` must be an object"));
+            }
+            Kind::Error if !payload.is_some_and(object) => {
+                return Err(wrong("`error` must be an object"));
+            }
+            _ => {}
+        }
+        let place = |part: Option<&str>| {
+            part.map_or(0..0, |part| {
+                let start = part.as_ptr() as usize - string.as_ptr() as usize;
+                start..start + part.len()
+            })
+        };
+        let (id, method, payload) = (place(envelope.id), place(envelope.method), place(payload));
+        Ok(Self { kind, id, method, payload, text })
+    }
+
+    /// What kind of message it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The id as raw JSON, byte for byte; `None` for a notification.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        (!self.id.is_empty()).then(|| self.part(&self.id))
+    }
+
+    /// The method's name; empty for a response.
+    #[must_use]
+    pub fn method(&self) -> Cow<'_, str> {
+        let raw = self.raw_method();
+        if !raw.contains('\\') {
+            return Cow::Borrowed(raw.trim_matches('"'));
+        }
+        // Read as JSON before, so it reads again.
+        serde_json::from_str(raw).map_or(Cow::Borrowed(""), Cow::Owned)
+    }
+
+    /// The method's name as raw JSON, quotes included.
+    pub(crate) fn raw_method(&self) -> &str {
+        self.part(&self.method)
+    }
+
+    /// `params`, `result` or `error` as raw JSON, byte for byte; `None` when a request or
+    /// notification has no parameters.
+    #[must_use]
+    pub fn payload(&self) -> Option<&str> {
+        (!self.payload.is_empty()).then(|| self.part(&self.payload))
+    }
+
+    fn part(&self, place: &Range<usize>) -> &str {
+        std::str::from_utf8(&self.text[place.clone()]).expect("the text was checked when read")
+    }
+
+    /// The token under which a request asks for progress, as raw JSON, with its place in the
+    /// parameters. `None` when it asks for none.
+    ///
+    /// # Errors
+    /// When some parser would find another token than we do.
+    pub(crate) fn progress_token(&self) -> Result<Option<Range<usize>>, Malformed> {
+        let Some(params) = self.payload() else { return Ok(None) };
+        // A key may be written with escapes; without any, its name must be there to read.
+        if memchr::memmem::find(params.as_bytes(), b"progressToken").is_none()
+            && memchr::memmem::find(params.as_bytes(), b"\\u").is_none()
+        {
+            return Ok(None);
+        }
+        let ambiguous = |_| {
+            Malformed::not_a_message(
+                "`_meta` or `progressToken` stands twice in `params`",
+                self.id(),
+            )
+        };
+        let Some(meta) = member(params, "_meta").map_err(ambiguous)? else { return Ok(None) };
+        let token = member(&params[meta.clone()], "progressToken").map_err(ambiguous)?;
+        Ok(token
+            .map(|token| token.start + meta.start..token.end + meta.start)
+            .filter(|token| usable_id(&params[token.clone()])))
+    }
+
+    /// The place of member `name` at the top of the parameters.
+    pub(crate) fn param(&self, name: &str) -> Option<Range<usize>> {
+        member(self.payload()?, name).ok().flatten()
+    }
+}
+
+/// Ids and progress tokens are strings or numbers (MCP basic protocol, "Requests").
+fn usable_id(raw: &str) -> bool {
+    matches!(raw.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
+}
+
+impl fmt::Debug for Message {
+    /// Sizes rather than contents: a message body is never logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("method", &self.method())
+            .field("bytes", &self.text.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "message/tests.rs"]
+mod tests;

@@ -1,0 +1,371 @@
+//! Where each message goes, and what becomes of it when it cannot.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::time::Instant;
+use tracing::{debug, trace};
+
+use crate::{
+    Closed, Outcome, PostError,
+    bridge::Shared,
+    message::{Kind, Message},
+    outbox::Unsent,
+    rpc,
+    stream::{Carries, Stream},
+    table::{Asked, Pending, Sink, Table},
+};
+
+impl Shared {
+    /// A notification or response of the client.
+    pub(crate) fn client_says(&self, message: &Message) -> Result<(), PostError> {
+        let line = match message.kind() {
+            Kind::Result | Kind::Error => {
+                let asked = number(message.id()).and_then(|id| self.table().asked.remove(&id));
+                let Some(asked) = asked else {
+                    // Never asked, answered already, or withdrawn by the child meanwhile.
+                    debug!("the client answered nothing that was asked");
+                    return Ok(());
+                };
+                rpc::response(&asked.id, message)
+            }
+            Kind::Notification if message.method() == "notifications/cancelled" => {
+                return self.cancelled_by_client(message);
+            }
+            Kind::Notification | Kind::Request => {
+                rpc::call(None, message, message.payload().as_ref().map(std::slice::from_ref))
+            }
+        };
+        self.send(line)
+    }
+
+    /// The client no longer waits for a request (MCP cancellation). Its id is its own, so no
+    /// other client's request can be meant.
+    fn cancelled_by_client(&self, message: &Message) -> Result<(), PostError> {
+        let Some(params) = message.payload() else { return Ok(()) };
+        let Some(place) = message.param("requestId") else { return Ok(()) };
+        let id = {
+            let table = self.table();
+            let mut newest_first = table.pending.iter().rev();
+            newest_first
+                .find(|(_, pending)| *pending.id == params[place.clone()])
+                .map(|(id, _)| *id)
+        };
+        let Some(id) = id else { return Ok(()) };
+        let id_text = id.to_string();
+        let params = [&params[..place.start], &id_text, &params[place.end..]];
+        let sent = self.send(rpc::call(None, message, Some(&params)));
+        self.fail(id, Outcome::Cancelled);
+        sent
+    }
+
+    /// A line of the child.
+    pub(crate) fn child_says(&self, line: Bytes) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let bytes = line.len();
+        let message = match Message::from_child(line) {
+            Ok(message) => message,
+            Err(malformed) => return self.drop_line(bytes, malformed.what),
+        };
+        trace!(bytes, kind = ?message.kind(), "line from the child");
+        match message.kind() {
+            Kind::Result | Kind::Error => self.answer_child_says(message, bytes),
+            Kind::Request => self.request_child_says(&message),
+            Kind::Notification => match &*message.method() {
+                "notifications/progress" => self.progress_child_says(&message, bytes),
+                "notifications/cancelled" => self.cancelled_by_child(&message, bytes),
+                method => {
+                    let data = payload_of(&message);
+                    let stream = self.table().choose(&self.standalone, concerns_no_request(method));
+                    stream.push(data.into(), Carries::Note, &self.limits);
+                }
+            },
+        }
+    }
+
+    fn answer_child_says(&self, message: Message, bytes: usize) {
+        let pending = number(message.id()).and_then(|id| self.table().pending.remove(&id));
+        let Some(pending) = pending else {
+            return self.drop_line(bytes, "it answers nothing that is under way");
+        };
+        match pending.sink {
+            // Nobody waits any longer: nothing is owed.
+            Sink::Own(waiting) => drop(waiting.send(message)),
+            Sink::Stream(stream) => {
+                let data = rpc::response(&pending.id, &message);
+                self.answer(&stream, data.into(), StatusCode::OK, Outcome::Answered);
+            }
+        }
+    }
+
+    fn request_child_says(&self, message: &Message) {
+        let childs_id = message.id().expect("a request has an id");
+        let mut table = self.table();
+        if table.initializing && message.method() == "ping" {
+            // The client cannot be asked before it has its session (MCP lifecycle).
+            drop(table);
+            let _ = self.send(rpc::pong(childs_id));
+            return;
+        }
+        if table.asked.len() >= self.limits.max_asked {
+            drop(table);
+            return self.refuse(childs_id, "too many requests wait for the client");
+        }
+        let id = table.mint();
+        let stream = table.choose(&self.standalone, false);
+        let delivered = Arc::new(AtomicBool::new(false));
+        let undelivered_at = Instant::now() + self.limits.undelivered_timeout;
+        let asked = Asked {
+            id: childs_id.into(),
+            stream: stream.clone(),
+            delivered: delivered.clone(),
+            undelivered_at,
+        };
+        table.asked.insert(id, asked);
+        let wake = table.is_due(Some(undelivered_at));
+        drop(table);
+        let params = message.payload();
+        let data =
+            rpc::call(Some(&id.to_string()), message, params.as_ref().map(std::slice::from_ref));
+        stream.push(data.into(), Carries::Ask(delivered), &self.limits);
+        if wake {
+            self.outbox.wake_driver();
+        }
+    }
+
+    /// Progress goes to the stream of its request alone, under the client's own token.
+    fn progress_child_says(&self, message: &Message, bytes: usize) {
+        let params = message.payload().unwrap_or("{}");
+        let place = message.param("progressToken");
+        let mut table = self.table();
+        let pending = place
+            .clone()
+            .and_then(|place| number(Some(&params[place])))
+            .and_then(|id| table.pending.get_mut(&id));
+        let (
+            Some(place),
+            Some(Pending { token: Some(token), sink: Sink::Stream(stream), deadline, .. }),
+        ) = (place, pending)
+        else {
+            drop(table);
+            return self.drop_line(bytes, "its progress belongs to nothing under way");
+        };
+        if deadline.is_some() {
+            *deadline = Some(Instant::now() + self.limits.request_timeout);
+        }
+        let params = [&params[..place.start], token, &params[place.end..]];
+        let data = rpc::call(None, message, Some(&params));
+        let stream = stream.clone();
+        drop(table);
+        stream.push(data.into(), Carries::Note, &self.limits);
+    }
+
+    fn cancelled_by_child(&self, message: &Message, bytes: usize) {
+        let params = message.payload().unwrap_or("{}");
+        let place = message.param("requestId");
+        let mut table = self.table();
+        let withdrawn = place.clone().and_then(|place| {
+            let raw = &params[place];
+            let id = table.asked.iter().find(|(_, asked)| *asked.id == *raw).map(|(id, _)| *id)?;
+            table.asked.remove(&id).map(|asked| (id, asked))
+        });
+        drop(table);
+        let (Some(place), Some((id, asked))) = (place, withdrawn) else {
+            return self.drop_line(bytes, "it withdraws nothing that was asked");
+        };
+        let id_text = id.to_string();
+        let params = [&params[..place.start], &id_text, &params[place.end..]];
+        let data = rpc::call(None, message, Some(&params));
+        asked.stream.push(data.into(), Carries::Note, &self.limits);
+    }
+
+    /// Answers request `id` with an error, if it is still under way.
+    pub(crate) fn fail(&self, id: u64, outcome: Outcome) {
+        let Some(pending) = self.table().pending.remove(&id) else { return };
+        self.fail_pending(pending, outcome);
+    }
+
+    fn fail_pending(&self, pending: Pending, outcome: Outcome) {
+        // The broker's own requests see the end of their channel.
+        let Sink::Stream(stream) = pending.sink else { return };
+        let (status, code, words) = match outcome {
+            Outcome::TimedOut => (
+                StatusCode::GATEWAY_TIMEOUT,
+                rpc::INTERNAL_ERROR,
+                "the server did not answer in time",
+            ),
+            Outcome::Unread => (
+                StatusCode::GATEWAY_TIMEOUT,
+                rpc::INTERNAL_ERROR,
+                "the server does not read its input; try again later",
+            ),
+            Outcome::Cancelled => {
+                (StatusCode::OK, rpc::SERVER_ERROR, "the request was cancelled by the client")
+            }
+            Outcome::Closed(why) => (StatusCode::OK, rpc::INTERNAL_ERROR, why.for_client()),
+            Outcome::Answered => unreachable!("an answer is no failure"),
+        };
+        let data = rpc::error(Some(&pending.id), code, words);
+        self.answer(&stream, data, status, outcome);
+    }
+
+    fn answer(&self, stream: &Arc<Stream>, data: Bytes, status: StatusCode, outcome: Outcome) {
+        if stream.answer(data, status, outcome, &self.limits) {
+            self.retire(stream.number());
+        }
+    }
+
+    /// Keeps an event stream so that it can be resumed.
+    pub(crate) fn keep(&self, stream: &Arc<Stream>) {
+        let mut table = self.table();
+        table.streams.insert(stream.number(), stream.clone());
+        drop(table);
+        // It may have finished between the decision and now.
+        if stream.is_finished() {
+            self.retire(stream.number());
+        }
+    }
+
+    /// Keeps a finished event stream for a while.
+    fn retire(&self, number: u64) {
+        let mut table = self.table();
+        let table = &mut *table;
+        if !table.streams.contains_key(&number)
+            || table.kept.iter().any(|(_, kept)| *kept == number)
+        {
+            return;
+        }
+        table.kept.push((Instant::now(), number));
+        if table.kept.len() > self.limits.max_kept_streams {
+            let (_, oldest) = table.kept.remove(0);
+            table.streams.remove(&oldest);
+        }
+    }
+
+    /// Does what is due at `now`, and sets the timer for what is due next.
+    pub(crate) fn tick(&self, now: Instant) {
+        let mut table = self.table();
+        let overdue = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
+        let late: Vec<_> =
+            table.pending.extract_if(.., |_, pending| overdue(&pending.deadline)).collect();
+        let mut hurried = Vec::new();
+        for pending in table.pending.values_mut().filter(|pending| overdue(&pending.hurry_at)) {
+            pending.hurry_at = None;
+            if let Sink::Stream(stream) = &pending.sink {
+                hurried.push(stream.clone());
+            }
+        }
+        let mut unheard = Vec::new();
+        for (id, asked) in &mut table.asked {
+            if asked.undelivered_at <= now {
+                if asked.delivered.load(Ordering::Relaxed) {
+                    // A person may be thinking about it: no end is set to that here.
+                    asked.undelivered_at = now + FAR;
+                } else {
+                    unheard.push(*id);
+                }
+            }
+        }
+        let unheard: Vec<_> = unheard.iter().filter_map(|id| table.asked.remove(id)).collect();
+        let expired =
+            table.kept.iter().take_while(|(at, _)| *at + self.limits.retention <= now).count();
+        let expired: Vec<_> = table.kept.drain(..expired).collect();
+        for (_, number) in expired {
+            table.streams.remove(&number);
+        }
+        table.set_timer(self.limits.retention);
+        drop(table);
+
+        for (id, pending) in late {
+            let _ = self.send(rpc::cancelled(&id.to_string(), "it took too long"));
+            self.fail_pending(pending, Outcome::TimedOut);
+        }
+        for stream in hurried {
+            stream.hurry();
+        }
+        for asked in unheard {
+            self.refuse(&asked.id, "the client has no stream open to be asked on");
+        }
+    }
+
+    /// Ends everything under way. Only the first call counts.
+    pub(crate) fn close(&self, why: Closed) {
+        let mut table = self.table();
+        if table.closed.is_some() {
+            return;
+        }
+        table.closed = Some(why);
+        let pending = std::mem::take(&mut table.pending);
+        table.asked.clear();
+        drop(table);
+        self.outbox.close();
+        for pending in pending.into_values() {
+            self.fail_pending(pending, Outcome::Closed(why));
+        }
+        self.standalone.finish();
+    }
+
+    fn refuse(&self, childs_id: &str, words: &str) {
+        let error = rpc::error(Some(childs_id), rpc::INTERNAL_ERROR, words);
+        let _ = self.send(error.into());
+    }
+
+    fn send(&self, message: Vec<u8>) -> Result<(), PostError> {
+        match self.outbox.send(rpc::line(message)) {
+            Ok(()) => Ok(()),
+            Err(Unsent::Full) => Err(PostError::Unread),
+            Err(Unsent::Closed) => {
+                Err(PostError::Closed(self.table().closed.unwrap_or(Closed::Stopped)))
+            }
+        }
+    }
+
+    fn drop_line(&self, bytes: usize, why: &'static str) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        debug!(bytes, why, "a line of the child was dropped");
+    }
+}
+
+/// Later than any session lives.
+const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+
+impl Table {
+    /// The stream for a message of the child that names no request. On a pipe nothing tells which
+    /// request caused it; the newest one that somebody waits for is the best guess, and a client
+    /// with one request at a time (the usual one) sees it exactly where it belongs.
+    fn choose(&self, standalone: &Arc<Stream>, unrelated: bool) -> Arc<Stream> {
+        let newest = |fits: fn(&Stream) -> bool| {
+            self.pending.values().rev().find_map(|pending| match &pending.sink {
+                Sink::Stream(stream) if fits(stream) => Some(stream.clone()),
+                _ => None,
+            })
+        };
+        if unrelated && standalone.is_attended() {
+            return standalone.clone();
+        }
+        newest(Stream::is_attended)
+            .or_else(|| standalone.is_attended().then(|| standalone.clone()))
+            .or_else(|| newest(Stream::is_reachable))
+            .unwrap_or_else(|| standalone.clone())
+    }
+}
+
+/// Notifications that tell of the server as a whole.
+fn concerns_no_request(method: &str) -> bool {
+    method == "notifications/resources/updated" || method.ends_with("/list_changed")
+}
+
+/// An id minted here, if it is one.
+fn number(raw: Option<&str>) -> Option<u64> {
+    raw?.parse().ok()
+}
+
+fn payload_of(message: &Message) -> Vec<u8> {
+    rpc::call(None, message, message.payload().as_ref().map(std::slice::from_ref))
+}

@@ -1,0 +1,76 @@
+//! The JSON-RPC messages that are built here: envelopes around payloads, and errors.
+
+use bytes::Bytes;
+
+use crate::message::{Kind, Message};
+
+/// The server failed to answer (JSON-RPC "Internal error").
+pub const INTERNAL_ERROR: i32 = -32603;
+/// Not a request, a notification or a response (JSON-RPC "Invalid Request").
+pub const INVALID_REQUEST: i32 = -32600;
+/// The first code JSON-RPC leaves to implementations.
+pub const SERVER_ERROR: i32 = -32000;
+
+/// A JSON-RPC error response. `id` is raw JSON; without one it is `null`.
+#[must_use]
+pub fn error(id: Option<&str>, code: i32, message: &str) -> Bytes {
+    error_with_data(id, code, message, None)
+}
+
+/// As [`error()`], with `data` as raw JSON.
+#[must_use]
+pub fn error_with_data(id: Option<&str>, code: i32, message: &str, data: Option<&str>) -> Bytes {
+    let id = id.unwrap_or("null");
+    let message = serde_json::Value::from(message);
+    let data = data.map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}{data}}}}}"#)
+        .into()
+}
+
+/// The response `message` under another id.
+pub(crate) fn response(id: &str, message: &Message) -> Vec<u8> {
+    let member = if message.kind() == Kind::Error { "error" } else { "result" };
+    let payload = message.payload().unwrap_or("null");
+    join(&[r#"{"jsonrpc":"2.0","id":"#, id, r#",""#, member, r#"":"#, payload, "}"])
+}
+
+/// The request or notification `message` with these parameters, under `id` if it has one.
+pub(crate) fn call(id: Option<&str>, message: &Message, params: Option<&[&str]>) -> Vec<u8> {
+    let mut parts = vec![r#"{"jsonrpc":"2.0""#];
+    if let Some(id) = id {
+        parts.extend([r#","id":"#, id]);
+    }
+    parts.extend([r#","method":"#, message.raw_method()]);
+    if let Some(params) = params {
+        parts.push(r#","params":"#);
+        parts.extend(params);
+    }
+    parts.push("}");
+    join(&parts)
+}
+
+/// An empty result, the answer to a `ping`.
+pub(crate) fn pong(id: &str) -> Vec<u8> {
+    join(&[r#"{"jsonrpc":"2.0","id":"#, id, r#","result":{}}"#])
+}
+
+/// Tells the child that nobody waits for request `id` any longer.
+pub(crate) fn cancelled(id: &str, reason: &str) -> Vec<u8> {
+    let head = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#;
+    join(&[head, id, r#","reason":""#, reason, r#""}}"#])
+}
+
+/// Room for the line feed is left, so that a line costs one allocation.
+fn join(parts: &[&str]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 1);
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out
+}
+
+/// `message` as the line a child reads.
+pub(crate) fn line(mut message: Vec<u8>) -> Bytes {
+    message.push(b'\n');
+    message.into()
+}

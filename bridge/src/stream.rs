@@ -1,0 +1,388 @@
+//! One stream of messages to the client: what is kept of it, and who reads it.
+
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    str::FromStr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::{Outcome, limits::Limits};
+
+/// Called once, when everything asked in a POST has its terminal answer. What it owns (a lease on
+/// the session, a timer) lives until then, also when the client has left.
+pub type Done = Box<dyn FnOnce(Outcome) + Send + Sync>;
+
+/// The id of one event: `STREAM-NUMBER`, unique within the session (MCP transports, "Resumability
+/// and Redelivery").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    pub(crate) stream: u64,
+    pub(crate) number: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.stream, self.number)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = UnknownEvent;
+
+    fn from_str(text: &str) -> Result<Self, UnknownEvent> {
+        let (stream, number) = text.split_once('-').ok_or(UnknownEvent)?;
+        match (stream.parse(), number.parse()) {
+            (Ok(stream), Ok(number)) => Ok(Self { stream, number }),
+            _ => Err(UnknownEvent),
+        }
+    }
+}
+
+/// The id names no event of a stream that is still kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such event, or it is no longer kept")]
+pub struct UnknownEvent;
+
+/// What an event carries.
+#[derive(Debug, Clone)]
+pub(crate) enum Carries {
+    /// The terminal answer of one request, and the status it has when it is a whole response.
+    Answer(StatusCode),
+    /// A request of the child; the flag is raised once it was handed to a connection.
+    Ask(Arc<AtomicBool>),
+    /// Any other message.
+    Note,
+}
+
+#[derive(Debug)]
+struct Event {
+    data: Bytes,
+    carries: Carries,
+}
+
+/// The messages of one POST, or of the standalone GET stream (number 0).
+///
+/// A bounded ring serves the connected reader, who holds a place in it, and the one who comes back
+/// with `Last-Event-ID`. The writer never waits: a reader whose place was overwritten is cut off.
+pub(crate) struct Stream {
+    number: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    ring: VecDeque<Event>,
+    bytes: usize,
+    /// Number of the oldest event in the ring; events count from 1.
+    first: u64,
+    /// Number of the newest event handed to a connection.
+    handed: u64,
+    /// Requests of the POST without a terminal answer.
+    open: usize,
+    finished: bool,
+    /// The POST has waited long enough for plain JSON.
+    hurried: bool,
+    done: Option<Done>,
+    outcome: Outcome,
+    reader: Reader,
+    /// Counts readers, so that an older one notices that it was replaced.
+    generation: u64,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Nobody, and nobody knows an event id to come back with.
+    Never,
+    /// The POST that asked waits to learn what kind of response it becomes.
+    Waiting,
+    /// An event stream is connected.
+    Connected,
+    /// An event stream was connected, and may come back.
+    Left,
+}
+
+/// How a POST is answered.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// Nothing came before the answers: they are the response.
+    Json(Vec<Bytes>, StatusCode),
+    /// Something did, or it takes long: an event stream.
+    Events,
+}
+
+/// What a connected reader gets next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Framed events, and the number of the last one.
+    Events(Bytes, u64),
+    /// The stream is complete, another reader took over, or this one was too slow.
+    End,
+}
+
+impl Stream {
+    /// The stream of a POST with `open` requests.
+    pub(crate) fn of_post(number: u64, open: usize, done: Done) -> Self {
+        Self::new(number, open, Some(done), Reader::Waiting)
+    }
+
+    /// The standalone stream, open as long as the bridge.
+    pub(crate) fn standalone() -> Self {
+        Self::new(0, 0, None, Reader::Never)
+    }
+
+    fn new(number: u64, open: usize, done: Option<Done>, reader: Reader) -> Self {
+        let state = State {
+            ring: VecDeque::new(),
+            bytes: 0,
+            first: 1,
+            handed: 0,
+            open,
+            finished: false,
+            hurried: false,
+            done,
+            outcome: Outcome::Answered,
+            reader,
+            generation: 0,
+            waker: None,
+        };
+        Self { number, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Adds a message that is no answer.
+    pub(crate) fn push(&self, data: Bytes, carries: Carries, limits: &Limits) {
+        let mut state = self.lock();
+        if !state.finished {
+            state.append(data, carries, limits);
+            state.wake();
+        }
+    }
+
+    /// Adds the terminal answer of one request; `true` when it was the last one.
+    pub(crate) fn answer(
+        &self,
+        data: Bytes,
+        status: StatusCode,
+        outcome: Outcome,
+        limits: &Limits,
+    ) -> bool {
+        let mut state = self.lock();
+        if state.finished {
+            return false;
+        }
+        state.append(data, Carries::Answer(status), limits);
+        state.open = state.open.saturating_sub(1);
+        if outcome != Outcome::Answered {
+            state.outcome = outcome;
+        }
+        state.finished = state.open == 0;
+        let done = if state.finished { state.done.take() } else { None };
+        let (finished, outcome) = (state.finished, state.outcome);
+        state.wake();
+        drop(state);
+        // Outside the lock: it may run anything, the end of the session included.
+        if let Some(done) = done {
+            done(outcome);
+        }
+        finished
+    }
+
+    /// Whether every answer is in it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    /// Ends the stream after what it holds.
+    pub(crate) fn finish(&self) {
+        let mut state = self.lock();
+        state.finished = true;
+        state.wake();
+        let done = state.done.take();
+        drop(state);
+        drop(done);
+    }
+
+    /// The POST need not wait for plain JSON any longer.
+    pub(crate) fn hurry(&self) {
+        let mut state = self.lock();
+        state.hurried = true;
+        state.wake();
+    }
+
+    /// Whether a message put here reaches somebody now.
+    pub(crate) fn is_attended(&self) -> bool {
+        matches!(self.lock().reader, Reader::Waiting | Reader::Connected)
+    }
+
+    /// Whether a message put here can reach somebody at all, now or on return.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.lock().reader != Reader::Never
+    }
+
+    /// Waits until it is clear how the POST is answered.
+    pub(crate) fn poll_decide(&self, cx: &mut Context<'_>) -> Poll<Decision> {
+        let mut state = self.lock();
+        let answers_only =
+            state.ring.iter().all(|event| matches!(event.carries, Carries::Answer(_)));
+        if state.hurried || !answers_only || state.first > 1 {
+            return Poll::Ready(Decision::Events);
+        }
+        if state.finished {
+            let status = match state.ring.front().map(|event| &event.carries) {
+                Some(Carries::Answer(status)) if state.ring.len() == 1 => *status,
+                _ => StatusCode::OK,
+            };
+            state.reader = Reader::Never;
+            let answers = mem::take(&mut state.ring).into_iter().map(|event| event.data).collect();
+            return Poll::Ready(Decision::Json(answers, status));
+        }
+        state.remember(cx);
+        Poll::Pending
+    }
+
+    /// The POST that asked has left before it knew an event id: nobody can come back.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        if state.reader == Reader::Waiting {
+            state.reader = Reader::Never;
+        }
+    }
+
+    /// Makes the caller the reader in place of whoever was; returns its generation.
+    pub(crate) fn connect(&self) -> u64 {
+        self.lock().connect()
+    }
+
+    /// As [`connect`](Self::connect), unless somebody reads already.
+    pub(crate) fn connect_if_free(&self) -> Option<u64> {
+        let mut state = self.lock();
+        (state.reader != Reader::Connected).then(|| state.connect())
+    }
+
+    /// The reader of `generation` has gone.
+    pub(crate) fn disconnect(&self, generation: u64) {
+        let mut state = self.lock();
+        if state.generation == generation && state.reader == Reader::Connected {
+            state.reader = Reader::Left;
+            state.waker = None;
+        }
+    }
+
+    /// Number of the newest event that no reader without a `Last-Event-ID` should get again.
+    pub(crate) fn handed(&self) -> u64 {
+        let state = self.lock();
+        state.handed.max(state.first - 1)
+    }
+
+    /// Whether a reader that has seen event `number` can go on without a gap.
+    pub(crate) fn follows(&self, number: u64) -> bool {
+        let state = self.lock();
+        number + 1 >= state.first && number < state.first + state.ring.len() as u64
+    }
+
+    /// The events after `seen`, framed for the wire, at most about `room` bytes at once.
+    pub(crate) fn poll_next(
+        &self,
+        generation: u64,
+        seen: u64,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Next> {
+        let mut state = self.lock();
+        if state.generation != generation || seen + 1 < state.first {
+            return Poll::Ready(Next::End);
+        }
+        let skip = usize::try_from(seen + 1 - state.first).unwrap_or(usize::MAX);
+        if skip >= state.ring.len() {
+            if state.finished {
+                return Poll::Ready(Next::End);
+            }
+            state.remember(cx);
+            return Poll::Pending;
+        }
+        let mut framed = Vec::new();
+        let mut number = seen;
+        for event in state.ring.iter().skip(skip) {
+            number += 1;
+            frame(EventId { stream: self.number, number }, &event.data, &mut framed);
+            if let Carries::Ask(delivered) = &event.carries {
+                delivered.store(true, Ordering::Relaxed);
+            }
+            if framed.len() >= room {
+                break;
+            }
+        }
+        state.handed = state.handed.max(number);
+        Poll::Ready(Next::Events(framed.into(), number))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn connect(&mut self) -> u64 {
+        self.reader = Reader::Connected;
+        self.generation += 1;
+        // The reader before notices that it was replaced.
+        self.wake();
+        self.generation
+    }
+
+    fn append(&mut self, data: Bytes, carries: Carries, limits: &Limits) {
+        self.bytes += data.len();
+        self.ring.push_back(Event { data, carries });
+        while self.ring.len() > 1
+            && (self.ring.len() > limits.replay_events || self.bytes > limits.replay_bytes)
+        {
+            let oldest = self.ring.pop_front().expect("there is more than one");
+            self.bytes -= oldest.data.len();
+            self.first += 1;
+        }
+    }
+
+    fn remember(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Stream")
+            .field("number", &self.number)
+            .field("events", &state.ring.len())
+            .field("open", &state.open)
+            .field("reader", &state.reader)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One event as it stands on the wire. `data` holds no line end.
+pub(crate) fn frame(id: EventId, data: &[u8], out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    out.reserve(data.len() + 48);
+    let _ = write!(out, "id: {id}\ndata: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+}

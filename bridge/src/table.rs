@@ -1,0 +1,101 @@
+//! What is under way between the client and the child: requests of either side by the ids that the
+//! bridge gave them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{Closed, message::Message, stream::Stream};
+
+/// Requests under way. Ids towards the child are minted here, because two clients' requests, or
+/// two of one client, may carry the same id at the same time.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// Requests of the client, by the id the child sees; newest last.
+    pub(crate) pending: BTreeMap<u64, Pending>,
+    /// Requests of the child, by the id the client sees.
+    pub(crate) asked: BTreeMap<u64, Asked>,
+    /// Event streams that are connected or can be resumed, by number.
+    pub(crate) streams: HashMap<u64, Arc<Stream>>,
+    /// When finished streams were finished, oldest first.
+    pub(crate) kept: Vec<(Instant, u64)>,
+    /// The next number for a request or stream.
+    next: u64,
+    /// What the driver's timer is set for. An entry that is due later need not wake the driver.
+    pub(crate) timer: Option<Instant>,
+    /// No more than one `initialize` is ever under way.
+    pub(crate) initializing: bool,
+    pub(crate) closed: Option<Closed>,
+}
+
+/// A request of the client that the child has not answered.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// The client's own id, raw.
+    pub(crate) id: Box<str>,
+    /// The client's own progress token, raw. Towards the child the token is the minted id.
+    pub(crate) token: Option<Box<str>>,
+    pub(crate) sink: Sink,
+    /// When it is given up.
+    pub(crate) deadline: Option<Instant>,
+    /// When its response becomes an event stream.
+    pub(crate) hurry_at: Option<Instant>,
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// To the client.
+    Stream(Arc<Stream>),
+    /// To the broker itself.
+    Own(oneshot::Sender<Message>),
+}
+
+/// A request of the child that the client has not answered.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The child's own id, raw.
+    pub(crate) id: Box<str>,
+    /// The stream it went to, where its cancellation goes as well.
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) delivered: Arc<AtomicBool>,
+    /// When it is given up unless it was delivered.
+    pub(crate) undelivered_at: Instant,
+}
+
+impl Pending {
+    /// The next moment at which it needs attention.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        [self.deadline, self.hurry_at].into_iter().flatten().min()
+    }
+}
+
+impl Table {
+    /// A number never used before in this bridge.
+    pub(crate) fn mint(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Notes that something is due; `true` when that is before the driver would look.
+    pub(crate) fn is_due(&mut self, due: Option<Instant>) -> bool {
+        let Some(due) = due else { return false };
+        let sooner = self.timer.is_none_or(|timer| due < timer);
+        if sooner {
+            self.timer = Some(due);
+        }
+        sooner
+    }
+
+    /// Sets the timer for the earliest moment at which an entry needs attention.
+    pub(crate) fn set_timer(&mut self, retention: Duration) {
+        let pending = self.pending.values().filter_map(Pending::due);
+        let asked = self.asked.values().map(|asked| asked.undelivered_at);
+        let kept = self.kept.first().map(|(finished, _)| *finished + retention);
+        self.timer = pending.chain(asked).chain(kept).min();
+    }
+}

@@ -1,0 +1,231 @@
+//! Children that misbehave, and clients that leave.
+
+use std::time::Duration;
+
+use bridge::{Closed, InitializeError, Limits, Outcome, PostError};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::child::*;
+
+const NEW: &str = "2025-11-25";
+
+#[tokio::test]
+async fn c2_a_child_that_dies_during_initialize_is_told_at_once() {
+    let bench = bench_with(Limits::default());
+    let request = incoming(&call(json!(1), "initialize"));
+    drop(bench.child);
+    let failed =
+        bench.bridge.initialize(request.single().expect("one"), Duration::from_secs(20)).await;
+    assert!(matches!(failed, Err(InitializeError::Closed(Closed::ChildEnded))), "{failed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c3_a_child_silent_on_initialize_times_out() {
+    let bench = bench_with(Limits::default());
+    let request = incoming(&call(json!(1), "initialize"));
+    let failed =
+        bench.bridge.initialize(request.single().expect("one"), Duration::from_secs(20)).await;
+    assert!(matches!(failed, Err(InitializeError::TimedOut)));
+}
+
+#[tokio::test]
+async fn a_child_that_refuses_to_initialize_says_why_to_the_client() {
+    let mut bench = bench_with(Limits::default());
+    let request = incoming(&call(json!(1), "initialize"));
+    let bridge = bench.bridge.clone();
+    let failed = bridge.initialize(request.single().expect("one"), Duration::from_secs(20));
+    let child = async {
+        let request = bench.child.reads().await;
+        bench.child.writes(json!({"jsonrpc": "2.0", "id": 77, "method": "ping"})).await;
+        assert_eq!(bench.child.reads().await, json!({"jsonrpc": "2.0", "id": 77, "result": {}}));
+        bench.child.writes(json!({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32602, "message": "no"}})).await;
+    };
+    let (failed, ()) = tokio::join!(failed, child);
+    let Err(InitializeError::Refused(error)) = failed else { panic!("{failed:?}") };
+    assert_eq!(&error[..], br#"{"code":-32602,"message":"no"}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c3_a_call_without_an_answer_ends_with_504_and_the_child_is_told() {
+    let limits = Limits { request_timeout: Duration::from_secs(3), ..Limits::default() };
+    let mut bench = session(NEW, limits).await;
+    let post = bench.posts(call(json!("a"), "slow"));
+    let request = bench.child.reads().await;
+    let response = post.await.expect("no panic").expect("accepted");
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    let answer = document(response).await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("a"), &json!(-32603)));
+    let cancelled = bench.child.reads().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled");
+    assert_eq!(cancelled["params"]["requestId"], request["id"]);
+    assert_eq!(bench.outcomes.recv().await, Some(Outcome::TimedOut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_starts_the_wait_anew() {
+    let limits = Limits { request_timeout: Duration::from_secs(10), ..Limits::default() };
+    let mut bench = session(NEW, limits).await;
+    let post = bench.posts(call_with_token(json!(1), json!("t")));
+    let request = bench.child.reads().await;
+    for step in 0..5 {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        bench
+            .child
+            .writes(json!({"jsonrpc": "2.0", "method": "notifications/progress",
+            "params": {"progressToken": request["id"], "progress": step}}))
+            .await;
+    }
+    let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
+    for step in 0..5 {
+        assert_eq!(events.message().await.expect("progress")["params"]["progress"], step);
+    }
+    let error = events.message().await.expect("the end of patience");
+    assert_eq!(error["error"]["code"], -32603, "an error on the open stream");
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn c4_a_crash_answers_everything_under_way_and_ends_all_streams() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let mut standalone = Events::of(bench.listen(None));
+    let posts = [bench.posts(call(json!(1), "a")), bench.posts(call(json!("b"), "b"))];
+    bench.child.reads().await;
+    bench.child.reads().await;
+    drop(bench.child);
+    for (post, id) in posts.into_iter().zip([json!(1), json!("b")]) {
+        let answer = document(post.await.expect("no panic").expect("accepted")).await;
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&id, &json!(-32603)));
+    }
+    assert_eq!(bench.driver.await.expect("no panic"), Closed::ChildEnded);
+    while standalone.next().await.is_some() {}
+    let late = bench.bridge.post(incoming(&call(json!(2), "late")), Box::new(|_| {})).await;
+    assert!(matches!(late, Err(PostError::Closed(Closed::ChildEnded))));
+}
+
+#[tokio::test]
+async fn c5_a_line_beyond_the_limit_ends_the_bridge_with_an_error() {
+    let mut bench = session(NEW, Limits { max_line_bytes: 1000, ..Limits::default() }).await;
+    let post = bench.posts(call(json!(1), "a"));
+    bench.child.reads().await;
+    bench.child.writes_raw(&"x".repeat(5000)).await;
+    let answer = document(post.await.expect("no panic").expect("accepted")).await;
+    assert_eq!(answer["error"]["code"], -32603);
+    assert_eq!(bench.driver.await.expect("no panic"), Closed::LineTooLong);
+}
+
+#[tokio::test]
+async fn c6_a_flood_of_notifications_stays_within_the_ring() {
+    let mut bench = session(NEW, Limits { replay_events: 8, ..Limits::default() }).await;
+    for n in 0..5000 {
+        bench
+            .child
+            .writes(
+                json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": n}}),
+            )
+            .await;
+    }
+    let post = bench.posts(call(json!(1), "a"));
+    let request = bench.child.reads().await;
+    bench.child.answers(&request, json!(1)).await;
+    assert_eq!(document(post.await.expect("no panic").expect("accepted")).await["result"], 1);
+    let mut kept = Events::of(bench.listen(None));
+    kept.next().await.expect("the priming event");
+    assert_eq!(
+        kept.next().await.expect("the oldest kept").data.expect("data")["params"]["data"],
+        4992
+    );
+}
+
+#[tokio::test]
+async fn c7_lines_that_are_no_messages_are_skipped() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts(call(json!(1), "a"));
+    let request = bench.child.reads().await;
+    for noise in [
+        "Server listening…\n",
+        "{\"half\":\n",
+        "[]\n",
+        "\n",
+        "\u{0}\n",
+        "{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"result\":{}}\n",
+    ] {
+        bench.child.writes_raw(noise).await;
+    }
+    bench.child.answers(&request, json!("fine")).await;
+    assert_eq!(document(post.await.expect("no panic").expect("accepted")).await["result"], "fine");
+    assert_eq!(bench.bridge.dropped(), 5, "an empty line is nothing");
+}
+
+#[tokio::test]
+async fn c8_an_answer_to_nothing_and_a_second_answer_are_dropped() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts(call(json!(1), "a"));
+    let request = bench.child.reads().await;
+    bench.child.writes(json!({"jsonrpc": "2.0", "id": 12345, "result": {}})).await;
+    bench
+        .child
+        .writes(json!({"jsonrpc": "2.0", "id": request["id"].to_string(), "result": {}}))
+        .await;
+    bench.child.answers(&request, json!("first")).await;
+    bench.child.answers(&request, json!("second")).await;
+    assert_eq!(document(post.await.expect("no panic").expect("accepted")).await["result"], "first");
+    let post = bench.posts(call(json!(2), "b"));
+    let request = bench.child.reads().await;
+    bench.child.answers(&request, json!("fine")).await;
+    assert_eq!(document(post.await.expect("no panic").expect("accepted")).await["result"], "fine");
+    assert_eq!(bench.bridge.dropped(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c9_a_child_that_never_reads_is_given_up_and_its_callers_are_told() {
+    let mut bench = session(NEW, Limits { max_queued_bytes: 200_000, ..Limits::default() }).await;
+    let big = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "x", "params": {"fill": "y".repeat(100_000)}});
+    let first = bench.posts(big(1));
+    let second = bench.posts(big(2));
+    let third = bench.posts(big(3));
+    let refused = third.await.expect("no panic").expect("accepted");
+    assert_eq!(refused.status(), StatusCode::GATEWAY_TIMEOUT, "the queue is bounded");
+    assert_eq!(document(refused).await["error"]["code"], -32603);
+    for post in [first, second] {
+        let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
+        assert_eq!(events.message().await.expect("an error")["error"]["code"], -32603);
+    }
+    assert_eq!(bench.driver.await.expect("no panic"), Closed::Stalled);
+    while bench.child.reads_line().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_cancel_its_call() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts(call(json!(1), "a"));
+    let request = bench.child.reads().await;
+    post.abort();
+    assert!(post.await.is_err(), "the connection is gone");
+    assert_eq!(bench.bridge.in_flight(), 1);
+    bench.child.answers(&request, json!("nobody reads this")).await;
+    assert_eq!(bench.outcomes.recv().await, Some(Outcome::Answered), "what `done` holds is let go");
+    assert_eq!(bench.bridge.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn closing_answers_what_is_under_way_and_ends_the_childs_input() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts(call(json!(1), "a"));
+    bench.child.reads().await;
+    bench.bridge.close();
+    bench.bridge.close();
+    let answer = document(post.await.expect("no panic").expect("accepted")).await;
+    assert_eq!(answer["error"]["code"], -32603);
+    assert_eq!(bench.driver.await.expect("no panic"), Closed::Stopped);
+    assert_eq!(bench.child.reads_line().await, None);
+}
+
+#[tokio::test]
+async fn requests_under_way_are_bounded() {
+    let mut bench = session(NEW, Limits { max_in_flight: 1, ..Limits::default() }).await;
+    let _first = bench.posts(call(json!(1), "a"));
+    bench.child.reads().await;
+    let second = bench.posts(call(json!(2), "b")).await.expect("no panic");
+    assert!(matches!(second, Err(PostError::Busy { max: 1 })));
+}
