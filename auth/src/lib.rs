@@ -1,1 +1,83 @@
 //! Who is asking, who vouches, and with which upstream credential?
+//!
+//! The crate answers the first two questions today: it takes a request's headers and the time, and
+//! returns either a [`Verified`] principal or a [`Denied`] that says why not. Nothing here listens,
+//! connects, stores, or looks at a clock; the composing crate does, and passes `now` in.
+//!
+//! ```text
+//!  headers ──► Bearer::from_headers ──► Gate ──► TokenVerifier 1 ─ abstains ─► TokenVerifier 2 …
+//!                    │ malformed          │             │ accepts                  │ refuses
+//!                    ▼                    │             ▼                          ▼
+//!             Denied::BadRequest          │          Verified               Denied::Refused
+//!                                         └─ no bearer: an anonymous principal, or NoCredentials
+//!
+//!  Denied ──► Challenge::answer ──► the value of WWW-Authenticate
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use std::{sync::Arc, time::{Duration, SystemTime}};
+//! use auth::{Challenge, Gate, StaticTokens, TokenRecord, TokenTable};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+//! # runtime.block_on(async {
+//! let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+//! let (record, token) = TokenRecord::mint("laptop", &mut auth::os_rng().unwrap(), now);
+//! let gate = Gate::new(vec![Arc::new(StaticTokens::new(TokenTable::new([record]).unwrap()))]);
+//!
+//! let mut headers = http::HeaderMap::new();
+//! let denied = gate.admit(&headers, now).await.unwrap_err();
+//! let challenge = Challenge::new(Some("https://mcp.example.org/.well-known/oauth-protected-resource"));
+//! assert_eq!(
+//!     challenge.answer(&denied).unwrap(),
+//!     r#"Bearer resource_metadata="https://mcp.example.org/.well-known/oauth-protected-resource""#,
+//! );
+//!
+//! headers.insert("authorization", format!("Bearer {}", token.expose()).parse().unwrap());
+//! let verified = gate.admit(&headers, now).await.unwrap();
+//! assert_eq!(&*verified.subject, "laptop");
+//! # });
+//! ```
+//!
+//! # Invariants
+//!
+//! - Only [`Gate::admit`] makes a [`Verified`]; whoever holds one can rely on a verifier's word.
+//! - A secret is a [`Bearer`]: starred in `Debug`, no `Display`, wiped when dropped. What is stored
+//!   is its SHA-256 alone, and what is compared is the hash, in constant time.
+//! - A request without a well-formed bearer reaches no verifier, so a flood of such requests costs
+//!   a look at one header; a refused bearer leaves nothing behind.
+//! - A token is read from the `Authorization` header and from nowhere else. The query parameter and
+//!   the form field of RFC 6750 §2.2 and §2.3 do not exist here.
+//! - "No judgement was possible" is never turned into "bad token": it is [`Denied::Undecided`].
+//!
+//! # Adding a verifier
+//!
+//! Implement [`TokenVerifier`], run the contract suite of the `testing` module (feature
+//! `test-util`) over it, and add one arm where the broker picks verifiers.
+//!
+//! # Testing alone
+//!
+//! `cargo test -p auth` needs neither network nor files; `cargo bench -p auth` prints the price of
+//! one admission.
+
+mod bearer;
+mod challenge;
+mod gate;
+mod no_sign_in;
+mod principal;
+mod static_tokens;
+mod token;
+mod verifier;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
+
+pub use bearer::{Bearer, CredentialError};
+pub use challenge::Challenge;
+pub use gate::{Denied, Gate, Verified};
+pub use no_sign_in::NoSignIn;
+pub use principal::{Principal, Scopes};
+pub use static_tokens::{StaticTokens, TableError, TokenTable};
+pub use token::{BadHash, SeedError, TokenHash, TokenRecord, os_rng};
+pub use verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict};

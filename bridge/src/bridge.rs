@@ -193,7 +193,7 @@ impl Bridge {
 
     /// Opens the standalone stream, or resumes a stream behind the event `last` (MCP transports,
     /// "Listening for Messages from the Server" and "Resumability and Redelivery"). `hold` lives
-    /// as long as the response body.
+    /// as long as the response body. A stream with nothing more to come is answered with 204.
     ///
     /// # Errors
     /// [`ListenError`] when somebody listens already, or the event is not known.
@@ -213,6 +213,11 @@ impl Bridge {
             self.shared.table().streams.get(&last.stream).cloned()
         };
         let stream = stream.filter(|stream| stream.follows(last.number)).ok_or(UnknownEvent)?;
+        if stream.is_over_after(last.number) {
+            // An empty event stream would make some clients come back for ever; this is the answer
+            // at which an event source stops (HTML, "Server-sent events").
+            return Ok(respond(StatusCode::NO_CONTENT, Body::empty()));
+        }
         // Whoever knows the event id had this stream: its old connection is dead or dying.
         let generation = stream.connect();
         Ok(self.stream(stream, generation, last.number, Some(hold)))

@@ -279,6 +279,12 @@ impl Stream {
         }
     }
 
+    /// Whether a reader that has seen event `number` has seen everything there will be.
+    pub(crate) fn is_over_after(&self, number: u64) -> bool {
+        let state = self.lock();
+        state.finished && number + 1 >= state.first + state.ring.len() as u64
+    }
+
     /// Number of the newest event that no reader without a `Last-Event-ID` should get again.
     pub(crate) fn handed(&self) -> u64 {
         let state = self.lock();

@@ -1,1 +1,34 @@
 //! Composes, translates, serves, stores: the MCP session broker.
+//!
+//! [`serve`] runs a broker on a [`Listener`] with a [`Config`](config::Config) until it is told to
+//! stop; the binary `mcp-broker` is a command line around it.
+//!
+//! ```text
+//!  Listener ─► serve ─► http ──── auth::Gate        who is asking
+//!                        │  ├──── session::Registry which child answers
+//!                        │  └──── bridge::Bridge    HTTP to lines and back
+//!                        └─ backend = supervisor::Child + bridge::Bridge
+//! ```
+//!
+//! # What it does not do
+//! It has no protocol logic (`bridge`), no policy about sessions (`session`) or tokens (`auth`), and
+//! no knowledge of how a process ends (`supervisor`); it converts one vocabulary to the other where
+//! two of them meet, and picks the words for clients (`http::reply`).
+
+mod app;
+mod backend;
+pub mod cli;
+pub mod config;
+pub mod demo;
+mod directory;
+mod http;
+mod listener;
+pub mod log;
+mod metrics;
+mod serve;
+mod server;
+pub mod tokens;
+
+pub use app::StartError;
+pub use listener::{ListenError, Listener};
+pub use serve::{Control, serve};

@@ -30,7 +30,11 @@ async fn a_broken_stream_is_resumed_behind_the_last_event_the_client_saw() {
     let mut resumed = Events::of(bench.listen(first.id.as_deref()));
     assert_eq!(resumed.message().await.expect("the second")["params"]["data"], 2);
     assert_eq!(resumed.message().await.expect("the answer")["result"], "done");
+    let last =
+        format!("{}-3", first.id.as_deref().and_then(|id| id.split_once('-')).expect("an id").0);
     assert_eq!(resumed.next().await, None);
+    let over = bench.listen(Some(&last));
+    assert_eq!(over.status(), http::StatusCode::NO_CONTENT, "nothing more will come: stop asking");
 
     let mut whole = Events::of(bench.listen(priming.id.as_deref()));
     assert_eq!(whole.message().await.expect("the first")["params"]["data"], 1);

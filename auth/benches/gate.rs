@@ -1,0 +1,91 @@
+//! What one admission costs, with a thousand static tokens: the price every request pays.
+//!
+//! Besides the good case it prints the refusals, for two questions: does a wrong first character
+//! take another time than a wrong last one (it must not), and does a flood of refusals leave
+//! memory behind (it must not either).
+
+use std::{
+    fs,
+    hint::black_box,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant, SystemTime},
+};
+
+use auth::{Gate, StaticTokens, TokenRecord, TokenTable, os_rng};
+use http::{HeaderMap, header::AUTHORIZATION};
+
+/// Admissions per sample, and samples per case: together below two seconds.
+const BATCH: u32 = 1_000;
+const SAMPLES: usize = 101;
+
+#[expect(clippy::print_stdout, reason = "a bench reports on stdout")]
+fn main() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+    let rng = &mut os_rng().expect("the system has randomness");
+    let (records, tokens): (Vec<_>, Vec<_>) =
+        (0..1_000).map(|n| TokenRecord::mint(&format!("user{n}"), rng, now)).unzip();
+    let table = TokenTable::new(records).expect("minted tokens differ");
+    let gate = Gate::new(vec![Arc::new(StaticTokens::new(table))]);
+
+    let good: Vec<_> = tokens.iter().map(|token| bearing(token.expose())).collect();
+    let altered = |at: fn(usize) -> usize| -> Vec<_> {
+        let swap = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            let at = at(bytes.len());
+            bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
+            bearing(str::from_utf8(&bytes).expect("still ASCII"))
+        };
+        tokens.iter().map(|token| swap(token.expose())).collect()
+    };
+    let wrong_first = altered(|_| "mcpb_".len());
+    let wrong_last = altered(|len| len - 1);
+
+    let before = resident_kib();
+    for (case, requests, admitted) in [
+        ("good token", &good, true),
+        ("wrong first character", &wrong_first, false),
+        ("wrong last character", &wrong_last, false),
+        ("no token", &vec![HeaderMap::new()], false),
+    ] {
+        let [median, p99] = measure(&gate, requests, now, admitted);
+        println!("gate: {case:<22} {median:>6.0} ns per admit, worst batches {p99:>6.0} ns");
+    }
+    if let (Some(before), Some(after)) = (before, resident_kib()) {
+        println!("gate: memory grew by {} KiB", after.saturating_sub(before));
+    }
+}
+
+fn bearing(token: &str) -> HeaderMap {
+    let value = format!("Bearer {token}").parse().expect("a token fits in a header");
+    HeaderMap::from_iter([(AUTHORIZATION, value)])
+}
+
+/// Nanoseconds for one admission: the median and the 99th percentile of the batches' means.
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn measure(gate: &Gate, requests: &[HeaderMap], now: SystemTime, admitted: bool) -> [f64; 2] {
+    let mut requests = requests.iter().cycle();
+    let mut samples: Vec<_> = (0..SAMPLES)
+        .map(|_| {
+            let start = Instant::now();
+            for headers in requests.by_ref().take(BATCH as usize) {
+                let admission = pin!(gate.admit(black_box(headers), now));
+                let context = &mut Context::from_waker(Waker::noop());
+                let Poll::Ready(answer) = admission.poll(context) else {
+                    panic!("static tokens never wait");
+                };
+                assert_eq!(black_box(answer).is_ok(), admitted);
+            }
+            start.elapsed().as_secs_f64() * 1e9 / f64::from(BATCH)
+        })
+        .collect();
+    samples.sort_by(f64::total_cmp);
+    [samples[SAMPLES / 2], samples[SAMPLES * 99 / 100]]
+}
+
+/// Resident memory, where the system tells it (Linux; pages of 4 KiB).
+fn resident_kib() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 4)
+}

@@ -1,0 +1,78 @@
+//! The crate from outside: requests against a gate as the broker composes it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use auth::{
+    Bearer, Challenge, Denied, Gate, NoSignIn, StaticTokens, TokenRecord, TokenTable,
+    TokenVerifier, Verified, os_rng,
+};
+use http::{HeaderMap, header::AUTHORIZATION};
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000)
+}
+
+fn bearing(token: &str) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().expect("a token"))])
+}
+
+fn static_tokens() -> (Arc<StaticTokens>, Bearer) {
+    let (record, token) = TokenRecord::mint("ada", &mut os_rng().expect("randomness"), now());
+    (Arc::new(StaticTokens::new(TokenTable::new([record]).expect("one record"))), token)
+}
+
+async fn answer(gate: &Gate, headers: &HeaderMap) -> Result<Verified, (&'static str, String)> {
+    gate.admit(headers, now()).await.map_err(|denied: Denied| {
+        let challenge = Challenge::new(None).answer(&denied).expect("static tokens are decided");
+        (denied.reason(), challenge.to_str().expect("ASCII").to_owned())
+    })
+}
+
+#[tokio::test]
+async fn o27_no_token_and_a_bad_token_get_different_challenges() {
+    let gate = Gate::new(vec![static_tokens().0]);
+    let none = answer(&gate, &HeaderMap::new()).await.unwrap_err();
+    assert_eq!(none, ("no_credentials", "Bearer realm=\"mcp-broker\"".into()));
+    let basic = HeaderMap::from_iter([(AUTHORIZATION, "Basic YTpi".parse().unwrap())]);
+    assert_eq!(answer(&gate, &basic).await.unwrap_err(), none, "RFC 6750 §3.1");
+    let bad = answer(&gate, &bearing("mcpb_forged")).await.unwrap_err();
+    let invalid = "Bearer error=\"invalid_token\", realm=\"mcp-broker\"";
+    assert_eq!(bad, ("unknown_token", invalid.into()));
+}
+
+#[tokio::test]
+async fn o26_a_token_of_an_upstream_is_an_invalid_token() {
+    let gate = Gate::new(vec![static_tokens().0]);
+    let foreign = bearing("0123456789abcdef0123456789abcdef01234567");
+    let (reason, challenge) = answer(&gate, &foreign).await.unwrap_err();
+    assert_eq!(reason, "unknown_token");
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+}
+
+#[tokio::test]
+async fn a_token_made_by_hand_opens_the_gate_until_it_is_taken_out() {
+    let (tokens, token) = static_tokens();
+    let gate = Gate::new(vec![tokens.clone() as Arc<dyn TokenVerifier>]);
+    let verified = answer(&gate, &bearing(token.expose())).await.unwrap();
+    assert_eq!(
+        (&*verified.issuer, &*verified.subject, &*verified.client),
+        ("static", "ada", "static")
+    );
+    verified.require("whatever the server asks for").expect("the operator's tokens may do all");
+    tokens.replace(TokenTable::default());
+    let (reason, _) = answer(&gate, &bearing(token.expose())).await.unwrap_err();
+    assert_eq!(reason, "unknown_token");
+}
+
+#[tokio::test]
+async fn optional_sign_in_lets_strangers_in_as_local_and_keeps_forgeries_out() {
+    let (tokens, token) = static_tokens();
+    let gate = Gate::new(vec![tokens, Arc::new(NoSignIn::new())]);
+    assert_eq!(&*answer(&gate, &HeaderMap::new()).await.unwrap().issuer, "none");
+    assert_eq!(&*answer(&gate, &bearing("something-else")).await.unwrap().issuer, "none");
+    assert_eq!(&*answer(&gate, &bearing(token.expose())).await.unwrap().issuer, "static");
+    assert_eq!(answer(&gate, &bearing("mcpb_forged")).await.unwrap_err().0, "unknown_token");
+}

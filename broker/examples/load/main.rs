@@ -1,0 +1,143 @@
+//! The load scenario of `cargo xtask bench`: what the broker costs, measured beside its floors.
+//!
+//! Every number is a comparison within one run on one machine. The load comes from this program,
+//! what it asks is always another process:
+//!
+//! ```text
+//! load ── HTTP ──▶ load floor-a                       bare hyper, answers at once
+//! load ── HTTP ──▶ load floor-b ── pipes ──▶ load child   bare hyper, a child per connection
+//! load ── HTTP ──▶ mcp-broker   ── pipes ──▶ load child   the broker, a child per session
+//! ```
+//!
+//! ```sh
+//! cargo build --release -p broker --bin mcp-broker
+//! cargo build --release -p broker --example load       # apart: dev-dependencies add features
+//! target/release/examples/load                         # about two minutes; --quick for half
+//! target/release/examples/load churn --sessions 10000
+//! ```
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `calls` | `tools/call` at 1 and 32 connections against broker and floors |
+//! | `opening` | initialise latency, memory per session |
+//! | `churn` | sessions opened and ended in a loop leave nothing behind |
+//! | `wire` | one client connection, and the requests of a session |
+//! | `server` | starting and stopping broker and floors |
+//! | `proc` | what Linux tells about a process |
+//! | `floor`, `child` | the other ends |
+//!
+//! An answer that is not 200 or does not carry the request's id stops the run: a benchmark that
+//! counts errors measures nothing. Deliberately absent: open-loop load and several machines; both
+//! belong to a study of one deployment.
+
+#![expect(clippy::print_stdout, reason = "the figures are this program's output")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the real clock and starts the processes it measures"
+)]
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+
+mod calls;
+mod child;
+mod churn;
+mod floor;
+mod opening;
+mod proc;
+mod report;
+mod server;
+mod wire;
+
+/// Measures the broker against floors built beside it.
+#[derive(Debug, Parser)]
+#[command(name = "load")]
+struct Flags {
+    /// What to measure, or which other end to be.
+    #[arg(value_enum, default_value_t = Part::All)]
+    part: Part,
+    /// Marks the processes of one run; the other ends ignore it.
+    #[arg(hide = true)]
+    mark: Option<String>,
+    /// Seconds measured per point, after one second of warm-up.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// One second per point.
+    #[arg(long)]
+    quick: bool,
+    /// Alternating rounds; the median is reported.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Sessions opened and ended by `churn`.
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
+    /// The broker's binary; default: `mcp-broker` in the directory above this program's.
+    #[arg(long)]
+    broker: Option<PathBuf>,
+    /// Also writes the figures to this file, as one JSON object of names and numbers.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// `calls`, `initialize` and `memory`.
+    All,
+    /// `tools/call` through broker and floors.
+    Calls,
+    /// Initialise latency against a direct spawn.
+    Initialize,
+    /// The broker's memory per session at 1,000 sessions.
+    Memory,
+    /// Sessions opened and ended in a loop.
+    Churn,
+    /// Be the stdio server.
+    Child,
+    /// Be bare hyper that answers at once.
+    FloorA,
+    /// Be bare hyper with a child per connection.
+    FloorB,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    // The child's start is part of what is measured, so nothing else comes first.
+    if std::env::args_os().nth(1).is_some_and(|part| part == "child") {
+        child::run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let flags = Flags::parse();
+    // As many workers as the broker has: one per core.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(flags))
+}
+
+async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+    proc::raise_open_files();
+    let broker = match flags.broker {
+        Some(path) => path,
+        None => server::beside_this_program("mcp-broker")?,
+    };
+    let window = Duration::from_secs(if flags.quick { 1 } else { flags.seconds });
+    let mut report = report::Report::default();
+    let mut clean = true;
+    match flags.part {
+        Part::Child => child::run()?,
+        Part::FloorA => floor::serve(floor::Kind::Fixed).await?,
+        Part::FloorB => floor::serve(floor::Kind::Piped).await?,
+        Part::Calls => calls::run(&broker, window, flags.rounds, &mut report).await?,
+        Part::Initialize => opening::latency(&broker, &mut report).await?,
+        Part::Memory => opening::memory(&broker, &mut report).await?,
+        Part::Churn => clean = churn::run(&broker, flags.sessions, &mut report).await?,
+        Part::All => {
+            calls::run(&broker, window, flags.rounds, &mut report).await?;
+            opening::latency(&broker, &mut report).await?;
+            opening::memory(&broker, &mut report).await?;
+        }
+    }
+    if let Some(path) = flags.json {
+        report.write(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

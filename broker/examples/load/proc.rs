@@ -1,0 +1,83 @@
+//! What Linux tells about a process, and the one limit of our own that is in the way.
+
+use std::{fs, io};
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lets this process and all it starts open as many files as the system allows: a thousand
+/// sessions need a few thousand pipes.
+pub(crate) fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Should it fail, the scenarios that need more say so themselves.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Resident memory of process `pid` in KiB.
+pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .context("no VmRSS in the process's status")
+}
+
+/// Open file descriptors of process `pid`.
+pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// One process of the machine.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// `Z` is a zombie.
+    pub(crate) state: char,
+    /// User and system time in clock ticks, without that of its children.
+    pub(crate) ticks: u64,
+}
+
+/// The process itself.
+pub(crate) fn process(pid: u32) -> anyhow::Result<Process> {
+    Ok(stat(pid).with_context(|| format!("process {pid} is gone"))?.1)
+}
+
+/// Children of `parent`, zombies included, and whoever carries `mark` on its command line.
+pub(crate) fn family(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
+    let mut family = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process that ends between listing and reading is no longer family.
+        let Some((its_parent, process)) = stat(pid) else { continue };
+        if its_parent == parent || (pid != parent && has_argument(pid, mark)) {
+            family.push(process);
+        }
+    }
+    Ok(family)
+}
+
+fn has_argument(pid: u32, mark: &str) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.split(|&byte| byte == 0).any(|word| word == mark.as_bytes()))
+}
+
+/// Parent and process; none when there is no such process.
+fn stat(pid: u32) -> Option<(u32, Process)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses and may hold anything, so count from its end.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    // utime is field 14 and stime field 15 in proc(5); the parent is field 4.
+    let user: u64 = fields.nth(9)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((parent, Process { pid, state, ticks: user + system }))
+}
+
+/// Clock ticks in microseconds.
+pub(crate) fn ticks_to_us(ticks: u64) -> f64 {
+    ticks as f64 * 1e6 / rustix::param::clock_ticks_per_second() as f64
+}

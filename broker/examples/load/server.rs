@@ -1,0 +1,135 @@
+//! Starting and stopping what is measured.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::wire::Endpoint;
+
+/// How long a server may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `name` in the directory above this program's, where cargo puts binaries beside examples.
+pub(crate) fn beside_this_program(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let directory = program.parent().and_then(Path::parent).context("no directory above")?;
+    Ok(directory.join(name))
+}
+
+/// A server process that listens.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) pid: u32,
+    pub(crate) endpoint: Endpoint,
+    /// Carried by its children's command lines.
+    pub(crate) mark: String,
+    // Held open, so that a later line on it is no error for the server.
+    _stdout: BufReader<ChildStdout>,
+    directory: Option<TempDir>,
+}
+
+impl Server {
+    /// One of the floors: this program in another role.
+    pub(crate) async fn floor(role: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(role);
+        // Tokens and ids of the broker's size, so that the requests are as long.
+        let mark = format!("{role} of {}", std::process::id());
+        Self::listening(command, &"0".repeat(48), mark, None).await
+    }
+
+    /// The broker with a token, one server and a directory of its own.
+    pub(crate) async fn broker(program: &Path) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mark = directory.path().display().to_string();
+        let config = directory.path().join("mcp-broker.toml");
+        fs::write(&config, configuration(directory.path(), &mark)?)?;
+        let token = token(program, &config).await?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--config").arg(&config);
+        Self::listening(command, &token, mark, Some(directory)).await
+    }
+
+    async fn listening(
+        mut command: Command,
+        token: &str,
+        mark: String,
+        directory: Option<TempDir>,
+    ) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{command:?} did not start"))?;
+        let pid = child.id().context("it ended at once")?;
+        let mut stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
+        let address = timeout(PATIENCE, listening_address(&mut stdout))
+            .await
+            .with_context(|| format!("{command:?} did not listen in time"))??;
+        let endpoint = Endpoint::new(address, token)?;
+        Ok(Self { child, pid, endpoint, mark, _stdout: stdout, directory })
+    }
+
+    /// Asks the server to stop and waits for it.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("no process id")?, Signal::TERM)?;
+        let status = timeout(PATIENCE, self.child.wait()).await.context("it did not stop")??;
+        // A floor has no idea of a clean stop; the broker has.
+        ensure!(self.directory.is_none() || status.success(), "the broker ended with {status}");
+        Ok(())
+    }
+}
+
+async fn listening_address(stdout: &mut BufReader<ChildStdout>) -> anyhow::Result<SocketAddr> {
+    let mut line = String::new();
+    while stdout.read_line(&mut line).await? > 0 {
+        if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
+            return address.parse().with_context(|| format!("no address in {line:?}"));
+        }
+        line.clear();
+    }
+    bail!("it ended before it listened")
+}
+
+fn configuration(directory: &Path, mark: &str) -> anyhow::Result<String> {
+    // JSON's strings are TOML's basic strings.
+    let quoted = |path: &Path| serde_json::to_string(&path.display().to_string());
+    let mut text = String::new();
+    writeln!(text, "listen = \"127.0.0.1:0\"")?;
+    writeln!(text, "data_dir = {}", quoted(directory)?)?;
+    writeln!(text, "log.level = \"warn\"")?;
+    writeln!(text, "[session]\nmax = 0\nmax_per_owner = 0")?;
+    writeln!(text, "[auth]\nverifiers = [\"static\"]")?;
+    writeln!(text, "[server.load]\ncommand = {}", quoted(&std::env::current_exe()?)?)?;
+    writeln!(text, "args = [\"child\", {}]", serde_json::to_string(mark)?)?;
+    Ok(text)
+}
+
+/// A token as an operator makes one.
+async fn token(program: &Path, config: &Path) -> anyhow::Result<String> {
+    let mut command = Command::new(program);
+    command.args(["token", "add", "load", "--config"]).arg(config).stderr(Stdio::inherit());
+    let output =
+        command.output().await.with_context(|| format!("cannot start {}", program.display()))?;
+    ensure!(output.status.success(), "{command:?} ended with {}", output.status);
+    let token = String::from_utf8(output.stdout)?.trim().to_owned();
+    ensure!(!token.is_empty() && !token.contains(char::is_whitespace), "no token was printed");
+    Ok(token)
+}

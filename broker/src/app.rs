@@ -1,0 +1,274 @@
+//! What is running: the pieces of the other crates, joined by the choices of the configuration.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use auth::{Challenge, Gate, NoSignIn, StaticTokens, TokenVerifier};
+use session::{Registry, StopReason};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::{
+    backend::{Ask, Children, Live, SpawnFailure, Spawner},
+    config::{Change, Config, Environment, Verifier},
+    directory,
+    http::{causes, site::Site},
+    metrics::{Metrics, ReasonLabel},
+    server::{Server, Settings},
+    tokens::{TokenFile, TokenFileError, TokenWatch},
+};
+
+pub(crate) type Sessions = Registry<Ask, Live, SpawnFailure>;
+
+/// How often the file of static tokens is looked at.
+const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A running broker, whoever listens for it.
+#[derive(Debug)]
+pub(crate) struct App {
+    state: RwLock<Arc<State>>,
+    pub(crate) sessions: Sessions,
+    pub(crate) gate: Gate,
+    pub(crate) challenge: Challenge,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) children: Arc<Children>,
+    pub(crate) calls: Calls,
+    draining: AtomicBool,
+    /// What moves sessions; a shutdown waits for it.
+    tasks: TaskTracker,
+    /// What watches the outside; it ends with the broker.
+    _followers: JoinSet<()>,
+}
+
+/// What a reload replaces.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) site: Site,
+    servers: BTreeMap<String, Arc<Server>>,
+}
+
+/// The broker could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file of static tokens cannot be used.
+    #[error("the static tokens cannot be read")]
+    Tokens(#[from] TokenFileError),
+}
+
+impl App {
+    /// Puts the pieces together and sets them going; nothing listens yet.
+    pub(crate) fn start(
+        config: Config,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Arc<Self>, StartError> {
+        directory::sweep(&config.data_dir.join("children"));
+        let tasks = TaskTracker::new();
+        let metrics = Arc::new(Metrics::new());
+        let children = Arc::<Children>::default();
+        let spawner =
+            Spawner { tasks: tasks.clone(), environment, children: Arc::clone(&children) };
+        let (sessions, driver) = Registry::new(Arc::new(spawner), session_limits(&config));
+        tasks.spawn(driver.run());
+
+        let mut followers = JoinSet::new();
+        let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
+        for verifier in &config.auth.verifiers {
+            verifiers.push(match verifier {
+                Verifier::Static => {
+                    let file = TokenFile::new(&config.auth.tokens_file);
+                    let (table, watch) = file.watch()?;
+                    let tokens = Arc::new(StaticTokens::new(table));
+                    let follow = follow_tokens(watch, Arc::clone(&tokens), sessions.clone());
+                    followers.spawn(follow);
+                    tokens
+                }
+                Verifier::None => Arc::new(NoSignIn::new()),
+            });
+        }
+        let state = State::of(config, None, &metrics);
+        Ok(Arc::new(Self {
+            state: RwLock::new(Arc::new(state)),
+            sessions,
+            gate: Gate::new(verifiers),
+            challenge: Challenge::new(None),
+            metrics,
+            children,
+            calls: Calls::default(),
+            draining: AtomicBool::new(false),
+            tasks,
+            _followers: followers,
+        }))
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another configuration in force, as far as that goes without a restart.
+    pub(crate) fn reload(&self, config: Config) -> Vec<Change> {
+        let old = self.state();
+        let changes = Config::reload_diff(&old.config, &config);
+        self.sessions.set_limits(session_limits(&config));
+        let state = State::of(config, Some(&old), &self.metrics);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        changes
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses what is new from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.sessions.drain();
+    }
+
+    /// Lets calls finish, then ends all sessions together; nothing of it lasts beyond `deadline`.
+    pub(crate) async fn stop(&self, deadline: Instant) {
+        self.drain();
+        let state = self.state();
+        // A child that keeps its time needs two graces to be gone.
+        let graces = state.config.server.values().map(|server| server.stop_grace * 2).max();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let reserve = graces.unwrap_or_default().min(left / 2);
+        let finished = tokio::time::timeout_at(deadline - reserve, self.calls.none()).await;
+        let unfinished = self.calls.under_way();
+        let report = self.sessions.stop(deadline).await;
+        self.tasks.close();
+        info!(
+            calls_cut_off = if finished.is_ok() { 0 } else { unfinished },
+            sessions_ended = report.ended,
+            sessions_abandoned = report.abandoned,
+            "all sessions have been asked to end"
+        );
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
+            warn!("some children outlived the drain and are killed");
+        }
+    }
+
+    /// The page of `/metrics`.
+    pub(crate) fn metrics_page(&self) -> String {
+        for why in StopReason::ALL {
+            let counter = self.metrics.reaped.get_or_create(&ReasonLabel { reason: why.as_str() });
+            counter.inc_by(self.sessions.ended(why).saturating_sub(counter.get()));
+        }
+        self.metrics.page(self.children.resident_bytes())
+    }
+}
+
+impl State {
+    fn of(config: Config, old: Option<&Self>, metrics: &Arc<Metrics>) -> Self {
+        let servers = config.server.iter().map(|(name, server)| {
+            let settings = Settings::of(&config, server);
+            let kept = old.and_then(|old| old.servers.get(name.as_str()));
+            let server = match kept {
+                Some(kept) => {
+                    kept.replace(settings);
+                    Arc::clone(kept)
+                }
+                None => Arc::new(Server::new(name.as_str(), settings, Arc::clone(metrics))),
+            };
+            (name.as_str().to_owned(), server)
+        });
+        Self { servers: servers.collect(), site: Site::of(&config), config }
+    }
+
+    /// The server whose MCP endpoint is at this path.
+    pub(crate) fn server_at(&self, path: &str) -> Option<&Arc<Server>> {
+        let name = match path {
+            "/mcp" => self.config.default_server.as_str(),
+            _ => path.strip_prefix('/')?.strip_suffix("/mcp")?,
+        };
+        self.servers.get(name)
+    }
+}
+
+fn session_limits(config: &Config) -> session::Limits {
+    let session = &config.session;
+    session::Limits {
+        max_sessions: session.max,
+        max_per_owner: session.max_per_owner,
+        // Here zero means "however short"; there it means "never".
+        evict_idle: session.evict_idle.max(Duration::from_nanos(1)),
+        idle: session.idle.unwrap_or(Duration::ZERO),
+        lifetime: session.lifetime.unwrap_or(Duration::ZERO),
+        reap_interval: session.reap_interval,
+    }
+}
+
+/// Applies what `mcp-broker token` does to the file while the broker runs. A revoked token takes
+/// its sessions along.
+async fn follow_tokens(mut watch: TokenWatch, tokens: Arc<StaticTokens>, sessions: Sessions) {
+    let mut interval = tokio::time::interval(TOKENS_INTERVAL);
+    loop {
+        interval.tick().await;
+        match watch.changed() {
+            Ok(None) => {}
+            Ok(Some(table)) => {
+                info!(tokens = table.len(), "static tokens read again");
+                let names: HashSet<String> = table.subjects().map(ToOwned::to_owned).collect();
+                tokens.replace(table);
+                sessions.revoke(|owner| {
+                    owner.issuer() == StaticTokens::ISSUER && !names.contains(owner.subject())
+                });
+            }
+            Err(error) => {
+                let cause = causes(&error);
+                warn!(%error, %cause, "the static tokens stay as they were");
+            }
+        }
+    }
+}
+
+/// Calls under way, so that a shutdown can let them finish.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    count: Arc<AtomicUsize>,
+    changed: Arc<Notify>,
+}
+
+/// One call under way; dropping it ends the count.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    count: Arc<AtomicUsize>,
+    changed: Arc<Notify>,
+}
+
+impl Calls {
+    pub(crate) fn begin(&self) -> Counted {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Counted { count: Arc::clone(&self.count), changed: Arc::clone(&self.changed) }
+    }
+
+    pub(crate) fn under_way(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until none is under way.
+    async fn none(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.under_way() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.count.fetch_sub(1, Ordering::Release) == 1 {
+            self.changed.notify_waiters();
+        }
+    }
+}

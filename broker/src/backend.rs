@@ -1,0 +1,374 @@
+//! A session's backend: one child process and the bridge on its pipes.
+
+use std::{
+    ffi::OsString,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use bridge::{Bridge, InitializeError, Message, Welcome};
+use session::{BoxFuture, Owner, StopReason};
+use supervisor::{Child, SpawnError};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, info, info_span, warn};
+
+use crate::{
+    config::{Environment, ServerCommand, UnfitValue, Variable},
+    directory::{Directory, DirectoryError},
+    metrics::{ReasonLabels, ServerLabel, StateLabels},
+    server::{Server, Settings},
+};
+
+/// What a session is opened for.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) server: Arc<Server>,
+    /// The client's `initialize`.
+    pub(crate) initialize: Message,
+}
+
+/// Why a backend did not come up. The client gets a sentence by kind; this is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnFailure {
+    #[error("the child's directory could not be made")]
+    Directory(#[source] DirectoryError),
+    #[error("the child's environment could not be filled")]
+    Environment(#[source] UnfitValue),
+    #[error("the child did not start")]
+    Start(#[source] SpawnError),
+    #[error("the handshake failed")]
+    Initialize(#[source] InitializeError),
+}
+
+impl SpawnFailure {
+    /// Lowercase and stable, for metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "directory",
+            Self::Environment(_) => "environment",
+            Self::Start(SpawnError::Missing { .. }) => "missing",
+            Self::Start(SpawnError::NotExecutable { .. }) => "not_executable",
+            Self::Start(SpawnError::OutOfResources(_)) => "out_of_resources",
+            Self::Start(_) => "start",
+            Self::Initialize(InitializeError::Refused(_)) => "refused",
+            Self::Initialize(InitializeError::TimedOut) => "timeout",
+            Self::Initialize(InitializeError::Closed(_)) => "died",
+        }
+    }
+}
+
+/// Makes backends. Owns the tasks that move them.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    pub(crate) tasks: TaskTracker,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) children: Arc<Children>,
+}
+
+/// The children alive, for the memory metric.
+#[derive(Debug, Default)]
+pub(crate) struct Children(Mutex<std::collections::HashSet<u32>>);
+
+impl Children {
+    /// Resident bytes of all of them. Reads one small file per child.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let pids: Vec<u32> = self.lock().iter().copied().collect();
+        let page = rustix::param::page_size() as u64;
+        let pages = |pid| {
+            let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+            statm.split(' ').nth(1)?.parse::<u64>().ok()
+        };
+        pids.into_iter().filter_map(pages).sum::<u64>() * page
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One live session's child.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) server: Arc<Server>,
+    pub(crate) bridge: Bridge,
+    child: Child,
+    /// The handshake's result, for the client that opened the session.
+    welcome: Mutex<Option<Welcome>>,
+    why: OnceLock<StopReason>,
+    counted: Arc<Counted>,
+    ended: watch::Receiver<bool>,
+    span: Span,
+}
+
+impl Live {
+    /// The handshake's result, once.
+    pub(crate) fn take_welcome(&self) -> Option<Welcome> {
+        self.welcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl session::Backend for Live {
+    fn stop(&self, why: StopReason) {
+        if self.why.set(why).is_ok() {
+            self.span.in_scope(|| info!(reason = %why, "session stops"));
+            self.counted.stops();
+        }
+        self.bridge.close();
+        self.child.stop();
+    }
+
+    fn ended(&self) -> BoxFuture<'static, ()> {
+        let mut ended = self.ended.clone();
+        Box::pin(async move {
+            // An error means that the task is gone, and with it everything it owned.
+            let _ = ended.wait_for(|ended| *ended).await;
+        })
+    }
+}
+
+impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
+    fn spawn(&self, owner: &Owner, ask: Ask) -> BoxFuture<'static, Result<Live, SpawnFailure>> {
+        let settings = ask.server.settings();
+        let child_env = self.child_env(&settings, owner);
+        let (tasks, children) = (self.tasks.clone(), Arc::clone(&self.children));
+        let span = info_span!("session", server = %ask.server.name, owner = %owner.subject());
+        let shown = span.clone();
+        Box::pin(
+            async move {
+                let server = Arc::clone(&ask.server);
+                let begun = Instant::now();
+                let coming = Coming { server: &server, begun };
+                let brought_up = async {
+                    let env = child_env.map_err(SpawnFailure::Environment)?;
+                    let live = start(ask, &settings, env, &tasks, children, shown).await?;
+                    initialize(&live.0, &live.1, &settings).await?;
+                    Ok(live.0)
+                };
+                let result = brought_up.await;
+                coming.came(&result);
+                result
+            }
+            .instrument(span),
+        )
+    }
+}
+
+impl Spawner {
+    /// What the child sees: the configured entries over those copied by name, nothing else.
+    fn child_env(
+        &self,
+        settings: &Settings,
+        owner: &Owner,
+    ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
+        let mut env: Vec<(OsString, OsString)> = Vec::new();
+        for name in &settings.server.pass_env {
+            if let Some(value) = self.environment.variable(name) {
+                env.push((name.into(), value));
+            }
+        }
+        for (name, template) in &settings.server.env {
+            let value = template.render(|variable| match variable {
+                Variable::Subject => owner.subject(),
+                Variable::Client => owner.client(),
+            })?;
+            env.retain(|(known, _)| known != name.as_str());
+            env.push((name.into(), value.into()));
+        }
+        Ok(env)
+    }
+}
+
+/// Starts child and bridge, and the task that moves both.
+async fn start(
+    ask: Ask,
+    settings: &Settings,
+    mut env: Vec<(OsString, OsString)>,
+    tasks: &TaskTracker,
+    children: Arc<Children>,
+    span: Span,
+) -> Result<(Live, Message), SpawnFailure> {
+    let directory =
+        Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
+    for name in ["HOME", "TMPDIR"] {
+        if !env.iter().any(|(known, _)| known == name) {
+            env.push((name.into(), directory.path().into()));
+        }
+    }
+    let (program, args) = match &settings.server.command {
+        ServerCommand::Program { program, args } => {
+            (program.into(), args.iter().map(OsString::from).collect())
+        }
+        ServerCommand::Demo => {
+            let own = std::env::current_exe().map_err(SpawnError::Other);
+            (own.map_err(SpawnFailure::Start)?.into_os_string(), vec!["demo-server".into()])
+        }
+    };
+    let cwd = settings.server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
+    let limits =
+        supervisor::Limits { stop_grace: settings.server.stop_grace, ..Default::default() };
+    let spec = supervisor::Spec { program, args, env, cwd: Some(cwd), limits };
+    let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
+    let (bridge, bridge_driver) =
+        Bridge::attach(started.stdout, started.stdin, settings.bridge.clone());
+
+    let (over, ended) = watch::channel(false);
+    let child = started.child;
+    let counted = Counted::new(&ask.server, &children, child.pid());
+    let (running, gone) = (child.clone(), bridge.clone());
+    let counting = Arc::clone(&counted);
+    let (child_driver, server) = (started.driver, Arc::clone(&ask.server));
+    let run = async move {
+        let bridged = async {
+            let why = bridge_driver.run().await;
+            // A child without pipes is of no use, however alive it is.
+            running.stop();
+            why
+        };
+        let (why, exit) = tokio::join!(bridged, child_driver.run());
+        if why != bridge::Closed::Stopped {
+            warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
+        }
+        let label = ServerLabel { server: server.name.to_string() };
+        server.metrics.dropped_lines.get_or_create(&label).inc_by(gone.dropped());
+        counting.over();
+        directory.remove().await;
+        over.send_replace(true);
+    };
+    tasks.spawn(run.instrument(span.clone()));
+    let live = Live {
+        server: ask.server,
+        bridge,
+        child,
+        welcome: Mutex::default(),
+        why: OnceLock::new(),
+        counted,
+        ended,
+        span,
+    };
+    Ok((live, ask.initialize))
+}
+
+/// Carries the client's `initialize` over. When it fails, the child has ended before this returns:
+/// the place it took is free then and not earlier.
+async fn initialize(
+    live: &Live,
+    request: &Message,
+    settings: &Settings,
+) -> Result<(), SpawnFailure> {
+    let guard = KillOnDrop(Some((live.bridge.clone(), live.child.clone())));
+    let answered = live.bridge.initialize(request, settings.server.initialize_timeout).await;
+    match answered {
+        Ok(welcome) => {
+            guard.disarm();
+            *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+            Ok(())
+        }
+        Err(error) => {
+            drop(guard);
+            session::Backend::ended(live).await;
+            if !matches!(error, InitializeError::Refused(_)) {
+                let last_words = live.child.stderr_tail();
+                let last_words: Vec<_> = last_words.lines().rev().take(5).collect();
+                let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
+                warn!(%error, exit = ?live.child.exit(), %last_words, "the child failed to initialize");
+            }
+            Err(SpawnFailure::Initialize(error))
+        }
+    }
+}
+
+/// The spawn may be given up at any await: the child must not stay behind.
+struct KillOnDrop(Option<(Bridge, Child)>);
+
+impl KillOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some((bridge, child)) = &self.0 {
+            bridge.close();
+            child.kill();
+        }
+    }
+}
+
+/// A spawn under way.
+struct Coming<'a> {
+    server: &'a Server,
+    begun: Instant,
+}
+
+impl Coming<'_> {
+    fn came(&self, result: &Result<Live, SpawnFailure>) {
+        let metrics = &self.server.metrics;
+        match result {
+            Ok(live) => {
+                let took = self.begun.elapsed();
+                metrics.spawn_seconds.observe(took.as_secs_f64());
+                info!(pid = live.child.pid(), took_ms = took.as_millis() as u64, "session starts");
+            }
+            Err(failure) => {
+                let reason = failure.reason();
+                let labels = ReasonLabels { server: self.server.name.to_string(), reason };
+                metrics.spawn_failures.get_or_create(&labels).inc();
+            }
+        }
+    }
+}
+
+/// Counts a child from its start to its end.
+#[derive(Debug)]
+struct Counted {
+    server: Arc<Server>,
+    children: Arc<Children>,
+    pid: u32,
+    state: Mutex<Option<&'static str>>,
+}
+
+impl Counted {
+    fn new(server: &Arc<Server>, children: &Arc<Children>, pid: u32) -> Arc<Self> {
+        children.lock().insert(pid);
+        let counted = Self {
+            server: Arc::clone(server),
+            children: Arc::clone(children),
+            pid,
+            state: Mutex::default(),
+        };
+        counted.children(1);
+        counted.moves_to(Some("live"));
+        Arc::new(counted)
+    }
+
+    /// The session is in another state, or (`None`) gone for good.
+    fn moves_to(&self, next: Option<&'static str>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for (state, change) in [(*state, -1), (next, 1)] {
+            if let Some(state) = state {
+                let labels = StateLabels { server: self.server.name.to_string(), state };
+                self.server.metrics.sessions.get_or_create(&labels).inc_by(change);
+            }
+        }
+        *state = next;
+    }
+
+    /// It was asked to stop, unless it is gone already.
+    fn stops(&self) {
+        if self.state.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            self.moves_to(Some("stopping"));
+        }
+    }
+
+    fn children(&self, change: i64) {
+        let label = ServerLabel { server: self.server.name.to_string() };
+        self.server.metrics.children.get_or_create(&label).inc_by(change);
+    }
+
+    fn over(&self) {
+        self.children.lock().remove(&self.pid);
+        self.children(-1);
+        self.moves_to(None);
+    }
+}

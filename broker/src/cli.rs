@@ -1,0 +1,194 @@
+//! The command line: what `mcp-broker` can be asked, and the exit code of every way it ends.
+
+mod banner;
+mod check;
+mod config;
+mod health;
+mod serve;
+mod token;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+use crate::config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources};
+
+/// How a call ended, by the conventions of `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// As asked.
+    Ok = 0,
+    /// The answer is no (`healthcheck`), or what was asked for is not there.
+    No = 1,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// It cannot listen, or a file or store it needs at the start is out of reach.
+    Unavailable = 69,
+    /// A fault of the broker's own.
+    Internal = 70,
+    /// The configuration has mistakes.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Puts a stdio MCP server behind one HTTP endpoint, one private process per session.
+#[derive(Debug, Parser)]
+#[command(name = "mcp-broker", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Without a subcommand it serves. Without a configuration and a command it serves the built-in demo.
+
+Examples:
+  mcp-broker                                  serve ./mcp-broker.toml, or the demo
+  mcp-broker -- npx -y @modelcontextprotocol/server-everything stdio
+                                              serve that server at http://127.0.0.1:8080/mcp
+  mcp-broker config --example > mcp-broker.toml
+  mcp-broker check                            say everything that is wrong with it
+  mcp-broker token add laptop                 make a token for the `static` verifier
+
+Exit codes: 0 stopped as asked; 1 no; 64 usage; 69 cannot listen or read what it needs; 70 a fault
+of its own; 78 mistakes in the configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker (what it does without a subcommand, too)
+    Serve(ServeArgs),
+    /// Say everything that is wrong with the configuration
+    Check(ConfigArgs),
+    /// Print an example configuration, its JSON Schema, or what is in force
+    Config(config::ConfigCommand),
+    /// Make, list and revoke the tokens of the `static` verifier
+    Token(token::TokenCommand),
+    /// Run the built-in stdio MCP server
+    DemoServer,
+    /// Ask a running broker whether it is ready; exit 0 or 1
+    Healthcheck(health::HealthArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file [default: ./mcp-broker.toml, else mcp-broker/config.toml in the
+    /// XDG configuration directory]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one key, as in `--set session.max=10`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Where to listen: ADDRESS:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// A server to run instead of those of the configuration file
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Reads the command line and does what it says.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Printing fails only when nobody reads.
+            let _ = error.print();
+            return if asked { Exit::Ok } else { Exit::Usage }.into();
+        }
+    };
+    let environment = ProcessEnvironment;
+    let exit = match cli.command {
+        None => serve::run(&cli.serve, &environment),
+        Some(Command::Serve(args)) => serve::run(&args, &environment),
+        Some(Command::Check(args)) => check::run(&args, &environment),
+        Some(Command::Config(command)) => config::run(&command, &environment),
+        Some(Command::Token(command)) => token::run(&command, &environment),
+        Some(Command::DemoServer) => serve::demo(),
+        Some(Command::Healthcheck(args)) => health::run(&args, &environment),
+    };
+    exit.into()
+}
+
+impl ConfigArgs {
+    fn sources<'a>(&self, environment: &'a dyn Environment) -> Sources<'a> {
+        let mut sources = Sources::new(environment);
+        sources.config.clone_from(&self.config);
+        sources.set.clone_from(&self.set);
+        sources
+    }
+
+    fn load(&self, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
+        Config::load(&self.sources(environment))
+    }
+}
+
+/// Writes to standard output. A reader that has gone (`| head`) is no fault of ours.
+fn say(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Writes to standard error.
+fn complain(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// An error with its causes on one line, for a person at a terminal.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = crate::http::causes(error);
+    if causes.is_empty() { error.to_string() } else { format!("{error}: {causes}") }
+}
+
+/// The runtime of the broker: one worker per core.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Cli {
+        Cli::try_parse_from(args.iter().copied()).expect("it is well formed")
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_a_server_with_and_without_the_subcommand() {
+        for args in [
+            &["mcp-broker", "--listen", "127.0.0.1:0", "--", "npx", "-y", "x", "--flag"][..],
+            &["mcp-broker", "serve", "--listen", "127.0.0.1:0", "--", "npx", "-y", "x", "--flag"],
+        ] {
+            let cli = parsed(args);
+            let serve = match cli.command {
+                Some(Command::Serve(serve)) => serve,
+                None => cli.serve,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(serve.command, ["npx", "-y", "x", "--flag"]);
+            assert_eq!(serve.listen.as_deref(), Some("127.0.0.1:0"));
+        }
+    }
+}

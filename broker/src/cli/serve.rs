@@ -1,0 +1,170 @@
+//! `mcp-broker serve`: bind, run, and do what signals say.
+
+use std::{pin::pin, sync::Arc, time::SystemTime};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
+use crate::{
+    config::{Config, Environment, Listen, Loaded, ProcessEnvironment, Sources},
+    listener::Listener,
+    log::{self, LogControl},
+    serve::{Control, serve},
+};
+
+pub(super) fn run(args: &ServeArgs, environment: &dyn Environment) -> Exit {
+    let loaded = match Config::load(&sources(args, environment)) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            complain(&mistakes);
+            return Exit::Config;
+        }
+    };
+    let log = log::install(&loaded.config.log);
+    match runtime() {
+        Ok(runtime) => runtime.block_on(run_until_signal(args, loaded, log)),
+        Err(error) => {
+            complain(format_args!("the runtime did not start: {error}"));
+            Exit::Internal
+        }
+    }
+}
+
+/// `mcp-broker demo-server`: one client on standard input and output.
+pub(super) fn demo() -> Exit {
+    let Ok(runtime) = runtime() else { return Exit::Internal };
+    #[expect(clippy::disallowed_methods, reason = "the demo tells the time")]
+    let now = || SystemTime::now();
+    let served = runtime.block_on(crate::demo::run(tokio::io::stdin(), tokio::io::stdout(), now));
+    // A blocked read of standard input would keep the runtime from ending.
+    runtime.shutdown_background();
+    match served {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            complain(error);
+            Exit::Unavailable
+        }
+    }
+}
+
+fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a> {
+    let mut sources = args.config.sources(environment);
+    sources.listen.clone_from(&args.listen);
+    sources.command.clone_from(&args.command);
+    sources
+}
+
+async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> Exit {
+    let Loaded { config, warnings, file, .. } = loaded;
+    for warning in &warnings {
+        warn!("{warning}");
+    }
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(hangup)] = signals.map(signal) else {
+        error!("signals cannot be received");
+        return Exit::Internal;
+    };
+    let listener = match Listener::bind(&config).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            error!(listen = %config.listen, "{}", told(&error));
+            return Exit::Unavailable;
+        }
+    };
+    let control = match Control::start(config.clone(), Arc::new(ProcessEnvironment), &listener) {
+        Ok(control) => control,
+        Err(error) => {
+            error!("{}", told(&error));
+            return Exit::Unavailable;
+        }
+    };
+    announce(&config, &listener, file.is_none());
+
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("asked to stop");
+    };
+    let reloads = reloads(args, control.clone(), log, hangup);
+    let mut serving = pin!(async {
+        tokio::select! {
+            () = reloads => unreachable!("reloads never end by themselves"),
+            () = serve(listener, control.clone(), shutdown) => {}
+        }
+    });
+    // `serve` owns the first signal; a second one, of either kind, forces.
+    let forced = second_signal();
+    tokio::select! {
+        () = &mut serving => {}
+        () = forced => warn!("asked to stop again: stopping at once"),
+    }
+    Exit::Ok
+}
+
+/// Resolves at the second SIGTERM or SIGINT.
+async fn second_signal() {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt)] = kinds else {
+        return std::future::pending().await;
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+/// Says where it listens, and to a person how to connect.
+fn announce(config: &Config, listener: &Listener, quick_start: bool) {
+    let base = match (&config.public_url, &config.listen, listener.address()) {
+        (Some(url), ..) => url.origin().as_str().to_owned(),
+        (None, Listen::Tcp(_), Some(address)) => {
+            let scheme = if listener.is_tls() { "https" } else { "http" };
+            format!("{scheme}://{address}")
+        }
+        (None, listen, _) => listen.to_string(),
+    };
+    let servers: Vec<_> = config.server.keys().map(ToString::to_string).collect();
+    info!(listen = %base, servers = servers.join(","), "listening");
+    say(format_args!("listening on {base}"));
+    if quick_start {
+        say(banner::text(config, &base));
+    }
+}
+
+/// Reads the configuration again at every SIGHUP. A mistake changes nothing.
+async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup: Signal) {
+    loop {
+        if hangup.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        let config = match Config::load(&sources(args, &ProcessEnvironment)) {
+            Ok(loaded) => loaded.config,
+            Err(mistakes) => {
+                error!("the configuration stays as it was: {mistakes}");
+                continue;
+            }
+        };
+        log.set(&config.log);
+        match control.reload(config) {
+            Ok(changes) => {
+                for change in &changes {
+                    if change.applied {
+                        info!(key = change.key, "changed");
+                    } else {
+                        warn!(
+                            key = change.key,
+                            "changed in the file; takes effect after a restart"
+                        );
+                    }
+                }
+                info!(changes = changes.len(), "configuration read again");
+            }
+            Err(error) => error!("the certificate stays as it was: {}", told(&error)),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The kinds of settings: what a value may look like, in words and as JSON Schema.
+
+use serde_json::{Value as Json, json};
+
+/// What zero does to a number, a duration or a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zero {
+    /// It is a mistake.
+    Refused,
+    /// It is accepted and means this.
+    Means(&'static str),
+}
+
+/// The shape of one setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An address with port, or `unix:PATH`.
+    Listen,
+    /// The broker's public URL.
+    Url,
+    /// A path in the file system.
+    Path,
+    /// Text without further rules.
+    Text,
+    /// A log filter.
+    Filter,
+    /// `true` or `false`.
+    Bool,
+    /// A time with a unit.
+    Duration(Zero),
+    /// Bytes, with or without a unit.
+    Size(Zero),
+    /// A whole number.
+    Count(Zero),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// One of these numbers.
+    Number(&'static [i64]),
+    /// A list of these words, each once.
+    Words(&'static [&'static str]),
+    /// A list of browser origins.
+    Origins,
+    /// A list of host names.
+    Hosts,
+    /// A list of texts.
+    Texts,
+    /// A list of names of environment variables.
+    Variables,
+    /// A table of environment variables with templates as values.
+    Environment,
+}
+
+/// The largest number a count may be; above it some channel or semaphore would refuse.
+pub(super) const MOST: i64 = 1_000_000_000;
+
+impl Kind {
+    /// What a value should be, to follow "expected".
+    pub(super) fn expects(self) -> String {
+        match self {
+            Self::Listen => "an address such as \"127.0.0.1:8080\"".to_owned(),
+            Self::Url => "a URL such as \"https://mcp.example.org\"".to_owned(),
+            Self::Path => "a path in quotes".to_owned(),
+            Self::Text => "text in quotes".to_owned(),
+            Self::Filter => "a filter such as \"info\" or \"info,bridge=debug\"".to_owned(),
+            Self::Bool => "true or false".to_owned(),
+            Self::Duration(_) => "a duration such as \"15m\"".to_owned(),
+            Self::Size(_) => "a size such as \"64MiB\"".to_owned(),
+            Self::Count(_) => "a whole number".to_owned(),
+            Self::Word(words) => format!("one of {}", list(words)),
+            Self::Number(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                format!("one of {}", numbers.join(", "))
+            }
+            Self::Words(words) => format!("a list of {}", list(words)),
+            Self::Origins => "a list such as [\"https://app.example.org\"]".to_owned(),
+            Self::Hosts => "a list such as [\"mcp.example.org\"]".to_owned(),
+            Self::Texts => "a list such as [\"--verbose\"]".to_owned(),
+            Self::Variables => "a list such as [\"PATH\", \"LANG\"]".to_owned(),
+            Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
+        }
+    }
+
+    /// What zero does, where zero is special.
+    pub(super) const fn zero(self) -> Option<Zero> {
+        match self {
+            Self::Duration(zero) | Self::Size(zero) | Self::Count(zero) => Some(zero),
+            _ => None,
+        }
+    }
+
+    /// Whether a bare word of the command line or the environment is the value itself, so that
+    /// `--set server.notes.command=7zip` and `=true` are texts.
+    pub(super) const fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Listen | Self::Url | Self::Path | Self::Text | Self::Filter | Self::Word(_)
+        )
+    }
+
+    /// The JSON Schema of a value, without its description.
+    pub(super) fn schema(self) -> Json {
+        let texts = |item: Json| json!({ "type": "array", "items": item });
+        match self {
+            Self::Listen | Self::Path | Self::Text | Self::Filter => {
+                json!({ "type": "string", "minLength": 1 })
+            }
+            Self::Url => {
+                json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$" })
+            }
+            Self::Bool => json!({ "type": "boolean" }),
+            Self::Duration(zero) => {
+                let pattern = "^([0-9]+(ms|s|m|h|d))+$";
+                match zero {
+                    Zero::Refused => json!({ "type": "string", "pattern": pattern }),
+                    Zero::Means(_) => json!({ "anyOf": [
+                        { "type": "string", "pattern": pattern },
+                        { "enum": [0, "0"] },
+                    ] }),
+                }
+            }
+            Self::Size(zero) => json!({ "anyOf": [
+                { "type": "string", "pattern": "^[0-9]+ *([kK]B|[MG]B|[KMG]iB|B)?$" },
+                { "type": "integer", "minimum": least(zero) },
+            ] }),
+            Self::Count(zero) => {
+                json!({ "type": "integer", "minimum": least(zero), "maximum": MOST })
+            }
+            Self::Word(words) => json!({ "enum": words }),
+            Self::Number(numbers) => json!({ "enum": numbers }),
+            Self::Words(words) => json!({
+                "type": "array", "items": { "enum": words }, "minItems": 1, "uniqueItems": true,
+            }),
+            Self::Origins | Self::Hosts | Self::Variables => {
+                texts(json!({ "type": "string", "minLength": 1 }))
+            }
+            Self::Texts => texts(json!({ "type": "string" })),
+            Self::Environment => {
+                json!({ "type": "object", "additionalProperties": { "type": "string" } })
+            }
+        }
+    }
+}
+
+const fn least(zero: Zero) -> i64 {
+    match zero {
+        Zero::Refused => 1,
+        Zero::Means(_) => 0,
+    }
+}
+
+fn list(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    quoted.join(", ")
+}

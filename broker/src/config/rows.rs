@@ -1,0 +1,385 @@
+//! The rows of the table: every key of this version with its kind, default and words.
+
+use super::kind::{Kind, Zero};
+use super::table::{Default, Key, Reload, Section};
+
+const fn row(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default: Default::Toml(default),
+        reload: Reload::Restart,
+        secret: false,
+        example: default,
+        doc,
+    }
+}
+
+impl Key {
+    const fn live(mut self) -> Self {
+        self.reload = Reload::Live;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn computed(mut self, words: &'static str) -> Self {
+        self.default = Default::Computed(words);
+        self
+    }
+
+    const fn required(mut self) -> Self {
+        self.default = Default::Required;
+        self
+    }
+
+    const fn example(mut self, example: &'static str) -> Self {
+        self.example = example;
+        self
+    }
+}
+
+const UNBOUNDED: Zero = Zero::Means("no bound");
+const UNLIMITED: Zero = Zero::Means("unlimited");
+const NEVER: Zero = Zero::Means("never");
+
+/// Verifiers this version has.
+pub(super) const VERIFIERS: &[&str] = &["static", "none"];
+/// Verifiers that have a name and a meaning, but not in this version.
+pub(super) const LATER_VERIFIERS: &[&str] = &["oauth", "jwt", "introspection"];
+
+/// The tables in the order of the example.
+pub(super) static SECTIONS: &[Section] = &[
+    Section { path: "tls", doc: "TLS of our own; without it, put a proxy with TLS in front." },
+    Section { path: "log", doc: "What the broker tells on standard error." },
+    Section { path: "http", doc: "Bounds against slow, large and many requests." },
+    Section { path: "server", doc: "The MCP servers, by name." },
+    Section {
+        path: "server.*",
+        doc: "One MCP server, served at /NAME/mcp. The name has 1 to 32 characters of a-z, 0-9, - \
+              and _. Every session gets a process of its own. Changes hold for new sessions.",
+    },
+    Section { path: "session", doc: "How many sessions there may be, and for how long." },
+    Section { path: "stream", doc: "What is kept so that a broken stream can be resumed." },
+    Section { path: "auth", doc: "Who may connect." },
+    Section { path: "auth.none", doc: "The verifier that lets everybody in as one owner." },
+    Section { path: "auth.static", doc: "Tokens made by `mcp-broker token add`." },
+];
+
+/// Every key, in the order of the example.
+pub(super) static KEYS: &[Key] = &[
+    row(
+        "listen",
+        Kind::Listen,
+        r#""127.0.0.1:8080""#,
+        "Where to listen: an address with a port (port 0 lets the system choose), or \
+         \"unix:/PATH\" for a Unix socket.",
+    ),
+    row(
+        "public_url",
+        Kind::Url,
+        "",
+        "The address under which clients reach the broker, as scheme, host and port. Every address \
+         that the broker hands out comes from here and never from a request's headers. Its host is \
+         an accepted Host, its origin an accepted Origin.",
+    )
+    .computed("not set; addresses are made from listen")
+    .example(r#""https://mcp.example.org""#),
+    row(
+        "data_dir",
+        Kind::Path,
+        "",
+        "The directory for what the broker keeps. It is created when missing, for its owner only. \
+         A relative path counts from the working directory.",
+    )
+    .computed(
+        "the first of $STATE_DIRECTORY, $XDG_DATA_HOME/mcp-broker, \
+         $HOME/.local/share/mcp-broker, /var/lib/mcp-broker that can be named",
+    )
+    .example(r#""/var/lib/mcp-broker""#),
+    row(
+        "allowed_origins",
+        Kind::Origins,
+        "[]",
+        "Origins whose web pages may connect, as browsers send them. The origin of public_url is \
+         always allowed; requests without an Origin header are not from a web page.",
+    )
+    .example(r#"["https://app.example.org"]"#)
+    .live(),
+    row(
+        "allowed_hosts",
+        Kind::Hosts,
+        "[]",
+        "Host names under which the broker answers besides that of public_url and, when it listens \
+         on loopback, localhost. A name without a port holds for every port. Any other Host is \
+         refused, so that a web page cannot reach the broker through a name of its own (DNS \
+         rebinding).",
+    )
+    .example(r#"["broker.lan", "broker.lan:8080"]"#)
+    .live(),
+    row(
+        "drain",
+        Kind::Duration(Zero::Means("requests are not waited for")),
+        r#""10s""#,
+        "How long a shutdown waits for requests and children before it forces them.",
+    )
+    .live(),
+    row(
+        "tls.cert",
+        Kind::Path,
+        "",
+        "The certificate chain as a PEM file. SIGHUP reads it again.",
+    )
+    .computed("not set; plain HTTP")
+    .example(r#""/etc/mcp-broker/cert.pem""#)
+    .live(),
+    row("tls.key", Kind::Path, "", "The private key of the certificate as a PEM file.")
+        .computed("not set; plain HTTP")
+        .example(r#""/etc/mcp-broker/key.pem""#)
+        .live(),
+    row(
+        "log.format",
+        Kind::Word(&["auto", "pretty", "json"]),
+        r#""auto""#,
+        "How a log line looks. \"auto\" is pretty on a terminal and JSON elsewhere.",
+    ),
+    row(
+        "log.level",
+        Kind::Filter,
+        r#""info""#,
+        "What is logged: a level (error, warn, info, debug, trace, off), or several parts such as \
+         \"info,bridge=debug\".",
+    )
+    .live(),
+    row(
+        "http.max_body",
+        Kind::Size(Zero::Refused),
+        r#""4MiB""#,
+        "The largest request body; a larger one is answered 413.",
+    ),
+    row(
+        "http.header_timeout",
+        Kind::Duration(Zero::Refused),
+        r#""30s""#,
+        "How long a client may take to send the head of a request.",
+    ),
+    row(
+        "http.body_timeout",
+        Kind::Duration(Zero::Refused),
+        r#""30s""#,
+        "How long a client may take to send the body of a request.",
+    ),
+    row(
+        "http.max_connections",
+        Kind::Count(UNLIMITED),
+        "4096",
+        "How many connections may be open at once; more wait to be accepted.",
+    ),
+    row(
+        "http.keep_alive",
+        Kind::Duration(Zero::Refused),
+        r#""15s""#,
+        "How long an event stream may be silent before a comment is sent, so that proxies keep it \
+         open and a vanished client is noticed.",
+    ),
+    row(
+        "server.*.command",
+        Kind::Text,
+        "",
+        "The program that speaks MCP on its standard input and output: a path, or a name that is \
+         looked up in PATH. No shell is involved.",
+    )
+    .required()
+    .example(r#""mcp-server-git""#)
+    .live(),
+    row(
+        "server.*.args",
+        Kind::Texts,
+        "[]",
+        "Its arguments, passed as they are. Nothing about a user can stand here, because command \
+         lines are visible to every process of the machine; env can carry it.",
+    )
+    .example(r#"["--repository", "/srv/notes"]"#)
+    .live(),
+    row(
+        "server.*.env",
+        Kind::Environment,
+        "{}",
+        "Variables of its environment. ${user.subject} and ${user.client} stand for the user the \
+         process works for; $$ is one $. A value is a single line.",
+    )
+    .example(r#"{ NOTES_USER = "${user.subject}" }"#)
+    .secret()
+    .live(),
+    row(
+        "server.*.pass_env",
+        Kind::Variables,
+        r#"["PATH"]"#,
+        "Variables copied from the broker's own environment when they are set there; the process \
+         sees nothing else of it. A list replaces the default, so name PATH too if the program \
+         needs it. (The server of `-- COMMAND` gets HOME, USER, LOGNAME, LANG, TERM and PATH, \
+         because that is the operator's own desk.)",
+    )
+    .example(r#"["PATH", "LANG"]"#)
+    .live(),
+    row("server.*.cwd", Kind::Path, "", "The working directory of its processes.")
+        .computed("not set; the broker chooses")
+        .example(r#""/srv/notes""#)
+        .live(),
+    row(
+        "server.*.default",
+        Kind::Bool,
+        "false",
+        "Whether this server is also served at /mcp. With several servers exactly one has to be; \
+         the only one is anyway.",
+    )
+    .example("true"),
+    row(
+        "server.*.stateful",
+        Kind::Bool,
+        "false",
+        "Whether the process keeps state that a new one could not have. Today the state of every \
+         session lives in its process, so this changes nothing; it starts to matter when sessions \
+         can sleep.",
+    )
+    .live(),
+    row(
+        "server.*.initialize_timeout",
+        Kind::Duration(Zero::Refused),
+        r#""20s""#,
+        "How long a new process may take to start and answer initialize.",
+    )
+    .live(),
+    row(
+        "server.*.request_timeout",
+        Kind::Duration(UNBOUNDED),
+        r#""5m""#,
+        "How long a request may take; progress starts the time anew.",
+    )
+    .live(),
+    row(
+        "server.*.stop_grace",
+        Kind::Duration(Zero::Means("it is killed at once")),
+        r#""2s""#,
+        "How long a process may take to end after its input is closed, and again after SIGTERM, \
+         before it is killed.",
+    )
+    .live(),
+    row(
+        "server.*.max_line",
+        Kind::Size(Zero::Refused),
+        r#""16MiB""#,
+        "The longest line it may write; a longer one ends the session.",
+    )
+    .live(),
+    row(
+        "session.max",
+        Kind::Count(UNLIMITED),
+        "256",
+        "How many children may live at once, counting those that are still stopping.",
+    )
+    .live(),
+    row(
+        "session.max_per_owner",
+        Kind::Count(UNLIMITED),
+        "16",
+        "How many of them one owner may have.",
+    )
+    .live(),
+    row(
+        "session.evict_idle",
+        Kind::Duration(Zero::Means("any idle session makes room")),
+        r#""5m""#,
+        "When every place is taken, a session that has been idle this long makes room for a new \
+         one, the longest idle first.",
+    )
+    .live(),
+    row(
+        "session.idle",
+        Kind::Duration(NEVER),
+        r#""15m""#,
+        "A session without a request or an open stream ends after this time.",
+    )
+    .live(),
+    row(
+        "session.lifetime",
+        Kind::Duration(UNBOUNDED),
+        r#""30d""#,
+        "How long a session may last, counted from its start.",
+    )
+    .live(),
+    row(
+        "session.reap_interval",
+        Kind::Duration(Zero::Refused),
+        r#""30s""#,
+        "How often idle and overdue sessions are looked for.",
+    )
+    .live(),
+    row(
+        "session.unknown_status",
+        Kind::Number(&[404, 410]),
+        "404",
+        "The answer to a session id that is unknown, expired or deleted. The protocol asks for 404, \
+         at which clients start anew; 410 is for clients that were built around it.",
+    )
+    .live(),
+    row(
+        "stream.replay_events",
+        Kind::Count(Zero::Refused),
+        "256",
+        "How many events of a stream are kept for a client that comes back for them.",
+    )
+    .live(),
+    row(
+        "stream.replay_bytes",
+        Kind::Size(Zero::Refused),
+        r#""1MiB""#,
+        "How many bytes of events of a stream are kept; the newest event is kept whatever its size.",
+    )
+    .live(),
+    row(
+        "stream.retention",
+        Kind::Duration(Zero::Means("a finished stream cannot be resumed")),
+        r#""5m""#,
+        "How long a finished stream can still be resumed.",
+    )
+    .live(),
+    row(
+        "stream.after",
+        Kind::Duration(Zero::Means("a call that is not answered at once becomes a stream")),
+        r#""5s""#,
+        "How long a call may stay without an answer before its response becomes an event stream, so \
+         that no proxy sees a silent connection and the client has an event id to come back with.",
+    )
+    .live(),
+    row(
+        "stream.rotate",
+        Kind::Duration(Zero::Means("streams stay open")),
+        r#""0""#,
+        "The age at which an open stream is closed so that its client comes back for the rest, for \
+         proxies that cut long responses off. Clients of revision 2025-11-25 and later do that.",
+    )
+    .live(),
+    row(
+        "auth.verifiers",
+        Kind::Words(VERIFIERS),
+        "",
+        "Who judges a bearer token, in order: \"static\" knows the tokens made by `mcp-broker token \
+         add`; \"none\" lets everybody in as one shared owner.",
+    )
+    .computed("[\"none\"] on loopback and Unix sockets, else [\"static\"]")
+    .example(r#"["static"]"#),
+    row(
+        "auth.none.allow_remote",
+        Kind::Bool,
+        "false",
+        "Accept the verifier \"none\" although other machines can connect. Whoever reaches the port \
+         can then use every server.",
+    ),
+    row("auth.static.tokens_file", Kind::Path, "", "The file that holds the hashes of the tokens.")
+        .computed("tokens.json in data_dir")
+        .example(r#""/var/lib/mcp-broker/tokens.json""#),
+];

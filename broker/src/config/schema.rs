@@ -1,0 +1,100 @@
+//! `config --schema`: the table of keys as JSON Schema 2020-12, for the file read as JSON.
+
+use figment::value::Value;
+use serde_json::{Map, Value as Json, json};
+
+use super::kind::Zero;
+use super::layer::toml_value;
+use super::rows::{KEYS, SECTIONS};
+use super::server::{NAME_PATTERN, RESERVED};
+use super::table::{Default, Key};
+
+/// The whole schema.
+pub(super) fn document() -> Json {
+    let mut root = table("");
+    root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".to_owned(), json!("mcp-broker configuration"));
+    Json::Object(root)
+}
+
+/// The object that stands for the table `path`.
+fn table(path: &str) -> Map<String, Json> {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for key in KEYS.iter().filter(|key| key.section() == path) {
+        properties.insert(key.name().to_owned(), setting(key));
+        if key.default == Default::Required {
+            required.push(json!(key.name()));
+        }
+    }
+    let mut object = Map::from_iter([("type".to_owned(), json!("object"))]);
+    let mut named = false;
+    for section in SECTIONS {
+        let (parent, name) = section.path.rsplit_once('.').unwrap_or(("", section.path));
+        if parent != path || name.is_empty() {
+            continue;
+        }
+        let mut inner = table(section.path);
+        inner.insert("description".to_owned(), json!(section.doc));
+        if name == "*" {
+            named = true;
+            object.insert("additionalProperties".to_owned(), Json::Object(inner));
+            let names = json!({ "pattern": NAME_PATTERN, "not": { "enum": RESERVED } });
+            object.insert("propertyNames".to_owned(), names);
+        } else {
+            properties.insert(name.to_owned(), Json::Object(inner));
+        }
+    }
+    if !named {
+        object.insert("additionalProperties".to_owned(), json!(false));
+        object.insert("properties".to_owned(), Json::Object(properties));
+    }
+    if !required.is_empty() {
+        object.insert("required".to_owned(), Json::Array(required));
+    }
+    object
+}
+
+fn setting(key: &Key) -> Json {
+    let mut schema = match key.kind.schema() {
+        Json::Object(schema) => schema,
+        other => return other,
+    };
+    let mut words = key.doc.to_owned();
+    if let Default::Computed(default) = key.default {
+        words.push_str(&format!(" Default: {default}."));
+    }
+    if let Some(Zero::Means(what)) = key.kind.zero() {
+        words.push_str(&format!(" 0: {what}."));
+    }
+    schema.insert("description".to_owned(), json!(words));
+    if let Default::Toml(text) = key.default {
+        schema.insert("default".to_owned(), to_json(text));
+    }
+    schema.insert("examples".to_owned(), json!([to_json(key.example)]));
+    if key.secret {
+        schema.insert("writeOnly".to_owned(), json!(true));
+    }
+    Json::Object(schema)
+}
+
+/// A TOML value of the table as JSON.
+fn to_json(toml: &str) -> Json {
+    toml_value(toml).ok().as_ref().map_or(Json::Null, convert)
+}
+
+fn convert(value: &Value) -> Json {
+    match value {
+        Value::String(_, text) => json!(text),
+        Value::Char(_, char) => json!(char.to_string()),
+        Value::Bool(_, flag) => json!(flag),
+        Value::Num(_, number) => {
+            number.to_i128().and_then(|n| i64::try_from(n).ok()).map_or(Json::Null, Json::from)
+        }
+        Value::Empty(..) => Json::Null,
+        Value::Dict(_, dict) => {
+            dict.iter().map(|(name, value)| (name.clone(), convert(value))).collect()
+        }
+        Value::Array(_, list) => list.iter().map(convert).collect(),
+    }
+}

@@ -1,0 +1,240 @@
+//! Values of a child's environment that are filled in for the user the child works for.
+//!
+//! `${user.subject}` and `${user.client}` are replaced when the child is started; `$$` is one `$`;
+//! a `$` before anything else is itself. Arguments have no such thing: a command line is visible
+//! to every process of the machine, so no user's data goes there.
+
+use std::fmt;
+
+use super::mistake::{Problem, Problems, quoted};
+
+/// A value with places to fill in.
+///
+/// `Debug` stars the literal text, because operators write tokens into environments.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Template {
+    pieces: Vec<Piece>,
+}
+
+/// A part of a [`Template`].
+#[derive(Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Text that is passed as it is.
+    Literal(String),
+    /// A place to fill in.
+    Variable(Variable),
+}
+
+/// What a [`Template`] can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// `${user.subject}`: who the session belongs to, as the verifier named them.
+    Subject,
+    /// `${user.client}`: the client the user came with.
+    Client,
+}
+
+impl Variable {
+    /// Everything a template can name.
+    pub const ALL: [Self; 2] = [Self::Subject, Self::Client];
+
+    /// The name between the braces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "user.subject",
+            Self::Client => "user.client",
+        }
+    }
+}
+
+/// A user's value would break out of one environment entry: it holds a NUL or a line break.
+///
+/// The value itself is not part of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the value of ${{{}}} holds a NUL or a line break", .0.name())]
+pub struct UnfitValue(pub Variable);
+
+impl Template {
+    /// Reads a template from text; every bad place is reported.
+    pub(super) fn parse(text: &str) -> Result<Self, Problems> {
+        let mut problems = Problems::new();
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            literal.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                literal.push('$');
+                rest = after;
+            } else if let Some(inside) = rest.strip_prefix('{') {
+                let Some(end) = inside.find('}') else {
+                    problems.push(
+                        Problem::new("`${` is never closed")
+                            .hint("close it with `}`, or write `$${` for the characters `${`"),
+                    );
+                    rest = "";
+                    break;
+                };
+                let (name, after) = (&inside[..end], &inside[end + 1..]);
+                match Variable::ALL.into_iter().find(|variable| variable.name() == name) {
+                    Some(variable) => {
+                        if !literal.is_empty() {
+                            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                        }
+                        pieces.push(Piece::Variable(variable));
+                    }
+                    None => problems.push(unknown(name)),
+                }
+                rest = after;
+            } else {
+                literal.push('$');
+            }
+        }
+        literal.push_str(rest);
+        if holds_break(text) {
+            problems.push(Problem::new("holds a NUL or a line break").hint(
+                "an environment entry is one line; put longer text in a file and pass its path",
+            ));
+        }
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        if problems.is_empty() { Ok(Self { pieces }) } else { Err(problems) }
+    }
+
+    /// The parts in order; never two literals in a row, none for the empty text.
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Fills every place with what `value` says.
+    ///
+    /// # Errors
+    /// When a filled-in value holds a NUL or a line break: whoever chose a user's name does not get
+    /// to add entries to an environment.
+    pub fn render<'a>(&self, value: impl Fn(Variable) -> &'a str) -> Result<String, UnfitValue> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Variable(variable) => {
+                    let filled = value(*variable);
+                    if holds_break(filled) {
+                        return Err(UnfitValue(*variable));
+                    }
+                    text.push_str(filled);
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// The text that parses to this template. Not for a log: it holds what the operator wrote.
+    pub(super) fn to_text(&self) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(&literal.replace('$', "$$")),
+                Piece::Variable(variable) => {
+                    text.push_str("${");
+                    text.push_str(variable.name());
+                    text.push('}');
+                }
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.pieces).finish()
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(_) => f.write_str("***"),
+            Self::Variable(variable) => write!(f, "${{{}}}", variable.name()),
+        }
+    }
+}
+
+/// Whether `text` cannot be one line of an environment.
+pub(super) fn holds_break(text: &str) -> bool {
+    text.contains(['\0', '\n', '\r'])
+}
+
+/// Whether `text` asks for a user's or an upstream's value, in a place that must not have one.
+pub(super) fn asks_for_a_user(text: &str) -> bool {
+    text.contains("${user.") || text.contains("${upstream.")
+}
+
+fn unknown(name: &str) -> Problem {
+    let known: Vec<String> =
+        Variable::ALL.iter().map(|variable| format!("${{{}}}", variable.name())).collect();
+    // What stands between the braces may be a piece of a secret, unless it begins like ours.
+    let what = if name.starts_with("upstream.") {
+        format!("{} cannot be filled in: this version keeps no upstream credentials", quoted(name))
+    } else if name.starts_with("user.") {
+        format!("there is no variable {}", quoted(name))
+    } else {
+        "`${` is followed by the name of no variable".to_owned()
+    };
+    Problem::new(what)
+        .hint(format!("known are {}; `$${{` stands for the characters `${{`", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(text: &str) -> String {
+        let template = Template::parse(text).expect("a good template");
+        assert_eq!(Template::parse(&template.to_text()).as_ref(), Ok(&template));
+        template
+            .render(|variable| match variable {
+                Variable::Subject => "ada",
+                Variable::Client => "editor",
+            })
+            .expect("good values")
+    }
+
+    #[test]
+    fn places_are_filled_and_dollars_survive() {
+        assert_eq!(fill(""), "");
+        assert_eq!(fill("plain"), "plain");
+        assert_eq!(fill("u-${user.subject}@${user.client}!"), "u-ada@editor!");
+        assert_eq!(fill("$$"), "$");
+        assert_eq!(fill("pa$word$"), "pa$word$");
+        assert_eq!(fill("$${user.subject}"), "${user.subject}");
+        assert_eq!(fill("$$${user.subject}"), "$ada");
+    }
+
+    #[test]
+    fn unknown_places_name_the_known_ones() {
+        let problems = Template::parse("${user.name} ${upstream.access_token} ${").unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[0].hint.as_deref().unwrap().contains("${user.subject}, ${user.client}"));
+        assert!(problems[1].what.contains("this version"), "{problems:?}");
+    }
+
+    #[test]
+    fn line_breaks_and_nul_are_refused_in_text_and_in_values() {
+        for bad in ["a\nb", "a\0", "\r"] {
+            assert!(Template::parse(bad).is_err(), "{bad:?}");
+            let template = Template::parse("x${user.subject}").expect("good");
+            assert_eq!(template.render(|_| bad), Err(UnfitValue(Variable::Subject)));
+        }
+    }
+
+    #[test]
+    fn debug_does_not_tell_what_the_operator_wrote() {
+        let template = Template::parse("hunter2 ${user.client}").expect("good");
+        assert_eq!(format!("{template:?}"), "Template([***, ${user.client}])");
+    }
+}

@@ -1,0 +1,512 @@
+//! The configuration from outside of its parts: whole files, whole stories.
+
+mod properties;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::flat;
+use super::rows::KEYS;
+use super::table::{Default, Key, KeyPath};
+use super::*;
+
+/// A file called `t.toml` with this text, and variables.
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
+    load_with(text, variables, |_| {})
+}
+
+fn load_with(
+    text: &str,
+    variables: &[(&str, &str)],
+    change: impl Fn(&mut Sources<'_>),
+) -> Result<Loaded, Mistakes> {
+    let environment = environment(variables);
+    let mut sources = Sources::new(&environment);
+    change(&mut sources);
+    sources.load_text(Some((PathBuf::from("t.toml"), text.to_owned())))
+}
+
+fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn config(text: &str) -> Config {
+    load(text, &[]).unwrap_or_else(|mistakes| panic!("{mistakes}")).config
+}
+
+/// The only mistake of a file that has a server besides `text`.
+fn mistake(text: &str) -> Mistake {
+    let mut mistakes = load(&format!("{text}\n{SERVER}"), &[]).expect_err(text).0;
+    assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
+    mistakes.remove(0)
+}
+
+const SERVER: &str = "[server.notes]\ncommand = \"notes\"\n";
+
+#[test]
+fn the_shortest_file_has_the_documented_defaults() {
+    let config = config(SERVER);
+    let notes = &config.server["notes"];
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.default_server.as_str(), "notes", "the only one is the default");
+    assert_eq!(config.drain, Duration::from_secs(10));
+    assert_eq!(config.http.max_body, 4 << 20);
+    assert_eq!(config.http.max_connections, NonZeroUsize::new(4096));
+    assert_eq!(config.session.max, NonZeroUsize::new(256));
+    assert_eq!(config.session.idle, Some(Duration::from_secs(900)));
+    assert_eq!(config.session.lifetime, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(config.session.unknown_status.as_u16(), 404);
+    assert_eq!(config.stream.replay_bytes, 1 << 20);
+    assert_eq!(config.auth.verifiers, [Verifier::None], "loopback needs no sign-in");
+    assert_eq!(config.auth.tokens_file, PathBuf::from("/var/lib/mcp-broker/tokens.json"));
+    assert_eq!(notes.pass_env, ["PATH"]);
+    assert_eq!(notes.request_timeout, Some(Duration::from_secs(300)));
+    assert_eq!(notes.max_line, 16 << 20);
+    let command = ServerCommand::Program { program: "notes".to_owned(), args: vec![] };
+    assert_eq!(notes.command, command);
+}
+
+#[test]
+fn zero_means_without_a_bound_where_that_makes_sense() {
+    let text = "drain = 0\nsession = { max = 0, idle = \"0\", lifetime = 0 }\n[server.a]\n\
+                command = \"a\"\nrequest_timeout = 0\nstop_grace = \"0s\"";
+    let config = config(text);
+    assert_eq!(
+        (config.session.max, config.session.idle, config.session.lifetime),
+        (None, None, None)
+    );
+    assert_eq!(config.server["a"].request_timeout, None);
+    assert_eq!(config.drain, Duration::ZERO);
+    assert_eq!(mistake("http.header_timeout = 0").what, "must be more than zero");
+    assert_eq!(mistake("http.max_body = 0").what, "must be more than zero");
+}
+
+#[test]
+fn the_file_is_under_the_environment_which_is_under_set() {
+    let text =
+        format!("session.max = 1\nsession.max_per_owner = 1\nlog.level = \"warn\"\n{SERVER}");
+    let variables = [
+        ("MCP_BROKER_SESSION__MAX", "2"),
+        ("MCP_BROKER_LOG__LEVEL", "debug"),
+        ("MCP_BROKER_LISTEN", "[::1]:1"),
+        ("MCP_BROKER_SERVER__NOTES__ENV__API__KEY", "8080"),
+        ("MCP_BROKER_SERVER__NOTES__ARGS", r#"["--fast"]"#),
+        ("MCP_BROKER_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("MCP_BROKER_SERVICE_HOST", "10.0.0.1"),
+        ("HOME", "/home/ada"),
+    ];
+    let loaded = load_with(&text, &variables, |sources| {
+        sources.set = vec!["session.max=3".to_owned(), "server.notes.command = 7".to_owned()];
+        sources.listen = Some("127.0.0.1:2".to_owned());
+    })
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.session.max, NonZeroUsize::new(3));
+    assert_eq!(config.session.max_per_owner, NonZeroUsize::new(1));
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:2");
+    assert_eq!(config.data_dir, PathBuf::from("/home/ada/.local/share/mcp-broker"));
+    let notes = &config.server["notes"];
+    assert_eq!(notes.env["API__KEY"].to_text(), "8080", "a number is text where text belongs");
+    let program = " 7".to_owned();
+    assert_eq!(notes.command, ServerCommand::Program { program, args: vec!["--fast".to_owned()] });
+
+    let source = |key: &str| {
+        let value = loaded.effective.0.iter().find(|value| value.key == key).expect(key);
+        value.source.to_string()
+    };
+    assert_eq!(source("session.max"), "--set session.max");
+    assert_eq!(source("session.max_per_owner"), "t.toml:2");
+    assert_eq!(source("log.level"), "environment variable MCP_BROKER_LOG__LEVEL");
+    assert_eq!(source("listen"), "--listen");
+    assert_eq!(source("session.idle"), "default");
+}
+
+#[test]
+fn a_variable_finds_the_server_with_a_hyphen() {
+    let text = "[server.my-notes]\ncommand = \"a\"";
+    let loaded = load(text, &[("MCP_BROKER_SERVER__MY_NOTES__COMMAND", "b")]).unwrap();
+    let program = "b".to_owned();
+    let command = ServerCommand::Program { program, args: vec![] };
+    assert_eq!(loaded.config.server["my-notes"].command, command);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_line_and_a_hint() {
+    let text = r#"listen = "localhost:8080"
+public_url = "https://mcp.example.org/base"
+drain = "10"
+lisen = "x"
+
+[session]
+max = "many"
+max_per_owner = -1
+idel = "5m"
+evict_idle = 300
+
+[tls]
+cert = "/nowhere/cert.pem"
+
+[server.oauth]
+command = ""
+default = true
+
+[server.notes]
+args = ["--user=${user.subject}", 7]
+env = { TOKEN = "a\nb", WHO = "${user.name}", "A B" = "x" }
+default = true
+stop_grace = "1.5s"
+
+[auth]
+verifiers = ["static", "oauth", "statik"]
+"#;
+    let variables = [("MCP_BROKER_HTTP__MAX_BODY", "big"), ("MCP_BROKER_STREAM", "5")];
+    let mistakes = load_with(text, &variables, |sources| {
+        sources.set = vec!["http.keep_alive=0".to_owned(), "nonsense".to_owned()];
+    })
+    .unwrap_err();
+    assert_eq!(mistakes.to_string().trim_end(), include_str!("tests/all_mistakes.txt").trim_end());
+}
+
+#[test]
+fn broken_toml_names_its_line_and_not_its_text() {
+    let mistakes = load("listen = \"127.0.0.1:1\"\n[server.a]\nkey = hunter2\n", &[]).unwrap_err();
+    assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+    assert!(mistakes.to_string().contains("t.toml:3: not TOML"), "{mistakes}");
+    assert!(!mistakes.to_string().contains("hunter2"), "{mistakes}");
+    let twice = load(&format!("listen = \"a\"\nlisten = \"b\"\n{SERVER}"), &[]).unwrap_err();
+    assert!(twice.to_string().contains("t.toml:2"), "{twice}");
+}
+
+#[test]
+fn a_file_without_a_server_is_a_mistake_and_no_file_is_the_demo() {
+    let none = load("drain = \"1s\"", &[]).unwrap_err();
+    assert!(none.to_string().contains("there is no server"), "{none}");
+    let both = load("drain = \"x\"", &[]).unwrap_err();
+    assert_eq!(both.0.len(), 2, "another mistake does not hide it: {both}");
+    let misspelt = load("[servers.a]\ncommand = \"a\"", &[]).unwrap_err();
+    assert_eq!(misspelt.0.len(), 1, "one cause, one mistake: {misspelt}");
+
+    let environment = environment(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut sources = Sources::new(&environment);
+    sources.directory = directory.path().to_owned();
+    let demo = Config::load(&sources).unwrap();
+    assert_eq!(demo.config.default_server.as_str(), "demo");
+    assert_eq!(demo.config.server["demo"].command, ServerCommand::Demo);
+    assert_eq!(demo.file, None);
+    let listing = demo.effective.to_string();
+    assert!(listing.contains("# the built-in demo server"), "{listing}");
+}
+
+#[test]
+fn a_command_line_is_a_whole_configuration_for_one_server() {
+    let text = "session.max = 5\n[server.notes]\ncommand = \"notes\"\n[server.more]\nbad = 1";
+    let loaded = load_with(text, &[], |sources| {
+        sources.command = vec!["npx".to_owned(), "-y".to_owned(), "${user.subject}".to_owned()];
+        sources.set = vec!["server.default.request_timeout=1m".to_owned()];
+    })
+    .unwrap();
+    let config = loaded.config;
+    assert_eq!(config.server.len(), 1, "the file's servers are replaced");
+    assert_eq!(config.session.max, NonZeroUsize::new(5), "the rest of the file holds");
+    let server = &config.server["default"];
+    let args = vec!["-y".to_owned(), "${user.subject}".to_owned()];
+    assert_eq!(server.command, ServerCommand::Program { program: "npx".to_owned(), args });
+    assert_eq!(server.pass_env, ["HOME", "USER", "LOGNAME", "LANG", "TERM", "PATH"]);
+    assert_eq!(server.request_timeout, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn the_file_is_looked_for_where_the_contract_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("home");
+    let here = directory.path().join("here");
+    let write = |path: &PathBuf, name: &str| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("[server.{name}]\ncommand = \"x\"")).unwrap();
+    };
+    let name = |config: Option<PathBuf>| {
+        let environment = environment(&[("HOME", home.to_str().unwrap())]);
+        let mut sources = Sources::new(&environment);
+        sources.directory.clone_from(&here);
+        sources.config = config;
+        Config::load(&sources).map(|loaded| loaded.config.default_server.as_str().to_owned())
+    };
+    assert_eq!(name(None).unwrap(), "demo");
+    write(&home.join(".config/mcp-broker/config.toml"), "xdg");
+    assert_eq!(name(None).unwrap(), "xdg");
+    write(&here.join("mcp-broker.toml"), "here");
+    assert_eq!(name(None).unwrap(), "here");
+    let other = directory.path().join("other.toml");
+    let missing = name(Some(other.clone())).unwrap_err();
+    assert!(missing.to_string().contains("the file does not exist"), "{missing}");
+    write(&other, "other");
+    assert_eq!(name(Some(other)).unwrap(), "other");
+    let unreadable = name(Some(directory.path().to_owned())).unwrap_err();
+    assert!(unreadable.to_string().contains("cannot be read"), "{unreadable}");
+}
+
+#[test]
+fn exactly_one_server_is_the_default() {
+    let two = |a: &str, b: &str| {
+        load(&format!("[server.a]\ncommand=\"a\"\n{a}\n[server.b]\ncommand=\"b\"\n{b}"), &[])
+    };
+    assert_eq!(two("", "default = true").unwrap().config.default_server.as_str(), "b");
+    let none = two("", "default = false").unwrap_err().to_string();
+    assert!(none.contains("none of a, b is the default"), "{none}");
+    let both = two("default = true", "default = true").unwrap_err();
+    assert_eq!(both.0[0].key, "server.b.default");
+    assert!(both.to_string().contains("t.toml:6: server.b.default"), "{both}");
+}
+
+#[test]
+fn c19_line_breaks_and_user_data_in_arguments_are_refused() {
+    for bad in [
+        "args = [\"${user.subject}\"]",
+        "args = [\"a\\u0000\"]",
+        "env.A = \"a\\nb\"",
+        "env.A = \"a\\u0000b\"",
+        "env.A = \"${upstream.access_token}\"",
+        "env.\"A=B\" = \"x\"",
+        "cwd = \"/\\u0000\"",
+    ] {
+        let text = format!("{SERVER}{bad}");
+        let mistakes = load(&text, &[]).expect_err(bad);
+        assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+        assert!(mistakes.to_string().contains("t.toml:3: server.notes."), "{mistakes}");
+    }
+    let no_shell = config(&format!("{SERVER}args = [\"$(id); ${{HOME}} $$\"]"));
+    let ServerCommand::Program { args, .. } = &no_shell.server["notes"].command else {
+        panic!("a program");
+    };
+    assert_eq!(args, &["$(id); ${HOME} $$"], "arguments are passed as they are");
+}
+
+#[test]
+fn c17_settings_of_the_broker_are_never_passed_to_a_child() {
+    let text = format!("{SERVER}pass_env = [\"LANG\", \"MCP_BROKER_LISTEN\"]");
+    let mistakes = load(&text, &[]).unwrap_err();
+    assert_eq!(mistakes.0[0].key, "server.notes.pass_env");
+}
+
+#[test]
+fn c17_values_of_an_environment_are_shown_nowhere() {
+    let text = format!("{SERVER}env = {{ TOKEN = \"hunter2\" }}");
+    let loaded = load(&text, &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    let listing = loaded.effective.to_string();
+    assert!(listing.contains("server.notes.env.TOKEN = \"***\""), "{listing}");
+    for bad in [
+        "TOKEN = \"hunter2${\"",
+        "TOKEN = \"${hunter2}\"",
+        "TOKEN = \"hunter2\\n\"",
+        "TOKEN = [\"hunter2\"]",
+    ] {
+        let text = format!("{SERVER}env = {{ {bad} }}");
+        let mistakes = load(&text, &[]).expect_err(bad);
+        assert!(!format!("{mistakes} {mistakes:?}").contains("hunter2"), "{mistakes}");
+    }
+}
+
+#[test]
+fn o36_a_public_url_is_only_scheme_host_and_port() {
+    for bad in ["mcp.example.org", "https://h/p", "https://h?q", "https://h#f", "https://u@h", ""] {
+        let found = mistake(&format!("public_url = {bad:?}"));
+        assert_eq!(found.key, "public_url", "{found}");
+    }
+}
+
+#[test]
+fn t2_names_and_origins_have_no_wildcards_and_a_missing_name_is_warned_about() {
+    assert_eq!(mistake("allowed_hosts = [\"*\"]").key, "allowed_hosts");
+    assert_eq!(mistake("allowed_origins = [\"*\"]").key, "allowed_origins");
+    let warned = |text: &str| load(&format!("{text}\n{SERVER}"), &[]).unwrap().warnings.len();
+    assert_eq!(warned("listen = \"0.0.0.0:80\""), 1);
+    assert_eq!(warned("listen = \"0.0.0.0:80\"\nallowed_hosts = [\"broker.lan\"]"), 0);
+    assert_eq!(warned("listen = \"0.0.0.0:80\"\npublic_url = \"https://mcp.example.org\""), 0);
+    assert_eq!(warned("listen = \"0.0.0.0:80\"\npublic_url = \"http://mcp.example.org\""), 1);
+    assert_eq!(warned("listen = \"127.0.0.1:80\""), 0);
+    assert_eq!(warned("listen = \"unix:/run/x\""), 0);
+}
+
+#[test]
+fn no_sign_in_is_for_loopback_unless_somebody_insists() {
+    let remote = "listen = \"0.0.0.0:80\"\nallowed_hosts = [\"x\"]\n";
+    let verifiers = |text: &str| config(&format!("{text}\n{SERVER}")).auth.verifiers;
+    assert_eq!(verifiers("listen = \"unix:/run/x\""), [Verifier::None]);
+    assert_eq!(verifiers(remote), [Verifier::Static]);
+    let none = format!("{remote}auth.verifiers = [\"none\"]");
+    assert!(mistake(&none).hint.unwrap().contains("allow_remote"));
+    assert_eq!(verifiers(&format!("{none}\nauth.none.allow_remote = true")), [Verifier::None]);
+    assert_eq!(mistake("auth.verifiers = []").what, "is empty, so nobody could connect");
+    assert_eq!(mistake("auth.verifiers = [\"none\", \"none\"]").what, "names \"none\" twice");
+    for later in ["oauth", "jwt", "introspection"] {
+        let found = mistake(&format!("auth.verifiers = [\"static\", {later:?}]"));
+        assert!(found.what.contains("not part of this version"), "{found}");
+    }
+}
+
+#[test]
+fn log_filters_are_checked() {
+    let level = |text: &str| config(&format!("log.level = {text:?}\n{SERVER}")).log.level;
+    assert_eq!(level("info,bridge=debug"), "info,bridge=debug");
+    assert_eq!(level("WARN"), "WARN");
+    assert_eq!(mistake("log.level = \"inof\"").hint.unwrap(), "did you mean \"info\"?");
+    assert_eq!(mistake("log.level = \"info,bridge=loud\"").key, "log.level");
+    assert_eq!(mistake("log.format = \"Json\"").hint.unwrap(), "did you mean \"json\"?");
+}
+
+#[test]
+fn the_example_is_valid_as_it_stands_and_with_every_line_switched_on() {
+    let example = Config::example();
+    let plain = load(&example, &[]).unwrap_or_else(|mistakes| panic!("{mistakes}\n{example}"));
+    assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+    let defaults = config("[server.notes]\ncommand = \"mcp-server-git\"");
+    assert_eq!(plain.config, defaults, "nothing but the command is switched on");
+
+    let full = load(&switched_on(&example), &[]).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(full.warnings.is_empty(), "{:?}", full.warnings);
+    assert!(full.config.tls.is_some() && full.config.public_url.is_some());
+}
+
+/// The example with every setting uncommented, and with files that exist.
+fn switched_on(example: &str) -> String {
+    let off = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+    let lines = example.lines().map(|line| if off(line) { &line[1..] } else { line });
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text.replace("/etc/mcp-broker/cert.pem", here)
+        .replace("/etc/mcp-broker/key.pem", here)
+        .replace("cwd = \"/srv/notes\"", "cwd = \"/\"")
+}
+
+#[test]
+fn every_key_is_in_the_example_and_nothing_else_is() {
+    let example = switched_on(&Config::example());
+    let document = toml_edit::Document::parse(example.as_str()).unwrap();
+    let mut found = Vec::new();
+    leaves(document.as_table(), &KeyPath::default(), &mut found);
+    assert_eq!(sorted(found), rows());
+}
+
+fn leaves(table: &dyn toml_edit::TableLike, path: &KeyPath, found: &mut Vec<&'static str>) {
+    for (name, item) in table.iter() {
+        let path = path.child(name);
+        match (path.key(), item.as_table_like()) {
+            (Some(key), _) => found.push(key.path),
+            (None, Some(inner)) => leaves(inner, &path, found),
+            (None, None) => panic!("{path} is in no row"),
+        }
+    }
+}
+
+#[test]
+fn every_key_is_in_the_schema_and_nothing_else_is() {
+    let schema = Config::schema();
+    let mut found = Vec::new();
+    schema_leaves(&schema, "", &mut found);
+    let found: Vec<&str> = found.iter().map(String::as_str).collect();
+    assert_eq!(sorted(found), rows());
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["additionalProperties"], false);
+    let max = &schema["properties"]["session"]["properties"]["max"];
+    assert_eq!((&max["default"], &max["type"]), (&256.into(), &"integer".into()));
+}
+
+fn schema_leaves(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    let join =
+        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    if schema.get("default").is_some() || schema.get("examples").is_some() {
+        return found.push(path.to_owned());
+    }
+    if schema["additionalProperties"].is_object() {
+        return schema_leaves(&schema["additionalProperties"], &join("*"), found);
+    }
+    for (name, inner) in schema["properties"].as_object().expect("a table has properties") {
+        schema_leaves(inner, &join(name), found);
+    }
+}
+
+fn rows() -> Vec<&'static str> {
+    sorted(KEYS.iter().map(|key| key.path).collect())
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list
+}
+
+#[test]
+fn every_key_is_listed_as_effective() {
+    let config = config(&switched_on(&Config::example()));
+    let listed: Vec<&str> = flat::entries(&config).iter().map(|entry| entry.key().path).collect();
+    assert_eq!(listed, KEYS.iter().map(|key| key.path).collect::<Vec<_>>(), "and in that order");
+    let loaded = load(&switched_on(&Config::example()), &[]).unwrap();
+    assert!(loaded.effective.0.iter().all(|value| value.source != Source::Default));
+}
+
+#[test]
+fn the_effective_listing_is_a_configuration_of_the_same_meaning() {
+    let text = "listen = \"[::1]:7\"\nsession.max = 9\nsession.idle = \"90m\"\n[server.a]\n\
+                command = 'C:\\a \"b\"'\nargs = [\"x\\ty\"]\nstop_grace = \"1500ms\"";
+    let loaded = load(text, &[]).unwrap();
+    assert_eq!(config(&loaded.effective.to_string()), loaded.config);
+}
+
+#[test]
+fn every_key_is_read() {
+    for Key { path, .. } in KEYS {
+        let path = path.replace('*', "notes");
+        // No key takes a list with a fraction.
+        let mistakes = load_with(SERVER, &[], |sources| {
+            sources.set = vec![format!("{path}=[1.5]")];
+        })
+        .expect_err(&path);
+        assert!(mistakes.0.iter().all(|mistake| mistake.key == path), "{path}: {mistakes}");
+    }
+}
+
+#[test]
+fn every_default_is_what_its_row_says() {
+    for key in KEYS {
+        let Default::Toml(text) = key.default else { continue };
+        let path = key.path.replace('*', "notes");
+        let plain = config(SERVER);
+        let set = load_with(SERVER, &[], |sources| sources.set = vec![format!("{path}={text}")]);
+        assert_eq!(set.expect(&path).config, plain, "{path}");
+    }
+}
+
+#[test]
+fn a_reload_tells_what_it_can_change() {
+    let old = config("drain = \"1s\"\n[server.a]\ncommand = \"a\"\nenv = { A = \"1\", B = \"1\" }");
+    let new = config(
+        "listen = \"127.0.0.1:1\"\nallowed_hosts = [\"x\"]\ndata_dir = \"/x\"\nsession.max = 1\n\
+         log = { level = \"debug\", format = \"json\" }\nauth.static.tokens_file = \"/t\"\n\
+         [server.a]\ncommand = \"b\"\nenv = { A = \"2\", C = \"1\" }\ndefault = true\n\
+         [server.b]\ncommand = \"b\"",
+    );
+    let told = |old: &Config, new: &Config| -> Vec<String> {
+        let changes = Config::reload_diff(old, new).into_iter();
+        changes.map(|change| format!("{} {}", change.key, change.applied)).collect()
+    };
+    assert_eq!(told(&old, &old), Vec::<String>::new());
+    let expected = [
+        "allowed_hosts true",
+        "auth.static.tokens_file false",
+        "data_dir false",
+        "drain true",
+        "listen false",
+        "log.format false",
+        "log.level true",
+        "server.a.command true",
+        "server.a.env.A true",
+        "server.a.env.B true",
+        "server.a.env.C true",
+        "server.b false",
+        "session.max true",
+    ];
+    assert_eq!(told(&old, &new), expected);
+}

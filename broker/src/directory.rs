@@ -1,0 +1,110 @@
+//! A child's private directory: its working directory and home, gone when it is gone.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+/// A directory that only its owner may enter, under a name nobody can guess.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    removed: bool,
+}
+
+/// The directory could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make {path:?}")]
+pub(crate) struct DirectoryError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Directory {
+    /// Makes a directory below `parent`, which is made too if it is missing.
+    pub(crate) async fn create(parent: &Path) -> Result<Self, DirectoryError> {
+        let mut name = [0_u8; 12];
+        if let Err(error) = getrandom::fill(&mut name) {
+            return Err(DirectoryError {
+                path: parent.to_owned(),
+                source: io::Error::other(error),
+            });
+        }
+        let path = parent.join(hex::encode(name));
+        let made = path.clone();
+        let result = spawn_blocking(move || {
+            DirBuilder::new().mode(0o700).recursive(true).create(&made).map(|()| made)
+        })
+        .await
+        .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        match result {
+            Ok(path) => Ok(Self { path, removed: false }),
+            Err(source) => Err(DirectoryError { path, source }),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it with all its contents.
+    pub(crate) async fn remove(mut self) {
+        self.removed = true;
+        let path = std::mem::take(&mut self.path);
+        let _ = spawn_blocking(move || remove(&path)).await;
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !self.removed {
+            remove(&self.path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!(?path, %error, "a child's directory stays behind");
+    }
+}
+
+/// Removes what an earlier run left behind when it was killed. Call it before any child starts.
+pub(crate) fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        remove(&entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn c18_a_childs_directory_is_private_and_leaves_nothing_behind() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let parent = parent.path().join("children");
+        let directory = Directory::create(&parent).await.expect("it is made");
+        let path = directory.path().to_owned();
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        fs::write(path.join("note"), "x").expect("it can be written");
+        directory.remove().await;
+        assert!(!path.exists());
+        let left = Directory::create(&parent).await.expect("it is made");
+        let path = left.path().to_owned();
+        std::mem::forget(left);
+        sweep(&parent);
+        assert!(!path.exists(), "an earlier run's directory is swept");
+    }
+}

@@ -1,0 +1,127 @@
+//! What the headers of an exchange must say before its body is looked at.
+
+use bridge::{Revision, rpc};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::reply::Refusal;
+
+/// The session's id, in requests and in the answer to `initialize`.
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The revision a client speaks.
+pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// The event after which a stream is resumed.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// The body must say that it is JSON. A web page cannot say that of a form it posts elsewhere.
+pub(crate) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let words = "Send the message with `Content-Type: application/json`";
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, rpc::SERVER_ERROR, words).closing())
+}
+
+/// A POST may be answered either way, so its client must take both (MCP transports, "Sending
+/// Messages to the Server").
+pub(crate) fn accepts_both(headers: &HeaderMap) -> Result<(), Refusal> {
+    if accepts(headers, "application/json") && accepts(headers, "text/event-stream") {
+        return Ok(());
+    }
+    let words = "Send `Accept: application/json, text/event-stream`";
+    Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words).closing())
+}
+
+pub(crate) fn accepts_events(headers: &HeaderMap) -> Result<(), Refusal> {
+    if accepts(headers, "text/event-stream") {
+        return Ok(());
+    }
+    let words = "Send `Accept: text/event-stream`";
+    Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words))
+}
+
+/// Whether the `Accept` headers allow `wanted` (RFC 9110 section 12.5.1). Without one, all do.
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return true;
+    }
+    let family = wanted.split('/').next().unwrap_or_default();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let range = parts.next().unwrap_or_default();
+        let refused = parts.any(|part| {
+            let quality = part.strip_prefix("q=").or(part.strip_prefix("Q="));
+            quality.is_some_and(|q| q.parse::<f32>() == Ok(0.0))
+        });
+        let matches = range.eq_ignore_ascii_case(wanted)
+            || range == "*/*"
+            || range.strip_suffix("/*").is_some_and(|range| range.eq_ignore_ascii_case(family));
+        matches && !refused
+    })
+}
+
+/// A client that names its revision must name one that is spoken here (MCP transports, "Protocol
+/// Version Header"). One that names none speaks the one it agreed on.
+///
+/// The code is not that of the modern era's version error: a client of both eras takes that for a
+/// modern server and would not fall back to `initialize`.
+pub(crate) fn version(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
+    if value.to_str().ok().and_then(|date| Revision::from_date(date.trim())).is_some() {
+        return Ok(());
+    }
+    let known = Revision::ALL.map(Revision::as_str).join(", ");
+    let words = format!("Unsupported MCP-Protocol-Version; supported are {known}");
+    Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().expect("a header"))])
+    }
+
+    #[test]
+    fn t3_only_a_json_media_type_is_taken() {
+        for good in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
+            assert!(content_type(&headers(header::CONTENT_TYPE, good)).is_ok(), "{good}");
+        }
+        for bad in ["text/plain", "text/plain; x=application/json", "application/jsonp", ""] {
+            let refusal = content_type(&headers(header::CONTENT_TYPE, bad)).expect_err(bad);
+            assert_eq!(refusal.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
+    }
+
+    #[test]
+    fn t4_a_client_must_take_json_and_events() {
+        for good in ["application/json, text/event-stream", "*/*", "text/*;q=0.5,application/*"] {
+            assert!(accepts_both(&headers(header::ACCEPT, good)).is_ok(), "{good}");
+        }
+        for bad in [
+            "application/json",
+            "text/event-stream",
+            "text/html",
+            "application/json, text/event-stream;q=0",
+        ] {
+            let refusal = accepts_both(&headers(header::ACCEPT, bad)).expect_err(bad);
+            assert_eq!(refusal.status(), StatusCode::NOT_ACCEPTABLE);
+        }
+        assert!(accepts_both(&HeaderMap::new()).is_ok(), "who says nothing takes anything");
+    }
+
+    #[test]
+    fn t9_an_unknown_revision_is_refused() {
+        assert!(version(&HeaderMap::new()).is_ok());
+        for revision in Revision::ALL {
+            assert!(version(&headers(PROTOCOL_VERSION, revision.as_str())).is_ok());
+        }
+        for bad in ["2026-07-28", "1999-01-01", "latest", ""] {
+            let refusal = version(&headers(PROTOCOL_VERSION, bad)).expect_err(bad);
+            assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+        }
+    }
+}

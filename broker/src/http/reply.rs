@@ -1,0 +1,286 @@
+//! What clients are told: one status and one sentence for every way a request can fail.
+//!
+//! The words are for the person at the client: what happened, and what to do. Nothing of a child's
+//! environment, paths or stderr gets into them; that is the log's.
+
+use std::time::Duration;
+
+use auth::{Challenge, Denied};
+use bridge::{Body, InitializeError, ListenError, Malformed, PostError, rpc};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use session::{LeaseError, OpenError};
+
+use crate::{backend::SpawnFailure, config::UnknownStatus};
+
+/// How long a client should wait before it tries again, when nothing better is known.
+const RETRY: Duration = Duration::from_secs(30);
+/// The same when the broker is about to be restarted.
+const RETRY_SOON: Duration = Duration::from_secs(5);
+
+/// "Session not found", as every SDK's server says it.
+const SESSION_NOT_FOUND: i32 = -32001;
+
+/// A refusal that is not sent yet.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: i32,
+    words: String,
+    retry_after: Option<Duration>,
+    challenge: Option<HeaderValue>,
+    allow: Option<&'static str>,
+    /// The rest of the request was not read: the connection cannot be used again.
+    close: bool,
+    id: Option<Box<str>>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, code: i32, words: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            words: words.into(),
+            retry_after: None,
+            challenge: None,
+            allow: None,
+            close: false,
+            id: None,
+        }
+    }
+
+    fn retry(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
+    }
+
+    pub(crate) fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    pub(crate) fn allowing(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
+    }
+
+    /// Answers the request with this raw id, unless an id is known already.
+    pub(crate) fn to(self, id: Option<&str>) -> Self {
+        Self { id: self.id.or_else(|| id.map(Into::into)), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn response(self) -> Response<Body> {
+        let body = rpc::error(self.id.as_deref(), self.code, &self.words);
+        let mut response = json(self.status, body);
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    pub(crate) fn denied(denied: &Denied, challenge: &Challenge) -> Self {
+        let server_error = rpc::SERVER_ERROR;
+        let refusal = match denied {
+            Denied::NoCredentials => Self::new(
+                StatusCode::UNAUTHORIZED,
+                server_error,
+                "Sign-in required: send `Authorization: Bearer TOKEN`",
+            ),
+            Denied::BadRequest(_) => Self::new(
+                StatusCode::BAD_REQUEST,
+                server_error,
+                "The Authorization header cannot be read: send exactly one, `Bearer TOKEN`",
+            ),
+            Denied::Refused(_) => Self::new(
+                StatusCode::UNAUTHORIZED,
+                server_error,
+                "This token is not accepted: it is unknown, expired, revoked or meant for another service",
+            ),
+            Denied::Undecided { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                server_error,
+                "Sign-in cannot be checked right now; keep the token and try again",
+            )
+            .retry(RETRY_SOON),
+            Denied::InsufficientScope { needed } => Self::new(
+                StatusCode::FORBIDDEN,
+                server_error,
+                format!("This token may not do that: it needs the scope {needed}"),
+            ),
+        };
+        Self { challenge: challenge.answer(denied), ..refusal }
+    }
+
+    pub(crate) fn session_unknown(unknown: UnknownStatus) -> Self {
+        let status = StatusCode::from_u16(unknown.as_u16()).unwrap_or(StatusCode::NOT_FOUND);
+        Self::new(status, SESSION_NOT_FOUND, "Session not found")
+    }
+
+    pub(crate) fn lease(error: LeaseError, unknown: UnknownStatus) -> Self {
+        match error {
+            LeaseError::Unknown => Self::session_unknown(unknown),
+            LeaseError::Foreign => Self::new(
+                StatusCode::FORBIDDEN,
+                rpc::SERVER_ERROR,
+                "This session belongs to another sign-in; start one of your own with initialize",
+            ),
+        }
+    }
+
+    pub(crate) fn open(error: &OpenError<SpawnFailure>) -> Self {
+        let server_error = rpc::SERVER_ERROR;
+        match error {
+            OpenError::Full { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                server_error,
+                "The broker is at its limit of sessions; try again later",
+            )
+            .retry(RETRY),
+            OpenError::OwnerFull { .. } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                server_error,
+                "You have as many sessions as one sign-in may have; end one and try again",
+            )
+            .retry(RETRY),
+            OpenError::Draining | OpenError::Gone => Self::draining(),
+            OpenError::Revoked => Self::new(
+                StatusCode::UNAUTHORIZED,
+                server_error,
+                "The sign-in was withdrawn while the session opened; sign in again",
+            ),
+            OpenError::Panicked | OpenError::NoFreeId => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                rpc::INTERNAL_ERROR,
+                "The broker failed to open the session; its log says why",
+            ),
+            OpenError::Spawn(failure) => Self::spawn(failure),
+        }
+    }
+
+    fn spawn(failure: &SpawnFailure) -> Self {
+        let bad_gateway =
+            |words: &str| Self::new(StatusCode::BAD_GATEWAY, rpc::INTERNAL_ERROR, words);
+        match failure {
+            SpawnFailure::Start(_) | SpawnFailure::Directory(_) => {
+                bad_gateway("The server could not be started; the broker's log says why")
+            }
+            SpawnFailure::Environment(_) => {
+                bad_gateway("The server cannot be started for this sign-in; ask the operator")
+            }
+            SpawnFailure::Initialize(InitializeError::TimedOut) => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                rpc::INTERNAL_ERROR,
+                "The server started but did not answer initialize in time",
+            ),
+            SpawnFailure::Initialize(InitializeError::Closed(_)) => {
+                bad_gateway("The server ended during initialize; the broker's log says why")
+            }
+            SpawnFailure::Initialize(InitializeError::Refused(_)) => {
+                bad_gateway("The server refused to initialize")
+            }
+        }
+    }
+
+    pub(crate) fn post(error: PostError, unknown: UnknownStatus) -> Self {
+        match error {
+            PostError::Malformed(malformed) => Self::malformed(malformed),
+            PostError::Busy { .. } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                rpc::SERVER_ERROR,
+                "Too many requests of this session are under way; wait for some of them",
+            )
+            .retry(Duration::from_secs(1)),
+            PostError::Unread => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                rpc::INTERNAL_ERROR,
+                "The server does not read its input; try again later",
+            ),
+            // The child is gone and its session with it.
+            PostError::Closed(_) => Self::session_unknown(unknown),
+        }
+    }
+
+    pub(crate) fn listen(error: &ListenError, unknown: UnknownStatus) -> Self {
+        match error {
+            ListenError::Taken => Self::new(
+                StatusCode::CONFLICT,
+                rpc::SERVER_ERROR,
+                "This session has its one standalone stream open already",
+            ),
+            ListenError::Unknown(_) => Self::new(
+                StatusCode::BAD_REQUEST,
+                rpc::SERVER_ERROR,
+                "The event named by Last-Event-ID is not known, or no longer kept",
+            ),
+            ListenError::Closed(_) => Self::session_unknown(unknown),
+        }
+    }
+
+    pub(crate) fn malformed(malformed: Malformed) -> Self {
+        let words = if malformed.code == -32700 { "Parse error" } else { "Invalid request" };
+        let refusal = Self::new(
+            StatusCode::BAD_REQUEST,
+            malformed.code,
+            format!("{words}: {}", malformed.what),
+        );
+        Self { id: malformed.id, ..refusal }
+    }
+
+    pub(crate) fn draining() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            rpc::SERVER_ERROR,
+            "The broker is shutting down; try again shortly",
+        )
+        .retry(RETRY_SOON)
+    }
+}
+
+/// The child's own words on why it refused, which are the client's to see.
+pub(crate) fn refused_by_child(id: &str, error: &Bytes) -> Response<Body> {
+    let mut body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#).into_bytes();
+    body.extend_from_slice(error);
+    body.push(b'}');
+    json(StatusCode::OK, body)
+}
+
+/// A JSON document.
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    typed(status, "application/json", body)
+}
+
+/// A page of plain text.
+pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+/// A document of this media type.
+pub(crate) fn typed(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// No document.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,186 @@
+//! Which hosts and origins a request may name: the defence against DNS rebinding.
+//!
+//! A browser can be made to send requests here under a foreign name, so every route checks the
+//! name it was asked under (MCP transports, "Security Warning").
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
+
+use crate::config::{Config, HostName, Listen};
+
+/// The names of this site.
+#[derive(Debug)]
+pub(crate) struct Site {
+    names: Vec<(String, Option<u16>)>,
+    extra: Vec<HostName>,
+    origins: Vec<String>,
+    /// Only this machine connects, so its own names are fine under any port.
+    local: bool,
+}
+
+/// Why a request was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// `Host` names somebody else, or nobody.
+    Host,
+    /// `Origin` is a page that was not allowed.
+    Origin,
+}
+
+impl Site {
+    pub(crate) fn of(config: &Config) -> Self {
+        let mut names = Vec::new();
+        let mut origins: Vec<_> =
+            config.allowed_origins.iter().map(|origin| origin.as_str().to_owned()).collect();
+        if let Some(url) = &config.public_url {
+            // Some clients send the port, some leave the scheme's own one out.
+            names.push((url.host().to_owned(), Some(url.effective_port())));
+            names.push((url.host().to_owned(), None));
+            origins.push(url.origin().as_str().to_owned());
+        }
+        if let Listen::Tcp(address) = &config.listen {
+            names.push((bracketed(address.ip()), None));
+        }
+        Self {
+            names,
+            extra: config.allowed_hosts.clone(),
+            origins,
+            local: config.listen.is_local(),
+        }
+    }
+
+    /// Checks the names a request carries. `uri` has the host in HTTP/2.
+    pub(crate) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Stranger> {
+        let host = match uri.authority() {
+            Some(authority) => Some(authority.clone()),
+            None => only(headers, &header::HOST)
+                .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
+        };
+        let host = host.filter(|host| !host.as_str().contains('@')).ok_or(Stranger::Host)?;
+        if !self.knows(host.host(), host.port_u16()) {
+            return Err(Stranger::Host);
+        }
+        if headers.contains_key(header::ORIGIN) {
+            let origin = only(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok());
+            if !origin.is_some_and(|origin| self.knows_origin(origin, &host)) {
+                return Err(Stranger::Origin);
+            }
+        }
+        Ok(())
+    }
+
+    fn knows(&self, host: &str, port: Option<u16>) -> bool {
+        let host = host.to_ascii_lowercase();
+        (self.local && is_loopback(&host))
+            || self.names.iter().any(|(name, expected)| {
+                *name == host && (expected.is_none() || *expected == port || port.is_none())
+            })
+            || self.extra.iter().any(|name| name.covers(&host, port))
+            // No name, so nothing that could have been rebound.
+            || (!self.local && ip(&host).is_some())
+    }
+
+    /// A page may call if it was allowed, or if it came from this very address.
+    fn knows_origin(&self, origin: &str, host: &Authority) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        if self.origins.contains(&origin) {
+            return true;
+        }
+        let Some(rest) = origin.strip_prefix("http://").or(origin.strip_prefix("https://")) else {
+            return false;
+        };
+        if rest.eq_ignore_ascii_case(host.as_str()) {
+            return true;
+        }
+        // A tool on the developer's own machine, such as the Inspector, has another port.
+        let own = rest.parse::<Authority>().is_ok_and(|origin| is_loopback(origin.host()));
+        self.local && own
+    }
+}
+
+fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || ip(host).is_some_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn bracketed(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(local: bool) -> Site {
+        Site {
+            names: vec![("mcp.example.org".into(), Some(443)), ("mcp.example.org".into(), None)],
+            extra: Vec::new(),
+            origins: vec!["https://mcp.example.org".into()],
+            local,
+        }
+    }
+
+    fn asked(site: &Site, host: &str, origin: Option<&str>) -> Result<(), Stranger> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().expect("a header"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().expect("a header"));
+        }
+        site.admit(&Uri::from_static("/mcp"), &headers)
+    }
+
+    #[test]
+    fn t2_a_foreign_host_is_a_stranger() {
+        for host in ["127.0.0.1:8080", "localhost", "[::1]:9", "LOCALHOST:1", "mcp.example.org"] {
+            assert_eq!(asked(&site(true), host, None), Ok(()), "{host}");
+        }
+        for host in
+            ["evil.example.com", "127.0.0.1.evil.com", "localhost@evil.com", "192.168.1.1", ""]
+        {
+            assert_eq!(asked(&site(true), host, None), Err(Stranger::Host), "{host}");
+        }
+        assert_eq!(
+            site(true).admit(&Uri::from_static("/mcp"), &HeaderMap::new()),
+            Err(Stranger::Host)
+        );
+        assert_eq!(asked(&site(false), "localhost", None), Err(Stranger::Host));
+        assert_eq!(asked(&site(false), "192.168.1.1:8080", None), Ok(()), "no name, no rebinding");
+    }
+
+    #[test]
+    fn t1_a_foreign_origin_is_a_stranger_and_so_is_null() {
+        let host = "mcp.example.org";
+        assert_eq!(asked(&site(false), host, Some("https://mcp.example.org")), Ok(()));
+        for origin in
+            ["null", "https://evil.example.com", "https://mcp.example.org.evil.com", "file://", ""]
+        {
+            assert_eq!(asked(&site(false), host, Some(origin)), Err(Stranger::Origin), "{origin}");
+        }
+        assert_eq!(asked(&site(true), "127.0.0.1:80", Some("http://localhost:6274")), Ok(()));
+        assert_eq!(
+            asked(&site(false), host, Some("http://localhost:6274")),
+            Err(Stranger::Origin),
+            "only a local broker trusts local pages"
+        );
+    }
+
+    #[test]
+    fn t1_two_origins_or_hosts_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert_eq!(site(true).admit(&Uri::from_static("/"), &headers), Err(Stranger::Host));
+    }
+}

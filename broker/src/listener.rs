@@ -1,0 +1,217 @@
+//! Where connections come from: a TCP port or a Unix socket, with TLS or without.
+
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{Config, Listen, Tls};
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Something to accept connections from.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    tls: Option<Arc<TlsFiles>>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// The broker cannot listen as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address or path cannot be bound.
+    #[error("cannot listen on {listen}")]
+    Bind {
+        /// Where.
+        listen: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("cannot use {path:?} for TLS")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Both directions of one accepted connection.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// A connection that was accepted and may still owe a TLS handshake.
+pub(crate) struct Accepted {
+    stream: Box<dyn Connection>,
+    tls: Option<TlsAcceptor>,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+impl Listener {
+    /// Binds what the configuration says.
+    ///
+    /// # Errors
+    /// [`ListenError`]; nothing is bound then.
+    pub async fn bind(config: &Config) -> Result<Self, ListenError> {
+        let tls = config.tls.clone().map(TlsFiles::read).transpose()?.map(Arc::new);
+        let socket = match &config.listen {
+            Listen::Tcp(address) => TcpListener::bind(address).await.map(Socket::Tcp),
+            Listen::Unix(path) => bind_unix(path.clone()).await,
+        };
+        let socket = socket
+            .map_err(|source| ListenError::Bind { listen: config.listen.to_string(), source })?;
+        Ok(Self { socket, tls })
+    }
+
+    /// The address it is bound to, with the port the system chose; `None` for a Unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(..) => None,
+        }
+    }
+
+    /// Whether clients must speak TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The certificate files, to be read again on reload.
+    pub(crate) fn tls(&self) -> Option<Arc<TlsFiles>> {
+        self.tls.clone()
+    }
+
+    /// The next connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no connection.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        let tls = self.tls.as_ref().map(|tls| tls.acceptor());
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers are small and whole; waiting for more would only delay them.
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted { stream: Box::new(stream), tls, peer: Some(peer) })
+            }
+            Socket::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted { stream: Box::new(stream), tls, peer: None })
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Socket::Unix(_, path) = &self.socket {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Accepted {
+    /// Finishes the TLS handshake if there is one, within its time.
+    pub(crate) async fn ready(self) -> io::Result<Box<dyn Connection>> {
+        match self.tls {
+            None => Ok(self.stream),
+            Some(tls) => {
+                let handshake = timeout(HANDSHAKE, tls.accept(self.stream)).await;
+                let stream = handshake.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// A socket file that nobody answers on is left over from a broker that was killed.
+async fn bind_unix(path: PathBuf) -> io::Result<Socket> {
+    let left_over = fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
+    if left_over && UnixStream::connect(&path).await.is_err() {
+        fs::remove_file(&path)?;
+    }
+    let listener = UnixListener::bind(&path)?;
+    // Whoever may connect is a member of the group; who may not is kept out by the system.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+    Ok(Socket::Unix(listener, path))
+}
+
+/// Certificate and key, replaced when they are renewed.
+pub(crate) struct TlsFiles {
+    current: RwLock<TlsAcceptor>,
+}
+
+impl TlsFiles {
+    fn read(files: Tls) -> Result<Self, ListenError> {
+        Ok(Self { current: RwLock::new(acceptor(&files)?) })
+    }
+
+    /// Reads the files again. Connections that are open keep what they have.
+    pub(crate) fn reload(&self, files: &Tls) -> Result<(), ListenError> {
+        let acceptor = acceptor(files)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        Ok(())
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for TlsFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsFiles").finish_non_exhaustive()
+    }
+}
+
+fn acceptor(files: &Tls) -> Result<TlsAcceptor, ListenError> {
+    let bad = |path: &PathBuf, source: Box<dyn std::error::Error + Send + Sync>| ListenError::Tls {
+        path: path.clone(),
+        source,
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| bad(&files.cert, error.into()))?;
+    if chain.is_empty() {
+        return Err(bad(&files.cert, "it holds no certificate".into()));
+    }
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| bad(&files.key, error.into()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&files.cert, error.into()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| bad(&files.key, error.into()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

@@ -1,0 +1,199 @@
+//! The numbers an operator watches, in Prometheus' text format.
+//!
+//! Names and labels are a contract with dashboards. Labels are bounded: methods outside the
+//! protocol count as `other`, and no owner or session is ever a label.
+
+use std::{
+    sync::{Mutex, PoisonError, atomic::AtomicI64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Labels of one request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    pub(crate) server: String,
+    pub(crate) method: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+/// A server's label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ServerLabel {
+    pub(crate) server: String,
+}
+
+/// A server's sessions in one state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StateLabels {
+    pub(crate) server: String,
+    pub(crate) state: &'static str,
+}
+
+/// A server's failures of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabels {
+    pub(crate) server: String,
+    pub(crate) reason: &'static str,
+}
+
+/// Why something happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    pub(crate) reason: &'static str,
+}
+
+/// Every metric of the broker.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    pub(crate) sessions: Family<StateLabels, Gauge>,
+    pub(crate) children: Family<ServerLabel, Gauge>,
+    pub(crate) requests: Family<RequestLabels, Counter>,
+    pub(crate) request_seconds: Histogram,
+    pub(crate) spawn_seconds: Histogram,
+    pub(crate) spawn_failures: Family<ReasonLabels, Counter>,
+    pub(crate) reaped: Family<ReasonLabel, Counter>,
+    pub(crate) auth_failures: Family<ReasonLabel, Counter>,
+    pub(crate) dropped_lines: Family<ServerLabel, Counter>,
+    child_rss: Gauge<i64, AtomicI64>,
+}
+
+/// From half a millisecond, a call to a quick server, to five minutes, the default patience.
+const REQUEST_BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0];
+/// From a native program to a package runner that downloads first.
+const SPAWN_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Mutex::default(),
+            sessions: Family::default(),
+            children: Family::default(),
+            requests: Family::default(),
+            request_seconds: Histogram::new(REQUEST_BUCKETS),
+            spawn_seconds: Histogram::new(SPAWN_BUCKETS),
+            spawn_failures: Family::default(),
+            reaped: Family::default(),
+            auth_failures: Family::default(),
+            dropped_lines: Family::default(),
+            child_rss: Gauge::default(),
+        };
+        let mut registry = Registry::with_prefix("mcp_broker");
+        registry.register("sessions", "Sessions by state", metrics.sessions.clone());
+        registry.register("children", "Child processes", metrics.children.clone());
+        // The encoder adds `_total` to counters.
+        registry.register("requests", "Requests by outcome", metrics.requests.clone());
+        registry.register(
+            "request_seconds",
+            "From a request to its last answer",
+            metrics.request_seconds.clone(),
+        );
+        registry.register(
+            "spawn_seconds",
+            "From the start of a child to its answer to initialize",
+            metrics.spawn_seconds.clone(),
+        );
+        registry.register(
+            "spawn_failures",
+            "Children that did not start or did not answer initialize",
+            metrics.spawn_failures.clone(),
+        );
+        registry.register("reaped", "Sessions ended, by reason", metrics.reaped.clone());
+        registry.register(
+            "auth_failures",
+            "Requests that were not admitted",
+            metrics.auth_failures.clone(),
+        );
+        registry.register(
+            "child_lines_dropped",
+            "Lines of children that were no message or answered nothing",
+            metrics.dropped_lines.clone(),
+        );
+        registry.register(
+            "child_rss_bytes",
+            "Resident memory of all children, without their descendants",
+            metrics.child_rss.clone(),
+        );
+        metrics.registry = Mutex::new(registry);
+        metrics
+    }
+
+    /// One request's end.
+    pub(crate) fn request(
+        &self,
+        server: &str,
+        method: &'static str,
+        outcome: &'static str,
+        took: Duration,
+    ) {
+        let labels = RequestLabels { server: server.to_owned(), method, outcome };
+        self.requests.get_or_create(&labels).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The page of `/metrics`. `child_rss` is read when it is asked for, not all the time.
+    pub(crate) fn page(&self, child_rss: u64) -> String {
+        self.child_rss.set(i64::try_from(child_rss).unwrap_or(i64::MAX));
+        let mut page = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        encode(&mut page, &registry).expect("writing to a string does not fail");
+        page
+    }
+}
+
+/// The label of a method: itself if the protocol knows it.
+pub(crate) fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 21] = [
+        "initialize",
+        "ping",
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+        "tasks/cancel",
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    ];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_the_contract() {
+        let metrics = Metrics::new();
+        metrics.request("demo", method_label("tools/call"), "ok", Duration::from_millis(3));
+        let page = metrics.page(7);
+        let line = r#"mcp_broker_requests_total{server="demo",method="tools/call",outcome="ok"} 1"#;
+        assert!(page.contains(line), "{page}");
+        assert!(page.contains("mcp_broker_request_seconds_bucket{le=\"0.005\"} 1"), "{page}");
+        assert!(page.contains("mcp_broker_child_rss_bytes 7"), "{page}");
+    }
+
+    #[test]
+    fn a_made_up_method_makes_no_label() {
+        assert_eq!(method_label("tools/call"), "tools/call");
+        assert_eq!(method_label("x".repeat(1000).as_str()), "other");
+    }
+}

@@ -1,0 +1,188 @@
+//! The accept loop, and how it ends.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    app::{App, StartError},
+    config::{Change, Config, Environment},
+    http,
+    listener::{Accepted, ListenError, Listener, TlsFiles},
+};
+
+/// Concurrent streams of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// Bytes of headers of one HTTP/2 request.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// A broker that was put together and does not listen yet; the handle for changes at run time.
+#[derive(Debug, Clone)]
+pub struct Control {
+    app: Arc<App>,
+    tls: Option<Arc<TlsFiles>>,
+}
+
+impl Control {
+    /// Puts the broker together. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] when a file it needs cannot be used.
+    pub fn start(
+        config: Config,
+        environment: Arc<dyn Environment>,
+        listener: &Listener,
+    ) -> Result<Self, StartError> {
+        Ok(Self { app: App::start(config, environment)?, tls: listener.tls() })
+    }
+
+    /// Puts another configuration in force as far as that goes without a restart, and says for
+    /// each key that differs whether it did. The TLS files are read again.
+    ///
+    /// # Errors
+    /// [`ListenError::Tls`] when the TLS files cannot be used; the old ones stay in force, the
+    /// rest of the configuration does not.
+    pub fn reload(&self, config: Config) -> Result<Vec<Change>, ListenError> {
+        let tls = config.tls.clone();
+        let changes = self.app.reload(config);
+        match (&self.tls, tls) {
+            (Some(files), Some(tls)) => files.reload(&tls)?,
+            // Whether there is TLS at all is decided at the start.
+            (Some(_), None) | (None, _) => {}
+        }
+        Ok(changes)
+    }
+}
+
+/// Serves until `shutdown` resolves, then drains: no new connections and sessions, calls under
+/// way finish, all sessions end, and everything is forced when the configured time is over.
+pub async fn serve(listener: Listener, control: Control, shutdown: impl Future<Output = ()>) {
+    let app = control.app;
+    let config = app.state().config.clone();
+    let mut connections = Connections::new(&config, Arc::clone(&app));
+    connections.accept_until(&listener, shutdown).await;
+    // Whoever connects from here on is refused by the system, not left waiting.
+    drop(listener);
+
+    let drain = app.state().config.drain;
+    let deadline = Instant::now() + drain;
+    info!(drain_s = drain.as_secs_f64(), calls = app.calls.under_way(), "draining");
+    app.stop(deadline).await;
+    connections.close(deadline).await;
+}
+
+/// The open connections.
+struct Connections {
+    app: Arc<App>,
+    builder: auto::Builder<TokioExecutor>,
+    places: Option<Arc<Semaphore>>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    fn new(config: &Config, app: Arc<App>) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            // Without a timer the header timeout does nothing.
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.http.header_timeout);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(config.http.keep_alive))
+            .keep_alive_timeout(config.http.header_timeout)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST);
+        let places = config.http.max_connections.map(|max| Arc::new(Semaphore::new(max.get())));
+        Self { app, builder, places, graceful: GracefulShutdown::new(), tasks: JoinSet::new() }
+    }
+
+    async fn accept_until(&mut self, listener: &Listener, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            // At the cap connections wait in the system's queue.
+            let place = match &self.places {
+                Some(places) => Some(Arc::clone(places).acquire_owned()),
+                None => None,
+            };
+            let accepted = async {
+                let place = match place {
+                    Some(place) => Some(place.await.expect("the semaphore is never closed")),
+                    None => None,
+                };
+                listener.accept().await.map(|accepted| (accepted, place))
+            };
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(panic) = ended {
+                        tracing::error!(%panic, "a connection's task panicked");
+                    }
+                }
+                accepted = accepted => match accepted {
+                    Ok((accepted, place)) => self.spawn(accepted, place),
+                    Err(error) => pause_after(&error).await,
+                },
+            }
+        }
+    }
+
+    fn spawn(&mut self, accepted: Accepted, place: Option<tokio::sync::OwnedSemaphorePermit>) {
+        let app = Arc::clone(&self.app);
+        let (builder, watcher) = (self.builder.clone(), self.graceful.watcher());
+        let peer = accepted.peer;
+        self.tasks.spawn(async move {
+            let _place = place;
+            let stream = match accepted.ready().await {
+                Ok(stream) => stream,
+                Err(error) => return debug!(?peer, %error, "the TLS handshake failed"),
+            };
+            let service = service_fn(move |request| {
+                let app = Arc::clone(&app);
+                async move { Ok::<_, Infallible>(http::answer(app, request).await) }
+            });
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection).await {
+                debug!(?peer, %error, "connection ended");
+            }
+        });
+    }
+
+    /// Lets responses under way end, until `deadline`.
+    async fn close(mut self, deadline: Instant) {
+        let open = self.tasks.len();
+        if timeout_at(deadline, self.graceful.shutdown()).await.is_err() {
+            warn!(open, "connections are cut off");
+        }
+        self.tasks.shutdown().await;
+        info!("stopped");
+    }
+}
+
+/// A failed accept is the connection's own trouble, or the process is out of descriptors: then a
+/// tight loop would only make it worse.
+async fn pause_after(error: &io::Error) {
+    let connections = [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionRefused,
+    ];
+    if connections.contains(&error.kind()) {
+        return debug!(%error, "a connection was lost before it was accepted");
+    }
+    warn!(%error, "cannot accept connections; trying again");
+    sleep(Duration::from_millis(100)).await;
+}

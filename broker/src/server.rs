@@ -1,0 +1,62 @@
+//! One configured MCP server while the broker runs.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use crate::{
+    config::{Config, ServerConfig},
+    metrics::Metrics,
+};
+
+/// A server by name. Its settings may change by reload; sessions keep those they started with.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: Arc<str>,
+    settings: RwLock<Arc<Settings>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What a new session of a server is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) server: ServerConfig,
+    pub(crate) bridge: bridge::Limits,
+    /// Where the children's private directories are made.
+    pub(crate) directories: PathBuf,
+}
+
+impl Settings {
+    pub(crate) fn of(config: &Config, server: &ServerConfig) -> Self {
+        let bridge = bridge::Limits {
+            max_line_bytes: server.max_line,
+            // A body that was accepted must find room, with some to spare.
+            max_queued_bytes: config.http.max_body.saturating_mul(2).max(1 << 20),
+            request_timeout: server.request_timeout.unwrap_or(Duration::ZERO),
+            replay_events: config.stream.replay_events,
+            replay_bytes: config.stream.replay_bytes,
+            retention: config.stream.retention,
+            keep_alive: config.http.keep_alive,
+            stream_after: config.stream.after,
+            rotate_after: config.stream.rotate,
+            ..bridge::Limits::default()
+        };
+        Self { server: server.clone(), bridge, directories: config.data_dir.join("children") }
+    }
+}
+
+impl Server {
+    pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self { name: name.into(), settings: RwLock::new(Arc::new(settings)), metrics }
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn replace(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+}

@@ -1,0 +1,80 @@
+//! Leases: holding a session while it is used.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::shared::Shared;
+use crate::{Owner, SessionId, StopReason};
+
+/// The use of one session, held by a request or a stream for as long as it needs the backend.
+///
+/// While a lease is held the session is not idle, is not reaped and is not evicted; dropping it
+/// starts the idle time anew. A lease does not keep the *backend* alive: it may end by itself, be
+/// deleted by its client or be shut down, and then answers as an ended backend does.
+pub struct Lease<B> {
+    entry: Arc<Entry<B>>,
+}
+
+impl<B> Lease<B> {
+    /// Takes over one lease that has been counted already.
+    pub(crate) fn counted(entry: Arc<Entry<B>>) -> Self {
+        Self { entry }
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> &SessionId {
+        self.entry.id()
+    }
+
+    /// The session's owner.
+    pub fn owner(&self) -> &Owner {
+        self.entry.owner()
+    }
+}
+
+impl<B> Deref for Lease<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        self.entry.backend()
+    }
+}
+
+impl<B> Drop for Lease<B> {
+    fn drop(&mut self) {
+        self.entry.release();
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for Lease<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&self.entry).finish()
+    }
+}
+
+/// The first lease of a session, on its way to the opener. If it never arrives, nobody knows the
+/// session's id, and so the session is ended. A plain lease lost on the way would leave it idle.
+pub(crate) struct FirstLease<B> {
+    lease: Option<Lease<B>>,
+    shared: Arc<Shared<B>>,
+}
+
+impl<B> FirstLease<B> {
+    pub(crate) fn new(entry: Arc<Entry<B>>, shared: Arc<Shared<B>>) -> Self {
+        Self { lease: Some(Lease::counted(entry)), shared }
+    }
+
+    pub(crate) fn arrived(mut self) -> Lease<B> {
+        self.lease.take().expect("it is taken once, here")
+    }
+}
+
+impl<B> Drop for FirstLease<B> {
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            self.shared.end(&lease.entry, StopReason::Abandoned);
+        }
+    }
+}

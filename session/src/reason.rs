@@ -1,0 +1,103 @@
+//! Why sessions end, and how many did.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// Its client deleted it.
+    Deleted,
+    /// Nobody used it for as long as `Limits::idle`.
+    Idle,
+    /// It grew as old as `Limits::lifetime`.
+    Lifetime,
+    /// It was idle, and another session needed its place.
+    Evicted,
+    /// Whoever opened it had left before it was ready.
+    Abandoned,
+    /// Its owner lost the right to it.
+    Revoked,
+    /// Whoever used it found it unusable, after a failed handshake for example.
+    Failed,
+    /// The registry stopped.
+    Shutdown,
+    /// No unused id was found for it.
+    Collision,
+    /// The backend ended by itself. Never given to `Backend::stop`.
+    Exited,
+    /// The task that kept the session panicked.
+    Panicked,
+}
+
+impl StopReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 11] = [
+        Self::Deleted,
+        Self::Idle,
+        Self::Lifetime,
+        Self::Evicted,
+        Self::Abandoned,
+        Self::Revoked,
+        Self::Failed,
+        Self::Shutdown,
+        Self::Collision,
+        Self::Exited,
+        Self::Panicked,
+    ];
+
+    /// A lowercase word, stable, for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::Evicted => "evicted",
+            Self::Abandoned => "abandoned",
+            Self::Revoked => "revoked",
+            Self::Failed => "failed",
+            Self::Shutdown => "shutdown",
+            Self::Collision => "collision",
+            Self::Exited => "exited",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One counter per reason.
+#[derive(Debug, Default)]
+pub(crate) struct Tally([AtomicU64; StopReason::ALL.len()]);
+
+impl Tally {
+    pub(crate) fn count(&self, why: StopReason) {
+        self.0[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn of(&self, why: StopReason) -> u64 {
+        self.0[why as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_lowercase_word_and_its_own_counter() {
+        let words: HashSet<_> = StopReason::ALL.iter().map(|why| why.as_str()).collect();
+        assert_eq!(words.len(), StopReason::ALL.len());
+        assert!(words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())));
+        for (at, why) in StopReason::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, at);
+        }
+        assert_eq!(format!("{:>6}", StopReason::Idle), "  idle");
+    }
+}

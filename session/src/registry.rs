@@ -1,0 +1,251 @@
+//! The registry's face.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::driver::Driver;
+use crate::entry::Acquired;
+use crate::id::Mint;
+use crate::life::Job;
+use crate::shared::{Phase, Shared, stopping};
+use crate::{
+    Backend, Lease, LeaseError, Limits, OpenError, Owner, Report, SessionId, Spawn, StopReason,
+};
+
+/// The sessions of one kind of backend. Clones are handles to the same registry.
+///
+/// `A` is what the spawner is asked for beside the owner, `B` the backend, `E` the spawner's
+/// error. When the last handle is dropped, the driver ends every session and returns.
+pub struct Registry<A, B, E> {
+    shared: Arc<Shared<B>>,
+    // Not in `shared`, which the sessions' tasks hold too: the driver notices the last handle's
+    // end by the end of this channel.
+    jobs: mpsc::UnboundedSender<Job<A, B, E>>,
+}
+
+impl<A, B, E> Registry<A, B, E>
+where
+    A: Send + 'static,
+    B: Backend,
+    E: std::error::Error + Send + 'static,
+{
+    /// A registry that spawns with `spawn`, and the driver that must run for it to do anything.
+    ///
+    /// # Panics
+    /// When the operating system gives no randomness to seed the generator of ids.
+    pub fn new(spawn: Arc<dyn Spawn<A, B, E>>, limits: Limits) -> (Self, Driver<A, B, E>) {
+        Self::with_mint(spawn, limits, Mint::from_os())
+    }
+
+    /// The same with ids from `next_id`, for tests of collisions.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn with_ids(
+        spawn: Arc<dyn Spawn<A, B, E>>,
+        limits: Limits,
+        next_id: impl FnMut() -> SessionId + Send + 'static,
+    ) -> (Self, Driver<A, B, E>) {
+        Self::with_mint(spawn, limits, Mint::scripted(next_id))
+    }
+
+    fn with_mint(
+        spawn: Arc<dyn Spawn<A, B, E>>,
+        limits: Limits,
+        mint: Mint,
+    ) -> (Self, Driver<A, B, E>) {
+        let shared = Arc::new(Shared::new(limits, mint));
+        // Unbounded, because every message holds a place: `max_sessions` is the bound.
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let driver = Driver::new(Arc::clone(&shared), spawn, queue);
+        (Self { shared, jobs }, driver)
+    }
+
+    /// Opens a session for `owner` and returns its first lease.
+    ///
+    /// A place is taken first. At a cap the longest-idle session that has been idle for
+    /// `Limits::evict_idle` is ended, and this waits until that one has ended; at the owner's cap
+    /// only a session of the same owner is.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a failed open has left nothing behind, or is cleaning up by itself and
+    /// keeps the place until it has.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaks nothing. A place that was waited for is given back; a backend
+    /// that is being spawned is finished by the driver and then ended as `Abandoned`.
+    pub async fn open(&self, owner: Owner, ask: A) -> Result<Lease<B>, OpenError<E>> {
+        if let Some(refusal) = self.shared.phase.borrow().refusal() {
+            return Err(refusal);
+        }
+        let Some(ticket) = self.shared.openings.begin(&owner) else {
+            return Err(self.closed());
+        };
+        let mut phase = self.shared.phase.subscribe();
+        let reserved = self.shared.reserve(&owner)?;
+        let place = tokio::select! {
+            biased;
+            place = reserved.place() => place.ok_or_else(|| self.closed())?,
+            () = stopping(&mut phase) => return Err(self.closed()),
+        };
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job { ticket, owner, ask, place, reply }).is_err() {
+            return Err(self.closed());
+        }
+        tokio::select! {
+            biased;
+            answer = answer => match answer {
+                Ok(opened) => opened.map(|first| first.arrived()),
+                // Nobody answers when the driver is gone, or when the spawner panicked.
+                Err(_) if self.shared.phase.borrow().is_stopping() => Err(self.closed()),
+                Err(_) => Err(OpenError::Panicked),
+            },
+            // The driver sees the spawn to its end; the opener need not wait for that.
+            () = stopping(&mut phase) => Err(self.closed()),
+        }
+    }
+
+    /// Takes a lease on a session, for its owner alone. Costs one lookup and no waiting.
+    ///
+    /// Another owner's attempt has no effect on the session: its idle time goes on.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unknown`] or [`LeaseError::Foreign`].
+    pub fn lease(&self, id: &SessionId, owner: &Owner) -> Result<Lease<B>, LeaseError> {
+        let entry = self.shared.table.find(id).ok_or(LeaseError::Unknown)?;
+        if entry.owner() != owner {
+            return Err(LeaseError::Foreign);
+        }
+        match entry.acquire(self.shared.lifetime()) {
+            Acquired::Leased => Ok(Lease::counted(entry)),
+            Acquired::Over => Err(LeaseError::Unknown),
+            Acquired::Outlived => {
+                self.shared.ended(&entry);
+                Err(LeaseError::Unknown)
+            }
+        }
+    }
+
+    /// Ends a session, whether leases are held or not. It is unknown at once; its place comes
+    /// back when its backend has ended.
+    ///
+    /// # Errors
+    /// [`LeaseError::Unknown`] or [`LeaseError::Foreign`].
+    pub fn end(&self, id: &SessionId, owner: &Owner, why: StopReason) -> Result<(), LeaseError> {
+        let entry = self.shared.table.find(id).ok_or(LeaseError::Unknown)?;
+        if entry.owner() != owner {
+            return Err(LeaseError::Foreign);
+        }
+        if self.shared.end(&entry, why) { Ok(()) } else { Err(LeaseError::Unknown) }
+    }
+
+    /// Ends every session whose owner satisfies `matches`, those being opened included. Sessions
+    /// opened later are not affected, so the right to open them is to be withdrawn first.
+    ///
+    /// `matches` runs on the calling thread without any lock held, once or more for an owner.
+    pub fn revoke(&self, matches: impl Fn(&Owner) -> bool) {
+        // This order and no other: an open that slips past the first is found by the second.
+        self.shared.openings.revoke(&matches);
+        self.shared.end_all(StopReason::Revoked, matches);
+    }
+
+    /// Live sessions: those a lookup finds.
+    pub fn active(&self) -> usize {
+        self.shared.table.live()
+    }
+
+    /// Sessions that have been asked to stop and whose backend has not ended yet.
+    pub fn stopping(&self) -> usize {
+        self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Places taken: sessions being spawned, live and stopping. This is what the cap limits.
+    pub fn places(&self) -> usize {
+        self.shared.places.taken()
+    }
+
+    /// Sessions that have ended for this reason since the registry was made.
+    pub fn ended(&self, why: StopReason) -> u64 {
+        self.shared.tally.of(why)
+    }
+
+    /// When the session was last used: now, while a lease is held, else when the last one was
+    /// dropped. `None` for an unknown session.
+    pub fn last_active(&self, id: &SessionId) -> Option<Instant> {
+        let snapshot = self.shared.table.find(id)?.peek()?;
+        Some(snapshot.idle_since.unwrap_or_else(Instant::now))
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits()
+    }
+
+    /// Puts new limits in force for every decision from now on.
+    ///
+    /// A lowered cap ends nothing at once: no open adds to the surplus, and the reaper ends
+    /// sessions that are idle for `evict_idle` until the rest fits. The owner's cap works through
+    /// later opens alone.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.set_limits(limits);
+    }
+
+    /// Refuses new sessions from now on. Existing ones and opens under way go on.
+    pub fn drain(&self) {
+        self.shared.phase.send_if_modified(|phase| {
+            let was_open = matches!(phase, Phase::Open);
+            if was_open {
+                *phase = Phase::Draining;
+            }
+            was_open
+        });
+    }
+
+    /// Refuses new sessions and opens under way, asks every session to stop, and waits for all of
+    /// them, though not beyond `deadline`; the rest is then abandoned. The driver ends with it.
+    ///
+    /// Called again it waits for the same report; the earliest deadline holds. It does not return
+    /// while there is a driver that nobody runs.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the stop back.
+    pub async fn stop(&self, deadline: Instant) -> Report {
+        self.shared.phase.send_if_modified(|phase| match *phase {
+            Phase::Stopping { deadline: earlier } if earlier <= deadline => false,
+            Phase::Gone(_) => false,
+            Phase::Open | Phase::Draining | Phase::Stopping { .. } => {
+                *phase = Phase::Stopping { deadline };
+                true
+            }
+        });
+        let mut phase = self.shared.phase.subscribe();
+        loop {
+            if let Phase::Gone(report) = *phase.borrow_and_update() {
+                return report;
+            }
+            phase.changed().await.expect("this handle keeps the sender");
+        }
+    }
+
+    /// Why nothing can be opened any more.
+    fn closed(&self) -> OpenError<E> {
+        self.shared.phase.borrow().refusal().unwrap_or(OpenError::Gone)
+    }
+}
+
+impl<A, B, E> Clone for Registry<A, B, E> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), jobs: self.jobs.clone() }
+    }
+}
+
+impl<A, B, E> fmt::Debug for Registry<A, B, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registry").field(&self.shared).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! Stories of the registry, over fakes and a paused clock.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::testing::{self, Answer, Backends, FakeBackend, FakeError, FakeRegistry, owner};
+use crate::{Lease, LeaseError, Limits, OpenError, SessionId, StopReason};
+
+mod cap;
+mod eviction;
+mod faults;
+mod leases;
+mod opening;
+mod property;
+mod reaping;
+mod stopping;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+type Opened = Result<Lease<FakeBackend>, OpenError<FakeError>>;
+
+/// No bound, no age: each story names the limits it is about.
+fn unlimited() -> Limits {
+    Limits {
+        max_sessions: None,
+        max_per_owner: None,
+        evict_idle: Duration::ZERO,
+        idle: Duration::ZERO,
+        lifetime: Duration::ZERO,
+        reap_interval: 30 * SECOND,
+    }
+}
+
+fn capped(max: usize) -> Limits {
+    Limits { max_sessions: NonZeroUsize::new(max), ..unlimited() }
+}
+
+/// Lets every task run until all of them wait: the paused clock moves only then.
+async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+/// Opens in a task, so that the story goes on while the open waits.
+fn open_in(tasks: &mut JoinSet<Opened>, registry: &FakeRegistry, name: &str) {
+    let (registry, owner) = (registry.clone(), owner(name));
+    tasks.spawn(async move { registry.open(owner, ()).await });
+}
+
+/// The answer of the only open in `tasks`, if it has come.
+fn answer_of(tasks: &mut JoinSet<Opened>) -> Option<Opened> {
+    tasks.try_join_next().map(|done| done.expect("no open panics"))
+}

@@ -1,0 +1,440 @@
+//! Fakes, as pairs of a thing and the handle that drives it, and the contract of [`Backend`].
+//!
+//! ```
+//! use session::{Limits, StopReason, testing};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let (registry, mut backends) = testing::registry(Limits::default());
+//! let lease = registry.open(testing::owner("ada"), ()).await.expect("there is room");
+//! let backend = backends.next().await;
+//! registry.end(lease.id(), lease.owner(), StopReason::Deleted).expect("it is ada's");
+//! assert_eq!(backend.asked_to_stop().await, StopReason::Deleted);
+//! assert_eq!(registry.stopping(), 1);
+//! backend.end();
+//! # });
+//! ```
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::{Backend, BoxFuture, Limits, Owner, Registry, Spawn, StopReason};
+
+pub mod contract;
+
+/// A registry of fake backends.
+pub type FakeRegistry = Registry<(), FakeBackend, FakeError>;
+
+/// The owner `name`, vouched for by the same issuer and through the same client each time.
+pub fn owner(name: &str) -> Owner {
+    Owner::new("https://issuer.example", name, "test-client")
+}
+
+/// A registry of fake backends whose driver runs until the `Backends` are dropped.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn registry(limits: Limits) -> (FakeRegistry, Backends) {
+    let (spawner, mut backends) = fakes();
+    let (registry, driver) = Registry::new(Arc::new(spawner), limits);
+    backends.tasks.spawn(driver.run());
+    (registry, backends)
+}
+
+/// A spawner of fake backends and the handle to all of them.
+pub fn fakes() -> (FakeSpawner, Backends) {
+    let (made, new) = mpsc::unbounded_channel();
+    let (held, waiting) = mpsc::unbounded_channel();
+    let script = Arc::new(Script {
+        answer: Mutex::new(Answer::Succeed),
+        census: Mutex::default(),
+        made,
+        held,
+    });
+    let backends = Backends { script: Arc::clone(&script), new, waiting, tasks: JoinSet::new() };
+    (FakeSpawner { script }, backends)
+}
+
+/// How long a handle waits, by tokio's clock, before it panics: a test that waits for what never
+/// comes must fail and not hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn patiently<T>(failure: &str, awaited: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, awaited).await.unwrap_or_else(|_| panic!("{failure} in {PATIENCE:?}"))
+}
+
+/// What becomes of a spawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A backend that ends when its handle says so, and not when it is stopped.
+    Succeed,
+    /// A backend that ends as soon as it is stopped.
+    SucceedAndObey,
+    /// The spawner's error.
+    Fail,
+    /// A panic.
+    Panic,
+    /// Nothing, until the [`HeldSpawn`] is answered.
+    Hold,
+}
+
+/// The error of a spawn that was told to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("told to fail")]
+pub struct FakeError;
+
+#[derive(Debug)]
+struct Script {
+    answer: Mutex<Answer>,
+    census: Mutex<Census>,
+    made: mpsc::UnboundedSender<BackendHandle>,
+    held: mpsc::UnboundedSender<HeldSpawn>,
+}
+
+/// Spawns that are under way and backends that have not ended, now and at most.
+#[derive(Debug, Default)]
+struct Census {
+    spawns: usize,
+    alive: Count,
+    by_owner: HashMap<Owner, Count>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    now: usize,
+    peak: usize,
+}
+
+impl Count {
+    fn add(&mut self) {
+        self.now += 1;
+        self.peak = self.peak.max(self.now);
+    }
+}
+
+/// Counts one spawn or backend until it is dropped.
+#[derive(Debug)]
+struct Counted {
+    script: Arc<Script>,
+    owner: Owner,
+}
+
+impl Counted {
+    fn new(script: &Arc<Script>, owner: &Owner) -> Self {
+        let mut census = script.census.lock().expect("no test panics while it holds the census");
+        census.spawns += 1;
+        census.alive.add();
+        census.by_owner.entry(owner.clone()).or_default().add();
+        Self { script: Arc::clone(script), owner: owner.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut census = self.script.census.lock().expect("no test panics while it holds it");
+        census.alive.now -= 1;
+        census.by_owner.entry(self.owner.clone()).or_default().now -= 1;
+    }
+}
+
+/// Makes [`FakeBackend`]s as [`Backends::answer`] says.
+#[derive(Debug)]
+pub struct FakeSpawner {
+    script: Arc<Script>,
+}
+
+impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
+    fn spawn(&self, owner: &Owner, _: A) -> BoxFuture<'static, Result<FakeBackend, FakeError>> {
+        let (script, owner) = (Arc::clone(&self.script), owner.clone());
+        let counted = Counted::new(&script, &owner);
+        Box::pin(async move {
+            let mut answer = *script.answer.lock().expect("no test panics while it holds it");
+            if answer == Answer::Hold {
+                let (go, wait) = oneshot::channel();
+                let _ = script.held.send(HeldSpawn { owner: owner.clone(), go });
+                // A test that drops the held spawn lets it fail.
+                answer = wait.await.unwrap_or(Answer::Fail);
+            }
+            let obeys = match answer {
+                Answer::Succeed => false,
+                Answer::SucceedAndObey => true,
+                Answer::Fail | Answer::Hold => return Err(FakeError),
+                Answer::Panic => panic!("told to panic"),
+            };
+            let state = Arc::new(State {
+                owner,
+                obeys,
+                stops: watch::Sender::new(Vec::new()),
+                over: watch::Sender::new(false),
+                counted: Mutex::new(Some(counted)),
+                panics_in_stop: AtomicBool::new(false),
+                panics_in_ended: watch::Sender::new(false),
+                dropped: AtomicBool::new(false),
+            });
+            let _ = script.made.send(BackendHandle(Arc::clone(&state)));
+            Ok(FakeBackend(state))
+        })
+    }
+}
+
+/// Drives the spawner and receives the handles of its backends.
+#[derive(Debug)]
+pub struct Backends {
+    script: Arc<Script>,
+    new: mpsc::UnboundedReceiver<BackendHandle>,
+    waiting: mpsc::UnboundedReceiver<HeldSpawn>,
+    tasks: JoinSet<()>,
+}
+
+impl Backends {
+    /// Says how spawns go from now on; at first they [succeed](Answer::Succeed).
+    pub fn answer(&self, answer: Answer) {
+        *self.script.answer.lock().expect("no test panics while it holds it") = answer;
+    }
+
+    /// The next backend that was made.
+    ///
+    /// # Panics
+    /// After [`PATIENCE`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> BackendHandle {
+        let made = patiently("no backend was made", self.new.recv()).await;
+        made.expect("this handle keeps the script, which keeps the sender")
+    }
+
+    /// The next backend, if one was made.
+    pub fn try_next(&mut self) -> Option<BackendHandle> {
+        self.new.try_recv().ok()
+    }
+
+    /// The next spawn that is held.
+    ///
+    /// # Panics
+    /// After [`PATIENCE`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn held(&mut self) -> HeldSpawn {
+        let held = patiently("no spawn was held", self.waiting.recv()).await;
+        held.expect("this handle keeps the script, which keeps the sender")
+    }
+
+    /// The next held spawn, if there is one.
+    pub fn try_held(&mut self) -> Option<HeldSpawn> {
+        self.waiting.try_recv().ok()
+    }
+
+    /// Spawns so far.
+    pub fn spawns(&self) -> usize {
+        self.census(|census| census.spawns)
+    }
+
+    /// Spawns under way and backends that have not ended.
+    pub fn alive(&self) -> usize {
+        self.census(|census| census.alive.now)
+    }
+
+    /// The most there ever were alive.
+    pub fn peak(&self) -> usize {
+        self.census(|census| census.alive.peak)
+    }
+
+    /// The most one owner ever had alive.
+    pub fn peak_of(&self, owner: &Owner) -> usize {
+        self.census(|census| census.by_owner.get(owner).map_or(0, |count| count.peak))
+    }
+
+    /// Drops the registry's driver, as a runtime that shuts down does.
+    pub async fn drop_driver(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// Waits for the registry's driver to return.
+    ///
+    /// # Panics
+    /// After [`PATIENCE`].
+    pub async fn driver_ended(&mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        patiently("the driver did not return", all).await;
+    }
+
+    fn census<T>(&self, read: impl FnOnce(&Census) -> T) -> T {
+        read(&self.script.census.lock().expect("no test panics while it holds the census"))
+    }
+}
+
+/// A spawn that waits for the test. Dropping it lets the spawn fail.
+#[derive(Debug)]
+pub struct HeldSpawn {
+    owner: Owner,
+    go: oneshot::Sender<Answer>,
+}
+
+impl HeldSpawn {
+    /// Whom the backend is for.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Whether the spawn is still wanted.
+    pub fn is_wanted(&self) -> bool {
+        !self.go.is_closed()
+    }
+
+    /// Lets the spawn go on.
+    pub fn answer(self, answer: Answer) {
+        let _ = self.go.send(answer);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    owner: Owner,
+    obeys: bool,
+    stops: watch::Sender<Vec<StopReason>>,
+    over: watch::Sender<bool>,
+    counted: Mutex<Option<Counted>>,
+    panics_in_stop: AtomicBool,
+    panics_in_ended: watch::Sender<bool>,
+    dropped: AtomicBool,
+}
+
+impl State {
+    fn end(&self) {
+        // Not counted any more before anybody can learn that it has ended.
+        drop(self.counted.lock().expect("no test panics while it holds it").take());
+        self.over.send_replace(true);
+    }
+}
+
+/// A backend that does nothing.
+#[derive(Debug)]
+pub struct FakeBackend(Arc<State>);
+
+impl FakeBackend {
+    /// Whether `handle` drives this backend.
+    pub fn is(&self, handle: &BackendHandle) -> bool {
+        Arc::ptr_eq(&self.0, &handle.0)
+    }
+}
+
+impl Backend for FakeBackend {
+    fn stop(&self, why: StopReason) {
+        self.0.stops.send_modify(|stops| stops.push(why));
+        assert!(!self.0.panics_in_stop.load(Ordering::SeqCst), "told to panic when stopped");
+        if self.0.obeys {
+            self.0.end();
+        }
+    }
+
+    fn ended(&self) -> BoxFuture<'static, ()> {
+        let mut over = self.0.over.subscribe();
+        let mut panics = self.0.panics_in_ended.subscribe();
+        Box::pin(async move {
+            tokio::select! {
+                _ = over.wait_for(|&over| over) => {}
+                Ok(_) = panics.wait_for(|&panics| panics) => panic!("told to panic while it lives"),
+            }
+        })
+    }
+}
+
+impl Drop for FakeBackend {
+    fn drop(&mut self) {
+        self.0.dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Drives one [`FakeBackend`].
+#[derive(Debug, Clone)]
+pub struct BackendHandle(Arc<State>);
+
+impl BackendHandle {
+    /// Whom it was made for.
+    pub fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+
+    /// Why it was first asked to stop, if it was.
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.0.stops.borrow().first().copied()
+    }
+
+    /// Waits until it is asked to stop.
+    ///
+    /// # Panics
+    /// After [`PATIENCE`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn asked_to_stop(&self) -> StopReason {
+        let mut stops = self.0.stops.subscribe();
+        let asked = stops.wait_for(|stops| !stops.is_empty());
+        patiently("the backend was not asked to stop", asked)
+            .await
+            .expect("this handle keeps the sender")[0]
+    }
+
+    /// How often it was asked to stop.
+    pub fn stop_calls(&self) -> usize {
+        self.0.stops.borrow().len()
+    }
+
+    /// Ends it, as a process does that has exited and been reaped.
+    pub fn end(&self) {
+        self.0.end();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        *self.0.over.borrow()
+    }
+
+    /// Whether the backend itself was dropped.
+    pub fn is_dropped(&self) -> bool {
+        self.0.dropped.load(Ordering::SeqCst)
+    }
+
+    /// Lets every later `stop` panic.
+    pub fn panic_when_stopped(&self) {
+        self.0.panics_in_stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets whoever waits for its end panic now.
+    pub fn panic_now(&self) {
+        self.0.panics_in_ended.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fake_backend_keeps_the_contract() {
+        let (spawner, backends) = fakes();
+        backends.answer(Answer::SucceedAndObey);
+        contract::all(async || {
+            spawner.spawn(&owner("ada"), ()).await.expect("the spawner was told to succeed")
+        })
+        .await;
+        assert_eq!(backends.alive(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "did not end")]
+    async fn a_backend_that_ignores_stop_breaks_the_contract() {
+        let (spawner, _backends) = fakes();
+        contract::all(async || {
+            spawner.spawn(&owner("ada"), ()).await.expect("the spawner was told to succeed")
+        })
+        .await;
+    }
+}

@@ -1,0 +1,130 @@
+//! The handle to a child.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::{Exit, stderr::Ring};
+
+/// A future that can be stored and sent.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A handle to a child: cheap to clone, and dropping it changes nothing. The
+/// [`Driver`](crate::Driver) does the work; without it running, requests have no effect.
+#[derive(Clone)]
+pub struct Child {
+    shared: Arc<Shared>,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+/// What the handles and the driver both see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pid: u32,
+    asked: watch::Sender<Ask>,
+    pub(crate) ring: Mutex<Ring>,
+}
+
+/// What somebody has asked of the child. Only ever grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ask {
+    Nothing,
+    Stop,
+    Kill,
+}
+
+impl Shared {
+    pub(crate) fn new(pid: u32, ring_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            asked: watch::Sender::new(Ask::Nothing),
+            ring: Mutex::new(Ring::new(ring_bytes)),
+        })
+    }
+
+    pub(crate) fn asks(&self) -> watch::Receiver<Ask> {
+        self.asked.subscribe()
+    }
+
+    pub(crate) fn ask(&self, ask: Ask) {
+        self.asked.send_if_modified(|asked| {
+            let more = ask > *asked;
+            *asked = ask.max(*asked);
+            more
+        });
+    }
+}
+
+impl Child {
+    pub(crate) const fn new(shared: Arc<Shared>, exit: watch::Receiver<Option<Exit>>) -> Self {
+        Self { shared, exit }
+    }
+
+    /// The process id, which is also the group's. After the child has [ended](Self::ended) the
+    /// system may give the number to another.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.shared.pid
+    }
+
+    /// Asks the child to stop: stdin closed, grace, SIGTERM, grace, SIGKILL. Returns at once, as
+    /// often as it is called; [`ended`](Self::ended) tells when it is done.
+    pub fn stop(&self) {
+        self.shared.ask(Ask::Stop);
+    }
+
+    /// Sends SIGKILL to the group without any grace, also in the middle of a stop. Returns at once,
+    /// as often as it is called.
+    pub fn kill(&self) {
+        self.shared.ask(Ask::Kill);
+    }
+
+    /// How the child ended, if it has.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
+    /// Resolves when the child has been reaped and the rest of its group has got SIGKILL, for every
+    /// waiter, however late. Everything the child wrote to standard error is by then in
+    /// [`stderr_tail`](Self::stderr_tail).
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    #[must_use]
+    pub fn ended(&self) -> BoxFuture<'static, Exit> {
+        ended(self.exit.clone())
+    }
+
+    /// The last of what the child wrote to standard error, in whole lines as far as the ring
+    /// reaches. Bytes that are not UTF-8 appear as U+FFFD; control characters are left in.
+    #[must_use]
+    pub fn stderr_tail(&self) -> String {
+        self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).tail()
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("pid", &self.pid())
+            .field("asked", &*self.shared.asked.borrow())
+            .field("exit", &self.exit())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for an exit to be published.
+pub(crate) fn ended(mut exit: watch::Receiver<Option<Exit>>) -> BoxFuture<'static, Exit> {
+    Box::pin(async move {
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.unwrap_or(Exit::Unknown),
+            // The guard publishes before it goes, so this is a reaper that could not do its work.
+            Err(_) => Exit::Unknown,
+        }
+    })
+}

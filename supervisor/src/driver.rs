@@ -1,0 +1,108 @@
+//! Starting a child, and the task that lives beside it.
+
+use std::{sync::Arc, time::Duration};
+
+use rustix::process::Signal;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tracing::{debug, info};
+
+use crate::{
+    Child, Exit, SpawnError, Spec, Stdin, Stdout,
+    child::Shared,
+    ending::{self, Hands},
+    leader::Leader,
+    spawner::{self, Fresh},
+    stderr::Stderr,
+    stdin::{self, Closer},
+    watch::Watch,
+};
+
+/// A child that has started.
+#[derive(Debug)]
+pub struct Started {
+    /// The handle, to ask and to wait.
+    pub child: Child,
+    /// What the child reads.
+    pub stdin: Stdin,
+    /// What the child writes.
+    pub stdout: Stdout,
+    /// Must be run, or the child can neither be stopped nor reaped. Dropping it kills the child.
+    pub driver: Driver,
+}
+
+/// Starts a child. Must be called in a tokio runtime with IO and time enabled.
+///
+/// # Errors
+/// See [`SpawnError`]; no process is left behind.
+///
+/// # Cancel safety
+/// Dropping the future kills and reaps what may have been started.
+pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
+    let limits = spec.limits;
+    let Fresh { leader, stdin, stdout, stderr, pidfd } = spawner::spawn(spec).await?;
+    // From here on `leader` guards the child: each `?` below kills and reaps it.
+    let watch = Watch::new(pidfd).map_err(SpawnError::from_system)?;
+    let stdin = ChildStdin::from_std(stdin).map_err(SpawnError::from_system)?;
+    let stdout = ChildStdout::from_std(stdout).map_err(SpawnError::from_system)?;
+    let stderr = ChildStderr::from_std(stderr).map_err(SpawnError::from_system)?;
+
+    let shared = Shared::new(leader.number(), limits.stderr_ring_bytes);
+    let (stdin, closer) = stdin::split(stdin);
+    let child = Child::new(Arc::clone(&shared), leader.subscribe());
+    let stdout = Stdout::new(stdout, leader.subscribe());
+    let stderr = Stderr::new(stderr, Arc::clone(&shared), child.pid(), limits);
+    info!(pid = child.pid(), "child started");
+    let driver = Driver { leader, closer, watch, stderr, shared, grace: limits.stop_grace };
+    Ok(Started { child, stdin, stdout, driver })
+}
+
+/// The work that a child needs: draining its standard error, carrying out requests, reaping it.
+///
+/// Dropping it, before or while it runs, sends SIGKILL to the group; a thread of its own then reaps
+/// the child, and [`Child::ended`] resolves as always. That is the backstop, not the way to stop.
+#[derive(Debug)]
+pub struct Driver {
+    // First, so that dropping kills before it closes any pipe.
+    leader: Leader,
+    closer: Closer,
+    watch: Watch,
+    stderr: Stderr,
+    shared: Arc<Shared>,
+    grace: Duration,
+}
+
+impl Driver {
+    /// Runs until the child has ended and been reaped, and says how.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills the child, as dropping the driver does.
+    pub async fn run(self) -> Exit {
+        let Self { mut leader, closer, mut watch, mut stderr, shared, grace } = self;
+        let hands = Group { leader: &leader, closer: &closer };
+        let asks = shared.asks();
+        ending::see_out(watch.exited(&leader), stderr.drain(), asks, &hands, grace).await;
+
+        let exit = leader.reap();
+        stderr.finish();
+        info!(pid = leader.number(), %exit, "child ended");
+        leader.publish(exit);
+        exit
+    }
+}
+
+/// The real group, for the sequence of the ending.
+struct Group<'a> {
+    leader: &'a Leader,
+    closer: &'a Closer,
+}
+
+impl Hands for Group<'_> {
+    fn close_stdin(&self) {
+        self.closer.close();
+    }
+
+    fn signal(&self, signal: Signal) {
+        debug!(pid = self.leader.number(), ?signal, "signalling the group");
+        self.leader.signal_group(signal);
+    }
+}

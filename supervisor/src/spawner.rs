@@ -1,0 +1,167 @@
+//! The thread that forks.
+//!
+//! `PR_SET_PDEATHSIG` is bound to the thread that called `fork`: the child gets its signal when that
+//! thread exits, be the process ever so alive. Runtime workers and blocking threads come and go, so
+//! one thread of our own does all the forking and never exits.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    panic::{self, AssertUnwindSafe},
+    process::{self, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use rustix::{
+    fs::Mode,
+    process::{Pid, getpid, umask},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{SpawnError, Spec, leader::Leader, program, watch};
+
+/// Jobs that may wait for the thread. A full queue makes the next caller wait, before any fork.
+const QUEUE: usize = 64;
+
+/// A fresh child and its ends of the pipes. The leader is first: dropped early, it kills before the
+/// pipes close.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) leader: Leader,
+    pub(crate) stdin: process::ChildStdin,
+    pub(crate) stdout: process::ChildStdout,
+    pub(crate) stderr: process::ChildStderr,
+    pub(crate) pidfd: Option<OwnedFd>,
+}
+
+struct Job {
+    spec: Spec,
+    reply: oneshot::Sender<Result<Fresh, SpawnError>>,
+}
+
+/// Starts what `spec` says.
+///
+/// # Cancel safety
+/// Dropping the future either keeps the fork from happening or kills and reaps what it made.
+pub(crate) async fn spawn(spec: Spec) -> Result<Fresh, SpawnError> {
+    let gone = || SpawnError::Other(io::Error::other("the spawner thread gave no answer"));
+    let (reply, answer) = oneshot::channel();
+    queue()?.send(Job { spec, reply }).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+/// The way to the thread, which starts at the first call. A failure to start it is not remembered.
+fn queue() -> Result<mpsc::Sender<Job>, SpawnError> {
+    static QUEUE_TO_THREAD: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
+    let mut slot = QUEUE_TO_THREAD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(queue) = &*slot {
+        return Ok(queue.clone());
+    }
+    let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
+    thread::Builder::new()
+        .name("spawner".into())
+        .spawn(move || {
+            // The static above holds a sender for ever, so this loop has no end.
+            while let Some(Job { spec, reply }) = jobs.blocking_recv() {
+                if reply.is_closed() {
+                    continue;
+                }
+                // A panic must not end this thread: every child would die with it.
+                if let Ok(made) = panic::catch_unwind(AssertUnwindSafe(|| fork(spec))) {
+                    // Nobody waiting any more: the answer comes back and its guard kills the child.
+                    drop(reply.send(made));
+                }
+            }
+        })
+        .map_err(SpawnError::from_system)?;
+    *slot = Some(queue.clone());
+    Ok(queue)
+}
+
+fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
+    spec.check()?;
+    if let Some(cwd) = &spec.cwd {
+        program::enter(cwd)?;
+    }
+    let path = program::find(&spec)?;
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns children")]
+    let mut command = Command::new(path);
+    command
+        .arg0(&spec.program)
+        .args(&spec.args)
+        .env_clear()
+        .envs(spec.env)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if let Some(cwd) = &spec.cwd {
+        command.current_dir(cwd);
+    }
+    prepare(&mut command);
+
+    let mut child =
+        command.spawn().map_err(|error| SpawnError::from_exec(spec.program.clone(), error))?;
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let leader = Leader::new(child);
+    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+        unreachable!("all three streams were asked for as pipes");
+    };
+    let pidfd = watch::pidfd(leader.pid());
+    Ok(Fresh { leader, stdin, stdout, stderr, pidfd })
+}
+
+/// Has [`settle`] run in the child between fork and exec.
+fn prepare(command: &mut Command) {
+    let parent = getpid();
+    #[expect(unsafe_code, reason = "what must happen in the child itself has no safe form")]
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed, because another
+    // thread may have held any lock at the fork. `settle` makes plain system calls on constants and
+    // on the captured number: no allocation, no lock, no panic.
+    unsafe {
+        command.pre_exec(move || settle(parent));
+    }
+}
+
+/// Runs in the child. The standard library has already set up the streams, the working directory,
+/// the group, the signal mask and SIGPIPE.
+fn settle(parent: Pid) -> io::Result<()> {
+    umask(Mode::RWXG | Mode::RWXO);
+    // Ignored signals stay ignored across exec, and a broker started by `nohup` or by a script with
+    // `&` ignores some: its children would be deaf to them.
+    for signal in 1..32 {
+        #[expect(unsafe_code, reason = "no safe form exists")]
+        // SAFETY: `signal` is async-signal-safe, and the default action involves no code of ours.
+        // It fails for SIGKILL and SIGSTOP, which cannot be ignored anyway.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before that call, and then nobody will send the signal.
+        if getppid() != Some(parent) {
+            return Err(rustix::io::Errno::SRCH.into());
+        }
+        #[expect(unsafe_code, reason = "no safe form exists")]
+        // SAFETY: one system call on constants. It marks rather than closes, since the standard
+        // library still needs its own descriptor to report a failed exec. An old kernel (before
+        // 5.11) refuses; then the descriptors others opened without close-on-exec leak, as ever.
+        unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                3 as libc::c_uint,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = parent;
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What to start, and how much it may cost.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::SpawnError;
+
+/// What to start. `Debug` shows the names of the environment but not its values, which may be
+/// secrets.
+#[derive(Clone)]
+pub struct Spec {
+    /// The program. With a slash it is a path, taken from this process's working directory when
+    /// relative. Without one it is looked up in the `PATH` that [`env`](Self::env) gives, or in
+    /// `/usr/local/bin:/usr/bin:/bin` when it gives none; relative entries of `PATH` are skipped.
+    /// The child sees it, as written, as its `argv[0]`.
+    ///
+    /// No shell comes between, with one exception that is the C library's: glibc hands an executable
+    /// file of unknown format without a `#!` line to `/bin/sh`, as a script with these arguments.
+    pub program: OsString,
+    /// The arguments after the program's name, passed as they are.
+    pub args: Vec<OsString>,
+    /// The whole environment; nothing is inherited. A later entry replaces an earlier one of the
+    /// same name.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where the child works: an absolute path. `None` means this process's own directory.
+    pub cwd: Option<PathBuf>,
+    /// What the child may cost.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("cwd", &self.cwd)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+/// Bounds for one child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the child may take after its stdin was closed, and again after SIGTERM. Default two
+    /// seconds. Zero means SIGKILL at once. A very long one waits as good as for ever.
+    pub stop_grace: Duration,
+    /// How many of the last bytes of standard error are kept for [`Child::stderr_tail`]. Default
+    /// 64 KiB, allocated as needed. Zero keeps nothing.
+    ///
+    /// [`Child::stderr_tail`]: crate::Child::stderr_tail
+    pub stderr_ring_bytes: usize,
+    /// How many lines of standard error become log events in one second; the rest is counted, and
+    /// the count logged. Default 20. Zero logs no lines, only the count at the end.
+    pub stderr_events_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            stop_grace: Duration::from_secs(2),
+            stderr_ring_bytes: 64 * 1024,
+            stderr_events_per_second: 20,
+        }
+    }
+}
+
+impl Spec {
+    /// Refuses what `exec` would truncate or misread.
+    pub(crate) fn check(&self) -> Result<(), SpawnError> {
+        let refuse = |reason| Err(SpawnError::BadSpec { reason });
+        if self.program.is_empty() {
+            return refuse("the program is empty");
+        }
+        if holds_nul(&self.program) {
+            return refuse("the program holds a NUL byte");
+        }
+        if self.args.iter().any(|arg| holds_nul(arg)) {
+            return refuse("an argument holds a NUL byte");
+        }
+        for (name, value) in &self.env {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return refuse("the name of an environment entry is empty or holds an equals sign");
+            }
+            if holds_nul(name) || holds_nul(value) {
+                return refuse("an environment entry holds a NUL byte");
+            }
+        }
+        if let Some(cwd) = &self.cwd {
+            if holds_nul(cwd.as_os_str()) {
+                return refuse("the working directory holds a NUL byte");
+            }
+            if !cwd.is_absolute() {
+                return refuse("the working directory is not absolute");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn holds_nul(text: &OsStr) -> bool {
+    text.as_bytes().contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> Spec {
+        Spec {
+            program: "program".into(),
+            args: vec!["argument".into()],
+            env: vec![("TOKEN".into(), "hunter2".into())],
+            cwd: Some("/".into()),
+            limits: Limits::default(),
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut Spec)) -> &'static str {
+        let mut spec = spec();
+        change(&mut spec);
+        match spec.check() {
+            Err(SpawnError::BadSpec { reason }) => reason,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_exec_would_misread_is_refused() {
+        spec().check().unwrap();
+        refused(|spec| spec.program.clear());
+        refused(|spec| spec.program = "a\0b".into());
+        refused(|spec| spec.args.push("a\0b".into()));
+        refused(|spec| spec.env.push(("TOKEN".into(), "a\0b".into())));
+        refused(|spec| spec.env.push(("A\0B".into(), "".into())));
+        refused(|spec| spec.env.push(("".into(), "value".into())));
+        refused(|spec| spec.env.push(("A=B".into(), "value".into())));
+        refused(|spec| spec.cwd = Some("relative".into()));
+    }
+
+    #[test]
+    fn the_debug_form_names_the_environment_but_keeps_its_values() {
+        let shown = format!("{:?}", spec());
+        assert!(shown.contains("TOKEN"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Starting a fixture, and looking at processes.
+
+use std::{ffi::OsString, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
+use supervisor::{Child, Exit, Limits, Spec, Started, Stdin, Stdout, start};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    select,
+    task::JoinSet,
+    time::sleep,
+};
+
+pub(crate) const BROOD: &str = env!("CARGO_BIN_EXE_child-brood");
+pub(crate) const DEAF: &str = env!("CARGO_BIN_EXE_child-deaf");
+pub(crate) const ECHO: &str = env!("CARGO_BIN_EXE_child-echo");
+pub(crate) const EXIT: &str = env!("CARGO_BIN_EXE_child-exit");
+pub(crate) const FLOOD: &str = env!("CARGO_BIN_EXE_child-flood");
+pub(crate) const MIRROR: &str = env!("CARGO_BIN_EXE_child-mirror");
+pub(crate) const MUTE: &str = env!("CARGO_BIN_EXE_child-mute");
+pub(crate) const PARENT: &str = env!("CARGO_BIN_EXE_child-parent");
+pub(crate) const RUNAWAY: &str = env!("CARGO_BIN_EXE_child-runaway");
+
+/// Far longer than anything here takes, so that a hang fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A grace that no test waits for.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A grace that a test can sit out.
+pub(crate) const SHORT: Duration = Duration::from_millis(100);
+
+/// A child whose driver runs.
+pub(crate) struct Rig {
+    pub(crate) child: Child,
+    pub(crate) stdin: Stdin,
+    pub(crate) stdout: BufReader<Stdout>,
+    /// Dropping it drops the driver.
+    pub(crate) driver: JoinSet<Exit>,
+}
+
+pub(crate) fn spec(program: &str, args: &[&str]) -> Spec {
+    Spec {
+        program: program.into(),
+        args: args.iter().map(OsString::from).collect(),
+        env: Vec::new(),
+        cwd: None,
+        limits: Limits { stop_grace: LONG, ..Limits::default() },
+    }
+}
+
+pub(crate) async fn run(program: &str, args: &[&str]) -> Rig {
+    run_spec(spec(program, args)).await
+}
+
+pub(crate) async fn run_with_grace(program: &str, args: &[&str], stop_grace: Duration) -> Rig {
+    let limits = Limits { stop_grace, ..Limits::default() };
+    run_spec(Spec { limits, ..spec(program, args) }).await
+}
+
+pub(crate) async fn run_spec(spec: Spec) -> Rig {
+    let Started { child, stdin, stdout, driver } = start(spec).await.expect("a start");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver.run());
+    Rig { child, stdin, stdout: BufReader::new(stdout), driver: tasks }
+}
+
+impl Rig {
+    /// The next line the child says, without its end; empty at end of file.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        soon(self.stdout.read_line(&mut line)).await.expect("readable");
+        line.trim_end().to_owned()
+    }
+
+    /// Everything the child says until end of file.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        soon(self.stdout.read_to_string(&mut rest)).await.expect("readable");
+        rest
+    }
+
+    pub(crate) async fn ended(&self) -> Exit {
+        soon(self.child.ended()).await
+    }
+}
+
+/// Fails when `future` takes unreasonably long, also when it is ready by then but was not woken.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    select! {
+        biased;
+        () = sleep(PATIENCE) => panic!("this should not take long"),
+        output = future => output,
+    }
+}
+
+/// Somebody else's process, held so that its number cannot pass to another.
+pub(crate) struct Stranger {
+    pid: Pid,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl Stranger {
+    /// Must be called while the process is known to be there.
+    pub(crate) fn new(pid: &str) -> Self {
+        let pid = Pid::from_raw(pid.parse().expect("a number")).expect("not zero");
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a living process");
+        Self { pid, pidfd: Arc::new(pidfd) }
+    }
+
+    pub(crate) async fn is_gone(&self) {
+        let pidfd = Arc::clone(&self.pidfd);
+        let gone = tokio::task::spawn_blocking(move || exits_within(&pidfd, PATIENCE));
+        assert!(gone.await.expect("no panic"), "process {:?} is still there", self.pid);
+    }
+
+    pub(crate) fn lives(&self) -> bool {
+        !exits_within(&self.pidfd, Duration::ZERO)
+    }
+
+    pub(crate) fn kill(&self) {
+        kill_process(self.pid, Signal::KILL).expect("a living process");
+    }
+}
+
+fn exits_within(pidfd: &OwnedFd, span: Duration) -> bool {
+    let span = Timespec::try_from(span).expect("a short span");
+    let mut wanted = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut wanted, Some(&span)).expect("pollable") > 0
+}

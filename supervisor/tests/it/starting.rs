@@ -1,0 +1,97 @@
+//! What starts, and why something does not.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
+    path::Path,
+};
+
+use supervisor::{SpawnError, Spec, start};
+use tokio::io::AsyncWriteExt;
+
+use crate::rig::{ECHO, run, run_spec, soon, spec};
+
+async fn refused(spec: Spec) -> SpawnError {
+    soon(start(spec)).await.expect_err("this cannot start")
+}
+
+#[tokio::test]
+async fn a_child_answers_through_its_pipes() {
+    let mut rig = run(ECHO, &[]).await;
+    rig.stdin.write_all(b"hello\n").await.unwrap();
+    assert_eq!(rig.line().await, "hello");
+    rig.stdin.shutdown().await.unwrap();
+    assert_eq!(rig.rest().await, "");
+    assert_eq!(rig.ended().await.to_string(), "exit code 0");
+    assert!(rig.stdin.write_all(b"anybody there?\n").await.is_err());
+}
+
+#[tokio::test]
+async fn c1_a_missing_program_is_told_as_missing() {
+    for program in ["/no/such/program", "no-such-program"] {
+        match refused(spec(program, &[])).await {
+            SpawnError::Missing { program: named } => assert_eq!(named, program),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn c1_a_file_that_cannot_run_is_told_apart_from_a_missing_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, mode: u32, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let plain = put("plain", 0o644, "#!/bin/true\n");
+    let orphan = put("orphan", 0o755, "#!/no/such/interpreter\n");
+    let nowhere = folder.path().to_str().unwrap().to_owned();
+    for program in [plain, orphan, nowhere] {
+        let error = refused(spec(&program, &[])).await;
+        assert!(matches!(error, SpawnError::NotExecutable { .. }), "{program}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn c19_a_nul_byte_is_refused_wherever_it_stands() {
+    let nul = || OsString::from_vec(b"a\0b".to_vec());
+    let with_env = Spec { env: vec![("TOKEN".into(), nul())], ..spec(ECHO, &[]) };
+    let with_arg = Spec { args: vec![nul()], ..spec(ECHO, &[]) };
+    let with_program = Spec { program: nul(), ..spec(ECHO, &[]) };
+    for spec in [with_env, with_arg, with_program] {
+        let error = refused(spec).await;
+        assert!(matches!(error, SpawnError::BadSpec { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn c19_no_shell_looks_at_the_arguments() {
+    let mut rig = run("printf", &["%s|", "$HOME", "`id`", "a b", "*", "; exit 1"]).await;
+    assert_eq!(rig.rest().await, "$HOME|`id`|a b|*|; exit 1|");
+    assert_eq!(rig.ended().await.to_string(), "exit code 0");
+}
+
+#[tokio::test]
+async fn a_working_directory_that_is_missing_or_relative_is_refused() {
+    let missing = Spec { cwd: Some("/no/such/directory".into()), ..spec(ECHO, &[]) };
+    assert!(matches!(refused(missing).await, SpawnError::Cwd { .. }));
+    let relative = Spec { cwd: Some("tests".into()), ..spec(ECHO, &[]) };
+    assert!(matches!(refused(relative).await, SpawnError::BadSpec { .. }));
+}
+
+#[tokio::test]
+async fn a_bare_name_is_found_in_the_path_that_the_child_gets() {
+    let path = Path::new(ECHO);
+    let folder = path.parent().unwrap();
+    let mut rig = run_spec(Spec {
+        program: path.file_name().unwrap().into(),
+        env: vec![("PATH".into(), folder.into())],
+        ..spec(ECHO, &[])
+    })
+    .await;
+    rig.stdin.shutdown().await.unwrap();
+    assert_eq!(rig.ended().await.to_string(), "exit code 0");
+}

@@ -1,0 +1,433 @@
+// The end-to-end stories, told by the TypeScript SDK's client.
+//
+// Every story prints one line: `ok - STORY`, `skipped - STORY: why` or `FAILED - STORY: reason`. The
+// SDK does the talking throughout; `wire.mjs` only watches its HTTP exchanges and cuts connections on
+// request. `../py/client.py` tells the same stories under the same names.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs, promisify } from 'node:util';
+
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ListRootsRequestSchema,
+  LoggingMessageNotificationSchema,
+  ResourceUpdatedNotificationSchema,
+} from '@modelcontextprotocol/sdk/types.js';
+
+import { Inbox, Wire, isOpenGet } from './wire.mjs';
+
+/** Real time a story may take, in milliseconds. */
+const STORY_LIMIT = 10_000;
+
+/** What the imaginary model answers to a sampling request. */
+const MODEL_SAYS = 'the model of the end-to-end stories says hello';
+
+const { values: flags } = parseArgs({
+  options: {
+    url: { type: 'string' },
+    token: { type: 'string' },
+    server: { type: 'string' },
+    path: { type: 'string' },
+    only: { type: 'string' },
+  },
+});
+
+/** The text blocks of a tool's result, joined. */
+const textOf = (result) => result.content.filter((block) => block.type === 'text').map((block) => block.text).join('\n');
+
+/** Runs `git` in the repository the server was started with, as the second opinion. */
+const git = async (...args) => (await promisify(execFile)('git', ['-C', flags.path, ...args])).stdout.trim();
+
+/** A call of the everything server that takes `duration` seconds and reports `steps` times. */
+const longCall = (duration, steps) => ({
+  name: 'trigger-long-running-operation',
+  arguments: { duration, steps },
+  text: `Long running operation completed. Duration: ${duration} seconds, Steps: ${steps}.`,
+});
+
+/**
+ * What each kind of server can be asked. A call is `{name, arguments}`, with `text` where the answer
+ * is known to the letter. A story whose entry is missing here is skipped.
+ */
+const SERVERS = {
+  fixture: {
+    tools: ['test_simple_text', 'test_tool_with_progress', 'test_sampling', 'test_elicitation', 'echo', 'sleep'],
+    content: { name: 'test_simple_text', text: 'This is a simple text response for testing.' },
+    progress: { name: 'test_tool_with_progress' },
+    sampling: { name: 'test_sampling', arguments: { prompt: 'Say hello.' } },
+    elicitation: { name: 'test_elicitation', arguments: { message: 'Who are you?' } },
+    logging: { name: 'test_tool_with_logging' },
+    atOnce: [
+      { name: 'sleep', arguments: { ms: 200 } },
+      { name: 'echo', arguments: { text: 'one' }, text: 'one' },
+      { name: 'echo', arguments: { text: 'two' }, text: 'two' },
+    ],
+    slow: { name: 'sleep', arguments: { ms: 60_000 } },
+    after: { name: 'echo', arguments: { text: 'still here' }, text: 'still here' },
+    resumed: { name: 'test_tool_with_progress' },
+    roots: { name: 'test_input_required_result_list_roots' },
+    update: { uri: 'test://watched-resource', by: { name: 'touch_resource', arguments: { uri: 'test://watched-resource' } } },
+    process: { name: 'pid' },
+    crash: { name: 'crash' },
+  },
+  everything: {
+    tools: ['echo', 'get-sum', 'trigger-long-running-operation', 'toggle-simulated-logging'],
+    content: { name: 'echo', arguments: { message: 'grüße – 你好 \u2028 "q"' }, text: 'Echo: grüße – 你好 \u2028 "q"' },
+    progress: longCall(0.3, 3),
+    sampling: { name: 'trigger-sampling-request', arguments: { prompt: 'Say hello.' } },
+    elicitation: { name: 'trigger-elicitation-request' },
+    logging: { name: 'toggle-simulated-logging' },
+    atOnce: [longCall(0.4, 4), longCall(0.3, 2), { name: 'get-sum', arguments: { a: 2, b: 40 }, text: 'The sum of 2 and 40 is 42.' }],
+    slow: longCall(6, 60),
+    after: { name: 'echo', arguments: { message: 'still here' }, text: 'Echo: still here' },
+    resumed: longCall(1, 5),
+    roots: { name: 'get-roots-list' },
+    update: { uri: 'demo://resource/dynamic/text/1', by: { name: 'toggle-subscriber-updates' } },
+  },
+  filesystem: {
+    tools: ['read_text_file', 'write_file', 'list_directory', 'list_allowed_directories'],
+    contentSteps: async (client) => {
+      const path = join(flags.path, 'told-by-the-typescript-client.txt');
+      const content = 'one\r\ntwo\n\tthree – drei\u2029\n';
+      await client.callTool({ name: 'write_file', arguments: { path, content } });
+      const read = await client.callTool({ name: 'read_text_file', arguments: { path } });
+      assert.equal(textOf(read), content);
+      assert.deepEqual(read.structuredContent, { content });
+    },
+    get atOnce() {
+      return [
+        { name: 'list_allowed_directories', text: `Allowed directories:\n${flags.path}` },
+        { name: 'list_directory', arguments: { path: flags.path } },
+        { name: 'get_file_info', arguments: { path: flags.path } },
+      ];
+    },
+    roots: { name: 'list_allowed_directories' },
+  },
+  git: {
+    tools: ['git_status', 'git_log', 'git_show', 'git_diff'],
+    contentSteps: async (client) => {
+      const log = await client.callTool({ name: 'git_log', arguments: { repo_path: flags.path, max_count: 1 } });
+      assert.ok(textOf(log).includes(await git('rev-parse', 'HEAD')), `no HEAD commit in ${textOf(log)}`);
+    },
+    get atOnce() {
+      const ask = (name) => ({ name, arguments: { repo_path: flags.path } });
+      return [ask('git_status'), ask('git_log'), { ...ask('git_show'), arguments: { repo_path: flags.path, revision: 'HEAD' } }];
+    },
+  },
+};
+
+/** Says that a story does not apply to this server. */
+class Skip extends Error {}
+
+/** The server's entry for a story, or a skip. */
+const ability = (key) => SERVERS[flags.server][key] ?? skip('the server offers nothing for it');
+const skip = (why) => {
+  throw new Skip(why);
+};
+
+/** Content that fits the form a server shows: every required field, strings marked as ours. */
+function fillIn(schema) {
+  const value = (field) => {
+    if (field.enum) return field.enum[0];
+    if (field.type === 'boolean') return true;
+    if (field.type === 'integer' || field.type === 'number') return field.minimum ?? 1;
+    return field.format === 'email' ? 'stories@example.org' : 'told by the stories';
+  };
+  return Object.fromEntries((schema.required ?? []).map((name) => [name, value(schema.properties[name])]));
+}
+
+/** A connected client with its wire and all that was asked of it. */
+async function connect(token = flags.token) {
+  const wire = new Wire();
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const transport = new StreamableHTTPClientTransport(new URL(flags.url), { fetch: wire.fetch, requestInit: { headers } });
+  const client = new Client(
+    { name: 'e2e-typescript', version: '1.0.0' },
+    { capabilities: { sampling: {}, elicitation: { form: {} }, roots: { listChanged: true } } },
+  );
+  const root = flags.path ? pathToFileURL(flags.path).href : 'file:///stories/first';
+  const session = { client, transport, wire, roots: [root], asked: new Inbox(), logged: new Inbox(), updated: new Inbox() };
+  client.setRequestHandler(CreateMessageRequestSchema, (request) => {
+    session.asked.push({ kind: 'sampling', params: request.params });
+    return { model: 'stories', role: 'assistant', content: { type: 'text', text: MODEL_SAYS } };
+  });
+  client.setRequestHandler(ElicitRequestSchema, (request) => {
+    const content = fillIn(request.params.requestedSchema);
+    session.asked.push({ kind: 'elicitation', params: request.params, content });
+    return { action: 'accept', content };
+  });
+  client.setRequestHandler(ListRootsRequestSchema, () => {
+    session.asked.push({ kind: 'roots', roots: session.roots });
+    return { roots: session.roots.map((uri) => ({ uri, name: 'stories' })) };
+  });
+  client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => session.logged.push(params));
+  client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => session.updated.push(params));
+  await client.connect(transport);
+  return session;
+}
+
+/** Ends a session as a polite client does. */
+async function leave({ client, transport }) {
+  await transport.terminateSession();
+  await client.close();
+}
+
+/** Calls a tool, checks its answer where it is known, and returns the result with the progress seen. */
+async function call({ client }, { name, arguments: args = {}, text }, options = {}) {
+  const progress = [];
+  const onprogress = (step) => {
+    progress.push(step.progress);
+    options.onStep?.(step);
+  };
+  const result = await client.callTool({ name, arguments: args }, undefined, { signal: options.signal, onprogress });
+  assert.ok(!result.isError, `${name} failed: ${textOf(result)}`);
+  if (text !== undefined) assert.equal(textOf(result), text);
+  return { result, progress };
+}
+
+function assertIncreasing(values) {
+  assert.ok(values.length >= 2, `expected progress at least twice, got [${values}]`);
+  for (let i = 1; i < values.length; i++) assert.ok(values[i] > values[i - 1], `progress went [${values}]`);
+}
+
+async function assertStatus(promise, status) {
+  const error = await promise.then(() => assert.fail(`expected ${status}, but it was accepted`), (reason) => reason);
+  assert.equal(error.code, status, `expected ${status}, got ${error}`);
+}
+
+/** The session most stories share; the first story opens it. */
+let shared;
+
+const STORIES = {
+  'a session opens and has an id': async () => {
+    shared = await connect();
+    assert.match(shared.transport.sessionId ?? '', /^[\x21-\x7e]+$/, 'no usable Mcp-Session-Id');
+    assert.ok(shared.client.getServerVersion().name);
+    assert.ok(shared.transport.protocolVersion);
+    await shared.client.ping();
+  },
+
+  'tools, resources and prompts are listed': async () => {
+    const offered = shared.client.getServerCapabilities();
+    const names = (await shared.client.listTools()).tools.map((tool) => tool.name);
+    for (const tool of SERVERS[flags.server].tools) assert.ok(names.includes(tool), `no ${tool} in ${names}`);
+    if (offered.resources) {
+      const { resources } = await shared.client.listResources();
+      // Some servers declare resources and have none.
+      for (const { uri } of resources.slice(0, 1)) {
+        const { contents } = await shared.client.readResource({ uri });
+        assert.equal(contents[0].uri, uri);
+      }
+    }
+    if (offered.prompts) assert.ok(Array.isArray((await shared.client.listPrompts()).prompts));
+  },
+
+  'a tool answers with the very content': async () => {
+    const { contentSteps, content } = SERVERS[flags.server];
+    await (contentSteps ? contentSteps(shared.client) : call(shared, content));
+  },
+
+  'progress arrives in order before the result': async () => {
+    const { progress } = await call(shared, ability('progress'));
+    assertIncreasing(progress);
+  },
+
+  'a sampling request is answered': async () => {
+    const { result } = await call(shared, ability('sampling'));
+    assert.ok(textOf(result).includes(MODEL_SAYS), `no answer in ${textOf(result)}`);
+  },
+
+  'an elicitation is answered': async () => {
+    const { result } = await call(shared, ability('elicitation'));
+    const { content } = shared.asked.all.find(({ kind }) => kind === 'elicitation');
+    for (const value of Object.values(content)) assert.ok(textOf(result).includes(value), `no ${value} in ${textOf(result)}`);
+  },
+
+  'roots are asked for and answered': async () => {
+    const list = ability('roots');
+    const session = await connect();
+    const shown = flags.path ?? session.roots[0];
+    // Some servers ask when they please and digest the answer in their own time, so their view is
+    // polled; the story's limit bounds it.
+    while (!textOf((await call(session, list)).result).includes(shown));
+    await session.asked.until(({ kind }) => kind === 'roots');
+    await leave(session);
+  },
+
+  'log messages arrive at the level that was set': async () => {
+    const tool = ability('logging');
+    const session = await connect();
+    await session.client.setLoggingLevel('debug');
+    await call(session, tool);
+    const message = await session.logged.until(({ logger }) => logger !== 'everything-server');
+    assert.ok(message.level && message.data !== undefined);
+    await leave(session);
+  },
+
+  'the update of a subscribed resource arrives': async () => {
+    const { uri, by } = ability('update');
+    const session = await connect();
+    await session.client.subscribeResource({ uri });
+    await call(session, by);
+    await session.updated.until((params) => params.uri === uri);
+    await session.client.unsubscribeResource({ uri });
+    await leave(session);
+  },
+
+  'calls at the same time get their own answers': async () => {
+    const calls = ability('atOnce');
+    const alone = [];
+    if (!calls.every(({ text }) => text)) for (const one of calls) alone.push(textOf((await call(shared, one)).result));
+    const together = await Promise.all(calls.map((one) => call(shared, one)));
+    together.forEach(({ result, progress }, i) => {
+      if (alone.length) assert.equal(textOf(result), alone[i], 'the answer differs from the one given alone');
+      const { steps } = calls[i].arguments ?? {};
+      if (steps) assert.deepEqual(progress, Array.from({ length: steps }, (_, n) => n + 1));
+    });
+  },
+
+  'a cancelled call leaves the session working': async () => {
+    const [slow, after] = [ability('slow'), ability('after')];
+    const cancel = new AbortController();
+    let stepped;
+    const underway = new Promise((resolve) => (stepped = resolve));
+    const cancelled = call(shared, slow, { signal: cancel.signal, onStep: stepped });
+    const refused = assert.rejects(cancelled, /enough/);
+    // Some slow tools are silent; then an answered ping stands for "the call has been sent".
+    await Promise.race([underway, slow.arguments.ms ? shared.client.ping() : underway]);
+    cancel.abort('enough');
+    await refused;
+    const notice = await shared.wire.until(({ body, response }) => body.includes('notifications/cancelled') && response);
+    assert.equal(notice.response.status, 202);
+    await call(shared, after);
+  },
+
+  'a broken stream is resumed': async () => {
+    const session = await connect();
+    const isTheCall = ({ body }) => body.includes('"tools/call"');
+    const onStep = () => session.wire.exchanges.find(isTheCall).cut();
+    const { progress } = await call(session, ability('resumed'), { onStep });
+    const resumption = session.wire.exchanges.find(({ headers }) => headers.has('last-event-id'));
+    assert.ok(resumption, 'the result came without a resumption: nothing was cut');
+    const ids = [...session.wire.exchanges.find(isTheCall).text.matchAll(/^id: ?(.+)$/gm)].map(([, id]) => id);
+    assert.ok(ids.includes(resumption.headers.get('last-event-id')), 'Last-Event-ID is not of the broken stream');
+    assertIncreasing(progress);
+    const { steps } = ability('resumed').arguments ?? {};
+    if (steps) assert.equal(progress.length, steps, `progress went [${progress}]`);
+    await leave(session);
+  },
+
+  'the GET stream delivers what no call asked for': async () => {
+    if (flags.server !== 'everything') skip('the server says nothing unasked');
+    const session = await connect();
+    await session.wire.until(isOpenGet);
+    // With no call in flight the server asks for the roots and then logs that it has them.
+    await session.logged.until(({ data }) => String(data).startsWith('Roots updated: 1 '));
+    session.roots = ['file:///stories/first', 'file:///stories/second'];
+    await session.client.sendRootsListChanged();
+    await session.logged.until(({ data }) => String(data).startsWith('Roots updated: 2 '));
+    const carrier = session.wire.exchanges.find(({ text }) => text.includes('Roots updated: 2 '));
+    assert.equal(carrier.method, 'GET');
+    await leave(session);
+  },
+
+  'a broken GET stream is resumed': async () => {
+    if (flags.server !== 'everything') skip('the server says nothing unasked');
+    const session = await connect();
+    const first = await session.wire.until(isOpenGet);
+    await session.logged.until(({ data }) => String(data).startsWith('Roots updated: 1 '));
+    first.cut();
+    session.roots = ['file:///stories/first', 'file:///stories/second'];
+    await session.client.sendRootsListChanged();
+    await session.logged.until(({ data }) => String(data).startsWith('Roots updated: 2 '));
+    const asked = session.asked.all.filter(({ roots }) => roots?.length === 2);
+    assert.equal(asked.length, 1, 'the question was delivered more than once');
+    await leave(session);
+  },
+
+  'two sessions have a process each': async () => {
+    const ask = ability('process');
+    const sessions = await Promise.all([connect(), connect()]);
+    const [one, two] = await Promise.all(sessions.map(async (session) => textOf((await call(session, ask)).result)));
+    assert.notEqual(one, two);
+    await Promise.all(sessions.map(leave));
+  },
+
+  'a crash is an error of the call that met it': async () => {
+    const crash = ability('crash');
+    const session = await connect();
+    await assert.rejects(session.client.callTool({ name: crash.name, arguments: {} }), (error) => typeof error.code === 'number');
+    await session.client.close();
+  },
+
+  'a deleted session is gone': async () => {
+    const session = await connect();
+    const { sessionId } = session.transport;
+    await session.transport.terminateSession();
+    const { status } = session.wire.exchanges.find(({ method }) => method === 'DELETE').response;
+    assert.ok([200, 204].includes(status), `DELETE was answered with ${status}`);
+    await session.client.close();
+    const headers = flags.token === undefined ? {} : { Authorization: `Bearer ${flags.token}` };
+    const transport = new StreamableHTTPClientTransport(new URL(flags.url), { sessionId, requestInit: { headers } });
+    const late = new Client({ name: 'e2e-typescript', version: '1.0.0' });
+    await late.connect(transport);
+    await assertStatus(late.ping(), 404);
+    await late.close();
+  },
+
+  'a wrong bearer is refused': async () => {
+    if (flags.token === undefined) skip('no --token');
+    await assertStatus(connect('no-such-token'), 401);
+    await assertStatus(connect(''), 401);
+  },
+};
+
+/** Runs one story within its limit; the verdict is null when all went well. */
+async function tell(story) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${STORY_LIMIT / 1000} s`)), STORY_LIMIT);
+  });
+  try {
+    await Promise.race([story(), limit]);
+    return null;
+  } catch (error) {
+    return error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+if (!flags.url || !SERVERS[flags.server] || (['filesystem', 'git'].includes(flags.server) && !flags.path)) {
+  console.error(`usage: client.mjs --url URL [--token BEARER] --server ${Object.keys(SERVERS).join('|')} [--path DIR] [--only TEXT]`);
+  process.exit(64);
+}
+// A story cuts connections on purpose; whatever is left dangling must not end the program early.
+process.on('unhandledRejection', () => {});
+
+let passed = 0;
+let failed = 0;
+for (const [name, story] of Object.entries(STORIES)) {
+  if (shared && flags.only && !name.includes(flags.only)) continue;
+  const verdict = await tell(story);
+  if (verdict === null) {
+    passed += 1;
+    console.log(`ok - ${name}`);
+  } else if (verdict instanceof Skip) {
+    console.log(`skipped - ${name}: ${verdict.message}`);
+  } else {
+    failed += 1;
+    console.log(`FAILED - ${name}: ${String(verdict.message ?? verdict).split('\n').slice(0, 3).join(' ')}`);
+  }
+  // Nothing can be told without the session that most stories share.
+  if (!shared) break;
+}
+if (shared) await tell(() => leave(shared));
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

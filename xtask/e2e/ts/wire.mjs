@@ -1,0 +1,63 @@
+// Watching a client's HTTP exchanges, and cutting the connection under one when a story asks for it.
+
+/** Watches every HTTP exchange of one client, and cuts the connection under one when asked. */
+export class Wire {
+  exchanges = [];
+  #waiting = [];
+
+  fetch = async (url, init) => {
+    const cut = new AbortController();
+    const exchange = { method: init.method, headers: new Headers(init.headers), body: init.body ?? '', text: '', cut: () => cut.abort() };
+    this.exchanges.push(exchange);
+    // Aborting makes the HTTP client destroy the socket, which is what a lost network looks like.
+    const signal = init.signal ? AbortSignal.any([init.signal, cut.signal]) : cut.signal;
+    const response = await fetch(url, { ...init, signal });
+    exchange.response = response;
+    this.#changed();
+    if (!response.headers.get('content-type')?.startsWith('text/event-stream')) return response;
+    const decoder = new TextDecoder();
+    const tap = new TransformStream({
+      transform: (chunk, controller) => {
+        exchange.text += decoder.decode(chunk, { stream: true });
+        controller.enqueue(chunk);
+        this.#changed();
+      },
+    });
+    return new Response(response.body.pipeThrough(tap), { status: response.status, headers: response.headers });
+  };
+
+  /** Waits until an exchange answers `matches`, and returns it. */
+  async until(matches) {
+    for (;;) {
+      const found = this.exchanges.find(matches);
+      if (found) return found;
+      await new Promise((wake) => this.#waiting.push(wake));
+    }
+  }
+
+  #changed() {
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+}
+
+/** An open GET stream, in the eyes of `Wire.until`. */
+export const isOpenGet = (exchange) => exchange.method === 'GET' && exchange.response?.status === 200;
+
+/** Things that arrive, to be awaited. */
+export class Inbox {
+  all = [];
+  #waiting = [];
+
+  push(item) {
+    this.all.push(item);
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  async until(matches) {
+    for (;;) {
+      const found = this.all.find(matches);
+      if (found !== undefined) return found;
+      await new Promise((wake) => this.#waiting.push(wake));
+    }
+  }
+}
