@@ -1,14 +1,18 @@
 //! One JSON-RPC message, checked, with its payload as the bytes it came with.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 use crate::{
     envelope::{Envelope, member},
     lexical::{self, Fault},
 };
+
+/// Made once: a search this short would spend most of its time on being prepared.
+static TOKEN_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
 
 /// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,9 +250,7 @@ impl Message {
     pub(crate) fn progress_token(&self) -> Result<Option<Range<usize>>, Malformed> {
         let Some(params) = self.payload() else { return Ok(None) };
         // A key may be written with escapes; without any, its name must be there to read.
-        if memchr::memmem::find(params.as_bytes(), b"progressToken").is_none()
-            && memchr::memmem::find(params.as_bytes(), b"\\u").is_none()
-        {
+        if TOKEN_KEY.find(params.as_bytes()).is_none() && !params.contains('\\') {
             return Ok(None);
         }
         let ambiguous = |_| {

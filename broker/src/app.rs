@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use auth::{Challenge, Gate, NoSignIn, StaticTokens, TokenVerifier};
 use session::{Registry, StopReason};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
@@ -33,7 +34,7 @@ const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
 /// A running broker, whoever listens for it.
 #[derive(Debug)]
 pub(crate) struct App {
-    state: RwLock<Arc<State>>,
+    state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
     pub(crate) gate: Gate,
     pub(crate) challenge: Challenge,
@@ -95,7 +96,7 @@ impl App {
         }
         let state = State::of(config, None, &metrics);
         Ok(Arc::new(Self {
-            state: RwLock::new(Arc::new(state)),
+            state: ArcSwap::from_pointee(state),
             sessions,
             gate: Gate::new(verifiers),
             challenge: Challenge::new(None),
@@ -108,17 +109,18 @@ impl App {
         }))
     }
 
+    /// What is in force now. Costs no lock; hold it for one request, not longer.
     pub(crate) fn state(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.load_full()
     }
 
     /// Puts another configuration in force, as far as that goes without a restart.
     pub(crate) fn reload(&self, config: Config) -> Vec<Change> {
-        let old = self.state();
+        let old = self.state.load_full();
         let changes = Config::reload_diff(&old.config, &config);
         self.sessions.set_limits(session_limits(&config));
         let state = State::of(config, Some(&old), &self.metrics);
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        self.state.store(Arc::new(state));
         changes
     }
 
@@ -183,12 +185,12 @@ impl State {
     }
 
     /// The server whose MCP endpoint is at this path.
-    pub(crate) fn server_at(&self, path: &str) -> Option<&Arc<Server>> {
+    pub(crate) fn server_at(&self, path: &str) -> Option<Arc<Server>> {
         let name = match path {
             "/mcp" => self.config.default_server.as_str(),
             _ => path.strip_prefix('/')?.strip_suffix("/mcp")?,
         };
-        self.servers.get(name)
+        self.servers.get(name).cloned()
     }
 }
 
@@ -232,23 +234,22 @@ async fn follow_tokens(mut watch: TokenWatch, tokens: Arc<StaticTokens>, session
 /// Calls under way, so that a shutdown can let them finish.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    count: Arc<AtomicUsize>,
-    changed: Arc<Notify>,
+    count: AtomicUsize,
+    changed: Notify,
 }
 
 /// One call under way; dropping it ends the count.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    count: Arc<AtomicUsize>,
-    changed: Arc<Notify>,
+pub(crate) struct Counted(Arc<App>);
+
+impl Counted {
+    pub(crate) fn new(app: Arc<App>) -> Self {
+        app.calls.count.fetch_add(1, Ordering::Relaxed);
+        Self(app)
+    }
 }
 
 impl Calls {
-    pub(crate) fn begin(&self) -> Counted {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Counted { count: Arc::clone(&self.count), changed: Arc::clone(&self.changed) }
-    }
-
     pub(crate) fn under_way(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -267,8 +268,9 @@ impl Calls {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.count.fetch_sub(1, Ordering::Release) == 1 {
-            self.changed.notify_waiters();
+        let calls = &self.0.calls;
+        if calls.count.fetch_sub(1, Ordering::Release) == 1 {
+            calls.changed.notify_waiters();
         }
     }
 }

@@ -217,14 +217,13 @@ async fn start(
     let (running, gone) = (child.clone(), bridge.clone());
     let counting = Arc::clone(&counted);
     let (child_driver, server) = (started.driver, Arc::clone(&ask.server));
+    // A task of its own: the process has news once in its life, the bridge at every message.
+    tasks.spawn(child_driver.run().instrument(span.clone()));
     let run = async move {
-        let bridged = async {
-            let why = bridge_driver.run().await;
-            // A child without pipes is of no use, however alive it is.
-            running.stop();
-            why
-        };
-        let (why, exit) = tokio::join!(bridged, child_driver.run());
+        let why = bridge_driver.run().await;
+        // A child without pipes is of no use, however alive it is.
+        running.stop();
+        let exit = running.ended().await;
         if why != bridge::Closed::Stopped {
             warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
         }

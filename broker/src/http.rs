@@ -46,7 +46,7 @@ where
         if request.method() == Method::OPTIONS {
             preflight()
         } else {
-            mcp::answer(&app, server, &state, request).await
+            mcp::answer(app, server, state, request).await
         }
     } else {
         page(&app, &request)
@@ -76,10 +76,13 @@ fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
             let text = "This is an MCP session broker. Point an MCP client at /mcp.\n";
             reply::text(StatusCode::OK, text)
         },
-        _ => |_| {
+        // Whatever the method: a client that posts to a wrong path should learn that it is wrong.
+        _ => {
             let words = "There is nothing at this path; the MCP endpoint is /mcp or /SERVER/mcp";
-            Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words).response()
-        },
+            return Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words)
+                .closing()
+                .response();
+        }
     };
     if *request.method() == Method::GET || *request.method() == Method::HEAD {
         page(app)

@@ -3,10 +3,7 @@
 //! Names and labels are a contract with dashboards. Labels are bounded: methods outside the
 //! protocol count as `other`, and no owner or session is ever a label.
 
-use std::{
-    sync::{Mutex, PoisonError, atomic::AtomicI64},
-    time::Duration,
-};
+use std::sync::{Mutex, PoisonError, atomic::AtomicI64};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -125,17 +122,15 @@ impl Metrics {
         metrics
     }
 
-    /// One request's end.
-    pub(crate) fn request(
+    /// The counter of a server's requests with this method and outcome.
+    pub(crate) fn counter(
         &self,
         server: &str,
         method: &'static str,
         outcome: &'static str,
-        took: Duration,
-    ) {
+    ) -> Counter {
         let labels = RequestLabels { server: server.to_owned(), method, outcome };
-        self.requests.get_or_create(&labels).inc();
-        self.request_seconds.observe(took.as_secs_f64());
+        self.requests.get_or_create_owned(&labels)
     }
 
     /// The page of `/metrics`. `child_rss` is read when it is asked for, not all the time.
@@ -183,7 +178,8 @@ mod tests {
     #[test]
     fn the_names_are_those_of_the_contract() {
         let metrics = Metrics::new();
-        metrics.request("demo", method_label("tools/call"), "ok", Duration::from_millis(3));
+        metrics.counter("demo", method_label("tools/call"), "ok").inc();
+        metrics.request_seconds.observe(0.003);
         let page = metrics.page(7);
         let line = r#"mcp_broker_requests_total{server="demo",method="tools/call",outcome="ok"} 1"#;
         assert!(page.contains(line), "{page}");

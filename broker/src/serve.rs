@@ -1,14 +1,21 @@
 //! The accept loop, and how it ends.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{conn::auto, graceful::GracefulConnection},
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
@@ -86,7 +93,7 @@ struct Connections {
     app: Arc<App>,
     builder: auto::Builder<TokioExecutor>,
     places: Option<Arc<Semaphore>>,
-    graceful: GracefulShutdown,
+    closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -106,7 +113,7 @@ impl Connections {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST);
         let places = config.http.max_connections.map(|max| Arc::new(Semaphore::new(max.get())));
-        Self { app, builder, places, graceful: GracefulShutdown::new(), tasks: JoinSet::new() }
+        Self { app, builder, places, closing: watch::Sender::new(false), tasks: JoinSet::new() }
     }
 
     async fn accept_until(&mut self, listener: &Listener, shutdown: impl Future<Output = ()>) {
@@ -142,7 +149,7 @@ impl Connections {
 
     fn spawn(&mut self, accepted: Accepted, place: Option<tokio::sync::OwnedSemaphorePermit>) {
         let app = Arc::clone(&self.app);
-        let (builder, watcher) = (self.builder.clone(), self.graceful.watcher());
+        let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
         let peer = accepted.peer;
         self.tasks.spawn(async move {
             let _place = place;
@@ -155,7 +162,7 @@ impl Connections {
                 async move { Ok::<_, Infallible>(http::answer(app, request).await) }
             });
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection).await {
+            if let Err(error) = UntilClosing::new(connection, closing).await {
                 debug!(?peer, %error, "connection ended");
             }
         });
@@ -163,12 +170,53 @@ impl Connections {
 
     /// Lets responses under way end, until `deadline`.
     async fn close(mut self, deadline: Instant) {
-        let open = self.tasks.len();
-        if timeout_at(deadline, self.graceful.shutdown()).await.is_err() {
-            warn!(open, "connections are cut off");
+        self.closing.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout_at(deadline, all).await.is_err() {
+            warn!(open = self.tasks.len(), "connections are cut off");
         }
         self.tasks.shutdown().await;
         info!("stopped");
+    }
+}
+
+/// Moves a connection to its end; once told so, only to the end of the response under way.
+///
+/// The signal is asked for only when the task's waker is another one than before, and not at every
+/// step of the connection: it would be a lock per request.
+struct UntilClosing<C> {
+    connection: Pin<Box<C>>,
+    signal: watch::Receiver<bool>,
+    told: Pin<Box<dyn Future<Output = ()> + Send>>,
+    waiting: Option<Waker>,
+    closes: bool,
+}
+
+impl<C> UntilClosing<C> {
+    fn new(connection: C, signal: watch::Receiver<bool>) -> Self {
+        let mut closing = signal.clone();
+        let told = Box::pin(async move {
+            // An error means that the broker is gone, which is as good a reason.
+            let _ = closing.wait_for(|closing| *closing).await;
+        });
+        Self { connection: Box::pin(connection), signal, told, waiting: None, closes: false }
+    }
+}
+
+impl<C: GracefulConnection> Future for UntilClosing<C> {
+    type Output = Result<(), C::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let registered = this.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !this.closes && (!registered || this.signal.has_changed().unwrap_or(true)) {
+            this.waiting = Some(cx.waker().clone());
+            if this.told.as_mut().poll(cx).is_ready() {
+                this.closes = true;
+                this.connection.as_mut().graceful_shutdown();
+            }
+        }
+        this.connection.as_mut().poll(cx)
     }
 }
 

@@ -1,68 +1,58 @@
 //! Whom a session belongs to.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// The party a session is bound to: who vouched, for whom, through which client.
 ///
 /// It deliberately knows nothing of tokens. A client that refreshes its access token is the same
-/// owner and keeps its sessions; the same person through another client is not. Clones share one
-/// allocation and compare by pointer first, so whoever caches an `Owner` beside a verified bearer
-/// makes the check on the request path one comparison of addresses.
-#[derive(Clone)]
-pub struct Owner(Arc<Parts>);
-
-#[derive(PartialEq, Eq, Hash)]
-struct Parts {
-    issuer: Box<str>,
-    subject: Box<str>,
-    client: Box<str>,
+/// owner and keeps its sessions; the same person through another client is not. The parts are
+/// shared and compare by pointer first, so making one from a cached principal and checking it on
+/// the request path costs neither an allocation nor a comparison of texts.
+#[derive(Clone, Hash)]
+pub struct Owner {
+    issuer: Arc<str>,
+    subject: Arc<str>,
+    client: Arc<str>,
 }
 
 impl Owner {
     /// The owner `subject`, as `issuer` names it, acting through `client`.
     pub fn new(
-        issuer: impl Into<Box<str>>,
-        subject: impl Into<Box<str>>,
-        client: impl Into<Box<str>>,
+        issuer: impl Into<Arc<str>>,
+        subject: impl Into<Arc<str>>,
+        client: impl Into<Arc<str>>,
     ) -> Self {
-        Self(Arc::new(Parts {
-            issuer: issuer.into(),
-            subject: subject.into(),
-            client: client.into(),
-        }))
+        Self { issuer: issuer.into(), subject: subject.into(), client: client.into() }
     }
 
     /// Who vouched for the subject.
     pub fn issuer(&self) -> &str {
-        &self.0.issuer
+        &self.issuer
     }
 
     /// The person or machine, unique within its issuer.
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        &self.subject
     }
 
     /// The client it acts through.
     pub fn client(&self) -> &str {
-        &self.0.client
+        &self.client
     }
 }
 
 impl PartialEq for Owner {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        let same = |ours: &Arc<str>, theirs| Arc::ptr_eq(ours, theirs) || ours == theirs;
+        same(&self.subject, &other.subject)
+            && same(&self.issuer, &other.issuer)
+            && same(&self.client, &other.client)
     }
 }
 
 impl Eq for Owner {}
-
-impl Hash for Owner {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
 
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -27,6 +27,8 @@ pub struct Stdout {
     exit: watch::Receiver<Option<Exit>>,
     /// Wakes a reader that waits on the pipe when the child ends.
     ended: BoxFuture<'static, Exit>,
+    /// Whom it wakes. Asking it again with the same waker would only cost time at every read.
+    waiting: Option<Waker>,
     /// Set once the child has ended.
     leftover: Option<Leftover>,
 }
@@ -34,7 +36,7 @@ pub struct Stdout {
 impl Stdout {
     pub(crate) fn new(pipe: ChildStdout, exit: watch::Receiver<Option<Exit>>) -> Self {
         let ended = ended(exit.clone());
-        Self { pipe, exit, ended, leftover: None }
+        Self { pipe, exit, ended, waiting: None, leftover: None }
     }
 }
 
@@ -51,7 +53,13 @@ impl AsyncRead for Stdout {
                 if let Poll::Ready(read) = Pin::new(&mut this.pipe).poll_read(cx, buf) {
                     return Poll::Ready(read);
                 }
-                ready!(this.ended.as_mut().poll(cx));
+                if this.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    return Poll::Pending;
+                }
+                if this.ended.as_mut().poll(cx).is_pending() {
+                    this.waiting = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
             }
             this.leftover = Some(Leftover::of(&this.pipe));
         }

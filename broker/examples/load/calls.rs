@@ -50,7 +50,12 @@ struct Point {
     server: f64,
     children: f64,
     load: f64,
+    /// Percent of the machine's CPU time that went to processes that are no part of this.
+    others: f64,
 }
+
+/// Percent of [`Point::others`] above which the figures are not to be trusted.
+const DISTURBED: f64 = 5.0;
 
 /// Measures and prints; `window` is what counts of each point.
 pub(crate) async fn run(
@@ -68,10 +73,11 @@ pub(crate) async fn run(
     println!("floor A answers at once; floor B asks one child per connection");
     println!();
     println!(
-        "{:>11} {:<8} {:>10} {:>9} {:>9}   {:>9} {:>9} {:>9}",
-        "connections", "", "calls/s", "p50 µs", "p99 µs", "server", "children", "load"
+        "{:>11} {:<8} {:>10} {:>9} {:>9}   {:>9} {:>9} {:>9} {:>9}",
+        "connections", "", "calls/s", "p50 µs", "p99 µs", "server", "children", "load", "others %"
     );
     let mut ratios = Vec::new();
+    let mut disturbed = 0.0;
     for connections in CONNECTIONS {
         let mut points: [Vec<Point>; 3] = Default::default();
         for _ in 0..rounds.max(1) {
@@ -84,14 +90,32 @@ pub(crate) async fn run(
             print(target.name, connections, &Point::median(points), report);
         }
         let [_, floor, broker] = &points;
-        let ratio = median(broker.iter().zip(floor).map(|(broker, floor)| broker.rate / floor.rate));
-        report.add(format!("calls/{connections}/ratio"), ratio);
-        ratios.push((connections, ratio));
+        let pairs = broker.iter().zip(floor);
+        ratios.push((connections, pairs.map(|(broker, floor)| broker.rate / floor.rate).collect()));
+        let all = points.iter().flatten().map(|point| point.others);
+        disturbed = all.fold(disturbed, f64::max);
     }
-    println!("(the last three: µs of CPU per call of the server, its children and this program)");
+    println!("(server, children, load: µs of CPU per call; load is this program)");
+    println!("(others: the machine's CPU time that went to processes that are no part of this)");
     println!();
-    for (connections, ratio) in ratios {
-        println!("ratio broker / floor B at {connections:>2} connections: {ratio:.3}");
+    for (connections, ratios) in ratios {
+        let ratios: Vec<f64> = ratios;
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = ratios.iter().copied().fold(0.0, f64::max);
+        let ratio = median(ratios.into_iter());
+        println!(
+            "ratio broker / floor B at {connections:>2} connections: {ratio:.3} \
+             (rounds {least:.3} to {most:.3})"
+        );
+        report.add(format!("calls/{connections}/ratio"), ratio);
+        report.add(format!("calls/{connections}/ratio_least"), least);
+        report.add(format!("calls/{connections}/ratio_most"), most);
+    }
+    report.add("calls/others_percent", disturbed);
+    if disturbed > DISTURBED {
+        println!(
+            "DISTURBED: others took up to {disturbed:.0} % of the CPU; measure again in quiet"
+        );
     }
     println!();
     for target in targets {
@@ -105,7 +129,9 @@ impl Target {
         let server = Server::floor(role).await?;
         // The floors know no sessions; the requests look the same.
         let sessions = (0..SESSIONS)
-            .map(|n| anyhow::Ok(server.endpoint.session(HeaderValue::try_from(format!("{n:048x}"))?)))
+            .map(|n| {
+                anyhow::Ok(server.endpoint.session(HeaderValue::try_from(format!("{n:048x}"))?))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { name, server, sessions, answers })
     }
@@ -124,7 +150,8 @@ impl Target {
         let mut callers = Vec::new();
         for n in 0..connections {
             // Each connection goes round the sessions that are its own.
-            let sessions: Vec<_> = self.sessions[n..].iter().step_by(connections).cloned().collect();
+            let sessions: Vec<_> =
+                self.sessions[n..].iter().step_by(connections).cloned().collect();
             let mut wire = Wire::connect(self.server.endpoint.address).await?;
             // Whatever a first call costs (a floor's child starts) is not this point's matter.
             self.answers.call(&mut wire, &sessions[0]).await?;
@@ -142,29 +169,34 @@ impl Target {
         let after = self.cpu()?;
         let mut latencies = Histogram::<u64>::new(3)?;
         while let Some(ended) = tasks.join_next().await {
-            latencies.add(ended??)?;
+            let (_wire, own) = ended??;
+            latencies.add(own)?;
         }
         let calls = latencies.len() as f64;
         let us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
-        let [server, children, load] =
-            std::array::from_fn(|n| proc::ticks_to_us(after[n].saturating_sub(before[n])) / calls);
+        let [server, children, load, machine] =
+            std::array::from_fn(|n| proc::ticks_to_us(after[n].saturating_sub(before[n])));
+        let cores = std::thread::available_parallelism()?.get() as f64;
+        let others = (machine - server - children - load).max(0.0);
         Ok(Point {
             rate: calls / window.as_secs_f64(),
             p50: us(0.5),
             p99: us(0.99),
-            server,
-            children,
-            load,
+            server: server / calls,
+            children: children / calls,
+            load: load / calls,
+            others: 100.0 * others / (window.as_micros() as f64 * cores),
         })
     }
 
-    /// Clock ticks so far of the server, its children and this program.
-    fn cpu(&self) -> anyhow::Result<[u64; 3]> {
+    /// Clock ticks so far of the server, its children, this program and the whole machine.
+    fn cpu(&self) -> anyhow::Result<[u64; 4]> {
         let family = proc::family(self.server.pid, &self.server.mark)?;
         Ok([
             proc::process(self.server.pid)?.ticks,
             family.iter().map(|process| process.ticks).sum(),
             proc::process(std::process::id())?.ticks,
+            proc::machine_ticks()?,
         ])
     }
 }
@@ -178,14 +210,15 @@ impl Answers {
     }
 }
 
-/// Calls without a pause until `end`, and returns the nanoseconds of the calls after `begin`.
+/// Calls without a pause until `end`, and returns the nanoseconds of the calls after `begin`; with
+/// the wire, because a floor's child ends with it and has yet to be asked for its CPU time.
 async fn caller(
     mut wire: Wire,
     sessions: Vec<Session>,
     answers: Answers,
     begin: Instant,
     end: Instant,
-) -> anyhow::Result<Histogram<u64>> {
+) -> anyhow::Result<(Wire, Histogram<u64>)> {
     let mut latencies = Histogram::new(3)?;
     let mut asked = Instant::now();
     for session in sessions.iter().cycle() {
@@ -199,7 +232,7 @@ async fn caller(
         }
         asked = answered;
     }
-    Ok(latencies)
+    Ok((wire, latencies))
 }
 
 impl Point {
@@ -212,6 +245,7 @@ impl Point {
             server: of(|point| point.server),
             children: of(|point| point.children),
             load: of(|point| point.load),
+            others: of(|point| point.others),
         }
     }
 }
@@ -223,10 +257,10 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn print(name: &str, connections: usize, point: &Point, report: &mut Report) {
-    let Point { rate, p50, p99, server, children, load } = *point;
+    let Point { rate, p50, p99, server, children, load, others } = *point;
     println!(
         "{connections:>11} {name:<8} {rate:>10.0} {p50:>9.1} {p99:>9.1}   {server:>9.1} \
-         {children:>9.1} {load:>9.1}"
+         {children:>9.1} {load:>9.1} {others:>9.1}"
     );
     let name = name.replace(' ', "-").to_lowercase();
     let mut add = |what, figure| report.add(format!("calls/{connections}/{name}/{what}"), figure);
@@ -234,4 +268,6 @@ fn print(name: &str, connections: usize, point: &Point, report: &mut Report) {
     add("p50_us", p50);
     add("p99_us", p99);
     add("server_cpu_us", server);
+    add("children_cpu_us", children);
+    add("load_cpu_us", load);
 }

@@ -101,7 +101,7 @@ async fn open_and_end(
 ) -> anyhow::Result<Vec<Wire>> {
     let mut workers = JoinSet::new();
     for (n, wire) in wires.into_iter().enumerate() {
-        let share = count / AT_ONCE + usize::from(n < count % AT_ONCE);
+        let share = (n..count).step_by(AT_ONCE).len();
         workers.spawn(worker(wire, endpoint.clone(), share));
     }
     let mut wires = Vec::new();

@@ -84,7 +84,7 @@ pub(crate) async fn memory(broker: &Path, report: &mut Report) -> anyhow::Result
 
     let mut openers = JoinSet::new();
     for n in 0..AT_ONCE {
-        let share = SESSIONS / AT_ONCE + usize::from(n < SESSIONS % AT_ONCE);
+        let share = (n..SESSIONS).step_by(AT_ONCE).len();
         openers.spawn(open_many(server.endpoint.clone(), share));
     }
     let mut sessions = Vec::with_capacity(SESSIONS);

@@ -31,7 +31,6 @@ pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
 /// One process of the machine.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) pid: u32,
     /// `Z` is a zombie.
     pub(crate) state: char,
     /// User and system time in clock ticks, without that of its children.
@@ -74,7 +73,18 @@ fn stat(pid: u32) -> Option<(u32, Process)> {
     // utime is field 14 and stime field 15 in proc(5); the parent is field 4.
     let user: u64 = fields.nth(9)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    Some((parent, Process { pid, state, ticks: user + system }))
+    Some((parent, Process { state, ticks: user + system }))
+}
+
+/// Clock ticks that all processes of the machine have used so far.
+///
+/// Time in interrupts is left out, because no process is charged for it.
+pub(crate) fn machine_ticks() -> anyhow::Result<u64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    // user, nice, system: the first three numbers after the name in proc(5).
+    let ticks = line.split_whitespace().skip(1).take(3).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<_, _>>()?)
 }
 
 /// Clock ticks in microseconds.

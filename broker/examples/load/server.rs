@@ -55,6 +55,11 @@ impl Server {
 
     /// The broker with a token, one server and a directory of its own.
     pub(crate) async fn broker(program: &Path) -> anyhow::Result<Self> {
+        ensure!(
+            program.is_file(),
+            "there is no {}; build it with `cargo build --release -p broker --bin mcp-broker`",
+            program.display()
+        );
         let directory = tempfile::tempdir()?;
         let mark = directory.path().display().to_string();
         let config = directory.path().join("mcp-broker.toml");

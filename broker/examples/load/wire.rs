@@ -37,10 +37,7 @@ impl Endpoint {
         headers.insert(HOST, address.to_string().try_into()?);
         headers.insert(AUTHORIZATION, format!("Bearer {token}").try_into()?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         Ok(Self { address, headers })
     }
 
@@ -109,7 +106,11 @@ impl Wire {
     }
 
     /// One `tools/call`, whose answer is `fixed`.
-    pub(crate) async fn call_fixed(&mut self, session: &Session, fixed: &[u8]) -> anyhow::Result<()> {
+    pub(crate) async fn call_fixed(
+        &mut self,
+        session: &Session,
+        fixed: &[u8],
+    ) -> anyhow::Result<()> {
         let (status, body, id) = self.send_call(session).await?;
         if status != StatusCode::OK || body != fixed {
             bail!("call {id}: {}", told(status, &body));
@@ -139,8 +140,9 @@ impl Wire {
 
     /// The sum of a metric over its labels; 0 when it was never set.
     pub(crate) async fn metric(&mut self, endpoint: &Endpoint, name: &str) -> anyhow::Result<f64> {
-        let (status, body) =
-            self.exchange(request(Method::GET, "/metrics", &endpoint.headers, Bytes::new())).await?;
+        let (status, body) = self
+            .exchange(request(Method::GET, "/metrics", &endpoint.headers, Bytes::new()))
+            .await?;
         ensure!(status == StatusCode::OK, "/metrics: {}", told(status, &body));
         let mut sum = 0.0;
         for line in std::str::from_utf8(&body)?.lines() {
@@ -154,7 +156,11 @@ impl Wire {
         Ok(sum)
     }
 
-    async fn post(&mut self, headers: &HeaderMap, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
+    async fn post(
+        &mut self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         self.exchange(request(Method::POST, "/mcp", headers, body)).await
     }
 

@@ -25,9 +25,9 @@ use crate::{
 };
 
 pub(super) async fn answer<B>(
-    app: &Arc<App>,
-    server: &Arc<Server>,
-    state: &State,
+    app: Arc<App>,
+    server: Arc<Server>,
+    state: Arc<State>,
     request: Request<B>,
 ) -> Response<Body>
 where
@@ -45,13 +45,13 @@ where
 }
 
 /// One request to the endpoint of one server.
-struct Exchange<'a> {
-    app: &'a Arc<App>,
-    server: &'a Arc<Server>,
-    state: &'a State,
+struct Exchange {
+    app: Arc<App>,
+    server: Arc<Server>,
+    state: Arc<State>,
 }
 
-impl Exchange<'_> {
+impl Exchange {
     async fn post<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin,
@@ -96,10 +96,9 @@ impl Exchange<'_> {
         let bridge = lease.bridge.clone();
         let call = Call {
             method: label(&incoming),
-            server: Arc::clone(self.server),
             begun,
-            _counted: self.app.calls.begin(),
-            _lease: lease,
+            _counted: Counted::new(Arc::clone(&self.app)),
+            lease,
         };
         let done = Box::new(move |outcome: Outcome| call.ended(outcome.as_str()));
         let unknown = self.state.config.session.unknown_status;
@@ -122,12 +121,12 @@ impl Exchange<'_> {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words));
         };
         let id = request.id().expect("a request has an id");
-        let ask = Ask { server: Arc::clone(self.server), initialize: request.clone() };
-        let counted = self.app.calls.begin();
+        let ask = Ask { server: Arc::clone(&self.server), initialize: request.clone() };
+        let counted = Counted::new(Arc::clone(&self.app));
         let opened = self.app.sessions.open(owner, ask).await;
         drop(counted);
         let outcome = if opened.is_ok() { "ok" } else { "refused" };
-        self.server.metrics.request(&self.server.name, "initialize", outcome, begun.elapsed());
+        self.server.count("initialize", outcome, begun.elapsed());
         let lease = match opened {
             Ok(lease) => lease,
             Err(OpenError::Spawn(SpawnFailure::Initialize(bridge::InitializeError::Refused(
@@ -215,7 +214,7 @@ impl Exchange<'_> {
         let id = id.ok_or_else(|| refuse(LeaseError::Unknown))?;
         let lease = self.app.sessions.lease(&id, owner).map_err(refuse)?;
         // Another server's session is none of this endpoint's, nor is one whose child has gone.
-        if !Arc::ptr_eq(&lease.server, self.server) || lease.bridge.closed().is_some() {
+        if !Arc::ptr_eq(&lease.server, &self.server) || lease.bridge.closed().is_some() {
             return Err(refuse(LeaseError::Unknown));
         }
         Ok(Some(lease))
@@ -254,16 +253,15 @@ impl Exchange<'_> {
 /// A POST that waits for its answers. Lives as long as that takes, also without its client.
 struct Call {
     method: &'static str,
-    server: Arc<Server>,
     begun: Instant,
     _counted: Counted,
     /// A session with a call under way is not idle.
-    _lease: Lease<Live>,
+    lease: Lease<Live>,
 }
 
 impl Call {
     fn ended(self, outcome: &'static str) {
-        self.server.metrics.request(&self.server.name, self.method, outcome, self.begun.elapsed());
+        self.lease.server.count(self.method, outcome, self.begun.elapsed());
     }
 }
 
@@ -272,7 +270,8 @@ fn label(incoming: &Incoming) -> &'static str {
 }
 
 fn owner_of(verified: &Verified) -> Owner {
-    Owner::new(&*verified.issuer, &*verified.subject, &*verified.client)
+    let shared = |part: &Arc<str>| Arc::clone(part);
+    Owner::new(shared(&verified.issuer), shared(&verified.subject), shared(&verified.client))
 }
 
 fn no_session_id() -> Refusal {

@@ -1,0 +1,348 @@
+//! What becomes of a client when its child misbehaves.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    rig::{HOPELESS, Rig, STUBBORN, story, until_so},
+    wire::{Answer, PING, call, initialize},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A place that is not given back makes the second attempt fail otherwise than the first.
+const ONE_PLACE: &str = "session.max=1";
+
+async fn open(rig: &Rig) -> Answer {
+    rig.client.post(initialize("\"first\"", "2025-11-25")).await
+}
+
+/// Nothing of how the broker or its children are set up.
+fn assert_discreet(answer: &Answer) {
+    for secret in ["canary", "/", "server-", "SECRET", "exit"] {
+        let text = answer.text().replace("tools/call", "").replace("application/json", "");
+        assert!(!text.contains(secret), "{secret:?} in {text}");
+    }
+}
+
+#[test]
+fn c1_a_missing_program_is_502_with_the_request_id() {
+    story(async {
+        let rig = Rig::start(&["server.main.command=/nonexistent/canary", ONE_PLACE]).await;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let answer = open(&rig).await;
+            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+            assert_eq!(answer.error(), (502, -32603, json!("first")));
+            assert_eq!(answer.header("mcp-session-id"), None);
+            assert_discreet(&answer);
+        }
+        let failed = r#"mcp_broker_spawn_failures_total{server="main",reason="missing"}"#;
+        assert_eq!(rig.metric(failed).await, 3);
+    });
+}
+
+#[test]
+fn c1_a_file_that_cannot_run_is_502_with_the_request_id() {
+    story(async {
+        let rig = Rig::start(&["server.main.command=$W/canary", ONE_PLACE]).await;
+        let file = Path::new(rig.witness.path()).join("canary");
+        fs::write(&file, "#!/bin/sh\n").expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
+        for _ in 0..3 {
+            let answer = open(&rig).await;
+            assert_eq!(answer.error(), (502, -32603, json!("first")));
+            assert_discreet(&answer);
+        }
+    });
+}
+
+#[test]
+fn c2_t34_a_child_that_dies_in_initialize_is_502_at_once_and_its_last_words_stay_here() {
+    story(async {
+        let secret = r#"server.main.env={SECRET="canary-in-environment"}"#;
+        let dies = r#"server.main.args=["$W","dies"]"#;
+        let rig = Rig::start(&[HOPELESS, dies, secret, ONE_PLACE]).await;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let answer = open(&rig).await;
+            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+            assert_eq!(answer.error(), (502, -32603, json!("first")));
+            assert_discreet(&answer);
+        }
+        rig.witness.all_gone().await;
+    });
+}
+
+#[test]
+fn a_child_that_refuses_to_initialize_has_its_own_error_passed_on_and_no_session() {
+    story(async {
+        let rig = Rig::start(&[HOPELESS, r#"server.main.args=["$W","refuses"]"#, ONE_PLACE]).await;
+        for _ in 0..2 {
+            let answer = open(&rig).await;
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.header("mcp-session-id"), None);
+            let error = json!({ "code": -32099, "message": "not today" });
+            assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": "first", "error": error }));
+        }
+        rig.witness.all_gone().await;
+    });
+}
+
+#[test]
+fn c3_a_child_silent_in_initialize_is_504_and_killed() {
+    story(async {
+        let timeout = "server.main.initialize_timeout=300ms";
+        let silent = r#"server.main.args=["$W","silent"]"#;
+        let rig = Rig::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
+        for _ in 0..2 {
+            let answer = open(&rig).await;
+            assert_eq!(answer.error(), (504, -32603, json!("first")));
+            assert!(!rig.witness.children().into_iter().any(crate::rig::is_alive));
+        }
+    });
+}
+
+#[test]
+fn c3_a_call_without_an_answer_is_504_and_the_child_is_told() {
+    story(async {
+        let rig = Rig::start(&["server.main.request_timeout=200ms"]).await;
+        let session = rig.client.open().await;
+        let answer = session.call("hang", json!({})).await;
+        assert_eq!(answer.error(), (504, -32603, json!(1)));
+        until_so("the child is told", async || rig.witness.read().contains("cancelled")).await;
+        assert!(session.is_alive().await, "the session goes on");
+    });
+}
+
+#[test]
+fn c3_on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
+    story(async {
+        let settings = ["server.main.request_timeout=400ms", "stream.after=100ms"];
+        let rig = Rig::start(&settings).await;
+        let session = rig.client.open().await;
+        let answer = session.call("hang", json!({})).await;
+        assert_eq!(answer.error(), (200, -32603, json!(1)));
+    });
+}
+
+#[test]
+fn c4_t34_a_crash_answers_every_call_with_an_error_and_the_session_is_404() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let session = rig.client.open().await;
+        let mut stream = session.listen().await;
+        let mut waiting = Vec::new();
+        for id in 0..10 {
+            waiting.push(session.send("POST", call(&id.to_string(), "hang", &json!({}))).await);
+        }
+        let all = async || rig.witness.read().matches("hang").count() == 10;
+        until_so("the child has them", all).await;
+        let begun = Instant::now();
+        let crashed = session.call("crash", json!({})).await;
+        assert_eq!(crashed.json()["error"]["code"], -32603);
+        assert_discreet(&crashed);
+        for (id, wire) in waiting.iter_mut().enumerate() {
+            let answer = wire.answer().await;
+            assert_eq!(answer.json()["error"]["code"], -32603);
+            assert_eq!(answer.json()["id"], id);
+        }
+        while stream.event().await.is_some() {}
+        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        assert_eq!(session.post(PING).await.error(), (404, -32001, json!("ping")));
+        assert_eq!(session.ask("GET", "").await.status, 404);
+        assert_eq!(rig.witness.children().len(), 1, "nothing is started behind the client's back");
+    });
+}
+
+#[test]
+fn c5_a_line_without_end_is_an_error_and_the_child_is_killed() {
+    story(async {
+        let rig = Rig::start(&["server.main.max_line=1MiB"]).await;
+        let session = rig.client.open().await;
+        let answer = session.call("endless", json!({})).await;
+        assert_eq!(answer.json()["error"]["code"], -32603);
+        rig.witness.all_gone().await;
+        assert_eq!(session.post(PING).await.status, 404);
+    });
+}
+
+#[test]
+fn c6_a_flood_from_one_child_leaves_other_sessions_alone() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let loud = rig.client.open().await;
+        let quiet = rig.client.open().await;
+        // Nobody listens, so nobody is told; what is kept is bounded.
+        let flood = json!({ "count": 20_000, "bytes": 1000 });
+        let wire = loud.send("POST", call("1", "flood", &flood)).await;
+        drop(wire);
+        let ended = r#"mcp_broker_requests_total{server="main",method="tools/call",outcome="ok"}"#;
+        let mut slowest = Duration::ZERO;
+        until_so("the flood is over", async || {
+            let begun = Instant::now();
+            assert!(quiet.is_alive().await);
+            slowest = slowest.max(begun.elapsed());
+            rig.metric(ended).await == 1
+        })
+        .await;
+        assert!(slowest < SECOND, "{slowest:?}");
+        assert!(loud.is_alive().await);
+    });
+}
+
+#[test]
+fn c7_lines_that_are_no_messages_are_skipped_and_counted() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let session = rig.client.open().await;
+        let junk = [
+            "Server listening!",
+            "",
+            "{",
+            r#"{"jsonrpc":"2.0","id":$ID,"res"#,
+            "[]",
+            "null",
+            r#"{"jsonrpc":"1.0","id":$ID,"result":{}}"#,
+            "\u{1b}[31mred\u{1b}[0m",
+        ];
+        let answer = session.call("say", json!({ "lines": junk })).await;
+        assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
+        assert_eq!(answer.header("content-type"), Some("application/json"), "none was passed on");
+        assert!(session.is_alive().await);
+        session.delete().await;
+        let dropped = r#"mcp_broker_child_lines_dropped_total{server="main"}"#;
+        until_so("they are counted", async || rig.metric(dropped).await == 7).await;
+    });
+}
+
+#[test]
+fn c8_an_answer_to_nothing_and_a_second_answer_are_dropped() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let session = rig.client.open().await;
+        let lines = [
+            r#"{"jsonrpc":"2.0","id":424242,"result":{"canary":1}}"#,
+            r#"{"jsonrpc":"2.0","id":"$ID","result":{"canary":2}}"#,
+            r#"{"jsonrpc":"2.0","id":$ID,"result":{"first":true}}"#,
+            r#"{"jsonrpc":"2.0","id":$ID,"result":{"canary":3}}"#,
+        ];
+        let answer = session.call("say", json!({ "lines": lines })).await;
+        assert_eq!(answer.json()["result"], json!({ "first": true }));
+        assert!(session.is_alive().await);
+    });
+}
+
+#[test]
+fn c9_a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
+    story(async {
+        let rig = Rig::start(&["http.max_body=64KiB", "server.main.request_timeout=2s"]).await;
+        let other = rig.client.open().await;
+        let session = rig.client.open().await;
+        assert_eq!(session.call("deafen", json!({})).await.status, 200);
+        let params = json!({ "x": "y".repeat(60_000) });
+        let note = json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": params });
+        let note = note.to_string();
+        let mut taken = 0;
+        let refused = loop {
+            let answer = session.post(&note).await;
+            if answer.status != 202 {
+                break answer;
+            }
+            taken += 1;
+            assert!(taken < 30, "what waits for it is bounded");
+        };
+        assert_eq!(refused.error().0, 504);
+        let begun = Instant::now();
+        let large = call("1", "echo", &params);
+        assert_eq!(session.post(large).await.error(), (504, -32603, json!(1)));
+        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        assert!(other.is_alive().await);
+        assert_eq!(session.delete().await.status, 204);
+        let gone = async || rig.metric(r#"mcp_broker_children{server="main"}"#).await == 1;
+        until_so("it is gone", gone).await;
+    });
+}
+
+#[test]
+fn c10_a_flood_on_standard_error_blocks_nothing() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let session = rig.client.open().await;
+        let answer = session.call("stderr", json!({ "bytes": 8 << 20 })).await;
+        assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
+        assert!(session.is_alive().await);
+    });
+}
+
+#[test]
+fn c11_c12_a_child_that_ignores_everything_is_killed_with_its_grandchild() {
+    story(async {
+        let settings = [STUBBORN, "server.main.stop_grace=200ms", ONE_PLACE];
+        let rig = Rig::start(&settings).await;
+        let session = rig.client.open().await;
+        let both = async || rig.witness.children().len() == 2;
+        until_so("both are there", both).await;
+        assert_eq!(session.delete().await.status, 204);
+        let refused = open(&rig).await;
+        assert_eq!(refused.status, 503, "a session that still stops keeps its place");
+        rig.witness.all_gone().await;
+        until_so("there is room again", async || open(&rig).await.status == 200).await;
+    });
+}
+
+#[test]
+fn c13_a_client_that_leaves_during_initialize_leaves_nothing_behind() {
+    story(async {
+        let timeout = "server.main.initialize_timeout=500ms";
+        let silent = r#"server.main.args=["$W","silent"]"#;
+        let rig = Rig::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
+        let wire = rig.client.send("POST", initialize("1", "2025-11-25")).await;
+        until_so("there is a child", async || rig.witness.children().len() == 1).await;
+        drop(wire);
+        rig.witness.all_gone().await;
+        until_so("the place is free", async || open(&rig).await.status == 504).await;
+    });
+}
+
+#[test]
+fn c18_a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_with_it() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let mut directories = Vec::new();
+        for _ in 0..2 {
+            let session = rig.client.open().await;
+            let report = session.call("report", json!({})).await.json()["result"].clone();
+            let cwd = report["cwd"].as_str().expect("text").to_owned();
+            assert_eq!(report["mode"], 0o700, "{report}");
+            assert_eq!(report["environment"]["HOME"], cwd);
+            assert_eq!(report["environment"]["TMPDIR"], cwd);
+            let own = |fd: &&Value| {
+                let fd = fd.as_str().expect("text");
+                // The listing itself, and the fixture's record.
+                !fd.contains("/proc/") && !fd.contains(rig.witness.path())
+            };
+            let fds: Vec<_> = report["fds"].as_array().expect("fds").iter().filter(own).collect();
+            assert_eq!(fds.len(), 3, "{fds:?}");
+            fs::write(Path::new(&cwd).join("note"), "x").expect("a file");
+            directories.push((session, cwd));
+        }
+        assert_ne!(directories[0].1, directories[1].1);
+        for (session, directory) in &directories {
+            session.delete().await;
+            until_so("it is gone", async || !Path::new(directory).exists()).await;
+        }
+    });
+}
+
+#[test]
+fn c19_arguments_pass_as_they_are_and_no_shell_sees_them() {
+    story(async {
+        let args = r#"server.main.args=["$W","$(touch canary)","a b;c","*","'"]"#;
+        let rig = Rig::start(&[args]).await;
+        let session = rig.client.open().await;
+        let report = session.call("report", json!({})).await.json()["result"].clone();
+        assert_eq!(report["arguments"], json!(["$(touch canary)", "a b;c", "*", "'"]));
+    });
+}

@@ -1,0 +1,15 @@
+//! The broker from outside: real sockets, real children, and for what a process alone can show, the
+//! real program. A test named `t5_…` or `c9_…` shows that row of the catalogue of attacks and faults.
+
+mod children;
+mod door;
+mod http2;
+mod messages;
+mod operator;
+mod processes;
+mod program;
+mod rig;
+mod sessions;
+mod slow;
+mod streams;
+mod wire;

@@ -1,0 +1,280 @@
+//! The program as its operator meets it: exit codes, tokens, reload, other sockets.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, sync::Arc};
+
+use rustix::process::Signal;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    program::{Place, Program},
+    rig::{story, until_so},
+    wire::{Client, PING, Wire, initialize},
+};
+
+#[test]
+fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
+    story(async {
+        let place = Place::new();
+        fs::remove_file(place.path().join("mcp-broker.toml")).expect("it is there");
+        let mut broker = place.serve(&["--listen", "127.0.0.1:0"]).await;
+        let session = broker.client.open().await;
+        let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+        let tools = session.post(list).await.json()["result"]["tools"].clone();
+        assert!(tools.as_array().is_some_and(|tools| tools.len() > 2), "{tools}");
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.ends().await, Some(0), "{}", broker.log());
+        let banner = broker.output().await;
+        let endpoint = format!("http://{}/mcp", broker.client.address);
+        for line in [
+            format!("claude mcp add --transport http broker {endpoint}"),
+            "code --add-mcp".to_owned(),
+            "mcpServers".to_owned(),
+            format!("curl -si {endpoint}"),
+        ] {
+            assert!(banner.contains(&line), "{line} is missing in {banner}");
+        }
+    });
+}
+
+#[test]
+fn what_follows_two_dashes_is_served() {
+    story(async {
+        let place = Place::new();
+        let witness = place.witness.path();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--", crate::rig::OBLIGING, witness, "--x"];
+        let broker = place.serve(&args).await;
+        let session = broker.client.open().await;
+        let report = session.call("report", serde_json::Value::Null).await.json();
+        assert_eq!(report["result"]["arguments"], serde_json::json!(["--x"]));
+    });
+}
+
+#[test]
+fn exit_codes_are_64_for_usage_69_for_a_port_that_is_taken_and_78_for_mistakes() {
+    story(async {
+        let place = Place::new();
+        assert_eq!(place.run(&["--nonsense"]).await.0, 64);
+        assert_eq!(place.run(&["token", "frobnicate"]).await.0, 64);
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("its address").to_string();
+        let (code, _, log) = place.run(&["--listen", &address]).await;
+        assert_eq!(code, 69, "{log}");
+        assert!(log.contains(&address), "{log}");
+        fs::create_dir_all(place.path().join("data/tokens.json")).expect("a directory");
+        let (code, _, log) = place.run(&["--set", "auth.verifiers=[\"static\"]"]).await;
+        assert_eq!(code, 69, "{log}");
+        place.configure("[sesion]\nmax = 1\n");
+        let (code, _, told) = place.run(&["serve"]).await;
+        assert_eq!(code, 78, "{told}");
+        assert!(told.contains("session"), "the nearest key is named: {told}");
+        assert_eq!(place.run(&["--version"]).await.0, 0);
+        assert_eq!(place.run(&["--help"]).await.0, 0);
+    });
+}
+
+#[test]
+fn check_reports_every_mistake_with_its_key_and_line() {
+    story(async {
+        let place = Place::new();
+        let (code, said, _) = place.run(&["check"]).await;
+        assert_eq!((code, said.contains("is fine")), (0, true), "{said}");
+        place.configure("[session]\nmax = \"many\"\nidel = \"1s\"\n[http]\nmax_body = 0\n");
+        let (code, _, told) = place.run(&["check"]).await;
+        assert_eq!(code, 78);
+        let file = fs::read_to_string(place.path().join("mcp-broker.toml")).expect("a file");
+        for (key, line) in [("session.max", "max = \"many\""), ("session.idel", "idel ="), ("http.max_body", "max_body")] {
+            let number = 1 + file.lines().position(|text| text.starts_with(line)).expect("a line");
+            assert!(told.contains(key), "{key} in {told}");
+            assert!(told.contains(&format!(":{number}")), "{number} in {told}");
+        }
+    });
+}
+
+#[test]
+fn none_is_refused_where_other_machines_can_connect() {
+    story(async {
+        let place = Place::new();
+        let args = ["--listen", "0.0.0.0:0", "--set", "auth.verifiers=[\"none\"]"];
+        let (code, _, told) = place.run(&args).await;
+        assert_eq!(code, 78);
+        assert!(told.contains("auth.verifiers"), "{told}");
+        let allowed = [args[0], args[1], args[2], args[3], "--set", "auth.none.allow_remote=true"];
+        let broker = place.serve(&allowed).await;
+        assert!(broker.log().contains("everybody who reaches the port"), "{}", broker.log());
+    });
+}
+
+#[test]
+fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
+    story(async {
+        let place = Place::new();
+        let mut broker = place.serve(&["--set", "auth.verifiers=[\"static\"]"]).await;
+        let (code, said, _) = place.run(&["token", "add", "ada"]).await;
+        assert_eq!((code, said.lines().count()), (0, 1), "the token stands alone on its line");
+        let ada = broker.client.bearer(said.trim());
+        until_so("the broker knows it", async || {
+            ada.post(initialize("1", "2025-11-25")).await.status == 200
+        })
+        .await;
+        let session = ada.open().await;
+        let mut stream = session.listen().await;
+        let (_, listed, _) = place.run(&["token", "list", "--json"]).await;
+        assert!(listed.contains("ada") && !listed.contains(said.trim()), "{listed}");
+        let file = place.path().join("data/tokens.json");
+        assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+        assert!(!fs::read_to_string(&file).expect("text").contains(said.trim()));
+
+        assert_eq!(place.run(&["token", "add", "ada"]).await.0, 1, "the name is taken");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 0);
+        place.witness.all_gone().await;
+        while stream.event().await.is_some() {}
+        assert_eq!(session.post(PING).await.status, 401);
+        assert!(begun.elapsed().as_secs_f64() < 3.0, "{:?}", begun.elapsed());
+        assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 1, "there is none");
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.ends().await, Some(0));
+    });
+}
+
+#[test]
+fn sighup_applies_what_can_be_applied_and_names_what_needs_a_restart() {
+    story(async {
+        let place = Place::new();
+        place.configure("[session]\nmax = 1\n");
+        let broker = place.serve(&[]).await;
+        let first = broker.client.open().await;
+        assert_eq!(broker.client.post(initialize("1", "2025-11-25")).await.status, 503);
+        place.configure("[session]\nmax = 2\n[http]\nmax_connections = 77\n");
+        broker.signal(Signal::HUP);
+        until_so("it is read again", async || broker.log().contains("read again")).await;
+        broker.client.open().await;
+        assert!(first.is_alive().await, "sessions stay");
+        let log = broker.log();
+        let about = |key: &str| log.lines().find(|line| line.contains(key)).map(str::to_owned);
+        let restart = about("http.max_connections").expect("a line");
+        assert!(restart.contains("restart"), "{restart}");
+        let applied = about("session.max").expect("a line");
+        assert!(!applied.contains("restart"), "{applied}");
+
+        place.configure("[session]\nmax = \"two\"\n");
+        broker.signal(Signal::HUP);
+        until_so("it is refused", async || broker.log().contains("stays as it was")).await;
+        assert!(first.is_alive().await);
+        assert_eq!(broker.client.post(initialize("1", "2025-11-25")).await.status, 503);
+    });
+}
+
+#[test]
+fn a_unix_socket_serves_its_group_is_cleared_up_and_taken_over_from_a_killed_broker() {
+    story(async {
+        let place = Place::new();
+        let path = place.path().join("socket");
+        let listen = format!("unix:{}", path.display());
+        let mut broker = place.serve(&["--listen", &listen]).await;
+        let client = broker.client.with("host", "localhost");
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        let ask = async |client: &Client| {
+            let mut wire = Wire::over(UnixStream::connect(&path).await.expect("somebody listens"));
+            client.send_on(&mut wire, "POST", initialize("1", "2025-11-25")).await;
+            wire.answer().await.status
+        };
+        assert_eq!(ask(&client).await, 200);
+        assert_eq!(ask(&client.with("host", "evil.example.com")).await, 403);
+        assert_eq!(place.run(&["--listen", &listen]).await.0, 69, "somebody listens there");
+        assert_eq!(place.run(&["healthcheck", "--set", &format!("listen={listen}")]).await.0, 0);
+        broker.signal(Signal::KILL);
+        broker.ends().await;
+        assert!(path.exists());
+        let mut again = place.serve(&["--listen", &listen]).await;
+        assert_eq!(ask(&client).await, 200);
+        again.signal(Signal::TERM);
+        assert_eq!(again.ends().await, Some(0));
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn healthcheck_says_whether_a_broker_is_ready() {
+    story(async {
+        let place = Place::new();
+        let mut broker = place.serve(&[]).await;
+        let address = broker.client.address;
+        let ready = format!("http://{address}/readyz");
+        let (code, said, _) = place.run(&["healthcheck", &ready]).await;
+        assert_eq!((code, said.trim()), (0, "ready"));
+        assert_eq!(place.run(&["healthcheck", &format!("http://{address}/x")]).await.0, 1);
+        broker.signal(Signal::TERM);
+        broker.ends().await;
+        assert_eq!(place.run(&["healthcheck", &ready]).await.0, 1);
+    });
+}
+
+#[test]
+fn tls_serves_both_versions_of_http_and_sighup_changes_the_certificate() {
+    story(async {
+        let place = Place::new();
+        let certificate = |place: &Place| {
+            let names = vec!["localhost".to_owned()];
+            let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+            fs::write(place.path().join("cert.pem"), made.cert.pem()).expect("a file");
+            fs::write(place.path().join("key.pem"), made.signing_key.serialize_pem())
+                .expect("a file");
+            made.cert.der().clone()
+        };
+        let first = certificate(&place);
+        let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
+        place.configure(&format!(
+            "[tls]\ncert = \"{}\"\nkey = \"{}\"\n",
+            cert.display(),
+            key.display(),
+        ));
+        let broker = place.serve(&[]).await;
+        let client = broker.client.with("host", &format!("localhost:{}", broker.client.address.port()));
+        let mut wire = tls(&broker, &first, &[b"http/1.1"]).await.expect("a handshake").0;
+        client.send_on(&mut wire, "POST", initialize("1", "2025-11-25")).await;
+        assert_eq!(wire.answer().await.status, 200);
+        let (_, chosen) = tls(&broker, &first, &[b"h2", b"http/1.1"]).await.expect("a handshake");
+        assert_eq!(chosen.as_deref(), Some(&b"h2"[..]));
+
+        let mut plain = Wire::connect(broker.client.address).await;
+        client.send_on(&mut plain, "POST", initialize("1", "2025-11-25")).await;
+        assert!(plain.closes().await, "plain HTTP is not answered");
+
+        let second = certificate(&place);
+        assert!(tls(&broker, &second, &[]).await.is_none(), "it is not in force yet");
+        broker.signal(Signal::HUP);
+        let renewed = async || tls(&broker, &second, &[]).await.is_some();
+        until_so("the certificate is renewed", renewed).await;
+        client.send_on(&mut wire, "POST", initialize("1", "2025-11-25")).await;
+        assert_eq!(wire.answer().await.status, 200, "open connections go on");
+    });
+}
+
+/// A connection that trusts nothing but `certificate`, and the protocol chosen.
+async fn tls(
+    broker: &Program,
+    certificate: &CertificateDer<'static>,
+    protocols: &[&[u8]],
+) -> Option<(Wire, Option<Vec<u8>>)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream = TcpStream::connect(broker.client.address).await.expect("somebody listens");
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+    let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    Some((Wire::over(stream), chosen))
+}

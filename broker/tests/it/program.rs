@@ -1,0 +1,149 @@
+//! The program itself, started as an operator starts it.
+#![expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::{
+    rig::{Witness, configuration},
+    wire::{Client, PATIENCE},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-broker");
+
+/// A directory with a configuration for the obliging server.
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
+    pub(crate) witness: Witness,
+}
+
+/// A broker that runs in a process of its own. Dropping it kills it.
+pub(crate) struct Program {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    pub(crate) client: Client,
+    log: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let witness = Witness::in_directory(directory.path());
+        let place = Self { directory, witness };
+        place.configure("");
+        place
+    }
+
+    /// Writes the configuration anew, with these lines behind it.
+    pub(crate) fn configure(&self, more: &str) {
+        let text = configuration(self.path(), &self.witness) + more;
+        fs::write(self.path().join("mcp-broker.toml"), text).expect("a file");
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).current_dir(self.path()).kill_on_drop(true);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path());
+        command
+    }
+
+    /// Runs a call that ends by itself; its exit code and output.
+    pub(crate) async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let output = self.command(args).stdin(Stdio::null()).output();
+        let output: Output = timeout(PATIENCE, output).await.expect("in time").expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+    }
+
+    /// Starts the broker with the configuration of this place.
+    pub(crate) async fn serve(&self, args: &[&str]) -> Program {
+        self.serve_in(args, &[]).await
+    }
+
+    /// As [`serve`](Self::serve), with more in its environment.
+    pub(crate) async fn serve_in(&self, args: &[&str], env: &[(&str, &str)]) -> Program {
+        let log = self.path().join("log");
+        let mut command = self.command(args);
+        command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(fs::File::create(&log).expect("a file"));
+        let mut process = command.spawn().expect("it starts");
+        let mut output = BufReader::new(process.stdout.take().expect("its output"));
+        let mut line = String::new();
+        let read = timeout(PATIENCE, output.read_line(&mut line)).await.expect("in time");
+        let address = line.trim().strip_prefix("listening on ").map(|base| {
+            base.trim_start_matches("http://").trim_start_matches("https://").to_owned()
+        });
+        let Some(address) = address.filter(|_| read.is_ok()) else {
+            panic!("it said {line:?}: {}", fs::read_to_string(&log).unwrap_or_default());
+        };
+        // A Unix socket has no address; whoever wants one asks there.
+        let address = address.parse().unwrap_or(([127, 0, 0, 1], 9).into());
+        Program { process, output, client: Client::new(address), log }
+    }
+}
+
+impl Program {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits for its end: the exit code, or `None` after a signal.
+    pub(crate) async fn ends(&mut self) -> Option<i32> {
+        timeout(PATIENCE, self.process.wait()).await.expect("in time").expect("it ran").code()
+    }
+
+    /// What it has told on standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("a log")
+    }
+
+    /// The rest of its standard output, once it has ended.
+    pub(crate) async fn output(&mut self) -> String {
+        let mut text = String::new();
+        let read = self.output.read_to_string(&mut text);
+        timeout(PATIENCE, read).await.expect("in time").expect("text");
+        text
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// Its direct children, zombies included.
+    pub(crate) fn offspring(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let of_task = |task: std::io::Result<fs::DirEntry>| {
+            let children = task.ok()?.path().join("children");
+            Some(fs::read_to_string(children).ok()?.split_whitespace().count())
+        };
+        tasks.filter_map(of_task).sum()
+    }
+}

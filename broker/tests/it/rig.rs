@@ -1,0 +1,215 @@
+//! A broker in this process, with real sockets and real children.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use broker::{
+    Control, Listener,
+    config::{Config, Sources},
+    tokens::TokenFile,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    runtime,
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::wire::{Client, PATIENCE};
+
+/// Runs one test: on two threads, and never longer than ten seconds.
+pub(crate) fn story(story: impl Future<Output = ()>) {
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let told = runtime.block_on(async { timeout(Duration::from_secs(10), story).await });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    told.expect("a story ends within ten seconds");
+}
+
+/// Waits until `look` sees something, and says `what` it waited for when that takes too long. The
+/// one place where a test waits for what it cannot be told of.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// As [`until`], for a condition.
+pub(crate) async fn until_so(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    until(what, async || look().await.then_some(())).await;
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|s| s != 'Z')
+}
+
+/// Where children leave what they read.
+#[derive(Debug, Clone)]
+pub(crate) struct Witness(PathBuf);
+
+impl Witness {
+    pub(crate) fn in_directory(directory: &Path) -> Self {
+        let path = directory.join("witness");
+        fs::create_dir(&path).expect("a directory");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+
+    /// Every process there ever was, oldest first or not.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let entries = fs::read_dir(&self.0).expect("the directory");
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// The only child there ever was.
+    pub(crate) fn child(&self) -> u32 {
+        let [child] = self.children()[..] else { panic!("not one child: {:?}", self.children()) };
+        child
+    }
+
+    /// What the only child has read.
+    pub(crate) fn read(&self) -> String {
+        fs::read_to_string(self.0.join(self.child().to_string())).expect("what it read")
+    }
+
+    /// Lets calls of `wait` answer.
+    pub(crate) fn release(&self) {
+        fs::write(self.0.join("release"), "").expect("a file");
+    }
+
+    /// Leaves nothing behind that the broker under test left behind.
+    pub(crate) fn kill_all(&self) {
+        for pid in self.children().into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+
+    pub(crate) async fn all_gone(&self) {
+        let gone = async || !self.children().into_iter().any(is_alive);
+        until_so("every child is gone", gone).await;
+    }
+}
+
+/// The broker.
+pub(crate) struct Rig {
+    pub(crate) client: Client,
+    pub(crate) witness: Witness,
+    tokens: BTreeMap<&'static str, String>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinSet<()>,
+    _directory: TempDir,
+}
+
+impl Rig {
+    /// Serves the obliging server to everybody, with these settings (`KEY=VALUE`) besides; `$W`
+    /// stands for the directory of the witness.
+    pub(crate) async fn start(settings: &[&str]) -> Self {
+        Self::with_tokens(&[], settings).await
+    }
+
+    /// As [`start`](Self::start), with a token each for these people and for nobody else.
+    pub(crate) async fn with_tokens(people: &[&'static str], settings: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let witness = Witness::in_directory(directory.path());
+        let file = directory.path().join("broker.toml");
+        fs::write(&file, configuration(directory.path(), &witness)).expect("a file");
+
+        let token_file = TokenFile::new(directory.path().join("data/tokens.json"));
+        #[expect(clippy::disallowed_methods, reason = "tokens are made now")]
+        let now = SystemTime::now();
+        let mut tokens = BTreeMap::new();
+        for name in people {
+            let (_, token) = token_file.add(name, now).expect("a token");
+            tokens.insert(*name, token.expose().to_owned());
+        }
+
+        let environment: BTreeMap<String, String> = BTreeMap::new();
+        let mut sources = Sources::new(&environment);
+        sources.config = Some(file);
+        sources.set = settings.iter().map(|set| set.replace("$W", witness.path())).collect();
+        if !people.is_empty() {
+            sources.set.push("auth.verifiers=[\"static\"]".to_owned());
+        }
+        let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
+        let listener = Listener::bind(&config).await.expect("a port");
+        let client = Client::new(listener.address().expect("a TCP address"));
+        let control = Control::start(config, Arc::new(environment), &listener).expect("it starts");
+        let (stop, stopped) = oneshot::channel();
+        let mut serving = JoinSet::new();
+        serving.spawn(broker::serve(listener, control, async {
+            // A dropped rig is no reason to stop in good order.
+            if stopped.await.is_err() {
+                std::future::pending().await
+            }
+        }));
+        Self { client, witness, tokens, stop: Some(stop), serving, _directory: directory }
+    }
+
+    /// The client of one of the people.
+    pub(crate) fn of(&self, name: &str) -> Client {
+        self.client.bearer(&self.tokens[name])
+    }
+
+    /// Asks the broker to stop.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().expect("it runs").send(()).expect("it runs");
+    }
+
+    pub(crate) async fn stopped(&mut self) {
+        let serving = self.serving.join_next();
+        timeout(PATIENCE, serving).await.expect("in time").expect("it ran").expect("no panic");
+    }
+
+    /// The value of one line of the metrics page; zero if there is no such line.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        metric(&self.client, name).await
+    }
+}
+
+pub(crate) async fn metric(client: &Client, name: &str) -> u64 {
+    let page = client.at("/metrics").ask("GET", "").await;
+    let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().expect("a number"))
+}
+
+/// A configuration with the obliging server.
+pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
+    format!(
+        r#"
+            listen = "127.0.0.1:0"
+            data_dir = "{}"
+            [server.main]
+            command = "{OBLIGING}"
+            args = ["{}"]
+            default = true
+            stop_grace = "300ms"
+        "#,
+        directory.join("data").display(),
+        witness.path(),
+    )
+}
+
+pub(crate) const OBLIGING: &str = env!("CARGO_BIN_EXE_server-obliging");
+/// Settings that put another server in the obliging one's place.
+pub(crate) const HOPELESS: &str = concat!("server.main.command=", env!("CARGO_BIN_EXE_server-hopeless"));
+pub(crate) const STUBBORN: &str = concat!("server.main.command=", env!("CARGO_BIN_EXE_server-stubborn"));
