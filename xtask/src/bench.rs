@@ -1,0 +1,123 @@
+//! `cargo xtask bench`: the load scenario or a crate's benches, kept and compared.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::{
+    cargo::{self, CRATES},
+    flags,
+    process::{self, BUILD_LIMIT},
+    root,
+    tally::Tally,
+};
+
+pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
+    let package = flags.package.as_deref();
+    if let Some(package) = package {
+        anyhow::ensure!(
+            CRATES.contains(&package),
+            "there is no crate {package:?}; the crates are {}",
+            CRATES.join(", ")
+        );
+    }
+    let name = match flags.name {
+        Some(name) => name,
+        None => commit(sh)?,
+    };
+    // Read first: the new result may bear the same name.
+    let before = match &flags.against {
+        Some(against) => {
+            let path = result(against, package);
+            let hint = "run it there first, with `--name`";
+            Some(sh.read_file(&path).with_context(|| format!("no result {against:?}; {hint}"))?)
+        }
+        None => None,
+    };
+
+    let cmd = match package {
+        Some(package) => {
+            // By name: a plain `cargo bench` starts the unit tests too, which list themselves.
+            let benches = cargo::benches(&cargo::members(sh)?, package);
+            anyhow::ensure!(!benches.is_empty(), "{package} has no benches");
+            let benches = benches.iter().flat_map(|bench| ["--bench", bench]);
+            cmd!(sh, "cargo bench -p {package} {benches...}")
+        }
+        None => cmd!(sh, "cargo run --release -p broker --example load"),
+    };
+    let mut now = String::new();
+    let finished = process::watch(cmd, BUILD_LIMIT, |line| {
+        println!("{line}");
+        now += line;
+        now.push('\n');
+    })?;
+    anyhow::ensure!(finished.ok, "it ended with {}", finished.how);
+
+    let path = result(&name, package);
+    sh.write_file(&path, &now)?;
+    println!();
+    println!("saved as {}", path.display());
+    if let (Some(before), Some(against)) = (before, flags.against) {
+        println!();
+        print!("{}", beside(&against, &before, &name, &now));
+    }
+    Ok(Tally::default())
+}
+
+/// `target/bench/NAME.txt`, or `target/bench/NAME-CRATE.txt` for a crate's benches.
+fn result(name: &str, package: Option<&str>) -> PathBuf {
+    let file = match package {
+        Some(package) => format!("{name}-{package}.txt"),
+        None => format!("{name}.txt"),
+    };
+    root().join("target/bench").join(file)
+}
+
+/// The commit's short name, with a mark when there is more than the commit.
+fn commit(sh: &Shell) -> anyhow::Result<String> {
+    let commit = cmd!(sh, "git rev-parse --short HEAD").quiet().read().context("no commit")?;
+    let changes = cmd!(sh, "git status --porcelain").quiet().read()?;
+    Ok(if changes.is_empty() { commit } else { format!("{commit}-changed") })
+}
+
+/// Two results in two columns; a line stands beside the first one that differs in numbers only.
+fn beside(left_name: &str, left: &str, right_name: &str, right: &str) -> String {
+    let mut left: Vec<_> = left.lines().collect();
+    let width =
+        left.iter().map(|line| line.chars().count()).max().unwrap_or(0).max(left_name.len());
+    let mut text = format!("{left_name:<width$} | {right_name}\n");
+    for line in right.lines() {
+        let partner = left.iter().position(|other| words(other) == words(line));
+        let partner = partner.map_or("", |at| left.remove(at));
+        text += format!("{partner:<width$} | {line}").trim_end();
+        text.push('\n');
+    }
+    // What is measured no longer.
+    for line in left {
+        text += format!("{line:<width$} |").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// A line without its numbers and its spaces.
+fn words(line: &str) -> String {
+    line.chars()
+        .filter(|c| !c.is_ascii_digit() && !c.is_whitespace() && !".,-".contains(*c))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_differ_in_numbers_stand_beside_each_other() {
+        let text = beside("old", "lookup: 10 ns\ngone: 1\n", "new", "added: 2\nlookup:  9.5 ns\n");
+        assert_eq!(
+            text,
+            "old           | new\n              | added: 2\nlookup: 10 ns | lookup:  9.5 ns\ngone: 1       |\n"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! What cargo says about the workspace.
+
+use anyhow::Context;
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+use crate::process::{self, Finished};
+
+/// The members, leaves first: when a leaf is broken, that is the first thing to know.
+pub(crate) const CRATES: [&str; 6] = ["auth", "session", "supervisor", "bridge", "broker", "xtask"];
+
+/// `cargo metadata` without the dependencies of dependencies.
+pub(crate) fn members(sh: &Shell) -> anyhow::Result<Value> {
+    metadata(cmd!(sh, "cargo metadata --format-version 1 --no-deps"))
+}
+
+/// `cargo metadata` with the whole graph of this platform.
+pub(crate) fn graph(sh: &Shell) -> anyhow::Result<Value> {
+    let version = cmd!(sh, "rustc -vV").quiet().read().context("rustc does not run")?;
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc does not name its host")?;
+    metadata(cmd!(sh, "cargo metadata --format-version 1 --filter-platform {host}"))
+}
+
+/// The names of the benches of `package`, in a value of [`members`].
+pub(crate) fn benches(members: &Value, package: &str) -> Vec<String> {
+    let packages = array(&members["packages"]);
+    let targets =
+        packages.iter().filter(|p| p["name"] == package).flat_map(|p| array(&p["targets"]));
+    targets
+        .filter(|target| array(&target["kind"]).iter().any(|kind| kind == "bench"))
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Whether the workspace's `broker` has an example called `name`.
+pub(crate) fn has_example(sh: &Shell, name: &str) -> anyhow::Result<bool> {
+    let members = members(sh)?;
+    Ok(array(&members["packages"])
+        .iter()
+        .filter(|package| package["name"] == "broker")
+        .flat_map(|package| array(&package["targets"]))
+        .any(|target| target["name"] == name && array(&target["kind"]).contains(&"example".into())))
+}
+
+/// Builds the release broker; its path is `target/release/mcp-broker`.
+pub(crate) fn build_broker(sh: &Shell) -> anyhow::Result<()> {
+    succeed(process::run(cmd!(sh, "cargo build --release -p broker --bin mcp-broker"))?)
+}
+
+/// Builds examples of `broker` as the tests do; their paths are `target/debug/examples/…`.
+///
+/// Not in release: they stand in for somebody else's program, and each would cost a link across all
+/// crates of a minute or more.
+pub(crate) fn build_examples(sh: &Shell, names: &[&str]) -> anyhow::Result<()> {
+    let flags = names.iter().flat_map(|name| ["--example", name]);
+    succeed(process::run(cmd!(sh, "cargo build -p broker --all-features {flags...}"))?)
+}
+
+/// The elements of a JSON array, none for anything else.
+pub(crate) fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn succeed(finished: Finished) -> anyhow::Result<()> {
+    anyhow::ensure!(finished.ok, "the build failed: {}", finished.how);
+    Ok(())
+}
+
+fn metadata(cmd: xshell::Cmd<'_>) -> anyhow::Result<Value> {
+    let text = cmd.quiet().read().context("cargo metadata failed")?;
+    serde_json::from_str(&text).context("cargo metadata is not JSON")
+}

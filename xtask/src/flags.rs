@@ -1,0 +1,49 @@
+//! The command line of `cargo xtask`.
+
+xflags::xflags! {
+    /// The tasks of this repository.
+    cmd xtask {
+        /// Each crate alone, then the workspace together, doc tests, and every bench once.
+        cmd test {
+            /// Only this crate.
+            optional package: String
+        }
+        /// Format, clippy, rustdoc and tidy; reports everything before it fails.
+        cmd lint {
+            /// Let rustfmt and clippy mend what they can.
+            optional --fix
+        }
+        /// Real clients against real servers through a release broker.
+        cmd e2e {
+            /// Only this server: fixture, everything, filesystem or git.
+            optional --server name: String
+            /// Only this client: typescript, python or rmcp.
+            optional --client name: String
+            /// Only stories whose name contains this text.
+            optional --only text: String
+        }
+        /// The MCP conformance suite against a release broker.
+        cmd conformance {
+            /// Only scenarios whose name contains this text.
+            optional filter: String
+        }
+        /// The load scenario, or the benches of one crate; keeps the result under `target/bench`.
+        cmd bench {
+            /// The crate whose benches run, instead of the load scenario.
+            optional package: String
+            /// What to call the result; the current commit unless given.
+            optional --name name: String
+            /// An earlier result to print beside this one.
+            optional --against name: String
+        }
+        /// A broker with the fixture server and a static token, and the lines to try it.
+        cmd demo {
+            /// Where it listens; 127.0.0.1:8080 unless given.
+            optional --listen address: String
+        }
+        /// The stripped release binary, checksums and the list of licences, under `target/dist`.
+        cmd dist {}
+        /// Everything CI checks: lint, test, e2e and conformance.
+        cmd ci {}
+    }
+}

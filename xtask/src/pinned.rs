@@ -1,0 +1,100 @@
+//! Packages of other languages, pinned by lock files in this repository and installed under
+//! `target/` when they are missing or the pins have changed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::process;
+
+/// Written last, so that an installation that was interrupted is done again. It holds all that the
+/// installation came from, rather than a hash of it: equal means equal.
+const STAMP: &str = "installed-from.txt";
+
+/// Copies the files of `source` to `target` and installs what its `package-lock.json` names there.
+pub(crate) fn npm(sh: &Shell, source: &Path, target: &Path) -> anyhow::Result<()> {
+    let version = cmd!(sh, "npm --version")
+        .quiet()
+        .read()
+        .context("npm is missing: install Node 20 or newer")?;
+    sh.create_dir(target)?;
+    for file in sh.read_dir(source)?.into_iter().filter(|path| path.is_file()) {
+        sh.copy_file(file, target)?;
+    }
+    let lock = sh.read_file(source.join("package-lock.json"))?;
+    install(target, &format!("npm {version}\n{lock}"), || {
+        let _in_target = sh.push_dir(target);
+        // No package gets to run something while it is installed.
+        let cmd = cmd!(sh, "npm ci --ignore-scripts --no-audit --no-fund --loglevel=error");
+        println!("$ cd {}", target.display());
+        Ok(process::run(cmd)?.ok)
+    })
+}
+
+/// Makes a virtual environment in `target` with what `requirements` pins. Returns its `bin`.
+pub(crate) fn pip(sh: &Shell, requirements: &Path, target: &Path) -> anyhow::Result<PathBuf> {
+    let version = cmd!(sh, "python3 --version")
+        .quiet()
+        .read()
+        .context("python3 is missing: install Python 3.11 or newer")?;
+    let bin = target.join("bin");
+    let lock = sh.read_file(requirements)?;
+    install(target, &format!("{version}\n{lock}"), || {
+        // A virtual environment cannot be brought from one Python to another.
+        sh.remove_path(target)?;
+        if !process::run(cmd!(sh, "python3 -m venv {target}"))?.ok {
+            anyhow::bail!("python3 has no working venv: install your system's python3-venv");
+        }
+        let python = bin.join("python");
+        let quietly = ["--quiet", "--disable-pip-version-check", "--no-input"];
+        let cmd = cmd!(
+            sh,
+            "{python} -m pip install {quietly...} --require-hashes --no-deps -r {requirements}"
+        );
+        Ok(process::run(cmd)?.ok)
+    })?;
+    Ok(bin)
+}
+
+/// Installs unless the stamp in `target` says that just this is there.
+fn install(
+    target: &Path,
+    from: &str,
+    install: impl FnOnce() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let stamp = target.join(STAMP);
+    if fs::read_to_string(&stamp).is_ok_and(|there| there == from) {
+        return Ok(());
+    }
+    // Whatever happens now, the old stamp is not true any more.
+    let _ = fs::remove_file(&stamp);
+    anyhow::ensure!(install()?, "the packages for {} were not installed", target.display());
+    fs::write(&stamp, from).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_is_repeated_after_a_failure_and_when_the_pins_change() {
+        let sh = Shell::new().unwrap();
+        let dir = sh.create_temp_dir().unwrap();
+        let mut runs = 0;
+        let mut attempt = |from: &str, works: bool| {
+            let result = install(dir.path(), from, || {
+                runs += 1;
+                Ok(works)
+            });
+            (result.is_ok(), runs)
+        };
+        assert_eq!(attempt("a", true), (true, 1));
+        assert_eq!(attempt("a", true), (true, 1), "it is there already");
+        assert_eq!(attempt("b", false), (false, 2));
+        assert_eq!(attempt("a", true), (true, 3), "a failure leaves nothing to rely on");
+    }
+}
