@@ -72,12 +72,18 @@ impl Driver {
                             Closed::ChildEnded
                         }
                     };
-                    self.shared.close(why);
-                    return Poll::Ready(why);
+                    return Poll::Ready(self.close(why));
                 }
             }
         }
         self.poll_timer(cx)
+    }
+
+    /// Closes the bridge and says why it really ended: a child whose input was closed by
+    /// [`Bridge::close`](crate::Bridge::close) ends soon after, and that is no news.
+    fn close(&self, why: Closed) -> Closed {
+        self.shared.close(why);
+        self.shared.table().closed.unwrap_or(why)
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
@@ -103,8 +109,7 @@ impl Driver {
             }
             let now = Instant::now();
             if stalls_at.is_some_and(|at| at <= now) {
-                self.shared.close(Closed::Stalled);
-                return Poll::Ready(Closed::Stalled);
+                return Poll::Ready(self.close(Closed::Stalled));
             }
             self.shared.tick(now);
         }

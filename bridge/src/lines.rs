@@ -38,6 +38,20 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader, buffer: BytesMut::new(), searched: 0, max_line }
     }
 
+    /// Makes room for the next read. A buffer left to itself doubles up to twice the longest line, and
+    /// allocators keep what was freed on the way for a while. Few large steps, none past the bound,
+    /// cost less: pages nobody has written to are not there yet.
+    fn grow(&mut self) {
+        let len = self.buffer.len();
+        if len < 64 * CHUNK || self.buffer.capacity() - len >= CHUNK {
+            return self.buffer.reserve(CHUNK);
+        }
+        let room = len.saturating_mul(4).min(self.max_line.saturating_add(1)).max(len) + CHUNK;
+        let mut larger = BytesMut::with_capacity(room);
+        larger.extend_from_slice(&self.buffer);
+        self.buffer = larger;
+    }
+
     /// The next line without its line feed, reading when the buffer holds none.
     pub(crate) fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
         loop {
@@ -55,7 +69,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if self.searched > self.max_line {
                 return Poll::Ready(Err(End::TooLong));
             }
-            self.buffer.reserve(CHUNK);
+            self.grow();
             // Cancel safe: a pending read has put nothing into the buffer.
             let read = pin!(self.reader.read_buf(&mut self.buffer));
             match ready!(read.poll(cx)) {

@@ -1,8 +1,9 @@
 //! A session's backend: one child process and the bridge on its pipes.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use bridge::{Bridge, InitializeError, Message, Welcome};
@@ -15,6 +16,7 @@ use tracing::{Instrument, Span, info, info_span, warn};
 use crate::{
     config::{Environment, ServerCommand, UnfitValue, Variable},
     directory::{Directory, DirectoryError},
+    guard::Guard,
     metrics::{ReasonLabels, ServerLabel, StateLabels},
     server::{Server, Settings},
 };
@@ -65,11 +67,34 @@ pub(crate) struct Spawner {
     pub(crate) children: Arc<Children>,
 }
 
-/// The children alive, for the memory metric.
+/// The children alive.
 #[derive(Debug, Default)]
-pub(crate) struct Children(Mutex<std::collections::HashSet<u32>>);
+pub(crate) struct Children {
+    pids: Mutex<HashSet<u32>>,
+    guard: OnceLock<Guard>,
+}
 
 impl Children {
+    /// Has `guard` told of every child from now on.
+    pub(crate) fn guarded_by(&self, guard: Guard) {
+        // There is one guard in a broker's life.
+        let _ = self.guard.set(guard);
+    }
+
+    fn starts(&self, pid: u32) {
+        self.lock().insert(pid);
+        if let Some(guard) = self.guard.get() {
+            guard.watch(pid);
+        }
+    }
+
+    fn ends(&self, pid: u32) {
+        self.lock().remove(&pid);
+        if let Some(guard) = self.guard.get() {
+            guard.forget(pid);
+        }
+    }
+
     /// Resident bytes of all of them. Reads one small file per child.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let pids: Vec<u32> = self.lock().iter().copied().collect();
@@ -81,8 +106,8 @@ impl Children {
         pids.into_iter().filter_map(pages).sum::<u64>() * page
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -329,7 +354,7 @@ struct Counted {
 
 impl Counted {
     fn new(server: &Arc<Server>, children: &Arc<Children>, pid: u32) -> Arc<Self> {
-        children.lock().insert(pid);
+        children.starts(pid);
         let counted = Self {
             server: Arc::clone(server),
             children: Arc::clone(children),
@@ -366,7 +391,7 @@ impl Counted {
     }
 
     fn over(&self) {
-        self.children.lock().remove(&self.pid);
+        self.children.ends(self.pid);
         self.children(-1);
         self.moves_to(None);
     }

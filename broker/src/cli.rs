@@ -72,6 +72,13 @@ enum Command {
     Token(token::TokenCommand),
     /// Run the built-in stdio MCP server
     DemoServer,
+    /// Watch over the process groups of a broker that may be killed
+    #[command(hide = true, name = crate::guard::COMMAND)]
+    Guard {
+        /// Start the guard and end
+        #[arg(long)]
+        launch: bool,
+    },
     /// Ask a running broker whether it is ready; exit 0 or 1
     Healthcheck(health::HealthArgs),
 }
@@ -119,6 +126,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Config(command)) => config::run(&command, &environment),
         Some(Command::Token(command)) => token::run(&command, &environment),
         Some(Command::DemoServer) => serve::demo(),
+        Some(Command::Guard { launch }) => serve::guard(launch),
         Some(Command::Healthcheck(args)) => health::run(&args, &environment),
     };
     exit.into()

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod directory;
+mod guard;
 mod http;
 mod listener;
 pub mod log;

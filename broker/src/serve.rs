@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -17,13 +20,14 @@ use hyper_util::{
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, Sleep, sleep, timeout_at},
 };
 use tracing::{debug, info, warn};
 
 use crate::{
     app::{App, StartError},
     config::{Change, Config, Environment},
+    guard::Guard,
     http,
     listener::{Accepted, ListenError, Listener, TlsFiles},
 };
@@ -53,21 +57,28 @@ impl Control {
         Ok(Self { app: App::start(config, environment)?, tls: listener.tls() })
     }
 
+    /// Starts a process beside the broker that ends its children's groups if the broker is killed.
+    /// The program must be one that [`cli::main`](crate::cli::main) runs, because it is started
+    /// again as that process.
+    ///
+    /// # Errors
+    /// What the system said; the broker runs as well without.
+    pub fn guard(&self) -> io::Result<()> {
+        self.app.children.guarded_by(Guard::start()?);
+        Ok(())
+    }
+
     /// Puts another configuration in force as far as that goes without a restart, and says for
     /// each key that differs whether it did. The TLS files are read again.
     ///
     /// # Errors
-    /// [`ListenError::Tls`] when the TLS files cannot be used; the old ones stay in force, the
-    /// rest of the configuration does not.
+    /// [`ListenError::Tls`] when the TLS files cannot be used; nothing has changed then.
     pub fn reload(&self, config: Config) -> Result<Vec<Change>, ListenError> {
-        let tls = config.tls.clone();
-        let changes = self.app.reload(config);
-        match (&self.tls, tls) {
-            (Some(files), Some(tls)) => files.reload(&tls)?,
-            // Whether there is TLS at all is decided at the start.
-            (Some(_), None) | (None, _) => {}
+        // Whether there is TLS at all is decided at the start.
+        if let (Some(files), Some(tls)) = (&self.tls, &config.tls) {
+            files.reload(tls)?;
         }
-        Ok(changes)
+        Ok(self.app.reload(config))
     }
 }
 
@@ -93,6 +104,7 @@ struct Connections {
     app: Arc<App>,
     builder: auto::Builder<TokioExecutor>,
     places: Option<Arc<Semaphore>>,
+    header_timeout: Duration,
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -113,17 +125,21 @@ impl Connections {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST);
         let places = config.http.max_connections.map(|max| Arc::new(Semaphore::new(max.get())));
-        Self { app, builder, places, closing: watch::Sender::new(false), tasks: JoinSet::new() }
+        Self {
+            app,
+            builder,
+            places,
+            header_timeout: config.http.header_timeout,
+            closing: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+        }
     }
 
     async fn accept_until(&mut self, listener: &Listener, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             // At the cap connections wait in the system's queue.
-            let place = match &self.places {
-                Some(places) => Some(Arc::clone(places).acquire_owned()),
-                None => None,
-            };
+            let place = self.places.as_ref().map(|places| Arc::clone(places).acquire_owned());
             let accepted = async {
                 let place = match place {
                     Some(place) => Some(place.await.expect("the semaphore is never closed")),
@@ -150,19 +166,22 @@ impl Connections {
     fn spawn(&mut self, accepted: Accepted, place: Option<tokio::sync::OwnedSemaphorePermit>) {
         let app = Arc::clone(&self.app);
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
-        let peer = accepted.peer;
+        let (peer, patience) = (accepted.peer, self.header_timeout);
         self.tasks.spawn(async move {
             let _place = place;
             let stream = match accepted.ready().await {
                 Ok(stream) => stream,
                 Err(error) => return debug!(?peer, %error, "the TLS handshake failed"),
             };
+            let asked = Arc::new(AtomicBool::new(false));
+            let heard = Arc::clone(&asked);
             let service = service_fn(move |request| {
+                heard.store(true, Ordering::Relaxed);
                 let app = Arc::clone(&app);
                 async move { Ok::<_, Infallible>(http::answer(app, request).await) }
             });
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = UntilClosing::new(connection, closing).await {
+            if let Err(error) = UntilClosing::new(connection, closing, asked, patience).await {
                 debug!(?peer, %error, "connection ended");
             }
         });
@@ -190,16 +209,34 @@ struct UntilClosing<C> {
     told: Pin<Box<dyn Future<Output = ()> + Send>>,
     waiting: Option<Waker>,
     closes: bool,
+    /// Whether there was a request.
+    asked: Arc<AtomicBool>,
+    /// Until there was one: when to give up. hyper's own timer starts only once it knows the version
+    /// of HTTP, which a client that says nothing, or half a preface, never tells.
+    silence: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C> UntilClosing<C> {
-    fn new(connection: C, signal: watch::Receiver<bool>) -> Self {
+    fn new(
+        connection: C,
+        signal: watch::Receiver<bool>,
+        asked: Arc<AtomicBool>,
+        patience: Duration,
+    ) -> Self {
         let mut closing = signal.clone();
         let told = Box::pin(async move {
             // An error means that the broker is gone, which is as good a reason.
             let _ = closing.wait_for(|closing| *closing).await;
         });
-        Self { connection: Box::pin(connection), signal, told, waiting: None, closes: false }
+        Self {
+            connection: Box::pin(connection),
+            signal,
+            told,
+            waiting: None,
+            closes: false,
+            asked,
+            silence: Some(Box::pin(sleep(patience))),
+        }
     }
 }
 
@@ -216,7 +253,17 @@ impl<C: GracefulConnection> Future for UntilClosing<C> {
                 this.connection.as_mut().graceful_shutdown();
             }
         }
-        this.connection.as_mut().poll(cx)
+        let polled = this.connection.as_mut().poll(cx);
+        if polled.is_pending()
+            && let Some(silence) = &mut this.silence
+        {
+            if this.asked.load(Ordering::Relaxed) {
+                this.silence = None;
+            } else if silence.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        polled
     }
 }
 

@@ -1,7 +1,6 @@
 //! Whom a session belongs to.
 
 use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
 
 /// The party a session is bound to: who vouched, for whom, through which client.
@@ -10,7 +9,7 @@ use std::sync::Arc;
 /// owner and keeps its sessions; the same person through another client is not. The parts are
 /// shared and compare by pointer first, so making one from a cached principal and checking it on
 /// the request path costs neither an allocation nor a comparison of texts.
-#[derive(Clone, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
     issuer: Arc<str>,
     subject: Arc<str>,
@@ -42,17 +41,6 @@ impl Owner {
         &self.client
     }
 }
-
-impl PartialEq for Owner {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |ours: &Arc<str>, theirs| Arc::ptr_eq(ours, theirs) || ours == theirs;
-        same(&self.subject, &other.subject)
-            && same(&self.issuer, &other.issuer)
-            && same(&self.client, &other.client)
-    }
-}
-
-impl Eq for Owner {}
 
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -222,6 +222,15 @@ async fn closing_answers_what_is_under_way_and_ends_the_childs_input() {
 }
 
 #[tokio::test]
+async fn a_child_that_ends_because_it_was_asked_to_did_not_end_by_itself() {
+    let bench = session(NEW, Limits::default()).await;
+    // Both before the driver runs again: it sees the end of the pipe and the order to close.
+    bench.bridge.close();
+    drop(bench.child);
+    assert_eq!(bench.driver.await.expect("no panic"), Closed::Stopped);
+}
+
+#[tokio::test]
 async fn requests_under_way_are_bounded() {
     let mut bench = session(NEW, Limits { max_in_flight: 1, ..Limits::default() }).await;
     let _first = bench.posts(call(json!(1), "a"));

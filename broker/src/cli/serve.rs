@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
     config::{Config, Environment, Listen, Loaded, ProcessEnvironment, Sources},
+    guard,
     listener::Listener,
     log::{self, LogControl},
     serve::{Control, serve},
@@ -22,6 +23,7 @@ pub(super) fn run(args: &ServeArgs, environment: &dyn Environment) -> Exit {
         }
     };
     let log = log::install(&loaded.config.log);
+    raise_open_files();
     match runtime() {
         Ok(runtime) => runtime.block_on(run_until_signal(args, loaded, log)),
         Err(error) => {
@@ -46,6 +48,15 @@ pub(super) fn demo() -> Exit {
             Exit::Unavailable
         }
     }
+}
+
+/// The guard, which only the broker itself starts.
+pub(super) fn guard(launch: bool) -> Exit {
+    if launch {
+        return if guard::launch().is_ok() { Exit::Ok } else { Exit::Internal };
+    }
+    guard::keep(std::io::stdin().lock());
+    Exit::Ok
 }
 
 fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a> {
@@ -79,6 +90,9 @@ async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> 
             return Exit::Unavailable;
         }
     };
+    if let Err(error) = control.guard() {
+        warn!(%error, "no guard: a killed broker may leave grandchildren behind");
+    }
     announce(&config, &listener, file.is_none());
 
     let shutdown = async {
@@ -118,6 +132,17 @@ async fn second_signal() {
     }
 }
 
+/// A session takes four descriptors and its connections; the usual soft limit of 1,024, kept low for
+/// programs that use `select`, would end at about 200 sessions. The hard limit is the operator's.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "the limit of open files stays as it was");
+    }
+}
+
 /// Says where it listens, and to a person how to connect.
 fn announce(config: &Config, listener: &Listener, quick_start: bool) {
     let base = match (&config.public_url, &config.listen, listener.address()) {
@@ -149,9 +174,10 @@ async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup
                 continue;
             }
         };
-        log.set(&config.log);
+        let logged = config.log.clone();
         match control.reload(config) {
             Ok(changes) => {
+                log.set(&logged);
                 for change in &changes {
                     if change.applied {
                         info!(key = change.key, "changed");
@@ -164,7 +190,7 @@ async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup
                 }
                 info!(changes = changes.len(), "configuration read again");
             }
-            Err(error) => error!("the certificate stays as it was: {}", told(&error)),
+            Err(error) => error!("everything stays as it was: {}", told(&error)),
         }
     }
 }

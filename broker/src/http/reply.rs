@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use auth::{Challenge, Denied};
+use auth::{Challenge, CredentialError, Denied};
 use bridge::{Body, InitializeError, ListenError, Malformed, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -98,10 +98,15 @@ impl Refusal {
                 server_error,
                 "Sign-in required: send `Authorization: Bearer TOKEN`",
             ),
-            Denied::BadRequest(_) => Self::new(
+            Denied::BadRequest(CredentialError::Several) => Self::new(
                 StatusCode::BAD_REQUEST,
                 server_error,
-                "The Authorization header cannot be read: send exactly one, `Bearer TOKEN`",
+                "There are several Authorization headers: send exactly one, `Bearer TOKEN`",
+            ),
+            Denied::BadRequest(CredentialError::Malformed | CredentialError::TooLong) => Self::new(
+                StatusCode::UNAUTHORIZED,
+                server_error,
+                "The Authorization header holds no token: send `Bearer TOKEN`",
             ),
             Denied::Refused(_) => Self::new(
                 StatusCode::UNAUTHORIZED,

@@ -175,8 +175,9 @@ fn c6_a_flood_from_one_child_leaves_other_sessions_alone() {
         let loud = rig.client.open().await;
         let quiet = rig.client.open().await;
         // Nobody listens, so nobody is told; what is kept is bounded.
-        let flood = json!({ "count": 20_000, "bytes": 1000 });
+        let flood = json!({ "count": 10_000, "bytes": 1000 });
         let wire = loud.send("POST", call("1", "flood", &flood)).await;
+        until_so("the child has it", async || rig.witness.read().contains("flood")).await;
         drop(wire);
         let ended = r#"mcp_broker_requests_total{server="main",method="tools/call",outcome="ok"}"#;
         let mut slowest = Duration::ZERO;

@@ -29,7 +29,12 @@ async fn connect(client: &Client) -> (Sender, JoinSet<()>) {
     (sender, moving)
 }
 
-async fn post(client: &Client, sender: &Sender, session: &str, body: String) -> (StatusCode, String, Value) {
+async fn post(
+    client: &Client,
+    sender: &Sender,
+    session: &str,
+    body: String,
+) -> (StatusCode, String, Value) {
     let mut request = Request::post(format!("http://{}/mcp", client.address))
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream");

@@ -177,8 +177,7 @@ fn t17_ids_and_numbers_come_back_byte_for_byte() {
         }
         let arguments = r#"{"a":1.0,"b":9007199254740993,"c":1E400,"d":"\u00e4","a2":-0}"#;
         let params = format!(r#"{{"name":"echo","arguments":{arguments}}}"#);
-        let body =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
         session.post(&body).await;
         assert!(rig.witness.read().contains(&params), "{}", rig.witness.read());
     });
@@ -194,7 +193,10 @@ fn t18_the_same_id_twice_at_once_gets_both_answers() {
         assert_eq!(second.json()["result"]["arguments"], json!({ "n": 2 }));
         rig.witness.release();
         let first = first.answer().await;
-        assert_eq!(first.json(), json!({ "jsonrpc": "2.0", "id": 1, "result": { "waited": true } }));
+        assert_eq!(
+            first.json(),
+            json!({ "jsonrpc": "2.0", "id": 1, "result": { "waited": true } })
+        );
     });
 }
 

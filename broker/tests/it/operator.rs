@@ -87,7 +87,11 @@ fn check_reports_every_mistake_with_its_key_and_line() {
         let (code, _, told) = place.run(&["check"]).await;
         assert_eq!(code, 78);
         let file = fs::read_to_string(place.path().join("mcp-broker.toml")).expect("a file");
-        for (key, line) in [("session.max", "max = \"many\""), ("session.idel", "idel ="), ("http.max_body", "max_body")] {
+        for (key, line) in [
+            ("session.max", "max = \"many\""),
+            ("session.idel", "idel ="),
+            ("http.max_body", "max_body"),
+        ] {
             let number = 1 + file.lines().position(|text| text.starts_with(line)).expect("a line");
             assert!(told.contains(key), "{key} in {told}");
             assert!(told.contains(&format!(":{number}")), "{number} in {told}");
@@ -236,7 +240,8 @@ fn tls_serves_both_versions_of_http_and_sighup_changes_the_certificate() {
             key.display(),
         ));
         let broker = place.serve(&[]).await;
-        let client = broker.client.with("host", &format!("localhost:{}", broker.client.address.port()));
+        let client =
+            broker.client.with("host", &format!("localhost:{}", broker.client.address.port()));
         let mut wire = tls(&broker, &first, &[b"http/1.1"]).await.expect("a handshake").0;
         client.send_on(&mut wire, "POST", initialize("1", "2025-11-25")).await;
         assert_eq!(wire.answer().await.status, 200);

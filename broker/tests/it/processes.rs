@@ -60,8 +60,6 @@ fn c16_a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_
 }
 
 #[test]
-#[ignore = "open: a grandchild that ignores the end of its input and SIGTERM outlives a broker that was \
-            killed; it takes a cgroup or a guard process to reach it"]
 fn c16_a_grandchild_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
     story(async {
         let place = Place::new();
@@ -90,7 +88,8 @@ fn c11_sigterm_ends_stubborn_children_within_their_graces_and_the_exit_is_clean(
         until_so("both are there", async || place.witness.children().len() == 2).await;
         broker.signal(Signal::TERM);
         assert_eq!(broker.ends().await, Some(0), "{}", broker.log());
-        assert!(!place.witness.children().into_iter().any(is_alive), "{}", broker.log());
+        // Killed in time; the kernel takes a moment to take a whole group apart.
+        place.witness.all_gone().await;
     });
 }
 

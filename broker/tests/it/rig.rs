@@ -85,9 +85,10 @@ impl Witness {
         child
     }
 
-    /// What the only child has read.
+    /// What the children have read, one after the other.
     pub(crate) fn read(&self) -> String {
-        fs::read_to_string(self.0.join(self.child().to_string())).expect("what it read")
+        let of = |pid: u32| fs::read_to_string(self.0.join(pid.to_string()));
+        self.children().into_iter().map(|pid| of(pid).expect("what it read")).collect()
     }
 
     /// Lets calls of `wait` answer.
@@ -211,5 +212,7 @@ pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
 
 pub(crate) const OBLIGING: &str = env!("CARGO_BIN_EXE_server-obliging");
 /// Settings that put another server in the obliging one's place.
-pub(crate) const HOPELESS: &str = concat!("server.main.command=", env!("CARGO_BIN_EXE_server-hopeless"));
-pub(crate) const STUBBORN: &str = concat!("server.main.command=", env!("CARGO_BIN_EXE_server-stubborn"));
+pub(crate) const HOPELESS: &str =
+    concat!("server.main.command=", env!("CARGO_BIN_EXE_server-hopeless"));
+pub(crate) const STUBBORN: &str =
+    concat!("server.main.command=", env!("CARGO_BIN_EXE_server-stubborn"));

@@ -305,6 +305,8 @@ impl Client {
         let client = self.with("mcp-session-id", answer.header("mcp-session-id").expect("an id"));
         let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         assert_eq!(client.post(ready).await.status, 202);
+        // Whoever looks at what the child has read finds all of this there.
+        assert!(client.is_alive().await);
         client
     }
 
