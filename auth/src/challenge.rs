@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use crate::Denied;
+use crate::{CredentialError, Denied};
 
 /// Builds the `WWW-Authenticate` values of one protected resource (RFC 6750 §3).
 ///
@@ -70,8 +70,10 @@ impl Challenge {
     pub fn answer(&self, denied: &Denied) -> Option<HeaderValue> {
         match denied {
             Denied::NoCredentials => Some(self.missing()),
-            Denied::BadRequest(_) => Some(self.invalid_request()),
-            Denied::Refused(_) => Some(self.invalid_token()),
+            Denied::BadRequest(CredentialError::Several) => Some(self.invalid_request()),
+            // A token that cannot be one is a bad token: its client should get another.
+            Denied::BadRequest(CredentialError::Malformed | CredentialError::TooLong)
+            | Denied::Refused(_) => Some(self.invalid_token()),
             Denied::InsufficientScope { needed } => Some(self.insufficient_scope(needed)),
             Denied::Undecided { .. } => None,
         }
@@ -107,7 +109,7 @@ fn header(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CredentialError, Refusal, Undecided};
+    use crate::{Refusal, Undecided};
 
     const URL: &str = "https://mcp.example.org/.well-known/oauth-protected-resource/mcp";
 
@@ -147,6 +149,15 @@ mod tests {
         let value = Challenge::new(Some(URL)).answer(&denied).unwrap();
         let expected = format!("Bearer error=\"invalid_request\", resource_metadata=\"{URL}\"");
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn o26_a_bearer_that_cannot_be_a_token_is_an_invalid_token() {
+        for error in [CredentialError::Malformed, CredentialError::TooLong] {
+            let value = Challenge::new(Some(URL)).answer(&Denied::BadRequest(error)).unwrap();
+            let expected = format!("Bearer error=\"invalid_token\", resource_metadata=\"{URL}\"");
+            assert_eq!(value, expected);
+        }
     }
 
     #[test]

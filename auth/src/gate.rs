@@ -83,6 +83,19 @@ impl Verified {
         }
         Err(Denied::InsufficientScope { needed: needed.into() })
     }
+
+    /// Passes if the token may be used at `resource`, the canonical address of the server the
+    /// request is for.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied::Refused`] with [`Refusal::WrongAudience`].
+    pub fn meant_for(&self, resource: &str) -> Result<(), Denied> {
+        if self.audience.covers(resource) {
+            return Ok(());
+        }
+        Err(Denied::Refused(Refusal::WrongAudience))
+    }
 }
 
 impl Deref for Verified {
@@ -99,7 +112,8 @@ pub enum Denied {
     /// The request carries no bearer: 401, and a challenge without an error code.
     #[error("the request carries no bearer token")]
     NoCredentials,
-    /// The credentials cannot be read: 400.
+    /// The credentials cannot be read. Several of them are a bad request (400, RFC 6750 §3.1); a
+    /// single one that cannot be a token is a bad token (401).
     #[error("the credentials cannot be read")]
     BadRequest(#[from] CredentialError),
     /// The token is bad: 401 `invalid_token`.

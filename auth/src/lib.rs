@@ -1,8 +1,9 @@
 //! Who is asking, who vouches, and with which upstream credential?
 //!
-//! The crate answers the first two questions today: it takes a request's headers and the time, and
-//! returns either a [`Verified`] principal or a [`Denied`] that says why not. Nothing here listens,
-//! connects, stores, or looks at a clock; the composing crate does, and passes `now` in.
+//! The first half takes a request's headers and the time, and returns either a [`Verified`]
+//! principal or a [`Denied`] that says why not. The second half, [`oauth`], is the authorization
+//! server that signs people in and issues the tokens. Nothing here listens, connects, stores, or
+//! looks at a clock; the composing crate does, and passes `now` in.
 //!
 //! ```text
 //!  headers ──► Bearer::from_headers ──► Gate ──► TokenVerifier 1 ─ abstains ─► TokenVerifier 2 …
@@ -65,6 +66,7 @@ mod bearer;
 mod challenge;
 mod gate;
 mod no_sign_in;
+pub mod oauth;
 mod principal;
 mod static_tokens;
 mod token;
@@ -77,7 +79,7 @@ pub use bearer::{Bearer, CredentialError};
 pub use challenge::Challenge;
 pub use gate::{Denied, Gate, Verified};
 pub use no_sign_in::NoSignIn;
-pub use principal::{Principal, Scopes};
+pub use principal::{Audience, Principal, Scopes};
 pub use static_tokens::{StaticTokens, TableError, TokenTable};
 pub use token::{BadHash, SeedError, TokenHash, TokenRecord, os_rng};
 pub use verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict};

@@ -2,7 +2,7 @@
 
 use std::{future::ready, time::SystemTime};
 
-use crate::{Bearer, BoxFuture, Principal, Scopes, TokenVerifier, Undecided, Verdict};
+use crate::{Audience, Bearer, BoxFuture, Principal, Scopes, TokenVerifier, Undecided, Verdict};
 
 /// Accepts every request as one shared principal (issuer `none`, subject and client `local`), with
 /// a bearer or without.
@@ -26,6 +26,8 @@ impl NoSignIn {
                 subject: "local".into(),
                 client: "local".into(),
                 scopes: Scopes::everything(),
+                audience: Audience::anywhere(),
+                family: None,
             },
         }
     }

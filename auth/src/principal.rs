@@ -18,6 +18,36 @@ pub struct Principal {
     pub client: Arc<str>,
     /// What the token may be used for.
     pub scopes: Scopes,
+    /// Where the token may be used.
+    pub audience: Audience,
+    /// The sign-in the token descends from. When it is revoked, what was opened with its tokens
+    /// ends. `None` for tokens that descend from no sign-in. No part of the owner either.
+    pub family: Option<Arc<str>>,
+}
+
+/// Where a token may be used: at one resource, or anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience(Option<Arc<str>>);
+
+impl Audience {
+    /// No restriction, for tokens that were made by hand for the whole broker.
+    #[must_use]
+    pub fn anywhere() -> Self {
+        Self(None)
+    }
+
+    /// At `resource` alone: the canonical address of one server (RFC 8707 §2).
+    #[must_use]
+    pub fn only(resource: impl Into<Arc<str>>) -> Self {
+        Self(Some(resource.into()))
+    }
+
+    /// Whether a token of this audience may be used at `resource`. Both sides are canonical
+    /// addresses, so the exact spelling counts.
+    #[must_use]
+    pub fn covers(&self, resource: &str) -> bool {
+        self.0.as_deref().is_none_or(|own| own == resource)
+    }
 }
 
 /// What a token may be used for: a list of scopes, or everything.
@@ -52,6 +82,15 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_audience_covers_its_own_resource_and_anywhere_covers_all() {
+        let audience = Audience::only("https://mcp.example.org/mcp");
+        assert!(audience.covers("https://mcp.example.org/mcp"));
+        assert!(!audience.covers("https://mcp.example.org/mcp/"));
+        assert!(!audience.covers("https://mcp.example.org"));
+        assert!(Audience::anywhere().covers("https://mcp.example.org/mcp"));
+    }
 
     #[test]
     fn scopes_cover_what_they_list_in_any_order_and_nothing_alike() {

@@ -10,7 +10,7 @@ use std::{
 use tracing::debug;
 
 use crate::{
-    Bearer, BoxFuture, Principal, Refusal, Scopes, TokenHash, TokenRecord, TokenVerifier,
+    Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenHash, TokenRecord, TokenVerifier,
     Undecided, Verdict,
     token::{PREFIX, expired},
 };
@@ -122,6 +122,8 @@ impl TokenTable {
                     subject: record.name.into(),
                     client: issuer.clone(),
                     scopes: Scopes::everything(),
+                    audience: Audience::anywhere(),
+                    family: None,
                 },
             })
             .collect();

@@ -1,7 +1,9 @@
 //! Fakes and the contract suite: for the tests of whoever brings a verifier or drives a gate.
 //!
 //! [`verifier`] gives a pair, the thing and the handle that drives it. [`contract`] is what every
-//! [`TokenVerifier`] has to pass.
+//! [`TokenVerifier`] has to pass. For the authorization server there are [`MemoryStore`],
+//! [`provider()`], [`fetch()`] and [`MemoryCredentials`]; [`store_contract`] is what every
+//! [`AuthStore`](crate::oauth::AuthStore) has to pass.
 
 use std::{
     collections::HashMap,
@@ -11,7 +13,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Bearer, BoxFuture, Principal, Refusal, Scopes, TokenVerifier, Undecided, Verdict};
+mod fetch;
+mod memory_store;
+mod memory_tables;
+mod provider_contract;
+mod sign_in;
+mod store_contract;
+
+pub use fetch::{FakeFetch, FetchHandle, fetch};
+pub use memory_store::{Fault, MemoryStore};
+pub use provider_contract::provider_contract;
+pub use sign_in::{FakeProvider, MemoryCredentials, ProviderHandle, identity, peer, provider};
+pub use store_contract::store_contract;
+
+use crate::{
+    Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenVerifier, Undecided, Verdict,
+};
 
 /// The same moment in every test: 2030-03-17T17:46:40Z. No clock is read.
 #[must_use]
@@ -27,6 +44,8 @@ pub fn principal(subject: &str) -> Principal {
         subject: subject.into(),
         client: "test".into(),
         scopes: Scopes::everything(),
+        audience: Audience::anywhere(),
+        family: None,
     }
 }
 

@@ -105,6 +105,18 @@ impl TokenHash {
         u64::from_be_bytes(*bucket)
     }
 
+    /// The hash whose bytes these are, as a database gave them back.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes, for a database's key column. They belong there and in no log line.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// 64 lowercase hex digits, as [`FromStr`] reads them. Not `Display`: a hash belongs in the
     /// token file and in no log line.
     #[must_use]
@@ -144,7 +156,7 @@ pub struct BadHash;
 
 /// RFC 4648 §5, without padding. It reserves nothing: the caller did, since a string that grows
 /// leaves copies of a secret behind.
-fn push_base64url(text: &mut String, bytes: &[u8]) {
+pub(crate) fn push_base64url(text: &mut String, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for chunk in bytes.chunks(3) {
         let [a, b, c] = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));

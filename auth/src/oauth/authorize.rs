@@ -1,0 +1,326 @@
+//! The authorization endpoint: checks the request, and asks for approval.
+
+use std::{net::IpAddr, time::SystemTime};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+
+use super::{
+    Answer, AuthServer, AuthorizeRequest, Client, ClientView, Code, Consent, ConsentPage, Form,
+    Landing, Moment, Origin, Page, Params, Purpose, ServerView, Standing, StoreError, Transaction,
+    User, UserView, Warning,
+    browser::Visit,
+    client::ClientError,
+    document::DocumentError,
+    faults,
+    redirect::{matches, shown, with_answer},
+    resource::Target,
+    scope,
+    secret::{CODE, Secret},
+    server::query,
+};
+
+/// The longest `state` that is carried along, in bytes.
+const MAX_STATE: usize = 4096;
+
+/// Where an authorization response goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Return<'a> {
+    pub(crate) redirect_uri: &'a str,
+    pub(crate) state: Option<&'a str>,
+}
+
+/// An error of RFC 6749 §4.1.2.1, with its description.
+type Wrong = (&'static str, &'static str);
+
+impl AuthServer {
+    pub(crate) async fn authorize(
+        &self,
+        request: &Request<Bytes>,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Answer {
+        let Some(params) = query(request) else {
+            return faults::bad_request("it is too long");
+        };
+        // Until client and redirect address are known to belong together, nothing is redirected.
+        let (client, redirect_uri) = match self.who_asks(&params, now).await {
+            Ok(known) => known,
+            Err(answer) => return answer,
+        };
+        let state = params.one("state").ok().flatten();
+        let back = Return { redirect_uri: &redirect_uri, state };
+        let asked = match self.what_is_asked(&params, &client, &redirect_uri) {
+            Ok(asked) => asked,
+            Err((error, description)) => return self.send_error(&back, error, description),
+        };
+        match self.ask((request, peer, now), &params, &client, asked).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::store_down_page(&error),
+        }
+    }
+
+    /// Client and redirect address, or the page that says why not.
+    async fn who_asks(&self, params: &Params, now: SystemTime) -> Result<(Client, String), Answer> {
+        let repeated = |_| faults::bad_request("a parameter is repeated");
+        let id = params
+            .one("client_id")
+            .map_err(repeated)?
+            .ok_or_else(|| faults::bad_request("client_id is missing"))?;
+        let client = self.find_client(id, now).await.map_err(|error| match error {
+            ClientError::Unknown => faults::unknown_client(id),
+            ClientError::Document(DocumentError::TooMany { retry_after }) => {
+                faults::too_many(retry_after)
+            }
+            ClientError::Document(error) => faults::bad_document(id, &error.to_string()),
+            ClientError::Store(error) => Answer::store_down_page(&error),
+        })?;
+        let redirect_uri = match params.one("redirect_uri").map_err(repeated)? {
+            Some(requested) => client
+                .redirect_uris
+                .iter()
+                .any(|own| matches(own, requested, client.is_public()))
+                .then_some(requested),
+            // OAuth 2.1 §4.1.1: optional when only one was registered.
+            None => match &client.redirect_uris[..] {
+                [only] => Some(only.as_str()),
+                _ => return Err(faults::bad_request("redirect_uri is missing")),
+            },
+        };
+        let requested = params.one("redirect_uri").ok().flatten().unwrap_or_default();
+        let redirect_uri = redirect_uri.ok_or_else(|| faults::bad_redirect(requested))?;
+        // The list of schemes may have become shorter since the registration.
+        if self.site.redirects.check(redirect_uri).is_err() {
+            return Err(faults::bad_redirect(redirect_uri));
+        }
+        let redirect_uri = redirect_uri.to_owned();
+        Ok((client, redirect_uri))
+    }
+
+    /// Everything else about the request.
+    fn what_is_asked(
+        &self,
+        params: &Params,
+        client: &Client,
+        redirect_uri: &str,
+    ) -> Result<AuthorizeRequest, Wrong> {
+        let one =
+            |name| params.one(name).map_err(|_| ("invalid_request", "a parameter is repeated"));
+        let state = one("state")?;
+        if state.is_some_and(|state| state.len() > MAX_STATE) {
+            return Err(("invalid_request", "state is too long"));
+        }
+        if one("request")?.is_some() {
+            return Err(("request_not_supported", "request objects are not supported"));
+        }
+        if one("request_uri")?.is_some() {
+            return Err(("request_uri_not_supported", "request objects are not supported"));
+        }
+        match one("response_type")? {
+            Some("code") => {}
+            Some(_) => {
+                return Err(("unsupported_response_type", "only the response type code is known"));
+            }
+            None => return Err(("invalid_request", "response_type is missing")),
+        }
+        if one("response_mode")?.is_some_and(|mode| mode != "query") {
+            return Err(("invalid_request", "only the response mode query is known"));
+        }
+        let challenge = one("code_challenge")?
+            .ok_or(("invalid_request", "code_challenge is missing, PKCE is required"))?;
+        // An absent method means plain (RFC 7636 §4.3), which protects nothing.
+        if one("code_challenge_method")? != Some("S256") {
+            return Err(("invalid_request", "code_challenge_method must be S256"));
+        }
+        let base64url = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if challenge.len() != 43 || !challenge.bytes().all(base64url) {
+            return Err(("invalid_request", "code_challenge is malformed"));
+        }
+        let resource = self
+            .resource(params)
+            .ok_or(("invalid_target", "the resource is not one of this server"))?;
+        let scope = scope::granted(one("scope")?, &self.config.scopes, &self.config.default_scope)
+            .ok_or(("invalid_scope", "the scope is unknown"))?;
+        let prompt = one("prompt")?.unwrap_or_default();
+        Ok(AuthorizeRequest {
+            reauthenticate: prompt.split(' ').any(|own| own == "login" || own == "select_account"),
+            client: client.id.clone(),
+            client_name: client.display_name(),
+            redirect_uri: redirect_uri.to_owned(),
+            state: state.map(str::to_owned),
+            challenge: challenge.to_owned(),
+            resource,
+            scope,
+            refreshes: client.refreshes,
+        })
+    }
+
+    /// The canonical address of what the `resource` parameters mean; they may be repeated
+    /// (RFC 8707 §2) but must all mean the same server.
+    fn resource(&self, params: &Params) -> Option<String> {
+        let resources = &self.site.resources;
+        let mut meant = None;
+        for indicator in params.all("resource") {
+            let resource = match resources.resolve(indicator)? {
+                Target::One(resource) => resource,
+                Target::Whole => resources.default(),
+            };
+            if meant.is_some_and(|other: &super::Resource| other.name != resource.name) {
+                return None;
+            }
+            meant = Some(resource);
+        }
+        Some(resources.address(meant.unwrap_or_else(|| resources.default())))
+    }
+
+    /// Answers at once where nothing needs to be asked, and shows the consent page otherwise.
+    async fn ask(
+        &self,
+        (request, peer, now): (&Request<Bytes>, IpAddr, SystemTime),
+        params: &Params,
+        client: &Client,
+        asked: AuthorizeRequest,
+    ) -> Result<Answer, StoreError> {
+        let prompt = params.one("prompt").ok().flatten().unwrap_or_default();
+        let prompted = |what| prompt.split(' ').any(|own| own == what);
+        let visit = self.visit(request.headers(), now).await?;
+        let landing = self.site.redirects.check(&asked.redirect_uri);
+        // A program on this computer, or a scheme, proves nothing about who is asking
+        // (RFC 8252 §8.6): such clients are always asked about.
+        let may_be_silent = Self::came_directly(request.headers())
+            && landing == Ok(Landing::Web)
+            && !asked.reauthenticate
+            && !prompted("consent");
+        if let Some(user) = visit.user()
+            && may_be_silent
+            && self.store.is_consented(&Consent::of(user, &asked, Moment::of(now))).await?
+        {
+            return self.send_code(asked, user, now).await;
+        }
+        let back = Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
+        if prompted("none") {
+            let error = if visit.session.is_some() { "consent_required" } else { "login_required" };
+            return Ok(self.send_error(&back, error, "the user has to be asked"));
+        }
+        let handle = self.minter.secret("");
+        let page = self.consent_page(&visit, &handle, client, &asked, landing.ok());
+        let transaction = Transaction {
+            handle: handle.hash(),
+            expires: Moment::of(now).plus(self.config.transaction_ttl),
+            purpose: Purpose::Authorize(Box::new(asked)),
+            binding: None,
+            upstream: None,
+        };
+        if let Err(wait) = self.open_transaction(transaction, peer, now).await? {
+            return Ok(faults::too_many(wait));
+        }
+        Ok(self.greet(&visit, Answer::page(StatusCode::OK, page)))
+    }
+
+    fn consent_page(
+        &self,
+        visit: &Visit,
+        handle: &Secret,
+        client: &Client,
+        asked: &AuthorizeRequest,
+        landing: Option<Landing>,
+    ) -> Page {
+        let mut warnings = Vec::new();
+        match landing {
+            Some(Landing::Loopback) => warnings.push(Warning::Loopback),
+            Some(Landing::Installed) => warnings.push(Warning::InstalledApp),
+            Some(Landing::Web) | None => {}
+        }
+        let standing = match client.origin {
+            Origin::Operator => Standing::Operator,
+            Origin::Document => Standing::Host(shown(&client.id)),
+            Origin::Registration => Standing::Nobody,
+        };
+        if standing == Standing::Nobody {
+            warnings.push(Warning::UnverifiedName);
+        }
+        let server = self.site.resources.by_address(&asked.resource);
+        let asked_for = |name: &str| asked.scope.split(' ').any(|own| own == name);
+        Page::Consent(Box::new(ConsentPage {
+            form: Form {
+                action: format!("{}/consent", self.site.path),
+                hidden: vec![
+                    ("t", handle.expose().to_owned()),
+                    ("csrf", self.csrf(visit, handle.expose()).expose().to_owned()),
+                ],
+            },
+            client: ClientView {
+                name: client.display_name(),
+                standing,
+                uri: client.uri.clone(),
+                redirect: shown(&asked.redirect_uri),
+            },
+            server: ServerView {
+                name: server.map(|server| server.name.clone()).unwrap_or_default(),
+                title: server.map(|server| server.title.clone()).unwrap_or_default(),
+                address: asked.resource.clone(),
+            },
+            scopes: self
+                .config
+                .scopes
+                .iter()
+                .filter(|scope| asked_for(&scope.name))
+                .cloned()
+                .collect(),
+            user: visit.user().filter(|_| !asked.reauthenticate).map(|user| UserView {
+                display_name: user.display_name.clone(),
+                provider: self
+                    .provider(&user.provider)
+                    .map_or_else(|| user.provider.clone(), |provider| provider.label().to_owned()),
+            }),
+            warnings,
+        }))
+    }
+
+    /// Sends the browser back with a code for `user`.
+    pub(crate) async fn send_code(
+        &self,
+        request: AuthorizeRequest,
+        user: &User,
+        now: SystemTime,
+    ) -> Result<Answer, StoreError> {
+        let redirect_uri = request.redirect_uri.clone();
+        let state = request.state.clone();
+        if self.site.redirects.check(&redirect_uri).is_err() {
+            return Ok(faults::bad_redirect(&redirect_uri));
+        }
+        let secret = self.minter.secret(CODE);
+        let now = Moment::of(now);
+        let consent = Consent::of(user, &request, now);
+        let code = Code {
+            hash: secret.hash(),
+            family: self.minter.name(),
+            user: user.clone(),
+            request,
+            issued: now,
+            expires: now.plus(self.config.code_ttl),
+            used: false,
+        };
+        self.store.issue_code(code, consent).await?;
+        let mut answer = vec![("code", secret.expose())];
+        answer.extend(state.as_deref().map(|state| ("state", state)));
+        answer.push(("iss", self.issuer()));
+        Ok(Answer::see_other(&with_answer(&redirect_uri, &answer)))
+    }
+
+    /// Sends the browser back with an error.
+    pub(crate) fn send_error(
+        &self,
+        back: &Return<'_>,
+        error: &'static str,
+        description: &'static str,
+    ) -> Answer {
+        if self.site.redirects.check(back.redirect_uri).is_err() {
+            return faults::bad_redirect(back.redirect_uri);
+        }
+        let mut answer = vec![("error", error), ("error_description", description)];
+        answer.extend(back.state.map(|state| ("state", state)));
+        answer.push(("iss", self.issuer()));
+        Answer::see_other(&with_answer(back.redirect_uri, &answer))
+    }
+}

@@ -1,0 +1,221 @@
+//! What the operator chooses.
+
+use std::{collections::HashSet, time::Duration};
+
+use url::Url;
+
+use super::{
+    Client, Rate, RedirectPolicy, Resource, ScopeView, cookie::Cookies, resource::Resources,
+};
+use crate::TokenHash;
+
+/// Everything the authorization server can be told. [`Config::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the broker is reached from outside, http or https, perhaps with a path. Without its
+    /// slash at the end it is the issuer; metadata, redirects and cookies come from here and from
+    /// nothing a request says.
+    pub public_url: String,
+    /// The servers behind the broker; at least one.
+    pub resources: Vec<Resource>,
+    /// Which of them is meant when a client names none: an index.
+    pub default_resource: usize,
+    /// What may be granted, each with a sentence for the consent page; at least one.
+    pub scopes: Vec<ScopeView>,
+    /// What a client gets that asks for nothing in particular; separated by spaces, out of
+    /// `scopes`.
+    pub default_scope: String,
+    /// Life of an access token. Default 1 hour.
+    pub access_ttl: Duration,
+    /// Life of a refresh token, counted anew with each rotation. Default 30 days.
+    pub refresh_ttl: Duration,
+    /// How long a rotation may be repeated. Default 2 minutes; zero allows no repetition.
+    pub refresh_grace: Duration,
+    /// Life of a code. Default 60 seconds, which is also the most that should be used.
+    pub code_ttl: Duration,
+    /// Time for approval and sign-in together. Default 10 minutes.
+    pub transaction_ttl: Duration,
+    /// How long a browser stays signed in. Default 12 hours.
+    pub browser_ttl: Duration,
+    /// How many sign-ins may be under way. Default 10 000.
+    pub max_transactions: usize,
+    /// Sign-ins started from one address (a /64 of IPv6). Default 120, then one per second; so one
+    /// stranger cannot take all of `max_transactions`.
+    pub sign_in_rate: Rate,
+    /// Who may register clients. Default open.
+    pub registration: Registration,
+    /// How long a registered client is kept without use. Default 24 hours.
+    pub unused_client_ttl: Duration,
+    /// How many unused clients are kept. Default 10 000.
+    pub max_unused_clients: usize,
+    /// Registrations from one address (a /64 of IPv6). Default 60, then one per 5 seconds.
+    pub registration_rate: Rate,
+    /// Registrations altogether. Default 600, then one per second.
+    pub registration_rate_total: Rate,
+    /// Whether client identifiers may be addresses of metadata documents. Default yes.
+    pub client_id_metadata: bool,
+    /// Fetches of metadata documents from one host. Default 10, then one per 6 seconds.
+    pub document_rate: Rate,
+    /// Fetches of metadata documents altogether. Default 60, then one per second.
+    pub document_rate_total: Rate,
+    /// Private-use schemes welcome in redirect addresses.
+    pub redirect_schemes: Vec<String>,
+    /// Clients the operator wrote down.
+    pub clients: Vec<Client>,
+}
+
+/// Who may register clients (RFC 7591).
+#[derive(Debug, Clone)]
+pub enum Registration {
+    /// Anybody, within the rates.
+    Open,
+    /// Who has one of these initial access tokens.
+    Token(Vec<TokenHash>),
+    /// Nobody.
+    Off,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an absolute http or https address without user, query and fragment.
+    #[error("the public address cannot be used: {0:?}")]
+    PublicUrl(String),
+    /// No server, an index beyond them, a path without a leading slash, or one used twice.
+    #[error("the resources are not usable: {0}")]
+    Resources(&'static str),
+    /// No scope, or a default scope that is not among them.
+    #[error("the scopes are not usable: {0}")]
+    Scopes(&'static str),
+    /// A client whose redirect addresses are not acceptable, or with an identifier used twice.
+    #[error("the client {0:?} is not usable")]
+    Client(String),
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Config {
+    /// The defaults, for a broker at `public_url` with these servers, the first being the default.
+    #[must_use]
+    pub fn new(public_url: impl Into<String>, resources: Vec<Resource>) -> Self {
+        Self {
+            public_url: public_url.into(),
+            resources,
+            default_resource: 0,
+            scopes: vec![ScopeView {
+                name: "mcp".into(),
+                description: "Use the server's tools, resources and prompts as you".into(),
+            }],
+            default_scope: "mcp".into(),
+            access_ttl: HOUR,
+            refresh_ttl: 30 * 24 * HOUR,
+            refresh_grace: 120 * SECOND,
+            code_ttl: 60 * SECOND,
+            transaction_ttl: 600 * SECOND,
+            browser_ttl: 12 * HOUR,
+            max_transactions: 10_000,
+            sign_in_rate: Rate { burst: 120, every: SECOND },
+            registration: Registration::Open,
+            unused_client_ttl: 24 * HOUR,
+            max_unused_clients: 10_000,
+            registration_rate: Rate { burst: 60, every: 5 * SECOND },
+            registration_rate_total: Rate { burst: 600, every: SECOND },
+            client_id_metadata: true,
+            document_rate: Rate { burst: 10, every: 6 * SECOND },
+            document_rate_total: Rate { burst: 60, every: SECOND },
+            redirect_schemes: ["cursor", "vscode", "vscode-insiders", "claude"]
+                .map(str::to_owned)
+                .into(),
+            clients: Vec::new(),
+        }
+    }
+
+    /// What follows from the choices, if they can be used.
+    pub(crate) fn site(&self) -> Result<Site, ConfigError> {
+        let bad = || ConfigError::PublicUrl(self.public_url.clone());
+        let base = Url::parse(&self.public_url).map_err(|_| bad())?;
+        let plain = base.username().is_empty()
+            && base.password().is_none()
+            && !self.public_url.contains(['?', '#', ' ', '\\'])
+            && base.host_str().is_some();
+        if !plain || !matches!(base.scheme(), "http" | "https") {
+            return Err(bad());
+        }
+        let issuer = self.public_url.trim_end_matches('/').to_owned();
+
+        let mut paths = HashSet::new();
+        if self.resources.get(self.default_resource).is_none() {
+            return Err(ConfigError::Resources("there is no default server"));
+        }
+        for resource in &self.resources {
+            if resource.paths.is_empty() {
+                return Err(ConfigError::Resources("a server has no path"));
+            }
+            for path in &resource.paths {
+                if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
+                    return Err(ConfigError::Resources("a path is malformed"));
+                }
+                if !paths.insert(path) {
+                    return Err(ConfigError::Resources("two servers share a path"));
+                }
+            }
+        }
+
+        if self.default_scope.split_ascii_whitespace().next().is_none() {
+            return Err(ConfigError::Scopes("the default scope is empty"));
+        }
+        for scope in self.default_scope.split_ascii_whitespace() {
+            if !self.scopes.iter().any(|own| own.name == scope) {
+                return Err(ConfigError::Scopes("the default scope is not among the scopes"));
+            }
+        }
+
+        let redirects = RedirectPolicy::new(&self.redirect_schemes);
+        let mut ids = HashSet::new();
+        for client in &self.clients {
+            let fine = !client.id.is_empty()
+                && !client.redirect_uris.is_empty()
+                && client.redirect_uris.iter().all(|uri| redirects.check(uri).is_ok())
+                && ids.insert(&client.id);
+            if !fine {
+                return Err(ConfigError::Client(client.id.clone()));
+            }
+        }
+
+        Ok(Site {
+            cookies: Cookies { secure: base.scheme() == "https" },
+            origin: base.origin().ascii_serialization(),
+            path: base.path().trim_end_matches('/').to_owned(),
+            resources: Resources::new(
+                base,
+                issuer.clone(),
+                self.resources.clone(),
+                self.default_resource,
+            ),
+            issuer,
+            redirects,
+        })
+    }
+}
+
+/// What follows from the public address.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The public address without a slash at the end: `issuer` everywhere, byte by byte.
+    pub(crate) issuer: String,
+    /// What a browser sends as `Origin` from our own pages.
+    pub(crate) origin: String,
+    /// The path of the public address without a slash at the end; mostly empty.
+    pub(crate) path: String,
+    pub(crate) cookies: Cookies,
+    pub(crate) resources: Resources,
+    pub(crate) redirects: RedirectPolicy,
+}
+
+impl Site {
+    /// The absolute address of one of our own paths.
+    pub(crate) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+}

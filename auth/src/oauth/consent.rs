@@ -1,0 +1,103 @@
+//! The answer to the consent page.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Request, header::SET_COOKIE};
+
+use super::{
+    Answer, AuthServer, Moment, Params, Purpose, StoreError, TransactionKey, authorize::Return,
+    faults, sign_in::binding_name,
+};
+use crate::TokenHash;
+
+/// What the user pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Approve,
+    Switch,
+    Deny,
+}
+
+impl AuthServer {
+    pub(crate) async fn consent_form(
+        &self,
+        request: &Request<Bytes>,
+        form: &Params,
+        now: SystemTime,
+    ) -> Answer {
+        match self.decide(request, form, now).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::store_down_page(&error),
+        }
+    }
+
+    async fn decide(
+        &self,
+        request: &Request<Bytes>,
+        form: &Params,
+        now: SystemTime,
+    ) -> Result<Answer, StoreError> {
+        let Ok(Some(handle)) = form.one("t") else { return Ok(faults::gone()) };
+        let visit = self.visit(request.headers(), now).await?;
+        if !self.is_ours(request, form, &visit, handle) {
+            return Ok(faults::forged());
+        }
+        let choice = match form.one("choice") {
+            Ok(Some("approve")) => Choice::Approve,
+            Ok(Some("switch")) => Choice::Switch,
+            Ok(Some("deny")) => Choice::Deny,
+            _ => return Ok(faults::bad_form()),
+        };
+        let hash = TokenHash::of(handle);
+        let moment = Moment::of(now);
+        let asked = match self.store.transaction(&hash, moment).await?.map(|own| own.purpose) {
+            Some(Purpose::Authorize(asked)) => asked,
+            Some(Purpose::Page(_)) | None => return Ok(faults::gone()),
+        };
+        let user = visit.user().filter(|_| choice == Choice::Approve && !asked.reauthenticate);
+        if choice == Choice::Deny || user.is_some() {
+            let key = TransactionKey::Handle(&hash);
+            if self.store.take_transaction(key, moment).await?.is_none() {
+                return Ok(faults::gone());
+            }
+            return match user {
+                Some(user) => self.send_code(*asked, user, now).await,
+                None => {
+                    let back =
+                        Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
+                    Ok(self.send_error(&back, "access_denied", "the user declined"))
+                }
+            };
+        }
+        // From the approval on the sign-in belongs to this browser: the cookie goes out now and not
+        // before, and whoever brings the sign-in to its end must have it.
+        let binding = self.minter.secret("");
+        if !self.store.approve_transaction(&hash, binding.hash(), moment).await? {
+            return self.approved_already(request, handle, &hash, moment).await;
+        }
+        let cookie = self.site.cookies.set(
+            &binding_name(&hash),
+            binding.expose(),
+            self.config.transaction_ttl,
+        );
+        Ok(self.to_login(handle).with(SET_COOKIE, cookie))
+    }
+
+    /// A second press of the button is no mistake, in the browser that pressed it first.
+    async fn approved_already(
+        &self,
+        request: &Request<Bytes>,
+        handle: &str,
+        hash: &TokenHash,
+        now: Moment,
+    ) -> Result<Answer, StoreError> {
+        let transaction = self.store.transaction(hash, now).await?;
+        let bound = transaction.is_some_and(|own| self.is_bound(request.headers(), &own));
+        Ok(if bound { self.to_login(handle) } else { faults::gone() })
+    }
+
+    fn to_login(&self, handle: &str) -> Answer {
+        Answer::see_other(&self.site.address(&format!("/login?t={handle}")))
+    }
+}

@@ -1,0 +1,172 @@
+//! The plug point for ways to sign in.
+
+use std::{error::Error, fmt, net::IpAddr, time::Duration, time::SystemTime};
+
+use super::{Params, Secret, StoreError};
+use crate::BoxFuture;
+
+/// Signs a person in.
+///
+/// A provider keeps nothing between [`begin`](Self::begin) and [`finish`](Self::finish): every
+/// one-time value it needs is in the [`Attempt`], which is the same both times. Every
+/// implementation runs `auth::testing::provider_contract`.
+pub trait IdentityProvider: fmt::Debug + Send + Sync {
+    /// Lowercase and stable; part of `/callback/{name}`, of configuration and logs.
+    fn name(&self) -> &str;
+
+    /// What its button says, for example the forge's host name.
+    fn label(&self) -> &str;
+
+    /// Starts an attempt: where to send the browser, or what to ask here.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`], of which `Unavailable` and `Misconfigured` make sense here.
+    fn begin<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Begin, SignInError>>;
+
+    /// Ends an attempt with what came back: the query of the callback (its `state` was checked),
+    /// or the fields of the form.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`] says who must do something.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the attempt up.
+    fn finish<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+        reply: &'a Params,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Identity, SignInError>>;
+}
+
+/// One attempt to sign in. The values are unguessable, differ from attempt to attempt, and serve
+/// once.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Where the upstream sends the browser back to: `{public_url}/callback/{name}`.
+    pub callback: String,
+    /// To be sent as `state`.
+    pub state: Secret,
+    /// To be sent as `nonce` where the upstream knows that (OpenID Connect).
+    pub nonce: Secret,
+    /// The PKCE verifier towards the upstream, 43 characters.
+    pub code_verifier: Secret,
+    /// Who asks, for backing off.
+    pub peer: IpAddr,
+}
+
+/// How an attempt begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// Send the browser to this absolute address.
+    Redirect(String),
+    /// Ask for these fields on our own page.
+    Form(Vec<Field>),
+}
+
+/// One field of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Name of the parameter that comes back. Not one of `t`, `csrf`, `provider` and `step`, which
+    /// are the form's own.
+    pub name: String,
+    /// What stands beside it.
+    pub label: String,
+    /// What it takes.
+    pub kind: FieldKind,
+    /// The value of the `autocomplete` attribute, for password managers.
+    pub autocomplete: &'static str,
+}
+
+/// What a field takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Plain text.
+    Text,
+    /// Text that is not shown.
+    Password,
+}
+
+/// Who signed in, and with what.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Who vouches; with `subject` the key of the user.
+    pub issuer: String,
+    /// Immutable and unique under the issuer. Never a login or a mail address: those change hands.
+    pub subject: String,
+    /// What people call the user.
+    pub display_name: String,
+    /// What the user's own child will act with.
+    pub credential: Option<UpstreamCredential>,
+}
+
+/// The user's own credential at the upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamCredential {
+    /// The access token.
+    pub access_token: Secret,
+    /// What it is renewed with.
+    pub refresh_token: Option<Secret>,
+    /// When the access token ends, if the upstream said so.
+    pub expires: Option<SystemTime>,
+    /// What the upstream granted, if it said so.
+    pub scope: Option<String>,
+    /// The user's login there. For display and environment, never a key.
+    pub username: Option<String>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The user said no upstream.
+    #[error("the user declined")]
+    Declined,
+    /// Wrong name or password; the form is shown again.
+    #[error("the credentials are wrong")]
+    WrongCredentials,
+    /// Too many attempts; the form is shown again.
+    #[error("too many attempts")]
+    TooMany {
+        /// When the next one is looked at.
+        retry_after: Duration,
+    },
+    /// The reply is not what the upstream sends: forged, mixed up, or replayed.
+    #[error("the reply of the identity provider is not acceptable")]
+    Unacceptable(#[source] Box<dyn Error + Send + Sync>),
+    /// The user is known and may not come in.
+    #[error("the user is not admitted")]
+    NotAdmitted,
+    /// The upstream does not answer; trying later may help.
+    #[error("the identity provider is unavailable")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The operator has to change something.
+    #[error("the identity provider is misconfigured")]
+    Misconfigured(#[source] Box<dyn Error + Send + Sync>),
+    /// Our own store does not answer.
+    #[error("the store of the identity provider is unavailable")]
+    Store(#[from] StoreError),
+}
+
+/// Takes charge of upstream credentials that sign-ins yield.
+pub trait CredentialSink: fmt::Debug + Send + Sync {
+    /// Keeps `credential` for the user (`issuer`, `subject`) of `provider`, durably, in the place of an
+    /// earlier one. Called before the client gets its code.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be kept; the sign-in then fails as temporary.
+    fn keep<'a>(
+        &'a self,
+        provider: &'a str,
+        identity: &'a Identity,
+        credential: &'a UpstreamCredential,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+}

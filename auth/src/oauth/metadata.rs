@@ -1,0 +1,76 @@
+//! Metadata documents: where everything is, and what is understood.
+
+use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
+use serde_json::json;
+
+use super::{Answer, AuthServer, Registration};
+
+impl AuthServer {
+    /// RFC 9728, for the endpoint at `path`; the empty path is the default server's.
+    pub(crate) fn resource_metadata(&self, path: &str) -> Answer {
+        let resources = &self.site.resources;
+        // The address the client used, byte by byte: it compares (RFC 9728 §3.3). Tokens are bound
+        // to the canonical one, and the authorization endpoint knows both.
+        let (resource, address) = if path.is_empty() {
+            (resources.default(), resources.address(resources.default()))
+        } else {
+            match resources.by_path(path) {
+                Some(resource) => (resource, resources.address_of_path(path)),
+                None => (resources.default(), resources.address(resources.default())),
+            }
+        };
+        let scopes: Vec<&str> =
+            self.config.scopes.iter().map(|scope| scope.name.as_str()).collect();
+        kept(Answer::json(
+            StatusCode::OK,
+            &json!({
+                "resource": address,
+                "authorization_servers": [self.issuer()],
+                "scopes_supported": scopes,
+                "bearer_methods_supported": ["header"],
+                "resource_name": resource.title,
+            }),
+        ))
+    }
+
+    /// RFC 8414, also under the name OpenID Connect gave it.
+    pub(crate) fn server_metadata(&self) -> Answer {
+        let at = |path: &str| self.site.address(path);
+        let scopes: Vec<&str> =
+            self.config.scopes.iter().map(|scope| scope.name.as_str()).collect();
+        let methods = ["none", "client_secret_basic", "client_secret_post"];
+        let mut body = json!({
+            "issuer": self.issuer(),
+            "authorization_endpoint": at("/oauth/authorize"),
+            "token_endpoint": at("/oauth/token"),
+            "revocation_endpoint": at("/oauth/revoke"),
+            "introspection_endpoint": at("/oauth/introspect"),
+            "scopes_supported": scopes,
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "token_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_methods_supported": methods,
+            "introspection_endpoint_auth_methods_supported": [
+                "client_secret_basic",
+                "client_secret_post"
+            ],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": true,
+            "client_id_metadata_document_supported": self.documents.is_some(),
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        });
+        if !matches!(self.config.registration, Registration::Off) {
+            body["registration_endpoint"] = at("/oauth/register").into();
+        }
+        kept(Answer::json(StatusCode::OK, &body))
+    }
+}
+
+/// Metadata changes with the configuration only; a minute spares most of the asking.
+fn kept(mut answer: Answer) -> Answer {
+    let headers = answer.headers_mut();
+    headers.remove(http::header::PRAGMA);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    answer
+}

@@ -1,0 +1,148 @@
+//! The servers behind the broker, as protected resources (RFC 9728, RFC 8707).
+
+use url::Url;
+
+/// One server behind the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What people call it.
+    pub title: String,
+    /// Paths it is served at, beginning with a slash, below the public address. The first one is
+    /// canonical: tokens are bound to its address, whichever path the client uses.
+    pub paths: Vec<String>,
+}
+
+/// All servers of a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Resources {
+    base: Url,
+    /// The public address without a slash at the end.
+    issuer: String,
+    all: Vec<Resource>,
+    default: usize,
+}
+
+/// What a resource indicator means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    /// This server.
+    One(&'a Resource),
+    /// The broker as a whole: the client left the path away.
+    Whole,
+}
+
+impl Resources {
+    pub(crate) fn new(base: Url, issuer: String, all: Vec<Resource>, default: usize) -> Self {
+        Self { base, issuer, all, default }
+    }
+
+    pub(crate) fn default(&self) -> &Resource {
+        &self.all[self.default]
+    }
+
+    /// The canonical address of `resource`, the audience of its tokens.
+    pub(crate) fn address(&self, resource: &Resource) -> String {
+        format!("{}{}", self.issuer, resource.paths[0])
+    }
+
+    /// The address of one of the paths.
+    pub(crate) fn address_of_path(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+
+    /// The server with this canonical address.
+    pub(crate) fn by_address(&self, address: &str) -> Option<&Resource> {
+        self.all.iter().find(|resource| self.address(resource) == address)
+    }
+
+    /// The server at `path`, below the public address.
+    pub(crate) fn by_path(&self, path: &str) -> Option<&Resource> {
+        self.all.iter().find(|resource| resource.paths.iter().any(|own| own == path))
+    }
+
+    /// What `indicator` means, or `None` when it is none of ours. Clients add a slash at the end,
+    /// send the origin alone, or change the case of scheme and host; none of that names anything
+    /// else (RFC 3986 §6.2). A fragment is forbidden (RFC 8707 §2).
+    pub(crate) fn resolve(&self, indicator: &str) -> Option<Target<'_>> {
+        let url = Url::parse(indicator).ok()?;
+        let ours = url.scheme() == self.base.scheme()
+            && url.host() == self.base.host()
+            && url.port_or_known_default() == self.base.port_or_known_default()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if !ours || indicator.contains('#') || url.query().is_some() {
+            return None;
+        }
+        let prefix = self.base.path().trim_end_matches('/');
+        let path = url.path().trim_end_matches('/');
+        if path.is_empty() || path == prefix {
+            return Some(Target::Whole);
+        }
+        self.by_path(path.strip_prefix(prefix)?).map(Target::One)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(base: &str) -> Resources {
+        let server = |name: &str, paths: &[&str]| Resource {
+            name: name.into(),
+            title: name.into(),
+            paths: paths.iter().map(|&path| path.into()).collect(),
+        };
+        Resources::new(
+            Url::parse(base).unwrap(),
+            base.trim_end_matches('/').into(),
+            vec![server("forgejo", &["/forgejo/mcp", "/mcp"]), server("files", &["/files/mcp"])],
+            0,
+        )
+    }
+
+    fn named<'a>(resources: &'a Resources, indicator: &str) -> Option<&'a str> {
+        match resources.resolve(indicator)? {
+            Target::One(resource) => Some(&resource.name),
+            Target::Whole => Some("*"),
+        }
+    }
+
+    #[test]
+    fn o29_indicators_are_read_tolerantly_and_others_are_none_of_ours() {
+        let ours = resources("https://mcp.example.org");
+        for (indicator, expected) in [
+            ("https://mcp.example.org/mcp", Some("forgejo")),
+            ("https://mcp.example.org/mcp/", Some("forgejo")),
+            ("https://mcp.example.org/forgejo/mcp", Some("forgejo")),
+            ("https://mcp.example.org/files/mcp", Some("files")),
+            ("HTTPS://MCP.Example.ORG:443/files/mcp", Some("files")),
+            ("https://mcp.example.org", Some("*")),
+            ("https://mcp.example.org/", Some("*")),
+            ("https://mcp.example.org/MCP", None),
+            ("https://mcp.example.org/other", None),
+            ("https://mcp.example.org/mcp#x", None),
+            ("https://mcp.example.org/mcp#", None),
+            ("https://mcp.example.org/mcp?x", None),
+            ("https://u@mcp.example.org/mcp", None),
+            ("http://mcp.example.org/mcp", None),
+            ("https://mcp.example.org:8443/mcp", None),
+            ("https://evil.example/mcp", None),
+            ("/mcp", None),
+            ("", None),
+        ] {
+            assert_eq!(named(&ours, indicator), expected, "{indicator}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_may_have_a_path() {
+        let ours = resources("https://example.org/tools");
+        assert_eq!(named(&ours, "https://example.org/tools/files/mcp"), Some("files"));
+        assert_eq!(named(&ours, "https://example.org/tools"), Some("*"));
+        assert_eq!(named(&ours, "https://example.org"), Some("*"));
+        assert_eq!(named(&ours, "https://example.org/files/mcp"), None);
+        assert_eq!(ours.address(ours.default()), "https://example.org/tools/forgejo/mcp");
+    }
+}

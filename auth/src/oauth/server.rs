@@ -1,0 +1,338 @@
+//! The authorization server as a whole: its parts, and who answers which path.
+
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use rand_chacha::ChaCha20Rng;
+
+use super::{
+    Answer, AuthStore, Config, ConfigError, CredentialSink, Fetch, Grant, IdentityProvider, Moment,
+    Params, RevocationListener, Revoked, ServerKey, StoreError, Transaction,
+    config::Site,
+    document::Documents,
+    limiter::{Limiter, household},
+    secret::Minter,
+};
+
+/// The longest query or form that is read, in bytes.
+const MAX_FORM: usize = 16 * 1024;
+
+/// How many records one step of a sweep removes, and how many steps there are at a time.
+const SWEEP: usize = 500;
+const MAX_SWEEPS: usize = 200;
+
+/// What the authorization server is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Durable state.
+    pub store: Arc<dyn AuthStore>,
+    /// Ways to sign in, in the order of their buttons.
+    pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// Gets metadata documents; without it there are no client identifiers that are addresses.
+    pub fetch: Option<Arc<dyn Fetch>>,
+    /// Takes upstream credentials; without it they are dropped.
+    pub credentials: Option<Arc<dyn CredentialSink>>,
+    /// Hear about revocations, in order. The verifier of our own tokens belongs here.
+    pub listeners: Vec<Arc<dyn RevocationListener>>,
+    /// What successors and form tokens are derived with; the same for all brokers on one store.
+    pub key: ServerKey,
+    /// Mints codes, tokens and names; outside of tests [`os_rng`](crate::os_rng).
+    pub rng: ChaCha20Rng,
+}
+
+/// An OAuth 2.1 authorization server: requests in, answers out. It listens to nothing and reads no
+/// clock.
+#[derive(Debug)]
+pub struct AuthServer {
+    pub(crate) config: Config,
+    pub(crate) site: Site,
+    pub(crate) store: Arc<dyn AuthStore>,
+    pub(crate) providers: Vec<Arc<dyn IdentityProvider>>,
+    pub(crate) credentials: Option<Arc<dyn CredentialSink>>,
+    listeners: Vec<Arc<dyn RevocationListener>>,
+    pub(crate) key: ServerKey,
+    pub(crate) minter: Minter,
+    pub(crate) documents: Option<Documents>,
+    pub(crate) sign_ins: Limiter<IpAddr>,
+    pub(crate) registrations: Limiter<IpAddr>,
+    pub(crate) registrations_total: Limiter<()>,
+}
+
+/// Who answers a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'a> {
+    ResourceMetadata(&'a str),
+    ServerMetadata,
+    Authorize,
+    Token,
+    Register,
+    Revoke,
+    Introspect,
+    Login,
+    Consent,
+    Callback(&'a str),
+}
+
+impl AuthServer {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the configuration contradicts itself.
+    pub fn new(config: Config, parts: Parts) -> Result<Self, ConfigError> {
+        let site = config.site()?;
+        let documents = parts.fetch.filter(|_| config.client_id_metadata).map(|fetch| {
+            Documents::new(
+                fetch,
+                site.redirects.clone(),
+                config.document_rate,
+                config.document_rate_total,
+            )
+        });
+        Ok(Self {
+            site,
+            store: parts.store,
+            providers: parts.providers,
+            credentials: parts.credentials,
+            listeners: parts.listeners,
+            key: parts.key,
+            minter: Minter::new(parts.rng),
+            documents,
+            sign_ins: Limiter::new(config.sign_in_rate, 10_000),
+            registrations: Limiter::new(config.registration_rate, 10_000),
+            registrations_total: Limiter::new(config.registration_rate_total, 1),
+            config,
+        })
+    }
+
+    /// The issuer: the public address without a slash at the end.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.site.issuer
+    }
+
+    /// The canonical address of the server at `path`, which is the audience its tokens must have
+    /// ([`Verified::meant_for`](crate::Verified::meant_for)).
+    #[must_use]
+    pub fn resource_at(&self, path: &str) -> Option<String> {
+        self.site.resources.by_path(path).map(|resource| self.site.resources.address(resource))
+    }
+
+    /// The address of the metadata of the endpoint at `path`, for its
+    /// [`Challenge`](crate::Challenge).
+    #[must_use]
+    pub fn resource_metadata_url(&self, path: &str) -> String {
+        format!("{}/.well-known/oauth-protected-resource{}{path}", self.site.origin, self.site.path)
+    }
+
+    /// Whether [`handle`](Self::handle) answers this path.
+    #[must_use]
+    pub fn claims(&self, path: &str) -> bool {
+        self.route(path).is_some()
+    }
+
+    /// Answers `request`, whose body was read to its end, or returns `None` when its path is not
+    /// ours. `peer` is the client's address as far as the operator trusts it.
+    ///
+    /// Host and forwarding headers are not looked at: addresses come from the configuration.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave a change made whose answer nobody got: a code that is used,
+    /// a refresh token that is rotated. The client then does what it does when an answer is lost:
+    /// it repeats the refresh within the grace window, or starts over.
+    pub async fn handle(
+        &self,
+        request: &Request<Bytes>,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Option<Answer> {
+        let route = self.route(request.uri().path())?;
+        let answer = match (route, request.method()) {
+            (Route::ResourceMetadata(path), &Method::GET | &Method::HEAD) => {
+                self.resource_metadata(path)
+            }
+            (Route::ServerMetadata, &Method::GET | &Method::HEAD) => self.server_metadata(),
+            (Route::Authorize, &Method::GET) => self.authorize(request, peer, now).await,
+            (Route::Login, &Method::GET) => self.login(request, peer, now).await,
+            (Route::Callback(provider), &Method::GET) => {
+                self.callback(provider, request, peer, now).await
+            }
+            (Route::Login, &Method::POST) => match page_form(request) {
+                Ok(form) => self.login_form(request, &form, peer, now).await,
+                Err(answer) => answer,
+            },
+            (Route::Consent, &Method::POST) => match page_form(request) {
+                Ok(form) => self.consent_form(request, &form, now).await,
+                Err(answer) => answer,
+            },
+            (Route::Token, &Method::POST) => match form(request) {
+                Ok(form) => self.token(request, &form, now).await,
+                Err(answer) => answer,
+            },
+            (Route::Revoke, &Method::POST) => match form(request) {
+                Ok(form) => self.revoke(request, &form, now).await,
+                Err(answer) => answer,
+            },
+            (Route::Introspect, &Method::POST) => match form(request) {
+                Ok(form) => self.introspect(request, &form, now).await,
+                Err(answer) => answer,
+            },
+            (Route::Register, &Method::POST) => self.register(request, peer, now).await,
+            (Route::ResourceMetadata(_) | Route::ServerMetadata, _) => {
+                Answer::wrong_method("GET, HEAD")
+            }
+            (Route::Authorize | Route::Callback(_), _) => Answer::wrong_method("GET"),
+            (Route::Login, _) => Answer::wrong_method("GET, POST"),
+            (
+                Route::Token | Route::Revoke | Route::Introspect | Route::Register | Route::Consent,
+                _,
+            ) => Answer::wrong_method("POST"),
+        };
+        Some(answer)
+    }
+
+    fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
+        // RFC 8414 §3.1 and RFC 9728 §3.1 put the well-known part before the path; OpenID Connect
+        // puts it after. A public address without a path makes them the same.
+        if let Some(rest) = path.strip_prefix("/.well-known/oauth-protected-resource") {
+            let path = rest.strip_prefix(&*self.site.path).unwrap_or(rest);
+            let path = path.strip_suffix('/').unwrap_or(path);
+            return (path.is_empty() || self.site.resources.by_path(path).is_some())
+                .then_some(Route::ResourceMetadata(path));
+        }
+        for known in
+            ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
+        {
+            if let Some(rest) = path.strip_prefix(known) {
+                let rest = rest.strip_suffix('/').unwrap_or(rest);
+                // Some clients insert the endpoint's path here as well; there is one issuer.
+                let below = rest.strip_prefix(&*self.site.path).unwrap_or(rest);
+                return (below.is_empty() || self.site.resources.by_path(below).is_some())
+                    .then_some(Route::ServerMetadata);
+            }
+        }
+        match path.strip_prefix(&*self.site.path)? {
+            "/.well-known/openid-configuration" => Some(Route::ServerMetadata),
+            "/oauth/authorize" => Some(Route::Authorize),
+            "/oauth/token" => Some(Route::Token),
+            "/oauth/register" => Some(Route::Register),
+            "/oauth/revoke" => Some(Route::Revoke),
+            "/oauth/introspect" => Some(Route::Introspect),
+            "/login" => Some(Route::Login),
+            "/consent" => Some(Route::Consent),
+            other => other.strip_prefix("/callback/").map(Route::Callback),
+        }
+    }
+
+    /// Keeps a new sign-in, or says after how many seconds there may be one.
+    pub(crate) async fn open_transaction(
+        &self,
+        transaction: Transaction,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Result<Result<(), u64>, StoreError> {
+        if let Err(wait) = self.sign_ins.take(household(peer), now) {
+            return Ok(Err(wait));
+        }
+        let max = self.config.max_transactions;
+        let kept = self.store.open_transaction(transaction, max, Moment::of(now)).await?;
+        Ok(if kept { Ok(()) } else { Err(60) })
+    }
+
+    /// Tells everybody that `grant` was revoked; the store has it already.
+    pub(crate) fn announce(&self, grant: &Grant, why: &'static str) {
+        tracing::info!(client = %grant.client, family = %grant.family, why, "grant revoked");
+        let revoked = Revoked::from(grant);
+        for listener in &self.listeners {
+            listener.revoked(&revoked);
+        }
+    }
+
+    /// Tells everybody that an access token of `grant` was revoked alone.
+    pub(crate) fn forget_access(&self, grant: &Grant) {
+        for listener in &self.listeners {
+            listener.access_revoked(&grant.family);
+        }
+    }
+
+    /// Takes a grant back, for the account page and for administration. `false` when it was not
+    /// live.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; the grant may then be revoked or not.
+    pub async fn revoke_family(&self, family: &str, now: SystemTime) -> Result<bool, StoreError> {
+        let revoked = self.store.revoke_grant(family, Moment::of(now)).await?;
+        if let Some(grant) = &revoked {
+            self.announce(grant, "asked for");
+            self.store.forget_consents(&grant.user, &grant.client).await?;
+        }
+        Ok(revoked.is_some())
+    }
+
+    /// Removes from the store what has served its time, in small steps, and says how many records
+    /// those were. To be called every few minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; what was removed until then stays removed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the rest for the next time.
+    pub async fn sweep(&self, now: SystemTime) -> Result<usize, StoreError> {
+        let now = Moment::of(now);
+        let mut total = 0;
+        for _ in 0..MAX_SWEEPS {
+            let swept = self.store.sweep(now, SWEEP).await?;
+            total += swept;
+            if swept < SWEEP {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn IdentityProvider>> {
+        self.providers.iter().find(|provider| provider.name() == name)
+    }
+}
+
+/// The query, if it is not too long.
+pub(crate) fn query(request: &Request<Bytes>) -> Option<Params> {
+    let query = request.uri().query().unwrap_or_default();
+    (query.len() <= MAX_FORM).then(|| Params::parse(query.as_bytes()))
+}
+
+/// The form a program sent (RFC 6749 §3.2).
+fn form(request: &Request<Bytes>) -> Result<Params, Answer> {
+    if !is_media(request, "application/x-www-form-urlencoded") {
+        return Err(Answer::bad(
+            "invalid_request",
+            "the body must be application/x-www-form-urlencoded",
+        ));
+    }
+    if request.body().len() > MAX_FORM {
+        return Err(Answer::refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request",
+            "the body is too long",
+        ));
+    }
+    Ok(Params::parse(request.body()))
+}
+
+/// The form a person sent.
+fn page_form(request: &Request<Bytes>) -> Result<Params, Answer> {
+    form(request).map_err(|_| super::faults::bad_form())
+}
+
+/// Whether the body is of this media type, parameters aside (RFC 9110 §8.3.1).
+pub(crate) fn is_media(request: &Request<Bytes>, media: &str) -> bool {
+    let mut types = request.headers().get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    value.split(';').next().is_some_and(|own| own.trim().eq_ignore_ascii_case(media))
+}

@@ -1,0 +1,285 @@
+//! Clients that are named by the address of their metadata document.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::rig::*;
+use crate::oauth::{Answer, Page, Rate, Standing};
+
+const ID: &str = "https://app.example/oauth/client.json";
+
+fn document() -> Value {
+    json!({
+        "client_id": ID,
+        "client_name": "The App",
+        "client_uri": "https://app.example",
+        "redirect_uris": [WEB, "http://127.0.0.1/callback", "other-app://cb"],
+        "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+    })
+}
+
+fn served(body: &Value) -> Response<Bytes> {
+    Response::new(Bytes::from(body.to_string()))
+}
+
+async fn ask(rig: &Rig, id: &str) -> Answer {
+    Visitor::new(rig).get(&query(&[("client_id", id)])).await
+}
+
+#[tokio::test]
+async fn a_client_with_a_document_signs_a_user_in() {
+    let rig = rig();
+    rig.web.put(ID, served(&document()));
+    let mut visitor = Visitor::new(&rig);
+    let page = visitor.get(&query(&[("client_id", ID)])).await;
+    let Answer::Page(shown) = &page else { panic!() };
+    let Page::Consent(consent) = &shown.page else { panic!("{:?}", shown.page) };
+    assert_eq!(consent.client.name, "The App");
+    assert_eq!(consent.client.standing, Standing::Host("app.example".into()));
+    let answer = visitor.approve(&page).await;
+    let code = field(&answer, "code").unwrap();
+    rig.web.remove(ID);
+    rig.pass(30);
+    let (status, body) = rig
+        .token(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", ID),
+            ("code", &code),
+            ("code_verifier", VERIFIER),
+        ])
+        .await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let refresh = pair(&body).1;
+    rig.pass(3600 * 24 * 20);
+    let form = [("grant_type", "refresh_token"), ("client_id", ID), ("refresh_token", &*refresh)];
+    assert_eq!(rig.token(&form).await.0, StatusCode::OK, "its host need not be up for that");
+    assert_eq!(rig.web.asked(), [ID]);
+    let loopback = "http://127.0.0.1:7777/callback";
+    rig.web.put(ID, served(&document()));
+    let page = visitor.get(&query(&[("client_id", ID), ("redirect_uri", loopback)])).await;
+    assert_eq!(page.status(), StatusCode::OK, "any loopback port");
+}
+
+#[tokio::test]
+async fn o22_an_identifier_that_is_no_plain_address_is_not_fetched() {
+    let rig = rig();
+    let long = format!("https://app.example/{}", "x".repeat(1100));
+    for id in [
+        "http://app.example/client.json",
+        "https://app.example",
+        "https://app.example/",
+        "https://app.example/a/../client.json",
+        "https://app.example/a/./client.json",
+        "https://app.example/a/%2e%2e/client.json",
+        "https://app.example/%2E/client.json",
+        "https://app.example/client.json#x",
+        "https://app.example/client.json#",
+        "https://user@app.example/client.json",
+        "https://user:pw@app.example/client.json",
+        "https://@app.example/client.json",
+        "https://APP.example/client.json",
+        "HTTPS://app.example/client.json",
+        "https://app.example:443/client.json",
+        "https:/app.example/client.json",
+        "https:///app.example/client.json",
+        "https:\\\\app.example\\client.json",
+        "https://app.example\\client.json",
+        "https://app.example/client .json",
+        " https://app.example/client.json",
+        "https://app.example/client.json\t",
+        "https://ä.example/client.json",
+        "https://127.0.0.1/client.json",
+        "https://2130706433/client.json",
+        "https://0x7f.1/client.json",
+        "https://[::1]/client.json",
+        &long,
+    ] {
+        let answer = ask(&rig, id).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{id}");
+        assert!(["invalid_client", "unknown_client"].contains(&error_code(&answer)));
+    }
+    assert!(rig.web.asked().is_empty(), "{:?}", rig.web.asked());
+    let off = rig_with(config(), 1, |config| config.client_id_metadata = false);
+    assert_eq!(error_code(&ask(&off, ID).await), "unknown_client");
+    assert!(off.web.asked().is_empty());
+}
+
+#[tokio::test]
+async fn o24_a_document_is_kept_within_limits_and_an_error_never() {
+    let rig = rig();
+    for _ in 0..2 {
+        assert_eq!(error_code(&ask(&rig, ID).await), "invalid_client");
+    }
+    assert_eq!(rig.web.asked().len(), 2, "errors are not kept");
+    let mut huge = document();
+    huge["x"] = "x".repeat(5 * 1024).into();
+    rig.web.put(ID, served(&huge));
+    assert_eq!(error_code(&ask(&rig, ID).await), "invalid_client");
+    for (header, seconds) in [
+        ("max-age=1", 30),
+        ("no-store", 30),
+        ("max-age=600", 600),
+        ("max-age=99999999", 86400),
+        ("", 3600),
+    ] {
+        let mut response = served(&document());
+        response.headers_mut().insert("cache-control", header.parse().unwrap());
+        rig.web.put(ID, response);
+        let before = rig.web.asked().len();
+        assert_eq!(ask(&rig, ID).await.status(), StatusCode::OK);
+        rig.pass(seconds - 1);
+        assert_eq!(ask(&rig, ID).await.status(), StatusCode::OK);
+        assert_eq!(rig.web.asked().len() - before, 1, "{header}: kept for {seconds} s");
+        rig.pass(1);
+    }
+}
+
+#[tokio::test]
+async fn o24_fetches_are_limited_by_host_and_altogether() {
+    let rate = |burst| Rate { burst, every: Duration::from_secs(10) };
+    let rig = rig_with(config(), 1, |config| {
+        config.document_rate = rate(3);
+        config.document_rate_total = rate(20);
+    });
+    for n in 0..100 {
+        ask(&rig, &format!("https://app.example/{n}")).await;
+    }
+    assert_eq!(rig.web.asked().len(), 3);
+    let mut last = None;
+    for n in 0..1000 {
+        last = Some(ask(&rig, &format!("https://app{n}.example/c")).await);
+    }
+    assert_eq!(rig.web.asked().len(), 20);
+    assert_eq!(last.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn o24_a_hundred_who_ask_at_once_wait_for_one_fetch() {
+    for found in [true, false] {
+        let rig = Arc::new(rig());
+        if found {
+            rig.web.put(ID, served(&document()));
+        }
+        rig.web.close();
+        let mut racers = JoinSet::new();
+        let started = Arc::new(tokio::sync::Barrier::new(101));
+        for n in 0..100 {
+            let (rig, started) = (Arc::clone(&rig), Arc::clone(&started));
+            racers.spawn(async move {
+                let asked = async { ask(&rig, ID).await.status() };
+                let mut asked = Box::pin(asked);
+                // Everybody has asked, and waits, before the answer comes.
+                std::future::poll_fn(|context| {
+                    let _ = asked.as_mut().poll(context);
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                started.wait().await;
+                // Some leave, the one who fetches among them perhaps.
+                if n % 3 == 0 { None } else { Some(asked.await) }
+            });
+        }
+        started.wait().await;
+        rig.web.open();
+        let expected = if found { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        for status in racers.join_all().await.into_iter().flatten() {
+            assert_eq!(status, expected);
+        }
+        // One fetch, and one more for each time that the one who fetched left.
+        assert!(rig.web.asked().len() <= 35, "{}", rig.web.asked().len());
+    }
+}
+
+#[tokio::test]
+async fn o24_those_who_wait_share_one_fetch() {
+    let rig = rig();
+    rig.web.put(ID, served(&document()));
+    rig.web.close();
+    let asks = async { tokio::join!(ask(&rig, ID), ask(&rig, ID), ask(&rig, ID)) };
+    let open = async {
+        while rig.web.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        rig.web.open();
+    };
+    let ((a, b, c), ()) = tokio::join!(asks, open);
+    assert!([a, b, c].iter().all(|own| own.status() == StatusCode::OK));
+    assert_eq!(rig.web.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn o25_a_document_that_breaks_a_rule_is_refused_and_not_kept() {
+    let rig = rig_with(config(), 1, |config| {
+        config.document_rate = Rate { burst: 1000, every: Duration::from_secs(1) };
+        config.document_rate_total = config.document_rate;
+    });
+    let with = |member: &str, value: Value| {
+        let mut document = document();
+        document[member] = value;
+        served(&document)
+    };
+    let private =
+        json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": "x", "y": "y", "d": "d" }] });
+    let symmetric = json!({ "keys": [{ "kty": "oct", "k": "k" }] });
+    let mut not_found = served(&document());
+    *not_found.status_mut() = StatusCode::NOT_FOUND;
+    let mut moved = served(&document());
+    *moved.status_mut() = StatusCode::FOUND;
+    let mut created = served(&document());
+    *created.status_mut() = StatusCode::CREATED;
+    let cases = [
+        with("client_id", json!("https://app.example/oauth/other.json")),
+        with("client_id", json!("https://app.example/oauth/client.json/")),
+        with("client_id", Value::Null),
+        with("redirect_uris", Value::Null),
+        with("redirect_uris", json!([])),
+        with("redirect_uris", json!(["other-app://cb"])),
+        with("redirect_uris", json!([WEB, "javascript:alert(1)"])),
+        with("redirect_uris", json!([WEB, "http://app.example/cb"])),
+        with("token_endpoint_auth_method", json!("client_secret_basic")),
+        with("token_endpoint_auth_method", json!("client_secret_post")),
+        with("token_endpoint_auth_method", json!("client_secret_jwt")),
+        with("token_endpoint_auth_method", json!("private_key_jwt")),
+        with("client_secret", json!("x")),
+        with("client_secret_expires_at", json!(0)),
+        with("jwks", private),
+        with("jwks", symmetric),
+        with("grant_types", json!(["client_credentials"])),
+        with("client_name", json!("x".repeat(201))),
+        Response::new(Bytes::from_static(b"<html>")),
+        Response::new(Bytes::from_static(b"[]")),
+        Response::new(Bytes::from_static(b"")),
+        not_found,
+        moved,
+        created,
+    ];
+    for (n, response) in cases.into_iter().enumerate() {
+        let shown = format!("{response:?}");
+        rig.web.put(ID, response);
+        for time in 1..=2 {
+            let answer = ask(&rig, ID).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{shown}");
+            assert_eq!(error_code(&answer), "invalid_client");
+            assert_eq!(rig.web.asked().len(), 2 * n + time, "not kept: {shown}");
+        }
+    }
+    rig.web.put(ID, served(&document()));
+    assert_eq!(ask(&rig, ID).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn o4_a_document_client_is_redirected_to_its_own_addresses_only() {
+    let rig = rig();
+    rig.web.put(ID, served(&document()));
+    let changes = [("client_id", ID), ("redirect_uri", "https://evil.example/cb")];
+    let answer = Visitor::new(&rig).get(&query(&changes)).await;
+    assert_eq!(error_code(&answer), "invalid_redirect_uri");
+}

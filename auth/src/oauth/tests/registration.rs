@@ -1,0 +1,257 @@
+//! Dynamic registration.
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::rig::*;
+use crate::{
+    TokenHash,
+    oauth::{Answer, AuthStore, Moment, Page, Rate, Registration, Standing, Warning},
+};
+
+const CREATED: StatusCode = StatusCode::CREATED;
+const BAD: StatusCode = StatusCode::BAD_REQUEST;
+
+fn request(body: &Value) -> Request<Bytes> {
+    Request::post("/oauth/register")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.to_string().into())
+        .unwrap()
+}
+
+pub(super) async fn register(rig: &Rig, body: &Value) -> (StatusCode, Value) {
+    let answer = rig.send(request(body)).await;
+    assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+    (answer.status(), json(answer))
+}
+
+pub(super) async fn raw(rig: &Rig, body: &Value) -> Answer {
+    rig.send(request(body)).await
+}
+
+fn claude() -> Value {
+    json!({
+        "client_name": "Claude",
+        "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "scope": "mcp:read",
+        "unknown_member": { "is": "ignored" },
+    })
+}
+
+#[tokio::test]
+async fn a_client_registers_itself_and_signs_a_user_in() {
+    let rig = rig();
+    let cursor = json!({
+        "client_name": "Cursor",
+        "redirect_uris": [
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "https://www.cursor.com/agents/mcp/oauth/callback",
+            "http://localhost/callback",
+        ],
+        "token_endpoint_auth_method": "none",
+    });
+    let (status, body) = register(&rig, &cursor).await;
+    assert_eq!(status, CREATED, "{body}");
+    let id = body["client_id"].as_str().unwrap();
+    assert!(!id.starts_with("https://"));
+    assert!(body.get("client_secret").is_none());
+    assert_eq!(body["redirect_uris"], cursor["redirect_uris"]);
+    let redirect = "http://localhost:43210/callback";
+    let mut visitor = Visitor::new(&rig);
+    let page = visitor.get(&query(&[("client_id", id), ("redirect_uri", redirect)])).await;
+    let Answer::Page(shown) = &page else { panic!() };
+    let Page::Consent(consent) = &shown.page else { panic!() };
+    assert_eq!(consent.client.name, "Cursor");
+    assert_eq!(consent.client.standing, Standing::Nobody);
+    assert_eq!(consent.warnings, [Warning::Loopback, Warning::UnverifiedName]);
+    let answer = visitor.approve(&page).await;
+    let (status, body) = rig
+        .token(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", id),
+            ("code", &field(&answer, "code").unwrap()),
+            ("code_verifier", VERIFIER),
+        ])
+        .await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    rig.pass(3600 * 24 * 29);
+    assert!(rig.store.client(id, Moment::of(rig.now())).await.unwrap().is_some(), "in use: kept");
+}
+
+#[tokio::test]
+async fn a_confidential_client_gets_a_secret_once() {
+    let rig = rig();
+    let mut body = claude();
+    body["token_endpoint_auth_method"] = "client_secret_post".into();
+    let (_, one) = register(&rig, &body).await;
+    let (_, two) = register(&rig, &body).await;
+    assert_ne!(one["client_id"], two["client_id"], "a secret is not shared");
+    let secret = one["client_secret"].as_str().unwrap();
+    assert_eq!(one["client_secret_expires_at"], 0);
+    assert!(!rig.store.dump().contains(secret));
+    let form = |secret| {
+        [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", "mcprt_x"),
+            ("client_id", one["client_id"].as_str().unwrap()),
+            ("client_secret", secret),
+        ]
+    };
+    assert_eq!(rig.token(&form(secret)).await.1["error"], "invalid_grant");
+    assert_eq!(rig.token(&form("x")).await.1["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn o19_dangerous_addresses_are_refused_and_nothing_is_stored() {
+    let rig = rig();
+    for bad in [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "file:///x",
+        "blob:https://x/1",
+        "http://example.org/cb",
+        "https://a.example/#x",
+        "other-app://cb",
+        "x",
+    ] {
+        let mut body = claude();
+        body["redirect_uris"] = json!(["https://claude.ai/cb", bad]);
+        let (status, answer) = register(&rig, &body).await;
+        assert_eq!((status, &answer["error"]), (BAD, &json!("invalid_redirect_uri")), "{bad}");
+    }
+    for member in ["client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri"] {
+        let mut body = claude();
+        body[member] = "javascript:alert(1)".into();
+        let (status, answer) = register(&rig, &body).await;
+        assert_eq!(
+            (status, &answer["error"]),
+            (BAD, &json!("invalid_client_metadata")),
+            "{member}"
+        );
+    }
+    for (member, value) in [
+        ("redirect_uris", json!([])),
+        ("redirect_uris", json!(null)),
+        ("redirect_uris", json!("https://a.example")),
+        ("token_endpoint_auth_method", json!("private_key_jwt")),
+        ("grant_types", json!(["client_credentials"])),
+        ("response_types", json!(["token"])),
+    ] {
+        let mut body = claude();
+        body[member] = value;
+        assert_eq!(register(&rig, &body).await.0, BAD, "{member}");
+    }
+    assert_eq!(rig.store.records(), 0);
+}
+
+#[tokio::test]
+async fn o20_names_are_bounded_and_shown_without_what_deceives() {
+    let rig = rig();
+    let mut body = claude();
+    body["client_name"] = "x".repeat(201).into();
+    assert_eq!(register(&rig, &body).await.0, BAD);
+    body["client_name"] = "x".repeat(1 << 20).into();
+    assert_eq!(register(&rig, &body).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    body["client_name"] = "<script>\u{202e}evil\u{0}".into();
+    let (status, answer) = register(&rig, &body).await;
+    assert_eq!(status, CREATED);
+    let changes = [
+        ("client_id", answer["client_id"].as_str().unwrap()),
+        ("redirect_uri", "https://claude.ai/api/mcp/auth_callback"),
+    ];
+    let page = Visitor::new(&rig).get(&query(&changes)).await;
+    let Answer::Page(page) = &page else { panic!() };
+    let Page::Consent(consent) = &page.page else { panic!() };
+    assert_eq!(consent.client.name, "<script>evil", "a text, for the renderer to escape");
+}
+
+#[tokio::test]
+async fn o21_the_same_registration_gives_the_same_client() {
+    let rig = rig();
+    let (_, first) = register(&rig, &claude()).await;
+    let (status, again) = register(&rig, &claude()).await;
+    assert_eq!((status, &again["client_id"]), (CREATED, &first["client_id"]));
+    let local = |port: u16| {
+        json!({
+            "client_name": "mcp-remote",
+            "redirect_uris": [format!("http://127.0.0.1:{port}/cb")],
+            "token_endpoint_auth_method": "none",
+        })
+    };
+    let (_, one) = register(&rig, &local(1000)).await;
+    let (_, two) = register(&rig, &local(2000)).await;
+    assert_eq!(one["client_id"], two["client_id"], "only the port differs");
+    assert_eq!(two["redirect_uris"], json!(["http://127.0.0.1:2000/cb"]));
+    let mut other = claude();
+    other["client_name"] = "Claude 2".into();
+    assert_ne!(register(&rig, &other).await.1["client_id"], first["client_id"]);
+    assert_eq!(rig.store.records(), 3);
+}
+
+#[tokio::test]
+async fn o21_a_flood_is_slowed_down_and_unused_clients_go() {
+    let rig = rig_with(config(), 1, |config| {
+        config.registration_rate = Rate { burst: 30, every: std::time::Duration::from_secs(10) };
+        config.max_unused_clients = 20;
+    });
+    let numbered = |n: usize| {
+        let mut body = claude();
+        body["client_name"] = format!("flood {n}").into();
+        body
+    };
+    let mut seen = [0; 3];
+    for n in 0..1000 {
+        let answer = rig.send(request(&numbered(n))).await;
+        let at = match answer.status() {
+            CREATED => 0,
+            StatusCode::SERVICE_UNAVAILABLE => 1,
+            StatusCode::TOO_MANY_REQUESTS => 2,
+            other => panic!("{other}"),
+        };
+        seen[at] += 1;
+        assert!(at == 0 || answer.headers().contains_key(header::RETRY_AFTER));
+    }
+    assert_eq!(seen, [20, 10, 970]);
+    assert_eq!(rig.store.records(), 20);
+    rig.pass(24 * 3600);
+    assert_eq!(rig.store.sweep(Moment::of(rig.now()), 1000).await.unwrap(), 20);
+    assert_eq!(register(&rig, &claude()).await.0, CREATED);
+}
+
+#[tokio::test]
+async fn registration_can_need_a_token_or_be_off() {
+    let token = "an-initial-access-token";
+    let guarded = rig_with(config(), 1, |config| {
+        config.registration =
+            Registration::Token(vec![TokenHash::of("other"), TokenHash::of(token)]);
+    });
+    assert_eq!(register(&guarded, &claude()).await.0, StatusCode::UNAUTHORIZED);
+    for (value, status) in [("wrong", StatusCode::UNAUTHORIZED), (token, CREATED)] {
+        let mut request = request(&claude());
+        let value = format!("Bearer {value}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        assert_eq!(guarded.send(request).await.status(), status);
+    }
+    let off = rig_with(config(), 1, |config| config.registration = Registration::Off);
+    assert_eq!(register(&off, &claude()).await.0, StatusCode::FORBIDDEN);
+    let metadata = json(off.get("/.well-known/oauth-authorization-server").await);
+    assert!(metadata.get("registration_endpoint").is_none());
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_not_registered() {
+    let rig = rig();
+    let mut plain = request(&claude());
+    plain.headers_mut().insert(header::CONTENT_TYPE, "text/plain".parse().unwrap());
+    assert_eq!(rig.send(plain).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    for body in ["", "{", "[]", "null", "\"x\""] {
+        let mut request = request(&claude());
+        *request.body_mut() = Bytes::copy_from_slice(body.as_bytes());
+        assert_eq!(rig.send(request).await.status(), BAD, "{body}");
+    }
+}

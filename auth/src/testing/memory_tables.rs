@@ -1,0 +1,208 @@
+//! What the store in memory holds, and the changes to it that take several records at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    TokenHash,
+    oauth::{
+        Browser, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken, Redeemed, Repeat,
+        Rotated, Rotation, Transaction, in_grace,
+    },
+};
+
+type Key = [u8; 32];
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Tables {
+    pub(super) clients: BTreeMap<String, Client>,
+    pub(super) fingerprints: BTreeMap<Key, String>,
+    pub(super) transactions: BTreeMap<Key, Transaction>,
+    pub(super) codes: BTreeMap<Key, Code>,
+    pub(super) grants: BTreeMap<String, Grant>,
+    pub(super) access: BTreeMap<Key, Access>,
+    pub(super) refresh: BTreeMap<Key, Refresh>,
+    pub(super) consents: Vec<Consent>,
+    pub(super) browsers: BTreeMap<Key, Browser>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Access {
+    pub(super) family: String,
+    pub(super) scope: String,
+    pub(super) issued: Moment,
+    pub(super) expires: Moment,
+    pub(super) revoked: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Refresh {
+    pub(super) family: String,
+    pub(super) issued: Moment,
+    pub(super) expires: Moment,
+    pub(super) used: Option<Used>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Used {
+    pub(super) at: Moment,
+    pub(super) salt: [u8; 32],
+    pub(super) access: Key,
+    pub(super) successor: Key,
+}
+
+impl Tables {
+    pub(super) fn count(&self) -> usize {
+        self.clients.len()
+            + self.transactions.len()
+            + self.codes.len()
+            + self.grants.len()
+            + self.access.len()
+            + self.refresh.len()
+            + self.consents.len()
+            + self.browsers.len()
+    }
+
+    pub(super) fn client(&self, id: &str, now: Moment) -> Option<&Client> {
+        self.clients.get(id).filter(|own| own.unused_until.is_none_or(|end| !now.is_past(end)))
+    }
+
+    pub(super) fn revoke(&mut self, family: &str, now: Moment) -> Option<Grant> {
+        let grant = self.grants.get_mut(family).filter(|grant| grant.revoked.is_none())?;
+        grant.revoked = Some(now);
+        Some(grant.clone())
+    }
+
+    pub(super) fn keep_access(&mut self, family: &str, scope: &str, token: &NewToken, now: Moment) {
+        let access = Access {
+            family: family.to_owned(),
+            scope: scope.to_owned(),
+            issued: now,
+            expires: token.expires,
+            revoked: false,
+        };
+        self.access.insert(*token.hash.as_bytes(), access);
+    }
+
+    pub(super) fn keep_refresh(&mut self, family: &str, token: &NewToken, now: Moment) {
+        let refresh =
+            Refresh { family: family.to_owned(), issued: now, expires: token.expires, used: None };
+        self.refresh.insert(*token.hash.as_bytes(), refresh);
+    }
+
+    pub(super) fn redeem(
+        &mut self,
+        hash: &TokenHash,
+        access: &NewToken,
+        refresh: Option<&NewToken>,
+        now: Moment,
+    ) -> Redeemed {
+        let Some(code) = self.codes.get_mut(hash.as_bytes()) else { return Redeemed::Gone };
+        if code.used {
+            let family = code.family.clone();
+            // A burned code has no grant.
+            if !self.grants.contains_key(&family) {
+                return Redeemed::Gone;
+            }
+            return Redeemed::Replayed(self.revoke(&family, now).map(Box::new));
+        }
+        if now.is_past(code.expires) {
+            return Redeemed::Gone;
+        }
+        code.used = true;
+        let grant = Grant {
+            family: code.family.clone(),
+            client: code.request.client.clone(),
+            client_name: code.request.client_name.clone(),
+            user: code.user.clone(),
+            resource: code.request.resource.clone(),
+            scope: code.request.scope.clone(),
+            created: now,
+            refreshed: now,
+            revoked: None,
+        };
+        self.keep_access(&grant.family, &grant.scope, access, now);
+        if let Some(refresh) = refresh {
+            self.keep_refresh(&grant.family, refresh, now);
+        }
+        if let Some(client) = self.clients.get_mut(&grant.client) {
+            client.unused_until = None;
+        }
+        self.grants.insert(grant.family.clone(), grant.clone());
+        Redeemed::Fresh(Box::new(grant))
+    }
+
+    pub(super) fn rotate(&mut self, rotation: &Rotation, now: Moment) -> Rotated {
+        let Some(token) = self.refresh.get(rotation.token.as_bytes()).cloned() else {
+            return Rotated::Gone;
+        };
+        let Some(grant) = self.grants.get(&token.family).cloned() else { return Rotated::Gone };
+        if grant.revoked.is_some() || (token.used.is_none() && now.is_past(token.expires)) {
+            return Rotated::Gone;
+        }
+        let Some(used) = token.used else {
+            let used = Used {
+                at: now,
+                salt: rotation.salt,
+                access: *rotation.access.hash.as_bytes(),
+                successor: *rotation.refresh.hash.as_bytes(),
+            };
+            self.refresh
+                .get_mut(rotation.token.as_bytes())
+                .expect("it was there a line ago")
+                .used = Some(used);
+            self.keep_access(&grant.family, &rotation.scope, &rotation.access, now);
+            self.keep_refresh(&grant.family, &rotation.refresh, now);
+            let grant = self.grants.get_mut(&token.family).expect("it was there a line ago");
+            grant.refreshed = now;
+            return Rotated::Fresh(Box::new(grant.clone()));
+        };
+        let successor = self.refresh.get(&used.successor);
+        let access = self.access.get(&used.access);
+        if let (Some(successor), Some(access)) = (successor, access)
+            && successor.used.is_none()
+            && !now.is_past(token.expires)
+            && in_grace(used.at, now, rotation.grace)
+        {
+            return Rotated::Repeated(Box::new(Repeat {
+                grant,
+                salt: used.salt,
+                access: NewToken {
+                    hash: TokenHash::from_bytes(used.access),
+                    expires: access.expires,
+                },
+                scope: access.scope.clone(),
+                refresh: NewToken {
+                    hash: TokenHash::from_bytes(used.successor),
+                    expires: successor.expires,
+                },
+            }));
+        }
+        Rotated::Reused(self.revoke(&token.family, now).map(Box::new))
+    }
+
+    pub(super) fn sweep(&mut self, now: Moment, limit: usize) -> usize {
+        let before = self.count();
+        let mut left = limit;
+        let mut spare = |gone: bool| {
+            let goes = gone && left > 0;
+            left -= usize::from(goes);
+            !goes
+        };
+        self.transactions.retain(|_, own| spare(now.is_past(own.expires)));
+        self.browsers.retain(|_, own| spare(now.is_past(own.expires)));
+        self.codes.retain(|_, own| spare(now.is_past(own.expires.plus(CODE_MEMORY))));
+        self.access.retain(|_, own| spare(now.is_past(own.expires)));
+        self.refresh.retain(|_, own| spare(now.is_past(own.expires)));
+        self.clients.retain(|_, own| spare(own.unused_until.is_some_and(|end| now.is_past(end))));
+        let live: BTreeSet<&str> = (self.access.values().map(|own| &*own.family))
+            .chain(self.refresh.values().map(|own| &*own.family))
+            .chain(self.codes.values().map(|own| &*own.family))
+            .collect();
+        self.grants.retain(|family, own| {
+            let told = own.revoked.is_none_or(|at| now.is_past(at.plus(CODE_MEMORY)));
+            spare(told && !live.contains(family.as_str()))
+        });
+        self.fingerprints.retain(|_, id| self.clients.contains_key(id));
+        before - self.count()
+    }
+}

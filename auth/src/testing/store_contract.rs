@@ -1,0 +1,425 @@
+//! What every store has to pass.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+
+use super::now;
+use crate::{
+    TokenHash,
+    oauth::{
+        AuthStore, AuthorizeRequest, Browser, CODE_MEMORY, Client, Code, Consent, Moment, NewToken,
+        Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction, TransactionKey,
+        User,
+    },
+};
+
+/// How many calls race.
+const RACERS: u8 = 50;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const GRACE: Duration = Duration::from_secs(120);
+
+/// What holds for every store; `store` is empty. The rules stand in the documentation of
+/// [`AuthStore`]; this plays them through, the atomic ones with 50 calls at once. It needs a
+/// runtime with several threads to race for real.
+///
+/// # Panics
+///
+/// When one of them does not hold; the message says which.
+pub async fn store_contract(store: Arc<dyn AuthStore>) {
+    let now = Moment::of(now());
+    clients(&*store, now).await;
+    sign_ins(&store, now).await;
+    codes(&store, now).await;
+    refresh_tokens(&store, now).await;
+    grants(&*store, now).await;
+    consents_and_browsers(&*store, now).await;
+    sweeping(&*store, now).await;
+}
+
+fn hash(what: &str) -> TokenHash {
+    TokenHash::of(what)
+}
+
+fn user(subject: &str) -> User {
+    User {
+        issuer: "https://forge.example".into(),
+        subject: subject.into(),
+        display_name: subject.to_uppercase(),
+        provider: "fake".into(),
+    }
+}
+
+fn request(client: &str) -> AuthorizeRequest {
+    AuthorizeRequest {
+        client: client.into(),
+        client_name: format!("{client} the client – ä"),
+        redirect_uri: "https://client.example/cb?x=1".into(),
+        state: Some("a state'; DROP TABLE codes; --".into()),
+        challenge: "c".repeat(43),
+        resource: "https://mcp.example.org/mcp".into(),
+        scope: "mcp:read mcp:call".into(),
+        refreshes: true,
+        reauthenticate: false,
+    }
+}
+
+fn client(id: &str, unused_until: Option<Moment>, now: Moment) -> Client {
+    Client {
+        id: id.into(),
+        origin: Origin::Registration,
+        name: Some("A name – ä\"'\\".into()),
+        uri: Some("https://client.example".into()),
+        redirect_uris: vec!["https://client.example/cb".into(), "http://localhost/cb".into()],
+        secret: Some(hash("a client secret")),
+        refreshes: true,
+        created: now,
+        unused_until,
+    }
+}
+
+fn token(name: &str, expires: Moment) -> NewToken {
+    NewToken { hash: hash(name), expires }
+}
+
+/// Issues a code called `name` for `subject`.
+async fn issue(store: &dyn AuthStore, name: &str, subject: &str, now: Moment) -> Code {
+    let (user, request) = (user(subject), request("contract-client"));
+    let consent = Consent::of(&user, &request, now);
+    let code = Code {
+        hash: hash(name),
+        family: format!("family-of-{name}"),
+        user,
+        request,
+        issued: now,
+        expires: now.plus(MINUTE),
+        used: false,
+    };
+    store.issue_code(code.clone(), consent).await.expect("the store answers");
+    code
+}
+
+/// Issues and redeems a code; its tokens are called `{name}-access` and `{name}-refresh`.
+async fn sign_in(store: &dyn AuthStore, name: &str, subject: &str, now: Moment) -> String {
+    let code = issue(store, name, subject, now).await;
+    let access = token(&format!("{name}-access"), now.plus(HOUR));
+    let refresh = token(&format!("{name}-refresh"), now.plus(24 * HOUR));
+    let redeemed = store.redeem_code(&code.hash, access, Some(refresh), now).await;
+    assert!(matches!(redeemed, Ok(Redeemed::Fresh(_))), "a fresh code is redeemed: {redeemed:?}");
+    code.family
+}
+
+fn rotation(from: &str, to: &str, salt: u8, now: Moment) -> Rotation {
+    Rotation {
+        token: hash(from),
+        salt: [salt; 32],
+        access: token(&format!("{to}-access-{salt}"), now.plus(HOUR)),
+        scope: "mcp:read".into(),
+        refresh: token(&format!("{to}-{salt}"), now.plus(24 * HOUR)),
+        grace: GRACE,
+    }
+}
+
+async fn clients(store: &dyn AuthStore, now: Moment) {
+    let day = now.plus(24 * HOUR);
+    let first = client("contract-client", Some(day), now);
+    let print = Some(hash("a fingerprint"));
+    let registered = store.register_client(first.clone(), print, 100, now).await.unwrap_or_else(no);
+    assert_eq!(registered, Registered::New);
+    let found = store.client("contract-client", now).await.unwrap_or_else(no);
+    assert_eq!(found.as_ref(), Some(&first), "a client comes back as it was given");
+    assert_eq!(store.client("CONTRACT-CLIENT", now).await.unwrap_or_else(no), None, "case counts");
+
+    let later = now.plus(HOUR);
+    let second = client("contract-again", Some(later.plus(24 * HOUR)), later);
+    let known = store.register_client(second, print, 100, later).await.unwrap_or_else(no);
+    let Registered::Known(known) = known else { panic!("o21: the same client is added twice") };
+    assert_eq!(known.id, first.id);
+    assert_eq!(known.unused_until, Some(later.plus(24 * HOUR)), "its unused time is prolonged");
+    assert_eq!(store.client("contract-again", later).await.unwrap_or_else(no), None);
+    let other = client("contract-full", Some(day), now);
+    let full = store.register_client(other, None, 1, now).await.unwrap_or_else(no);
+    assert_eq!(full, Registered::Full, "o21: unused clients are bounded");
+    let gone = store.client("contract-client", now.plus(26 * HOUR)).await.unwrap_or_else(no);
+    assert_eq!(gone, None, "an unused client is forgotten");
+
+    let fixed = client("contract-fixed", None, now);
+    store.register_client(fixed, None, 0, now).await.unwrap_or_else(no);
+    let all = store.clients("", 10).await.unwrap_or_else(no);
+    let ids: Vec<_> = all.iter().map(|own| own.id.as_str()).collect();
+    assert_eq!(ids, ["contract-client", "contract-fixed"], "clients come in order");
+    let rest = store.clients("contract-client", 1).await.unwrap_or_else(no);
+    assert_eq!(rest.len(), 1, "listing goes on after an identifier");
+}
+
+async fn sign_ins(store: &Arc<dyn AuthStore>, now: Moment) {
+    let transaction = |name: &str| Transaction {
+        handle: hash(name),
+        purpose: Purpose::Authorize(Box::new(request("contract-client"))),
+        binding: None,
+        upstream: None,
+        expires: now.plus(10 * MINUTE),
+    };
+    let full = store.open_transaction(transaction("t-full"), 0, now).await.unwrap_or_else(no);
+    assert!(!full, "sign-ins under way are bounded");
+    assert!(store.open_transaction(transaction("t"), 10, now).await.unwrap_or_else(no));
+    let handle = hash("t");
+    let found = store.transaction(&handle, now).await.unwrap_or_else(no);
+    assert_eq!(found, Some(transaction("t")), "a sign-in comes back as it was given");
+    let early = store.begin_upstream(&handle, "fake", hash("state"), now).await.unwrap_or_else(no);
+    assert!(!early, "o14: nothing is begun before the approval");
+
+    let approve = |n| {
+        let store = Arc::clone(store);
+        async move {
+            let binding = hash(&format!("binding-{n}"));
+            store.approve_transaction(&hash("t"), binding, now).await.unwrap_or_else(no)
+        }
+    };
+    let approved = race(approve).await.into_iter().filter(|own| *own).count();
+    assert_eq!(approved, 1, "one browser approves");
+
+    for state in ["state-1", "state-2"] {
+        let begun = store.begin_upstream(&handle, "fake", hash(state), now).await;
+        assert!(begun.unwrap_or_else(no));
+    }
+    let stale = hash("state-1");
+    let stale = store.take_transaction(TransactionKey::State(&stale), now).await;
+    assert_eq!(stale.unwrap_or_else(no), None, "a newer upstream sign-in replaces an older one");
+    let take = |_| {
+        let store = Arc::clone(store);
+        async move {
+            let state = hash("state-2");
+            store.take_transaction(TransactionKey::State(&state), now).await.unwrap_or_else(no)
+        }
+    };
+    let taken = race(take).await.into_iter().flatten().count();
+    assert_eq!(taken, 1, "o14: a state serves once");
+    assert_eq!(store.transaction(&handle, now).await.unwrap_or_else(no), None);
+
+    assert!(store.open_transaction(transaction("late"), 10, now).await.unwrap_or_else(no));
+    let late = now.plus(10 * MINUTE);
+    assert_eq!(store.transaction(&hash("late"), late).await.unwrap_or_else(no), None);
+    let approved = store.approve_transaction(&hash("late"), hash("b"), late).await;
+    assert!(!approved.unwrap_or_else(no), "o14: too late to approve");
+    let late_hash = hash("late");
+    let taken = store.take_transaction(TransactionKey::Handle(&late_hash), late).await;
+    assert_eq!(taken.unwrap_or_else(no), None, "o14: too late to take");
+}
+
+async fn codes(store: &Arc<dyn AuthStore>, now: Moment) {
+    let code = issue(&**store, "code", "ada", now).await;
+    assert_eq!(store.code(&code.hash).await.unwrap_or_else(no), Some(code.clone()));
+    let redeem = |n| {
+        let (store, code) = (Arc::clone(store), code.hash);
+        async move {
+            let access = token(&format!("race-access-{n}"), now.plus(HOUR));
+            let refresh = Some(token(&format!("race-refresh-{n}"), now.plus(HOUR)));
+            store.redeem_code(&code, access, refresh, now).await.unwrap_or_else(no)
+        }
+    };
+    let outcomes = race(redeem).await;
+    let fresh = outcomes.iter().filter(|own| matches!(own, Redeemed::Fresh(_))).count();
+    assert_eq!(fresh, 1, "o7: exactly one redemption wins");
+    let revoking = |own: &&Redeemed| matches!(own, Redeemed::Replayed(Some(_)));
+    let revoked = outcomes.iter().filter(revoking).count();
+    assert_eq!(revoked, 1, "o7: the first replay revokes, and only it says so");
+    let mut tokens = 0;
+    for n in 0..RACERS {
+        let access = hash(&format!("race-access-{n}"));
+        if let Some(found) = store.access_token(&access).await.unwrap_or_else(no) {
+            tokens += 1;
+            assert!(found.grant.revoked.is_some(), "o7: the winner's tokens are dead");
+        }
+    }
+    assert_eq!(tokens, 1, "o7: a lost redemption leaves no token behind");
+    let used = store.client("contract-client", now.plus(1000 * HOUR)).await.unwrap_or_else(no);
+    assert!(used.is_some_and(|own| own.unused_until.is_none()), "a client in use is kept");
+
+    let burned = issue(&**store, "burned", "ada", now).await;
+    assert_eq!(store.burn_code(&burned.hash, now).await.unwrap_or_else(no), None);
+    let access = token("burned-access", now.plus(HOUR));
+    let outcome = store.redeem_code(&burned.hash, access, None, now).await.unwrap_or_else(no);
+    assert_eq!(outcome, Redeemed::Gone, "o2: a burned code is gone");
+
+    let late = issue(&**store, "late-code", "ada", now).await;
+    let access = token("late-access", now.plus(HOUR));
+    let then = now.plus(MINUTE);
+    let outcome = store.redeem_code(&late.hash, access, None, then).await.unwrap_or_else(no);
+    assert_eq!(outcome, Redeemed::Gone, "o8: a code past its time is gone");
+    let never = store.redeem_code(&hash("never"), token("x", then), None, now).await;
+    assert_eq!(never.unwrap_or_else(no), Redeemed::Gone);
+
+    let family = sign_in(&**store, "replayed", "ada", now).await;
+    let revoked = store.burn_code(&hash("replayed"), now).await.unwrap_or_else(no);
+    assert_eq!(revoked.map(|own| own.family), Some(family), "o7: a wrong replay revokes as well");
+}
+
+async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: Moment) {
+    let family = sign_in(&**store, "r", "ada", now).await;
+    let rotate = |n| {
+        let store = Arc::clone(store);
+        async move {
+            let rotation = rotation("r-refresh", "r1", n, now);
+            (n, store.rotate_refresh(rotation, now).await.unwrap_or_else(no))
+        }
+    };
+    let outcomes = race(rotate).await;
+    let winners: Vec<u8> = outcomes
+        .iter()
+        .filter(|(_, own)| matches!(own, Rotated::Fresh(_)))
+        .map(|(n, _)| *n)
+        .collect();
+    let [winner] = winners[..] else { panic!("o9: {} rotations won", winners.len()) };
+    let expected = rotation("r-refresh", "r1", winner, now);
+    for (n, outcome) in outcomes.iter().filter(|(n, _)| *n != winner) {
+        let Rotated::Repeated(repeat) = outcome else { panic!("o9: {n} got {outcome:?}") };
+        assert_eq!(repeat.salt, expected.salt, "o9: everybody gets the winner's salt");
+        assert_eq!((&repeat.access, &repeat.refresh), (&expected.access, &expected.refresh));
+        assert_eq!(repeat.scope, expected.scope);
+        let stray = store.refresh_token(&hash(&format!("r1-{n}"))).await.unwrap_or_else(no);
+        assert_eq!(stray, None, "o9: a lost rotation leaves no token behind");
+    }
+    let found = store.refresh_token(&hash("r-refresh")).await.unwrap_or_else(no);
+    assert_eq!(found.map(|own| own.used), Some(Some(now)), "its use is marked");
+    let access = store.access_token(&expected.access.hash).await.unwrap_or_else(no);
+    assert_eq!(access.map(|own| own.scope).as_deref(), Some("mcp:read"), "narrowed scopes stay");
+
+    let last = now.plus(GRACE - Duration::from_secs(1));
+    let again = rotation("r-refresh", "r1", 99, last);
+    let again = store.rotate_refresh(again, last).await.unwrap_or_else(no);
+    assert!(matches!(again, Rotated::Repeated(_)), "o9: the window is open to its last second");
+    let after = now.plus(GRACE);
+    let late = rotation("r-refresh", "r1", 99, after);
+    let late = store.rotate_refresh(late, after).await.unwrap_or_else(no);
+    let Rotated::Reused(Some(grant)) = late else { panic!("o9: reuse after grace gave {late:?}") };
+    assert_eq!((grant.family, grant.revoked), (family, Some(after)));
+    let head = rotation(&format!("r1-{winner}"), "r2", 1, after);
+    let head = store.rotate_refresh(head, after).await.unwrap_or_else(no);
+    assert_eq!(head, Rotated::Gone, "o9: the newest token of a revoked family is dead");
+    let access = store.access_token(&expected.access.hash).await.unwrap_or_else(no);
+    assert!(access.is_some_and(|own| own.grant.revoked.is_some()), "o9: and so are access tokens");
+
+    sign_in(&**store, "g", "ada", now).await;
+    for (from, to) in [("g-refresh", "g1"), ("g1-1", "g2"), ("g2-1", "g3")] {
+        let fresh = store.rotate_refresh(rotation(from, to, 1, now), now).await.unwrap_or_else(no);
+        assert!(matches!(fresh, Rotated::Fresh(_)), "{from}: {fresh:?}");
+    }
+    let old = store.rotate_refresh(rotation("g-refresh", "g1", 2, now), now).await;
+    let old = old.unwrap_or_else(no);
+    assert!(matches!(old, Rotated::Reused(Some(_))), "o9: grace is for the predecessor: {old:?}");
+
+    sign_in(&**store, "e", "ada", now).await;
+    let end = now.plus(24 * HOUR);
+    let early = Moment(end.0 - 1);
+    let fresh = store.rotate_refresh(rotation("e-refresh", "e1", 1, early), early).await;
+    assert!(matches!(fresh.unwrap_or_else(no), Rotated::Fresh(_)));
+    let expired = store.rotate_refresh(rotation("e-refresh", "e1", 2, end), end).await;
+    let expired = expired.unwrap_or_else(no);
+    assert!(matches!(expired, Rotated::Reused(_)), "o9: grace does not outlive a token");
+
+    sign_in(&**store, "c", "ada", now).await;
+    store.rotate_refresh(rotation("c-refresh", "c1", 1, now), now).await.unwrap_or_else(no);
+    let back = Moment(now.0 - 3600);
+    let back = store.rotate_refresh(rotation("c-refresh", "c1", 2, back), back).await;
+    let back = back.unwrap_or_else(no);
+    assert!(matches!(back, Rotated::Reused(_)), "o35: a clock set back reopens nothing: {back:?}");
+    let never = store.rotate_refresh(rotation("never", "n", 1, now), now).await.unwrap_or_else(no);
+    assert_eq!(never, Rotated::Gone);
+}
+
+async fn grants(store: &dyn AuthStore, now: Moment) {
+    let older = sign_in(store, "a1", "bob", now).await;
+    let newer = sign_in(store, "a2", "bob", now.plus(MINUTE)).await;
+    let issuer = "https://forge.example";
+    let families =
+        |all: Vec<crate::oauth::Grant>| all.into_iter().map(|own| own.family).collect::<Vec<_>>();
+    let all = families(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
+    assert_eq!(all, [newer.clone(), older.clone()], "a user's grants, newest first");
+    let others = store.grants_of("https://other.example", "bob", 10).await.unwrap_or_else(no);
+    assert!(others.is_empty(), "o37: another issuer's bob is somebody else");
+    assert!(store.revoke_access(&hash("a1-access")).await.unwrap_or_else(no));
+    assert!(!store.revoke_access(&hash("a1-access")).await.unwrap_or_else(no), "once");
+    let found = store.access_token(&hash("a1-access")).await.unwrap_or_else(no);
+    assert!(found.is_some_and(|own| own.revoked && own.grant.revoked.is_none()));
+    let at = now.plus(2 * MINUTE);
+    assert!(store.revoke_grant(&older, at).await.unwrap_or_else(no).is_some());
+    assert_eq!(store.revoke_grant(&older, at).await.unwrap_or_else(no), None, "once");
+    let all = families(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
+    assert_eq!(all, std::slice::from_ref(&newer), "revoked grants are not listed");
+    let since = families(store.revoked_since(at, 1000).await.unwrap_or_else(no));
+    assert!(since.contains(&older) && !since.contains(&newer), "revocations can be followed");
+    let removed = store.remove_client("contract-client", at).await.unwrap_or_else(no);
+    assert!(removed.iter().any(|own| own.family == newer), "a removed client's grants are revoked");
+    assert_eq!(store.client("contract-client", at).await.unwrap_or_else(no), None);
+}
+
+async fn consents_and_browsers(store: &dyn AuthStore, now: Moment) {
+    issue(store, "consent", "eve", now).await;
+    let asked = Consent::of(&user("eve"), &request("contract-client"), now);
+    assert!(store.is_consented(&asked).await.unwrap_or_else(no));
+    let variants: [fn(&mut Consent); 6] = [
+        |own| own.subject = "ada2".into(),
+        |own| own.issuer = "https://other.example".into(),
+        |own| own.client = "another".into(),
+        |own| own.redirect_uri.push('/'),
+        |own| own.scope = "mcp:read mcp:admin".into(),
+        |own| own.resource.push_str("/x"),
+    ];
+    for change in variants {
+        let mut other = asked.clone();
+        change(&mut other);
+        let consented = store.is_consented(&other).await.unwrap_or_else(no);
+        assert!(!consented, "o12: {other:?} was never approved");
+    }
+    let less = Consent { scope: "mcp:call".into(), ..asked.clone() };
+    assert!(store.is_consented(&less).await.unwrap_or_else(no), "less was approved with it");
+    store.forget_consents(&user("eve"), "contract-client").await.unwrap_or_else(no);
+    assert!(!store.is_consented(&asked).await.unwrap_or_else(no));
+
+    let browser = Browser { cookie: hash("cookie"), user: user("eve"), expires: now.plus(HOUR) };
+    store.open_browser(browser.clone()).await.unwrap_or_else(no);
+    let found = store.browser(&hash("cookie"), now).await.unwrap_or_else(no);
+    assert_eq!(found, Some(browser));
+    let late = store.browser(&hash("cookie"), now.plus(HOUR)).await.unwrap_or_else(no);
+    assert_eq!(late, None, "a sign-in ends");
+    store.close_browser(&hash("cookie")).await.unwrap_or_else(no);
+    assert_eq!(store.browser(&hash("cookie"), now).await.unwrap_or_else(no), None);
+}
+
+async fn sweeping(store: &dyn AuthStore, now: Moment) {
+    let kept = sign_in(store, "kept", "ada", now.plus(24 * HOUR)).await;
+    let then = now.plus(25 * HOUR).plus(CODE_MEMORY);
+    let mut total = 0;
+    loop {
+        let swept = store.sweep(then, 3).await.unwrap_or_else(no);
+        assert!(swept <= 3, "a sweep is bounded");
+        total += swept;
+        if swept < 3 {
+            break;
+        }
+    }
+    assert!(total > 10, "what has served its time goes, {total} records");
+    let kept_token = store.refresh_token(&hash("kept-refresh")).await.unwrap_or_else(no);
+    assert_eq!(kept_token.map(|own| own.grant.family), Some(kept), "what is good stays");
+    assert_eq!(store.code(&hash("code")).await.unwrap_or_else(no), None);
+    assert_eq!(store.access_token(&hash("a1-access")).await.unwrap_or_else(no), None);
+}
+
+/// Runs `what` many times at once.
+async fn race<T, F>(what: impl Fn(u8) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut racers = JoinSet::new();
+    for n in 0..RACERS {
+        racers.spawn(what(n));
+    }
+    racers.join_all().await
+}
+
+fn no<T>(error: impl std::error::Error) -> T {
+    panic!("the store did not answer: {error}")
+}
