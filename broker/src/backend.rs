@@ -156,7 +156,7 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
         let settings = ask.server.settings();
         let child_env = self.child_env(&settings, owner);
         let (tasks, children) = (self.tasks.clone(), Arc::clone(&self.children));
-        let span = info_span!("session", server = %ask.server.name, owner = %owner.subject());
+        let span = info_span!("session", server = %ask.server.name, owner = ?owner.subject());
         let shown = span.clone();
         Box::pin(
             async move {
