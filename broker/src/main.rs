@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A message costs some thirty small allocations on its way; this allocator makes them a tenth of
-/// the time of a call instead of a quarter (`cargo xtask bench`).
+/// A call costs some thirty small allocations on its way. Under load a profiler saw about 13 % of the
+/// broker's samples in the system's allocator and about 6 % in this one.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
