@@ -138,7 +138,8 @@ impl Bridge {
     /// precedes the answers; else a stream of events.
     ///
     /// # Errors
-    /// [`PostError`], before anything was sent.
+    /// [`PostError`], before anything of a single message was sent. Of a batch, what stands before a
+    /// message for which there was no room has been sent.
     ///
     /// # Cancel safety
     /// Dropping the future means that the client left. The call goes on (a disconnect is no
@@ -254,7 +255,8 @@ impl Bridge {
             what,
             id: id.map(Into::into),
         };
-        if matches!(incoming, Incoming::Batch(_)) && self.revision() != Revision::V2025_03_26 {
+        let is_batch = matches!(incoming, Incoming::Batch(_));
+        if is_batch && self.revision() != Revision::V2025_03_26 {
             return Err(invalid("batches belong to revision 2025-03-26 only", None));
         }
         for message in incoming.messages() {
@@ -262,7 +264,10 @@ impl Bridge {
                 if message.method() == "initialize" {
                     return Err(invalid("this session is initialized already", message.id()));
                 }
-                message.progress_token()?;
+                if is_batch {
+                    // A single one is looked at where it is sent: nothing went before it.
+                    message.progress_token()?;
+                }
             }
         }
         Ok(())
