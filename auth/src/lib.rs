@@ -65,11 +65,13 @@
 mod bearer;
 mod challenge;
 mod gate;
+pub mod local;
 mod no_sign_in;
 pub mod oauth;
 mod principal;
 mod static_tokens;
 mod token;
+pub mod upstream;
 mod verifier;
 
 #[cfg(any(test, feature = "test-util"))]

@@ -70,8 +70,8 @@ pub use browser::SignedIn;
 pub use config::{Config, ConfigError, Registration};
 pub use fetch::{Fetch, FetchError, FetchLimits};
 pub use identity::{
-    Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, SignInError,
-    UpstreamCredential,
+    Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, RenewError,
+    SignInError, UpstreamCredential,
 };
 pub use limiter::Rate;
 pub use moment::Moment;

@@ -44,6 +44,27 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         reply: &'a Params,
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Identity, SignInError>>;
+
+    /// Exchanges the refresh token of a credential it gave for a new credential. A provider that
+    /// answers without a new refresh token lets the old one live on: the implementation then puts
+    /// the old one in.
+    ///
+    /// # Errors
+    ///
+    /// [`RenewError`] says who must do something. The default renews nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: an upstream that counts refresh tokens may have spent this one. The caller runs it in a
+    /// task of its own.
+    fn renew<'a>(
+        &'a self,
+        refresh_token: &'a Secret,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<UpstreamCredential, RenewError>> {
+        let _ = (refresh_token, now);
+        Box::pin(std::future::ready(Err(RenewError::Unsupported)))
+    }
 }
 
 /// One attempt to sign in. The values are unguessable, differ from attempt to attempt, and serve
@@ -152,6 +173,24 @@ pub enum SignInError {
     /// Our own store does not answer.
     #[error("the store of the identity provider is unavailable")]
     Store(#[from] StoreError),
+}
+
+/// Why a credential was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// The upstream does not take the refresh token any more: the user has to sign in again.
+    #[error("the upstream refuses the refresh token")]
+    SignInAgain(#[source] Box<dyn Error + Send + Sync>),
+    /// The upstream does not take us for who we are: the operator has to change something. The
+    /// credential is not to blame and stays.
+    #[error("the identity provider is misconfigured")]
+    Misconfigured(#[source] Box<dyn Error + Send + Sync>),
+    /// The upstream does not answer, or not sensibly; trying later may help.
+    #[error("the identity provider is unavailable")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The provider renews nothing.
+    #[error("the identity provider renews no credentials")]
+    Unsupported,
 }
 
 /// Takes charge of upstream credentials that sign-ins yield.

@@ -140,6 +140,9 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Stored<'a, Vec<Grant>>;
 
+    /// At most `limit` live grants with a family above `after`, in its order.
+    fn grants<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Grant>>;
+
     /// Grants revoked at or after `since`, oldest first, at most `limit`: how one broker learns
     /// what another one, or the command line, took back.
     fn revoked_since<'a>(&'a self, since: Moment, limit: usize) -> Stored<'a, Vec<Grant>>;

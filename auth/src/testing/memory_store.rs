@@ -336,6 +336,16 @@ impl AuthStore for MemoryStore {
         })
     }
 
+    fn grants<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Grant>> {
+        self.call(move |tables| {
+            let is = |own: &&Grant| own.family.as_str() > after && own.revoked.is_none();
+            let mut all: Vec<Grant> = tables.grants.values().filter(is).cloned().collect();
+            all.sort_by(|left, right| left.family.cmp(&right.family));
+            all.truncate(limit);
+            all
+        })
+    }
+
     fn revoked_since<'a>(&'a self, since: Moment, limit: usize) -> Stored<'a, Vec<Grant>> {
         self.call(move |tables| {
             let is = |own: &&Grant| own.revoked.is_some_and(|at| at >= since);

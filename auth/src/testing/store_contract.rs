@@ -348,6 +348,10 @@ async fn grants(store: &dyn AuthStore, now: Moment) {
     assert_eq!(store.revoke_grant(&older, at).await.unwrap_or_else(no), None, "once");
     let all = families(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
     assert_eq!(all, std::slice::from_ref(&newer), "revoked grants are not listed");
+    let walked = families(store.grants("", 1000).await.unwrap_or_else(no));
+    assert!(walked.is_sorted() && walked.contains(&newer) && !walked.contains(&older));
+    let beyond = families(store.grants(&newer, 1000).await.unwrap_or_else(no));
+    assert!(!beyond.contains(&newer), "a page begins after the last one's end");
     let since = families(store.revoked_since(at, 1000).await.unwrap_or_else(no));
     assert!(since.contains(&older) && !since.contains(&newer), "revocations can be followed");
     let removed = store.remove_client("contract-client", at).await.unwrap_or_else(no);

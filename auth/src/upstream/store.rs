@@ -1,0 +1,97 @@
+//! The plug point for sealed credentials.
+
+use std::fmt;
+
+use crate::oauth::{Moment, Stored};
+
+/// Whose credential it is, and at what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CredentialKey {
+    /// Name of the identity provider it came from, or `server:NAME` for a token that the user gave
+    /// for one server.
+    pub provider: String,
+    /// The user's issuer.
+    pub issuer: String,
+    /// The user's subject.
+    pub subject: String,
+}
+
+/// A credential as it is stored: nothing of it can be read without the key ring.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Counts what was stored under the key, from 1; it only grows, removals included.
+    pub version: u64,
+    /// Names the key of the ring that sealed it.
+    pub key_id: String,
+    /// Nonce and ciphertext.
+    pub bytes: Vec<u8>,
+    /// When it was stored.
+    pub stored: Moment,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed")
+            .field("version", &self.version)
+            .field("key_id", &self.key_id)
+            .field("bytes", &self.bytes.len())
+            .field("stored", &self.stored)
+            .finish()
+    }
+}
+
+/// Keeps sealed credentials. What holds for every method of
+/// [`AuthStore`](crate::oauth::AuthStore) holds here: atomic, durable before it returns, no clock.
+///
+/// Every implementation runs `auth::testing::credentials_contract`.
+pub trait CredentialStore: fmt::Debug + Send + Sync {
+    /// The credential under `key`.
+    fn credential<'a>(&'a self, key: &'a CredentialKey) -> Stored<'a, Option<Sealed>>;
+
+    /// Stores `bytes` in the place of whatever is there and returns the new version. With
+    /// `replaces` it does so only if that is the version which is there, and returns `None` if it
+    /// is not: somebody else was faster. A claim on the renewal ends with it.
+    fn put_credential<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        key_id: &'a str,
+        bytes: Vec<u8>,
+        replaces: Option<u64>,
+        now: Moment,
+    ) -> Stored<'a, Option<u64>>;
+
+    /// Removes the credential. `true` when there was one.
+    fn remove_credential<'a>(&'a self, key: &'a CredentialKey) -> Stored<'a, bool>;
+
+    /// Claims the renewal of version `version` until `until`, so that of all brokers on one store
+    /// one asks the upstream. `false` when somebody else holds an unexpired claim, or the version
+    /// is not the current one.
+    fn claim_renewal<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        version: u64,
+        until: Moment,
+        now: Moment,
+    ) -> Stored<'a, bool>;
+
+    /// Gives a claim back without having stored anything.
+    fn release_renewal<'a>(&'a self, key: &'a CredentialKey, version: u64) -> Stored<'a, ()>;
+
+    /// At most `limit` credentials that are sealed with another key than `key_id`, for sealing them
+    /// anew.
+    fn sealed_otherwise<'a>(
+        &'a self,
+        key_id: &'a str,
+        limit: usize,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>>;
+
+    /// Every key identifier that is in use: a ring without one of them cannot be right.
+    fn sealing_keys(&self) -> Stored<'_, Vec<String>>;
+
+    /// The credentials of a user, by provider.
+    fn credentials_of<'a>(
+        &'a self,
+        issuer: &'a str,
+        subject: &'a str,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>>;
+}
