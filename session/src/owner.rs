@@ -1,6 +1,7 @@
 //! Whom a session belongs to.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The party a session is bound to: who vouched, for whom, through which client.
@@ -9,11 +10,16 @@ use std::sync::Arc;
 /// owner and keeps its sessions; the same person through another client is not. The parts are
 /// shared and compare by pointer first, so making one from a cached principal and checking it on
 /// the request path costs neither an allocation nor a comparison of texts.
-#[derive(Clone, PartialEq, Eq, Hash)]
+///
+/// It may also carry the grant it came with. That is no part of who the owner is: a person who
+/// signs in anew has another grant and keeps the sessions. It says with which grant a session was
+/// opened, so that the session ends when that grant is taken back.
+#[derive(Clone)]
 pub struct Owner {
     issuer: Arc<str>,
     subject: Arc<str>,
     client: Arc<str>,
+    grant: Option<Arc<str>>,
 }
 
 impl Owner {
@@ -23,7 +29,14 @@ impl Owner {
         subject: impl Into<Arc<str>>,
         client: impl Into<Arc<str>>,
     ) -> Self {
-        Self { issuer: issuer.into(), subject: subject.into(), client: client.into() }
+        Self { issuer: issuer.into(), subject: subject.into(), client: client.into(), grant: None }
+    }
+
+    /// The same owner, with the name of the grant it came with.
+    #[must_use]
+    pub fn with_grant(mut self, grant: Option<Arc<str>>) -> Self {
+        self.grant = grant;
+        self
     }
 
     /// Who vouched for the subject.
@@ -39,6 +52,29 @@ impl Owner {
     /// The client it acts through.
     pub fn client(&self) -> &str {
         &self.client
+    }
+
+    /// The grant the owner came with, if there is one.
+    pub fn grant(&self) -> Option<&str> {
+        self.grant.as_deref()
+    }
+
+    fn parts(&self) -> [&Arc<str>; 3] {
+        [&self.issuer, &self.subject, &self.client]
+    }
+}
+
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Owner {}
+
+impl Hash for Owner {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
     }
 }
 
@@ -64,6 +100,14 @@ mod tests {
         assert_ne!(ada, Owner::new("https://other", "ada", "editor"));
         assert_ne!(ada, Owner::new("https://id", "bob", "editor"));
         assert_ne!(ada, Owner::new("https://id", "ada", "browser"));
+    }
+
+    #[test]
+    fn d2_another_grant_makes_no_other_owner() {
+        let ada = Owner::new("https://id", "ada", "editor");
+        let again = ada.clone().with_grant(Some("g2".into()));
+        assert_eq!(ada, again);
+        assert_eq!((ada.grant(), again.grant()), (None, Some("g2")));
     }
 
     #[test]

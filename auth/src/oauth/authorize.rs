@@ -7,8 +7,8 @@ use http::{Request, StatusCode};
 
 use super::{
     Answer, AuthServer, AuthorizeRequest, Client, ClientView, Code, Consent, ConsentPage, Form,
-    Landing, Moment, Origin, Page, Params, Purpose, ServerView, Standing, StoreError, Transaction,
-    User, UserView, Warning,
+    Landing, Moment, Origin, Page, Params, Purpose, Resource, ServerView, Standing, StoreError,
+    Transaction, User, UserView, Warning,
     browser::Visit,
     client::ClientError,
     document::DocumentError,
@@ -139,7 +139,7 @@ impl AuthServer {
         let resource = self
             .resource(params)
             .ok_or(("invalid_target", "the resource is not one of this server"))?;
-        let scope = scope::granted(one("scope")?, &self.config.scopes, &self.config.default_scope)
+        let scope = scope::granted(one("scope")?, &self.config.scopes, &resource.scope)
             .ok_or(("invalid_scope", "the scope is unknown"))?;
         let prompt = one("prompt")?.unwrap_or_default();
         Ok(AuthorizeRequest {
@@ -149,15 +149,15 @@ impl AuthServer {
             redirect_uri: redirect_uri.to_owned(),
             state: state.map(str::to_owned),
             challenge: challenge.to_owned(),
-            resource,
+            resource: self.site.resources.address(resource),
             scope,
             refreshes: client.refreshes,
         })
     }
 
-    /// The canonical address of what the `resource` parameters mean; they may be repeated
+    /// What the `resource` parameters mean; they may be repeated
     /// (RFC 8707 §2) but must all mean the same server.
-    fn resource(&self, params: &Params) -> Option<String> {
+    fn resource(&self, params: &Params) -> Option<&Resource> {
         let resources = &self.site.resources;
         let mut meant = None;
         for indicator in params.all("resource") {
@@ -165,12 +165,12 @@ impl AuthServer {
                 Target::One(resource) => resource,
                 Target::Whole => resources.default(),
             };
-            if meant.is_some_and(|other: &super::Resource| other.name != resource.name) {
+            if meant.is_some_and(|other: &Resource| other.name != resource.name) {
                 return None;
             }
             meant = Some(resource);
         }
-        Some(resources.address(meant.unwrap_or_else(|| resources.default())))
+        Some(meant.unwrap_or_else(|| resources.default()))
     }
 
     /// Answers at once where nothing needs to be asked, and shows the consent page otherwise.

@@ -22,9 +22,6 @@ pub struct Config {
     pub default_resource: usize,
     /// What may be granted, each with a sentence for the consent page; at least one.
     pub scopes: Vec<ScopeView>,
-    /// What a client gets that asks for nothing in particular; separated by spaces, out of
-    /// `scopes`.
-    pub default_scope: String,
     /// Life of an access token. Default 1 hour.
     pub access_ttl: Duration,
     /// Life of a refresh token, counted anew with each rotation. Default 30 days.
@@ -84,7 +81,7 @@ pub enum ConfigError {
     /// No server, an index beyond them, a path without a leading slash, or one used twice.
     #[error("the resources are not usable: {0}")]
     Resources(&'static str),
-    /// No scope, or a default scope that is not among them.
+    /// A server without a scope, or with one that is not among them.
     #[error("the scopes are not usable: {0}")]
     Scopes(&'static str),
     /// A client whose redirect addresses are not acceptable, or with an identifier used twice.
@@ -107,7 +104,6 @@ impl Config {
                 name: "mcp".into(),
                 description: "Use the server's tools, resources and prompts as you".into(),
             }],
-            default_scope: "mcp".into(),
             access_ttl: HOUR,
             refresh_ttl: 30 * 24 * HOUR,
             refresh_grace: 120 * SECOND,
@@ -162,12 +158,13 @@ impl Config {
             }
         }
 
-        if self.default_scope.split_ascii_whitespace().next().is_none() {
-            return Err(ConfigError::Scopes("the default scope is empty"));
-        }
-        for scope in self.default_scope.split_ascii_whitespace() {
-            if !self.scopes.iter().any(|own| own.name == scope) {
-                return Err(ConfigError::Scopes("the default scope is not among the scopes"));
+        for resource in &self.resources {
+            let mut scopes = resource.scope.split_ascii_whitespace().peekable();
+            if scopes.peek().is_none() {
+                return Err(ConfigError::Scopes("a server has no scope"));
+            }
+            if !scopes.all(|scope| self.scopes.iter().any(|own| own.name == scope)) {
+                return Err(ConfigError::Scopes("a server's scope is not among the scopes"));
             }
         }
 

@@ -19,8 +19,7 @@ impl AuthServer {
                 None => (resources.default(), resources.address(resources.default())),
             }
         };
-        let scopes: Vec<&str> =
-            self.config.scopes.iter().map(|scope| scope.name.as_str()).collect();
+        let scopes: Vec<&str> = resource.scope.split_ascii_whitespace().collect();
         kept(Answer::json(
             StatusCode::OK,
             &json!({

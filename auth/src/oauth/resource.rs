@@ -12,6 +12,9 @@ pub struct Resource {
     /// Paths it is served at, beginning with a slash, below the public address. The first one is
     /// canonical: tokens are bound to its address, whichever path the client uses.
     pub paths: Vec<String>,
+    /// What a client gets that asks for nothing in particular: what a token needs here, separated by
+    /// spaces, out of [`Config::scopes`](super::Config::scopes).
+    pub scope: String,
 }
 
 /// All servers of a broker.
@@ -93,6 +96,7 @@ mod tests {
             name: name.into(),
             title: name.into(),
             paths: paths.iter().map(|&path| path.into()).collect(),
+            scope: "mcp".into(),
         };
         Resources::new(
             Url::parse(base).unwrap(),

@@ -58,6 +58,7 @@ pub(super) fn config() -> Config {
         name: name.into(),
         title: format!("The {name} server"),
         paths: paths.iter().map(|&path| path.into()).collect(),
+        scope: "mcp:read mcp:call".into(),
     };
     let mut config = Config::new(
         ISSUER,
@@ -66,7 +67,6 @@ pub(super) fn config() -> Config {
     config.scopes = ["mcp:read", "mcp:call"]
         .map(|name| ScopeView { name: name.into(), description: format!("may {name}") })
         .into();
-    config.default_scope = "mcp:read mcp:call".into();
     config.clients = vec![
         Client::public("web", vec![WEB.into()]),
         Client::public("native", vec![LOOPBACK.into()]),
