@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod directory;
+pub mod fetch;
 mod guard;
 mod http;
 mod listener;
