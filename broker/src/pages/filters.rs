@@ -1,0 +1,25 @@
+//! What templates do to texts of others before they show them. Escaping comes after, by itself.
+
+#![expect(unreachable_pub, reason = "`filter_fn` makes public items whatever it stands on")]
+
+use std::fmt::Display;
+
+use askama::Values;
+use auth::oauth::plain;
+
+/// The longest name or address on a page, in characters (the bound of client names, row O20).
+const NAME: usize = 200;
+/// The longest sentence of others on a page, in characters.
+const SENTENCE: usize = 600;
+
+/// A name or an address: short, on one line, without characters that deceive.
+#[askama::filter_fn]
+pub(super) fn shown(text: impl Display, _: &dyn Values) -> askama::Result<String> {
+    Ok(plain(&text.to_string(), NAME))
+}
+
+/// A sentence.
+#[askama::filter_fn]
+pub(super) fn told(text: impl Display, _: &dyn Values) -> askama::Result<String> {
+    Ok(plain(&text.to_string(), SENTENCE))
+}
