@@ -92,6 +92,10 @@ impl<B> Entry<B> {
         &self.backend
     }
 
+    pub(crate) fn born(&self) -> Instant {
+        self.born
+    }
+
     /// Counts one more lease, unless the session is over or `lifetime` has passed while nobody
     /// used it; in the latter case it is ended here and the caller takes it off the table.
     pub(crate) fn acquire(&self, lifetime: Duration) -> Acquired {

@@ -102,4 +102,4 @@ pub use lease::Lease;
 pub use limits::Limits;
 pub use owner::Owner;
 pub use reason::StopReason;
-pub use registry::Registry;
+pub use registry::{Registry, View};

@@ -156,6 +156,29 @@ where
         self.shared.table.live()
     }
 
+    /// Looks at every live session whose owner satisfies `wanted`, in no particular order. No lock
+    /// is held while either function runs, so a session may be over by the time it is looked at.
+    pub fn look<T>(
+        &self,
+        wanted: impl Fn(&Owner) -> bool,
+        look: impl Fn(&View<'_, B>) -> T,
+    ) -> Vec<T> {
+        let entries = self.shared.table.select(|_| true);
+        let wanted = entries.iter().filter(|entry| wanted(entry.owner()));
+        wanted
+            .filter_map(|entry| {
+                let usage = entry.peek()?;
+                Some(look(&View {
+                    id: entry.id(),
+                    owner: entry.owner(),
+                    backend: entry.backend(),
+                    opened: entry.born(),
+                    idle_since: usage.idle_since,
+                }))
+            })
+            .collect()
+    }
+
     /// Sessions that have been asked to stop and whose backend has not ended yet.
     pub fn stopping(&self) -> usize {
         self.shared.stopping.load(Ordering::Relaxed)
@@ -233,6 +256,21 @@ where
     fn closed(&self) -> OpenError<E> {
         self.shared.phase.borrow().refusal().unwrap_or(OpenError::Gone)
     }
+}
+
+/// A live session, for whoever lists them.
+#[derive(Debug)]
+pub struct View<'a, B> {
+    /// Its id, which is a secret of its owner's.
+    pub id: &'a SessionId,
+    /// Whom it belongs to.
+    pub owner: &'a Owner,
+    /// What answers it.
+    pub backend: &'a B,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Since when nobody uses it; `None` while somebody does.
+    pub idle_since: Option<Instant>,
 }
 
 impl<A, B, E> Clone for Registry<A, B, E> {

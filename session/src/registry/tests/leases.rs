@@ -132,3 +132,15 @@ fn leases_and_registries_can_be_held_anywhere() {
     anywhere::<Lease<FakeBackend>>();
     anywhere::<FakeRegistry>();
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_lists_sessions_sees_whose_they_are_and_since_when_they_are_idle() {
+    let (registry, _backends) = testing::registry(unlimited());
+    let busy = registry.open(owner("ada"), ()).await.expect("there is room");
+    drop(registry.open(owner("ada"), ()).await.expect("there is room"));
+    drop(registry.open(owner("bob"), ()).await.expect("there is room"));
+    let of_ada = |owner: &Owner| owner.subject() == "ada";
+    let seen = registry.look(of_ada, |view| (*view.id, view.idle_since.is_some()));
+    assert_eq!(seen.len(), 2, "bob's is nobody else's business");
+    assert!(seen.contains(&(*busy.id(), false)), "a held lease is not idle");
+}
