@@ -28,6 +28,7 @@ pub mod log;
 mod metrics;
 mod serve;
 mod server;
+pub mod store;
 pub mod tokens;
 
 pub use app::StartError;
