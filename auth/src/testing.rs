@@ -3,7 +3,8 @@
 //! [`verifier`] gives a pair, the thing and the handle that drives it. [`contract`] is what every
 //! [`TokenVerifier`] has to pass. For the authorization server there are [`MemoryStore`],
 //! [`provider()`], [`fetch()`] and [`MemoryCredentials`]; [`store_contract`] is what every
-//! [`AuthStore`](crate::oauth::AuthStore) has to pass.
+//! [`AuthStore`](crate::oauth::AuthStore) has to pass, [`credentials_contract`] and
+//! [`accounts_contract`] what keeps credentials and accounts.
 
 use std::{
     collections::HashMap,
@@ -13,13 +14,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+mod accounts_contract;
+mod credentials_contract;
 mod fetch;
+mod memory_credentials;
 mod memory_store;
 mod memory_tables;
 mod provider_contract;
 mod sign_in;
 mod store_contract;
 
+pub use accounts_contract::accounts_contract;
+pub use credentials_contract::credentials_contract;
 pub use fetch::{FakeFetch, FetchHandle, fetch};
 pub use memory_store::{Fault, MemoryStore};
 pub use provider_contract::provider_contract;

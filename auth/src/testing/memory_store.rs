@@ -1,4 +1,5 @@
-//! An [`AuthStore`] in memory: what the trait means, said in code.
+//! An [`AuthStore`] in memory: what the trait means, said in code. It keeps credentials and accounts
+//! as well.
 
 use std::{
     future::poll_fn,
@@ -88,7 +89,7 @@ impl MemoryStore {
     }
 
     /// One call: gives way, then does all of its work under the lock, or fails.
-    fn call<'a, T: Send + 'a>(
+    pub(super) fn call<'a, T: Send + 'a>(
         &'a self,
         work: impl FnOnce(&mut Tables) -> T + Send + 'a,
     ) -> Stored<'a, T> {

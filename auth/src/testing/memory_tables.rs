@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::memory_credentials::{Setup, Slot, SlotKey};
 use crate::{
     TokenHash,
+    local::Account,
     oauth::{
         Browser, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken, Redeemed, Repeat,
         Rotated, Rotation, Transaction, in_grace,
@@ -23,6 +25,9 @@ pub(super) struct Tables {
     pub(super) refresh: BTreeMap<Key, Refresh>,
     pub(super) consents: Vec<Consent>,
     pub(super) browsers: BTreeMap<Key, Browser>,
+    pub(super) credentials: BTreeMap<SlotKey, Slot>,
+    pub(super) accounts: BTreeMap<String, Account>,
+    pub(super) setup: Option<Setup>,
 }
 
 #[derive(Debug, Clone)]
@@ -60,6 +65,8 @@ impl Tables {
             + self.refresh.len()
             + self.consents.len()
             + self.browsers.len()
+            + self.credentials.values().filter(|slot| slot.sealed.is_some()).count()
+            + self.accounts.len()
     }
 
     pub(super) fn client(&self, id: &str, now: Moment) -> Option<&Client> {

@@ -412,7 +412,7 @@ async fn sweeping(store: &dyn AuthStore, now: Moment) {
 }
 
 /// Runs `what` many times at once.
-async fn race<T, F>(what: impl Fn(u8) -> F) -> Vec<T>
+pub(super) async fn race<T, F>(what: impl Fn(u8) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -424,6 +424,6 @@ where
     racers.join_all().await
 }
 
-fn no<T>(error: impl std::error::Error) -> T {
+pub(super) fn no<T>(error: impl std::error::Error) -> T {
     panic!("the store did not answer: {error}")
 }

@@ -1,0 +1,238 @@
+//! What every store of local accounts has to pass.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    now,
+    store_contract::{no, race},
+};
+use crate::{
+    TokenHash,
+    local::{Account, Accounts, ISSUER},
+    oauth::{
+        AuthStore, AuthorizeRequest, Browser, Code, Consent, Moment, NewToken, Redeemed, User,
+    },
+    upstream::{CredentialKey, CredentialStore},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What holds for every store of local accounts. All three are the same store, and it is empty. The
+/// rules stand in the documentation of [`Accounts`]; this plays them through, the atomic ones with
+/// 50 calls at once. It needs a runtime with several threads to race for real.
+///
+/// # Panics
+///
+/// When one of them does not hold; the message says which.
+pub async fn accounts_contract(
+    accounts: Arc<dyn Accounts>,
+    store: Arc<dyn AuthStore>,
+    credentials: Arc<dyn CredentialStore>,
+) {
+    let now = Moment::of(now());
+    setting_up(&accounts, now).await;
+    keeping(&accounts, now).await;
+    passwords(&*accounts, &*store, now).await;
+    removing(&*accounts, &*store, &*credentials, now).await;
+}
+
+fn hash(what: &str) -> TokenHash {
+    TokenHash::of(what)
+}
+
+fn account(name: &str, subject: &str, now: Moment) -> Account {
+    Account {
+        subject: subject.into(),
+        name: name.into(),
+        password: format!("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$of-{subject}"),
+        created: now,
+    }
+}
+
+fn user(issuer: &str, subject: &str) -> User {
+    User {
+        issuer: issuer.into(),
+        subject: subject.into(),
+        display_name: subject.to_uppercase(),
+        provider: "local".into(),
+    }
+}
+
+async fn setting_up(accounts: &Arc<dyn Accounts>, now: Moment) {
+    let is =
+        async |secret: &str, now| accounts.is_setup(&hash(secret), now).await.unwrap_or_else(no);
+    assert!(!is("nothing", now).await, "no link was offered");
+    let expires = now.plus(HOUR);
+    for secret in ["first link", "link"] {
+        accounts.offer_setup(hash(secret), expires).await.unwrap_or_else(no);
+    }
+    assert!(is("link", now).await && !is("Link", now).await);
+    assert!(!is("first link", now).await, "a later link takes the place of an earlier one");
+    assert!(is("link", Moment(expires.0 - 1)).await && !is("link", expires).await, "a link ends");
+    for (secret, now) in [("link", expires), ("first link", now), ("forged", now)] {
+        let root = account("root", "subject-of-root", now);
+        assert!(!accounts.set_up(&hash(secret), root, now).await.unwrap_or_else(no), "{secret}");
+    }
+    assert_eq!(accounts.account("root").await.unwrap_or_else(no), None);
+
+    let racer = |n: u8| {
+        let accounts = Arc::clone(accounts);
+        async move {
+            let own = account(&format!("root-{n}"), &format!("subject-{n}"), now);
+            accounts.set_up(&hash("link"), own, now).await.unwrap_or_else(no)
+        }
+    };
+    let winners = race(racer).await.into_iter().filter(|own| *own).count();
+    assert_eq!(winners, 1, "a set-up link is spent once");
+    let all = accounts.accounts("", 100).await.unwrap_or_else(no);
+    assert_eq!(all.len(), 1, "the winner's account is there, and no other");
+    assert!(!is("link", now).await, "a spent link is no link");
+
+    accounts.offer_setup(hash("second"), expires).await.unwrap_or_else(no);
+    let late = accounts.set_up(&hash("second"), account("late", "subject-late", now), now).await;
+    assert!(!late.unwrap_or_else(no), "the first account is there already");
+    assert_eq!(accounts.account("late").await.unwrap_or_else(no), None);
+    accounts.remove_account(&all[0].name, now).await.unwrap_or_else(no).expect("it is there");
+}
+
+async fn keeping(accounts: &Arc<dyn Accounts>, now: Moment) {
+    let racer = |n: u8| {
+        let accounts = Arc::clone(accounts);
+        async move {
+            let own = account("ada", &format!("subject-{n}"), now);
+            accounts.add_account(own).await.unwrap_or_else(no)
+        }
+    };
+    let outcomes = race(racer).await;
+    assert_eq!(outcomes.iter().filter(|own| **own).count(), 1, "a name is given once");
+    let found = accounts.account("ada").await.unwrap_or_else(no).expect("it was added");
+    assert_eq!(found, account("ada", &found.subject, now), "an account comes back as it was given");
+    for other in ["Ada", "ad", "ada ", ""] {
+        assert_eq!(accounts.account(other).await.unwrap_or_else(no), None, "{other:?}");
+    }
+    for name in ["carol", "bob"] {
+        let added = accounts.add_account(account(name, &format!("subject-of-{name}"), now)).await;
+        assert!(added.unwrap_or_else(no));
+    }
+    let names = async |after: &str, limit| -> Vec<String> {
+        let all = accounts.accounts(after, limit).await.unwrap_or_else(no);
+        all.into_iter().map(|own| own.name).collect()
+    };
+    assert_eq!(names("", 9).await, ["ada", "bob", "carol"], "accounts come in order");
+    assert_eq!(names("ada", 1).await, ["bob"], "listing goes on after a name");
+}
+
+async fn open_browser(store: &dyn AuthStore, cookie: &str, user: User, now: Moment) {
+    let browser = Browser { cookie: hash(cookie), user, expires: now.plus(HOUR) };
+    store.open_browser(browser).await.unwrap_or_else(no);
+}
+
+async fn is_open(store: &dyn AuthStore, cookie: &str, now: Moment) -> bool {
+    store.browser(&hash(cookie), now).await.unwrap_or_else(no).is_some()
+}
+
+/// The subject of `bob`, and one of the same name whom somebody else vouches for.
+const BOB: &str = "subject-of-bob";
+const ELSEWHERE: &str = "https://forge.example";
+
+async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: Moment) {
+    open_browser(store, "bob", user(ISSUER, BOB), now).await;
+    open_browser(store, "other bob", user(ELSEWHERE, BOB), now).await;
+    open_browser(store, "carol", user(ISSUER, "subject-of-carol"), now).await;
+    assert!(accounts.set_password("bob", "another".into()).await.unwrap_or_else(no));
+    let bob = accounts.account("bob").await.unwrap_or_else(no).expect("it is there");
+    let before = account("bob", BOB, now);
+    assert_eq!(bob, Account { password: "another".into(), ..before }, "nothing else changes");
+    assert!(!is_open(store, "bob", now).await, "o38: a new password ends the user's sign-ins");
+    assert!(is_open(store, "other bob", now).await && is_open(store, "carol", now).await);
+    assert!(!accounts.set_password("nobody", "x".into()).await.unwrap_or_else(no));
+    assert_eq!(accounts.account("nobody").await.unwrap_or_else(no), None);
+}
+
+/// A grant of `user`, with the consent behind it.
+async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+    let request = AuthorizeRequest {
+        client: "contract-client".into(),
+        client_name: "A client".into(),
+        redirect_uri: "https://client.example/cb".into(),
+        state: None,
+        challenge: "c".repeat(43),
+        resource: "https://mcp.example.org/mcp".into(),
+        scope: "mcp:read".into(),
+        refreshes: false,
+        reauthenticate: false,
+    };
+    let consent = Consent::of(&user, &request, now);
+    let code = Code {
+        hash: hash(family),
+        family: family.into(),
+        user,
+        request,
+        issued: now,
+        expires: now.plus(HOUR),
+        used: false,
+    };
+    store.issue_code(code, consent.clone()).await.unwrap_or_else(no);
+    let access = NewToken { hash: hash(&format!("access-{family}")), expires: now.plus(HOUR) };
+    let redeemed = store.redeem_code(&hash(family), access, None, now).await.unwrap_or_else(no);
+    assert!(matches!(redeemed, Redeemed::Fresh(_)), "a fresh code is redeemed: {redeemed:?}");
+    consent
+}
+
+async fn removing(
+    accounts: &dyn Accounts,
+    store: &dyn AuthStore,
+    credentials: &dyn CredentialStore,
+    now: Moment,
+) {
+    let mut consents = Vec::new();
+    for (family, issuer) in [("one", ISSUER), ("two", ISSUER), ("other", ELSEWHERE)] {
+        consents.push(approve(store, family, user(issuer, BOB), now).await);
+        open_browser(store, family, user(issuer, BOB), now).await;
+        let key = CredentialKey {
+            provider: format!("server:{family}"),
+            issuer: issuer.into(),
+            subject: BOB.into(),
+        };
+        let put = credentials.put_credential(&key, "key", b"sealed".into(), None, now).await;
+        put.unwrap_or_else(no);
+    }
+    store.revoke_grant("two", now).await.unwrap_or_else(no).expect("it was live");
+
+    let later = now.plus(HOUR / 2);
+    let removed = accounts.remove_account("bob", later).await.unwrap_or_else(no);
+    let removed = removed.expect("it was there");
+    let families: Vec<_> = removed.iter().map(|own| own.family.as_str()).collect();
+    assert_eq!(families, ["one"], "those that were live, and those of the user, are returned");
+    assert_eq!(removed[0].revoked, Some(later));
+    assert_eq!(accounts.account("bob").await.unwrap_or_else(no), None);
+    for (family, live, consent) in
+        [("one", false, &consents[0]), ("two", false, &consents[1]), ("other", true, &consents[2])]
+    {
+        let token = hash(&format!("access-{family}"));
+        let token = store.access_token(&token).await.unwrap_or_else(no).expect("not swept");
+        assert_eq!(token.grant.revoked.is_none(), live, "the grant {family}");
+        assert_eq!(is_open(store, family, later).await, live, "the browser of {family}");
+        assert_eq!(store.is_consented(consent).await.unwrap_or_else(no), live, "consent {family}");
+    }
+    let of = async |issuer| credentials.credentials_of(issuer, BOB).await.unwrap_or_else(no).len();
+    assert_eq!((of(ISSUER).await, of(ELSEWHERE).await), (0, 1), "credentials go with the user");
+
+    assert_eq!(accounts.remove_account("bob", later).await.unwrap_or_else(no), None);
+    let again = accounts.add_account(account("bob", "another subject", later)).await;
+    assert!(again.unwrap_or_else(no), "the name is free again");
+    let left = accounts.accounts("", 9).await.unwrap_or_else(no);
+    assert_eq!(left.len(), 3, "nobody else was touched");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::MemoryStore;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_store_in_memory_keeps_the_contract_of_accounts() {
+        let store = Arc::new(MemoryStore::new());
+        accounts_contract(store.clone(), store.clone(), store).await;
+    }
+}
