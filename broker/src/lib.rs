@@ -32,6 +32,7 @@ mod metrics;
 pub mod pages;
 mod serve;
 mod server;
+pub mod store;
 pub mod tokens;
 
 pub use app::StartError;

@@ -11,5 +11,6 @@ mod program;
 mod rig;
 mod sessions;
 mod slow;
+mod store_contract;
 mod streams;
 mod wire;

@@ -1,0 +1,188 @@
+//! Durable state: what the authorization server, the vault and the local accounts keep, in SQLite.
+//!
+//! ```text
+//!  AuthStore · CredentialStore · Accounts
+//!        │ changes                      │ look-ups
+//!        ▼                              ▼
+//!  Writer: a queue before one       a few connections
+//!  connection, BEGIN IMMEDIATE      that only read
+//!        └──────────► broker.db ◄───────┘ ◄── other processes: the command line
+//! ```
+//!
+//! # What holds
+//!
+//! - Every method of the traits is one transaction, or one statement. A change is on the disk before
+//!   it returns (`synchronous = FULL` on the write-ahead log).
+//! - A caller who leaves stops nothing half way: a change that has not begun is not made, one that
+//!   has begun is finished.
+//! - Several processes may have the file open. Changes wait for each other, up to
+//!   [`Limits::patience`]; only then [`StoreError`] says so.
+//! - Nothing fails for good: after an error the connection is opened anew for the next change.
+//! - Tokens, codes, cookies and links are kept as SHA-256, passwords as argon2id, upstream
+//!   credentials sealed. Files have mode 0600. The keys are in files beside the database, in
+//!   [`keys`], so that a copy of the database alone opens nothing.
+//!
+//! # Retention
+//!
+//! `sweep` bounds every table but three: credentials and accounts go with their users, grants with
+//! their tokens. Beyond what [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
+//!
+//! - an approval is remembered for 400 days after it was last used, and at most 200 of one user;
+//! - a client that registered itself, was in use and has no grant left goes 400 days after its last
+//!   code;
+//! - a removed credential leaves its version for a day, so that versions do not start over while a
+//!   renewal may hold one.
+//!
+//! # PostgreSQL
+//!
+//! The statements are those of both: `$1`, `ON CONFLICT`, `RETURNING`, row values. What would
+//! differ: types in the migration (`BYTEA`, `BIGINT`; no `STRICT`, no `WITHOUT ROWID`), `COLLATE
+//! "C"` on the text keys that listings walk, the version of the schema in a table instead of
+//! `user_version`, and the isolation: here writers queue for one lock, there the same transactions
+//! need `SERIALIZABLE` and a retry.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use auth::oauth::StoreError;
+use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
+
+mod accounts;
+mod browsers;
+mod clients;
+mod codes;
+mod consents;
+mod credentials;
+mod grants;
+mod open;
+mod request;
+mod row;
+mod schema;
+mod sign_ins;
+mod sweep;
+mod tokens;
+mod traits;
+mod writer;
+
+pub use open::OpenError;
+
+use writer::{Work, Writer};
+
+/// The name of the database in the data directory.
+const FILE: &str = "broker.db";
+
+/// How much of everything.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a change waits for other processes, and for its turn in the queue, each; and how
+    /// long a look-up waits for a connection. Default 5 s. Zero fails at once.
+    pub patience: Duration,
+    /// How many connections read. Default 4; zero counts as one.
+    pub readers: u32,
+    /// How many changes may wait for their turn; more are refused. Default 1024; zero counts as
+    /// one.
+    pub max_waiting: usize,
+    /// How many pages of 4 KiB the database may grow to; a change that would need more fails.
+    /// `None`, the default, leaves it to the disk. A database that is larger already stays.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(5), readers: 4, max_waiting: 1024, max_pages: None }
+    }
+}
+
+/// The store in one data directory.
+///
+/// It implements [`AuthStore`](auth::oauth::AuthStore), [`CredentialStore`](auth::upstream::CredentialStore) and
+/// [`Accounts`](auth::local::Accounts). Share it in an `Arc`. Dropping it gives up the changes that
+/// wait and rolls back the one under way; [`close`](Self::close) does not.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database in `data_dir`, or makes it: the directory with mode 0700, the file with
+    /// mode 0600. A schema of an earlier version is brought up to date.
+    ///
+    /// Must be called in a tokio runtime with time, which the store's tasks run on.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; nothing was changed then, except that directory and file may be there now.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the schema migrated or not.
+    pub async fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(data_dir, &Limits::default()).await
+    }
+
+    /// [`open`](Self::open) with other limits.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    pub async fn open_with(data_dir: &Path, limits: &Limits) -> Result<Self, OpenError> {
+        let path = data_dir.join(FILE);
+        let (connection, options) = open::open(&path, limits).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(limits.readers.max(1))
+            .acquire_timeout(limits.patience)
+            // A connection to a file does not go stale.
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(open::reading(&path, limits));
+        let writer = Writer::start(connection, options, limits.max_waiting, limits.patience);
+        Ok(Self { path, writer, readers })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the store answers and takes changes: for a load balancer to ask. It looks something
+    /// up, and makes a small change unless one succeeded within [`Limits::patience`], so asking
+    /// often costs little, and a locked database or a full disk is noticed about that late.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] says what stands in the way.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.read(|db| Box::pin(schema::look(db))).await?;
+        if self.writer.is_proven() {
+            return Ok(());
+        }
+        self.write(|db| Box::pin(schema::probe(db))).await
+    }
+
+    /// Does the changes that wait, takes no more, and closes every connection, which also empties
+    /// the write-ahead log when no other process has the file open.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Runs a look-up.
+    async fn read<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        let look = async {
+            let mut connection = self.readers.acquire().await?;
+            work(&mut connection).await
+        };
+        look.await.map_err(StoreError::new)
+    }
+
+    /// Runs a change.
+    async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
+        self.writer.run(work).await
+    }
+}

@@ -1,0 +1,141 @@
+//! Registered clients.
+
+use auth::{
+    TokenHash,
+    oauth::{Client, Grant, Moment, Origin, Registered},
+};
+use sqlx::{query, sqlite::SqliteRow};
+
+use super::{
+    grants,
+    row::{Columns, Db, Result, bytes, count, seconds, unreadable},
+};
+
+pub(super) async fn find(db: &mut Db, id: &str, now: Moment) -> Result<Option<Client>> {
+    let sql = "SELECT * FROM clients WHERE id = $1 AND (unused_until IS NULL OR unused_until > $2)";
+    let row = query(sql).bind(id).bind(seconds(now)).fetch_optional(db).await?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(super) async fn register(
+    db: &mut Db,
+    client: &Client,
+    fingerprint: Option<TokenHash>,
+    max_unused: usize,
+    now: Moment,
+) -> Result<Registered> {
+    if let Some(fingerprint) = &fingerprint
+        && let Some(known) = prolong(db, fingerprint, client.unused_until, now).await?
+    {
+        return Ok(Registered::Known(Box::new(known)));
+    }
+    if client.unused_until.is_some() {
+        let sql = "SELECT COUNT(*) AS waiting FROM clients WHERE unused_until > $1";
+        let row = query(sql).bind(seconds(now)).fetch_one(&mut *db).await?;
+        if sqlx::Row::try_get::<i64, _>(&row, "waiting")? >= count(max_unused) {
+            return Ok(Registered::Full);
+        }
+    }
+    if let Some(fingerprint) = &fingerprint {
+        // Whoever still has it is past its unused time and waits for a sweep.
+        let sql = "UPDATE clients SET fingerprint = NULL WHERE fingerprint = $1";
+        query(sql).bind(bytes(fingerprint)).execute(&mut *db).await?;
+    }
+    insert(db, client, fingerprint.as_ref()).await?;
+    Ok(Registered::New)
+}
+
+/// The live client with this fingerprint, kept until `until` at least.
+async fn prolong(
+    db: &mut Db,
+    fingerprint: &TokenHash,
+    until: Option<Moment>,
+    now: Moment,
+) -> Result<Option<Client>> {
+    let sql = "SELECT * FROM clients \
+               WHERE fingerprint = $1 AND (unused_until IS NULL OR unused_until > $2)";
+    let found = query(sql).bind(bytes(fingerprint)).bind(seconds(now));
+    let Some(row) = found.fetch_optional(&mut *db).await? else { return Ok(None) };
+    let mut known = read(&row)?;
+    if known.unused_until.is_some() && until > known.unused_until {
+        known.unused_until = until;
+        let sql = "UPDATE clients SET unused_until = $2 WHERE id = $1";
+        query(sql).bind(&known.id).bind(until.map(seconds)).execute(db).await?;
+    }
+    Ok(Some(known))
+}
+
+async fn insert(db: &mut Db, client: &Client, fingerprint: Option<&TokenHash>) -> Result<()> {
+    let redirect_uris = serde_json::to_string(&client.redirect_uris)
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let origin = match client.origin {
+        Origin::Operator => "operator",
+        Origin::Registration => "registration",
+        Origin::Document => "document",
+    };
+    let sql = "INSERT INTO clients \
+                 (id, origin, name, uri, redirect_uris, secret, refreshes, created, unused_until, \
+                  fingerprint, redeemed) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $8) \
+               ON CONFLICT (id) DO UPDATE SET \
+                 origin = excluded.origin, name = excluded.name, uri = excluded.uri, \
+                 redirect_uris = excluded.redirect_uris, secret = excluded.secret, \
+                 refreshes = excluded.refreshes, created = excluded.created, \
+                 unused_until = excluded.unused_until, fingerprint = excluded.fingerprint, \
+                 redeemed = excluded.redeemed";
+    query(sql)
+        .bind(&client.id)
+        .bind(origin)
+        .bind(&client.name)
+        .bind(&client.uri)
+        .bind(redirect_uris)
+        .bind(client.secret.as_ref().map(bytes))
+        .bind(i64::from(client.refreshes))
+        .bind(seconds(client.created))
+        .bind(client.unused_until.map(seconds))
+        .bind(fingerprint.map(bytes))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn list(db: &mut Db, after: &str, limit: usize) -> Result<Vec<Client>> {
+    let sql = "SELECT * FROM clients WHERE id > $1 ORDER BY id LIMIT $2";
+    let rows = query(sql).bind(after).bind(count(limit)).fetch_all(db).await?;
+    rows.iter().map(read).collect()
+}
+
+/// The client had a code redeemed: it is no longer an unused one.
+pub(super) async fn redeemed(db: &mut Db, id: &str, now: Moment) -> Result<()> {
+    let sql = "UPDATE clients SET unused_until = NULL, redeemed = $2 WHERE id = $1";
+    query(sql).bind(id).bind(seconds(now)).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn remove(db: &mut Db, id: &str, now: Moment) -> Result<Vec<Grant>> {
+    query("DELETE FROM clients WHERE id = $1").bind(id).execute(&mut *db).await?;
+    query("DELETE FROM consents WHERE client = $1").bind(id).execute(&mut *db).await?;
+    grants::revoke_of_client(db, id, now).await
+}
+
+fn read(row: &SqliteRow) -> Result<Client> {
+    let origin = match row.text("origin")?.as_str() {
+        "operator" => Origin::Operator,
+        "registration" => Origin::Registration,
+        "document" => Origin::Document,
+        _ => return Err(unreadable("origin", "an unknown origin")),
+    };
+    let redirect_uris = serde_json::from_str(&row.text("redirect_uris")?)
+        .map_err(|_| unreadable("redirect_uris", "not a list of texts"))?;
+    Ok(Client {
+        id: row.text("id")?,
+        origin,
+        name: row.maybe_text("name")?,
+        uri: row.maybe_text("uri")?,
+        redirect_uris,
+        secret: row.maybe_hash("secret")?,
+        refreshes: row.flag("refreshes")?,
+        created: row.moment("created")?,
+        unused_until: row.maybe_moment("unused_until")?,
+    })
+}

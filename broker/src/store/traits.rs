@@ -1,0 +1,306 @@
+//! The traits, method by method. What a method means stands in the trait; what it does, in the
+//! module of its table.
+//!
+//! Arguments are copied into the jobs: a change goes on when its caller leaves.
+
+use auth::{
+    TokenHash,
+    local::{Account, Accounts},
+    oauth::{
+        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, Moment, NewToken, Redeemed,
+        RefreshToken, Registered, Rotated, Rotation, Stored, Transaction, TransactionKey, User,
+    },
+    upstream::{CredentialKey, CredentialStore, Sealed},
+};
+
+use super::{
+    Store, accounts, browsers, clients, codes, consents, credentials, grants, sign_ins, sweep,
+    tokens,
+};
+
+/// A look-up or a change of the module's function, with the arguments it owns.
+macro_rules! job {
+    ($self:ident.$kind:ident: $table:ident::$verb:ident($($argument:expr),*)) => {
+        Box::pin($self.$kind(move |db| Box::pin(async move {
+            $table::$verb(db, $($argument),*).await
+        })))
+    };
+}
+
+impl AuthStore for Store {
+    fn client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Option<Client>> {
+        let id = id.to_owned();
+        job!(self.read: clients::find(&id, now))
+    }
+
+    fn register_client<'a>(
+        &'a self,
+        client: Client,
+        fingerprint: Option<TokenHash>,
+        max_unused: usize,
+        now: Moment,
+    ) -> Stored<'a, Registered> {
+        job!(self.write: clients::register(&client, fingerprint, max_unused, now))
+    }
+
+    fn clients<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Client>> {
+        let after = after.to_owned();
+        job!(self.read: clients::list(&after, limit))
+    }
+
+    fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>> {
+        let id = id.to_owned();
+        job!(self.write: clients::remove(&id, now))
+    }
+
+    fn open_transaction<'a>(
+        &'a self,
+        transaction: Transaction,
+        max_open: usize,
+        now: Moment,
+    ) -> Stored<'a, bool> {
+        job!(self.write: sign_ins::open(&transaction, max_open, now))
+    }
+
+    fn transaction<'a>(
+        &'a self,
+        handle: &'a TokenHash,
+        now: Moment,
+    ) -> Stored<'a, Option<Transaction>> {
+        let handle = *handle;
+        job!(self.read: sign_ins::find(&handle, now))
+    }
+
+    fn approve_transaction<'a>(
+        &'a self,
+        handle: &'a TokenHash,
+        binding: TokenHash,
+        now: Moment,
+    ) -> Stored<'a, bool> {
+        let handle = *handle;
+        job!(self.write: sign_ins::approve(&handle, &binding, now))
+    }
+
+    fn begin_upstream<'a>(
+        &'a self,
+        handle: &'a TokenHash,
+        provider: &'a str,
+        state: TokenHash,
+        now: Moment,
+    ) -> Stored<'a, bool> {
+        let (handle, provider) = (*handle, provider.to_owned());
+        job!(self.write: sign_ins::begin_upstream(&handle, &provider, &state, now))
+    }
+
+    fn take_transaction<'a>(
+        &'a self,
+        key: TransactionKey<'a>,
+        now: Moment,
+    ) -> Stored<'a, Option<Transaction>> {
+        let key = sign_ins::Key::from(key);
+        job!(self.write: sign_ins::take(key, now))
+    }
+
+    fn issue_code<'a>(&'a self, code: Code, consent: Consent) -> Stored<'a, ()> {
+        job!(self.write: codes::issue(&code, &consent))
+    }
+
+    fn code<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, Option<Code>> {
+        let hash = *hash;
+        job!(self.read: codes::find(&hash))
+    }
+
+    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: Moment) -> Stored<'a, Option<Grant>> {
+        let hash = *hash;
+        job!(self.write: codes::burn(&hash, now))
+    }
+
+    fn redeem_code<'a>(
+        &'a self,
+        hash: &'a TokenHash,
+        access: NewToken,
+        refresh: Option<NewToken>,
+        now: Moment,
+    ) -> Stored<'a, Redeemed> {
+        let hash = *hash;
+        job!(self.write: codes::redeem(&hash, &access, refresh.as_ref(), now))
+    }
+
+    fn access_token<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, Option<AccessToken>> {
+        let hash = *hash;
+        job!(self.read: tokens::access(&hash))
+    }
+
+    fn refresh_token<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, Option<RefreshToken>> {
+        let hash = *hash;
+        job!(self.read: tokens::refresh(&hash))
+    }
+
+    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: Moment) -> Stored<'a, Rotated> {
+        job!(self.write: tokens::rotate(&rotation, now))
+    }
+
+    fn revoke_access<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, bool> {
+        let hash = *hash;
+        job!(self.write: tokens::revoke_access(&hash))
+    }
+
+    fn revoke_grant<'a>(&'a self, family: &'a str, now: Moment) -> Stored<'a, Option<Grant>> {
+        let family = family.to_owned();
+        job!(self.write: grants::revoke(&family, now))
+    }
+
+    fn grants_of<'a>(
+        &'a self,
+        issuer: &'a str,
+        subject: &'a str,
+        limit: usize,
+    ) -> Stored<'a, Vec<Grant>> {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        job!(self.read: grants::of_user(&issuer, &subject, limit))
+    }
+
+    fn grants<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Grant>> {
+        let after = after.to_owned();
+        job!(self.read: grants::list(&after, limit))
+    }
+
+    fn revoked_since<'a>(&'a self, since: Moment, limit: usize) -> Stored<'a, Vec<Grant>> {
+        job!(self.read: grants::revoked_since(since, limit))
+    }
+
+    fn is_consented<'a>(&'a self, asked: &'a Consent) -> Stored<'a, bool> {
+        let asked = asked.clone();
+        job!(self.read: consents::is_given(&asked))
+    }
+
+    fn forget_consents<'a>(&'a self, user: &'a User, client: &'a str) -> Stored<'a, ()> {
+        let (user, client) = (user.clone(), client.to_owned());
+        job!(self.write: consents::forget(&user, &client))
+    }
+
+    fn open_browser<'a>(&'a self, browser: Browser) -> Stored<'a, ()> {
+        job!(self.write: browsers::open(&browser))
+    }
+
+    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: Moment) -> Stored<'a, Option<Browser>> {
+        let cookie = *cookie;
+        job!(self.read: browsers::find(&cookie, now))
+    }
+
+    fn close_browser<'a>(&'a self, cookie: &'a TokenHash) -> Stored<'a, ()> {
+        let cookie = *cookie;
+        job!(self.write: browsers::close(&cookie))
+    }
+
+    fn sweep<'a>(&'a self, now: Moment, limit: usize) -> Stored<'a, usize> {
+        job!(self.write: sweep::sweep(now, limit))
+    }
+}
+
+impl CredentialStore for Store {
+    fn credential<'a>(&'a self, key: &'a CredentialKey) -> Stored<'a, Option<Sealed>> {
+        let key = key.clone();
+        job!(self.read: credentials::find(&key))
+    }
+
+    fn put_credential<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        key_id: &'a str,
+        bytes: Vec<u8>,
+        replaces: Option<u64>,
+        now: Moment,
+    ) -> Stored<'a, Option<u64>> {
+        let (key, key_id) = (key.clone(), key_id.to_owned());
+        job!(self.write: credentials::put(&key, &key_id, &bytes, replaces, now))
+    }
+
+    fn remove_credential<'a>(&'a self, key: &'a CredentialKey) -> Stored<'a, bool> {
+        let key = key.clone();
+        job!(self.write: credentials::remove(&key))
+    }
+
+    fn claim_renewal<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        version: u64,
+        until: Moment,
+        now: Moment,
+    ) -> Stored<'a, bool> {
+        let key = key.clone();
+        job!(self.write: credentials::claim(&key, version, until, now))
+    }
+
+    fn release_renewal<'a>(&'a self, key: &'a CredentialKey, version: u64) -> Stored<'a, ()> {
+        let key = key.clone();
+        job!(self.write: credentials::release(&key, version))
+    }
+
+    fn sealed_otherwise<'a>(
+        &'a self,
+        key_id: &'a str,
+        limit: usize,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
+        let key_id = key_id.to_owned();
+        job!(self.read: credentials::sealed_otherwise(&key_id, limit))
+    }
+
+    fn sealing_keys(&self) -> Stored<'_, Vec<String>> {
+        job!(self.read: credentials::sealing_keys())
+    }
+
+    fn credentials_of<'a>(
+        &'a self,
+        issuer: &'a str,
+        subject: &'a str,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        job!(self.read: credentials::of_user(&issuer, &subject))
+    }
+}
+
+impl Accounts for Store {
+    fn account<'a>(&'a self, name: &'a str) -> Stored<'a, Option<Account>> {
+        let name = name.to_owned();
+        job!(self.read: accounts::find(&name))
+    }
+
+    fn add_account(&self, account: Account) -> Stored<'_, bool> {
+        job!(self.write: accounts::add(&account))
+    }
+
+    fn accounts<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Account>> {
+        let after = after.to_owned();
+        job!(self.read: accounts::list(&after, limit))
+    }
+
+    fn set_password<'a>(&'a self, name: &'a str, password: String) -> Stored<'a, bool> {
+        let name = name.to_owned();
+        job!(self.write: accounts::set_password(&name, &password))
+    }
+
+    fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>> {
+        let name = name.to_owned();
+        job!(self.write: accounts::remove(&name, now))
+    }
+
+    fn offer_setup(&self, secret: TokenHash, expires: Moment) -> Stored<'_, ()> {
+        job!(self.write: accounts::offer_setup(&secret, expires))
+    }
+
+    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: Moment) -> Stored<'a, bool> {
+        let secret = *secret;
+        job!(self.read: accounts::is_setup(&secret, now))
+    }
+
+    fn set_up<'a>(
+        &'a self,
+        secret: &'a TokenHash,
+        account: Account,
+        now: Moment,
+    ) -> Stored<'a, bool> {
+        let secret = *secret;
+        job!(self.write: accounts::set_up(&secret, &account, now))
+    }
+}
