@@ -12,11 +12,12 @@ use std::{
 };
 
 use auth::{
-    Gate, TokenHash,
+    Gate, TokenHash, local,
     oauth::{
         self, AuthStore, AuthorizeRequest, CacheLimits, Code, Consent, Moment, NewToken,
         OAuthTokens, User,
     },
+    upstream,
 };
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -27,6 +28,9 @@ use self::memory_store::MemoryStore;
 #[allow(dead_code, unreachable_pub, reason = "the bench uses a part of it")]
 #[path = "../src/testing/memory_store.rs"]
 mod memory_store;
+
+#[path = "../src/testing/memory_credentials.rs"]
+mod memory_credentials;
 
 #[path = "../src/testing/memory_tables.rs"]
 mod memory_tables;
