@@ -5,6 +5,8 @@
 //! refresh counter for a user and an application, so a second chain of refresh tokens kills the
 //! first.
 
+mod key_ring;
 mod store;
 
+pub use key_ring::{KeyRing, KeyRingError, OpenError};
 pub use store::{CredentialKey, CredentialStore, Sealed};

@@ -12,5 +12,8 @@ mod rig;
 mod sessions;
 mod slow;
 mod store_contract;
+mod store_faults;
+mod store_rig;
+mod store_rows;
 mod streams;
 mod wire;

@@ -1,0 +1,220 @@
+//! What happens when the database is locked, full, damaged, or of another version.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use auth::{
+    TokenHash,
+    oauth::{AuthStore, Browser, NewToken, Rotated, Rotation},
+};
+use broker::store::{Limits, OpenError, Store};
+use http::StatusCode;
+use sqlx::{Connection, Executor};
+
+use crate::{
+    rig::story,
+    store_rig::{
+        DAY, Desk, HOUR, MINUTE, code, database, now, refreshment, stranger, text, token, user,
+    },
+};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+#[test]
+fn s4_a_locked_database_is_a_temporary_failure_and_recovers() {
+    story(async {
+        let desk = Desk::with(Limits { patience: SHORT, ..Limits::default() }).await;
+        let (_, pair) = desk.sign_in("code").await;
+        let (access, refresh) = (text(&pair, "access_token"), text(&pair, "refresh_token"));
+        desk.store.ready().await.unwrap();
+
+        let mut stranger = desk.stranger().await;
+        stranger.execute("BEGIN IMMEDIATE").await.unwrap();
+        let response = token(&desk.server, &refreshment(&refresh)).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "never 401, never 200");
+        assert!(response.headers().contains_key("retry-after"));
+        assert!(desk.store.ready().await.is_err(), "and /readyz says so");
+        let found = desk.store.access_token(&TokenHash::of(&access)).await.unwrap();
+        assert!(found.is_some(), "looking up goes on");
+
+        stranger.execute("ROLLBACK").await.unwrap();
+        desk.store.ready().await.expect("without a restart");
+        let (status, _) = desk.refresh(&refresh).await;
+        assert_eq!(status, StatusCode::OK, "the token was not spent by the failure");
+    });
+}
+
+#[test]
+fn s4_a_full_database_changes_nothing_and_recovers() {
+    story(async {
+        // An empty one has about 50 pages.
+        let limits = Limits { max_pages: Some(80), patience: SHORT, ..Limits::default() };
+        let desk = Desk::with(limits).await;
+        let (code, consent) = code("code", "web", "ada", now());
+        let hash = code.hash;
+        desk.store.issue_code(code, consent).await.unwrap();
+        let new = |name: &str| NewToken { hash: TokenHash::of(name), expires: now().plus(DAY) };
+        desk.store.redeem_code(&hash, new("at"), Some(new("rt")), now()).await.unwrap();
+
+        let mut kept = 0;
+        let full = loop {
+            let mut user = user("ada");
+            user.display_name = "a".repeat(3000);
+            let cookie = TokenHash::of(&format!("cookie-{kept}"));
+            let browser = Browser { cookie, user, expires: now().plus(HOUR) };
+            match desk.store.open_browser(browser).await {
+                Ok(()) => kept += 1,
+                Err(error) => break error,
+            }
+            assert!(kept < 1000, "the limit of pages is in force");
+        };
+        let cause = std::error::Error::source(&full).expect("the cause").to_string();
+        assert!(cause.contains("full"), "{cause}");
+        assert!(desk.store.ready().await.is_err(), "and /readyz says so");
+
+        let rotation = || Rotation {
+            token: TokenHash::of("rt"),
+            salt: [1; 32],
+            access: new("at-2"),
+            scope: "mcp ".repeat(3000),
+            refresh: new("rt-2"),
+            grace: MINUTE,
+        };
+        assert!(desk.store.rotate_refresh(rotation(), now()).await.is_err());
+        let token = desk.store.refresh_token(&TokenHash::of("rt")).await.unwrap().unwrap();
+        assert_eq!(token.used, None, "no half rotation");
+        assert_eq!(desk.store.access_token(&TokenHash::of("at-2")).await.unwrap(), None);
+
+        let swept = desk.store.sweep(now().plus(HOUR), 1000).await.unwrap();
+        assert!(swept >= kept, "what has served its time makes room");
+        let rotated = desk.store.rotate_refresh(rotation(), now()).await.unwrap();
+        assert!(matches!(rotated, Rotated::Fresh(_)), "{rotated:?}");
+        desk.store.ready().await.expect("without a restart");
+    });
+}
+
+#[test]
+fn s4_a_closed_store_refuses_and_its_file_opens_again() {
+    story(async {
+        let desk = Desk::open().await;
+        desk.sign_in("code").await;
+        desk.store.close().await;
+        assert!(desk.store.ready().await.is_err());
+        assert!(desk.store.revoke_grant("any", now()).await.is_err());
+        let mut log = database(desk.directory.path()).into_os_string();
+        log.push("-wal");
+        assert!(!fs::exists(log).unwrap(), "the log was emptied into the database");
+        let store = Store::open(desk.directory.path()).await.unwrap();
+        let (grants, code) = (store.grants("", 10).await.unwrap(), TokenHash::of("code"));
+        assert!(grants.len() == 1 && store.code(&code).await.unwrap().unwrap().used);
+    });
+}
+
+/// Opens a store, which must fail, and returns what the operator reads.
+async fn refusal(desk: &Desk) -> (OpenError, String) {
+    let error = Store::open(desk.directory.path()).await.expect_err("it must not open");
+    let words = error.to_string();
+    assert!(words.contains("broker.db"), "which file it is: {words}");
+    (error, words)
+}
+
+#[test]
+fn s7_a_newer_schema_refuses_to_open() {
+    story(async {
+        let desk = Desk::open().await;
+        desk.sign_in("code").await;
+        desk.store.close().await;
+        let mut later = stranger(desk.directory.path()).await;
+        later.execute("PRAGMA user_version = 99").await.unwrap();
+        later.close().await.unwrap();
+        let before = fs::read(database(desk.directory.path())).unwrap();
+        let (error, words) = refusal(&desk).await;
+        assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
+        assert!(words.contains("99") && words.contains("newer program"), "{words}");
+        let after = fs::read(database(desk.directory.path())).unwrap();
+        assert!(before == after, "the file is as it was");
+    });
+}
+
+#[test]
+fn s7_a_damaged_file_refuses_to_open() {
+    story(async {
+        let desk = Desk::open().await;
+        desk.sign_in("code").await;
+        desk.store.close().await;
+        let path = database(desk.directory.path());
+        let good = fs::read(&path).unwrap();
+
+        let mut damaged = good.clone();
+        // The pages of some tables; the first page stays good.
+        damaged[8192..40960].fill(0x5a);
+        fs::write(&path, &damaged).unwrap();
+        let (error, words) = refusal(&desk).await;
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+        assert!(words.contains("backup"), "what to do: {words}");
+
+        fs::write(&path, b"certainly not a database, but long enough to be looked at. ".repeat(20))
+            .unwrap();
+        let (error, _) = refusal(&desk).await;
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+
+        fs::write(&path, &good).unwrap();
+        Store::open(desk.directory.path()).await.expect("the backup in its place");
+    });
+}
+
+#[test]
+fn s7_a_database_of_another_program_refuses_to_open() {
+    story(async {
+        let desk = Desk::open().await;
+        desk.store.close().await;
+        fs::remove_file(database(desk.directory.path())).unwrap();
+        fs::write(database(desk.directory.path()), b"").unwrap();
+        let mut theirs = stranger(desk.directory.path()).await;
+        theirs.execute("CREATE TABLE theirs (a TEXT)").await.unwrap();
+        theirs.close().await.unwrap();
+        let (error, _) = refusal(&desk).await;
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn s7_a_locked_file_says_who_is_to_stop() {
+    story(async {
+        let desk = Desk::open().await;
+        desk.store.close().await;
+        let mut stranger = stranger(desk.directory.path()).await;
+        stranger.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").await.unwrap();
+        let limits = Limits { patience: SHORT, ..Limits::default() };
+        let error = Store::open_with(desk.directory.path(), &limits).await.unwrap_err();
+        assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn processes_that_start_at_once_make_one_database() {
+    story(async {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("deeper/data");
+        let mut starting = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let data = data.clone();
+            starting.spawn(async move { Store::open(&data).await });
+        }
+        for store in starting.join_all().await {
+            store.expect("each one opens").ready().await.unwrap();
+        }
+        let mode = fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "a directory we make is private");
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    story(async {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), b"").unwrap();
+        let error = Store::open(&directory.path().join("file/data")).await.unwrap_err();
+        assert!(matches!(error, OpenError::File { .. }), "{error:?}");
+        assert!(error.to_string().contains("file/data"), "{error}");
+    });
+}
