@@ -1,0 +1,296 @@
+//! The verifier that asks another authorization server about each token (RFC 7662).
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tracing::{debug, error};
+use url::{Url, form_urlencoded};
+
+use crate::{
+    Audience, AudienceRule, Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenHash,
+    TokenVerifier, Undecided, Verdict,
+    jwt::{Date, LEEWAY, UNNAMED_CLIENT, Words, named},
+    oauth::{Fetch, FetchLimits, Moment, Secret},
+    providers::{
+        outgoing::{AGENT, Outage, json},
+        setup::{self, same_issuer, trimmed},
+    },
+};
+
+/// What an answer may cost: somebody waits for it with a request.
+const LIMITS: FetchLimits = FetchLimits { max_bytes: 64 * 1024, timeout: Duration::from_secs(5) };
+
+/// How every secret of this broker begins. They are nobody else's business.
+const OURS: [&str; 5] = ["mcpb_", "mcpat_", "mcprt_", "mcpac_", "mcpcs_"];
+
+/// Whom to ask, and what is accepted.
+#[derive(Debug, Clone)]
+pub struct IntrospectionConfig {
+    /// The introspection endpoint.
+    pub endpoint: String,
+    /// As whom to ask.
+    pub client_id: String,
+    /// With which secret (sent as HTTP Basic, RFC 6749 §2.3.1).
+    pub client_secret: Secret,
+    /// The issuer of the principals. An answer that names another one is refused.
+    pub issuer: String,
+    /// The audiences that are accepted; the first that an answer names decides where the token may
+    /// be used.
+    pub audiences: Vec<AudienceRule>,
+    /// Where a token may be used whose answer names no audience at all; `None` refuses it.
+    pub without_audience: Option<Audience>,
+    /// For how long a positive answer is used again. A revocation over there goes unnoticed for so
+    /// long; zero asks every time. Default 30 seconds.
+    pub max_age: Duration,
+    /// How many answers are kept, at most. Default 10 000.
+    pub max_tokens: usize,
+}
+
+impl IntrospectionConfig {
+    /// The default of `max_age`.
+    pub const MAX_AGE: Duration = Duration::from_secs(30);
+    /// The default of `max_tokens`.
+    pub const MAX_TOKENS: usize = 10_000;
+}
+
+/// Judges tokens by asking the server that issued them.
+///
+/// Every bearer that reaches it is sent to the endpoint, except this broker's own; put it last. A
+/// token the endpoint does not call active is refused. An endpoint that does not answer, or does not
+/// take our secret, makes no judgement: users are not signed out for it.
+///
+/// Positive answers are kept under the token's SHA-256 until `max_age` or `exp`, whichever is first;
+/// negative ones are not kept.
+pub struct Introspection {
+    endpoint: Url,
+    authorization: HeaderValue,
+    issuer: Arc<str>,
+    audiences: Vec<AudienceRule>,
+    without_audience: Option<Audience>,
+    max_age: Duration,
+    max_tokens: usize,
+    fetch: Arc<dyn Fetch>,
+    cache: Mutex<Cache>,
+}
+
+/// Two generations: when the young one is half of the capacity it becomes the old one.
+#[derive(Default)]
+struct Cache {
+    young: HashMap<[u8; 32], Kept>,
+    old: HashMap<[u8; 32], Kept>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    principal: Principal,
+    from: SystemTime,
+    until: SystemTime,
+}
+
+/// RFC 7662 §2.2.
+#[derive(Deserialize)]
+struct Answer {
+    active: bool,
+    iss: Option<String>,
+    sub: Option<String>,
+    aud: Option<Words>,
+    exp: Option<Date>,
+    nbf: Option<Date>,
+    client_id: Option<String>,
+    scope: Option<String>,
+    token_type: Option<String>,
+    cnf: Option<Value>,
+}
+
+impl Introspection {
+    /// A verifier that asks through `fetch`.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] when the configuration cannot be right; nothing was asked yet.
+    pub fn new(config: IntrospectionConfig, fetch: Arc<dyn Fetch>) -> Result<Self, SetupError> {
+        let endpoint = setup::address("the introspection endpoint", &config.endpoint)?;
+        let issuer = setup::filled("the issuer", config.issuer)?;
+        let client_id = setup::filled("the client id", config.client_id)?;
+        let secret = config.client_secret.expose();
+        if secret.is_empty() {
+            return Err(SetupError::Empty { what: "the client secret" });
+        }
+        if config.audiences.is_empty() && config.without_audience.is_none() {
+            return Err(SetupError::Empty { what: "the list of audiences" });
+        }
+        let encoded =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = format!("{}:{}", encoded(&client_id), encoded(secret));
+        let mut authorization = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
+            .expect("base64 fits a header");
+        authorization.set_sensitive(true);
+        Ok(Self {
+            endpoint,
+            authorization,
+            issuer: trimmed(&issuer).into(),
+            audiences: config.audiences,
+            without_audience: config.without_audience,
+            max_age: config.max_age,
+            max_tokens: config.max_tokens,
+            fetch,
+            cache: Mutex::default(),
+        })
+    }
+
+    async fn verdict(&self, token: &Bearer, now: SystemTime) -> Result<Verdict, Undecided> {
+        if OURS.iter().any(|prefix| token.expose().starts_with(prefix)) {
+            return Ok(Verdict::Abstain);
+        }
+        let hash = TokenHash::of(token.expose());
+        if let Some(principal) = self.remembered(&hash, now) {
+            return Ok(Verdict::Accept(principal));
+        }
+        let answer = self.ask(token).await.map_err(|outage| {
+            if let Outage::Status(status) = outage
+                && status.is_client_error()
+            {
+                error!(endpoint = %self.endpoint, %status, "introspection is refused to us");
+            }
+            Undecided::new(outage)
+        })?;
+        match self.principal(&answer, now) {
+            Ok(principal) => {
+                self.remember(&hash, &principal, answer.exp, now);
+                Ok(Verdict::Accept(principal))
+            }
+            Err(refusal) => {
+                debug!(issuer = %self.issuer, %refusal, "token refused");
+                Ok(Verdict::Refuse(refusal))
+            }
+        }
+    }
+
+    async fn ask(&self, token: &Bearer) -> Result<Answer, Outage> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("token", token.expose())
+            .append_pair("token_type_hint", "access_token")
+            .finish();
+        let request = Request::post(self.endpoint.as_str())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(USER_AGENT, AGENT)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .body(Bytes::from(form))
+            .map_err(|_| Outage::Shape("its address is not one"))?;
+        json(&self.fetch.fetch(request, LIMITS).await?)
+    }
+
+    fn principal(&self, answer: &Answer, now: SystemTime) -> Result<Principal, Refusal> {
+        if !answer.active {
+            return Err(Refusal::Unknown);
+        }
+        let sane = now.duration_since(SystemTime::UNIX_EPOCH).is_ok();
+        let moment = Moment::of(now);
+        if answer.exp.is_some_and(|exp| !sane || moment.is_past(exp.0.plus(LEEWAY))) {
+            return Err(Refusal::Expired);
+        }
+        if answer.nbf.is_some_and(|nbf| nbf.0 > moment.plus(LEEWAY)) {
+            return Err(Refusal::Unknown);
+        }
+        if !answer.iss.as_deref().is_none_or(|issuer| same_issuer(issuer, &self.issuer)) {
+            return Err(Refusal::WrongAudience);
+        }
+        // Some servers call a refresh token active; and a token bound to a key is no bearer token.
+        let bearer = |kind: &str| {
+            ["bearer", "access_token", "at+jwt"].iter().any(|own| kind.eq_ignore_ascii_case(own))
+        };
+        if !answer.token_type.as_deref().is_none_or(bearer) || answer.cnf.is_some() {
+            return Err(Refusal::WrongAudience);
+        }
+        let audience = match answer.aud.as_ref().filter(|aud| !aud.0.is_empty()) {
+            Some(aud) => AudienceRule::first(&self.audiences, |claim| aud.contain(claim)),
+            None => self.without_audience.clone(),
+        };
+        Ok(Principal {
+            issuer: Arc::clone(&self.issuer),
+            subject: answer.sub.as_deref().and_then(named).ok_or(Refusal::Unknown)?,
+            client: match &answer.client_id {
+                Some(client) => named(client).ok_or(Refusal::Unknown)?,
+                None => UNNAMED_CLIENT.into(),
+            },
+            scopes: Scopes::listed(answer.scope.as_deref().unwrap_or_default()),
+            audience: audience.ok_or(Refusal::WrongAudience)?,
+            family: None,
+        })
+    }
+
+    fn remembered(&self, hash: &TokenHash, now: SystemTime) -> Option<Principal> {
+        let cache = self.cache();
+        let kept = cache.young.get(hash.as_bytes()).or_else(|| cache.old.get(hash.as_bytes()))?;
+        // A clock that was set back must not prolong what is remembered.
+        (kept.from <= now && now < kept.until).then(|| kept.principal.clone())
+    }
+
+    fn remember(
+        &self,
+        hash: &TokenHash,
+        principal: &Principal,
+        exp: Option<Date>,
+        now: SystemTime,
+    ) {
+        let half = self.max_tokens / 2;
+        let Some(mut until) = now.checked_add(self.max_age) else { return };
+        if let Some(exp) = exp {
+            let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp.0.0));
+            until = until.min(end.unwrap_or(until));
+        }
+        if half == 0 || until <= now {
+            return;
+        }
+        let mut cache = self.cache();
+        if cache.young.len() >= half && !cache.young.contains_key(hash.as_bytes()) {
+            cache.old = std::mem::take(&mut cache.young);
+        }
+        let kept = Kept { principal: principal.clone(), from: now, until };
+        cache.young.insert(*hash.as_bytes(), kept);
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TokenVerifier for Introspection {
+    fn name(&self) -> &'static str {
+        "introspection"
+    }
+
+    fn judge<'a>(
+        &'a self,
+        token: &'a Bearer,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+        Box::pin(self.verdict(token, now))
+    }
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Introspection")
+            .field("endpoint", &self.endpoint.as_str())
+            .field("issuer", &self.issuer)
+            .field("audiences", &self.audiences)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
