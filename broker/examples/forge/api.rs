@@ -1,0 +1,235 @@
+//! The forge's own API, as far as children of the broker call it.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    Shared,
+    call::{Answer, Call, json as json_answer},
+    identity, issues, random, scope,
+    state::{App, Repo, State, User},
+};
+
+/// Somebody with a token, or with a password.
+#[derive(Debug)]
+pub(crate) struct Doer {
+    pub(crate) user: User,
+    /// None for a password, which may do everything.
+    scope: Option<String>,
+}
+
+/// Answers a call of `/api/v1/…`.
+pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
+    let path = call.path.trim_start_matches("/api/v1/").trim_end_matches('/');
+    let parts: Vec<_> = path.split('/').collect();
+    // A bad token is refused even where none is needed.
+    let doer = match doer(shared, call) {
+        Ok(doer) => doer,
+        Err(refused) => {
+            shared.state().counters.api_refused += 1;
+            return refused;
+        }
+    };
+    match parts.as_slice() {
+        ["version"] => {
+            return ok(&json!({ "version": shared.state().knobs.version }));
+        }
+        ["settings", "api"] => {
+            return ok(&json!({
+                "max_response_items": 50,
+                "default_paging_num": 30,
+                "default_git_trees_per_page": 1000,
+                "default_max_blob_size": 10_485_760,
+            }));
+        }
+        _ => {}
+    }
+    let Some(doer) = doer else {
+        shared.state().counters.api_refused += 1;
+        return problem(shared, StatusCode::UNAUTHORIZED, "token is required");
+    };
+    *shared.state().counters.api.entry(doer.user.login.clone()).or_default() += 1;
+    if let Some(refused) = scope_refusal(shared, call, &parts, &doer) {
+        return refused;
+    }
+    routed(shared, call, &parts, &doer)
+        .unwrap_or_else(|| problem(shared, StatusCode::NOT_FOUND, "The target couldn't be found."))
+}
+
+fn routed(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<Answer> {
+    let root = &shared.root;
+    let mut state = shared.state();
+    let list = |items: Vec<Value>| Some(ok(&Value::Array(items)));
+    match (&call.method, parts) {
+        (&Method::GET, ["user"]) => Some(ok(&doer.user.shown(root))),
+        (&Method::GET, ["user", "repos"]) => {
+            let own = |repo: &&Repo| repo.owner == doer.user.id;
+            list(state.repos.iter().filter(own).map(|repo| shown(repo, &state, root)).collect())
+        }
+        (&Method::GET, ["user", "orgs"] | ["notifications"]) => list(Vec::new()),
+        (_, ["user", "applications", "oauth2", rest @ ..]) => applications(&mut state, call, rest),
+        (&Method::GET, ["users", name]) => Some(ok(&state.named(name)?.shown(root))),
+        (&Method::GET, ["users", name, "repos"]) => {
+            let owner = state.named(name)?.id;
+            let seen = |repo: &&Repo| repo.owner == owner && sees(&state, doer, repo);
+            list(state.repos.iter().filter(seen).map(|repo| shown(repo, &state, root)).collect())
+        }
+        (&Method::GET, ["repos", "search"]) => {
+            let wanted = call.query.of("q");
+            let seen = |repo: &&Repo| repo.name.contains(wanted) && sees(&state, doer, repo);
+            let found: Vec<_> =
+                state.repos.iter().filter(seen).map(|repo| shown(repo, &state, root)).collect();
+            Some(ok(&json!({ "ok": true, "data": found })))
+        }
+        (_, ["repos", owner, name, rest @ ..]) => {
+            let owner = state.named(owner)?.id;
+            let of_name = |repo: &&Repo| repo.owner == owner && repo.name == **name;
+            let repo = state.repos.iter().find(of_name)?.clone();
+            // What one may not see is not there.
+            if !sees(&state, doer, &repo) {
+                return None;
+            }
+            match (&call.method, rest) {
+                (&Method::GET, []) => Some(ok(&shown(&repo, &state, root))),
+                (&Method::GET, ["labels" | "milestones" | "releases" | "pulls"]) => list(vec![]),
+                (&Method::GET, ["branches"]) => list(vec![json!({
+                    "name": "main", "protected": false, "commit": { "id": "0".repeat(40) },
+                })]),
+                (_, ["issues", rest @ ..]) => {
+                    issues::answer(&mut state, call, doer, &repo, rest, root)
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Applications that people register over the API.
+fn applications(state: &mut State, call: &Call, rest: &[&str]) -> Option<Answer> {
+    let id = rest.first().and_then(|id| id.parse::<u64>().ok());
+    let body = call.json();
+    let uris = || {
+        let all = body["redirect_uris"].as_array().into_iter().flatten();
+        all.filter_map(|uri| uri.as_str().map(ToOwned::to_owned)).collect()
+    };
+    match (&call.method, id) {
+        (&Method::GET, None) => {
+            Some(ok(&Value::Array(state.apps.iter().map(|app| app.shown("")).collect())))
+        }
+        (&Method::GET, Some(id)) => {
+            state.apps.iter().find(|app| app.id == id).map(|app| ok(&app.shown("")))
+        }
+        (&Method::POST, None) => {
+            let (one, two) = (random(8), random(12));
+            let app = state.add_app(App {
+                id: 0,
+                name: body["name"].as_str().unwrap_or("").to_owned(),
+                client_id: format!("{one}-{two}"),
+                secret: format!("gto_{}", random(52)),
+                confidential: body["confidential_client"].as_bool().unwrap_or(false),
+                redirect_uris: uris(),
+            });
+            Some(json_answer(StatusCode::CREATED, &app.shown(&app.secret)))
+        }
+        // A change makes a new secret, wanted or not.
+        (&Method::PATCH, Some(id)) => {
+            let app = state.apps.iter_mut().find(|app| app.id == id)?;
+            app.secret = format!("gto_{}", random(52));
+            app.redirect_uris = uris();
+            Some(ok(&app.shown(&app.secret)))
+        }
+        (&Method::DELETE, Some(id)) => {
+            state.apps.retain(|app| app.id != id);
+            state.grants.retain(|grant| grant.app != id);
+            Some(json_answer(StatusCode::NO_CONTENT, &Value::Null))
+        }
+        _ => None,
+    }
+}
+
+/// Who calls: nobody, or the owner of a good token.
+fn doer(shared: &Shared, call: &Call) -> Result<Option<Doer>, Answer> {
+    let basic = call.basic();
+    if let Some((name, password)) = &basic {
+        let state = shared.state();
+        if let Some(user) = state.named(name).filter(|user| user.password == *password) {
+            return Ok(Some(Doer { user: user.clone(), scope: None }));
+        }
+    }
+    let in_query = ["token", "access_token"].map(|name| call.query.of(name));
+    let in_basic = basic.iter().flat_map(|(name, password)| [password.as_str(), name.as_str()]);
+    let mut candidates = call.token().into_iter().chain(in_basic).chain(in_query);
+    let token = candidates.find(|token| !token.is_empty() && *token != "x-oauth-basic");
+    let Some(token) = token else { return Ok(None) };
+    match identity::access(shared, token) {
+        Some((user, _)) if user.prohibited => Err(identity::prohibited()),
+        Some((user, grant)) => Ok(Some(Doer { user, scope: Some(grant.scope) })),
+        None => {
+            let text = "user does not exist [uid: 0, name: ]";
+            Err(problem(shared, StatusCode::UNAUTHORIZED, text))
+        }
+    }
+}
+
+fn scope_refusal(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<Answer> {
+    let scope = doer.scope.as_deref()?;
+    let category = match parts {
+        ["repos", _, _, "issues" | "labels" | "milestones", ..] => "issue",
+        ["repos", ..] => "repository",
+        ["notifications", ..] => "notification",
+        ["orgs", ..] | ["user", "orgs"] => "organization",
+        ["admin", ..] => "admin",
+        _ => "user",
+    };
+    let write = call.method != Method::GET;
+    if scope::allows(scope, category, write, &shared.state().knobs) {
+        return None;
+    }
+    let verb = if write { "write" } else { "read" };
+    let text =
+        format!("token does not have at least one of required scope(s): [{verb}:{category}]");
+    Some(problem(shared, StatusCode::FORBIDDEN, &text))
+}
+
+fn sees(state: &State, doer: &Doer, repo: &Repo) -> bool {
+    let public_only =
+        doer.scope.as_deref().is_some_and(|scope| scope::public_only(scope, &state.knobs));
+    !repo.private || (repo.owner == doer.user.id && !public_only)
+}
+
+fn shown(repo: &Repo, state: &State, root: &str) -> Value {
+    let owner = state.user(repo.owner).expect("users stay");
+    json!({
+        "id": repo.id,
+        "owner": owner.shown(root),
+        "name": repo.name,
+        "full_name": format!("{}/{}", owner.login, repo.name),
+        "description": "",
+        "empty": false,
+        "private": repo.private,
+        "fork": false,
+        "template": false,
+        "mirror": false,
+        "archived": false,
+        "html_url": format!("{root}/{}/{}", owner.login, repo.name),
+        "clone_url": format!("{root}/{}/{}.git", owner.login, repo.name),
+        "ssh_url": format!("git@forge:{}/{}.git", owner.login, repo.name),
+        "default_branch": "main",
+        "stars_count": 0,
+        "forks_count": 0,
+        "open_issues_count": 0,
+        "permissions": { "admin": true, "push": true, "pull": true },
+        "created_at": "2025-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+    })
+}
+
+pub(crate) fn ok(body: &Value) -> Answer {
+    json_answer(StatusCode::OK, body)
+}
+
+fn problem(shared: &Shared, status: StatusCode, message: &str) -> Answer {
+    let url = format!("{}/api/swagger", shared.root);
+    json_answer(status, &json!({ "message": message, "url": url }))
+}

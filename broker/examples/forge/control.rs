@@ -1,0 +1,111 @@
+//! `/_test/…`: what tests in other processes read and change.
+//!
+//! | Route | Does |
+//! |---|---|
+//! | `GET knobs`, `POST knobs` | shows the knobs; replaces those in the body |
+//! | `GET counters`, `POST counters/reset` | shows what happened; begins again at zero |
+//! | `GET grants` | user, application, counter and scope of each |
+//! | `POST apps` | `{client_id, client_secret, redirect_uris}`; no secret makes it public |
+//! | `POST users` | `{name, password?, prohibited?, full_name?}` changes one |
+//! | `POST revoke` | `{user, client_id?}` takes grants back |
+//! | `POST token` | `{user, scope}`, an access token without a browser |
+//! | `POST logout` | ends every browser's session |
+//! | `POST release` | lets go of requests that hang |
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    Shared,
+    call::{Answer, Call, json as json_answer},
+    state::{App, Counters},
+};
+
+/// Answers a call of `/_test/…`.
+pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
+    match act(shared, call) {
+        Ok(body) => json_answer(StatusCode::OK, &body),
+        Err(why) => json_answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+    }
+}
+
+fn act(shared: &Shared, call: &Call) -> Result<Value, String> {
+    let body = call.json();
+    let text = |name: &str| body[name].as_str().unwrap_or("").to_owned();
+    let shown = |value: Result<Value, serde_json::Error>| value.map_err(|error| error.to_string());
+    let mut state = shared.state();
+    match (&call.method, call.path.trim_start_matches("/_test/")) {
+        (&Method::GET, "knobs") => shown(serde_json::to_value(&state.knobs)),
+        (&Method::POST, "knobs") => {
+            state.knobs = state.knobs.patched(&body).map_err(|error| error.to_string())?;
+            shown(serde_json::to_value(&state.knobs))
+        }
+        (&Method::GET, "counters") => shown(serde_json::to_value(&state.counters)),
+        (&Method::POST, "counters/reset") => {
+            state.counters = Counters::default();
+            Ok(json!({}))
+        }
+        (&Method::GET, "grants") => {
+            let one = |grant: &super::state::Grant| {
+                let app = state.apps.iter().find(|app| app.id == grant.app);
+                json!({
+                    "user": state.user(grant.user).map(|user| &user.login),
+                    "client_id": app.map(|app| &app.client_id),
+                    "counter": grant.counter,
+                    "scope": grant.scope,
+                })
+            };
+            Ok(state.grants.iter().map(one).collect())
+        }
+        (&Method::POST, "apps") => {
+            let uris = body["redirect_uris"].as_array().ok_or("no redirect_uris")?;
+            let uris = uris.iter().filter_map(|uri| uri.as_str().map(ToOwned::to_owned));
+            let app = App {
+                id: 0,
+                name: text("client_id"),
+                client_id: text("client_id"),
+                secret: text("client_secret"),
+                confidential: !text("client_secret").is_empty(),
+                redirect_uris: uris.collect(),
+            };
+            state.apps.retain(|other| other.client_id != app.client_id);
+            let app = state.add_app(app);
+            Ok(app.shown(&app.secret))
+        }
+        (&Method::POST, "users") => {
+            let name = text("name");
+            let user = state.users.iter_mut().find(|user| user.login == name);
+            let user = user.ok_or("nobody has this name")?;
+            if let Some(password) = body["password"].as_str() {
+                password.clone_into(&mut user.password);
+            }
+            if let Some(full_name) = body["full_name"].as_str() {
+                full_name.clone_into(&mut user.full_name);
+            }
+            if let Some(prohibited) = body["prohibited"].as_bool() {
+                user.prohibited = prohibited;
+            }
+            Ok(json!({ "id": user.id, "name": user.login, "prohibited": user.prohibited }))
+        }
+        (&Method::POST, "revoke") => {
+            let user = state.named(&text("user")).ok_or("nobody has this name")?.id;
+            let app = state.app(&text("client_id")).map(|app| app.id);
+            Ok(json!({ "revoked": state.revoke(user, app) }))
+        }
+        (&Method::POST, "token") => {
+            // It looks at the state itself.
+            drop(state);
+            let token = shared.token_for(&text("user"), &text("scope"));
+            Ok(json!({ "access_token": token.ok_or("nobody has this name")? }))
+        }
+        (&Method::POST, "logout") => {
+            state.browsers.clear();
+            Ok(json!({}))
+        }
+        (&Method::POST, "release") => {
+            shared.release.notify_waiters();
+            Ok(json!({}))
+        }
+        _ => Err("see the head of control.rs for the routes".to_owned()),
+    }
+}
