@@ -179,11 +179,14 @@ impl AuthServer {
         (request, peer, now): (&Request<Bytes>, IpAddr, SystemTime),
         params: &Params,
         client: &Client,
-        asked: AuthorizeRequest,
+        mut asked: AuthorizeRequest,
     ) -> Result<Answer, StoreError> {
         let prompt = params.one("prompt").ok().flatten().unwrap_or_default();
         let prompted = |what| prompt.split(' ').any(|own| own == what);
         let visit = self.visit(request.headers(), now).await?;
+        if let Some(user) = visit.user() {
+            asked.reauthenticate |= self.wants_sign_in(user, &asked.resource, now).await?;
+        }
         let landing = self.site.redirects.check(&asked.redirect_uri);
         // A program on this computer, or a scheme, proves nothing about who is asking
         // (RFC 8252 §8.6): such clients are always asked about.

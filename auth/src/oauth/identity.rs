@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, net::IpAddr, time::Duration, time::SystemTime};
 
-use super::{Params, Secret, StoreError};
+use super::{Params, Secret, StoreError, User};
 use crate::BoxFuture;
 
 /// Signs a person in.
@@ -208,4 +208,22 @@ pub trait CredentialSink: fmt::Debug + Send + Sync {
         credential: &'a UpstreamCredential,
         now: SystemTime,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Whether only a new sign-in at the upstream gives `user` back what the server `resource` (its
+    /// canonical address) needs, because the upstream takes the credential no more. As long as that
+    /// is so, refresh tokens for that server are refused and a browser that is signed in here is
+    /// sent to the upstream all the same; anything less would let a client go round in circles.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be told now.
+    fn wants_sign_in<'a>(
+        &'a self,
+        user: &'a User,
+        resource: &'a str,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let _ = (user, resource, now);
+        Box::pin(std::future::ready(Ok(false)))
+    }
 }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::{
     Answer, AuthStore, Config, ConfigError, CredentialSink, Fetch, Grant, IdentityProvider, Moment,
-    Params, RevocationListener, Revoked, ServerKey, StoreError, Transaction,
+    Params, RevocationListener, Revoked, ServerKey, StoreError, Transaction, User,
     config::Site,
     document::Documents,
     limiter::{Limiter, household},
@@ -293,6 +293,19 @@ impl AuthServer {
             }
         }
         Ok(total)
+    }
+
+    /// Whether only a new sign-in at the upstream helps `user`.
+    pub(crate) async fn wants_sign_in(
+        &self,
+        user: &User,
+        resource: &str,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        match &self.credentials {
+            Some(credentials) => credentials.wants_sign_in(user, resource, now).await,
+            None => Ok(false),
+        }
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn IdentityProvider>> {

@@ -43,10 +43,9 @@ impl AuthServer {
             Ok(caller) => caller,
             Err(answer) => return answer,
         };
-        let now = Moment::of(now);
         let outcome = match grant_type {
             None => Ok(Answer::bad("invalid_request", "grant_type is missing")),
-            Some("authorization_code") => self.redeem(&caller, form, now).await,
+            Some("authorization_code") => self.redeem(&caller, form, Moment::of(now)).await,
             Some("refresh_token") => self.refresh(&caller, form, now).await,
             Some(_) => Ok(Answer::bad("unsupported_grant_type", "the grant type is unknown")),
         };
@@ -147,7 +146,7 @@ impl AuthServer {
         &self,
         caller: &Caller,
         form: &Params,
-        now: Moment,
+        now: SystemTime,
     ) -> Result<Answer, StoreError> {
         let (Ok(presented), Ok(asked)) = (form.one("refresh_token"), form.one("scope")) else {
             return Ok(Answer::bad("invalid_request", "a parameter is repeated"));
@@ -169,6 +168,10 @@ impl AuthServer {
         let Some(scope) = scope::narrowed(asked, &grant.scope) else {
             return Ok(Answer::bad("invalid_scope", "the scope exceeds what was granted"));
         };
+        if self.wants_sign_in(&grant.user, &grant.resource, now).await? {
+            return Ok(invalid_grant("the user has to sign in again at the identity provider"));
+        }
+        let now = Moment::of(now);
         let salt = self.minter.salt();
         let (access, refresh) = self.successors(presented, &salt);
         let expires = now.plus(self.config.access_ttl);

@@ -11,7 +11,7 @@ use crate::{
     BoxFuture,
     oauth::{
         Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, Params,
-        Secret, SignInError, StoreError, UpstreamCredential,
+        Secret, SignInError, StoreError, UpstreamCredential, User,
     },
 };
 
@@ -154,6 +154,7 @@ impl IdentityProvider for FakeProvider {
 pub struct MemoryCredentials {
     kept: Mutex<Vec<(String, Identity)>>,
     failing: std::sync::atomic::AtomicBool,
+    dead: std::sync::atomic::AtomicBool,
 }
 
 impl MemoryCredentials {
@@ -166,6 +167,11 @@ impl MemoryCredentials {
     /// Fails from now on, or no longer.
     pub fn fail(&self, failing: bool) {
         self.failing.store(failing, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Says from now on that everybody has to sign in at the upstream, until a credential is kept.
+    pub fn kill(&self) {
+        self.dead.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -182,9 +188,19 @@ impl CredentialSink for MemoryCredentials {
         } else {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push((provider.to_owned(), identity.clone()));
+            self.dead.store(false, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         };
         Box::pin(ready(outcome))
+    }
+
+    fn wants_sign_in<'a>(
+        &'a self,
+        _user: &'a User,
+        _resource: &'a str,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(ready(Ok(self.dead.load(std::sync::atomic::Ordering::Relaxed))))
     }
 }
 

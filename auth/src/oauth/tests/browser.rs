@@ -391,3 +391,24 @@ async fn one_stranger_cannot_take_every_place_of_a_sign_in() {
     rig.pass(600);
     assert_eq!(rig.server.sweep(rig.now()).await.unwrap(), 120);
 }
+
+#[tokio::test]
+async fn o39_a_dead_upstream_credential_leads_back_to_the_upstream_and_not_in_circles() {
+    let rig = rig();
+    let mut visitor = Visitor::new(&rig);
+    let done = visitor.authorize(&query(&[])).await;
+    let (_, body) = rig.redeem(&field(&done, "code").expect("signed in")).await;
+    let (access, refresh) = pair(&body);
+
+    rig.credentials.kill();
+    let (status, refused) = rig.refresh(&refresh).await;
+    assert_eq!((status.as_u16(), &refused["error"]), (400, &"invalid_grant".into()));
+    rig.admit(&access).await.expect("nothing was revoked: a session can go on after the sign-in");
+    let consent = visitor.get(&query(&[])).await;
+    assert!(field(&consent, "code").is_none(), "knowing the browser is not enough");
+    let done = visitor.approve(&consent).await;
+    assert!(field(&done, "code").is_some());
+    assert_eq!(rig.credentials.kept().len(), 2, "the upstream was asked again");
+    let (status, _) = rig.refresh(&refresh).await;
+    assert_eq!(status.as_u16(), 200, "the new credential serves the old grant as well");
+}

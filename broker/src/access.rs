@@ -1,0 +1,148 @@
+//! Who may connect, put together from the configuration: verifiers, ways to sign in, the
+//! authorization server, and where they keep what they know.
+
+mod follow;
+mod people;
+mod providers;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use auth::{Challenge, Gate, NoSignIn, StaticTokens, TokenVerifier, oauth::ConfigError};
+use tokio::task::JoinSet;
+
+pub(crate) use self::people::People;
+use self::providers::ProviderError;
+use crate::{
+    app::Sessions,
+    config::{Config, Verifier},
+    fetch::{Configured, ConfiguredSettings, Roots, RootsError},
+    metrics::Metrics,
+    store::{self, KeyError},
+    tokens::{TokenFile, TokenFileError},
+};
+
+/// How often the file of static tokens is looked at, and the store for what others revoked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who may connect.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) gate: Gate,
+    endpoints: BTreeMap<String, Endpoint>,
+    people: Option<People>,
+}
+
+/// What a server's endpoint tells those it does not let in.
+#[derive(Debug)]
+struct Endpoint {
+    /// Its canonical address, which tokens must be meant for; `None` without an authorization
+    /// server.
+    resource: Option<String>,
+    /// For `/{name}/mcp`.
+    own: Challenge,
+    /// For `/mcp`.
+    root: Challenge,
+}
+
+/// Access could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file of static tokens cannot be used.
+    #[error("the static tokens cannot be read")]
+    Tokens(#[from] TokenFileError),
+    /// The store did not open.
+    #[error("the store cannot be used")]
+    Store(#[from] store::OpenError),
+    /// A key is missing or cannot be read.
+    #[error("the keys cannot be used")]
+    Keys(#[from] KeyError),
+    /// The store opened and then did not answer.
+    #[error("the store does not answer")]
+    Unavailable(#[from] auth::oauth::StoreError),
+    /// The certificates of private authorities cannot be used.
+    #[error("auth.ca_file cannot be used")]
+    Roots(#[from] RootsError),
+    /// A way to sign in, or a verifier, cannot be used as it is configured.
+    #[error("{table} cannot be used as it is configured")]
+    Provider {
+        /// Its table in the configuration.
+        table: String,
+        /// Why not.
+        source: ProviderError,
+    },
+    /// The authorization server's settings contradict each other.
+    #[error("the authorization server cannot be used as it is configured")]
+    OAuth(#[from] ConfigError),
+    /// The system gave no randomness.
+    #[error("the system gives no randomness")]
+    Seed(#[from] auth::SeedError),
+}
+
+impl Access {
+    /// Opens what is needed and sets going what watches for changes; those tasks go to `followers`.
+    /// `base` is the address people and clients use.
+    pub(crate) async fn open(
+        config: &Config,
+        base: &str,
+        sessions: &Sessions,
+        metrics: &Arc<Metrics>,
+        followers: &mut JoinSet<()>,
+    ) -> Result<Self, AccessError> {
+        let wanted = |verifier| config.auth.verifiers.contains(&verifier);
+        let roots = Roots::load(config.auth.ca_file.as_deref())?;
+        let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
+        let people = if wanted(Verifier::OAuth) {
+            let opened = people::open(config, base, &roots, fetch.clone(), sessions, metrics);
+            Some(opened.await?)
+        } else {
+            None
+        };
+        if let Some(people) = &people {
+            followers.spawn(follow::revocations(people.revocations(sessions)));
+            followers.spawn(follow::sweeps(people.server()));
+        }
+        let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
+        for verifier in &config.auth.verifiers {
+            verifiers.push(match verifier {
+                Verifier::OAuth => people.as_ref().expect("opened above").tokens(),
+                Verifier::Static => {
+                    let (table, watch) = TokenFile::new(&config.auth.tokens_file).watch()?;
+                    let tokens = Arc::new(StaticTokens::new(table));
+                    let watched = Arc::clone(&tokens);
+                    followers.spawn(follow::static_tokens(watch, watched, sessions.clone()));
+                    tokens
+                }
+                Verifier::Jwt => providers::jwt(config, base, fetch.clone())?,
+                Verifier::Introspection => providers::introspection(config, base, fetch.clone())?,
+                Verifier::None => Arc::new(NoSignIn::new()),
+            });
+        }
+        let endpoints = config.server.keys().map(|name| {
+            let at = |path: &str| {
+                let server = people.as_ref().map(People::server);
+                let metadata = server.as_ref().map(|server| server.resource_metadata_url(path));
+                (Challenge::new(metadata.as_deref()), server.and_then(|s| s.resource_at(path)))
+            };
+            let (own, resource) = at(&format!("/{name}/mcp"));
+            let endpoint = Endpoint { resource, own, root: at("/mcp").0 };
+            (name.as_str().to_owned(), endpoint)
+        });
+        Ok(Self { gate: Gate::new(verifiers), endpoints: endpoints.collect(), people })
+    }
+
+    /// Those who sign people in, if they can.
+    pub(crate) fn people(&self) -> Option<&People> {
+        self.people.as_ref()
+    }
+
+    /// The canonical address of a server, which tokens must be meant for.
+    pub(crate) fn resource(&self, server: &str) -> Option<&str> {
+        self.endpoints.get(server)?.resource.as_deref()
+    }
+
+    /// What to tell those who are not let in at a server's endpoint.
+    pub(crate) fn challenge(&self, server: &str, at_root: bool) -> &Challenge {
+        let endpoint = self.endpoints.get(server).expect("servers are laid out once");
+        if at_root { &endpoint.root } else { &endpoint.own }
+    }
+}

@@ -1,0 +1,123 @@
+//! What happens outside of requests: tokens and grants that somebody else takes back, and records
+//! that have served their time.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use auth::{
+    StaticTokens,
+    oauth::{AuthServer, AuthStore, Moment, RevocationListener, Revoked},
+};
+use tokio::time::interval;
+use tracing::{debug, info, warn};
+
+use super::INTERVAL;
+use crate::{app::Sessions, http::causes, store::Store, tokens::TokenWatch};
+
+/// How often records that have served their time are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// How many revocations are read at a time.
+const BATCH: usize = 500;
+
+/// How far back each look reaches. Moments are whole seconds, and the clocks of several brokers
+/// on one store differ a little.
+const OVERLAP: Duration = Duration::from_secs(10);
+
+/// Applies what `mcp-broker token` does to the file while the broker runs. A revoked token takes
+/// its sessions along.
+pub(super) async fn static_tokens(
+    mut watch: TokenWatch,
+    tokens: Arc<StaticTokens>,
+    sessions: Sessions,
+) {
+    let mut interval = interval(INTERVAL);
+    loop {
+        interval.tick().await;
+        match watch.changed() {
+            Ok(None) => {}
+            Ok(Some(table)) => {
+                info!(tokens = table.len(), "static tokens read again");
+                let names: HashSet<String> = table.subjects().map(ToOwned::to_owned).collect();
+                tokens.replace(table);
+                sessions.revoke(|owner| {
+                    owner.issuer() == StaticTokens::ISSUER && !names.contains(owner.subject())
+                });
+            }
+            Err(error) => {
+                let cause = causes(&error);
+                warn!(%error, %cause, "the static tokens stay as they were");
+            }
+        }
+    }
+}
+
+/// Where to look for revocations, and whom to tell.
+#[derive(Debug)]
+pub(super) struct Revocations {
+    pub(super) store: Arc<Store>,
+    pub(super) listeners: Vec<Arc<dyn RevocationListener>>,
+}
+
+/// Ends what was opened with a grant.
+#[derive(Debug)]
+pub(super) struct EndSessions(pub(super) Sessions);
+
+impl RevocationListener for EndSessions {
+    fn revoked(&self, revoked: &Revoked) {
+        self.0.revoke(|owner| owner.grant() == Some(&revoked.family));
+    }
+}
+
+/// Tells of grants that another broker on the same store, or the command line, took back.
+pub(super) async fn revocations(revocations: Revocations) {
+    let mut interval = interval(INTERVAL);
+    // What was told before: the looks overlap.
+    let mut told: HashSet<String> = HashSet::new();
+    loop {
+        interval.tick().await;
+        let since = Moment::of(now().checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH));
+        match revocations.store.revoked_since(since, BATCH).await {
+            Ok(grants) => {
+                let families: HashSet<String> =
+                    grants.iter().map(|grant| grant.family.clone()).collect();
+                for grant in &grants {
+                    if !told.contains(&grant.family) {
+                        debug!(family = %grant.family, "a grant was revoked");
+                        let revoked = Revoked::from(grant);
+                        revocations.listeners.iter().for_each(|own| own.revoked(&revoked));
+                    }
+                }
+                told = families;
+            }
+            Err(error) => {
+                let cause = causes(&error);
+                warn!(%error, %cause, "revocations by others go unnoticed for now");
+            }
+        }
+    }
+}
+
+/// Removes records that have served their time.
+pub(super) async fn sweeps(server: Arc<AuthServer>) {
+    let mut interval = interval(SWEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        match server.sweep(now()).await {
+            Ok(0) => {}
+            Ok(removed) => debug!(removed, "old records removed"),
+            Err(error) => {
+                let cause = causes(&error);
+                warn!(%error, %cause, "old records stay for now");
+            }
+        }
+    }
+}
+
+fn now() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "tasks of their own read the calendar themselves")]
+    SystemTime::now()
+}

@@ -1,0 +1,107 @@
+//! `mcp-broker grant`: what people have authorized. A running broker follows within seconds.
+
+use auth::oauth::{AuthStore, Grant, Moment};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    Exit, complain, say,
+    store::{Failure, StoreArgs, day, with_store},
+};
+use crate::config::Environment;
+
+/// How many grants are read at a time.
+const BATCH: usize = 200;
+
+#[derive(Debug, Args)]
+pub(super) struct GrantCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List what people have authorized which clients to do
+    List {
+        /// Only those of this user, by name or subject
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+    /// Take an authorization back: its tokens are refused and its sessions end
+    Revoke {
+        /// Its identifier, as listed
+        id: String,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+}
+
+pub(super) fn run(command: &GrantCommand, environment: &dyn Environment) -> Exit {
+    match &command.action {
+        Action::List { user, common } => with_store(common, environment, |store, _| async move {
+            let mut found = Vec::new();
+            let mut after = String::new();
+            loop {
+                let batch = store.grants(&after, BATCH).await?;
+                let Some(last) = batch.last() else { break };
+                after.clone_from(&last.family);
+                found.extend(batch.into_iter().filter(|grant| is_of(grant, user.as_deref())));
+            }
+            if common.json {
+                say(found.iter().map(as_json).collect::<serde_json::Value>());
+            } else if found.is_empty() {
+                complain("nobody has authorized anything");
+            } else {
+                found.iter().for_each(|grant| say(line(grant)));
+            }
+            Ok(())
+        }),
+        Action::Revoke { id, common } => with_store(common, environment, |store, now| async move {
+            let Some(grant) = store.revoke_grant(id, Moment::of(now)).await? else {
+                return Err(Failure::No(format!("there is no live grant {id:?}")));
+            };
+            store.forget_consents(&grant.user, &grant.client).await?;
+            if common.json {
+                say(json!({ "id": grant.family, "revoked": true }));
+            } else {
+                say(format_args!("grant {} revoked", grant.family));
+            }
+            Ok(())
+        }),
+    }
+}
+
+fn is_of(grant: &Grant, user: Option<&str>) -> bool {
+    user.is_none_or(|user| grant.user.subject == user || grant.user.display_name == user)
+}
+
+fn line(grant: &Grant) -> String {
+    format!(
+        "{}  {}  {} ({})  {}  {}  since {}",
+        grant.family,
+        grant.client_name,
+        grant.user.display_name,
+        grant.user.provider,
+        grant.resource,
+        grant.scope,
+        day(grant.created),
+    )
+}
+
+fn as_json(grant: &Grant) -> serde_json::Value {
+    json!({
+        "id": grant.family,
+        "client": grant.client,
+        "client_name": grant.client_name,
+        "issuer": grant.user.issuer,
+        "subject": grant.user.subject,
+        "user": grant.user.display_name,
+        "provider": grant.user.provider,
+        "resource": grant.resource,
+        "scope": grant.scope,
+        "created": grant.created.0,
+        "refreshed": grant.refreshed.0,
+    })
+}

@@ -1,0 +1,155 @@
+//! What the commands share that work on the store while the broker runs, or does not.
+
+use std::{io::IsTerminal, sync::Arc, time::SystemTime};
+
+use clap::Args;
+
+use super::{ConfigArgs, Exit, complain, runtime, told};
+use crate::{config::Environment, store::Store};
+
+/// What every such command takes.
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Why such a command ended without having done what it was asked.
+pub(super) enum Failure {
+    /// What was asked for is not there, or there already. The words are for the operator.
+    No(String),
+    /// The command line makes no sense.
+    Usage(String),
+    /// The store does not answer.
+    Store(auth::oauth::StoreError),
+}
+
+impl From<auth::oauth::StoreError> for Failure {
+    fn from(error: auth::oauth::StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Opens the store of the configuration and runs `work` on it.
+pub(super) fn with_store<F>(
+    args: &StoreArgs,
+    environment: &dyn Environment,
+    work: impl FnOnce(Arc<Store>, SystemTime) -> F,
+) -> Exit
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let loaded = match args.config.load(environment) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            complain(&mistakes);
+            return Exit::Config;
+        }
+    };
+    let Ok(runtime) = runtime() else {
+        complain("the runtime did not start");
+        return Exit::Internal;
+    };
+    #[expect(clippy::disallowed_methods, reason = "a command reads the calendar once")]
+    let now = SystemTime::now();
+    runtime.block_on(async {
+        let store = match Store::open(&loaded.config.data_dir).await {
+            Ok(store) => Arc::new(store),
+            Err(error) => {
+                complain(told(&error));
+                return Exit::Unavailable;
+            }
+        };
+        let done = work(Arc::clone(&store), now).await;
+        store.close().await;
+        match done {
+            Ok(()) => Exit::Ok,
+            Err(Failure::No(words)) => {
+                complain(words);
+                Exit::No
+            }
+            Err(Failure::Usage(words)) => {
+                complain(words);
+                Exit::Usage
+            }
+            Err(Failure::Store(error)) => {
+                complain(told(&error));
+                Exit::Unavailable
+            }
+        }
+    })
+}
+
+/// Asks for a password: twice and unseen at a terminal, else one line of standard input.
+pub(super) fn new_password() -> Result<String, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return line();
+    }
+    complain("Password (it is not shown):");
+    let first = unseen()?;
+    complain("The same again:");
+    if unseen()? != first {
+        return Err(Failure::Usage("the two passwords differ; nothing was changed".to_owned()));
+    }
+    Ok(first)
+}
+
+fn line() -> Result<String, Failure> {
+    let mut line = String::new();
+    let unreadable =
+        |_| Failure::Usage("the password could not be read from standard input".to_owned());
+    std::io::stdin().read_line(&mut line).map_err(unreadable)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A line of the terminal while it shows nothing.
+fn unseen() -> Result<String, Failure> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = std::io::stdin();
+    let Ok(before) = tcgetattr(&stdin) else { return line() };
+    let mut quiet = before.clone();
+    quiet.local_modes.remove(LocalModes::ECHO);
+    // When echo cannot be turned off, typing is still better than not being able to.
+    let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+    let typed = line();
+    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
+    typed
+}
+
+/// The day of a moment, as people write it.
+pub(super) fn day(moment: auth::oauth::Moment) -> String {
+    // Howard Hinnant's days-to-civil arithmetic, in the proleptic Gregorian calendar.
+    let days = i64::try_from(moment.0 / 86_400).unwrap_or(i64::MAX / 2) + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use auth::oauth::Moment;
+
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (1_709_164_800, "2024-02-29"),
+            (4_102_444_799, "2099-12-31"),
+        ] {
+            assert_eq!(day(Moment(seconds)), expected);
+        }
+    }
+}
