@@ -19,8 +19,8 @@
 //!   [`Limits::patience`]; only then [`StoreError`] says so.
 //! - Nothing fails for good: after an error the connection is opened anew for the next change.
 //! - Tokens, codes, cookies and links are kept as SHA-256, passwords as argon2id, upstream
-//!   credentials sealed. Files have mode 0600. The keys are in files beside the database, in
-//!   [`keys`], so that a copy of the database alone opens nothing.
+//!   credentials sealed. Files have mode 0600. The keys are in files beside the database
+//!   ([`Keys`]), so that a copy of the database alone opens nothing.
 //!
 //! # Retention
 //!
@@ -55,7 +55,9 @@ mod clients;
 mod codes;
 mod consents;
 mod credentials;
+mod files;
 mod grants;
+mod keys;
 mod open;
 mod request;
 mod row;
@@ -66,6 +68,7 @@ mod tokens;
 mod traits;
 mod writer;
 
+pub use keys::{Keys, KeysError};
 pub use open::OpenError;
 
 use writer::{Work, Writer};

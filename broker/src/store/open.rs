@@ -1,9 +1,7 @@
 //! Opening the database file.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,10 +10,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::time::{Duration, Instant, sleep};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     Limits,
+    files::{make_directory, make_private},
     schema::{self, Found},
 };
 
@@ -204,33 +203,4 @@ fn is_busy(error: &sqlx::Error) -> bool {
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
     let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
-}
-
-/// A directory that is there stays as the operator made it.
-fn make_directory(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().mode(0o700).recursive(true).create(path)
-}
-
-/// Makes the file with the right mode from the start, because SQLite gives its other files the mode
-/// of the database. Files that were opened up since are closed again.
-fn make_private(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let own = Path::new(&name);
-        let Ok(metadata) = fs::metadata(own) else { continue };
-        if metadata.permissions().mode() & 0o077 != 0 {
-            warn!(path = %own.display(), "others could read the database; its mode is 0600 now");
-            fs::set_permissions(own, Permissions::from_mode(0o600))?;
-        }
-    }
-    Ok(())
 }

@@ -13,6 +13,8 @@ mod sessions;
 mod slow;
 mod store_contract;
 mod store_faults;
+mod store_keys;
+mod store_kill;
 mod store_rig;
 mod store_rows;
 mod streams;

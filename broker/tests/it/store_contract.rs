@@ -44,7 +44,7 @@ fn the_store_keeps_the_contract_of_accounts() {
 
 /// Two stores on one file, as two processes have them.
 async fn two(desk: &Desk) -> [Arc<Store>; 2] {
-    let other = Store::open(desk.directory.path()).await.unwrap();
+    let other = Store::open(desk.directory.path()).await.expect("the store answers");
     [Arc::clone(&desk.store), Arc::new(other)]
 }
 
@@ -95,10 +95,10 @@ fn of_two_processes_one_redeems_a_code_and_one_rotates_a_token() {
 async fn sign_in(store: &Store, name: &str) {
     let (code, consent) = code(&format!("code-of-{name}"), "web", "ada", now());
     let hash = code.hash;
-    store.issue_code(code, consent).await.unwrap();
+    store.issue_code(code, consent).await.expect("the store answers");
     let access = NewToken { hash: TokenHash::of(&format!("{name}-at")), expires: now().plus(HOUR) };
     let refresh = NewToken { hash: TokenHash::of(name), expires: now().plus(DAY) };
-    store.redeem_code(&hash, access, Some(refresh), now()).await.unwrap();
+    store.redeem_code(&hash, access, Some(refresh), now()).await.expect("the store answers");
 }
 
 /// Ten calls at once to each of the stores.

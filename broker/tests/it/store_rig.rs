@@ -83,8 +83,9 @@ impl Desk {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open_with(directory.path(), &limits).await.unwrap());
+        let directory = tempfile::tempdir().expect("a directory");
+        let store =
+            Arc::new(Store::open_with(directory.path(), &limits).await.expect("the store opens"));
         let server = server(Arc::clone(&store));
         Self { directory, store, server }
     }
@@ -92,7 +93,7 @@ impl Desk {
     /// Issues the code `text` and redeems it at the token endpoint.
     pub(crate) async fn sign_in(&self, text: &str) -> (StatusCode, Value) {
         let (code, consent) = code(text, "web", "ada", now());
-        self.store.issue_code(code, consent).await.unwrap();
+        self.store.issue_code(code, consent).await.expect("the store answers");
         self.redeem(text).await
     }
 
@@ -122,9 +123,9 @@ pub(crate) fn server(store: Arc<Store>) -> AuthServer {
         credentials: None,
         listeners: Vec::new(),
         key: ServerKey::new([7; 32]),
-        rng: auth::os_rng().unwrap(),
+        rng: auth::os_rng().expect("randomness"),
     };
-    AuthServer::new(config, parts).unwrap()
+    AuthServer::new(config, parts).expect("a good configuration")
 }
 
 pub(crate) fn redemption(code: &str) -> String {
@@ -139,7 +140,7 @@ pub(crate) async fn token(server: &AuthServer, form: &str) -> Response<Bytes> {
     let request = Request::post("/oauth/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Bytes::from(form.to_owned()))
-        .unwrap();
+        .expect("a request");
     let answer = server.handle(&request, auth::testing::peer(), auth::testing::now()).await;
     answer.expect("the path is the server's").into_response(|page| panic!("a page: {page:?}"))
 }
@@ -158,17 +159,17 @@ pub(crate) fn database(directory: &Path) -> PathBuf {
 
 pub(crate) async fn stranger(directory: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(database(directory));
-    options.create_if_missing(false).connect().await.unwrap()
+    options.create_if_missing(false).connect().await.expect("the database opens")
 }
 
 /// How many rows each table has.
 pub(crate) async fn rows(db: &mut SqliteConnection) -> Vec<(String, i64)> {
     let tables = query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
     let mut counts = Vec::new();
-    for row in tables.fetch_all(&mut *db).await.unwrap() {
+    for row in tables.fetch_all(&mut *db).await.expect("the schema") {
         let table: String = row.get(0);
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-        let count = query(sql).fetch_one(&mut *db).await.unwrap().get(0);
+        let count = query(sql).fetch_one(&mut *db).await.expect("a count").get(0);
         counts.push((table, count));
     }
     counts

@@ -21,10 +21,11 @@ use crate::{
 
 /// Every file in a directory, by name.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let entries =
+        fs::read_dir(directory).expect("the directory").map(|entry| entry.expect("an entry"));
     let read = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, fs::read(entry.path()).unwrap())
+        let name = entry.file_name().into_string().expect("text");
+        (name, fs::read(entry.path()).expect("a file"))
     };
     entries.map(read).collect()
 }
@@ -115,14 +116,14 @@ async fn traffic(store: &Store, round: u64, now: Moment) {
     };
     for what in ["used", "unused"] {
         let id = format!("{what}-{round}");
-        store.register_client(client(id), None, 1000, now).await.unwrap();
+        store.register_client(client(id), None, 1000, now).await.expect("the store answers");
     }
     let (owned, consent) = code(&format!("code-{round}"), &format!("used-{round}"), "ada", now);
     let (hash, family) = (owned.hash, owned.family.clone());
-    store.issue_code(owned, consent).await.unwrap();
+    store.issue_code(owned, consent).await.expect("the store answers");
     let (access, refresh) =
         (new(format!("at-{round}"), HOUR), new(format!("rt-{round}"), 30 * DAY));
-    store.redeem_code(&hash, access, Some(refresh), now).await.unwrap();
+    store.redeem_code(&hash, access, Some(refresh), now).await.expect("the store answers");
     let rotation = Rotation {
         token: TokenHash::of(&format!("rt-{round}")),
         salt: [0; 32],
@@ -131,14 +132,14 @@ async fn traffic(store: &Store, round: u64, now: Moment) {
         refresh: new(format!("rt2-{round}"), 30 * DAY),
         grace: MINUTE,
     };
-    let rotated = store.rotate_refresh(rotation, now.plus(HOUR)).await.unwrap();
+    let rotated = store.rotate_refresh(rotation, now.plus(HOUR)).await.expect("the store answers");
     assert!(matches!(rotated, Rotated::Fresh(_)));
     if round.is_multiple_of(3) {
-        store.revoke_grant(&family, now.plus(2 * HOUR)).await.unwrap();
+        store.revoke_grant(&family, now.plus(2 * HOUR)).await.expect("the store answers");
     }
     let (lost, consent) =
         code(&format!("lost-{round}"), "web", &format!("user-{}", round % 7), now);
-    store.issue_code(lost, consent).await.unwrap();
+    store.issue_code(lost, consent).await.expect("the store answers");
     let transaction = Transaction {
         handle: TokenHash::of(&format!("handle-{round}")),
         purpose: Purpose::Page("/account".into()),
@@ -146,11 +147,11 @@ async fn traffic(store: &Store, round: u64, now: Moment) {
         upstream: None,
         expires: now.plus(10 * MINUTE),
     };
-    assert!(store.open_transaction(transaction, 10, now).await.unwrap());
+    assert!(store.open_transaction(transaction, 10, now).await.expect("the store answers"));
     let cookie = TokenHash::of(&format!("cookie-{round}"));
     let browser = Browser { cookie, user: user("ada"), expires: now.plus(12 * HOUR) };
-    store.open_browser(browser).await.unwrap();
-    store.offer_setup(TokenHash::of("setup"), now.plus(HOUR)).await.unwrap();
+    store.open_browser(browser).await.expect("the store answers");
+    store.offer_setup(TokenHash::of("setup"), now.plus(HOUR)).await.expect("the store answers");
     // Accounts that come and go, with their credentials.
     let subject = format!("local-{round}");
     let account = Account {
@@ -159,10 +160,10 @@ async fn traffic(store: &Store, round: u64, now: Moment) {
         password: "$argon2id$".into(),
         created: now,
     };
-    assert!(store.add_account(account).await.unwrap());
+    assert!(store.add_account(account).await.expect("the store answers"));
     let key = CredentialKey { provider: "server:forge".into(), issuer: "local".into(), subject };
-    store.put_credential(&key, "key", vec![1; 100], None, now).await.unwrap();
-    store.remove_account("bob", now).await.unwrap().unwrap();
+    store.put_credential(&key, "key", vec![1; 100], None, now).await.expect("the store answers");
+    store.remove_account("bob", now).await.expect("the store answers").expect("it was there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
