@@ -19,19 +19,33 @@
 //!
 //! To look at all of them: `cargo run -p broker --example pages`.
 
+mod account;
 mod consent;
 mod fault;
 mod filters;
+mod front;
 mod headers;
+#[cfg(test)]
+mod samples;
+mod setup;
 mod sign_in;
+mod when;
 
 use askama::Template;
 use auth::oauth::Page;
 use http::Uri;
 
-use self::{consent::Consent, fault::Fault, sign_in::SignIn};
+use self::{
+    account::Account, consent::Consent, fault::Fault, front::Front, setup::Setup, sign_in::SignIn,
+};
 
+pub use account::{
+    AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Deed, Notice,
+    ServerTokenView, SessionState, SessionView,
+};
+pub use front::{Access, EndpointView, FrontPage};
 pub use headers::{POLICY, finish, response, stylesheet, stylesheet_response};
+pub use setup::{SetupAnswer, SetupForm, SetupPage, SetupProblem};
 
 /// Makes pages for one public address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +78,24 @@ impl Pages {
             Page::SignIn(page) => html(&SignIn { site: self, page }),
             Page::Error(page) => html(&Fault { site: self, page }),
         }
+    }
+
+    /// A user's own page.
+    #[must_use]
+    pub fn account(&self, page: &AccountPage) -> String {
+        html(&Account { site: self, page })
+    }
+
+    /// What the set-up link leads to.
+    #[must_use]
+    pub fn setup(&self, page: &SetupPage) -> String {
+        html(&Setup { site: self, page })
+    }
+
+    /// The front page.
+    #[must_use]
+    pub fn front(&self, page: &FrontPage) -> String {
+        html(&Front { site: self, page })
     }
 
     /// Where browsers find the style sheet.

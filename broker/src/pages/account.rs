@@ -1,0 +1,163 @@
+//! A user's own page: what has access, what runs, and with which credentials.
+
+mod deed;
+
+use askama::Template;
+use auth::oauth::{Moment, Secret, UserView};
+
+use super::{Pages, filters, when::When};
+
+pub use deed::Deed;
+
+/// Everything on a user's own page. Its forms go to `/account` and are read by [`Deed::read`].
+#[derive(Debug, Clone)]
+pub struct AccountPage {
+    /// Whose page it is.
+    pub user: UserView,
+    /// The hidden field `csrf` of every form.
+    pub csrf: Secret,
+    /// The time of the request; ages are told from here.
+    pub now: Moment,
+    /// What just happened, after a form was sent.
+    pub notice: Option<Notice>,
+    /// Applications that have access.
+    pub clients: Vec<ClientGrant>,
+    /// What runs for them.
+    pub sessions: Vec<SessionView>,
+    /// The user's upstream credentials; without any, nothing is said about them.
+    pub connections: Vec<ConnectionView>,
+    /// Servers that take a token of the user's own; without any, nothing is said about them.
+    pub user_tokens: Vec<ServerTokenView>,
+}
+
+/// The outcome of a form, as a whole sentence. The page's title begins with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// It was done.
+    Done(String),
+    /// It was not done, and why.
+    Problem(String),
+}
+
+/// An application that has access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientGrant {
+    /// Names the grant in forms.
+    pub family: String,
+    /// What the application calls itself.
+    pub client: String,
+    /// The server it may use.
+    pub server: String,
+    /// What it may do there, as scopes separated by spaces.
+    pub scope: String,
+    /// When the user approved.
+    pub since: Moment,
+    /// When it last renewed its access.
+    pub refreshed: Moment,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// The beginning of its id, to tell it from others and to find it in the log.
+    pub id: String,
+    /// Names the session in forms. Not the session's id, which is a secret of the client.
+    pub handle: String,
+    /// The server it is with.
+    pub server: String,
+    /// The application it belongs to.
+    pub client: String,
+    /// What it is doing.
+    pub state: SessionState,
+    /// When it was opened.
+    pub since: Moment,
+}
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// Its process is being started, for the first time or again.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// It has no process; the next request starts one.
+    Asleep,
+    /// Its process is being stopped.
+    Ending,
+}
+
+impl SessionState {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Asleep => "asleep, wakes when used",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// An upstream credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionView {
+    /// Names the connection in forms.
+    pub provider: String,
+    /// What people call the provider.
+    pub label: String,
+    /// Who the user is there.
+    pub username: String,
+    /// Whether it can be used.
+    pub state: ConnectionState,
+    /// When it ends for good, if it is not renewed by itself.
+    pub expires: Option<Moment>,
+    /// What the user can do about it.
+    pub actions: Vec<ConnectionAction>,
+}
+
+/// Whether an upstream credential can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// It can.
+    Good,
+    /// The provider no longer takes it; only another sign-in helps.
+    SignInAgain,
+    /// The provider does not answer, or takes the broker for a stranger; not the user's doing.
+    Unavailable,
+}
+
+/// What the user can do about an upstream credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionAction {
+    /// Sign in again: a link to `/login`.
+    SignInAgain,
+    /// Remove it: [`Deed::RemoveConnection`].
+    Remove,
+}
+
+/// A server that takes a token of the user's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTokenView {
+    /// Names the server in forms.
+    pub server: String,
+    /// What people call it.
+    pub title: String,
+    /// Whether there is a token; it is never shown.
+    pub is_set: bool,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+pub(super) struct Account<'a> {
+    pub(super) site: &'a Pages,
+    pub(super) page: &'a AccountPage,
+}
+
+impl Account<'_> {
+    fn when(&self, moment: &Moment) -> When {
+        When::of(*moment, self.page.now)
+    }
+
+    fn offers(&self, connection: &ConnectionView, action: ConnectionAction) -> bool {
+        connection.actions.contains(&action)
+    }
+}

@@ -1,0 +1,280 @@
+//! One of every page, for the tests and for the gallery in `examples/pages.rs`, which includes this
+//! file: both see the same views.
+
+use auth::oauth::{
+    Ask, Choice, ClientView, ConsentPage, ErrorPage, Field, FieldKind, Form, Moment, Page, Problem,
+    ScopeView, Secret, ServerView, SignInPage, Standing, UserView, Warning,
+};
+
+use super::{
+    Access, AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
+    EndpointView, FrontPage, Notice, Pages, ServerTokenView, SessionState, SessionView, SetupForm,
+    SetupPage, SetupProblem,
+};
+
+/// When the samples were looked at.
+pub(crate) const NOW: Moment = Moment(1_790_000_000);
+
+fn form(action: &str, hidden: &[(&'static str, &str)]) -> Form {
+    let hidden = hidden.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    Form { action: action.to_owned(), hidden }
+}
+
+fn user() -> UserView {
+    UserView { display_name: "ada".into(), provider: "git.example.org".into() }
+}
+
+/// The question for approval, of a client with this standing.
+pub(crate) fn consent(
+    name: &str,
+    standing: Standing,
+    redirect: &str,
+    warnings: &[Warning],
+    user: Option<UserView>,
+) -> ConsentPage {
+    ConsentPage {
+        form: form("/consent", &[("t", "handle"), ("csrf", "token")]),
+        client: ClientView {
+            name: name.into(),
+            uri: match &standing {
+                Standing::Nobody => None,
+                _ => Some(format!("https://{redirect}")),
+            },
+            standing,
+            redirect: redirect.into(),
+        },
+        server: ServerView {
+            name: "forgejo".into(),
+            title: "Forgejo".into(),
+            address: "https://mcp.example.org/forgejo/mcp".into(),
+        },
+        scopes: vec![ScopeView {
+            name: "mcp".into(),
+            description: "Use this server’s tools, with your own account behind them".into(),
+        }],
+        user,
+        warnings: warnings.into(),
+    }
+}
+
+fn fields() -> Vec<Field> {
+    let field = |name: &str, label: &str, kind, autocomplete| Field {
+        name: name.into(),
+        label: label.into(),
+        kind,
+        autocomplete,
+    };
+    vec![
+        field("username", "Name", FieldKind::Text, "username"),
+        field("password", "Password", FieldKind::Password, "current-password"),
+    ]
+}
+
+fn sign_in(client: Option<&str>, problem: Option<Problem>) -> Page {
+    let hidden = [("t", "handle"), ("csrf", "token"), ("provider", "local"), ("step", "finish")];
+    Page::SignIn(Box::new(SignInPage {
+        client: client.map(str::to_owned),
+        choices: Vec::new(),
+        ask: Some(Ask {
+            provider: "local".into(),
+            label: "an account of this server".into(),
+            form: form("/login", &hidden),
+            fields: fields(),
+            problem,
+        }),
+    }))
+}
+
+fn choices() -> Page {
+    let choice = |provider: &str, label: &str| Choice {
+        provider: provider.into(),
+        label: label.into(),
+        form: form("/login", &[("t", "handle"), ("csrf", "token"), ("step", "begin")]),
+    };
+    Page::SignIn(Box::new(SignInPage {
+        client: Some("Claude Code".into()),
+        choices: vec![
+            choice("forgejo", "git.example.org"),
+            choice("github", "GitHub"),
+            choice("local", "Name and password"),
+        ],
+        ask: None,
+    }))
+}
+
+/// Every kind of page of the authorization server, with a name for its address.
+pub(crate) fn pages() -> Vec<(&'static str, Page)> {
+    let asked = |page: ConsentPage| Page::Consent(Box::new(page));
+    let loopback = [Warning::Loopback, Warning::UnverifiedName];
+    let long = "An application with a very long name ".repeat(6);
+    let host =
+        "a-very-long-host-name-without-any-place-to-break-it.tenant-4711.example-hosting.com:8443";
+    vec![
+        (
+            "consent-loopback",
+            asked(consent("Claude Code", Standing::Nobody, "127.0.0.1:33418", &loopback, None)),
+        ),
+        (
+            "consent-web",
+            asked(consent(
+                "Claude",
+                Standing::Host("claude.ai".into()),
+                "claude.ai",
+                &[],
+                Some(user()),
+            )),
+        ),
+        (
+            "consent-installed",
+            asked(consent(
+                "Cursor",
+                Standing::Operator,
+                "cursor:",
+                &[Warning::InstalledApp],
+                Some(user()),
+            )),
+        ),
+        (
+            "consent-long",
+            asked(consent(&long, Standing::Nobody, host, &loopback[1..], Some(user()))),
+        ),
+        ("sign-in", sign_in(Some("Claude Code"), None)),
+        ("sign-in-choice", choices()),
+        ("sign-in-wrong", sign_in(None, Some(Problem::WrongCredentials))),
+        ("sign-in-wait", sign_in(None, Some(Problem::TooMany { retry_after: 300 }))),
+        (
+            "error",
+            Page::Error(ErrorPage {
+                code: "unknown_client",
+                title: "Unknown application",
+                detail: "This server does not know the application “4f1c0e”.".into(),
+                advice: "Go back to your application, remove this connection there, and add it \
+                         again.",
+            }),
+        ),
+    ]
+}
+
+fn grant(family: &str, client: &str, days: u64, minutes: u64) -> ClientGrant {
+    ClientGrant {
+        family: family.into(),
+        client: client.into(),
+        server: "Forgejo".into(),
+        scope: "mcp".into(),
+        since: Moment(NOW.0 - days * 86_400),
+        refreshed: Moment(NOW.0 - minutes * 60),
+    }
+}
+
+fn session(id: &str, client: &str, state: SessionState, minutes: u64) -> SessionView {
+    SessionView {
+        id: id.into(),
+        handle: format!("handle-of-{id}"),
+        server: "Forgejo".into(),
+        client: client.into(),
+        state,
+        since: Moment(NOW.0 - minutes * 60),
+    }
+}
+
+fn connection(label: &str, state: ConnectionState, expires: Option<Moment>) -> ConnectionView {
+    ConnectionView {
+        provider: label.split('.').next().unwrap_or_default().to_lowercase(),
+        label: label.into(),
+        username: "ada".into(),
+        state,
+        expires,
+        actions: vec![ConnectionAction::SignInAgain, ConnectionAction::Remove],
+    }
+}
+
+/// A user's own page with some of everything.
+pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
+    let long = "An application with a very long name ".repeat(6);
+    AccountPage {
+        user: user(),
+        csrf: Secret::new("csrf-token"),
+        now: NOW,
+        notice,
+        clients: vec![
+            grant("family-1", "Claude Code", 40, 3),
+            grant("family-2", "Visual Studio Code", 2, 90),
+            grant("family-3", &long, 1, 0),
+        ],
+        sessions: vec![
+            session("4f1c0e9a", "Claude Code", SessionState::Running, 12),
+            session("b72d11c3", "Visual Studio Code", SessionState::Asleep, 3_000),
+            session("09ee4d58", "Claude Code", SessionState::Ending, 200),
+        ],
+        connections: vec![
+            connection("git.example.org", ConnectionState::Good, None),
+            connection("GitHub", ConnectionState::SignInAgain, None),
+            connection("codeberg.org", ConnectionState::Unavailable, None),
+            connection("sso.example.org", ConnectionState::Good, Some(Moment(NOW.0 + 7_200))),
+        ],
+        user_tokens: vec![
+            ServerTokenView { server: "weather".into(), title: "Weather".into(), is_set: true },
+            ServerTokenView { server: "tickets".into(), title: "Tickets".into(), is_set: false },
+        ],
+    }
+}
+
+/// A user's own page on the first day.
+pub(crate) fn empty_account() -> AccountPage {
+    AccountPage {
+        clients: Vec::new(),
+        sessions: Vec::new(),
+        connections: Vec::new(),
+        user_tokens: Vec::new(),
+        ..account(None)
+    }
+}
+
+/// The set-up form with these problems.
+pub(crate) fn setup(name: &str, problems: &[SetupProblem]) -> SetupPage {
+    SetupPage::Form(SetupForm {
+        secret: Secret::new("link-secret"),
+        name: name.into(),
+        min_password: 12,
+        problems: problems.into(),
+    })
+}
+
+/// The front page of a broker with two servers.
+pub(crate) fn front(access: Access) -> FrontPage {
+    let endpoint = |name: &str, title: &str| EndpointView {
+        name: name.into(),
+        title: title.into(),
+        address: format!("https://mcp.example.org/{name}/mcp"),
+    };
+    FrontPage {
+        endpoints: vec![endpoint("forgejo", "Forgejo"), endpoint("weather", "Weather")],
+        access,
+    }
+}
+
+/// Every page, as HTML, with a name for its address.
+pub(crate) fn all(site: &Pages) -> Vec<(&'static str, String)> {
+    let mut all: Vec<_> =
+        pages().into_iter().map(|(name, page)| (name, site.render(&page))).collect();
+    let done = Notice::Done("Access of Visual Studio Code was removed.".into());
+    let problem = Notice::Problem("This is not a token: it has a blank in it.".into());
+    let faults =
+        [SetupProblem::NameBad, SetupProblem::PasswordShort, SetupProblem::PasswordsDiffer];
+    let one =
+        FrontPage { endpoints: front(Access::Open).endpoints[..1].to_vec(), ..front(Access::Open) };
+    all.extend([
+        ("account", site.account(&account(None))),
+        ("account-done", site.account(&account(Some(done)))),
+        ("account-problem", site.account(&account(Some(problem)))),
+        ("account-empty", site.account(&empty_account())),
+        ("setup", site.setup(&setup("", &[]))),
+        ("setup-problems", site.setup(&setup("Ada Lovelace", &faults))),
+        ("setup-spent", site.setup(&SetupPage::Spent)),
+        ("setup-done", site.setup(&SetupPage::Done { name: "ada".into() })),
+        ("front", site.front(&front(Access::SignIn))),
+        ("front-token", site.front(&front(Access::Token))),
+        ("front-open", site.front(&one)),
+    ]);
+    all
+}
