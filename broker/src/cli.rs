@@ -3,6 +3,7 @@
 mod banner;
 mod check;
 mod config;
+mod doctor;
 mod health;
 mod serve;
 mod token;
@@ -79,6 +80,8 @@ enum Command {
         #[arg(long)]
         launch: bool,
     },
+    /// Go the way of a client step by step, and say which step fails and why
+    Doctor(doctor::DoctorArgs),
     /// Ask a running broker whether it is ready; exit 0 or 1
     Healthcheck(health::HealthArgs),
 }
@@ -125,6 +128,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check::run(&args, &environment),
         Some(Command::Config(command)) => config::run(&command, &environment),
         Some(Command::Token(command)) => token::run(&command, &environment),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::DemoServer) => serve::demo(),
         Some(Command::Guard { launch }) => serve::guard(launch),
         Some(Command::Healthcheck(args)) => health::run(&args, &environment),

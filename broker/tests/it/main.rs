@@ -2,6 +2,7 @@
 //! real program. A test named `t5_…` or `c9_…` shows that row of the catalogue of attacks and faults.
 
 mod children;
+mod doctor;
 mod door;
 mod http2;
 mod messages;

@@ -1,0 +1,535 @@
+//! `mcp-broker doctor` against servers with one fault each, and against the broker itself.
+
+use std::{fs, io, sync::Arc};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use crate::{
+    program::{Place, Program},
+    rig::{metric, story, until_so},
+    wire::initialize,
+};
+
+const TOKEN: &str = "sesame-open-1234567890";
+
+/// A request as a fake server sees it.
+struct Asked {
+    /// As in `GET /mcp`.
+    what: String,
+    authorized: bool,
+    body: String,
+}
+
+/// What a fake server says.
+enum Said {
+    /// And closes.
+    Whole(String),
+    /// And keeps the connection open.
+    Held(String),
+}
+
+struct Fake {
+    base: String,
+    _tasks: JoinSet<()>,
+}
+
+impl Fake {
+    async fn start(script: impl Fn(&Asked, &str) -> Said + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let script = Arc::new(script);
+        let mut tasks = JoinSet::new();
+        let own = base.clone();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (script, base) = (Arc::clone(&script), own.clone());
+                connections.spawn(async move {
+                    // A client that only knocks sends nothing.
+                    let Ok(asked) = read(&mut stream).await else { return };
+                    let (text, held) = match script(&asked, &base) {
+                        Said::Whole(text) => (text, false),
+                        Said::Held(text) => (text, true),
+                    };
+                    let _ = stream.write_all(text.as_bytes()).await;
+                    if held {
+                        let _ = stream.read_u8().await;
+                    }
+                });
+            }
+        });
+        Self { base, _tasks: tasks }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> io::Result<Asked> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).expect("text");
+    let header = |name: &str| {
+        head.lines().find_map(|line| {
+            let (known, value) = line.split_once(':')?;
+            known.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    };
+    let length = header("content-length").map_or(0, |length| length.parse().expect("a number"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    let what = head.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let authorized = header("authorization") == Some(format!("Bearer {TOKEN}"));
+    Ok(Asked { what, authorized, body: String::from_utf8(body).expect("text") })
+}
+
+fn said(status: &str, headers: &str, body: &str) -> Said {
+    let length = body.len();
+    Said::Whole(format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    ))
+}
+
+fn document(body: &Value) -> Said {
+    said("200 OK", "content-type: application/json\r\n", &body.to_string())
+}
+
+fn html(status: &str) -> Said {
+    let page = "<!DOCTYPE html><html><head><title>Acme Portal\u{1b}[2J</title></head></html>";
+    said(status, "content-type: text/html; charset=utf-8\r\n", page)
+}
+
+fn resource(base: &str) -> Value {
+    json!({ "resource": format!("{base}/mcp"), "authorization_servers": [base] })
+}
+
+fn server(base: &str) -> Value {
+    json!({
+        "issuer": base,
+        "authorization_endpoint": format!("{base}/oauth/authorize"),
+        "token_endpoint": format!("{base}/oauth/token"),
+        "registration_endpoint": format!("{base}/oauth/register"),
+        "code_challenge_methods_supported": ["S256"],
+    })
+}
+
+/// A server without fault.
+fn good(asked: &Asked, base: &str) -> Said {
+    match asked.what.as_str() {
+        "POST /mcp" if !asked.authorized => {
+            let link = format!("{base}/.well-known/oauth-protected-resource/mcp");
+            let challenge = format!("www-authenticate: Bearer resource_metadata=\"{link}\"\r\n");
+            said("401 Unauthorized", &challenge, "")
+        }
+        "POST /mcp" => {
+            let message: Value = serde_json::from_str(&asked.body).expect("JSON");
+            let result = |result: Value| {
+                json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string()
+            };
+            match message["method"].as_str() {
+                Some("initialize") => {
+                    let result = result(json!({
+                        "protocolVersion": "2025-06-18",
+                        "capabilities": { "tools": {} },
+                        "serverInfo": { "name": "good", "version": "1" },
+                    }));
+                    let head = "content-type: application/json\r\nmcp-session-id: s-1\r\n";
+                    said("200 OK", head, &result)
+                }
+                // Something before the answer, as an event stream.
+                Some("tools/list") => {
+                    let other = json!({ "jsonrpc": "2.0", "method": "notifications/message" });
+                    let answer = result(json!({ "tools": [{ "name": "a" }, { "name": "b" }] }));
+                    let events =
+                        format!(": ok\n\ndata: {other}\n\nid: 1\r\ndata: {answer}\r\n\r\n");
+                    said("200 OK", "content-type: text/event-stream\r\n", &events)
+                }
+                Some("ping") => said("404 Not Found", "", ""),
+                _ => said("202 Accepted", "", ""),
+            }
+        }
+        "GET /mcp" => Said::Held(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: ok\n\n".to_owned(),
+        ),
+        "DELETE /mcp" => said("204 No Content", "", ""),
+        "GET /.well-known/oauth-protected-resource"
+        | "GET /.well-known/oauth-protected-resource/mcp" => document(&resource(base)),
+        "GET /.well-known/oauth-authorization-server" => document(&server(base)),
+        "GET /oauth/authorize" => said("400 Bad Request", "", ""),
+        "POST /oauth/token" => said("400 Bad Request", "", ""),
+        "POST /oauth/register" => said(
+            "201 Created",
+            "content-type: application/json\r\n",
+            &json!({ "client_id": "c-1" }).to_string(),
+        ),
+        _ => said("404 Not Found", "", ""),
+    }
+}
+
+/// What the doctor finds.
+struct Found {
+    code: i32,
+    report: Value,
+    text: String,
+}
+
+impl Found {
+    async fn at(url: &str, args: &[&str]) -> Self {
+        let place = Place::new();
+        let token = place.path().join("token");
+        fs::write(&token, format!("{TOKEN}\n")).expect("a file");
+        let token = token.to_str().expect("text").to_owned();
+        let mut all = vec!["doctor", url, "--json"];
+        all.extend(args.iter().map(|arg| if *arg == "$TOKEN" { &token } else { *arg }));
+        let (code, text, told) = place.run(&all).await;
+        let report = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{told}"));
+        assert!(!text.contains(TOKEN) && !told.contains(TOKEN), "a token is printed: {text}{told}");
+        assert!(!text.contains("\\u001b"), "what others wrote reaches the terminal: {text}");
+        Self { code, report, text }
+    }
+
+    fn step(&self, name: &str) -> &Value {
+        let steps = self.report["steps"].as_array().expect("steps");
+        steps.iter().find(|step| step["step"] == name).expect("the step")
+    }
+
+    fn state(&self, name: &str) -> &str {
+        self.step(name)["state"].as_str().expect("a state")
+    }
+
+    fn failing(&self) -> Vec<&str> {
+        let steps = self.report["steps"].as_array().expect("steps").iter();
+        let failing = steps.filter(|step| step["state"] == "fails");
+        failing.map(|step| step["step"].as_str().expect("a name")).collect()
+    }
+
+    /// That this step alone fails, and that what is told of it has these words.
+    fn assert_fault(&self, name: &str, words: &[&str]) {
+        assert_eq!((self.failing(), self.code), (vec![name], 1), "{}", self.text);
+        let faults = self.step(name)["faults"].to_string();
+        for word in words {
+            assert!(faults.contains(word), "{word:?} is missing in {faults}");
+        }
+    }
+}
+
+const WITH_TOKEN: &[&str] = &["--token-file", "$TOKEN"];
+
+#[test]
+fn a_server_without_fault_has_none_found_with_a_token_and_without_a_terminal() {
+    story(async {
+        let fake = Fake::start(good).await;
+        let url = format!("{}/mcp", fake.base);
+        let found = Found::at(&url, WITH_TOKEN).await;
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        for name in [
+            "address",
+            "challenge",
+            "resource metadata",
+            "server metadata",
+            "initialize",
+            "tools/list",
+            "stream",
+            "end",
+        ] {
+            assert_eq!(found.state(name), "ok", "{name}: {}", found.text);
+        }
+        assert_eq!(found.step("tools/list")["said"], "2 tools");
+        assert_eq!(found.state("sign-in"), "not checked");
+
+        let found = Found::at(&url, &[]).await;
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        assert_eq!(found.state("registration"), "ok");
+        assert!(found.step("sign-in")["said"].to_string().contains("no terminal"));
+        for name in ["token", "initialize", "tools/list", "stream", "end"] {
+            assert_eq!(found.state(name), "not checked", "{name}");
+        }
+    });
+}
+
+#[test]
+fn metadata_that_names_another_resource_or_issuer_is_explained() {
+    story(async {
+        let named = |wrong: fn(&str) -> String| {
+            Fake::start(move |asked, base| match asked.what.as_str() {
+                "GET /.well-known/oauth-protected-resource/mcp" => {
+                    let mut found = resource(base);
+                    found["resource"] = wrong(base).into();
+                    document(&found)
+                }
+                _ => good(asked, base),
+            })
+        };
+        let cases: [(fn(&str) -> String, &str); 3] = [
+            (|base| base.replace("http://", "https://") + "/mcp", "TLS ends at a proxy"),
+            (|_| "http://broker.internal:8080/mcp".to_owned(), "another host"),
+            (|base| format!("{base}/mcp/"), "slash at the end"),
+        ];
+        for (wrong, words) in cases {
+            let fake = named(wrong).await;
+            let found = Found::at(&format!("{}/mcp", fake.base), WITH_TOKEN).await;
+            found.assert_fault("resource metadata", &[words]);
+            assert_eq!(found.state("tools/list"), "ok", "the rest is looked at all the same");
+        }
+
+        let fake = Fake::start(|asked, base| match asked.what.as_str() {
+            "GET /.well-known/oauth-authorization-server" => {
+                let mut found = server(base);
+                found["issuer"] = format!("{base}/").into();
+                found["code_challenge_methods_supported"] = json!(["plain"]);
+                document(&found)
+            }
+            _ => good(asked, base),
+        })
+        .await;
+        let found = Found::at(&format!("{}/mcp", fake.base), WITH_TOKEN).await;
+        found.assert_fault("server metadata", &["slash at the end", "S256"]);
+    });
+}
+
+#[test]
+fn a_page_of_another_product_is_recognised() {
+    story(async {
+        let fake = Fake::start(|_, _| html("200 OK")).await;
+        let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
+        found.assert_fault("challenge", &["Acme Portal", "another program answers"]);
+
+        let fake = Fake::start(|asked, base| match asked.what.as_str() {
+            "POST /mcp" => good(asked, base),
+            _ => html("200 OK"),
+        })
+        .await;
+        let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
+        found.assert_fault("resource metadata", &["Acme Portal"]);
+    });
+}
+
+#[test]
+fn a_path_that_is_not_forwarded_a_410_and_a_broker_that_is_down_are_told_apart() {
+    story(async {
+        for (status, words) in [
+            ("404 Not Found", "send this path to the broker"),
+            ("410 Gone", "after 404 only"),
+            ("502 Bad Gateway", "does the proxy reach it"),
+        ] {
+            let fake = Fake::start(move |_, _| said(status, "", "")).await;
+            let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
+            found.assert_fault("challenge", &[&status[..3], words]);
+        }
+    });
+}
+
+#[test]
+fn a_challenge_that_points_nowhere_is_a_fault_only_for_those_who_would_sign_in() {
+    story(async {
+        let fake = Fake::start(|asked, base| match asked.what.as_str() {
+            "POST /mcp" if !asked.authorized => {
+                said("401 Unauthorized", "www-authenticate: Bearer realm=\"x\"\r\n", "")
+            }
+            what if what.contains(".well-known") => said("404 Not Found", "", ""),
+            _ => good(asked, base),
+        })
+        .await;
+        let url = format!("{}/mcp", fake.base);
+        let found = Found::at(&url, &[]).await;
+        assert_eq!(found.failing()[0], "challenge", "{}", found.text);
+        assert!(found.step("challenge")["faults"].to_string().contains("resource_metadata"));
+        let found = Found::at(&url, WITH_TOKEN).await;
+        assert_eq!(found.code, 0, "{}", found.text);
+
+        let prompt = "www-authenticate: Basic realm=\"staff\"\r\n";
+        let fake = Fake::start(move |_, _| said("401 Unauthorized", prompt, "")).await;
+        let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
+        found.assert_fault("challenge", &["basic", "password prompt"]);
+    });
+}
+
+#[test]
+fn a_redirect_is_reported_and_not_followed() {
+    story(async {
+        let fake = Fake::start(|asked, base| {
+            assert_eq!(asked.what, "POST /mcp", "nobody goes elsewhere");
+            let to = base.replace("http://", "https://");
+            said("308 Permanent Redirect", &format!("location: {to}/mcp\r\n"), "")
+        })
+        .await;
+        let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
+        found.assert_fault("challenge", &["redirects", "address with https://"]);
+    });
+}
+
+#[test]
+fn a_stream_that_is_held_back_is_blamed_on_buffering() {
+    story(async {
+        for head in ["HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", ""] {
+            let fake = Fake::start(move |asked, base| match asked.what.as_str() {
+                "GET /mcp" => Said::Held(head.to_owned()),
+                _ => good(asked, base),
+            })
+            .await;
+            let args = [WITH_TOKEN, &["--patience", "1s"]].concat();
+            let found = Found::at(&format!("{}/mcp", fake.base), &args).await;
+            found.assert_fault("stream", &["proxy_buffering off"]);
+            assert_eq!(found.state("end"), "ok");
+        }
+    });
+}
+
+#[test]
+fn a_wrong_token_and_an_odd_session_are_found_where_they_show() {
+    story(async {
+        let fake = Fake::start(good).await;
+        let found = Found::at(&format!("{}/mcp", fake.base), &["--token", "wrong"]).await;
+        found.assert_fault("initialize", &["401", "expired nor revoked"]);
+
+        let fake = Fake::start(|asked, base| {
+            if asked.authorized && asked.body.contains("tools/list") {
+                return said("404 Not Found", "", "");
+            }
+            good(asked, base)
+        })
+        .await;
+        let found = Found::at(&format!("{}/mcp", fake.base), WITH_TOKEN).await;
+        found.assert_fault("tools/list", &["several brokers"]);
+    });
+}
+
+#[test]
+fn dns_tcp_and_http_are_told_apart() {
+    story(async {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let found = Found::at(&format!("http://127.0.0.1:{port}/mcp"), &[]).await;
+        found.assert_fault("address", &["TCP", "refuses", "nothing listens"]);
+        let states = found.report["steps"].as_array().expect("steps").iter().skip(1);
+        assert!(states.into_iter().all(|step| step["state"] == "not checked"));
+
+        let found = Found::at("http://no-such-host.invalid/mcp", &[]).await;
+        found.assert_fault("address", &["DNS", "no-such-host.invalid"]);
+
+        let fake = Fake::start(|_, _| Said::Whole("SSH-2.0-OpenSSH_9\r\n".to_owned())).await;
+        let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
+        found.assert_fault("challenge", &["does not speak HTTP"]);
+    });
+}
+
+/// The settings that put the built-in server in the obliging one's place.
+const DEMO: [&str; 4] = [
+    "--set",
+    concat!("server.main.command=", env!("CARGO_BIN_EXE_mcp-broker")),
+    "--set",
+    "server.main.args=[\"demo-server\"]",
+];
+
+fn url(broker: &Program) -> String {
+    format!("http://{}/mcp", broker.client.address)
+}
+
+#[test]
+fn the_broker_itself_is_well_when_it_is_open() {
+    story(async {
+        let place = Place::new();
+        let broker = place.serve(&DEMO).await;
+        let found = Found::at(&url(&broker), &[]).await;
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        for name in ["challenge", "initialize", "tools/list", "stream", "end"] {
+            assert_eq!(found.state(name), "ok", "{name}: {}", found.text);
+        }
+        assert_eq!(found.step("initialize")["notes"], json!([]), "{}", found.text);
+        assert_eq!(found.step("end")["notes"], json!([]), "{}", found.text);
+        let sessions = metric(&broker.client, "mcp_broker_sessions{server=\"main\"}").await;
+        assert_eq!(sessions, 0, "no session is left");
+
+        // The same port, asked for TLS.
+        let https = url(&broker).replace("http://", "https://");
+        let found = Found::at(&https, &[]).await;
+        found.assert_fault("address", &["TLS", "not with TLS"]);
+    });
+}
+
+#[test]
+fn the_broker_itself_is_well_with_a_token() {
+    story(async {
+        let place = Place::new();
+        let args = [&DEMO[..], &["--set", "auth.verifiers=[\"static\"]"]].concat();
+        let broker = place.serve(&args).await;
+        let (_, token, _) = place.run(&["token", "add", "ada"]).await;
+        fs::write(place.path().join("token"), &token).expect("a file");
+        let ada = broker.client.bearer(token.trim());
+        until_so("the broker knows the token", async || {
+            ada.post(initialize("1", "2025-11-25")).await.status == 200
+        })
+        .await;
+        let args = ["doctor", &url(&broker), "--token-file", "token"];
+        let (code, text, told) = place.run(&args).await;
+        assert_eq!(code, 0, "{text}{told}");
+        assert!(!text.contains(token.trim()), "{text}");
+        assert!(text.contains("Nothing that was checked fails."), "{text}");
+        assert!(text.contains("names no resource_metadata"), "{text}");
+    });
+}
+
+#[test]
+fn a_certificate_is_judged_as_clients_judge_it() {
+    story(async {
+        let place = Place::new();
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
+        fs::write(&cert, made.cert.pem()).expect("a file");
+        fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+        let (cert, key) = (cert.to_str().expect("text"), key.to_str().expect("text"));
+        place.configure(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"));
+        let broker = place.serve(&DEMO).await;
+        let port = broker.client.address.port();
+        let named = format!("https://localhost:{port}/mcp");
+
+        let found = Found::at(&named, &[]).await;
+        found.assert_fault("address", &["TLS", "authority", "--ca-file"]);
+        let found = Found::at(&named, &["--ca-file", cert]).await;
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        let number = format!("https://127.0.0.1:{port}/mcp");
+        let found = Found::at(&number, &["--ca-file", cert]).await;
+        found.assert_fault("address", &["TLS", "for another name"]);
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
+fn o23_no_proxy_is_taken_from_the_environment() {
+    story(async {
+        let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        proxy.set_nonblocking(true).expect("a socket option");
+        let address = format!("http://{}", proxy.local_addr().expect("an address"));
+        let fake = Fake::start(good).await;
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-broker"));
+        command.args(["doctor", &format!("{}/mcp", fake.base), "--token", TOKEN]).env_clear();
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+            command.env(name, &address);
+        }
+        let output = command.kill_on_drop(true).output().await.expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        let asked = proxy.accept().map_err(|error| error.kind());
+        assert_eq!(asked.err(), Some(io::ErrorKind::WouldBlock), "nobody asked the proxy");
+    });
+}
+
+#[test]
+fn what_is_no_address_or_no_token_is_refused_before_anything_is_asked() {
+    story(async {
+        let place = Place::new();
+        for url in ["mcp.example.org", "ftp://a.example/mcp", "https://ada:pw@a.example/mcp"] {
+            let (code, _, told) = place.run(&["doctor", url]).await;
+            assert_eq!(code, 64, "{url}: {told}");
+        }
+        let args = ["doctor", "http://127.0.0.1:9/mcp", "--token-file", "missing"];
+        assert_eq!(place.run(&args).await.0, 69);
+        let args = ["doctor", "http://127.0.0.1:9/mcp", "--patience", "soon"];
+        assert_eq!(place.run(&args).await.0, 64);
+    });
+}
