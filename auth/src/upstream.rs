@@ -5,8 +5,23 @@
 //! refresh counter for a user and an application, so a second chain of refresh tokens kills the
 //! first.
 
+mod back_off;
+mod core;
+mod credential;
 mod key_ring;
+mod limits;
+mod listener;
+mod pair;
+mod renewal;
 mod store;
+mod vault;
 
+pub use credential::{Connection, ConnectionState, Credential, CredentialError};
 pub use key_ring::{KeyRing, KeyRingError, OpenError};
+pub use limits::VaultLimits;
+pub use listener::{Change, CredentialListener, Outcome};
 pub use store::{CredentialKey, CredentialStore, Sealed};
+pub use vault::{Resealed, RingError, Vault, VaultDriver, VaultParts};
+
+#[cfg(test)]
+mod tests;

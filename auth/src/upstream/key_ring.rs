@@ -97,7 +97,8 @@ impl KeyRing {
         text.push_str(COMMENT);
         let mut digits = Zeroizing::new([0; 2 * KEY_LEN]);
         for key in &self.keys {
-            hex::encode_to_slice(&*key.bytes, &mut *digits).expect("two digits for each byte");
+            hex::encode_to_slice(key.bytes.as_slice(), &mut *digits)
+                .expect("two digits for each byte");
             text.push_str(&key.id);
             text.push(':');
             text.push_str(std::str::from_utf8(&*digits).expect("hex digits are ASCII"));

@@ -1,0 +1,134 @@
+//! Not asking an upstream again at once that just failed.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use super::CredentialKey;
+
+/// Why nobody asks for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    SignInAgain,
+    Misconfigured,
+    Unavailable,
+}
+
+/// Remembers failed renewals, at most `capacity` of them; beyond that, those whose time is over are
+/// forgotten, and if none is, all are.
+#[derive(Debug)]
+pub(super) struct BackOff {
+    first: Duration,
+    longest: Duration,
+    capacity: usize,
+    failed: Mutex<HashMap<CredentialKey, Failed>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    /// A failure of one version says nothing about the next.
+    version: u64,
+    times: u32,
+    until: SystemTime,
+    reason: Reason,
+}
+
+impl BackOff {
+    pub(super) fn new(first: Duration, longest: Duration, capacity: usize) -> Self {
+        Self { first, longest, capacity, failed: Mutex::default() }
+    }
+
+    /// Why nobody should ask for this version now, and for how long.
+    pub(super) fn wait(
+        &self,
+        key: &CredentialKey,
+        version: u64,
+        now: SystemTime,
+    ) -> Option<(Reason, Duration)> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = failed.get(key).filter(|own| own.version == version)?;
+        let left = own.until.duration_since(now).ok().filter(|left| !left.is_zero())?;
+        // A clock that was set back must not keep anybody waiting for longer than a failure does.
+        Some((own.reason, left.min(self.longest)))
+    }
+
+    /// Notes a failure and says for how long nobody asks: twice as long as the last time.
+    pub(super) fn note(
+        &self,
+        key: &CredentialKey,
+        version: u64,
+        reason: Reason,
+        now: SystemTime,
+    ) -> Duration {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.len() >= self.capacity && !failed.contains_key(key) {
+            failed.retain(|_, own| own.until > now);
+            if failed.len() >= self.capacity {
+                failed.clear();
+            }
+        }
+        let before =
+            failed.get(key).filter(|own| own.version == version).map_or(0, |own| own.times);
+        let span = match reason {
+            Reason::SignInAgain => self.longest,
+            Reason::Misconfigured | Reason::Unavailable => {
+                self.first.saturating_mul(1 << before.min(16)).min(self.longest)
+            }
+        };
+        let own = Failed { version, times: before + 1, until: now + span, reason };
+        failed.insert(key.clone(), own);
+        span
+    }
+
+    /// Forgets the failures: it works again.
+    pub(super) fn forget(&self, key: &CredentialKey) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::now;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn key(subject: &str) -> CredentialKey {
+        CredentialKey { provider: "p".into(), issuer: "i".into(), subject: subject.into() }
+    }
+
+    #[test]
+    fn each_failure_doubles_the_wait_up_to_the_longest() {
+        let back_off = BackOff::new(5 * SECOND, 60 * SECOND, 8);
+        let mut at = now();
+        for seconds in [5, 10, 20, 40, 60, 60] {
+            let span = back_off.note(&key("ada"), 1, Reason::Unavailable, at);
+            assert_eq!(span, seconds * SECOND);
+            let wait = |at| back_off.wait(&key("ada"), 1, at);
+            assert_eq!(wait(at + SECOND), Some((Reason::Unavailable, span - SECOND)));
+            assert_eq!(wait(at - 9999 * SECOND).map(|own| own.1), Some(60 * SECOND));
+            at += span;
+            assert_eq!(wait(at), None);
+        }
+        assert_eq!(back_off.note(&key("ada"), 2, Reason::Unavailable, at), 5 * SECOND);
+        assert_eq!(
+            back_off.wait(&key("ada"), 1, at),
+            None,
+            "an older version is not the failed one"
+        );
+        assert_eq!(back_off.wait(&key("bob"), 2, at), None);
+        back_off.forget(&key("ada"));
+        assert_eq!(back_off.wait(&key("ada"), 2, at), None);
+    }
+
+    #[test]
+    fn the_number_of_remembered_failures_is_bounded() {
+        let back_off = BackOff::new(SECOND, SECOND, 10);
+        for n in 0..1000 {
+            back_off.note(&key(&n.to_string()), 1, Reason::Misconfigured, now());
+        }
+        assert!(back_off.failed.lock().unwrap().len() <= 10);
+    }
+}

@@ -1,0 +1,210 @@
+//! What the vault and its renewals share: the store behind a key ring.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use rand_chacha::ChaCha20Rng;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Change, Credential, CredentialError, CredentialKey, CredentialListener, CredentialStore,
+    KeyRing, OpenError, Sealed, VaultLimits, VaultParts,
+    back_off::{BackOff, Reason},
+    pair::Pair,
+};
+use crate::oauth::{IdentityProvider, Moment, Secret, StoreError};
+
+pub(super) struct Core {
+    pub(super) ring: KeyRing,
+    pub(super) store: Arc<dyn CredentialStore>,
+    pub(super) providers: Vec<Arc<dyn IdentityProvider>>,
+    pub(super) listener: Option<Arc<dyn CredentialListener>>,
+    pub(super) limits: VaultLimits,
+    pub(super) back_off: BackOff,
+    /// Renewals under way in this process, one for each key at most.
+    flights: Mutex<HashMap<CredentialKey, Landing>>,
+    rng: Mutex<ChaCha20Rng>,
+}
+
+/// Where all who wait for a renewal learn its end. `None` until there is one.
+pub(super) type Landing = watch::Receiver<Option<Result<Held, Failure>>>;
+
+/// An opened credential and its place in the store.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) version: u64,
+    pub(super) stored: Moment,
+    pub(super) pair: Pair,
+}
+
+impl Held {
+    pub(super) fn credential(&self) -> Credential {
+        Credential {
+            access_token: self.pair.access.clone(),
+            username: self.pair.username.clone(),
+            scope: self.pair.scope.clone(),
+            expires: self.pair.end(),
+            version: self.token_version(),
+        }
+    }
+
+    /// The version of the access token: what was only sealed anew, or marked, keeps it.
+    fn token_version(&self) -> u64 {
+        self.pair.since.unwrap_or(self.version)
+    }
+
+    /// The same tokens, for storing them again.
+    pub(super) fn again(&self, refused: bool) -> Pair {
+        Pair { refused, since: Some(self.token_version()), ..self.pair.clone() }
+    }
+}
+
+/// [`CredentialError`] for many who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    Missing,
+    SignInAgain,
+    Misconfigured,
+    Unavailable(Duration),
+    Store,
+}
+
+impl Failure {
+    pub(super) fn of(reason: Reason, wait: Duration) -> Self {
+        match reason {
+            Reason::SignInAgain => Self::SignInAgain,
+            Reason::Misconfigured => Self::Misconfigured,
+            Reason::Unavailable => Self::Unavailable(wait),
+        }
+    }
+}
+
+impl From<Failure> for CredentialError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Missing => Self::Missing,
+            Failure::SignInAgain => Self::SignInAgain,
+            Failure::Misconfigured => Self::Misconfigured,
+            Failure::Unavailable(wait) => {
+                Self::Unavailable { retry_after: wait.max(Duration::from_secs(1)) }
+            }
+            Failure::Store => {
+                Self::Store(StoreError::new("it did not answer while a credential was renewed"))
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(parts: VaultParts) -> Self {
+        let VaultParts { ring, store, providers, listener, limits, rng } = parts;
+        let (first, longest) = (limits.first_back_off, limits.longest_back_off);
+        let back_off = BackOff::new(first, longest, limits.max_back_offs.get());
+        let (flights, rng) = (Mutex::default(), Mutex::new(rng));
+        Self { ring, store, providers, listener, limits, back_off, flights, rng }
+    }
+
+    /// Reads and opens what is stored. `Err(Ok(_))` is a failure other than the store's.
+    pub(super) async fn read(
+        &self,
+        key: &CredentialKey,
+    ) -> Result<Result<Held, Failure>, StoreError> {
+        let sealed = self.store.credential(key).await?;
+        Ok(sealed.ok_or(Failure::Missing).and_then(|sealed| self.open(key, &sealed)))
+    }
+
+    pub(super) fn open(&self, key: &CredentialKey, sealed: &Sealed) -> Result<Held, Failure> {
+        let held = |pair| Held { version: sealed.version, stored: sealed.stored, pair };
+        let opened = self.ring.open(key, &sealed.key_id, &sealed.bytes);
+        let opened = opened.and_then(|text| Pair::from_bytes(&text).ok_or(OpenError::Forged));
+        opened.map(held).map_err(|error| {
+            let (provider, subject) = (&key.provider, &key.subject);
+            let cause = &error as &dyn std::error::Error;
+            tracing::error!(%provider, owner = %subject, error = cause, "credential not opened");
+            match error {
+                OpenError::UnknownKey { .. } => Failure::Misconfigured,
+                // Another sign-in overwrites it.
+                OpenError::Forged => Failure::SignInAgain,
+            }
+        })
+    }
+
+    /// Seals and stores; see [`CredentialStore::put_credential`].
+    pub(super) async fn put(
+        &self,
+        key: &CredentialKey,
+        pair: &Pair,
+        replaces: Option<u64>,
+        stored: Moment,
+    ) -> Result<Option<u64>, StoreError> {
+        let (key_id, bytes) = {
+            let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ring.seal(key, &pair.to_bytes(), &mut *rng)
+        };
+        self.store.put_credential(key, key_id, bytes, replaces, stored).await
+    }
+
+    /// Who renews this credential, and with what; or why nobody does.
+    pub(super) fn ways<'a>(
+        &'a self,
+        key: &CredentialKey,
+        held: &'a Held,
+        now: SystemTime,
+    ) -> Result<(&'a Arc<dyn IdentityProvider>, &'a Secret), Failure> {
+        if held.pair.refused {
+            return Err(Failure::SignInAgain);
+        }
+        let refresh = held.pair.refresh.as_ref().ok_or(Failure::SignInAgain)?;
+        if let Some((reason, wait)) = self.back_off.wait(key, held.version, now) {
+            return Err(Failure::of(reason, wait));
+        }
+        let provider = self.providers.iter().find(|own| own.name() == key.provider);
+        let provider = provider.ok_or_else(|| {
+            tracing::error!(provider = %key.provider, "nobody renews: no such identity provider");
+            Failure::Misconfigured
+        })?;
+        Ok((provider, refresh))
+    }
+
+    pub(super) fn flights(&self) -> MutexGuard<'_, HashMap<CredentialKey, Landing>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self, key: &CredentialKey, change: Change) {
+        if let Some(listener) = &self.listener {
+            listener.changed(key, change);
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("ring", &self.ring)
+            .field("store", &self.store)
+            .field("providers", &self.providers)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Calendar time for work that takes time: what it was at the start, and what passed since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    start: SystemTime,
+    started: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(now: SystemTime) -> Self {
+        Self { start: now, started: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.start + self.started.elapsed()
+    }
+}

@@ -1,0 +1,443 @@
+//! The vault: keeps upstream credentials, and gives out good ones.
+
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rand_chacha::ChaCha20Rng;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{
+    Change, Connection, ConnectionState, Credential, CredentialError, CredentialKey,
+    CredentialListener, CredentialStore, KeyRing, VaultLimits,
+    core::{Clock, Core, Failure, Held, Landing},
+    pair::Pair,
+    renewal::Flight,
+};
+use crate::{
+    BoxFuture,
+    oauth::{
+        CredentialSink, Identity, IdentityProvider, Moment, Secret, StoreError, UpstreamCredential,
+    },
+};
+
+/// How the provider of a token begins that a user gave for one server. No identity provider has a
+/// name with a colon.
+const SERVER: &str = "server:";
+
+/// What a [`Vault`] is made of.
+#[derive(Debug)]
+pub struct VaultParts {
+    /// Seals and opens.
+    pub ring: KeyRing,
+    /// Keeps what is sealed. Several vaults may share it.
+    pub store: Arc<dyn CredentialStore>,
+    /// Renew what they gave, by name.
+    pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// Hears of every change, if anybody wants to.
+    pub listener: Option<Arc<dyn CredentialListener>>,
+    /// How much at once.
+    pub limits: VaultLimits,
+    /// For nonces; outside of tests [`os_rng`](crate::os_rng).
+    pub rng: ChaCha20Rng,
+}
+
+/// Keeps each user's credential at each upstream, sealed, and renews it early.
+///
+/// A credential is renewed once, whoever asks for it meanwhile: within this process all wait for
+/// one renewal, and of all brokers on one store the one that holds the claim asks the upstream.
+/// The renewal runs in the [`VaultDriver`], so that a request that goes away takes no spent refresh
+/// token along, and a new pair is given to nobody before it is stored.
+#[derive(Debug)]
+pub struct Vault {
+    core: Arc<Core>,
+    flights: mpsc::Sender<Flight>,
+}
+
+/// Runs the renewals of a [`Vault`].
+#[derive(Debug)]
+pub struct VaultDriver {
+    core: Arc<Core>,
+    flights: mpsc::Receiver<Flight>,
+}
+
+impl Vault {
+    /// A vault, and the driver without which it renews nothing.
+    #[must_use]
+    pub fn new(parts: VaultParts) -> (Arc<Self>, VaultDriver) {
+        let (sender, receiver) = mpsc::channel(parts.limits.max_waiting.get());
+        let core = Arc::new(Core::new(parts));
+        let vault = Self { core: Arc::clone(&core), flights: sender };
+        (Arc::new(vault), VaultDriver { core, flights: receiver })
+    }
+
+    /// Whether the ring has every key that something is sealed with. To be asked before anything
+    /// else: with a wrong ring nobody would be able to do anything but sign in again.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::MissingKey`] names the first key that is missing.
+    pub async fn check_keys(&self) -> Result<(), RingError> {
+        let used = self.core.store.sealing_keys().await?;
+        match used.into_iter().find(|id| !self.core.ring.has(id)) {
+            Some(id) => Err(RingError::MissingKey { id }),
+            None => Ok(()),
+        }
+    }
+
+    /// The user's credential at `provider`, good for another `need` (a token that never lives so
+    /// long: for half of its life). Renewed if that is due: at 80 % of its lifetime or 5 minutes
+    /// before its end, whichever is first. When the renewal fails, the old one is given as long as
+    /// it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] says who must do something.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the wait; a renewal that was begun goes on.
+    pub async fn credential(
+        &self,
+        provider: &str,
+        issuer: &str,
+        subject: &str,
+        now: SystemTime,
+        need: Duration,
+    ) -> Result<Credential, CredentialError> {
+        let key = key(provider, issuer, subject);
+        let clock = Clock::new(now);
+        // Twice, because who began the renewal that we wait for may have needed less than we do.
+        for _ in 0..2 {
+            let held = self.core.read(&key).await??;
+            let now = clock.now();
+            if !held.pair.is_due(need, now) {
+                return Ok(held.credential());
+            }
+            let is_usable = held.pair.is_usable(need, now);
+            let landed = match self.core.ways(&key, &held, now) {
+                Ok(_) if is_usable => self.renew_in_time(&key, need, clock).await,
+                Ok(_) => self.renew(&key, need, clock).await,
+                Err(failure) => Err(failure),
+            };
+            match landed {
+                Ok(held) if held.pair.is_usable(need, clock.now()) => return Ok(held.credential()),
+                Ok(_) => {}
+                // The user took it back meanwhile.
+                Err(Failure::Missing) => return Err(CredentialError::Missing),
+                Err(_) if held.pair.is_usable(need, clock.now()) => return Ok(held.credential()),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Err(Failure::Unavailable(Duration::ZERO).into())
+    }
+
+    /// Keeps a token that the user gave for `server`, in the place of an earlier one. The caller
+    /// checked that it is one, and that the user may.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be kept.
+    pub async fn put_user_token(
+        &self,
+        server: &str,
+        issuer: &str,
+        subject: &str,
+        token: Secret,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let credential = UpstreamCredential {
+            access_token: token,
+            refresh_token: None,
+            expires: None,
+            scope: None,
+            username: None,
+        };
+        self.store(&user_token_key(server, issuer, subject), &credential, now).await
+    }
+
+    /// The token that the user gave for `server`.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`], of which `Missing` is the usual one.
+    pub async fn user_token(
+        &self,
+        server: &str,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Credential, CredentialError> {
+        let held = self.core.read(&user_token_key(server, issuer, subject)).await??;
+        Ok(held.credential())
+    }
+
+    /// Removes the token that the user gave for `server`. `true` when there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be removed.
+    pub async fn remove_user_token(
+        &self,
+        server: &str,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<bool, StoreError> {
+        self.forget(&user_token_key(server, issuer, subject)).await
+    }
+
+    /// Removes the user's credential at `provider`, which may be one that
+    /// [`connections`](Self::connections) named. `true` when there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be removed.
+    pub async fn remove(
+        &self,
+        provider: &str,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<bool, StoreError> {
+        self.forget(&key(provider, issuer, subject)).await
+    }
+
+    /// What the user is connected with, by provider. No token is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store does not answer.
+    pub async fn connections(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: SystemTime,
+    ) -> Result<Vec<Connection>, StoreError> {
+        let all = self.core.store.credentials_of(issuer, subject).await?;
+        let connection = |(key, sealed)| match self.core.open(&key, &sealed) {
+            Ok(held) => self.connection(key, &held, now),
+            Err(_) => Connection {
+                provider: key.provider,
+                username: None,
+                state: ConnectionState::Unreadable,
+                stored: sealed.stored,
+            },
+        };
+        Ok(all.into_iter().map(connection).collect())
+    }
+
+    fn connection(&self, key: CredentialKey, held: &Held, now: SystemTime) -> Connection {
+        let pair = &held.pair;
+        let works = pair.is_usable(Duration::ZERO, now);
+        let renews = pair.refresh.is_some()
+            && !pair.refused
+            && self.core.providers.iter().any(|own| own.name() == key.provider);
+        let state = if renews || (works && !pair.refused) {
+            ConnectionState::Fine { expires: pair.end(), renews }
+        } else {
+            ConnectionState::SignInAgain { works_until: pair.end().filter(|_| works) }
+        };
+        Connection {
+            provider: key.provider,
+            username: pair.username.clone(),
+            state,
+            stored: held.stored,
+        }
+    }
+
+    /// Seals anew with the primary key what another key sealed, at most `limit` credentials. To be
+    /// called again, at leisure, as long as `sealed` is not zero. What is being renewed is left to
+    /// the renewal, which seals with the primary key anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store does not answer; what was sealed until then stays so.
+    pub async fn reseal(&self, limit: usize, now: SystemTime) -> Result<Resealed, StoreError> {
+        let core = &self.core;
+        let clock = Clock::new(now);
+        let others = core.store.sealed_otherwise(core.ring.primary(), limit).await?;
+        let mut resealed = Resealed { sealed: 0, left: others.len() };
+        for (key, sealed) in others {
+            let Ok(held) = core.open(&key, &sealed) else { continue };
+            let now = Moment::of(clock.now());
+            let until = now.plus(RESEAL_CLAIM);
+            if !core.store.claim_renewal(&key, held.version, until, now).await? {
+                continue;
+            }
+            let pair = held.again(held.pair.refused);
+            if core.put(&key, &pair, Some(held.version), held.stored).await?.is_some() {
+                resealed.sealed += 1;
+                resealed.left -= 1;
+            }
+        }
+        Ok(resealed)
+    }
+
+    async fn store(
+        &self,
+        key: &CredentialKey,
+        credential: &UpstreamCredential,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        self.core.put(key, &Pair::new(credential, now), None, Moment::of(now)).await?;
+        self.core.back_off.forget(key);
+        self.core.tell(key, Change::Kept);
+        Ok(())
+    }
+
+    async fn forget(&self, key: &CredentialKey) -> Result<bool, StoreError> {
+        let removed = self.core.store.remove_credential(key).await?;
+        if removed {
+            self.core.back_off.forget(key);
+            self.core.tell(key, Change::Removed);
+        }
+        Ok(removed)
+    }
+
+    /// Waits for a renewal no longer than the old token's bearer should.
+    async fn renew_in_time(
+        &self,
+        key: &CredentialKey,
+        need: Duration,
+        clock: Clock,
+    ) -> Result<Held, Failure> {
+        let renewal = self.renew(key, need, clock);
+        let landed = timeout(self.core.limits.patience, renewal).await;
+        landed.unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
+    }
+
+    /// Joins the renewal that is under way in this process, or begins one.
+    async fn renew(
+        &self,
+        key: &CredentialKey,
+        need: Duration,
+        clock: Clock,
+    ) -> Result<Held, Failure> {
+        let mut landing = self.join(key, need, clock).await?;
+        let landed = landing.wait_for(Option::is_some).await;
+        // The renewal panicked, or the driver was stopped before its end.
+        let landed = landed.map_err(|_| Failure::Unavailable(Duration::ZERO))?;
+        landed.clone().unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
+    }
+
+    async fn join(
+        &self,
+        key: &CredentialKey,
+        need: Duration,
+        clock: Clock,
+    ) -> Result<Landing, Failure> {
+        if let Some(landing) = self.core.flights().get(key) {
+            return Ok(landing.clone());
+        }
+        // The place first: nothing may come between the entry in the map and the sending.
+        let place = self.flights.reserve().await;
+        let place = place.map_err(|_| Failure::Unavailable(Duration::ZERO))?;
+        let mut flights = self.core.flights();
+        if let Some(landing) = flights.get(key) {
+            return Ok(landing.clone());
+        }
+        let (sender, landing) = watch::channel(None);
+        flights.insert(key.clone(), landing.clone());
+        drop(flights);
+        let core = Arc::clone(&self.core);
+        place.send(Flight { core, key: key.clone(), landing: sender, need, clock });
+        Ok(landing)
+    }
+}
+
+/// How long sealing anew keeps others from renewing.
+const RESEAL_CLAIM: Duration = Duration::from_secs(5);
+
+impl VaultDriver {
+    /// Runs renewals until `stop` resolves or the vault is gone, and then those to their end that
+    /// were begun or asked for. A renewal whose store does not answer has no end of its own, so the
+    /// caller sets a deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the renewals that are under way; a refresh token that was spent
+    /// and not replaced is lost.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let max_renewals = self.core.limits.max_renewals.get();
+        let mut stop = std::pin::pin!(stop);
+        let mut stopping = false;
+        let mut renewals = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    self.flights.close();
+                }
+                flight = self.flights.recv(), if renewals.len() < max_renewals => match flight {
+                    Some(flight) => { renewals.spawn(flight.fly()); }
+                    None => break,
+                },
+                Some(ended) = renewals.join_next() => noticed(ended),
+            }
+        }
+        while let Some(ended) = renewals.join_next().await {
+            noticed(ended);
+        }
+    }
+}
+
+fn noticed(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = &error as &dyn Error, "a renewal ended badly");
+    }
+}
+
+impl CredentialSink for Vault {
+    fn keep<'a>(
+        &'a self,
+        provider: &'a str,
+        identity: &'a Identity,
+        credential: &'a UpstreamCredential,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let key = key(provider, &identity.issuer, &identity.subject);
+            self.store(&key, credential, now).await
+        })
+    }
+}
+
+/// Why a vault cannot work with its ring.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// Something is sealed with a key that is not there. Starting without it would sign everybody
+    /// out who depends on it.
+    #[error("the key {id} is missing from the key ring")]
+    MissingKey {
+        /// Names the key.
+        id: String,
+    },
+    /// The store could not be asked.
+    #[error("the store of credentials is unavailable")]
+    Store(#[from] StoreError),
+}
+
+/// What [`Vault::reseal`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resealed {
+    /// So many are sealed with the primary key now.
+    pub sealed: usize,
+    /// So many were looked at and left: somebody renews them, or they do not open.
+    pub left: usize,
+}
+
+fn key(provider: &str, issuer: &str, subject: &str) -> CredentialKey {
+    CredentialKey {
+        provider: provider.to_owned(),
+        issuer: issuer.to_owned(),
+        subject: subject.to_owned(),
+    }
+}
+
+fn user_token_key(server: &str, issuer: &str, subject: &str) -> CredentialKey {
+    key(&format!("{SERVER}{server}"), issuer, subject)
+}
