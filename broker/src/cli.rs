@@ -20,7 +20,7 @@ use crate::config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, S
 pub enum Exit {
     /// As asked.
     Ok = 0,
-    /// The answer is no (`healthcheck`), or what was asked for is not there.
+    /// The answer is no (`healthcheck`, `doctor`), or what was asked for is not there.
     No = 1,
     /// The command line makes no sense.
     Usage = 64,
@@ -51,6 +51,8 @@ Examples:
   mcp-broker config --example > mcp-broker.toml
   mcp-broker check                            say everything that is wrong with it
   mcp-broker token add laptop                 make a token for the `static` verifier
+  mcp-broker doctor https://mcp.example.org/mcp
+                                              say what a client would stumble over there
 
 Exit codes: 0 stopped as asked; 1 no; 64 usage; 69 cannot listen or read what it needs; 70 a fault
 of its own; 78 mistakes in the configuration.")]

@@ -29,7 +29,7 @@ mod tests;
 pub struct ConfiguredSettings {
     /// Whose certificates are believed.
     pub roots: Roots,
-    /// A connection unused for so long is closed. Zero keeps none past its request.
+    /// A connection unused for so long is closed. Zero: none is used twice.
     pub idle: Duration,
     /// So many unused connections are kept per host.
     pub max_idle_per_host: usize,

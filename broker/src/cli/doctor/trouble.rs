@@ -161,6 +161,9 @@ pub(super) fn unexpected(url: &Url, answer: &Answer, wanted: &str) -> Fault {
     let what =
         format!("{} answers with status {} instead of {wanted}{words}", at(url), status.as_u16());
     let hint = match status {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if url.path() == "/" => {
+            "an MCP endpoint has a path most of the time; try /mcp behind the host"
+        }
         StatusCode::NOT_FOUND => {
             "does the proxy send this path to the broker, unchanged? A `proxy_pass` with a path of \
              its own, or a `strip_prefix`, changes it"
