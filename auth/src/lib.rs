@@ -2,8 +2,9 @@
 //!
 //! The first half takes a request's headers and the time, and returns either a [`Verified`]
 //! principal or a [`Denied`] that says why not. The second half, [`oauth`], is the authorization
-//! server that signs people in and issues the tokens. Nothing here listens, connects, stores, or
-//! looks at a clock; the composing crate does, and passes `now` in.
+//! server that signs people in and issues the tokens; [`upstream`] keeps what their children act
+//! with, and [`local`] signs in without anybody else. Nothing here listens, connects, stores, or
+//! looks at a calendar; the composing crate does, and passes `now` in.
 //!
 //! ```text
 //!  headers ──► Bearer::from_headers ──► Gate ──► TokenVerifier 1 ─ abstains ─► TokenVerifier 2 …

@@ -74,6 +74,7 @@ pub use identity::{
     SignInError, UpstreamCredential,
 };
 pub use limiter::Rate;
+pub(crate) use limiter::household;
 pub use moment::Moment;
 pub use page::{
     Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, Page, Problem, ScopeView, ServerView,

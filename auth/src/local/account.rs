@@ -49,6 +49,16 @@ pub trait Accounts: fmt::Debug + Send + Sync {
     /// [`ISSUER`](super::ISSUER)). `false` when there is no such account.
     fn set_password<'a>(&'a self, name: &'a str, password: String) -> Stored<'a, bool>;
 
+    /// Puts `to` in the place of the password hash `from`: the same password, hashed at another
+    /// cost. Nothing else changes, and sign-ins go on. `false`, and nothing changed, when `from` is
+    /// not the account's hash any more: somebody has given it another password.
+    ///
+    /// The default changes nothing; old hashes then stay until their passwords are changed.
+    fn rehash<'a>(&'a self, name: &'a str, from: &'a str, to: String) -> Stored<'a, bool> {
+        let _ = (name, from, to);
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
     /// Removes an account, with the browsers' sign-ins, the remembered consents and the upstream
     /// credentials of the user, and revokes the user's grants; returns those that were live, or
     /// `None` when there is no such account.

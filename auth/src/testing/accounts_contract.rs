@@ -142,11 +142,27 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: Moment) 
     assert!(accounts.set_password("bob", "another".into()).await.unwrap_or_else(no));
     let bob = accounts.account("bob").await.unwrap_or_else(no).expect("it is there");
     let before = account("bob", BOB, now);
-    assert_eq!(bob, Account { password: "another".into(), ..before }, "nothing else changes");
+    assert_eq!(
+        bob,
+        Account { password: "another".into(), ..before.clone() },
+        "nothing else changes"
+    );
     assert!(!is_open(store, "bob", now).await, "o38: a new password ends the user's sign-ins");
     assert!(is_open(store, "other bob", now).await && is_open(store, "carol", now).await);
     assert!(!accounts.set_password("nobody", "x".into()).await.unwrap_or_else(no));
     assert_eq!(accounts.account("nobody").await.unwrap_or_else(no), None);
+
+    open_browser(store, "bob", user(ISSUER, BOB), now).await;
+    let rehash = async |name, from, to: &str| {
+        accounts.rehash(name, from, to.into()).await.unwrap_or_else(no)
+    };
+    assert!(!rehash("bob", &before.password, "late").await, "o38: that password was changed");
+    assert!(!rehash("carol", "another", "late").await, "that is somebody else's");
+    let replaced = rehash("bob", "another", "another, hashed anew").await;
+    let expected = if replaced { "another, hashed anew" } else { "another" };
+    let bob = accounts.account("bob").await.unwrap_or_else(no).expect("it is there");
+    assert_eq!(bob, Account { password: expected.into(), ..before });
+    assert!(is_open(store, "bob", now).await, "the password is the same, so sign-ins go on");
 }
 
 /// A grant of `user`, with the consent behind it.

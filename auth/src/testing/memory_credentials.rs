@@ -173,6 +173,13 @@ impl Accounts for MemoryStore {
         })
     }
 
+    fn rehash<'a>(&'a self, name: &'a str, from: &'a str, to: String) -> Stored<'a, bool> {
+        self.call(move |tables| {
+            let account = tables.accounts.get_mut(name).filter(|own| own.password == from);
+            account.map(|own| own.password = to).is_some()
+        })
+    }
+
     fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>> {
         self.call(move |tables| {
             let subject = tables.accounts.remove(name)?.subject;

@@ -52,7 +52,8 @@ pub async fn provider_contract(provider: Arc<dyn IdentityProvider>, now: SystemT
             }
         }
     }
-    let forged = [("code", "forged"), ("username", "nobody"), ("password", "forged")];
+    let forged =
+        [("code", "forged"), ("username", "nobody"), ("name", "nobody"), ("password", "forged")];
     for reply in [Params::default(), forged.into_iter().collect()] {
         let outcome = provider.finish(&attempt, &reply, now).await;
         assert!(outcome.is_err(), "{name} signs somebody in for {reply:?}");
