@@ -9,6 +9,8 @@ use auth::oauth::plain;
 
 /// The longest name or address on a page, in characters (the bound of client names, row O20).
 const NAME: usize = 200;
+/// The longest name in the middle of our own words, in characters: a long one could pass for them.
+const BRIEF: usize = 60;
 /// The longest sentence of others on a page, in characters.
 const SENTENCE: usize = 600;
 
@@ -16,6 +18,12 @@ const SENTENCE: usize = 600;
 #[askama::filter_fn]
 pub(super) fn shown(text: impl Display, _: &dyn Values) -> askama::Result<String> {
     Ok(plain(&text.to_string(), NAME))
+}
+
+/// A name in a heading or a sentence. Where it matters, it stands in full elsewhere on the page.
+#[askama::filter_fn]
+pub(super) fn brief(text: impl Display, _: &dyn Values) -> askama::Result<String> {
+    Ok(plain(&text.to_string(), BRIEF))
 }
 
 /// A sentence.
