@@ -84,8 +84,8 @@ fn rules() -> Vec<(&'static str, &'static str)> {
 
 /// The colour variable that `property` takes in `declarations`.
 fn variable<'a>(declarations: &'a str, property: &str) -> Option<&'a str> {
-    let lines = declarations.lines().filter_map(|line| line.trim().split_once(": "));
-    let value = lines.filter(|(own, _)| *own == property).next_back()?.1;
+    let mut lines = declarations.lines().filter_map(|line| line.trim().split_once(": "));
+    let value = lines.rfind(|(own, _)| *own == property)?.1;
     value.strip_prefix("var(--")?.strip_suffix(");")
 }
 
