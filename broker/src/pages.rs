@@ -69,8 +69,9 @@ impl Pages {
         }
     }
 
-    /// A page of the authorization server. For [`Answer::into_response`]
-    /// (auth::oauth::Answer::into_response), with [`finish`] on the headers of the response.
+    /// A page of the authorization server. Made for
+    /// [`Answer::into_response`](auth::oauth::Answer::into_response); the response's headers then
+    /// want [`finish`].
     #[must_use]
     pub fn render(&self, page: &Page) -> String {
         match page {
@@ -114,3 +115,6 @@ impl Pages {
 fn html(template: &impl Template) -> String {
     template.render().expect("writing to a string does not fail")
 }
+
+#[cfg(test)]
+mod tests;

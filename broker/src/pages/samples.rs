@@ -37,8 +37,8 @@ pub(crate) fn consent(
         client: ClientView {
             name: name.into(),
             uri: match &standing {
-                Standing::Nobody => None,
-                _ => Some(format!("https://{redirect}")),
+                Standing::Host(host) => Some(format!("https://{host}/product")),
+                Standing::Operator | Standing::Nobody => None,
             },
             standing,
             redirect: redirect.into(),
