@@ -169,7 +169,8 @@ impl Store {
         if self.writer.is_proven() {
             return Ok(());
         }
-        self.write(|db| Box::pin(schema::probe(db))).await
+        self.write(|db| Box::pin(schema::fill_probe(db))).await?;
+        self.write(|db| Box::pin(schema::empty_probe(db))).await
     }
 
     /// Does the changes that wait, takes no more, and closes every connection, which also empties
