@@ -76,11 +76,14 @@ use writer::{Work, Writer};
 /// The name of the database in the data directory.
 const FILE: &str = "broker.db";
 
+/// With less patience nothing would ever get its turn.
+const MIN_PATIENCE: Duration = Duration::from_millis(1);
+
 /// How much of everything.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// How long a change waits for other processes, and for its turn in the queue, each; and how
-    /// long a look-up waits for a connection. Default 5 s. Zero fails at once.
+    /// long a look-up waits for a connection. Default 5 s; below a millisecond it counts as one.
     pub patience: Duration,
     /// How many connections read. Default 4; zero counts as one.
     pub readers: u32,
@@ -134,6 +137,7 @@ impl Store {
     /// As `open`.
     pub async fn open_with(data_dir: &Path, limits: &Limits) -> Result<Self, OpenError> {
         let path = data_dir.join(FILE);
+        let limits = &Limits { patience: limits.patience.max(MIN_PATIENCE), ..limits.clone() };
         let (connection, options) = open::open(&path, limits).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(limits.readers.max(1))
@@ -165,7 +169,8 @@ impl Store {
         if self.writer.is_proven() {
             return Ok(());
         }
-        self.write(|db| Box::pin(schema::probe(db))).await
+        self.write(|db| Box::pin(schema::fill_probe(db))).await?;
+        self.write(|db| Box::pin(schema::empty_probe(db))).await
     }
 
     /// Does the changes that wait, takes no more, and closes every connection, which also empties

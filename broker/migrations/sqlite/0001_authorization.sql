@@ -165,7 +165,7 @@ CREATE TABLE setup_links (
     expires INTEGER NOT NULL
 ) STRICT;
 
--- Filled and emptied in one transaction, to see whether the disk takes anything.
+-- Filled and emptied again, to see whether the disk takes anything.
 CREATE TABLE probes (
     slot   INTEGER NOT NULL PRIMARY KEY CHECK (slot = 1),
     filler BLOB    NOT NULL

@@ -115,6 +115,8 @@ pub(super) async fn redeemed(db: &mut Db, id: &str, now: Moment) -> Result<()> {
 pub(super) async fn remove(db: &mut Db, id: &str, now: Moment) -> Result<Vec<Grant>> {
     query("DELETE FROM clients WHERE id = $1").bind(id).execute(&mut *db).await?;
     query("DELETE FROM consents WHERE client = $1").bind(id).execute(&mut *db).await?;
+    // A code that is on its way would make a grant of a client that is gone.
+    query("UPDATE codes SET used = 1 WHERE client = $1").bind(id).execute(&mut *db).await?;
     grants::revoke_of_client(db, id, now).await
 }
 

@@ -16,8 +16,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_author
 /// The version this program works with.
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 
-/// Two pages of 4 KiB, so that the file has to have room for them.
-const PROBE_BYTES: usize = 8 * 1024;
+/// More than a change of tokens needs.
+const PROBE_BYTES: usize = 32 * 1024;
 
 /// What kind of file this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +47,17 @@ pub(super) async fn check(db: &mut Db) -> Result<std::result::Result<(), String>
     Ok(if said == "ok" { Ok(()) } else { Err(said) })
 }
 
-/// A change that needs room: more than a page is filled and emptied again.
-pub(super) async fn probe(db: &mut Db) -> Result<()> {
-    let sql = "INSERT INTO probes (slot, filler) VALUES (1, $1)";
-    query(sql).bind(vec![0_u8; PROBE_BYTES]).execute(&mut *db).await?;
+/// A change that needs room in the file and in the log. It is one of its own, without
+/// [`empty_probe`]: pages that are filled and emptied in one transaction are never written.
+pub(super) async fn fill_probe(db: &mut Db) -> Result<()> {
+    let sql = "INSERT INTO probes (slot, filler) VALUES (1, $1) \
+               ON CONFLICT (slot) DO UPDATE SET filler = excluded.filler";
+    query(sql).bind(vec![0_u8; PROBE_BYTES]).execute(db).await?;
+    Ok(())
+}
+
+/// Gives the room back.
+pub(super) async fn empty_probe(db: &mut Db) -> Result<()> {
     query("DELETE FROM probes").execute(db).await?;
     Ok(())
 }

@@ -125,7 +125,8 @@ impl Writer {
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("waiting", &self.jobs.max_capacity()).finish_non_exhaustive()
+        let waiting = self.jobs.max_capacity() - self.jobs.capacity();
+        f.debug_struct("Writer").field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
@@ -243,3 +244,6 @@ async fn transact<T>(connection: &mut SqliteConnection, work: impl Work<T>) -> R
     transaction.commit().await?;
     Ok(outcome)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ fn key() -> CredentialKey {
 async fn seal(store: &Store, ring: &KeyRing) {
     let mut rng = auth::os_rng().expect("randomness");
     let (id, bytes) = ring.seal(&key(), b"the credential", &mut rng);
-    let put = store.put_credential(&key(), &id, bytes, None, now()).await;
+    let put = store.put_credential(&key(), id, bytes, None, now()).await;
     assert_eq!(put.expect("the store answers"), Some(1));
 }
 
