@@ -88,7 +88,7 @@ async fn o34_what_is_no_set_of_keys_is_an_outage_and_replaces_nothing() {
     for (n, page) in bad.into_iter().enumerate() {
         web.put(ADDRESS, page);
         let later = now() + secs(3600 * (1 + n as u64));
-        assert!(has(&*jwks.keys(later).await.unwrap(), "first"), "page {n}");
+        assert!(has(&jwks.keys(later).await.unwrap(), "first"), "page {n}");
         assert_eq!(web.asked().len(), n + 2, "it was asked");
     }
 }

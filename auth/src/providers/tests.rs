@@ -62,7 +62,7 @@ pub(super) async fn renew(
 /// The form of the last request to `address`.
 pub(super) fn form(web: &FetchHandle, address: &str) -> Vec<(String, String)> {
     let requests = web.requests();
-    let last = requests.iter().rev().find(|request| request.uri().to_string() == address);
+    let last = requests.iter().rev().find(|request| *request.uri() == address);
     form_urlencoded::parse(last.expect("it was asked").body()).into_owned().collect()
 }
 

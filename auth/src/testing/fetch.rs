@@ -49,11 +49,13 @@ struct Web {
     asked: Vec<Request<Bytes>>,
 }
 
+type Serve = Arc<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>;
+
 /// What is behind an address.
 #[derive(Clone)]
 enum Page {
     Fixed(Response<Bytes>),
-    Served(Arc<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>),
+    Served(Serve),
     Broken(fn() -> FetchError),
 }
 

@@ -97,9 +97,14 @@ async fn it_keeps_the_contract_of_a_provider() {
 }
 
 #[tokio::test]
-async fn the_contract_holds_even_where_any_code_is_good() {
-    let (oidc, _web) = provider();
-    // The nonce of the attempt is not in the id token.
+async fn o33_the_contract_holds_even_where_any_code_is_good() {
+    let (oidc, web) = provider();
+    // The nonce in the id token is that of another attempt.
+    let good = tokens(&Signer::first().token(&claims()));
+    web.serve(TOKEN, move |request| match request.body().starts_with(b"grant_type=refresh") {
+        true => answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant" })),
+        false => page(&good),
+    });
     provider_contract(oidc, now()).await;
 }
 
