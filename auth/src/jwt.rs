@@ -184,4 +184,6 @@ impl fmt::Debug for JwtTokens {
 }
 
 #[cfg(test)]
+pub(crate) mod signer;
+#[cfg(test)]
 mod tests;

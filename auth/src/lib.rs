@@ -56,7 +56,8 @@
 //! # Adding a verifier
 //!
 //! Implement [`TokenVerifier`], run the contract suite of the `testing` module (feature
-//! `test-util`) over it, and add one arm where the broker picks verifiers.
+//! `test-util`) over it, and add one arm where the broker picks verifiers. `PROVIDERS.md` beside the
+//! manifest walks through it, and through new ways to sign in.
 //!
 //! # Testing alone
 //!
@@ -81,6 +82,11 @@ mod verifier;
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+
+/// The examples of `PROVIDERS.md` compile and run.
+#[cfg(all(doctest, feature = "test-util"))]
+#[doc = include_str!("../PROVIDERS.md")]
+struct Guide;
 
 pub use bearer::{Bearer, CredentialError};
 pub use challenge::Challenge;

@@ -28,7 +28,7 @@ pub use accounts_contract::accounts_contract;
 pub use credentials_contract::credentials_contract;
 pub use fetch::{FakeFetch, FetchHandle, fetch};
 pub use memory_store::{Fault, MemoryStore};
-pub use provider_contract::provider_contract;
+pub use provider_contract::{attempt, provider_contract};
 pub use sign_in::{FakeProvider, MemoryCredentials, ProviderHandle, identity, peer, provider};
 pub use store_contract::store_contract;
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -42,10 +43,30 @@ struct Shared {
     gate: Semaphore,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Web {
-    pages: HashMap<String, Response<Bytes>>,
-    asked: Vec<String>,
+    pages: HashMap<String, Page>,
+    asked: Vec<Request<Bytes>>,
+}
+
+type Serve = Arc<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>;
+
+/// What is behind an address.
+#[derive(Clone)]
+enum Page {
+    Fixed(Response<Bytes>),
+    Served(Serve),
+    Broken(fn() -> FetchError),
+}
+
+/// Requests carry secrets, so that even the fake shows none in `Debug`.
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Web")
+            .field("pages", &self.pages.keys())
+            .field("asked", &self.asked.len())
+            .finish()
+    }
 }
 
 fn web(shared: &Shared) -> MutexGuard<'_, Web> {
@@ -55,7 +76,25 @@ fn web(shared: &Shared) -> MutexGuard<'_, Web> {
 impl FetchHandle {
     /// From now on `address` answers like this.
     pub fn put(&self, address: &str, response: Response<Bytes>) {
-        web(&self.shared).pages.insert(address.to_owned(), response);
+        self.place(address, Page::Fixed(response));
+    }
+
+    /// From now on `address` answers what `serve` makes of each request.
+    pub fn serve(
+        &self,
+        address: &str,
+        serve: impl Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) {
+        self.place(address, Page::Served(Arc::new(serve)));
+    }
+
+    /// From now on asking for `address` fails like this.
+    pub fn fail(&self, address: &str, failure: fn() -> FetchError) {
+        self.place(address, Page::Broken(failure));
+    }
+
+    fn place(&self, address: &str, page: Page) {
+        web(&self.shared).pages.insert(address.to_owned(), page);
     }
 
     /// From now on `address` cannot be reached.
@@ -66,6 +105,12 @@ impl FetchHandle {
     /// Every address that was asked for, in order.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
+        web(&self.shared).asked.iter().map(|request| request.uri().to_string()).collect()
+    }
+
+    /// Every request that was made, in order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request<Bytes>> {
         web(&self.shared).asked.clone()
     }
 
@@ -88,10 +133,15 @@ impl Fetch for FakeFetch {
     ) -> BoxFuture<'a, Result<Response<Bytes>, FetchError>> {
         Box::pin(async move {
             let address = request.uri().to_string();
-            web(&self.shared).asked.push(address.clone());
+            web(&self.shared).asked.push(request.clone());
             let _pass = self.shared.gate.acquire().await.map_err(FetchError::from_display)?;
             let page = web(&self.shared).pages.get(&address).cloned();
-            let page = page.ok_or_else(|| FetchError::Failed("no such page".into()))?;
+            let page = match page {
+                None => return Err(FetchError::Failed("no such page".into())),
+                Some(Page::Broken(failure)) => return Err(failure()),
+                Some(Page::Fixed(response)) => response,
+                Some(Page::Served(serve)) => serve(&request),
+            };
             if page.body().len() > limits.max_bytes {
                 return Err(FetchError::TooLong);
             }

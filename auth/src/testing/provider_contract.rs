@@ -1,6 +1,11 @@
 //! What every way to sign in has to pass.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    error::Error,
+    sync::Arc,
+    task::{Context, Waker},
+    time::SystemTime,
+};
 
 use super::peer;
 use crate::oauth::{Attempt, Begin, IdentityProvider, Params, Secret};
@@ -8,13 +13,27 @@ use crate::oauth::{Attempt, Begin, IdentityProvider, Params, Secret};
 /// Names of parameters that our own forms use.
 const RESERVED: [&str; 4] = ["t", "csrf", "provider", "step"];
 
+/// An attempt to sign in at the provider called `name`, as the authorization server would make it.
+#[must_use]
+pub fn attempt(name: &str) -> Attempt {
+    Attempt {
+        callback: format!("https://mcp.example.org/callback/{name}"),
+        state: Secret::new("state-7d1f0c"),
+        nonce: Secret::new("nonce-7d1f0c"),
+        code_verifier: Secret::new("verifier-7d1f0c-0123456789-0123456789-01234"),
+        peer: peer(),
+    }
+}
+
 /// What holds for every provider, whatever it talks to (which must answer):
 ///
 /// - Its name is a lowercase word that does not change; its label is not empty.
 /// - It begins with an absolute address that carries the attempt's `state`, or with a form whose
-///   fields have names of their own.
-/// - It signs nobody in for an empty or a forged reply.
-/// - Its `Debug` shows nothing of an attempt.
+///   fields have names of their own; the same attempt begins the same way twice.
+/// - It signs nobody in for an empty, a repeated, a refused or a forged reply, and renews nothing for
+///   a forged refresh token.
+/// - A call abandoned at once or after its first poll breaks nothing.
+/// - Neither its `Debug` nor its errors show anything of an attempt.
 ///
 /// # Panics
 ///
@@ -24,17 +43,47 @@ pub async fn provider_contract(provider: Arc<dyn IdentityProvider>, now: SystemT
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     assert!(!name.is_empty() && name.bytes().all(word), "a name is a lowercase word: {name:?}");
     assert_eq!(provider.name(), name, "a name does not change");
-    assert!(!provider.label().is_empty(), "{name} has no label");
+    let label = provider.label();
+    let plain = !label.trim().is_empty() && !label.contains(char::is_control);
+    assert!(plain, "{name} has no label that fits a button: {label:?}");
 
-    let attempt = Attempt {
-        callback: format!("https://mcp.example.org/callback/{name}"),
-        state: Secret::new("state-7d1f0c"),
-        nonce: Secret::new("nonce-7d1f0c"),
-        code_verifier: Secret::new("verifier-7d1f0c-0123456789-0123456789-01234"),
-        peer: peer(),
+    let attempt = attempt(&name);
+    begins(&*provider, &attempt, now).await;
+    let replies: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("code", "forged"), ("username", "nobody"), ("password", "forged"), ("ticket", "forged")],
+        &[("code", "forged"), ("code", "forged"), ("username", "nobody"), ("username", "nobody")],
+        &[("error", "access_denied"), ("state", "state-7d1f0c")],
+        &[("error", "server_error"), ("error_description", "a\r\nforged line of a log")],
+        &[("code", "\u{0}"), ("username", "\u{0}"), ("password", "\u{0}")],
+    ];
+    for reply in replies {
+        let reply: Params = reply.iter().copied().collect();
+        drop(provider.finish(&attempt, &reply, now));
+        let mut started = provider.finish(&attempt, &reply, now);
+        let _ = started.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(started);
+        let Err(error) = provider.finish(&attempt, &reply, now).await else {
+            panic!("{name} signs somebody in for {reply:?}");
+        };
+        keeps_to_itself(&name, &error);
+    }
+    let forged = Secret::new("refresh-7d1f0c");
+    let Err(error) = provider.renew(&forged, now).await else {
+        panic!("{name} renews for a forged refresh token");
     };
-    let begun = provider.begin(&attempt, now).await;
-    match begun.unwrap_or_else(|error| panic!("{name} does not begin: {error:?}")) {
+    keeps_to_itself(&name, &error);
+    let shown = format!("{provider:?} {provider:#?}");
+    assert!(!shown.contains("7d1f0c"), "{name} shows an attempt in its Debug");
+}
+
+async fn begins(provider: &dyn IdentityProvider, attempt: &Attempt, now: SystemTime) {
+    let name = provider.name();
+    let begun = provider.begin(attempt, now).await;
+    let begun = begun.unwrap_or_else(|error| panic!("{name} does not begin: {error:?}"));
+    let again = provider.begin(attempt, now).await.ok();
+    assert_eq!(Some(&begun), again.as_ref(), "{name} keeps something from attempt to attempt");
+    match begun {
         Begin::Redirect(address) => {
             let url = url::Url::parse(&address).expect("an absolute address");
             assert!(matches!(url.scheme(), "http" | "https"), "{name} leads to {address}");
@@ -52,14 +101,18 @@ pub async fn provider_contract(provider: Arc<dyn IdentityProvider>, now: SystemT
             }
         }
     }
-    let forged =
-        [("code", "forged"), ("username", "nobody"), ("name", "nobody"), ("password", "forged")];
-    for reply in [Params::default(), forged.into_iter().collect()] {
-        let outcome = provider.finish(&attempt, &reply, now).await;
-        assert!(outcome.is_err(), "{name} signs somebody in for {reply:?}");
+}
+
+/// Errors end in the log, with every cause.
+fn keeps_to_itself(name: &str, error: &(dyn Error + 'static)) {
+    assert!(!format!("{error:?}").contains("7d1f0c"), "{name} shows an attempt in an error");
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        assert!(!text.contains("7d1f0c"), "{name} shows an attempt in an error: {text}");
+        assert!(!text.contains(char::is_control), "{name} lets a stranger write a line: {text:?}");
+        next = error.source();
     }
-    let shown = format!("{provider:?}");
-    assert!(!shown.contains("7d1f0c"), "{name} shows an attempt in its Debug");
 }
 
 #[cfg(test)]

@@ -1,1 +1,356 @@
-//! Stories.
+//! Stories about a forge.
+
+use http::{Response, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    jwt::signer::{answer, page},
+    providers::tests::{
+        CANARY, after, attempt, bearer, begin, chain, field, finish, form,
+        o39_trouble_of_the_upstream_is_temporary, renew, renew_class, reply, sign_in_class,
+        signed_in,
+    },
+    testing::{self, FetchHandle, now, provider_contract},
+};
+
+const TOKEN: &str = "https://forge.example/login/oauth/access_token";
+const USERINFO: &str = "https://forge.example/login/oauth/userinfo";
+
+fn config() -> ForgejoConfig {
+    ForgejoConfig {
+        name: Forgejo::FORGEJO.into(),
+        label: "forge.example".into(),
+        base: "https://forge.example/".into(),
+        client_id: "2c3c3d5e-0b5a-4f62-8a1b-7e1d0a3c9f10".into(),
+        client_secret: Secret::new(format!("gto_{CANARY}")),
+        scopes: vec!["read:repository".into(), "write:issue".into()],
+    }
+}
+
+/// What a Forgejo answers: exactly these four keys, the type in lower case, no scope.
+fn tokens() -> Value {
+    json!({
+        "access_token": format!("access-{CANARY}"), "token_type": "bearer", "expires_in": 3600,
+        "refresh_token": format!("refresh2-{CANARY}"),
+    })
+}
+
+fn user() -> Value {
+    json!({
+        "sub": "7", "name": "Ada L", "preferred_username": "ada", "email": "ada@forge.example",
+        "picture": "https://forge.example/avatar", "groups": ["org", "org:owners"],
+    })
+}
+
+fn forge() -> (Arc<Forgejo>, FetchHandle) {
+    let (fetch, web) = testing::fetch();
+    web.put(TOKEN, page(&tokens()));
+    let refused = || {
+        let builder = Response::builder().status(401).header(CONTENT_TYPE, "text/plain");
+        builder.body("no valid authorization".into()).unwrap()
+    };
+    let expected = format!("access-{CANARY}");
+    web.serve(
+        USERINFO,
+        move |request| {
+            if bearer(request) == Some(&expected) { page(&user()) } else { refused() }
+        },
+    );
+    (Arc::new(Forgejo::new(config(), fetch).unwrap()), web)
+}
+
+fn refusal(error: &str, description: &str) -> Response<bytes::Bytes> {
+    let body = json!({ "error": error, "error_description": description });
+    answer(StatusCode::BAD_REQUEST, &body)
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_provider() {
+    let (forge, web) = forge();
+    web.put(TOKEN, refusal("unauthorized_client", "client is not authorized"));
+    provider_contract(forge, now()).await;
+}
+
+#[tokio::test]
+async fn a_browser_is_sent_there_with_everything_that_binds_it_to_us() {
+    let (forge, _web) = forge();
+    let sent = begin(&*forge).await;
+    assert_eq!(field(&sent, "response_type"), Some("code"));
+    assert_eq!(field(&sent, "client_id"), Some(config().client_id.as_str()));
+    assert_eq!(field(&sent, "code_challenge_method"), Some("S256"));
+    assert_eq!(field(&sent, "code_challenge").map(str::len), Some(43));
+    assert_eq!(field(&sent, "state"), Some("state-canary-7f3a"));
+    assert_eq!(field(&sent, "scope"), Some("read:repository write:issue"));
+    assert_eq!(field(&sent, "redirect_uri"), Some("https://mcp.example.org/callback/forgejo"));
+}
+
+#[tokio::test]
+async fn ada_signs_in_and_her_child_gets_her_token() {
+    let (forge, web) = forge();
+    let ada = signed_in(&*forge).await;
+    assert_eq!((ada.issuer.as_str(), ada.subject.as_str()), ("https://forge.example", "7"));
+    assert_eq!(ada.display_name, "Ada L");
+    let credential = ada.credential.expect("a credential");
+    assert_eq!(credential.access_token.expose(), "access-canary-7f3a");
+    assert_eq!(credential.refresh_token.unwrap().expose(), "refresh2-canary-7f3a");
+    assert_eq!(credential.expires, after(3600));
+    assert_eq!(credential.scope, None, "a forge does not say");
+    assert_eq!(credential.username.as_deref(), Some("ada"));
+
+    let sent = form(&web, TOKEN);
+    assert_eq!(field(&sent, "grant_type"), Some("authorization_code"));
+    assert_eq!(field(&sent, "code"), Some("code-canary-7f3a"));
+    assert_eq!(field(&sent, "code_verifier"), Some(attempt("forgejo").code_verifier.expose()));
+    assert_eq!(field(&sent, "redirect_uri"), Some("https://mcp.example.org/callback/forgejo"));
+    assert_eq!(field(&sent, "client_secret"), Some("gto_canary-7f3a"));
+}
+
+#[tokio::test]
+async fn the_type_of_a_token_is_read_in_any_case_and_is_bearer() {
+    let (forge, web) = forge();
+    for (kind, class) in
+        [("bearer", "ok"), ("Bearer", "ok"), ("BEARER", "ok"), ("mac", "misconfigured")]
+    {
+        let mut tokens = tokens();
+        tokens["token_type"] = kind.into();
+        web.put(TOKEN, page(&tokens));
+        assert_eq!(sign_in_class(&finish(&*forge, reply()).await), class, "{kind}");
+        assert_eq!(renew_class(&renew(&*forge).await), class, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn o37_the_key_of_a_user_is_the_number_and_nothing_that_can_be_renamed() {
+    let (forge, web) = forge();
+    let (ada, mut renamed) = (signed_in(&*forge).await, user());
+    renamed["preferred_username"] = "lovelace".into();
+    renamed["email"] = "other@forge.example".into();
+    web.put(USERINFO, page(&renamed));
+    let later = signed_in(&*forge).await;
+    assert_eq!((&ada.issuer, &ada.subject), (&later.issuer, &later.subject));
+    let mut bob = user();
+    bob["sub"] = "8".into();
+    web.put(USERINFO, page(&bob));
+    assert_ne!(signed_in(&*forge).await.subject, ada.subject, "a login somebody else has now");
+    for bad in ["", "ada", "ada@forge.example", "7 ", "-1", "123456789012345678901"] {
+        let mut user = user();
+        user["sub"] = bad.into();
+        web.put(USERINFO, page(&user));
+        let outcome = finish(&*forge, reply()).await;
+        assert_eq!(sign_in_class(&outcome), "misconfigured", "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_table_of_errors_at_the_code_grant() {
+    let (forge, web) = forge();
+    let table = [
+        ("invalid_client", "cannot load client with client id: '???'", "misconfigured"),
+        ("unauthorized_client", "invalid client secret", "misconfigured"),
+        ("unauthorized_client", "invalid empty client secret", "misconfigured"),
+        ("unauthorized_client", "unexpected redirect URI", "misconfigured"),
+        (
+            "unauthorized_client",
+            "redirect_uri does not match the authorization request",
+            "unacceptable",
+        ),
+        (
+            "invalid_grant",
+            "redirect_uri differs from the original authorization request",
+            "unacceptable",
+        ),
+        ("unauthorized_client", "client is not authorized", "unacceptable"),
+        ("invalid_grant", "authorization code expired", "unacceptable"),
+        ("unauthorized_client", "failed PKCE code challenge", "unacceptable"),
+        ("invalid_grant", "invalid grant", "unacceptable"),
+        (
+            "unsupported_grant_type",
+            "Only refresh_token or authorization_code grant type is supported",
+            "misconfigured",
+        ),
+        (
+            "invalid_request",
+            "client_id in request body inconsistent with Authorization header",
+            "misconfigured",
+        ),
+    ];
+    for (error, description, class) in table {
+        web.put(TOKEN, refusal(error, description));
+        let outcome = finish(&*forge, reply()).await;
+        assert_eq!(sign_in_class(&outcome), class, "{error}: {description}");
+        let text = chain(&outcome.unwrap_err());
+        assert!(text.contains(error) && text.contains(description), "worth a log line: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_table_of_errors_at_the_refresh_grant() {
+    let (forge, web) = forge();
+    let table = [
+        ("unauthorized_client", "unable to parse refresh token", "sign in again"),
+        ("unauthorized_client", "token is not a refresh token", "sign in again"),
+        ("unauthorized_client", "token was already used", "sign in again"),
+        ("invalid_grant", "grant does not exist", "sign in again"),
+        ("invalid_grant", "refresh token was not issued to this client", "sign in again"),
+        ("invalid_grant", "refresh token belongs to a different client", "sign in again"),
+        ("invalid_grant", "cannot increase the grant counter", "sign in again"),
+        ("invalid_client", "invalid client secret", "misconfigured"),
+        ("invalid_client", "invalid empty client secret", "misconfigured"),
+        ("invalid_client", "cannot load client with client id: \"???\"", "misconfigured"),
+        (
+            "unsupported_grant_type",
+            "Only refresh_token or authorization_code grant type is supported",
+            "misconfigured",
+        ),
+        (
+            "invalid_request",
+            "client_secret in request body inconsistent with Authorization header",
+            "misconfigured",
+        ),
+    ];
+    for (error, description, class) in table {
+        web.put(TOKEN, refusal(error, description));
+        let outcome = renew(&*forge).await;
+        assert_eq!(renew_class(&outcome), class, "{error}: {description}");
+    }
+}
+
+#[tokio::test]
+async fn o39_a_forge_in_trouble_signs_nobody_out() {
+    let (forge, web) = forge();
+    o39_trouble_of_the_upstream_is_temporary(forge, &web, TOKEN).await;
+}
+
+#[tokio::test]
+async fn the_table_of_errors_in_the_callback() {
+    let (forge, web) = forge();
+    let table = [
+        ("access_denied", "the request is denied", "declined"),
+        ("server_error", "a grant exists with different scope", "misconfigured"),
+        ("server_error", "cannot create a grant for this user", "unavailable"),
+        ("invalid_request", "PKCE is required for public clients", "misconfigured"),
+        ("invalid_request", "unsupported code challenge method", "misconfigured"),
+        ("unsupported_response_type", "Only code response type is supported.", "misconfigured"),
+    ];
+    for (error, description, class) in table {
+        let pairs = [("error", error), ("error_description", description), ("code", "x")];
+        let outcome = finish(&*forge, pairs.into_iter().collect()).await;
+        assert_eq!(sign_in_class(&outcome), class, "{error}: {description}");
+    }
+    let odd = [
+        vec![],
+        vec![("code", "a"), ("code", "b")],
+        vec![("code", "a"), ("state", "of another attempt")],
+        vec![("error", "access_denied"), ("error", "access_denied")],
+    ];
+    for pairs in odd {
+        let outcome = finish(&*forge, pairs.into_iter().collect()).await;
+        assert_eq!(sign_in_class(&outcome), "unacceptable");
+    }
+    assert!(web.asked().is_empty(), "nothing of this needs the forge");
+}
+
+#[tokio::test]
+async fn who_may_not_come_in_and_who_does_not_answer_differ_at_userinfo() {
+    let (forge, web) = forge();
+    let of = |status: u16| answer(StatusCode::from_u16(status).unwrap(), &json!({"message": "x"}));
+    for (page, class) in [
+        (of(403), "not admitted"),
+        (of(401), "unacceptable"),
+        (of(502), "unavailable"),
+        (of(429), "unavailable"),
+        (of(404), "misconfigured"),
+        (of(200), "unavailable"),
+    ] {
+        let status = page.status();
+        web.put(USERINFO, page);
+        assert_eq!(sign_in_class(&finish(&*forge, reply()).await), class, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn o39_a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
+    let (forge, web) = forge();
+    let renewed = renew(&*forge).await.unwrap();
+    assert_eq!(renewed.refresh_token.unwrap().expose(), "refresh2-canary-7f3a");
+    assert_eq!(renewed.expires, after(3600));
+    assert_eq!(field(&form(&web, TOKEN), "refresh_token"), Some("refresh-canary-7f3a"));
+    for missing in [Value::Null, "".into()] {
+        let mut tokens = tokens();
+        tokens["refresh_token"] = missing;
+        web.put(TOKEN, page(&tokens));
+        let renewed = renew(&*forge).await.unwrap();
+        assert_eq!(renewed.refresh_token.unwrap().expose(), "refresh-canary-7f3a");
+    }
+}
+
+#[tokio::test]
+async fn o40_a_renewal_asks_for_tokens_and_for_nothing_else() {
+    let (forge, web) = forge();
+    web.remove(USERINFO);
+    renew(&*forge).await.unwrap();
+    assert_eq!(web.asked(), [TOKEN]);
+}
+
+#[tokio::test]
+async fn an_end_that_no_clock_can_show_is_none() {
+    let (forge, web) = forge();
+    let mut tokens = tokens();
+    tokens["expires_in"] = u64::MAX.into();
+    web.put(TOKEN, page(&tokens));
+    assert_eq!(renew(&*forge).await.unwrap().expires, None);
+}
+
+#[test]
+fn scopes_that_would_give_full_power_make_no_provider() {
+    let (fetch, _web) = testing::fetch();
+    let new = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|scope| scope.to_string()).collect();
+        Forgejo::new(ForgejoConfig { scopes, ..config() }, Arc::clone(&fetch) as _)
+    };
+    for good in [
+        &["read:user"][..],
+        &["openid", "profile", "write:repository"],
+        &["all"],
+        &["public-only", "read:repository"],
+    ] {
+        assert!(new(good).is_ok(), "{good:?}");
+    }
+    for bad in
+        ["read:repo", "repo", "read:repository,write:issue", "READ:user", "read:", "sudo", ""]
+    {
+        let error = new(&["read:user", bad]).unwrap_err();
+        assert!(matches!(&error, SetupError::Scope { scope, .. } if scope == bad), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("write:repository") && text.contains("openid"), "{text}");
+    }
+    for powerful in [&[][..], &["openid"], &["openid", "email"], &["public-only"]] {
+        assert_eq!(new(powerful).unwrap_err(), SetupError::FullPower, "{powerful:?}");
+    }
+}
+
+#[test]
+fn a_gitea_below_a_path_is_a_forge_with_another_name() {
+    let (fetch, _web) = testing::fetch();
+    let (name, base) = (Forgejo::GITEA.into(), "https://a.example/git/".into());
+    let gitea = Forgejo::new(ForgejoConfig { name, base, ..config() }, fetch).unwrap();
+    assert_eq!(gitea.name(), "gitea");
+    assert_eq!(gitea.issuer, "https://a.example/git");
+    assert_eq!(gitea.token.as_str(), "https://a.example/git/login/oauth/access_token");
+}
+
+#[tokio::test]
+async fn c21_no_error_and_no_debug_shows_a_secret() {
+    let (forge, web) = forge();
+    assert!(!format!("{forge:?}").contains(CANARY));
+    let said = format!("bad code code-{CANARY} or token refresh-{CANARY}\nforged line");
+    web.put(TOKEN, refusal("invalid_grant", &said));
+    let texts = [
+        chain(&finish(&*forge, reply()).await.unwrap_err()),
+        chain(&renew(&*forge).await.unwrap_err()),
+    ];
+    for text in texts {
+        assert!(!text.contains(CANARY) && !text.contains('\n'), "{text}");
+    }
+}

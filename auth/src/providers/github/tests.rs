@@ -1,1 +1,157 @@
-//! Stories.
+//! Stories about GitHub.
+
+use bytes::Bytes;
+use http::Response;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    jwt::signer::{answer, page},
+    providers::tests::{
+        CANARY, after, bearer, begin, field, finish, o39_trouble_of_the_upstream_is_temporary,
+        renew, renew_class, reply, sign_in_class, signed_in,
+    },
+    testing::{self, FetchHandle, now, provider_contract},
+};
+
+const TOKEN: &str = "https://github.com/login/oauth/access_token";
+const USER: &str = "https://api.github.com/user";
+
+fn config() -> GitHubConfig {
+    GitHubConfig {
+        name: GitHub::NAME.into(),
+        label: "GitHub".into(),
+        web: GitHub::WEB.into(),
+        api: GitHub::API.into(),
+        client_id: "Iv1.0123456789abcdef".into(),
+        client_secret: Secret::new(format!("secret-{CANARY}")),
+        scopes: vec!["repo".into(), "read:user".into()],
+    }
+}
+
+fn tokens() -> Value {
+    json!({ "access_token": format!("gho_{CANARY}"), "token_type": "bearer", "scope": "repo,gist" })
+}
+
+fn github() -> (Arc<GitHub>, FetchHandle) {
+    let (fetch, web) = testing::fetch();
+    web.put(TOKEN, page(&tokens()));
+    let expected = format!("gho_{CANARY}");
+    web.serve(USER, move |request| {
+        let has_agent = request.headers().contains_key("user-agent");
+        if !has_agent {
+            return answer(StatusCode::FORBIDDEN, &json!({ "message": "user agent required" }));
+        }
+        match bearer(request) {
+            Some(token) if token == expected => {
+                page(&json!({ "id": 583_231, "login": "ada", "name": null, "type": "User" }))
+            }
+            _ => answer(StatusCode::UNAUTHORIZED, &json!({ "message": "Bad credentials" })),
+        }
+    });
+    (Arc::new(GitHub::new(config(), fetch).unwrap()), web)
+}
+
+/// GitHub's errors have status 200.
+fn refusal(error: &str) -> Response<Bytes> {
+    page(&json!({ "error": error, "error_description": "The words.", "error_uri": "https://docs" }))
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_provider() {
+    let (github, web) = github();
+    web.put(TOKEN, refusal("bad_verification_code"));
+    provider_contract(github, now()).await;
+}
+
+#[tokio::test]
+async fn o37_ada_signs_in_under_her_number() {
+    let (github, _web) = github();
+    let sent = begin(&*github).await;
+    assert_eq!(field(&sent, "scope"), Some("repo read:user"));
+    assert_eq!(field(&sent, "code_challenge_method"), Some("S256"));
+    let ada = signed_in(&*github).await;
+    assert_eq!((ada.issuer.as_str(), ada.subject.as_str()), ("https://github.com", "583231"));
+    assert_eq!(ada.display_name, "ada", "who has no name has a login");
+    let credential = ada.credential.unwrap();
+    assert_eq!(credential.expires, None, "tokens of an OAuth App live on");
+    assert!(credential.refresh_token.is_none());
+    assert_eq!(credential.scope.as_deref(), Some("repo gist"));
+    assert_eq!(credential.username.as_deref(), Some("ada"));
+}
+
+#[tokio::test]
+async fn o37_an_id_that_is_no_number_is_no_key() {
+    let (github, web) = github();
+    for user in [json!({ "login": "ada" }), json!({ "id": "583231", "login": "ada" }), json!([])] {
+        web.put(USER, page(&user));
+        assert_eq!(sign_in_class(&finish(&*github, reply()).await), "unavailable", "{user}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_expire_come_with_what_renews_them() {
+    let (github, web) = github();
+    let mut expiring = tokens();
+    expiring["expires_in"] = 28_800.into();
+    expiring["refresh_token"] = "ghr_new".into();
+    web.put(TOKEN, page(&expiring));
+    let credential = signed_in(&*github).await.credential.unwrap();
+    assert_eq!(credential.expires, after(28_800));
+    assert_eq!(credential.refresh_token.unwrap().expose(), "ghr_new");
+    assert_eq!(renew(&*github).await.unwrap().refresh_token.unwrap().expose(), "ghr_new");
+}
+
+#[tokio::test]
+async fn errors_with_status_200_are_errors() {
+    let (github, web) = github();
+    for (error, sign_in, renewal) in [
+        ("bad_verification_code", "unacceptable", "sign in again"),
+        ("bad_refresh_token", "unacceptable", "sign in again"),
+        ("unverified_user_email", "unacceptable", "sign in again"),
+        ("incorrect_client_credentials", "misconfigured", "misconfigured"),
+        ("redirect_uri_mismatch", "misconfigured", "misconfigured"),
+        ("unsupported_grant_type", "misconfigured", "misconfigured"),
+    ] {
+        web.put(TOKEN, refusal(error));
+        assert_eq!(sign_in_class(&finish(&*github, reply()).await), sign_in, "{error}");
+        assert_eq!(renew_class(&renew(&*github).await), renewal, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn o39_github_in_trouble_signs_nobody_out() {
+    let (github, web) = github();
+    o39_trouble_of_the_upstream_is_temporary(github, &web, TOKEN).await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_temporary_whatever_its_status() {
+    let (github, web) = github();
+    let mut limited = answer(StatusCode::FORBIDDEN, &json!({ "message": "rate limit" }));
+    web.put(USER, limited.clone());
+    assert_eq!(sign_in_class(&finish(&*github, reply()).await), "misconfigured");
+    limited.headers_mut().insert("x-ratelimit-remaining", "0".parse().unwrap());
+    web.put(USER, limited);
+    assert_eq!(sign_in_class(&finish(&*github, reply()).await), "unavailable");
+}
+
+#[tokio::test]
+async fn an_enterprise_server_is_an_issuer_of_its_own() {
+    let (fetch, web) = testing::fetch();
+    web.put("https://ghes.example/login/oauth/access_token", page(&tokens()));
+    web.put("https://ghes.example/api/v3/user", page(&json!({ "id": 1, "login": "bob" })));
+    let (web_address, api) = ("https://ghes.example/".into(), "https://ghes.example/api/v3".into());
+    let config = GitHubConfig { web: web_address, api, ..config() };
+    let bob = signed_in(&GitHub::new(config, fetch).unwrap()).await;
+    assert_eq!((bob.issuer.as_str(), bob.subject.as_str()), ("https://ghes.example", "1"));
+}
+
+#[test]
+fn a_list_in_one_word_is_no_scope() {
+    let (fetch, _web) = testing::fetch();
+    for bad in ["repo,gist", "repo gist", ""] {
+        let config = GitHubConfig { scopes: vec![bad.into()], ..config() };
+        assert!(GitHub::new(config, Arc::clone(&fetch) as _).is_err(), "{bad:?}");
+    }
+}
