@@ -18,6 +18,9 @@ const MAX_PAGES = 12;
 /** Real time for one page, in milliseconds. */
 const PAGE_LIMIT = 15_000;
 
+/** Real time for an application to take what it was sent. */
+const ARRIVAL_LIMIT = 5_000;
+
 /** Words of buttons that let an application in, and of those that do not. */
 const YES = /^(approve|allow|authori[sz]e|accept|continue|confirm|grant|yes|sign[ -]?in|log[ -]?in)\b/i;
 const NO = /^(deny|refuse|reject|cancel|decline|no\b|don.t)/i;
@@ -72,7 +75,7 @@ export class Person {
     // Seen when it is asked for, since nobody may listen there, or no browser know its scheme.
     const arrival = new Promise((arrived) => {
       page.on('request', (request) => {
-        if (request.isNavigationRequest() && isAt(request.url(), redirectUri)) arrived(request.url());
+        if (request.isNavigationRequest() && isAt(request.url(), redirectUri)) arrived(request);
       });
     });
     try {
@@ -80,17 +83,20 @@ export class Person {
       for (let step = 0; step < MAX_PAGES; step += 1) {
         // Whatever was asked for last has to have come, before the page is looked at.
         const end = await Promise.race([arrival, page.waitForLoadState('load').then(() => null)]);
-        if (end ?? (await soon(arrival))) return end ?? (await arrival);
+        const last = end ?? (await soon(arrival));
+        if (last) {
+          // The application has to have it before the tab goes; nobody may be there to take it.
+          await Promise.race([last.response().then((response) => response?.finished()), pause(ARRIVAL_LIMIT)]);
+          return last.url();
+        }
         this.seen.push(await page.title());
         const button = await this.#decide(page, { provider, deny });
         const left = new Promise((gone) => page.once('framenavigated', gone));
         await button.click({ noWaitAfter: true });
-        await within(Promise.race([left, arrival]), `${await describe(page)} stays after the click`);
+        await within(Promise.race([left, arrival]), () => describe(page).then((text) => `${text} stays after the click`));
       }
       throw new Error(`no end after ${MAX_PAGES} pages: ${this.seen.join(', ')}`);
     } finally {
-      // The application's own page has to arrive before the tab goes.
-      await page.waitForLoadState('load').catch(() => {});
       await page.close();
     }
   }
@@ -143,11 +149,13 @@ function isAt(url, redirectUri) {
 /** What `promise` has by the next turn, or null. */
 const soon = (promise) => Promise.race([promise, new Promise((resolve) => setImmediate(() => resolve(null)))]);
 
-/** `promise`, or an error that says `what` when the page's time is up. */
+const pause = (ms) => new Promise((done) => setTimeout(done, ms).unref());
+
+/** `promise`, or an error with what `what` finds when the page's time is up. */
 async function within(promise, what) {
   let timer;
   const limit = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(what)), PAGE_LIMIT);
+    timer = setTimeout(() => what().then((text) => reject(new Error(text))), PAGE_LIMIT);
   });
   try {
     return await Promise.race([promise, limit]);

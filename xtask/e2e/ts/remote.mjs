@@ -5,9 +5,9 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -52,13 +52,12 @@ class Home {
   static async make() {
     const home = new Home();
     home.dir = await mkdtemp(join(tmpdir(), 'e2e-remote-'));
-    await mkdir(join(home.dir, 'bin'));
     const words = ['--person', flags.person, '--password', flags.password];
     if (flags.provider) words.push('--provider', flags.provider);
     const quoted = [process.execPath, join(here, 'browser.mjs'), ...words].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
     const script = `#!/bin/sh\necho opened >> '${home.dir}/opened'\nexec ${quoted.join(' ')} "$1" >> '${home.dir}/browser.log' 2>&1\n`;
-    await writeFile(join(home.dir, 'bin/xdg-open'), script);
-    await chmod(join(home.dir, 'bin/xdg-open'), 0o700);
+    await writeFile(join(home.dir, 'browser'), script);
+    await chmod(join(home.dir, 'browser'), 0o700);
     return home;
   }
 
@@ -85,10 +84,12 @@ class Remote {
   constructor(home) {
     const words = [join(here, 'node_modules/mcp-remote/dist/proxy.js'), flags.url, '--transport', 'http-only', '--auth-timeout', '60'];
     this.child = spawn(process.execPath, words, {
-      // Nothing of this machine's own settings, the browser's place aside.
+      // Nothing of this machine's own settings.
       env: {
-        PATH: `${join(home.dir, 'bin')}${delimiter}${process.env.PATH}`,
+        PATH: process.env.PATH,
         HOME: home.dir,
+        // What the opener it brings along asks before it looks for a browser.
+        BROWSER: join(home.dir, 'browser'),
         MCP_REMOTE_CONFIG_DIR: join(home.dir, 'mcp-auth'),
         CHROMIUM: program(),
       },
