@@ -27,7 +27,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
         Ok(doer) => doer,
         Err(refused) => {
             shared.state().counters.api_refused += 1;
-            return refused;
+            return *refused;
         }
     };
     match parts.as_slice() {
@@ -149,7 +149,7 @@ fn applications(state: &mut State, call: &Call, rest: &[&str]) -> Option<Answer>
 }
 
 /// Who calls: nobody, or the owner of a good token.
-fn doer(shared: &Shared, call: &Call) -> Result<Option<Doer>, Answer> {
+fn doer(shared: &Shared, call: &Call) -> Result<Option<Doer>, Box<Answer>> {
     let basic = call.basic();
     if let Some((name, password)) = &basic {
         let state = shared.state();
@@ -163,11 +163,11 @@ fn doer(shared: &Shared, call: &Call) -> Result<Option<Doer>, Answer> {
     let token = candidates.find(|token| !token.is_empty() && *token != "x-oauth-basic");
     let Some(token) = token else { return Ok(None) };
     match identity::access(shared, token) {
-        Some((user, _)) if user.prohibited => Err(identity::prohibited()),
+        Some((user, _)) if user.prohibited => Err(Box::new(identity::prohibited())),
         Some((user, grant)) => Ok(Some(Doer { user, scope: Some(grant.scope) })),
         None => {
             let text = "user does not exist [uid: 0, name: ]";
-            Err(problem(shared, StatusCode::UNAUTHORIZED, text))
+            Err(Box::new(problem(shared, StatusCode::UNAUTHORIZED, text)))
         }
     }
 }

@@ -66,7 +66,11 @@ struct Flags {
 #[expect(clippy::print_stdout, reason = "the address is this program's output")]
 async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     let knobs = Knobs::preset(&flags.preset).context("no such preset")?;
     let knobs = knobs.patched(&serde_json::from_str(&flags.knobs)?).context("--knobs")?;
     let listener = TcpListener::bind(flags.listen).await.context("cannot listen")?;
