@@ -173,6 +173,12 @@ impl Hasher {
         prefix(stored) != prefix(&self.nobody)
     }
 
+    /// Keeps everybody from hashing, one at a time, until it is dropped.
+    #[cfg(test)]
+    pub(super) async fn take_turn(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.running).acquire_owned().await.expect("never closed")
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -268,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn o38_hashes_are_few_at_a_time_and_a_flood_is_sent_away() {
         let hasher = hasher(CHEAP, 1, 2);
-        let turn = Arc::clone(&hasher.running).acquire_owned().await.unwrap();
+        let turn = hasher.take_turn().await;
         let password = Secret::new("open sesame");
         let flood = async {
             let (a, b, c) =

@@ -65,7 +65,7 @@ impl Default for LocalLimits {
 /// alone, and the number of hashes under way is bounded, whoever asks for them.
 pub struct Local {
     accounts: Arc<dyn Accounts>,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     throttle: Throttle,
     rng: Mutex<ChaCha20Rng>,
 }

@@ -153,6 +153,9 @@ async fn o39_a_store_that_fails_at_any_step_loses_no_pair() {
             sleep(HOUR).await;
             assert_eq!(rig.token(&vault).await, "access-3", "step {step}, {fault:?}");
             assert_eq!(rig.forge.calls(), 2, "step {step}, {fault:?}: no call too many");
+            let heard = rig.heard.take();
+            let renewed = heard.iter().filter(|own| *own == "forge Renewed").count();
+            assert_eq!(renewed, 2, "step {step}, {fault:?}: {heard:?}");
         }
     }
 }
