@@ -24,8 +24,8 @@
 //!
 //! # Retention
 //!
-//! `sweep` bounds every table but three: credentials and accounts go with their users, grants with
-//! their tokens. Beyond what [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
+//! `sweep` bounds every table but two: accounts go when they are removed, and credentials when they
+//! are, or their account is, so there is at most one per user and provider. Beyond what [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
 //!
 //! - an approval is remembered for 400 days after it was last used, and at most 200 of one user;
 //! - a client that registered itself, was in use and has no grant left goes 400 days after its last
@@ -76,6 +76,11 @@ use writer::{Work, Writer};
 /// The name of the database in the data directory.
 const FILE: &str = "broker.db";
 
+/// The database that is open is not the one in the data directory.
+#[derive(Debug, thiserror::Error)]
+#[error("the database file was removed or replaced while the broker runs")]
+struct Replaced;
+
 /// With less patience nothing would ever get its turn.
 const MIN_PATIENCE: Duration = Duration::from_millis(1);
 
@@ -103,12 +108,15 @@ impl Default for Limits {
 
 /// The store in one data directory.
 ///
-/// It implements [`AuthStore`](auth::oauth::AuthStore), [`CredentialStore`](auth::upstream::CredentialStore) and
-/// [`Accounts`](auth::local::Accounts). Share it in an `Arc`. Dropping it gives up the changes that
-/// wait and rolls back the one under way; [`close`](Self::close) does not.
+/// It implements [`AuthStore`](auth::oauth::AuthStore),
+/// [`CredentialStore`](auth::upstream::CredentialStore) and [`Accounts`](auth::local::Accounts).
+/// Share it in an `Arc`. Dropping it gives up the changes that wait and rolls back the one under
+/// way; [`close`](Self::close) does not.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// Which file the connections have open.
+    file: (u64, u64),
     writer: Writer,
     readers: SqlitePool,
 }
@@ -147,8 +155,10 @@ impl Store {
             .max_lifetime(None)
             .test_before_acquire(false)
             .connect_lazy_with(open::reading(&path, limits));
+        let file = files::identity(&path)
+            .map_err(|source| OpenError::File { path: path.clone(), source })?;
         let writer = Writer::start(connection, options, limits.max_waiting, limits.patience);
-        Ok(Self { path, writer, readers })
+        Ok(Self { path, file, writer, readers })
     }
 
     /// The database file.
@@ -163,8 +173,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] says what stands in the way.
+    /// [`StoreError`] says what stands in the way. When the file was removed or another one was put
+    /// in its place, only a restart helps: changes go to a file that has no name any more.
     pub async fn ready(&self) -> Result<(), StoreError> {
+        if files::identity(&self.path).ok() != Some(self.file) {
+            return Err(StoreError::new(Replaced));
+        }
         self.read(|db| Box::pin(schema::look(db))).await?;
         if self.writer.is_proven() {
             return Ok(());
@@ -175,6 +189,10 @@ impl Store {
 
     /// Does the changes that wait, takes no more, and closes every connection, which also empties
     /// the write-ahead log when no other process has the file open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the changes that still wait, as dropping the store does.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;

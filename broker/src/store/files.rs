@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +30,11 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
         close_to_others(&with_suffix(path, suffix))?;
     }
     Ok(())
+}
+
+/// Which file it is, whatever its name: device and inode.
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|own| (own.dev(), own.ino()))
 }
 
 /// Takes the rights of group and others away, if there are any and the file is there.

@@ -55,8 +55,7 @@ pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     patience: Duration,
     closing: CancellationToken,
-    /// When the last change succeeded; `None` when it failed, or there was none.
-    proven: Arc<Mutex<Option<Instant>>>,
+    proven: Arc<Proven>,
     /// The driver and nothing else. Dropping the writer aborts it.
     driver: Mutex<JoinSet<()>>,
 }
@@ -71,7 +70,7 @@ impl Writer {
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(max_waiting.max(1));
         let closing = CancellationToken::new();
-        let proven = Arc::default();
+        let proven = Arc::new(Proven::default());
         let run = Driver {
             connection: Some(connection),
             options,
@@ -86,8 +85,7 @@ impl Writer {
 
     /// Whether the last change succeeded, and not longer ago than a caller waits.
     pub(super) fn is_proven(&self) -> bool {
-        let last = *self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|at| at.elapsed() < self.patience) && !self.closing.is_cancelled()
+        self.proven.within(self.patience) && !self.closing.is_cancelled()
     }
 
     /// Runs `work` in a transaction and commits it.
@@ -130,12 +128,28 @@ impl fmt::Debug for Writer {
     }
 }
 
+/// When the last change succeeded; `None` when it failed, or there was none.
+#[derive(Default)]
+struct Proven(Mutex<Option<Instant>>);
+
+impl Proven {
+    fn note(&self, good: bool) {
+        let now = good.then(Instant::now);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    fn within(&self, span: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|at| at.elapsed() < span)
+    }
+}
+
 struct Driver {
     connection: Option<SqliteConnection>,
     options: SqliteConnectOptions,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     closing: CancellationToken,
-    proven: Arc<Mutex<Option<Instant>>>,
+    proven: Arc<Proven>,
 }
 
 impl Driver {
@@ -151,9 +165,7 @@ impl Driver {
             };
             let Some(job) = job else { break };
             let Some(job) = job.still_wanted() else { continue };
-            self.connection = attempt(job, self.connection.take(), self.options.clone()).await;
-            let now = self.connection.is_some().then(Instant::now);
-            *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            self.connection = self.attempt(job).await;
         }
         if let Some(connection) = self.connection
             && let Err(error) = connection.close().await
@@ -161,34 +173,33 @@ impl Driver {
             warn!(%error, "the store did not close cleanly; nothing is lost by that");
         }
     }
-}
 
-/// Does one job, and returns the connection if it succeeded. After any error the connection is
-/// opened anew: what is wrong may be wrong with it, and errors are rare.
-async fn attempt(
-    job: Box<dyn Job>,
-    connection: Option<SqliteConnection>,
-    options: SqliteConnectOptions,
-) -> Option<SqliteConnection> {
-    let mut running = JoinSet::new();
-    running.spawn(async move {
-        let mut connection = match connection {
-            Some(connection) => connection,
-            None => match options.connect().await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    job.fail(error);
-                    return None;
-                }
-            },
-        };
-        job.run(&mut connection).await.then_some(connection)
-    });
-    match running.join_next().await? {
-        Ok(connection) => connection,
-        Err(panic) => {
-            error!(error = %panic, "a change of the store went down");
-            None
+    /// Does one job, and returns the connection if it succeeded. After any error the connection is
+    /// opened anew: what is wrong may be wrong with it, and errors are rare.
+    async fn attempt(&mut self, job: Box<dyn Job>) -> Option<SqliteConnection> {
+        let connection = self.connection.take();
+        let (options, proven) = (self.options.clone(), Arc::clone(&self.proven));
+        let mut running = JoinSet::new();
+        running.spawn(async move {
+            let mut connection = match connection {
+                Some(connection) => connection,
+                None => match options.connect().await {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        job.fail(error, &proven);
+                        return None;
+                    }
+                },
+            };
+            job.run(&mut connection, &proven).await.then_some(connection)
+        });
+        match running.join_next().await? {
+            Ok(connection) => connection,
+            Err(panic) => {
+                self.proven.note(false);
+                error!(error = %panic, "a change of the store went down");
+                None
+            }
         }
     }
 }
@@ -198,9 +209,13 @@ trait Job: Send {
     /// The job, unless nobody waits for it any more or it is too late.
     fn still_wanted(self: Box<Self>) -> Option<Box<dyn Job>>;
     /// Runs it, and says whether it succeeded.
-    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, bool>;
+    fn run<'c>(
+        self: Box<Self>,
+        connection: &'c mut SqliteConnection,
+        proven: &'c Proven,
+    ) -> BoxFuture<'c, bool>;
     /// There is no connection.
-    fn fail(self: Box<Self>, error: sqlx::Error);
+    fn fail(self: Box<Self>, error: sqlx::Error, proven: &Proven);
 }
 
 struct Task<T, W> {
@@ -222,16 +237,23 @@ impl<T: Send + 'static, W: Work<T>> Job for Task<T, W> {
         Some(self)
     }
 
-    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, bool> {
+    fn run<'c>(
+        self: Box<Self>,
+        connection: &'c mut SqliteConnection,
+        proven: &'c Proven,
+    ) -> BoxFuture<'c, bool> {
         Box::pin(async move {
             let outcome = transact(connection, self.work).await;
             let good = outcome.is_ok();
+            // Before the answer: who hears of a failure and asks, is told of it.
+            proven.note(good);
             let _ = self.reply.send(outcome.map_err(StoreError::new));
             good
         })
     }
 
-    fn fail(self: Box<Self>, error: sqlx::Error) {
+    fn fail(self: Box<Self>, error: sqlx::Error, proven: &Proven) {
+        proven.note(false);
         let _ = self.reply.send(Err(StoreError::new(error)));
     }
 }

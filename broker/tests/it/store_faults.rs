@@ -109,6 +109,22 @@ fn s4_a_closed_store_refuses_and_its_file_opens_again() {
     });
 }
 
+#[test]
+fn s4_a_file_that_was_replaced_is_noticed() {
+    story(async {
+        let desk = Desk::open().await;
+        desk.store.ready().await.unwrap();
+        let path = desk.store.path();
+        let aside = path.with_extension("aside");
+        fs::rename(path, &aside).unwrap();
+        assert!(desk.store.ready().await.is_err(), "removed");
+        fs::copy(&aside, path).unwrap();
+        assert!(desk.store.ready().await.is_err(), "another file of the same name");
+        fs::rename(&aside, path).unwrap();
+        desk.store.ready().await.unwrap();
+    });
+}
+
 /// Opens a store, which must fail, and returns what the operator reads.
 async fn refusal(desk: &Desk) -> (OpenError, String) {
     let error = Store::open(desk.directory.path()).await.expect_err("it must not open");
