@@ -1,6 +1,6 @@
 //! The forge's own API, as far as children of the broker call it.
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -59,7 +59,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
 fn routed(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<Answer> {
     let root = &shared.root;
     let mut state = shared.state();
-    let list = |items: Vec<Value>| Some(ok(&Value::Array(items)));
+    let list = |items: Vec<Value>| Some(paged(call, items));
     match (&call.method, parts) {
         (&Method::GET, ["user"]) => Some(ok(&doer.user.shown(root))),
         (&Method::GET, ["user", "repos"]) => {
@@ -115,7 +115,7 @@ fn applications(state: &mut State, call: &Call, rest: &[&str]) -> Option<Answer>
     };
     match (&call.method, id) {
         (&Method::GET, None) => {
-            Some(ok(&Value::Array(state.apps.iter().map(|app| app.shown("")).collect())))
+            Some(paged(call, state.apps.iter().map(|app| app.shown("")).collect()))
         }
         (&Method::GET, Some(id)) => {
             state.apps.iter().find(|app| app.id == id).map(|app| ok(&app.shown("")))
@@ -223,6 +223,18 @@ fn shown(repo: &Repo, state: &State, root: &str) -> Value {
         "created_at": "2025-01-01T00:00:00Z",
         "updated_at": "2026-01-01T00:00:00Z",
     })
+}
+
+/// The page of a list that was asked for, and how long the whole is. Who asks for pages until one is
+/// empty must come to an end.
+pub(crate) fn paged(call: &Call, items: Vec<Value>) -> Answer {
+    let number = |name: &str| call.query.of(name).parse::<usize>().ok().filter(|found| *found > 0);
+    let limit = number("limit").map_or(30, |limit| limit.min(50));
+    let skipped = (number("page").unwrap_or(1) - 1).saturating_mul(limit);
+    let total = items.len();
+    let mut reply = ok(&items.into_iter().skip(skipped).take(limit).collect());
+    reply.headers_mut().insert("x-total-count", HeaderValue::from(total));
+    reply
 }
 
 pub(crate) fn ok(body: &Value) -> Answer {

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    api::{Doer, ok},
+    api::{Doer, ok, paged},
     call::{Answer, Call, json as json_answer},
     state::{Issue, Repo, State},
 };
@@ -28,7 +28,7 @@ pub(crate) fn answer(
             let issues = state.issues.iter().filter(|issue| {
                 issue.repo == place && (matches!(wanted, "" | "all") || issue.state == wanted)
             });
-            Some(ok(&issues.map(|issue| shown(issue, state, root)).collect()))
+            Some(paged(call, issues.map(|issue| shown(issue, state, root)).collect()))
         }
         (&Method::POST, []) => {
             let of_here = state.issues.iter().filter(|issue| issue.repo == place).count();
@@ -69,7 +69,10 @@ pub(crate) fn answer(
                 (&Method::GET, ["comments"]) => {
                     let comments = issue.comments.clone();
                     let all = comments.iter().enumerate();
-                    Some(ok(&all.map(|(id, comment)| said(id, comment, state, root)).collect()))
+                    Some(paged(
+                        call,
+                        all.map(|(id, comment)| said(id, comment, state, root)).collect(),
+                    ))
                 }
                 (&Method::POST, ["comments"]) => {
                     let comment = (doer.user.id, text("body"));

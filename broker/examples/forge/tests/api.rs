@@ -146,6 +146,25 @@ async fn what_is_private_is_not_there_for_others_and_issues_name_their_author() 
 }
 
 #[tokio::test]
+async fn lists_come_in_pages_and_end() {
+    let forge = forge(Knobs::default()).await;
+    let header = bearer(&forge.token_for("ada", "").unwrap());
+    for (query, names) in [
+        ("", vec!["engine", "notes"]),
+        ("?limit=1&page=2", vec!["notes"]),
+        ("?page=2", vec![]),
+        ("?page=0&limit=0", vec!["engine", "notes"]),
+    ] {
+        let path = format!("/api/v1/user/repos{query}");
+        let reply = get(&forge, &path, &[("authorization", &header)]).await;
+        assert_eq!(reply.header("x-total-count"), "2");
+        let list = reply.json();
+        let found: Vec<_> = list.as_array().unwrap().iter().map(|repo| &repo["name"]).collect();
+        assert_eq!(found, names, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_grant_ends_its_tokens_at_once() {
     let forge = forge(Knobs::default()).await;
     let body = sign_in(&forge, "ada", "").await;
