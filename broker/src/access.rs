@@ -1,23 +1,27 @@
 //! Who may connect, put together from the configuration: verifiers, ways to sign in, the
 //! authorization server, and where they keep what they know.
 
+mod account;
 mod follow;
+mod kept;
 mod people;
 mod providers;
+mod setup;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use auth::{Challenge, Gate, NoSignIn, StaticTokens, TokenVerifier, oauth::ConfigError};
+use auth::{
+    Challenge, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier,
+    oauth::{ConfigError, Fetch},
+};
 use tokio::task::JoinSet;
 
-pub(crate) use self::people::People;
-use self::providers::ProviderError;
+pub(crate) use self::{kept::Kept, people::People};
 use crate::{
     app::Sessions,
     config::{Config, Verifier},
     fetch::{Configured, ConfiguredSettings, Roots, RootsError},
-    metrics::Metrics,
-    store::{self, KeyError},
+    store::{self, KeysError},
     tokens::{TokenFile, TokenFileError},
 };
 
@@ -30,6 +34,22 @@ pub(crate) struct Access {
     pub(crate) gate: Gate,
     endpoints: BTreeMap<String, Endpoint>,
     people: Option<People>,
+}
+
+/// How the broker asks other machines.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    roots: Roots,
+    /// For addresses that the operator wrote down.
+    pub(crate) fetch: Arc<dyn Fetch>,
+}
+
+impl Outside {
+    pub(crate) fn new(config: &Config) -> Result<Self, AccessError> {
+        let roots = Roots::load(config.auth.ca_file.as_deref())?;
+        let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
+        Ok(Self { roots, fetch })
+    }
 }
 
 /// What a server's endpoint tells those it does not let in.
@@ -55,7 +75,7 @@ pub enum AccessError {
     Store(#[from] store::OpenError),
     /// A key is missing or cannot be read.
     #[error("the keys cannot be used")]
-    Keys(#[from] KeyError),
+    Keys(#[from] KeysError),
     /// The store opened and then did not answer.
     #[error("the store does not answer")]
     Unavailable(#[from] auth::oauth::StoreError),
@@ -68,7 +88,7 @@ pub enum AccessError {
         /// Its table in the configuration.
         table: String,
         /// Why not.
-        source: ProviderError,
+        source: SetupError,
     },
     /// The authorization server's settings contradict each other.
     #[error("the authorization server cannot be used as it is configured")]
@@ -81,26 +101,23 @@ pub enum AccessError {
 impl Access {
     /// Opens what is needed and sets going what watches for changes; those tasks go to `followers`.
     /// `base` is the address people and clients use.
-    pub(crate) async fn open(
+    pub(crate) fn open(
         config: &Config,
         base: &str,
+        (outside, kept): (&Outside, Option<Kept>),
         sessions: &Sessions,
-        metrics: &Arc<Metrics>,
         followers: &mut JoinSet<()>,
     ) -> Result<Self, AccessError> {
-        let wanted = |verifier| config.auth.verifiers.contains(&verifier);
-        let roots = Roots::load(config.auth.ca_file.as_deref())?;
-        let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
-        let people = if wanted(Verifier::OAuth) {
-            let opened = people::open(config, base, &roots, fetch.clone(), sessions, metrics);
-            Some(opened.await?)
-        } else {
-            None
+        let people = match kept {
+            Some(kept) => Some(People::new(config, base, &outside.roots, kept, sessions)?),
+            None => None,
         };
         if let Some(people) = &people {
-            followers.spawn(follow::revocations(people.revocations(sessions)));
+            followers.spawn(follow::revocations(people.revocations()));
             followers.spawn(follow::sweeps(people.server()));
+            followers.spawn(follow::seals(people.vault()));
         }
+        let fetch = &outside.fetch;
         let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
         for verifier in &config.auth.verifiers {
             verifiers.push(match verifier {
@@ -112,8 +129,8 @@ impl Access {
                     followers.spawn(follow::static_tokens(watch, watched, sessions.clone()));
                     tokens
                 }
-                Verifier::Jwt => providers::jwt(config, base, fetch.clone())?,
-                Verifier::Introspection => providers::introspection(config, base, fetch.clone())?,
+                Verifier::Jwt => providers::jwt(config, base, fetch)?,
+                Verifier::Introspection => providers::introspection(config, base, fetch)?,
                 Verifier::None => Arc::new(NoSignIn::new()),
             });
         }

@@ -1,7 +1,7 @@
 //! What is running: the pieces of the other crates, joined by the choices of the configuration.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,38 +10,36 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use auth::{Challenge, Gate, NoSignIn, StaticTokens, TokenVerifier};
 use session::{Registry, StopReason};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    access::{Access, AccessError, Kept, Outside},
     backend::{Ask, Children, Live, SpawnFailure, Spawner},
-    config::{Change, Config, Environment, Verifier},
+    config::{Change, Config, Environment},
     directory,
-    http::{causes, site::Site},
+    http::site::Site,
     metrics::{Metrics, ReasonLabel},
     server::{Server, Settings},
-    tokens::{TokenFile, TokenFileError, TokenWatch},
 };
 
 pub(crate) type Sessions = Registry<Ask, Live, SpawnFailure>;
 
-/// How often the file of static tokens is looked at.
-const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
-
 /// A running broker, whoever listens for it.
 #[derive(Debug)]
 pub(crate) struct App {
+    base: String,
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
-    pub(crate) gate: Gate,
-    pub(crate) challenge: Challenge,
+    pub(crate) access: Access,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) children: Arc<Children>,
     pub(crate) calls: Calls,
     draining: AtomicBool,
+    /// Told to what runs in `tasks` besides sessions.
+    stopping: CancellationToken,
     /// What moves sessions; a shutdown waits for it.
     tasks: TaskTracker,
     /// What watches the outside; it ends with the broker.
@@ -56,57 +54,57 @@ pub(crate) struct State {
     servers: BTreeMap<String, Arc<Server>>,
 }
 
-/// The broker could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The file of static tokens cannot be used.
-    #[error("the static tokens cannot be read")]
-    Tokens(#[from] TokenFileError),
-}
-
 impl App {
     /// Puts the pieces together and sets them going; nothing listens yet.
-    pub(crate) fn start(
+    /// `base` is the address people and clients use.
+    pub(crate) async fn start(
         config: Config,
         environment: Arc<dyn Environment>,
-    ) -> Result<Arc<Self>, StartError> {
+        base: &str,
+    ) -> Result<Arc<Self>, AccessError> {
         directory::sweep(&config.data_dir.join("children"));
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
         let children = Arc::<Children>::default();
-        let spawner =
-            Spawner { tasks: tasks.clone(), environment, children: Arc::clone(&children) };
+        let outside = Outside::new(&config)?;
+        let stopping = CancellationToken::new();
+        let kept = match Kept::open(&config, &outside.fetch, &metrics).await? {
+            Some((kept, driver)) => {
+                tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
+                Some(kept)
+            }
+            None => None,
+        };
+        let spawner = Spawner {
+            tasks: tasks.clone(),
+            environment,
+            children: Arc::clone(&children),
+            vault: kept.as_ref().map(|kept| Arc::clone(&kept.vault)),
+        };
         let (sessions, driver) = Registry::new(Arc::new(spawner), session_limits(&config));
         tasks.spawn(driver.run());
 
         let mut followers = JoinSet::new();
-        let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
-        for verifier in &config.auth.verifiers {
-            verifiers.push(match verifier {
-                Verifier::Static => {
-                    let file = TokenFile::new(&config.auth.tokens_file);
-                    let (table, watch) = file.watch()?;
-                    let tokens = Arc::new(StaticTokens::new(table));
-                    let follow = follow_tokens(watch, Arc::clone(&tokens), sessions.clone());
-                    followers.spawn(follow);
-                    tokens
-                }
-                Verifier::None => Arc::new(NoSignIn::new()),
-            });
-        }
+        let access = Access::open(&config, base, (&outside, kept), &sessions, &mut followers)?;
         let state = State::of(config, None, &metrics);
         Ok(Arc::new(Self {
+            base: base.to_owned(),
             state: ArcSwap::from_pointee(state),
             sessions,
-            gate: Gate::new(verifiers),
-            challenge: Challenge::new(None),
+            access,
             metrics,
             children,
             calls: Calls::default(),
             draining: AtomicBool::new(false),
+            stopping,
             tasks,
             _followers: followers,
         }))
+    }
+
+    /// The address people and clients use.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     /// What is in force now. Costs no lock; hold it for one request, not longer.
@@ -145,6 +143,7 @@ impl App {
         let finished = tokio::time::timeout_at(deadline - reserve, self.calls.none()).await;
         let unfinished = self.calls.under_way();
         let report = self.sessions.stop(deadline).await;
+        self.stopping.cancel();
         self.tasks.close();
         info!(
             calls_cut_off = if finished.is_ok() { 0 } else { unfinished },
@@ -204,30 +203,6 @@ fn session_limits(config: &Config) -> session::Limits {
         idle: session.idle.unwrap_or(Duration::ZERO),
         lifetime: session.lifetime.unwrap_or(Duration::ZERO),
         reap_interval: session.reap_interval,
-    }
-}
-
-/// Applies what `mcp-broker token` does to the file while the broker runs. A revoked token takes
-/// its sessions along.
-async fn follow_tokens(mut watch: TokenWatch, tokens: Arc<StaticTokens>, sessions: Sessions) {
-    let mut interval = tokio::time::interval(TOKENS_INTERVAL);
-    loop {
-        interval.tick().await;
-        match watch.changed() {
-            Ok(None) => {}
-            Ok(Some(table)) => {
-                info!(tokens = table.len(), "static tokens read again");
-                let names: HashSet<String> = table.subjects().map(ToOwned::to_owned).collect();
-                tokens.replace(table);
-                sessions.revoke(|owner| {
-                    owner.issuer() == StaticTokens::ISSUER && !names.contains(owner.subject())
-                });
-            }
-            Err(error) => {
-                let cause = causes(&error);
-                warn!(%error, %cause, "the static tokens stay as they were");
-            }
-        }
     }
 }
 

@@ -4,8 +4,10 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
 };
 
+use auth::upstream::{Credential, CredentialError, Vault};
 use bridge::{Bridge, InitializeError, Message, Welcome};
 use session::{BoxFuture, Owner, StopReason};
 use supervisor::{Child, SpawnError};
@@ -14,12 +16,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::{
-    config::{Environment, ServerCommand, UnfitValue, Variable},
+    config::{Environment, ServerCommand, Template, UnfitValue, Upstream, Variable},
     directory::{Directory, DirectoryError},
     guard::Guard,
     metrics::{ReasonLabels, ServerLabel, StateLabels},
     server::{Server, Settings},
 };
+
+/// How long a credential must still live for a child to be started with it.
+const NEEDED_LIFE: Duration = Duration::from_secs(60);
 
 /// What a session is opened for.
 #[derive(Debug)]
@@ -36,6 +41,12 @@ pub(crate) enum SpawnFailure {
     Directory(#[source] DirectoryError),
     #[error("the child's environment could not be filled")]
     Environment(#[source] UnfitValue),
+    #[error("there is no credential of the user at {}", .upstream.name())]
+    Credential {
+        upstream: Upstream,
+        #[source]
+        source: CredentialError,
+    },
     #[error("the child did not start")]
     Start(#[source] SpawnError),
     #[error("the handshake failed")]
@@ -48,6 +59,7 @@ impl SpawnFailure {
         match self {
             Self::Directory(_) => "directory",
             Self::Environment(_) => "environment",
+            Self::Credential { .. } => "credential",
             Self::Start(SpawnError::Missing { .. }) => "missing",
             Self::Start(SpawnError::NotExecutable { .. }) => "not_executable",
             Self::Start(SpawnError::OutOfResources(_)) => "out_of_resources",
@@ -65,6 +77,8 @@ pub(crate) struct Spawner {
     pub(crate) tasks: TaskTracker,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) children: Arc<Children>,
+    /// Has users' credentials at upstreams; `None` when nobody signs in here.
+    pub(crate) vault: Option<Arc<Vault>>,
 }
 
 /// The children alive.
@@ -154,7 +168,8 @@ impl session::Backend for Live {
 impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
     fn spawn(&self, owner: &Owner, ask: Ask) -> BoxFuture<'static, Result<Live, SpawnFailure>> {
         let settings = ask.server.settings();
-        let child_env = self.child_env(&settings, owner);
+        let inherited = self.inherited(&settings);
+        let (owner_of_child, vault) = (owner.clone(), self.vault.clone());
         let (tasks, children) = (self.tasks.clone(), Arc::clone(&self.children));
         let span = info_span!("session", server = %ask.server.name, owner = ?owner.subject());
         let shown = span.clone();
@@ -164,7 +179,11 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
                 let begun = Instant::now();
                 let coming = Coming { server: &server, begun };
                 let brought_up = async {
-                    let env = child_env.map_err(SpawnFailure::Environment)?;
+                    let credential =
+                        credential(vault.as_deref(), &server.name, &settings, &owner_of_child);
+                    let credential = credential.await?;
+                    let env = child_env(inherited, &settings, &owner_of_child, credential.as_ref())
+                        .map_err(SpawnFailure::Environment)?;
                     let live = start(ask, &settings, env, &tasks, children, shown).await?;
                     initialize(&live.0, &live.1, &settings).await?;
                     Ok(live.0)
@@ -179,28 +198,57 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
 }
 
 impl Spawner {
-    /// What the child sees: the configured entries over those copied by name, nothing else.
-    fn child_env(
-        &self,
-        settings: &Settings,
-        owner: &Owner,
-    ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
-        let mut env: Vec<(OsString, OsString)> = Vec::new();
-        for name in &settings.server.pass_env {
-            if let Some(value) = self.environment.variable(name) {
-                env.push((name.into(), value));
-            }
-        }
-        for (name, template) in &settings.server.env {
-            let value = template.render(|variable| match variable {
-                Variable::Subject => owner.subject(),
-                Variable::Client => owner.client(),
-            })?;
-            env.retain(|(known, _)| known != name.as_str());
-            env.push((name.into(), value.into()));
-        }
-        Ok(env)
+    /// What the child gets of the broker's own environment.
+    fn inherited(&self, settings: &Settings) -> Vec<(OsString, OsString)> {
+        let names = settings.server.pass_env.iter();
+        names.filter_map(|name| Some((name.into(), self.environment.variable(name)?))).collect()
     }
+}
+
+/// The user's own credential, if the server's environment asks for one.
+async fn credential(
+    vault: Option<&Vault>,
+    server: &str,
+    settings: &Settings,
+    owner: &Owner,
+) -> Result<Option<Credential>, SpawnFailure> {
+    let asked = settings.server.env.values().any(Template::asks_upstream);
+    let (Some(upstream), true) = (settings.server.upstream, asked) else { return Ok(None) };
+    #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
+    let now = SystemTime::now();
+    let (issuer, subject) = (owner.issuer(), owner.subject());
+    let found = match (vault, upstream) {
+        (None, _) => Err(CredentialError::Missing),
+        (Some(vault), Upstream::User) => vault.user_token(server, issuer, subject).await,
+        (Some(vault), Upstream::Provider(identity)) => {
+            vault.credential(identity.name(), issuer, subject, now, NEEDED_LIFE).await
+        }
+    };
+    found.map(Some).map_err(|source| SpawnFailure::Credential { upstream, source })
+}
+
+/// What the child sees: the configured entries over those copied by name, nothing else.
+fn child_env(
+    inherited: Vec<(OsString, OsString)>,
+    settings: &Settings,
+    owner: &Owner,
+    credential: Option<&Credential>,
+) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
+    let mut env = inherited;
+    for (name, template) in &settings.server.env {
+        let value = template.render(|variable| match variable {
+            Variable::Subject => owner.subject(),
+            Variable::Issuer => owner.issuer(),
+            Variable::Client => owner.client(),
+            Variable::AccessToken => credential.map_or("", |own| own.access_token.expose()),
+            Variable::Username => {
+                credential.and_then(|own| own.username.as_deref()).unwrap_or_default()
+            }
+        })?;
+        env.retain(|(known, _)| known != name.as_str());
+        env.push((name.into(), value.into()));
+    }
+    Ok(env)
 }
 
 /// Starts child and bridge, and the task that moves both.

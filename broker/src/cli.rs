@@ -2,11 +2,15 @@
 
 mod banner;
 mod check;
+mod client;
 mod config;
 mod doctor;
+mod grant;
 mod health;
 mod serve;
+mod store;
 mod token;
+mod user;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -71,6 +75,12 @@ enum Command {
     Check(ConfigArgs),
     /// Print an example configuration, its JSON Schema, or what is in force
     Config(config::ConfigCommand),
+    /// Add, list and remove local accounts
+    User(user::UserCommand),
+    /// Add, list and remove the applications that may ask for authorization
+    Client(client::ClientCommand),
+    /// List and take back what people have authorized
+    Grant(grant::GrantCommand),
     /// Make, list and revoke the tokens of the `static` verifier
     Token(token::TokenCommand),
     /// Run the built-in stdio MCP server
@@ -129,6 +139,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args, &environment),
         Some(Command::Check(args)) => check::run(&args, &environment),
         Some(Command::Config(command)) => config::run(&command, &environment),
+        Some(Command::User(command)) => user::run(&command, &environment),
+        Some(Command::Client(command)) => client::run(&command, &environment),
+        Some(Command::Grant(command)) => grant::run(&command, &environment),
         Some(Command::Token(command)) => token::run(&command, &environment),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::DemoServer) => serve::demo(),
@@ -167,6 +180,13 @@ fn complain(text: impl std::fmt::Display) {
 fn told(error: &dyn std::error::Error) -> String {
     let causes = crate::http::causes(error);
     if causes.is_empty() { error.to_string() } else { format!("{error}: {causes}") }
+}
+
+/// 128 random bits as hex digits: a name nobody guesses.
+fn random_name() -> Result<String, String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| "the system gives no randomness".to_owned())?;
+    Ok(hex::encode(bytes))
 }
 
 /// The runtime of the broker: one worker per core.

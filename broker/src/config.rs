@@ -22,6 +22,7 @@
 //!
 //! To test alone: `cargo test -p broker config`.
 
+mod access;
 mod address;
 mod effective;
 mod environment;
@@ -30,6 +31,7 @@ mod flat;
 mod kind;
 mod layer;
 mod mistake;
+mod network;
 mod quantity;
 mod read;
 mod reader;
@@ -49,10 +51,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::{
+    Auth, Identity, Introspection, Jwt, OAuth, Provider, Registration, SecretSetting, SecretText,
+    Upstream, Verifier,
+};
 pub use address::{HostName, Listen, Origin, PublicUrl};
 pub use effective::{Effective, EffectiveValue};
 pub use environment::{Environment, ProcessEnvironment};
 pub use mistake::{Mistake, Mistakes, Source};
+pub use network::Network;
 pub use reload::Change;
 pub use server::{ServerCommand, ServerConfig, ServerName};
 pub use sources::Sources;
@@ -90,6 +97,8 @@ pub struct Config {
     pub stream: Stream,
     /// Who may connect.
     pub auth: Auth,
+    /// The authorization server's own rules.
+    pub oauth: OAuth,
 }
 
 /// Certificate and key; both files existed when the configuration was read.
@@ -132,6 +141,8 @@ pub struct Http {
     pub body_timeout: Duration,
     /// Connections open at once; `None` is unlimited, default 4096.
     pub max_connections: Option<NonZeroUsize>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Silence on an event stream before a comment is sent; more than zero, default 15 s.
     pub keep_alive: Duration,
 }
@@ -190,37 +201,6 @@ pub struct Stream {
     /// The age at which an open stream is closed so that its client comes back; zero: never, the
     /// default.
     pub rotate: Duration,
-}
-
-/// Who may connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Auth {
-    /// The verifiers to ask, in order; never empty, none twice.
-    pub verifiers: Vec<Verifier>,
-    /// Whether [`Verifier::None`] was accepted for a `listen` that other machines reach.
-    pub none_allow_remote: bool,
-    /// The file of [`Verifier::Static`]; it may not exist yet.
-    pub tokens_file: PathBuf,
-}
-
-/// A judge of bearer tokens that this version has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verifier {
-    /// Tokens made by `mcp-broker token add`.
-    Static,
-    /// Everybody is let in as one shared owner.
-    None,
-}
-
-impl Verifier {
-    /// The name in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Static => "static",
-            Self::None => "none",
-        }
-    }
 }
 
 /// What [`Config::load`] found.

@@ -4,18 +4,21 @@
 //! credentials, then what it asks for. `reply` has the words for everything that can go wrong.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod body;
 mod mcp;
 mod negotiate;
+mod peer;
+mod people;
 pub(crate) mod reply;
 pub(crate) mod site;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bridge::{Body, rpc};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use self::{reply::Refusal, site::Stranger};
-use crate::app::App;
+use crate::{app::App, pages};
 
 /// What web pages of allowed origins may send, and read of the answers.
 const ALLOWED_METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -28,13 +31,27 @@ const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate";
 /// # Cancel safety
 /// Dropping the future means that the client left. What must not be lost with it (a session that
 /// is being opened, a call under way) goes on elsewhere.
-pub(crate) async fn answer<B>(app: Arc<App>, request: Request<B>) -> Response<Body>
+pub(crate) async fn answer<B>(
+    app: Arc<App>,
+    connection: Option<IpAddr>,
+    request: Request<B>,
+) -> Response<Body>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let state = app.state();
-    if let Err(stranger) = state.site.admit(request.uri(), request.headers()) {
+    let people = app.access.people().filter(|people| people.claims(request.uri().path()));
+    let admitted = state.site.admit(request.uri(), request.headers());
+    // A form on a page that sends no referrer comes with `Origin: null`. Those who answer forms look
+    // for themselves whether one is theirs.
+    let admitted = match admitted {
+        Err(Stranger::Origin) if people.is_some() && site::is_null_origin(request.headers()) => {
+            Ok(())
+        }
+        admitted => admitted,
+    };
+    if let Err(stranger) = admitted {
         let words = match stranger {
             Stranger::Host => "This broker does not answer under that Host; see `allowed_hosts`",
             Stranger::Origin => "Pages of that Origin may not call; see `allowed_origins`",
@@ -42,12 +59,16 @@ where
         return Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response();
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = if let Some(server) = state.server_at(request.uri().path()) {
-        if request.method() == Method::OPTIONS {
-            preflight()
-        } else {
-            mcp::answer(app, server, state, request).await
-        }
+    let server = state.server_at(request.uri().path());
+    let mut response = if request.method() == Method::OPTIONS
+        && (server.is_some() || people.is_some())
+    {
+        preflight()
+    } else if let Some(server) = server {
+        mcp::answer(app, server, state, request).await
+    } else if people.is_some() {
+        let peer = peer::client(connection, request.headers(), &state.config.http.trusted_proxies);
+        people::answer(&app, &state, peer, request).await
     } else {
         page(&app, &request)
     };
@@ -72,10 +93,12 @@ fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
             let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             reply::typed(StatusCode::OK, media_type, app.metrics_page())
         },
+        "/" if wants_html(request.headers()) => |app| people::front(app).map(Body::whole),
         "/" => |_| {
             let text = "This is an MCP session broker. Point an MCP client at /mcp.\n";
             reply::text(StatusCode::OK, text)
         },
+        path if path == pages::stylesheet().0 => |_| pages::stylesheet_response().map(Body::whole),
         // Whatever the method: a client that posts to a wrong path should learn that it is wrong.
         _ => {
             let words = "There is nothing at this path; the MCP endpoint is /mcp or /SERVER/mcp";
@@ -89,6 +112,12 @@ fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
     } else {
         not_allowed("GET")
     }
+}
+
+/// Whether a browser asks.
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepts.is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn not_allowed(methods: &'static str) -> Response<Body> {

@@ -15,6 +15,7 @@
 //! no knowledge of how a process ends (`supervisor`); it converts one vocabulary to the other where
 //! two of them meet, and picks the words for clients (`http::reply`).
 
+mod access;
 mod app;
 mod backend;
 pub mod cli;
@@ -35,6 +36,6 @@ mod server;
 pub mod store;
 pub mod tokens;
 
-pub use app::StartError;
+pub use access::AccessError;
 pub use listener::{ListenError, Listener};
 pub use serve::{Control, serve};

@@ -98,6 +98,19 @@ impl Listener {
         self.tls.is_some()
     }
 
+    /// The address people and clients use: `public_url`, or else where this listens.
+    #[must_use]
+    pub fn base(&self, config: &Config) -> String {
+        match (&config.public_url, self.address()) {
+            (Some(url), _) => url.origin().as_str().to_owned(),
+            (None, Some(address)) => {
+                let scheme = if self.is_tls() { "https" } else { "http" };
+                format!("{scheme}://{address}")
+            }
+            (None, None) => config.listen.to_string(),
+        }
+    }
+
     /// The certificate files, to be read again on reload.
     pub(crate) fn tls(&self) -> Option<Arc<TlsFiles>> {
         self.tls.clone()

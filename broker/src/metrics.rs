@@ -45,6 +45,13 @@ pub(crate) struct ReasonLabel {
     pub(crate) reason: &'static str,
 }
 
+/// What came of renewals at one provider.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefreshLabels {
+    pub(crate) provider: String,
+    pub(crate) outcome: &'static str,
+}
+
 /// Every metric of the broker.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -57,6 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) spawn_failures: Family<ReasonLabels, Counter>,
     pub(crate) reaped: Family<ReasonLabel, Counter>,
     pub(crate) auth_failures: Family<ReasonLabel, Counter>,
+    pub(crate) upstream_refresh: Family<RefreshLabels, Counter>,
     pub(crate) dropped_lines: Family<ServerLabel, Counter>,
     child_rss: Gauge<i64, AtomicI64>,
 }
@@ -79,6 +87,7 @@ impl Metrics {
             spawn_failures: Family::default(),
             reaped: Family::default(),
             auth_failures: Family::default(),
+            upstream_refresh: Family::default(),
             dropped_lines: Family::default(),
             child_rss: Gauge::default(),
         };
@@ -107,6 +116,11 @@ impl Metrics {
             "auth_failures",
             "Requests that were not admitted",
             metrics.auth_failures.clone(),
+        );
+        registry.register(
+            "upstream_refresh",
+            "Renewals of users' credentials at upstreams",
+            metrics.upstream_refresh.clone(),
         );
         registry.register(
             "child_lines_dropped",

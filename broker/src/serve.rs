@@ -9,9 +9,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use auth::oauth::StoreError;
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -25,7 +26,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    app::{App, StartError},
+    access::AccessError,
+    app::App,
     config::{Change, Config, Environment},
     guard::Guard,
     http,
@@ -48,13 +50,29 @@ impl Control {
     /// Puts the broker together. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`] when a file it needs cannot be used.
-    pub fn start(
+    /// [`AccessError`] when something it needs to let people in cannot be used.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing running; files that were made stay.
+    pub async fn start(
         config: Config,
         environment: Arc<dyn Environment>,
         listener: &Listener,
-    ) -> Result<Self, StartError> {
-        Ok(Self { app: App::start(config, environment)?, tls: listener.tls() })
+    ) -> Result<Self, AccessError> {
+        let base = listener.base(&config);
+        Ok(Self { app: App::start(config, environment, &base).await?, tls: listener.tls() })
+    }
+
+    /// The address of the page that makes the first account, when people sign in with local
+    /// accounts and there is none. Each call makes an earlier link void.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn setup_link(&self, now: SystemTime) -> Result<Option<String>, StoreError> {
+        match self.app.access.people() {
+            Some(people) => people.setup_link(now).await,
+            None => Ok(None),
+        }
     }
 
     /// Starts a process beside the broker that ends its children's groups if the broker is killed.
@@ -167,6 +185,7 @@ impl Connections {
         let app = Arc::clone(&self.app);
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
         let (peer, patience) = (accepted.peer, self.header_timeout);
+        let address = peer.map(|peer| peer.ip());
         self.tasks.spawn(async move {
             let _place = place;
             let stream = match accepted.ready().await {
@@ -178,7 +197,7 @@ impl Connections {
             let service = service_fn(move |request| {
                 heard.store(true, Ordering::Relaxed);
                 let app = Arc::clone(&app);
-                async move { Ok::<_, Infallible>(http::answer(app, request).await) }
+                async move { Ok::<_, Infallible>(http::answer(app, address, request).await) }
             });
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             if let Err(error) = UntilClosing::new(connection, closing, asked, patience).await {

@@ -51,7 +51,13 @@ pub async fn provider_contract(provider: Arc<dyn IdentityProvider>, now: SystemT
     begins(&*provider, &attempt, now).await;
     let replies: [&[(&str, &str)]; 6] = [
         &[],
-        &[("code", "forged"), ("username", "nobody"), ("password", "forged"), ("ticket", "forged")],
+        &[
+            ("code", "forged"),
+            ("name", "nobody"),
+            ("username", "nobody"),
+            ("password", "forged"),
+            ("ticket", "forged"),
+        ],
         &[("code", "forged"), ("code", "forged"), ("username", "nobody"), ("username", "nobody")],
         &[("error", "access_denied"), ("state", "state-7d1f0c")],
         &[("error", "server_error"), ("error_description", "a\r\nforged line of a log")],

@@ -10,6 +10,7 @@ use std::{
 use auth::{
     StaticTokens,
     oauth::{AuthServer, AuthStore, Moment, RevocationListener, Revoked},
+    upstream::Vault,
 };
 use tokio::time::interval;
 use tracing::{debug, info, warn};
@@ -117,7 +118,28 @@ pub(super) async fn sweeps(server: Arc<AuthServer>) {
     }
 }
 
+/// Seals with the newest key what an older one sealed, after a key was added to the ring.
+pub(super) async fn seals(vault: Arc<Vault>) {
+    let mut interval = interval(SWEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        match vault.reseal(BATCH, now()).await {
+            Ok(done) if done.sealed > 0 => {
+                info!(sealed = done.sealed, left = done.left, "credentials sealed anew");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let cause = causes(&error);
+                warn!(%error, %cause, "credentials are not sealed anew for now");
+            }
+        }
+    }
+}
+
 fn now() -> SystemTime {
-    #[expect(clippy::disallowed_methods, reason = "tasks of their own read the calendar themselves")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tasks of their own read the calendar themselves"
+    )]
     SystemTime::now()
 }

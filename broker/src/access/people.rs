@@ -1,70 +1,53 @@
 //! Those who sign people in: the authorization server with its store, its ways to sign in and the
 //! vault of upstream credentials.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::SystemTime};
 
 use auth::{
     TokenVerifier,
+    local::Local,
     oauth::{
         AuthServer, CacheLimits, Config as ServerConfig, OAuthTokens, Parts, Registration,
         Resource, RevocationListener, ScopeView,
     },
+    upstream::Vault,
 };
 use bytes::Bytes;
 use http::{Request, Response};
 
 use super::{
-    AccessError,
+    AccessError, Kept, account,
     follow::{EndSessions, Revocations},
-    providers,
+    kept::Credentials,
+    setup,
 };
 use crate::{
     app::{App, Sessions},
     config::{Config, Registration as Registrations},
-    fetch::{Configured, Roots, Stranger},
-    metrics::Metrics,
+    fetch::{Roots, Stranger},
     pages::{self, Pages},
-    store::{Store, keys},
+    store::Store,
 };
 
 /// Everything that has to do with people.
 #[derive(Debug)]
 pub(crate) struct People {
-    server: Arc<AuthServer>,
-    store: Arc<Store>,
+    pub(super) server: Arc<AuthServer>,
+    pub(super) store: Arc<Store>,
+    pub(super) vault: Arc<Vault>,
     tokens: Arc<OAuthTokens>,
     listeners: Vec<Arc<dyn RevocationListener>>,
-    pages: Pages,
+    pub(super) pages: Pages,
+    /// Where local accounts are made, if people sign in with them.
+    pub(super) local: Option<Arc<Local>>,
+    /// What people call the ways to sign in, by name.
+    pub(super) labels: BTreeMap<String, String>,
+    /// What people call the servers, by canonical address.
+    pub(super) titles: BTreeMap<String, String>,
 }
 
-pub(super) async fn open(
-    config: &Config,
-    base: &str,
-    roots: &Roots,
-    fetch: Arc<Configured>,
-    sessions: &Sessions,
-    _metrics: &Arc<Metrics>,
-) -> Result<People, AccessError> {
-    let store = Arc::new(Store::open(&config.data_dir).await?);
-    let key = keys::server_key(&config.data_dir)?;
-    let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
-    // First nobody is let in any more, then whoever is in has to go.
-    let listeners: Vec<Arc<dyn RevocationListener>> =
-        vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))];
-    let parts = Parts {
-        store: store.clone(),
-        providers: providers::identities(config, &store, fetch)?,
-        fetch: Some(Arc::new(Stranger::new(roots))),
-        credentials: None,
-        listeners: listeners.clone(),
-        key,
-        rng: auth::os_rng()?,
-    };
-    let server = Arc::new(AuthServer::new(server_config(config, base), parts)?);
-    Ok(People { server, store, tokens, listeners, pages: Pages::at(base) })
-}
-
-fn server_config(config: &Config, base: &str) -> ServerConfig {
+/// The servers as protected resources, in the order of the configuration.
+fn resources(config: &Config) -> Vec<Resource> {
     let resources = config.server.iter().map(|(name, server)| {
         let mut paths = vec![format!("/{name}/mcp")];
         if *name == config.default_server {
@@ -73,7 +56,11 @@ fn server_config(config: &Config, base: &str) -> ServerConfig {
         let title = server.title.clone().unwrap_or_else(|| name.as_str().to_owned());
         Resource { name: name.as_str().to_owned(), title, paths, scope: server.scope.clone() }
     });
-    let mut own = ServerConfig::new(base, resources.collect());
+    resources.collect()
+}
+
+fn server_config(config: &Config, base: &str, resources: Vec<Resource>) -> ServerConfig {
+    let mut own = ServerConfig::new(base, resources);
     let default = config.server.keys().position(|name| *name == config.default_server);
     own.default_resource = default.unwrap_or(0);
     for server in config.server.values() {
@@ -101,6 +88,45 @@ fn server_config(config: &Config, base: &str) -> ServerConfig {
 }
 
 impl People {
+    pub(super) fn new(
+        config: &Config,
+        base: &str,
+        roots: &Roots,
+        kept: Kept,
+        sessions: &Sessions,
+    ) -> Result<Self, AccessError> {
+        let Kept { store, vault, identities, local, key } = kept;
+        let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
+        // First nobody is let in any more, then whoever is in has to go.
+        let listeners: Vec<Arc<dyn RevocationListener>> =
+            vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))];
+        let resources = resources(config);
+        let address = |resource: &Resource| format!("{base}{}", resource.paths[0]);
+        let upstreams = resources.iter().filter_map(|resource| {
+            Some((address(resource), config.server.get(resource.name.as_str())?.upstream?))
+        });
+        let credentials = Credentials { vault: Arc::clone(&vault), upstreams: upstreams.collect() };
+        let titles = resources.iter().map(|own| (address(own), own.title.clone())).collect();
+        let labels = identities.iter();
+        let labels = labels.map(|own| (own.name().to_owned(), own.label().to_owned())).collect();
+        let parts = Parts {
+            store: store.clone(),
+            providers: identities,
+            fetch: Some(Arc::new(Stranger::new(roots))),
+            credentials: Some(Arc::new(credentials)),
+            listeners: listeners.clone(),
+            key,
+            rng: auth::os_rng()?,
+        };
+        let server = Arc::new(AuthServer::new(server_config(config, base, resources), parts)?);
+        let pages = Pages::at(base);
+        Ok(Self { server, store, vault, tokens, listeners, pages, local, labels, titles })
+    }
+
+    pub(super) fn vault(&self) -> Arc<Vault> {
+        Arc::clone(&self.vault)
+    }
+
     pub(crate) fn server(&self) -> Arc<AuthServer> {
         Arc::clone(&self.server)
     }
@@ -109,25 +135,27 @@ impl People {
         self.tokens.clone()
     }
 
-    pub(super) fn revocations(&self, _sessions: &Sessions) -> Revocations {
+    pub(super) fn revocations(&self) -> Revocations {
         Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.
     pub(crate) fn claims(&self, path: &str) -> bool {
-        path == pages::stylesheet().0 || self.server.claims(path)
+        [account::PATH, setup::PATH].contains(&path) || self.server.claims(path)
     }
 
     /// Answers what is for people, or for OAuth clients.
     pub(crate) async fn answer(
         &self,
-        _app: &App,
+        app: &App,
         request: &Request<Bytes>,
         peer: IpAddr,
         now: SystemTime,
     ) -> Response<Bytes> {
-        if request.uri().path() == pages::stylesheet().0 {
-            return pages::stylesheet_response();
+        match request.uri().path() {
+            account::PATH => return self.account(app, request, now).await,
+            setup::PATH => return self.setup(request, now).await,
+            _ => {}
         }
         let answer = self.server.handle(request, peer, now).await;
         let answer = answer.expect("the authorization server claimed the path");

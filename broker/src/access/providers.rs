@@ -1,47 +1,152 @@
-//! One arm per way to sign in and per verifier: from configuration to trait object.
+//! One arm per way to sign in and per outside verifier: from configuration to trait object.
 
 use std::sync::Arc;
 
-use auth::{TokenVerifier, oauth::IdentityProvider};
-
-use super::AccessError;
-use crate::{
-    config::{Config, Identity},
-    fetch::Configured,
-    store::Store,
+use auth::{
+    Algorithms, Audience, AudienceRule, Introspection, IntrospectionConfig, JwtConfig, JwtTokens,
+    KeySource, SetupError, TokenVerifier,
+    oauth::{Fetch, IdentityProvider, Secret},
+    providers::{Forgejo, ForgejoConfig, GitHub, GitHubConfig, Oidc, OidcConfig},
 };
 
-/// Why a provider cannot be used as it is configured.
-pub(super) type ProviderError = Box<dyn std::error::Error + Send + Sync>;
+use super::AccessError;
+use crate::config::{Config, Identity, SecretSetting};
 
-/// The ways to sign in, in the order of their buttons.
-pub(super) fn identities(
+/// A way to sign in at another place; `None` for local accounts.
+pub(super) fn outside(
     config: &Config,
-    store: &Arc<Store>,
-    fetch: Arc<Configured>,
-) -> Result<Vec<Arc<dyn IdentityProvider>>, AccessError> {
-    let _ = (store, fetch);
-    for identity in &config.auth.identity {
-        match identity {
-            Identity::Local => {}
-            Identity::Forgejo | Identity::Gitea | Identity::Oidc | Identity::GitHub => {}
+    identity: Identity,
+    fetch: &Arc<dyn Fetch>,
+) -> Result<Option<Arc<dyn IdentityProvider>>, AccessError> {
+    let Some(provider) = config.auth.provider(identity) else { return Ok(None) };
+    let url = provider.url.clone().unwrap_or_default();
+    let (name, fetch) = (identity.name().to_owned(), Arc::clone(fetch));
+    let label = provider.label.clone().unwrap_or_else(|| host(&url).to_owned());
+    let client_id = provider.client_id.clone().unwrap_or_default();
+    let client_secret = secret(&provider.client_secret);
+    let scopes = provider.scopes.clone();
+    let made: Result<Arc<dyn IdentityProvider>, SetupError> = match identity {
+        Identity::Local => return Ok(None),
+        Identity::Forgejo | Identity::Gitea => {
+            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
+            let config = ForgejoConfig { name, label, base: url, client_id, client_secret, scopes };
+            Forgejo::new(config, fetch).map(|own| Arc::new(own) as _)
         }
-    }
-    Ok(Vec::new())
+        Identity::Oidc => {
+            let algorithms = Algorithms::all();
+            let config = OidcConfig {
+                name,
+                label,
+                issuer: url,
+                client_id,
+                client_secret,
+                scopes,
+                algorithms,
+            };
+            Oidc::new(config, fetch).map(|own| Arc::new(own) as _)
+        }
+        Identity::GitHub => {
+            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
+            let api = github_api(&url);
+            let config =
+                GitHubConfig { name, label, web: url, api, client_id, client_secret, scopes };
+            GitHub::new(config, fetch).map(|own| Arc::new(own) as _)
+        }
+    };
+    made.map(Some).map_err(|source| unfit(&format!("auth.{}", identity.name()), source))
 }
 
 pub(super) fn jwt(
-    _config: &Config,
-    _base: &str,
-    _fetch: Arc<Configured>,
+    config: &Config,
+    base: &str,
+    fetch: &Arc<dyn Fetch>,
 ) -> Result<Arc<dyn TokenVerifier>, AccessError> {
-    todo!()
+    let settings = &config.auth.jwt;
+    let own = JwtConfig {
+        issuer: settings.issuer.clone().unwrap_or_default(),
+        keys: settings.jwks_uri.clone().map_or(KeySource::Discovered, KeySource::At),
+        audiences: audiences(config, base, &settings.audience),
+        algorithms: Algorithms::all(),
+        required_scope: None,
+    };
+    let made = JwtTokens::new(own, Arc::clone(fetch)).map_err(|own| unfit("auth.jwt", own))?;
+    Ok(Arc::new(made))
 }
 
 pub(super) fn introspection(
-    _config: &Config,
-    _base: &str,
-    _fetch: Arc<Configured>,
+    config: &Config,
+    base: &str,
+    fetch: &Arc<dyn Fetch>,
 ) -> Result<Arc<dyn TokenVerifier>, AccessError> {
-    todo!()
+    let settings = &config.auth.introspection;
+    let endpoint = settings.endpoint.clone().unwrap_or_default();
+    let own = IntrospectionConfig {
+        issuer: settings.issuer.clone().unwrap_or_else(|| origin(&endpoint)),
+        endpoint,
+        client_id: settings.client_id.clone().unwrap_or_default(),
+        client_secret: secret(&settings.client_secret).unwrap_or_else(|| Secret::new("")),
+        audiences: audiences(config, base, &settings.audience),
+        without_audience: None::<Audience>,
+        max_age: IntrospectionConfig::MAX_AGE,
+        max_tokens: IntrospectionConfig::MAX_TOKENS,
+    };
+    let made = Introspection::new(own, Arc::clone(fetch));
+    Ok(Arc::new(made.map_err(|own| unfit("auth.introspection", own))?))
+}
+
+/// What `aud` may be: what the operator wrote, which then stands for the whole broker, or else the
+/// address of each server.
+fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<AudienceRule> {
+    if !written.is_empty() {
+        return written.iter().map(AudienceRule::whole_broker).collect();
+    }
+    let of = |path: String, covers: &str| AudienceRule {
+        claim: format!("{base}{path}"),
+        covers: Audience::only(format!("{base}{covers}")),
+    };
+    let each = config.server.keys().flat_map(|name| {
+        let own = format!("/{name}/mcp");
+        if *name == config.default_server {
+            vec![of("/mcp".to_owned(), "/mcp"), of(own, "/mcp")]
+        } else {
+            vec![of(own.clone(), &own)]
+        }
+    });
+    each.collect()
+}
+
+fn unfit(table: &str, source: SetupError) -> AccessError {
+    AccessError::Provider { table: table.to_owned(), source }
+}
+
+fn secret(setting: &SecretSetting) -> Option<Secret> {
+    setting.value.as_ref().map(|own| Secret::new(own.expose()))
+}
+
+/// GitHub's programming interface has a host of its own; an Enterprise Server's has a path.
+fn github_api(web: &str) -> String {
+    if web == GitHub::WEB { GitHub::API.to_owned() } else { format!("{web}/api/v3") }
+}
+
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+fn origin(address: &str) -> String {
+    let scheme = address.split_once("://").map_or("https", |(scheme, _)| scheme);
+    format!("{scheme}://{}", host(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        assert_eq!(host("https://git.example.org/forge"), "git.example.org");
+        assert_eq!(origin("https://id.example.org:8443/introspect"), "https://id.example.org:8443");
+        assert_eq!(github_api("https://github.com"), "https://api.github.com");
+        assert_eq!(github_api("https://ghe.example.org"), "https://ghe.example.org/api/v3");
+    }
 }

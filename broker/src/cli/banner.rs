@@ -5,20 +5,34 @@ use std::fmt::Write as _;
 use crate::config::{Config, Verifier};
 
 /// The lines printed when the broker runs without a configuration file. `base` is its address.
-pub(super) fn text(config: &Config, base: &str) -> String {
+pub(super) fn text(config: &Config, base: &str, setup: Option<&str>) -> String {
     let endpoint = format!("{base}/mcp");
-    let open = config.auth.verifiers.contains(&Verifier::None);
+    let has = |verifier| config.auth.verifiers.contains(&verifier);
+    let (open, signs_in) = (has(Verifier::None), has(Verifier::OAuth));
     let name = "broker";
     let mut text = format!("\n  MCP endpoint   {endpoint}\n");
-    if open {
-        text.push_str("  Sign-in        none: every program on this machine may connect\n");
-    } else {
-        text.push_str("  Sign-in        bearer token, made by `mcp-broker token add NAME`\n");
+    text.push_str(match (open, signs_in) {
+        (true, _) => "  Sign-in        none: every program on this machine may connect\n",
+        (false, true) => "  Sign-in        in the browser, when a client connects\n",
+        (false, false) => "  Sign-in        bearer token, made by `mcp-broker token add NAME`\n",
+    });
+    if let Some(link) = setup {
+        let _ = write!(
+            text,
+            "\n  First of all, make an account for yourself (the link works once, for a day):\n  \
+             {link}\n"
+        );
     }
-    let header = if open { "" } else { " --header \"Authorization: Bearer $TOKEN\"" };
+    let bare = open || signs_in;
+    let header = if bare { "" } else { " --header \"Authorization: Bearer $TOKEN\"" };
     let json_headers =
-        if open { "" } else { r#","headers":{"Authorization":"Bearer ${env:TOKEN}"}"# };
-    let curl_header = if open { "" } else { " -H \"Authorization: Bearer $TOKEN\"" };
+        if bare { "" } else { r#","headers":{"Authorization":"Bearer ${env:TOKEN}"}"# };
+    let curl_header = match (open, has(Verifier::Static)) {
+        (true, _) => "",
+        // Signing in takes a browser; a token made by hand takes none.
+        (false, true) => " -H \"Authorization: Bearer $(mcp-broker token add curl)\"",
+        (false, false) => " -H \"Authorization: Bearer $TOKEN\"",
+    };
     let _ = write!(
         text,
         r#"

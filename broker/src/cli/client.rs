@@ -124,7 +124,8 @@ fn add(
             None => random()?,
         };
         let mut client = Client::public(id.clone(), redirect_uris.to_vec());
-        let secret = if confidential { Some(format!("mcpcs_{}{}", random()?, random()?)) } else { None };
+        let secret =
+            if confidential { Some(format!("mcpcs_{}{}", random()?, random()?)) } else { None };
         if let Some(secret) = &secret {
             let secret = auth::oauth::Secret::new(secret.clone());
             client = Client::confidential(id.clone(), &secret, redirect_uris.to_vec());

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
-    config::{Config, Environment, Listen, Loaded, ProcessEnvironment, Sources},
+    config::{Config, Environment, Loaded, ProcessEnvironment, Sources},
     guard,
     listener::Listener,
     log::{self, LogControl},
@@ -83,17 +83,26 @@ async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> 
             return Exit::Unavailable;
         }
     };
-    let control = match Control::start(config.clone(), Arc::new(ProcessEnvironment), &listener) {
-        Ok(control) => control,
+    let control =
+        match Control::start(config.clone(), Arc::new(ProcessEnvironment), &listener).await {
+            Ok(control) => control,
+            Err(error) => {
+                error!("{}", told(&error));
+                return Exit::Unavailable;
+            }
+        };
+    if let Err(error) = control.guard() {
+        warn!(%error, "no guard: a killed broker may leave grandchildren behind");
+    }
+    #[expect(clippy::disallowed_methods, reason = "the start reads the calendar once")]
+    let setup = match control.setup_link(SystemTime::now()).await {
+        Ok(link) => link,
         Err(error) => {
             error!("{}", told(&error));
             return Exit::Unavailable;
         }
     };
-    if let Err(error) = control.guard() {
-        warn!(%error, "no guard: a killed broker may leave grandchildren behind");
-    }
-    announce(&config, &listener, file.is_none());
+    announce(&config, &listener, file.is_none(), setup.as_deref());
 
     let shutdown = async {
         tokio::select! {
@@ -144,20 +153,15 @@ fn raise_open_files() {
 }
 
 /// Says where it listens, and to a person how to connect.
-fn announce(config: &Config, listener: &Listener, quick_start: bool) {
-    let base = match (&config.public_url, &config.listen, listener.address()) {
-        (Some(url), ..) => url.origin().as_str().to_owned(),
-        (None, Listen::Tcp(_), Some(address)) => {
-            let scheme = if listener.is_tls() { "https" } else { "http" };
-            format!("{scheme}://{address}")
-        }
-        (None, listen, _) => listen.to_string(),
-    };
+fn announce(config: &Config, listener: &Listener, quick_start: bool, setup: Option<&str>) {
+    let base = listener.base(config);
     let servers: Vec<_> = config.server.keys().map(ToString::to_string).collect();
     info!(listen = %base, servers = servers.join(","), "listening");
     say(format_args!("listening on {base}"));
     if quick_start {
-        say(banner::text(config, &base));
+        say(banner::text(config, &base, setup));
+    } else if let Some(link) = setup {
+        say(format_args!("nobody can sign in yet; make the first account, within a day: {link}"));
     }
 }
 

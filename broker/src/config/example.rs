@@ -1,7 +1,7 @@
 //! `config --example`: the table of keys as a commented file.
 
 use super::kind::Zero;
-use super::rows::{KEYS, SECTIONS};
+use super::rows::{SECTIONS, keys};
 use super::table::{Default, Key};
 
 /// Columns of a comment.
@@ -28,16 +28,16 @@ pub(super) fn text() -> String {
         }
         comment(&mut text, paragraph);
     }
-    KEYS.iter().filter(|key| key.section().is_empty()).for_each(|key| setting(&mut text, key));
+    keys().filter(|key| key.section().is_empty()).for_each(|key| setting(&mut text, key));
     for section in SECTIONS {
-        let mut keys = KEYS.iter().filter(|key| key.section() == section.path).peekable();
-        if keys.peek().is_none() {
+        let mut own = keys().filter(|key| key.section() == section.path).peekable();
+        if own.peek().is_none() {
             continue;
         }
         text.push_str("\n\n");
         comment(&mut text, section.doc);
         text.push_str(&format!("[{}]\n", section.path.replace('*', SERVER)));
-        keys.for_each(|key| setting(&mut text, key));
+        own.for_each(|key| setting(&mut text, key));
     }
     text
 }

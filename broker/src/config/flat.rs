@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::quantity::{duration_text, size_text};
 use super::server::{ServerCommand, ServerConfig, ServerName};
 use super::table::{Key, KeyPath};
-use super::{Config, LogFormat};
+use super::{Config, LogFormat, SecretSetting};
 
 /// One key that is in force.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     flat.text("listen", &config.listen);
     flat.optional("public_url", config.public_url.as_ref().map(quote));
     flat.path("data_dir", &config.data_dir);
+    flat.text("store", &"sqlite");
     flat.list("allowed_origins", &config.allowed_origins);
     flat.list("allowed_hosts", &config.allowed_hosts);
     flat.duration("drain", config.drain);
@@ -49,6 +50,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     flat.duration("http.header_timeout", config.http.header_timeout);
     flat.duration("http.body_timeout", config.http.body_timeout);
     flat.count("http.max_connections", config.http.max_connections);
+    flat.list("http.trusted_proxies", &config.http.trusted_proxies);
     flat.duration("http.keep_alive", config.http.keep_alive);
     for (name, server) in &config.server {
         flat.server(name, server, *name == config.default_server);
@@ -66,10 +68,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     flat.duration("stream.retention", config.stream.retention);
     flat.duration("stream.after", config.stream.after);
     flat.duration("stream.rotate", config.stream.rotate);
-    let verifiers: Vec<&str> = config.auth.verifiers.iter().map(|v| v.name()).collect();
-    flat.list("auth.verifiers", &verifiers);
-    flat.bare("auth.none.allow_remote", config.auth.none_allow_remote);
-    flat.path("auth.static.tokens_file", &config.auth.tokens_file);
+    flat.access(config);
     flat.0
 }
 
@@ -112,6 +111,56 @@ impl Flat {
         self.put(KeyPath::new(key), list(texts));
     }
 
+    fn access(&mut self, config: &Config) {
+        let (auth, oauth) = (&config.auth, &config.oauth);
+        let verifiers: Vec<&str> = auth.verifiers.iter().map(|own| own.name()).collect();
+        self.list("auth.verifiers", &verifiers);
+        let identity: Vec<&str> = auth.identity.iter().map(|own| own.name()).collect();
+        self.list("auth.identity", &identity);
+        self.optional("auth.ca_file", auth.ca_file.as_ref().map(|file| quote(&file.display())));
+        self.bare("auth.none.allow_remote", auth.none_allow_remote);
+        self.path("auth.static.tokens_file", &auth.tokens_file);
+        let audience = |list: &[String]| (!list.is_empty()).then(|| self::list(list));
+        self.optional("auth.jwt.issuer", auth.jwt.issuer.as_ref().map(quote));
+        self.optional("auth.jwt.jwks_uri", auth.jwt.jwks_uri.as_ref().map(quote));
+        self.optional("auth.jwt.audience", audience(&auth.jwt.audience));
+        let asked = &auth.introspection;
+        self.optional("auth.introspection.endpoint", asked.endpoint.as_ref().map(quote));
+        self.optional("auth.introspection.issuer", asked.issuer.as_ref().map(quote));
+        self.optional("auth.introspection.audience", audience(&asked.audience));
+        self.optional("auth.introspection.client_id", asked.client_id.as_ref().map(quote));
+        self.secret("auth.introspection.client_secret", &asked.client_secret);
+        for (table, url, provider) in [
+            ("forgejo", "url", &auth.forgejo),
+            ("gitea", "url", &auth.gitea),
+            ("oidc", "issuer", &auth.oidc),
+            ("github", "url", &auth.github),
+        ] {
+            let key = |name: &str| format!("auth.{table}.{name}");
+            self.optional(&key(url), provider.url.as_ref().map(quote));
+            self.optional(&key("client_id"), provider.client_id.as_ref().map(quote));
+            self.secret(&key("client_secret"), &provider.client_secret);
+            self.list(&key("scopes"), &provider.scopes);
+            self.optional(&key("label"), provider.label.as_ref().map(quote));
+        }
+        self.duration("oauth.access_ttl", oauth.access_ttl);
+        self.duration("oauth.refresh_ttl", oauth.refresh_ttl);
+        self.duration("oauth.refresh_grace", oauth.refresh_grace);
+        self.duration("oauth.browser_ttl", oauth.browser_ttl);
+        self.text("oauth.registration", &oauth.registration.name());
+        self.secret("oauth.registration_token", &oauth.registration_token);
+        self.bare("oauth.client_id_metadata", oauth.client_id_metadata);
+        self.list("oauth.redirect_schemes", &oauth.redirect_schemes);
+    }
+
+    /// A secret and the file it may come from. What the file holds is not repeated.
+    fn secret(&mut self, key: &str, setting: &SecretSetting) {
+        let written = setting.value.as_ref().filter(|_| setting.file.is_none());
+        self.optional(key, written.map(|secret| quote(&secret.expose())));
+        let file = setting.file.as_ref().map(|file| quote(&file.display()));
+        self.optional(&format!("{key}_file"), file);
+    }
+
     fn server(&mut self, name: &ServerName, server: &ServerConfig, is_default: bool) {
         let key = |key| KeyPath::server(name.as_str(), key);
         match &server.command {
@@ -130,6 +179,9 @@ impl Flat {
         self.put(key("pass_env"), list(&server.pass_env));
         self.put(key("cwd"), server.cwd.as_ref().map(|path| quote(&path.display())));
         self.put(key("default"), is_default.to_string());
+        self.put(key("title"), server.title.as_ref().map(quote));
+        self.put(key("upstream"), server.upstream.map(|upstream| quote(&upstream.name())));
+        self.put(key("scope"), quote(&server.scope));
         self.put(key("stateful"), server.stateful.to_string());
         let time = |duration| quote(&duration_text(duration));
         self.put(key("initialize_timeout"), time(server.initialize_timeout));

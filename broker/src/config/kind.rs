@@ -42,6 +42,8 @@ pub(super) enum Kind {
     Origins,
     /// A list of host names.
     Hosts,
+    /// A list of addresses or ranges of them.
+    Networks,
     /// A list of texts.
     Texts,
     /// A list of names of environment variables.
@@ -74,6 +76,7 @@ impl Kind {
             Self::Words(words) => format!("a list of {}", list(words)),
             Self::Origins => "a list such as [\"https://app.example.org\"]".to_owned(),
             Self::Hosts => "a list such as [\"mcp.example.org\"]".to_owned(),
+            Self::Networks => "a list such as [\"127.0.0.1\", \"10.0.0.0/8\"]".to_owned(),
             Self::Texts => "a list such as [\"--verbose\"]".to_owned(),
             Self::Variables => "a list such as [\"PATH\", \"LANG\"]".to_owned(),
             Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
@@ -130,7 +133,7 @@ impl Kind {
             Self::Words(words) => json!({
                 "type": "array", "items": { "enum": words }, "minItems": 1, "uniqueItems": true,
             }),
-            Self::Origins | Self::Hosts | Self::Variables => {
+            Self::Origins | Self::Hosts | Self::Networks | Self::Variables => {
                 texts(json!({ "type": "string", "minLength": 1 }))
             }
             Self::Texts => texts(json!({ "type": "string" })),

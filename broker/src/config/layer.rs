@@ -320,7 +320,7 @@ fn is_service_link(rest: &str) -> bool {
 fn below(path: &KeyPath) -> String {
     let depth = path.0.len();
     let mut names: Vec<&str> = Vec::new();
-    for key in super::rows::KEYS {
+    for key in super::rows::keys() {
         let parts: Vec<&str> = key.path.split('.').collect();
         let inside = parts.len() > depth
             && path.0.iter().zip(&parts).all(|(ours, part)| *part == "*" || ours == part);

@@ -30,7 +30,7 @@ impl Network {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let problem = || {
             Problem::new(format!("{} is not an address or a range of them", quoted(text)))
                 .hint("write \"127.0.0.1\" or \"10.0.0.0/8\"")
@@ -43,6 +43,12 @@ impl Network {
             Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(problem)?,
         };
         Ok(Self { address, bits })
+    }
+
+    /// A range that is known to be one, for tests.
+    #[cfg(test)]
+    pub(crate) fn known(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(|_| panic!("{text} is a range"))
     }
 }
 

@@ -1,17 +1,19 @@
 //! From the merged tree to a [`Config`]: every key by name, and the rules between keys.
 
+mod access;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::address::Listen;
 use super::mistake::{Mistake, Mistakes, Problem, Source, quoted};
 use super::reader::Reader;
 use super::server::{ServerCommand, ServerConfig, ServerName};
 use super::table::KeyPath;
+use super::template::Template;
 use super::tree::Tree;
-use super::{Auth, Config, Http, Log, LogFormat, Session, Stream, Tls, UnknownStatus, Verifier};
+use super::{Auth, Config, Http, Log, LogFormat, Session, Stream, Tls, UnknownStatus};
 
 /// What is known besides the settings.
 #[derive(Debug)]
@@ -53,9 +55,18 @@ pub(super) fn config(
         header_timeout: read.duration(&key("http.header_timeout")),
         body_timeout: read.duration(&key("http.body_timeout")),
         max_connections: NonZeroUsize::new(read.count(&key("http.max_connections"))),
+        trusted_proxies: read.networks(&key("http.trusted_proxies")),
         keep_alive: read.duration(&key("http.keep_alive")),
     };
-    let (server, default_server) = servers(read, tree, surroundings);
+    let _ = read.word(&key("store"));
+    let around = access::Around {
+        listen: listen.as_ref(),
+        public_url: public_url.as_ref(),
+        data_dir: &data_dir,
+    };
+    let auth = access::auth(read, &around);
+    let oauth = access::oauth(read);
+    let (server, default_server) = servers(read, tree, surroundings, &auth);
     let session = session(read);
     let stream = Stream {
         replay_events: read.count(&key("stream.replay_events")),
@@ -64,7 +75,6 @@ pub(super) fn config(
         after: read.duration(&key("stream.after")),
         rotate: read.duration(&key("stream.rotate")),
     };
-    let auth = auth(read, listen.as_ref(), &data_dir);
 
     let Reader { mistakes: found, warnings, .. } = reader;
     let mut mistakes: Vec<Mistake> = mistakes.into_iter().chain(found).collect();
@@ -86,6 +96,7 @@ pub(super) fn config(
             session,
             stream,
             auth,
+            oauth,
         };
         let warnings = warnings.into_iter().chain(doubts(&config, tree)).collect();
         return Ok(Read { config, warnings });
@@ -180,56 +191,18 @@ fn session(read: &mut Reader<'_>) -> Session {
     }
 }
 
-fn auth(read: &mut Reader<'_>, listen: Option<&Listen>, data_dir: &Path) -> Auth {
-    let path = key("auth.verifiers");
-    let is_local = listen.is_some_and(Listen::is_local);
-    let verifiers = match read.words(&path) {
-        Some(names) => names.into_iter().filter_map(verifier).collect(),
-        None if is_local => vec![Verifier::None],
-        None => vec![Verifier::Static],
-    };
-    let none_allow_remote = read.flag(&key("auth.none.allow_remote"));
-    if let Some(listen) = listen
-        && !listen.is_local()
-        && verifiers.contains(&Verifier::None)
-    {
-        if none_allow_remote {
-            let what = "lets everybody who reaches the port use every server as one owner";
-            read.warn(&path, Problem::new(what));
-        } else {
-            let what = format!("\"none\" would let everybody in who reaches {listen}");
-            read.refuse(
-                &path,
-                Problem::new(what).hint(
-                    "use \"static\", or listen on 127.0.0.1; auth.none.allow_remote = true \
-                     accepts it",
-                ),
-            );
-        }
-    }
-    let tokens_file = read.path(&key("auth.static.tokens_file"));
-    Auth {
-        verifiers,
-        none_allow_remote,
-        tokens_file: tokens_file.unwrap_or_else(|| data_dir.join("tokens.json")),
-    }
-}
-
-fn verifier(name: &str) -> Option<Verifier> {
-    [Verifier::Static, Verifier::None].into_iter().find(|verifier| verifier.name() == name)
-}
-
 fn servers(
     read: &mut Reader<'_>,
     tree: &Tree,
     surroundings: &Surroundings,
+    auth: &Auth,
 ) -> (BTreeMap<ServerName, ServerConfig>, Option<ServerName>) {
     let names = tree.servers();
     let mut servers = BTreeMap::new();
     let mut defaults = Vec::new();
     for text in &names {
         let is_default = read.flag(&KeyPath::server(text, "default"));
-        let config = server(read, text);
+        let config = server(read, text, auth);
         if is_default {
             defaults.push(text.as_str());
         }
@@ -250,7 +223,7 @@ fn servers(
                 read.mistakes.push(problem.at("server", source));
             }
             None => {
-                servers.insert(ServerName::known("demo"), demo(read));
+                servers.insert(ServerName::known("demo"), demo(read, auth));
             }
         }
     }
@@ -259,11 +232,11 @@ fn servers(
 }
 
 /// The built-in server, with every other setting at its default.
-fn demo(read: &mut Reader<'_>) -> ServerConfig {
-    settings(read, "demo", ServerCommand::Demo)
+fn demo(read: &mut Reader<'_>, auth: &Auth) -> ServerConfig {
+    settings(read, "demo", ServerCommand::Demo, auth)
 }
 
-fn server(read: &mut Reader<'_>, name: &str) -> ServerConfig {
+fn server(read: &mut Reader<'_>, name: &str, auth: &Auth) -> ServerConfig {
     let command = KeyPath::server(name, "command");
     if !read.is_set(&command) {
         let problem =
@@ -285,10 +258,15 @@ fn server(read: &mut Reader<'_>, name: &str) -> ServerConfig {
         Source::Command => read.raw_texts(&args),
         _ => read.texts(&args),
     };
-    settings(read, name, ServerCommand::Program { program, args })
+    settings(read, name, ServerCommand::Program { program, args }, auth)
 }
 
-fn settings(read: &mut Reader<'_>, name: &str, command: ServerCommand) -> ServerConfig {
+fn settings(
+    read: &mut Reader<'_>,
+    name: &str,
+    command: ServerCommand,
+    auth: &Auth,
+) -> ServerConfig {
     let key = |key| KeyPath::server(name, key);
     let cwd = read.path(&key("cwd"));
     if let Some(directory) = &cwd
@@ -297,9 +275,14 @@ fn settings(read: &mut Reader<'_>, name: &str, command: ServerCommand) -> Server
         let what = format!("there is no directory {}", shown(directory));
         read.refuse(&key("cwd"), Problem::new(what));
     }
+    let env = read.environment(&key("env"));
+    let asked = env.values().any(Template::asks_upstream);
     ServerConfig {
         command,
-        env: read.environment(&key("env")),
+        title: read.text(&key("title")),
+        upstream: access::upstream(read, name, asked, auth),
+        scope: scope(read, &key("scope")),
+        env,
         pass_env: read.variables(&key("pass_env")),
         cwd,
         stateful: read.flag(&key("stateful")),
@@ -308,6 +291,18 @@ fn settings(read: &mut Reader<'_>, name: &str, command: ServerCommand) -> Server
         stop_grace: read.duration(&key("stop_grace")),
         max_line: read.size(&key("max_line")),
     }
+}
+
+/// One scope token (RFC 6749 §3.3).
+fn scope(read: &mut Reader<'_>, path: &KeyPath) -> String {
+    let scope = read.text(path).unwrap_or_default();
+    let fits = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    if !scope.bytes().all(fits) {
+        let problem = Problem::new(format!("{} is not a scope", quoted(&scope)))
+            .hint("write one word, such as \"notes\"");
+        read.refuse(path, problem);
+    }
+    scope
 }
 
 /// The server of `/mcp`: the only one, or the one that says so.

@@ -12,8 +12,8 @@ use figment::value::{Num, Value};
 use super::address::{HostName, Listen, Origin, PublicUrl};
 use super::kind::{Kind, MOST, Zero};
 use super::mistake::{Mistake, Problem, Problems, Source, quoted};
+use super::network::Network;
 use super::quantity;
-use super::rows::LATER_VERIFIERS;
 use super::table::{Key, KeyPath};
 use super::template::{Template, asks_for_a_user};
 use super::tree::Tree;
@@ -203,6 +203,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn hosts(&mut self, path: &KeyPath) -> Vec<HostName> {
         self.read(path, |value, kind| list(value, kind, HostName::parse)).unwrap_or_default()
+    }
+
+    pub(super) fn networks(&mut self, path: &KeyPath) -> Vec<Network> {
+        self.read(path, |value, kind| list(value, kind, Network::parse)).unwrap_or_default()
     }
 
     /// Texts that can be arguments.
@@ -406,10 +410,6 @@ fn word(text: &str, kind: Kind) -> Result<&'static str, Problem> {
     }
     let known: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
     let known = known.join(", ");
-    if words.contains(&"static") && LATER_VERIFIERS.contains(&text) {
-        return Err(Problem::new(format!("the verifier {text:?} is not part of this version"))
-            .hint(format!("it has {known}")));
-    }
     let problem = Problem::new(format!("{} is not one of {known}", quoted(text)));
     let near = words.iter().find(|word| strsim::osa_distance(word, &text.to_lowercase()) <= 2);
     Err(match near {

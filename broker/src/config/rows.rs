@@ -1,5 +1,7 @@
 //! The rows of the table: every key of this version with its kind, default and words.
 
+mod access;
+
 use super::kind::{Kind, Zero};
 use super::table::{Default, Key, Reload, Section};
 
@@ -46,10 +48,12 @@ const UNBOUNDED: Zero = Zero::Means("no bound");
 const UNLIMITED: Zero = Zero::Means("unlimited");
 const NEVER: Zero = Zero::Means("never");
 
-/// Verifiers this version has.
-pub(super) const VERIFIERS: &[&str] = &["static", "none"];
-/// Verifiers that have a name and a meaning, but not in this version.
-pub(super) const LATER_VERIFIERS: &[&str] = &["oauth", "jwt", "introspection"];
+/// Who can judge a bearer token.
+const VERIFIERS: &[&str] = &["oauth", "static", "jwt", "introspection", "none"];
+/// Who can sign people in.
+const IDENTITIES: &[&str] = &["local", "forgejo", "gitea", "oidc", "github"];
+/// Whose credential a server's processes can get.
+const UPSTREAMS: &[&str] = &["forgejo", "gitea", "oidc", "github", "user"];
 
 /// The tables in the order of the example.
 pub(super) static SECTIONS: &[Section] = &[
@@ -67,10 +71,41 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { path: "auth", doc: "Who may connect." },
     Section { path: "auth.none", doc: "The verifier that lets everybody in as one owner." },
     Section { path: "auth.static", doc: "Tokens made by `mcp-broker token add`." },
+    Section { path: "auth.jwt", doc: "The verifier of an outside issuer's signed tokens (JWT)." },
+    Section {
+        path: "auth.introspection",
+        doc: "The verifier that asks an outside authorization server about each token (RFC 7662).",
+    },
+    Section {
+        path: "auth.forgejo",
+        doc: "Signing in with a Forgejo account. Register an application there (Settings, \
+              Applications) as a confidential client with the redirect address \
+              PUBLIC_URL/callback/forgejo.",
+    },
+    Section {
+        path: "auth.gitea",
+        doc: "Signing in with a Gitea account; the redirect address is PUBLIC_URL/callback/gitea.",
+    },
+    Section {
+        path: "auth.oidc",
+        doc: "Signing in with any OpenID provider; the redirect address is \
+              PUBLIC_URL/callback/oidc.",
+    },
+    Section {
+        path: "auth.github",
+        doc: "Signing in with a GitHub account; the callback address is \
+              PUBLIC_URL/callback/github.",
+    },
+    Section { path: "oauth", doc: "The broker's own authorization server." },
 ];
 
 /// Every key, in the order of the example.
-pub(super) static KEYS: &[Key] = &[
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    SERVING.iter().chain(access::KEYS)
+}
+
+/// What is served, and how.
+static SERVING: &[Key] = &[
     row(
         "listen",
         Kind::Listen,
@@ -100,6 +135,12 @@ pub(super) static KEYS: &[Key] = &[
          $HOME/.local/share/mcp-broker, /var/lib/mcp-broker that can be named",
     )
     .example(r#""/var/lib/mcp-broker""#),
+    row(
+        "store",
+        Kind::Word(&["sqlite"]),
+        r#""sqlite""#,
+        "Where accounts, clients and tokens are kept: \"sqlite\" is a file in data_dir.",
+    ),
     row(
         "allowed_origins",
         Kind::Origins,
@@ -179,6 +220,15 @@ pub(super) static KEYS: &[Key] = &[
         "How many connections may be open at once; more wait to be accepted.",
     ),
     row(
+        "http.trusted_proxies",
+        Kind::Networks,
+        "[]",
+        "Proxies in front of the broker whose X-Forwarded-For is believed, as addresses or ranges. \
+         Limits per client address count by it; nothing else does.",
+    )
+    .example(r#"["127.0.0.1", "10.0.0.0/8"]"#)
+    .live(),
+    row(
         "http.keep_alive",
         Kind::Duration(Zero::Refused),
         r#""15s""#,
@@ -208,8 +258,9 @@ pub(super) static KEYS: &[Key] = &[
         "server.*.env",
         Kind::Environment,
         "{}",
-        "Variables of its environment. ${user.subject} and ${user.client} stand for the user the \
-         process works for; $$ is one $. A value is a single line.",
+        "Variables of its environment. ${user.subject}, ${user.issuer} and ${user.client} stand for \
+         the user the process works for, ${upstream.access_token} and ${upstream.username} for \
+         that user's own credential at the upstream; $$ is one $. A value is a single line.",
     )
     .example(r#"{ NOTES_USER = "${user.subject}" }"#)
     .secret()
@@ -237,6 +288,28 @@ pub(super) static KEYS: &[Key] = &[
          the only one is anyway.",
     )
     .example("true"),
+    row("server.*.title", Kind::Text, "", "What the pages call it.")
+        .computed("its name")
+        .example(r#""Team notes""#)
+        .live(),
+    row(
+        "server.*.upstream",
+        Kind::Word(UPSTREAMS),
+        "",
+        "Whose credential ${upstream.…} in env means: that of the identity provider with this \
+         name, obtained when the user signs in, or with \"user\" a token that each user sets on the \
+         account page.",
+    )
+    .computed("the identity provider, if exactly one gives credentials")
+    .example(r#""user""#),
+    row(
+        "server.*.scope",
+        Kind::Text,
+        r#""mcp""#,
+        "The OAuth scope that a token needs here. Clients get \"mcp\" without asking; for any other \
+         scope they are sent back to ask their user.",
+    )
+    .example(r#""notes""#),
     row(
         "server.*.stateful",
         Kind::Bool,
@@ -363,23 +436,4 @@ pub(super) static KEYS: &[Key] = &[
          proxies that cut long responses off. Clients of revision 2025-11-25 and later do that.",
     )
     .live(),
-    row(
-        "auth.verifiers",
-        Kind::Words(VERIFIERS),
-        "",
-        "Who judges a bearer token, in order: \"static\" knows the tokens made by `mcp-broker token \
-         add`; \"none\" lets everybody in as one shared owner.",
-    )
-    .computed("[\"none\"] on loopback and Unix sockets, else [\"static\"]")
-    .example(r#"["static"]"#),
-    row(
-        "auth.none.allow_remote",
-        Kind::Bool,
-        "false",
-        "Accept the verifier \"none\" although other machines can connect. Whoever reaches the port \
-         can then use every server.",
-    ),
-    row("auth.static.tokens_file", Kind::Path, "", "The file that holds the hashes of the tokens.")
-        .computed("tokens.json in data_dir")
-        .example(r#""/var/lib/mcp-broker/tokens.json""#),
 ];

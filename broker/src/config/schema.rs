@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::kind::Zero;
 use super::layer::toml_value;
-use super::rows::{KEYS, SECTIONS};
+use super::rows::{SECTIONS, keys};
 use super::server::{NAME_PATTERN, RESERVED};
 use super::table::{Default, Key};
 
@@ -21,7 +21,7 @@ pub(super) fn document() -> Json {
 fn table(path: &str) -> Map<String, Json> {
     let mut properties = Map::new();
     let mut required = Vec::new();
-    for key in KEYS.iter().filter(|key| key.section() == path) {
+    for key in keys().filter(|key| key.section() == path) {
         properties.insert(key.name().to_owned(), setting(key));
         if key.default == Default::Required {
             required.push(json!(key.name()));

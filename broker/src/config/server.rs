@@ -6,16 +6,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::Upstream;
 use super::mistake::{Problem, quoted};
 use super::template::Template;
 
 /// First parts of paths that belong to the broker itself, so that no server can stand there.
-pub(super) const RESERVED: [&str; 11] = [
+pub(super) const RESERVED: [&str; 12] = [
     "oauth",
     "login",
     "consent",
     "callback",
     "account",
+    "assets",
     "admin",
     "healthz",
     "readyz",
@@ -92,6 +94,12 @@ pub enum ServerCommand {
 pub struct ServerConfig {
     /// What is started.
     pub command: ServerCommand,
+    /// What the pages call it; `None`: its name.
+    pub title: Option<String>,
+    /// Whose credential the environment can have. Set when `env` asks for one.
+    pub upstream: Option<Upstream>,
+    /// The scope a token needs here; one word, default `mcp`.
+    pub scope: String,
     /// Variables of the child's environment. They win over `pass_env`.
     pub env: BTreeMap<String, Template>,
     /// Variables copied from the broker's environment when set there; nothing else is. Default

@@ -10,7 +10,7 @@ use figment::value::Value;
 
 use super::kind::Kind;
 use super::layer;
-use super::rows::{KEYS, SECTIONS};
+use super::rows::{SECTIONS, keys};
 
 /// What is in force when nobody sets a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +86,12 @@ impl KeyPath {
 
     /// The row of exactly this key.
     pub(super) fn key(&self) -> Option<&'static Key> {
-        KEYS.iter().find(|key| self.is(key.path))
+        keys().find(|key| self.is(key.path))
     }
 
     /// Whether keys live below this path, so that it has to be a table.
     pub(super) fn is_section(&self) -> bool {
-        KEYS.iter().any(|key| self.starts(key.path) && !self.is(key.path))
+        keys().any(|key| self.starts(key.path) && !self.is(key.path))
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn nearest(path: &KeyPath) -> Option<String> {
             best = Some((distance, candidate));
         }
     };
-    let rows = KEYS.iter().map(|key| key.path);
+    let rows = keys().map(|key| key.path);
     for pattern in rows.chain(SECTIONS.iter().map(|section| section.path)) {
         let candidate = pattern.replace('*', server);
         let distance = strsim::osa_distance(&written, &candidate);
@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn every_row_has_its_section_its_words_and_a_default_that_parses() {
-        for (index, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[..index].iter().all(|other| other.path != key.path), "{}", key.path);
+        for (index, key) in keys().enumerate() {
+            assert!(keys().take(index).all(|other| other.path != key.path), "{}", key.path);
             let known = SECTIONS.iter().any(|section| section.path == key.section());
             assert!(key.section().is_empty() || known, "{}", key.path);
             assert!(key.doc.ends_with(['.', ')']), "{}", key.path);

@@ -1,6 +1,6 @@
 //! Values of a child's environment that are filled in for the user the child works for.
 //!
-//! `${user.subject}` and `${user.client}` are replaced when the child is started; `$$` is one `$`;
+//! `${user.…}` and `${upstream.…}` are replaced when the child is started; `$$` is one `$`;
 //! a `$` before anything else is itself. Arguments have no such thing: a command line is visible
 //! to every process of the machine, so no user's data goes there.
 
@@ -30,21 +30,37 @@ pub enum Piece {
 pub enum Variable {
     /// `${user.subject}`: who the session belongs to, as the verifier named them.
     Subject,
+    /// `${user.issuer}`: who vouches for the subject.
+    Issuer,
     /// `${user.client}`: the client the user came with.
     Client,
+    /// `${upstream.access_token}`: the user's own token at the server's upstream.
+    AccessToken,
+    /// `${upstream.username}`: the user's login there; empty when it is not known.
+    Username,
 }
 
 impl Variable {
     /// Everything a template can name.
-    pub const ALL: [Self; 2] = [Self::Subject, Self::Client];
+    pub const ALL: [Self; 5] =
+        [Self::Subject, Self::Issuer, Self::Client, Self::AccessToken, Self::Username];
 
     /// The name between the braces.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Subject => "user.subject",
+            Self::Issuer => "user.issuer",
             Self::Client => "user.client",
+            Self::AccessToken => "upstream.access_token",
+            Self::Username => "upstream.username",
         }
+    }
+
+    /// Whether it takes the user's credential at an upstream to fill it in.
+    #[must_use]
+    pub const fn is_upstream(self) -> bool {
+        matches!(self, Self::AccessToken | Self::Username)
     }
 }
 
@@ -102,6 +118,13 @@ impl Template {
             pieces.push(Piece::Literal(literal));
         }
         if problems.is_empty() { Ok(Self { pieces }) } else { Err(problems) }
+    }
+
+    /// Whether any place takes the user's credential at an upstream.
+    #[must_use]
+    pub fn asks_upstream(&self) -> bool {
+        let asks = |piece: &Piece| matches!(piece, Piece::Variable(own) if own.is_upstream());
+        self.pieces.iter().any(asks)
     }
 
     /// The parts in order; never two literals in a row, none for the empty text.
@@ -178,9 +201,7 @@ fn unknown(name: &str) -> Problem {
     let known: Vec<String> =
         Variable::ALL.iter().map(|variable| format!("${{{}}}", variable.name())).collect();
     // What stands between the braces may be a piece of a secret, unless it begins like ours.
-    let what = if name.starts_with("upstream.") {
-        format!("{} cannot be filled in: this version keeps no upstream credentials", quoted(name))
-    } else if name.starts_with("user.") {
+    let what = if name.starts_with("upstream.") || name.starts_with("user.") {
         format!("there is no variable {}", quoted(name))
     } else {
         "`${` is followed by the name of no variable".to_owned()
@@ -200,6 +221,9 @@ mod tests {
             .render(|variable| match variable {
                 Variable::Subject => "ada",
                 Variable::Client => "editor",
+                Variable::Issuer => "local",
+                Variable::AccessToken => "t0ken",
+                Variable::Username => "ada_l",
             })
             .expect("good values")
     }
@@ -217,10 +241,10 @@ mod tests {
 
     #[test]
     fn unknown_places_name_the_known_ones() {
-        let problems = Template::parse("${user.name} ${upstream.access_token} ${").unwrap_err();
+        let problems = Template::parse("${user.name} ${upstream.token} ${").unwrap_err();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].hint.as_deref().unwrap().contains("${user.subject}, ${user.client}"));
-        assert!(problems[1].what.contains("this version"), "{problems:?}");
+        assert!(problems[0].hint.as_deref().unwrap().contains("${user.subject}, ${user.issuer}"));
+        assert!(problems[1].what.contains("upstream.token"), "{problems:?}");
     }
 
     #[test]

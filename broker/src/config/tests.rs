@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::flat;
-use super::rows::KEYS;
+use super::rows::keys;
 use super::table::{Default, Key, KeyPath};
 use super::*;
 
@@ -58,7 +58,9 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert_eq!(config.session.lifetime, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!(config.session.unknown_status.as_u16(), 404);
     assert_eq!(config.stream.replay_bytes, 1 << 20);
-    assert_eq!(config.auth.verifiers, [Verifier::None], "loopback needs no sign-in");
+    assert_eq!(config.auth.verifiers, [Verifier::OAuth, Verifier::Static]);
+    assert_eq!(config.auth.identity, [Identity::Local]);
+    assert_eq!(config.oauth.refresh_grace, Duration::from_secs(120));
     assert_eq!(config.auth.tokens_file, PathBuf::from("/var/lib/mcp-broker/tokens.json"));
     assert_eq!(notes.pass_env, ["PATH"]);
     assert_eq!(notes.request_timeout, Some(Duration::from_secs(300)));
@@ -335,17 +337,80 @@ fn t2_names_and_origins_have_no_wildcards_and_a_missing_name_is_warned_about() {
 fn no_sign_in_is_for_loopback_unless_somebody_insists() {
     let remote = "listen = \"0.0.0.0:80\"\nallowed_hosts = [\"x\"]\n";
     let verifiers = |text: &str| config(&format!("{text}\n{SERVER}")).auth.verifiers;
-    assert_eq!(verifiers("listen = \"unix:/run/x\""), [Verifier::None]);
+    assert_eq!(verifiers("listen = \"unix:/run/x\""), [Verifier::Static], "nowhere to lead to");
     assert_eq!(verifiers(remote), [Verifier::Static]);
+    let named = "listen = \"0.0.0.0:80\"\npublic_url = \"https://mcp.example.org\"";
+    assert_eq!(verifiers(named), [Verifier::OAuth, Verifier::Static]);
     let none = format!("{remote}auth.verifiers = [\"none\"]");
     assert!(mistake(&none).hint.unwrap().contains("allow_remote"));
     assert_eq!(verifiers(&format!("{none}\nauth.none.allow_remote = true")), [Verifier::None]);
     assert_eq!(mistake("auth.verifiers = []").what, "is empty, so nobody could connect");
     assert_eq!(mistake("auth.verifiers = [\"none\", \"none\"]").what, "names \"none\" twice");
-    for later in ["oauth", "jwt", "introspection"] {
-        let found = mistake(&format!("auth.verifiers = [\"static\", {later:?}]"));
-        assert!(found.what.contains("not part of this version"), "{found}");
+    let nameless = mistake(&format!("{remote}auth.verifiers = [\"oauth\"]"));
+    assert!(nameless.hint.unwrap().contains("public_url"));
+}
+
+#[test]
+fn what_is_named_needs_its_table_and_a_table_that_is_not_named_is_doubted() {
+    let lacking = |text: &str| -> Vec<String> {
+        let mistakes = load(&format!("{text}\n{SERVER}"), &[]).expect_err(text).0;
+        mistakes.into_iter().map(|mistake| mistake.key).collect()
+    };
+    assert_eq!(
+        lacking("auth.identity = [\"forgejo\", \"oidc\"]"),
+        ["auth.forgejo.url", "auth.forgejo.client_id", "auth.oidc.issuer", "auth.oidc.client_id"]
+    );
+    assert_eq!(lacking("auth.identity = [\"github\"]"), ["auth.github.client_id"]);
+    assert_eq!(lacking("auth.verifiers = [\"jwt\"]"), ["auth.jwt.issuer"]);
+    assert_eq!(
+        lacking("auth.verifiers = [\"introspection\"]"),
+        ["auth.introspection.endpoint", "auth.introspection.client_id"]
+    );
+    assert_eq!(lacking("oauth.registration = \"token\""), ["oauth.registration_token"]);
+    let text = format!("auth.forgejo.client_id = \"x\"\n{SERVER}");
+    let warnings = load(&text, &[]).unwrap().warnings;
+    assert!(warnings[0].what.contains("not used"), "{warnings:?}");
+}
+
+#[test]
+fn a_server_that_asks_for_the_users_credential_says_whose() {
+    let server = |more: &str| {
+        format!(
+            "auth.forgejo = {{ url = \"https://git.example.org\", client_id = \"x\" }}\n\
+             auth.oidc = {{ issuer = \"https://id.example.org\", client_id = \"x\" }}\n\
+             [server.a]\ncommand = \"a\"\nenv = {{ T = \"${{upstream.access_token}}\" }}\n{more}"
+        )
+    };
+    let upstream = |identity: &str, more: &str| {
+        let text = format!("auth.identity = {identity}\n{}", server(more));
+        load(&text, &[]).map(|loaded| loaded.config.server["a"].upstream)
+    };
+    let forgejo = Some(Upstream::Provider(Identity::Forgejo));
+    assert_eq!(upstream("[\"local\", \"forgejo\"]", ""), Ok(forgejo), "the only one there is");
+    assert_eq!(upstream("[\"local\"]", "upstream = \"user\""), Ok(Some(Upstream::User)));
+    let both = "[\"forgejo\", \"oidc\"]";
+    assert_eq!(upstream(both, "upstream = \"forgejo\""), Ok(forgejo));
+    for (identity, more) in [(both, ""), ("[\"local\"]", ""), (both, "upstream = \"gitea\"")] {
+        let mistakes = upstream(identity, more).expect_err("it is not said whose").0;
+        assert!(mistakes[0].key.starts_with("server.a."), "{mistakes:?}");
     }
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_and_is_shown_nowhere() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "c4n4ry\n").expect("a file");
+    let text = format!("auth.oidc.client_secret_file = {file:?}\n{SERVER}");
+    let loaded = load(&text, &[]).unwrap();
+    let secret = loaded.config.auth.oidc.client_secret.value.as_ref().expect("it was read");
+    assert_eq!(secret.expose(), "c4n4ry", "the line break is no part of it");
+    let shown = format!("{:?} {}", loaded.config, loaded.effective);
+    assert!(!shown.contains("c4n4ry"), "{shown}");
+    let written = format!("auth.oidc.client_secret = \"c4n4ry\"\n{SERVER}");
+    assert!(!load(&written, &[]).unwrap().effective.to_string().contains("c4n4ry"));
+    std::fs::write(&file, "\n").expect("a file");
+    assert!(load(&text, &[]).expect_err("it is empty").to_string().contains("is empty"));
 }
 
 #[test]
@@ -379,6 +444,8 @@ fn switched_on(example: &str) -> String {
     let text = lines.collect::<Vec<_>>().join("\n");
     text.replace("/etc/mcp-broker/cert.pem", here)
         .replace("/etc/mcp-broker/key.pem", here)
+        .replace("/etc/mcp-broker/ca.pem", here)
+        .replace("/run/secrets/mcp-broker-client", here)
         .replace("cwd = \"/srv/notes\"", "cwd = \"/\"")
 }
 
@@ -430,7 +497,7 @@ fn schema_leaves(schema: &serde_json::Value, path: &str, found: &mut Vec<String>
 }
 
 fn rows() -> Vec<&'static str> {
-    sorted(KEYS.iter().map(|key| key.path).collect())
+    sorted(keys().map(|key| key.path).collect())
 }
 
 fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
@@ -442,7 +509,7 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
 fn every_key_is_listed_as_effective() {
     let config = config(&switched_on(&Config::example()));
     let listed: Vec<&str> = flat::entries(&config).iter().map(|entry| entry.key().path).collect();
-    assert_eq!(listed, KEYS.iter().map(|key| key.path).collect::<Vec<_>>(), "and in that order");
+    assert_eq!(listed, keys().map(|key| key.path).collect::<Vec<_>>(), "and in that order");
     let loaded = load(&switched_on(&Config::example()), &[]).unwrap();
     assert!(loaded.effective.0.iter().all(|value| value.source != Source::Default));
 }
@@ -457,7 +524,7 @@ fn the_effective_listing_is_a_configuration_of_the_same_meaning() {
 
 #[test]
 fn every_key_is_read() {
-    for Key { path, .. } in KEYS {
+    for Key { path, .. } in keys() {
         let path = path.replace('*', "notes");
         // No key takes a list with a fraction.
         let mistakes = load_with(SERVER, &[], |sources| {
@@ -470,7 +537,7 @@ fn every_key_is_read() {
 
 #[test]
 fn every_default_is_what_its_row_says() {
-    for key in KEYS {
+    for key in keys() {
         let Default::Toml(text) = key.default else { continue };
         let path = key.path.replace('*', "notes");
         let plain = config(SERVER);

@@ -2,17 +2,16 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use auth::{Denied, Verified};
+use auth::{Challenge, Denied, Verified};
 use bridge::{Body, Incoming, Kind, Message, Outcome, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use session::{Lease, LeaseError, OpenError, Owner, SessionId, StopReason};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
-    causes,
+    body, causes,
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
     not_allowed,
     reply::{self, Refusal},
@@ -34,7 +33,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    let exchange = Exchange { app, server, state };
+    let at_root = request.uri().path() == "/mcp";
+    let exchange = Exchange { app, server, state, at_root };
     let result = match *request.method() {
         Method::POST => exchange.post(request).await,
         Method::GET => exchange.get(request.headers()).await,
@@ -49,6 +49,8 @@ struct Exchange {
     app: Arc<App>,
     server: Arc<Server>,
     state: Arc<State>,
+    /// Whether it was asked at `/mcp`, as the default server.
+    at_root: bool,
 }
 
 impl Exchange {
@@ -66,7 +68,8 @@ impl Exchange {
         if self.app.is_draining() {
             return Err(Refusal::draining().closing());
         }
-        let body = self.read(body).await?;
+        let http = &self.state.config.http;
+        let body = body::read(body, http.max_body, http).await?;
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
@@ -182,27 +185,40 @@ impl Exchange {
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 
-    /// Who is asking.
+    /// Who is asking: known, meant for this server, and allowed to use it.
     async fn admit(&self, headers: &HeaderMap) -> Result<Owner, Refusal> {
         #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
         let now = SystemTime::now();
-        match self.app.gate.admit(headers, now).await {
-            Ok(verified) => Ok(owner_of(&verified)),
-            Err(denied) => {
-                let reason = denied.reason();
-                self.app.metrics.auth_failures.get_or_create(&ReasonLabel { reason }).inc();
-                match &denied {
-                    Denied::Undecided { verifier, source } => {
-                        warn!(verifier, error = %source, "a token could not be judged");
-                    }
-                    Denied::NoCredentials
-                    | Denied::BadRequest(_)
-                    | Denied::Refused(_)
-                    | Denied::InsufficientScope { .. } => debug!(reason, "not admitted"),
+        let admitted = match self.app.access.gate.admit(headers, now).await {
+            Ok(verified) => self.may_use(&verified).map(|()| owner_of(&verified)),
+            Err(denied) => Err(denied),
+        };
+        admitted.map_err(|denied| {
+            let reason = denied.reason();
+            self.app.metrics.auth_failures.get_or_create(&ReasonLabel { reason }).inc();
+            match &denied {
+                Denied::Undecided { verifier, source } => {
+                    warn!(verifier, error = %source, "a token could not be judged");
                 }
-                Err(Refusal::denied(&denied, &self.app.challenge))
+                Denied::NoCredentials
+                | Denied::BadRequest(_)
+                | Denied::Refused(_)
+                | Denied::InsufficientScope { .. } => debug!(reason, "not admitted"),
             }
+            Refusal::denied(&denied, self.challenge())
+        })
+    }
+
+    /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
+    fn may_use(&self, verified: &Verified) -> Result<(), Denied> {
+        if let Some(resource) = self.app.access.resource(&self.server.name) {
+            verified.meant_for(resource)?;
         }
+        verified.require(&self.server.settings().server.scope)
+    }
+
+    fn challenge(&self) -> &Challenge {
+        self.app.access.challenge(&self.server.name, self.at_root)
     }
 
     /// The session the request names, if it names one: known (404), and the owner's (403).
@@ -218,35 +234,6 @@ impl Exchange {
             return Err(refuse(LeaseError::Unknown));
         }
         Ok(Some(lease))
-    }
-
-    /// Reads the body, within its bounds of size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, Refusal>
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin,
-        B::Error: std::error::Error + Send + Sync + 'static,
-    {
-        let http = &self.state.config.http;
-        let too_large = || {
-            let words = format!("The body is larger than {} bytes", http.max_body);
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, rpc::INVALID_REQUEST, words).closing()
-        };
-        if body.size_hint().lower() > http.max_body as u64 {
-            return Err(too_large());
-        }
-        match timeout(http.body_timeout, Limited::new(body, http.max_body).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => {
-                let words = "The body could not be read";
-                Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words).closing())
-            }
-            Err(_) => {
-                let words = "The body did not arrive in time";
-                let status = StatusCode::REQUEST_TIMEOUT;
-                Err(Refusal::new(status, rpc::INVALID_REQUEST, words).closing())
-            }
-        }
     }
 }
 
@@ -272,6 +259,7 @@ fn label(incoming: &Incoming) -> &'static str {
 fn owner_of(verified: &Verified) -> Owner {
     let shared = |part: &Arc<str>| Arc::clone(part);
     Owner::new(shared(&verified.issuer), shared(&verified.subject), shared(&verified.client))
+        .with_grant(verified.family.clone())
 }
 
 fn no_session_id() -> Refusal {

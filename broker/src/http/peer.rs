@@ -56,8 +56,7 @@ mod tests {
         for line in forwarded {
             headers.append(FORWARDED_FOR, http::HeaderValue::from_static(line));
         }
-        let trusted: Vec<Network> =
-            trusted.iter().map(|text| Network::parse(text).expect("a network")).collect();
+        let trusted: Vec<Network> = trusted.iter().map(|text| Network::known(text)).collect();
         let connection = connection.map(|ip| ip.parse().expect("an address"));
         client(connection, &headers, &trusted).to_string()
     }

@@ -5,14 +5,50 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bridge::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 
 use super::{body, reply::Refusal};
-use crate::app::{App, State};
+use crate::{
+    app::{App, State},
+    config::Verifier,
+    pages::{self, Access, EndpointView, FrontPage, Pages},
+};
 
 /// The longest body of a form or of a registration that is read. The authorization server has
 /// bounds of its own, and better words for them.
 const MAX_BODY: usize = 64 * 1024;
+
+/// The front page, which everybody can read.
+pub(super) fn front(app: &App) -> Response<Bytes> {
+    let (state, base) = (app.state(), app.base());
+    let config = &state.config;
+    let has = |verifier| config.auth.verifiers.contains(&verifier);
+    let access = if has(Verifier::None) {
+        Access::Open
+    } else if has(Verifier::OAuth) {
+        Access::SignIn
+    } else {
+        Access::Token
+    };
+    let mut endpoints: Vec<_> = config
+        .server
+        .iter()
+        .map(|(name, server)| {
+            let is_default = *name == config.default_server;
+            let path = if is_default { "/mcp".to_owned() } else { format!("/{name}/mcp") };
+            let view = EndpointView {
+                name: name.as_str().to_owned(),
+                title: server.title.clone().unwrap_or_else(|| name.as_str().to_owned()),
+                address: format!("{base}{path}"),
+            };
+            (!is_default, view)
+        })
+        .collect();
+    endpoints.sort_by_key(|(later, _)| *later);
+    let endpoints = endpoints.into_iter().map(|(_, view)| view).collect();
+    let html = Pages::at(base).front(&FrontPage { endpoints, access });
+    pages::response(StatusCode::OK, html)
+}
 
 pub(super) async fn answer<B>(
     app: &Arc<App>,

@@ -5,13 +5,16 @@
 
 use std::time::Duration;
 
-use auth::{Challenge, CredentialError, Denied};
+use auth::{Challenge, CredentialError as BadCredentials, Denied, upstream::CredentialError};
 use bridge::{Body, InitializeError, ListenError, Malformed, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use session::{LeaseError, OpenError};
 
-use crate::{backend::SpawnFailure, config::UnknownStatus};
+use crate::{
+    backend::SpawnFailure,
+    config::{UnknownStatus, Upstream},
+};
 
 /// How long a client should wait before it tries again, when nothing better is known.
 const RETRY: Duration = Duration::from_secs(30);
@@ -98,12 +101,12 @@ impl Refusal {
                 server_error,
                 "Sign-in required: send `Authorization: Bearer TOKEN`",
             ),
-            Denied::BadRequest(CredentialError::Several) => Self::new(
+            Denied::BadRequest(BadCredentials::Several) => Self::new(
                 StatusCode::BAD_REQUEST,
                 server_error,
                 "There are several Authorization headers: send exactly one, `Bearer TOKEN`",
             ),
-            Denied::BadRequest(CredentialError::Malformed | CredentialError::TooLong) => Self::new(
+            Denied::BadRequest(BadCredentials::Malformed | BadCredentials::TooLong) => Self::new(
                 StatusCode::UNAUTHORIZED,
                 server_error,
                 "The Authorization header holds no token: send `Bearer TOKEN`",
@@ -184,6 +187,7 @@ impl Refusal {
             SpawnFailure::Environment(_) => {
                 bad_gateway("The server cannot be started for this sign-in; ask the operator")
             }
+            SpawnFailure::Credential { upstream, source } => Self::credential(*upstream, source),
             SpawnFailure::Initialize(InitializeError::TimedOut) => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 rpc::INTERNAL_ERROR,
@@ -195,6 +199,50 @@ impl Refusal {
             SpawnFailure::Initialize(InitializeError::Refused(_)) => {
                 bad_gateway("The server refused to initialize")
             }
+        }
+    }
+
+    /// The user's own credential is not to be had.
+    fn credential(upstream: Upstream, error: &CredentialError) -> Self {
+        let server_error = rpc::SERVER_ERROR;
+        match error {
+            CredentialError::Missing => {
+                let words = match upstream {
+                    Upstream::User => {
+                        "This server needs a token of yours: open the broker's /account page, set \
+                         it there, and try again"
+                            .to_owned()
+                    }
+                    Upstream::Provider(identity) => format!(
+                        "This server acts with your {} account: disconnect, connect again, and \
+                         sign in with that one",
+                        identity.name()
+                    ),
+                };
+                Self::new(StatusCode::FORBIDDEN, server_error, words)
+            }
+            CredentialError::SignInAgain => Self::new(
+                StatusCode::UNAUTHORIZED,
+                server_error,
+                format!("Your sign-in at {} has ended: sign in again", upstream.name()),
+            ),
+            CredentialError::Misconfigured => Self::new(
+                StatusCode::BAD_GATEWAY,
+                rpc::INTERNAL_ERROR,
+                "The broker is not set up right for this server; ask the operator",
+            ),
+            CredentialError::Unavailable { retry_after } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                server_error,
+                format!("{} does not answer right now; try again later", upstream.name()),
+            )
+            .retry(*retry_after),
+            CredentialError::Store(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                server_error,
+                "The broker cannot reach its store right now; try again",
+            )
+            .retry(RETRY_SOON),
         }
     }
 

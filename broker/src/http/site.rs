@@ -99,6 +99,11 @@ impl Site {
     }
 }
 
+/// What browsers send for a page that keeps its address to itself.
+pub(super) fn is_null_origin(headers: &HeaderMap) -> bool {
+    only(headers, &header::ORIGIN).is_some_and(|origin| origin == "null")
+}
+
 fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

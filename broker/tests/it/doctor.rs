@@ -297,8 +297,10 @@ fn the_broker_itself_is_well_when_it_is_open() {
         }
         assert_eq!(found.step("initialize")["notes"], json!([]), "{}", found.text);
         assert_eq!(found.step("end")["notes"], json!([]), "{}", found.text);
-        let ended = metric(&broker.client, r#"mcp_broker_reaped_total{reason="deleted"}"#).await;
-        assert_eq!(ended, 1, "its one session is ended");
+        until_so("its one session is counted as ended", async || {
+            metric(&broker.client, r#"mcp_broker_reaped_total{reason="deleted"}"#).await == 1
+        })
+        .await;
 
         // The same port, asked for TLS.
         let https = url(&broker).replace("http://", "https://");

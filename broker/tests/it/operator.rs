@@ -22,15 +22,22 @@ fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
         let place = Place::new();
         fs::remove_file(place.path().join("mcp-broker.toml")).expect("it is there");
         let mut broker = place.serve(&["--listen", "127.0.0.1:0"]).await;
-        let session = broker.client.open().await;
+        let stranger = broker.client.post("{}").await;
+        assert_eq!(stranger.status, 401, "people sign in, also at the first try");
+        let (code, token, _) = place.run(&["token", "add", "curl"]).await;
+        assert_eq!(code, 0);
+        let client = broker.client.bearer(token.trim());
         let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-        let tools = session.post(list).await.json()["result"]["tools"].clone();
+        until_so("the broker knows the token", async || client.post(list).await.status != 401).await;
+        let tools = client.open().await.post(list).await.json()["result"]["tools"].clone();
         assert!(tools.as_array().is_some_and(|tools| tools.len() > 2), "{tools}");
         broker.signal(Signal::TERM);
         assert_eq!(broker.ends().await, Some(0), "{}", broker.log());
         let banner = broker.output().await;
         let endpoint = format!("http://{}/mcp", broker.client.address);
         for line in [
+            "make an account for yourself".to_owned(),
+            format!("http://{}/login/setup?t=", broker.client.address),
             format!("claude mcp add --transport http broker {endpoint}"),
             "code --add-mcp".to_owned(),
             "mcpServers".to_owned(),

@@ -154,7 +154,8 @@ impl Rig {
         let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
         let listener = Listener::bind(&config).await.expect("a port");
         let client = Client::new(listener.address().expect("a TCP address"));
-        let control = Control::start(config, Arc::new(environment), &listener).expect("it starts");
+        let control =
+            Control::start(config, Arc::new(environment), &listener).await.expect("it starts");
         let (stop, stopped) = oneshot::channel();
         let mut serving = JoinSet::new();
         serving.spawn(broker::serve(listener, control, async {
@@ -199,6 +200,7 @@ pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
         r#"
             listen = "127.0.0.1:0"
             data_dir = "{}"
+            auth.verifiers = ["none"]
             [server.main]
             command = "{OBLIGING}"
             args = ["{}"]

@@ -112,8 +112,12 @@ impl Desk {
 }
 
 pub(crate) fn server(store: Arc<Store>) -> AuthServer {
-    let resource =
-        Resource { name: "forgejo".into(), title: "Forge".into(), paths: vec!["/mcp".into()] };
+    let resource = Resource {
+        name: "forgejo".into(),
+        title: "Forge".into(),
+        paths: vec!["/mcp".into()],
+        scope: "mcp".into(),
+    };
     let mut config = Config::new(RESOURCE, vec![resource]);
     config.clients = vec![Client::public("web", vec![REDIRECT.into()])];
     let parts = Parts {

@@ -117,6 +117,12 @@ pub(super) fn upstream(
         names.push("\"user\"".to_owned());
         names.join(" or ")
     };
+    if asked && !auth.verifiers.contains(&Verifier::OAuth) {
+        let what = "asks for the user's own credential, and nobody signs in here";
+        let hint = "add \"oauth\" to auth.verifiers";
+        read.refuse(&KeyPath::server(server, "env"), Problem::new(what).hint(hint));
+        return None;
+    }
     match named {
         Some("user") => return Some(Upstream::User),
         Some(name) => match offered.iter().find(|own| own.name() == name) {
@@ -195,7 +201,7 @@ fn provider(read: &mut Reader<'_>, table: &str, url: &str, used: bool) -> Provid
                 missing(read, &name, &why);
             }
         }
-    } else if read.is_set(&key(table)) {
+    } else if read.is_set(&key(&of("client_id"))) {
         let what = format!("is not used: auth.identity does not name {name:?}");
         read.warn(&key(table), Problem::new(what));
     }

@@ -1,0 +1,296 @@
+//! A user's own page: what has access, what runs, with which credentials, and how to end that.
+
+use std::time::SystemTime;
+
+use auth::{
+    oauth::{ErrorPage, Moment, Page, Params, StoreError, User, UserView},
+    upstream::{Connection, ConnectionState as State},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use session::{SessionId, StopReason};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::People;
+use crate::{
+    app::{App, Sessions},
+    config::Upstream,
+    http::causes,
+    pages::{
+        self, AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Deed,
+        Notice, ServerTokenView, SessionState, SessionView,
+    },
+};
+
+/// Its path.
+pub(super) const PATH: &str = "/account";
+
+impl People {
+    /// `GET` shows the page, `POST` does what one of its forms asks for and shows it again.
+    pub(super) async fn account(
+        &self,
+        app: &App,
+        request: &Request<Bytes>,
+        now: SystemTime,
+    ) -> Response<Bytes> {
+        let answered = match *request.method() {
+            Method::GET | Method::HEAD => self.show(app, request.headers(), None, now).await,
+            Method::POST => self.act(app, request, now).await,
+            _ => {
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+                let allow = HeaderValue::from_static("GET, POST");
+                response.headers_mut().insert(header::ALLOW, allow);
+                return response;
+            }
+        };
+        answered.unwrap_or_else(|error| self.store_down(&error))
+    }
+
+    async fn show(
+        &self,
+        app: &App,
+        headers: &HeaderMap,
+        notice: Option<Notice>,
+        now: SystemTime,
+    ) -> Result<Response<Bytes>, StoreError> {
+        let Some(signed_in) = self.server.signed_in(headers, now).await? else {
+            return Ok(see_other(&format!("/login?next={PATH}")));
+        };
+        let user = &signed_in.user;
+        let connections = self.vault.connections(&user.issuer, &user.subject, now).await?;
+        let page = AccountPage {
+            user: UserView {
+                display_name: user.display_name.clone(),
+                provider: self.label(&user.provider),
+            },
+            csrf: signed_in.csrf.clone(),
+            now: Moment::of(now),
+            notice,
+            clients: self.clients(user).await?,
+            sessions: sessions_of(&app.sessions, user, now),
+            user_tokens: self.user_tokens(app, &connections),
+            connections: connections
+                .into_iter()
+                .filter(|own| !own.provider.contains(':'))
+                .map(|own| self.connection(own, user))
+                .collect(),
+        };
+        Ok(pages::response(StatusCode::OK, self.pages.account(&page)))
+    }
+
+    async fn clients(&self, user: &User) -> Result<Vec<ClientGrant>, StoreError> {
+        let grants = self.server.grants(user).await?;
+        let view = grants.into_iter().map(|grant| ClientGrant {
+            server: self.titles.get(&grant.resource).cloned().unwrap_or(grant.resource),
+            family: grant.family,
+            client: grant.client_name,
+            scope: grant.scope,
+            since: grant.created,
+            refreshed: grant.refreshed,
+        });
+        Ok(view.collect())
+    }
+
+    fn connection(&self, own: Connection, user: &User) -> ConnectionView {
+        let (state, expires) = match own.state {
+            State::Fine { expires, renews } => (ConnectionState::Good, expires.filter(|_| !renews)),
+            State::SignInAgain { works_until } => (ConnectionState::SignInAgain, works_until),
+            State::Unreadable => (ConnectionState::SignInAgain, None),
+        };
+        let mut actions = Vec::new();
+        if state != ConnectionState::Good && own.provider == user.provider {
+            actions.push(ConnectionAction::SignInAgain);
+        }
+        actions.push(ConnectionAction::Remove);
+        ConnectionView {
+            label: self.label(&own.provider),
+            username: own.username.unwrap_or_else(|| user.display_name.clone()),
+            provider: own.provider,
+            state,
+            expires: expires.map(Moment::of),
+            actions,
+        }
+    }
+
+    /// The servers that take a token of the user's own.
+    fn user_tokens(&self, app: &App, connections: &[Connection]) -> Vec<ServerTokenView> {
+        let state = app.state();
+        let servers = state.config.server.iter();
+        let servers = servers.filter(|(_, server)| server.upstream == Some(Upstream::User));
+        let view = servers.map(|(name, server)| ServerTokenView {
+            server: name.as_str().to_owned(),
+            title: server.title.clone().unwrap_or_else(|| name.as_str().to_owned()),
+            is_set: connections.iter().any(|own| own.provider == format!("server:{name}")),
+        });
+        view.collect()
+    }
+
+    fn label(&self, provider: &str) -> String {
+        self.labels.get(provider).cloned().unwrap_or_else(|| provider.to_owned())
+    }
+
+    async fn act(
+        &self,
+        app: &App,
+        request: &Request<Bytes>,
+        now: SystemTime,
+    ) -> Result<Response<Bytes>, StoreError> {
+        let form = Params::parse(request.body());
+        let Some(user) = self.server.own_form(request, &form, now).await? else {
+            return Ok(self.refuse(
+                StatusCode::FORBIDDEN,
+                ErrorPage {
+                    code: "forged_form",
+                    title: "Nothing was changed",
+                    detail: "This form did not come from your own account page, or you signed \
+                             out or in again since it was shown."
+                        .to_owned(),
+                    advice: "Open your account page again and repeat what you wanted to do.",
+                },
+            ));
+        };
+        if matches!(Deed::read(&form), Some(Deed::SignOut)) {
+            let mut response = see_other("/");
+            self.server.sign_out(request.headers(), response.headers_mut()).await?;
+            return Ok(response);
+        }
+        let notice = match Deed::read(&form) {
+            Some(deed) => self.perform(app, &user, deed, now).await?,
+            None if form.one("action").is_ok_and(|action| action == Some("set_token")) => {
+                let words = "This does not look like a token: it is empty, too long, or has \
+                             blanks inside. Nothing was changed.";
+                Notice::Problem(words.to_owned())
+            }
+            None => Notice::Problem("The form could not be read. Nothing was changed.".to_owned()),
+        };
+        self.show(app, request.headers(), Some(notice), now).await
+    }
+
+    async fn perform(
+        &self,
+        app: &App,
+        user: &User,
+        deed: Deed,
+        now: SystemTime,
+    ) -> Result<Notice, StoreError> {
+        let (issuer, subject) = (user.issuer.as_str(), user.subject.as_str());
+        let gone = |what: &str| Notice::Problem(format!("{what} is not there any more."));
+        Ok(match deed {
+            Deed::RevokeClient { family } => {
+                let own = self.server.grants(user).await?;
+                let Some(grant) = own.into_iter().find(|grant| grant.family == family) else {
+                    return Ok(gone("This access"));
+                };
+                self.server.revoke_family(&family, now).await?;
+                Notice::Done(format!(
+                    "{} has no access any more, and its sessions have ended.",
+                    grant.client_name
+                ))
+            }
+            Deed::EndSession { session } => {
+                let mut own = app.sessions.look(
+                    |owner| owner.issuer() == issuer && owner.subject() == subject,
+                    |view| (*view.id, view.owner.clone()),
+                );
+                own.retain(|(id, _)| handle(id) == session);
+                let ended = own.pop().is_some_and(|(id, owner)| {
+                    app.sessions.end(&id, &owner, StopReason::Deleted).is_ok()
+                });
+                match ended {
+                    true => Notice::Done("The session has ended.".to_owned()),
+                    false => gone("This session"),
+                }
+            }
+            Deed::RemoveConnection { provider } if !provider.contains(':') => {
+                match self.vault.remove(&provider, issuer, subject).await? {
+                    true => {
+                        info!(provider, "a user removed a connection");
+                        Notice::Done(format!(
+                            "The broker has forgotten its access to {}. To take it back there as \
+                             well, use the settings of your account at {0}.",
+                            self.label(&provider)
+                        ))
+                    }
+                    false => gone("This connection"),
+                }
+            }
+            Deed::SetToken { server, token } if takes_token(app, &server) => {
+                self.vault.put_user_token(&server, issuer, subject, token, now).await?;
+                Notice::Done("The token is kept, sealed. New sessions use it.".to_owned())
+            }
+            Deed::RemoveToken { server } => {
+                match self.vault.remove_user_token(&server, issuer, subject).await? {
+                    true => Notice::Done("The token is forgotten.".to_owned()),
+                    false => gone("This token"),
+                }
+            }
+            Deed::RemoveConnection { .. } | Deed::SetToken { .. } | Deed::SignOut => {
+                Notice::Problem("There is no such thing here. Nothing was changed.".to_owned())
+            }
+        })
+    }
+
+    pub(super) fn refuse(&self, status: StatusCode, page: ErrorPage) -> Response<Bytes> {
+        pages::response(status, self.pages.render(&Page::Error(page)))
+    }
+
+    pub(super) fn store_down(&self, error: &StoreError) -> Response<Bytes> {
+        let cause = causes(error);
+        error!(%error, %cause, "the store does not answer");
+        let mut response = self.refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorPage {
+                code: "store_unavailable",
+                title: "Please try again in a moment",
+                detail: "The broker cannot reach its store right now.".to_owned(),
+                advice: "Nothing is lost. Reload the page.",
+            },
+        );
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        response
+    }
+}
+
+fn takes_token(app: &App, server: &str) -> bool {
+    let state = app.state();
+    state.config.server.get(server).is_some_and(|own| own.upstream == Some(Upstream::User))
+}
+
+fn sessions_of(sessions: &Sessions, user: &User, now: SystemTime) -> Vec<SessionView> {
+    let here = Instant::now();
+    let calendar = |then: Instant| {
+        Moment::of(now.checked_sub(here.saturating_duration_since(then)).unwrap_or(now))
+    };
+    let mut views = sessions.look(
+        |owner| owner.issuer() == user.issuer && owner.subject() == user.subject,
+        |view| SessionView {
+            id: view.id.short().to_string(),
+            handle: handle(view.id),
+            server: view.backend.server.name.to_string(),
+            client: view.owner.client().to_owned(),
+            state: SessionState::Running,
+            since: calendar(view.opened),
+        },
+    );
+    views.sort_by_key(|view| std::cmp::Reverse(view.since));
+    views
+}
+
+/// Names a session on a page without telling its id, which is a secret of the client's.
+fn handle(id: &SessionId) -> String {
+    hex::encode(&Sha256::digest(id.to_string().as_bytes())[..16])
+}
+
+pub(super) fn see_other(path: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    let location = HeaderValue::from_str(path).expect("paths of our own are plain");
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

@@ -1,0 +1,131 @@
+//! What is kept about people: the store, its keys, the vault, and the ways to sign in. It is there
+//! before anybody can connect, because sessions are opened with what the vault holds.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use auth::{
+    BoxFuture,
+    local::{Local, LocalLimits},
+    oauth::{
+        CredentialSink, Fetch, Identity, IdentityProvider, ServerKey, StoreError,
+        UpstreamCredential, User,
+    },
+    upstream::{
+        Change, ConnectionState, CredentialKey, CredentialListener, Outcome, Vault, VaultDriver,
+        VaultLimits, VaultParts,
+    },
+};
+
+use super::{AccessError, providers};
+use crate::{
+    config::{Config, Upstream, Verifier},
+    metrics::{Metrics, RefreshLabels},
+    store::{Keys, Store},
+};
+
+/// What is kept about people.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) store: Arc<Store>,
+    pub(crate) vault: Arc<Vault>,
+    /// Where local accounts are made, if people sign in with them.
+    pub(super) local: Option<Arc<Local>>,
+    pub(super) identities: Vec<Arc<dyn IdentityProvider>>,
+    pub(super) key: ServerKey,
+}
+
+impl Kept {
+    /// Opens it, if anybody signs in here. The driver renews credentials and has to be run.
+    pub(crate) async fn open(
+        config: &Config,
+        fetch: &Arc<dyn Fetch>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<(Self, VaultDriver)>, AccessError> {
+        if !config.auth.verifiers.contains(&Verifier::OAuth) {
+            return Ok(None);
+        }
+        let store = Arc::new(Store::open(&config.data_dir).await?);
+        let keys = Keys::open(&config.data_dir, &*store).await?;
+        let mut identities: Vec<Arc<dyn IdentityProvider>> = Vec::new();
+        let mut local = None;
+        for identity in &config.auth.identity {
+            identities.push(match providers::outside(config, *identity, fetch)? {
+                Some(provider) => provider,
+                None => {
+                    let limits = LocalLimits::default();
+                    let own = Arc::new(Local::new(store.clone(), limits, auth::os_rng()?));
+                    local = Some(Arc::clone(&own));
+                    own
+                }
+            });
+        }
+        let (vault, driver) = Vault::new(VaultParts {
+            ring: keys.ring,
+            store: store.clone(),
+            providers: identities.clone(),
+            listener: Some(Arc::new(CountRenewals(Arc::clone(metrics)))),
+            limits: VaultLimits::default(),
+            rng: auth::os_rng()?,
+        });
+        Ok(Some((Self { store, vault, identities, local, key: keys.server }, driver)))
+    }
+}
+
+/// Counts what came of asking upstreams.
+#[derive(Debug)]
+struct CountRenewals(Arc<Metrics>);
+
+impl CredentialListener for CountRenewals {
+    fn asked(&self, key: &CredentialKey, outcome: Outcome) {
+        let labels = RefreshLabels { provider: key.provider.clone(), outcome: outcome.name() };
+        self.0.upstream_refresh.get_or_create(&labels).inc();
+    }
+
+    fn changed(&self, _key: &CredentialKey, _change: Change) {}
+}
+
+/// The vault as the authorization server sees it: it takes what sign-ins yield, and says when only
+/// another sign-in helps.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    pub(super) vault: Arc<Vault>,
+    /// The upstream of each server that has one, by the server's canonical address.
+    pub(super) upstreams: BTreeMap<String, Upstream>,
+}
+
+impl CredentialSink for Credentials {
+    fn keep<'a>(
+        &'a self,
+        provider: &'a str,
+        identity: &'a Identity,
+        credential: &'a UpstreamCredential,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.vault.keep(provider, identity, credential, now)
+    }
+
+    fn wants_sign_in<'a>(
+        &'a self,
+        user: &'a User,
+        resource: &'a str,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            match self.upstreams.get(resource) {
+                Some(Upstream::Provider(identity)) if identity.name() == user.provider => {
+                    let all = self.vault.connections(&user.issuer, &user.subject, now).await?;
+                    let own = all.into_iter().find(|own| own.provider == user.provider);
+                    // Taken back on the account page, or refused by the upstream.
+                    Ok(own.is_none_or(|own| {
+                        matches!(
+                            own.state,
+                            ConnectionState::SignInAgain { works_until: None }
+                                | ConnectionState::Unreadable
+                        )
+                    }))
+                }
+                Some(Upstream::Provider(_) | Upstream::User) | None => Ok(false),
+            }
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! `mcp-broker user`: local accounts. A running broker follows at once.
+
+use auth::{
+    local::{Account, Accounts, AddError, ChangeError, Local, LocalLimits},
+    oauth::{Moment, Secret},
+};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Exit, complain, say,
+    store::{Failure, StoreArgs, day, new_password, with_store},
+    told,
+};
+use crate::{config::Environment, store::Store};
+
+/// How many accounts are read at a time.
+const BATCH: usize = 200;
+
+#[derive(Debug, Args)]
+pub(super) struct UserCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add an account; the password is asked for, or read from standard input
+    Add {
+        /// What the user types to sign in
+        name: String,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+    /// List the accounts
+    List {
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+    /// Give an account another password and sign its browsers out
+    Passwd {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+    /// Remove an account, revoke what it authorized, and end its sessions
+    Remove {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+}
+
+pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit {
+    match &command.action {
+        Action::Add { name, common } => with_store(common, environment, |store, now| async move {
+            let local = local(&store)?;
+            let password = Secret::new(new_password()?);
+            let account = local.add(name, &password, now).await.map_err(|error| match error {
+                AddError::Name(_) | AddError::Password(_) => Failure::Usage(told(&error)),
+                AddError::Taken => Failure::No(format!("there is an account {name:?} already")),
+                AddError::Busy => Failure::No(told(&error)),
+                AddError::Store(error) => Failure::Store(error),
+            })?;
+            if common.json {
+                say(as_json(&account));
+            } else {
+                say(format_args!("account {} added", account.name));
+            }
+            Ok(())
+        }),
+        Action::List { common } => with_store(common, environment, |store, _| async move {
+            let mut found: Vec<Account> = Vec::new();
+            let mut after = String::new();
+            loop {
+                let batch = store.accounts(&after, BATCH).await?;
+                let Some(last) = batch.last() else { break };
+                after.clone_from(&last.name);
+                found.extend(batch);
+            }
+            if common.json {
+                say(found.iter().map(as_json).collect::<Value>());
+            } else if found.is_empty() {
+                complain("there are no accounts; add one with `mcp-broker user add NAME`");
+            } else {
+                for account in &found {
+                    say(format_args!("{}  since {}", account.name, day(account.created)));
+                }
+            }
+            Ok(())
+        }),
+        Action::Passwd { name, common } => with_store(common, environment, |store, _| async move {
+            let local = local(&store)?;
+            let password = Secret::new(new_password()?);
+            local.set_password(name, &password).await.map_err(|error| match error {
+                ChangeError::Name(_) | ChangeError::Password(_) => Failure::Usage(told(&error)),
+                ChangeError::Unknown => no_account(name),
+                ChangeError::Busy => Failure::No(told(&error)),
+                ChangeError::Store(error) => Failure::Store(error),
+            })?;
+            if common.json {
+                say(json!({ "name": name, "changed": true }));
+            } else {
+                say(format_args!(
+                    "the password of {name} was changed; its browsers are signed out"
+                ));
+            }
+            Ok(())
+        }),
+        Action::Remove { name, common } => {
+            with_store(common, environment, |store, now| async move {
+                let name = name.trim().to_lowercase();
+                let revoked = store.remove_account(&name, Moment::of(now)).await?;
+                let revoked = revoked.ok_or_else(|| no_account(&name))?.len();
+                if common.json {
+                    say(json!({ "name": name, "removed": true, "revoked": revoked }));
+                } else {
+                    say(format_args!("account {name} removed; authorizations revoked: {revoked}"));
+                }
+                Ok(())
+            })
+        }
+    }
+}
+
+fn local(store: &std::sync::Arc<Store>) -> Result<Local, Failure> {
+    let rng = auth::os_rng().map_err(|error| Failure::No(told(&error)))?;
+    Ok(Local::new(store.clone(), LocalLimits::default(), rng))
+}
+
+fn no_account(name: &str) -> Failure {
+    Failure::No(format!("there is no account {name:?}"))
+}
+
+fn as_json(account: &Account) -> Value {
+    json!({
+        "name": account.name,
+        "subject": account.subject,
+        "created": account.created.0,
+    })
+}
