@@ -11,7 +11,7 @@ mod setup;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use auth::{
-    Challenge, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier,
+    Challenge, Denied, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier, Verified,
     oauth::{ConfigError, Fetch},
 };
 use tokio::task::JoinSet;
@@ -58,6 +58,8 @@ struct Endpoint {
     /// Its canonical address, which tokens must be meant for; `None` without an authorization
     /// server.
     resource: Option<String>,
+    /// What a token must have been granted, separated by spaces.
+    scope: String,
     /// For `/{name}/mcp`.
     own: Challenge,
     /// For `/mcp`.
@@ -134,14 +136,15 @@ impl Access {
                 Verifier::None => Arc::new(NoSignIn::new()),
             });
         }
-        let endpoints = config.server.keys().map(|name| {
+        let endpoints = config.server.iter().map(|(name, server)| {
             let at = |path: &str| {
                 let server = people.as_ref().map(People::server);
                 let metadata = server.as_ref().map(|server| server.resource_metadata_url(path));
                 (Challenge::new(metadata.as_deref()), server.and_then(|s| s.resource_at(path)))
             };
             let (own, resource) = at(&format!("/{name}/mcp"));
-            let endpoint = Endpoint { resource, own, root: at("/mcp").0 };
+            let scope = server.scope.clone();
+            let endpoint = Endpoint { resource, scope, own, root: at("/mcp").0 };
             (name.as_str().to_owned(), endpoint)
         });
         Ok(Self { gate: Gate::new(verifiers), endpoints: endpoints.collect(), people })
@@ -152,14 +155,22 @@ impl Access {
         self.people.as_ref()
     }
 
-    /// The canonical address of a server, which tokens must be meant for.
-    pub(crate) fn resource(&self, server: &str) -> Option<&str> {
-        self.endpoints.get(server)?.resource.as_deref()
+    /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
+    pub(crate) fn may_use(&self, server: &str, verified: &Verified) -> Result<(), Denied> {
+        let endpoint = self.endpoint(server);
+        if let Some(resource) = &endpoint.resource {
+            verified.meant_for(resource)?;
+        }
+        verified.require(&endpoint.scope)
     }
 
     /// What to tell those who are not let in at a server's endpoint.
     pub(crate) fn challenge(&self, server: &str, at_root: bool) -> &Challenge {
-        let endpoint = self.endpoints.get(server).expect("servers are laid out once");
+        let endpoint = self.endpoint(server);
         if at_root { &endpoint.root } else { &endpoint.own }
+    }
+
+    fn endpoint(&self, server: &str) -> &Endpoint {
+        self.endpoints.get(server).expect("servers are laid out once")
     }
 }

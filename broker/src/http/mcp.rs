@@ -190,7 +190,10 @@ impl Exchange {
         #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
         let now = SystemTime::now();
         let admitted = match self.app.access.gate.admit(headers, now).await {
-            Ok(verified) => self.may_use(&verified).map(|()| owner_of(&verified)),
+            Ok(verified) => {
+                let may = self.app.access.may_use(&self.server.name, &verified);
+                may.map(|()| owner_of(&verified))
+            }
             Err(denied) => Err(denied),
         };
         admitted.map_err(|denied| {
@@ -207,14 +210,6 @@ impl Exchange {
             }
             Refusal::denied(&denied, self.challenge())
         })
-    }
-
-    /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
-    fn may_use(&self, verified: &Verified) -> Result<(), Denied> {
-        if let Some(resource) = self.app.access.resource(&self.server.name) {
-            verified.meant_for(resource)?;
-        }
-        verified.require(&self.server.settings().server.scope)
     }
 
     fn challenge(&self) -> &Challenge {
