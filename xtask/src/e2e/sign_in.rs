@@ -31,9 +31,13 @@ use crate::{
 const WAYS: [&str; 3] = ["local", "forgejo", "oidc"];
 const CLIENTS: [&str; 3] = ["typescript", "python", "mcp-remote"];
 
-/// Lifetime in seconds of access tokens, the broker's and those of who vouches. Stories wait for the
-/// end of it, and a child that takes two seconds to start has to get something done before.
+/// Lifetime in seconds of the broker's access tokens. Stories wait for the end of it, and a child that
+/// takes two seconds to start has to get something done before.
 const ACCESS_TTL: &str = "8";
+
+/// The same of those who vouch: as long as the stories, because a child keeps the token it was
+/// started with.
+const UPSTREAM_TTL: &str = "600";
 
 /// What the broker is known as to who vouches.
 const CLIENT_ID: &str = "broker";
@@ -52,6 +56,7 @@ pub(super) fn run(
     client: Option<&str>,
     only: Option<&str>,
 ) -> anyhow::Result<Tally> {
+    pinned::browser(sh)?;
     cargo::build_examples(sh, &["forge"])?;
     let requirements = root().join("xtask/e2e/py/gitea.txt");
     let gitea = pinned::pip(sh, &requirements, &rig.dir.join("gitea"))?.join("gitea-mcp");
@@ -100,7 +105,7 @@ impl Stage {
         let log = dir.join("provider.log");
         let provider = match way {
             "forgejo" => {
-                let knobs = format!("{{\"access_ttl\": {ACCESS_TTL}}}");
+                let knobs = format!("{{\"access_ttl\": {UPSTREAM_TTL}}}");
                 let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
                 let cmd = cmd!(
                     sh,
@@ -113,7 +118,7 @@ impl Stage {
                 let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
                 let cmd = cmd!(
                     sh,
-                    "node {script} {app...} --redirect-uri {back} --access-ttl {ACCESS_TTL}"
+                    "node {script} {app...} --redirect-uri {back} --access-ttl {UPSTREAM_TTL}"
                 );
                 Some(Provider::start(cmd, &log)?)
             }
