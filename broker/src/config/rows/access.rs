@@ -202,8 +202,7 @@ pub(super) static KEYS: &[Key] = &[
          or nobody. Clients the broker does not know otherwise need it to connect.",
     ),
     secret("oauth.registration_token", "The bearer token that registration = \"token\" asks for."),
-    secret_file("oauth.registration_token_file", "A file that holds registration_token.")
-        .example(r#""/run/secrets/mcp-broker-registration""#),
+    secret_file("oauth.registration_token_file", "A file that holds registration_token."),
     row(
         "oauth.client_id_metadata",
         Kind::Bool,
