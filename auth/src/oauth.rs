@@ -91,7 +91,7 @@ pub use revoked::{RevocationListener, Revoked};
 pub use secret::{Secret, ServerKey};
 pub use server::{AuthServer, Parts};
 pub use store::{
-    AuthStore, CLOCK_LEEWAY, CODE_MEMORY, Redeemed, Registered, Repeat, Rotated, Rotation,
+    AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_MEMORY, Redeemed, Registered, Repeat, Rotated, Rotation,
     StoreError, Stored, TransactionKey, in_grace,
 };
 pub use verifier::{CacheLimits, OAuthTokens};
