@@ -7,8 +7,8 @@ use crate::{
     TokenHash,
     local::Account,
     oauth::{
-        Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken, Origin,
-        Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
+        Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken,
+        Origin, Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
     },
 };
 

@@ -8,9 +8,9 @@ use super::now;
 use crate::{
     TokenHash,
     oauth::{
-        AuthStore, AuthorizeRequest, Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Moment, NewToken,
-        Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction, TransactionKey,
-        User,
+        AuthStore, AuthorizeRequest, Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent,
+        Moment, NewToken, Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction,
+        TransactionKey, User,
     },
 };
 
@@ -247,7 +247,10 @@ async fn codes(store: &Arc<dyn AuthStore>, now: Moment) {
     }
     assert_eq!(tokens, 1, "o7: a lost redemption leaves no token behind");
     let used = store.client("contract-client", now.plus(1000 * HOUR)).await.unwrap_or_else(no);
-    assert!(used.is_some_and(|own| own.unused_until.is_none()), "a redeemed code ends the unused time");
+    assert!(
+        used.is_some_and(|own| own.unused_until.is_none()),
+        "a redeemed code ends the unused time"
+    );
 
     let burned = issue(&**store, "burned", "ada", now).await;
     assert_eq!(store.burn_code(&burned.hash, now).await.unwrap_or_else(no), None);
