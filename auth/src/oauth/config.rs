@@ -124,6 +124,15 @@ impl Config {
     }
 
     /// What follows from the choices, if they can be used.
+    /// Whether an [`AuthServer`](super::AuthServer) can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when it contradicts itself.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.site().map(drop)
+    }
+
     pub(crate) fn site(&self) -> Result<Site, ConfigError> {
         let issuer = self.public_url.trim_end_matches('/').to_owned();
         let metadata = ResourceMetadata::new(
