@@ -136,6 +136,19 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// Every word that [`reason`](Self::reason) has.
+    pub const REASONS: [&str; 9] = [
+        "no_credentials",
+        "several_credentials",
+        "malformed_credentials",
+        "unknown_token",
+        "expired_token",
+        "revoked_token",
+        "wrong_audience",
+        "undecided",
+        "insufficient_scope",
+    ];
+
     /// A short word for metrics. The set is fixed, and no part of a request gets into it.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -55,6 +55,7 @@ mod record;
 mod redirect;
 mod registration;
 mod resource;
+mod resource_metadata;
 mod revocation;
 mod revoked;
 mod scope;
@@ -87,12 +88,13 @@ pub use record::{
 };
 pub use redirect::{BadRedirect, Landing, MAX_REDIRECT, RedirectPolicy, matches};
 pub use resource::Resource;
+pub use resource_metadata::ResourceMetadata;
 pub use revoked::{RevocationListener, Revoked};
 pub use secret::{Secret, ServerKey};
 pub use server::{AuthServer, Parts};
 pub use store::{
-    AuthStore, CLOCK_LEEWAY, CODE_MEMORY, Redeemed, Registered, Repeat, Rotated, Rotation,
-    StoreError, Stored, TransactionKey, in_grace,
+    AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_MEMORY, Redeemed, Registered, Repeat, Rotated,
+    Rotation, StoreError, Stored, TransactionKey, in_grace,
 };
 pub use verifier::{CacheLimits, OAuthTokens};
 

@@ -4,19 +4,21 @@
 mod account;
 mod follow;
 mod kept;
+mod metadata;
 mod people;
 mod providers;
 mod setup;
+mod vet;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use auth::{
     Challenge, Denied, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier, Verified,
-    oauth::{ConfigError, Fetch},
+    oauth::{ConfigError, Fetch, ResourceMetadata},
 };
 use tokio::task::JoinSet;
 
-pub(crate) use self::{kept::Kept, people::People};
+pub(crate) use self::{kept::Kept, people::People, vet::vet};
 use crate::{
     app::Sessions,
     config::{Config, Verifier},
@@ -34,6 +36,8 @@ pub(crate) struct Access {
     pub(crate) gate: Gate,
     endpoints: BTreeMap<String, Endpoint>,
     people: Option<People>,
+    /// For clients that get their tokens elsewhere.
+    metadata: Option<ResourceMetadata>,
 }
 
 /// How the broker asks other machines.
@@ -55,9 +59,8 @@ impl Outside {
 /// What a server's endpoint tells those it does not let in.
 #[derive(Debug)]
 struct Endpoint {
-    /// Its canonical address, which tokens must be meant for; `None` without an authorization
-    /// server.
-    resource: Option<String>,
+    /// Its canonical address, which tokens must be meant for.
+    resource: String,
     /// What a token must have been granted, separated by spaces.
     scope: String,
     /// For `/{name}/mcp`.
@@ -136,18 +139,41 @@ impl Access {
                 Verifier::None => Arc::new(NoSignIn::new()),
             });
         }
-        let endpoints = config.server.iter().map(|(name, server)| {
-            let at = |path: &str| {
-                let server = people.as_ref().map(People::server);
-                let metadata = server.as_ref().map(|server| server.resource_metadata_url(path));
-                (Challenge::new(metadata.as_deref()), server.and_then(|s| s.resource_at(path)))
+        let metadata = metadata::outside(config, base)?;
+        let challenge = |path: &str| {
+            let own = people.as_ref().map(|people| people.server().resource_metadata_url(path));
+            let url = own.or_else(|| metadata.as_ref().map(|metadata| metadata.url(path)));
+            Challenge::new(url.as_deref())
+        };
+        let (resources, _) = people::resources(config);
+        let endpoints = resources.into_iter().map(|server| {
+            let endpoint = Endpoint {
+                resource: format!("{base}{}", server.paths[0]),
+                scope: server.scope,
+                own: challenge(&format!("/{}/mcp", server.name)),
+                root: challenge("/mcp"),
             };
-            let (own, resource) = at(&format!("/{name}/mcp"));
-            let scope = server.scope.clone();
-            let endpoint = Endpoint { resource, scope, own, root: at("/mcp").0 };
-            (name.as_str().to_owned(), endpoint)
+            (server.name, endpoint)
         });
-        Ok(Self { gate: Gate::new(verifiers), endpoints: endpoints.collect(), people })
+        let endpoints = endpoints.collect();
+        Ok(Self { gate: Gate::new(verifiers), endpoints, people, metadata })
+    }
+
+    /// The metadata at this path, when they are not [`people`](Self::people)'s.
+    pub(crate) fn metadata_at(&self, path: &str) -> Option<&ResourceMetadata> {
+        self.metadata.as_ref().filter(|metadata| metadata.claims(path))
+    }
+
+    /// Whether a client that finds this broker learns where to sign in.
+    pub(crate) fn signs_in(&self) -> bool {
+        self.people.is_some() || self.metadata.is_some()
+    }
+
+    /// Closes what is kept.
+    pub(crate) async fn close(&self) {
+        if let Some(people) = &self.people {
+            people.close().await;
+        }
     }
 
     /// Those who sign people in, if they can.
@@ -158,9 +184,7 @@ impl Access {
     /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
     pub(crate) fn may_use(&self, server: &str, verified: &Verified) -> Result<(), Denied> {
         let endpoint = self.endpoint(server);
-        if let Some(resource) = &endpoint.resource {
-            verified.meant_for(resource)?;
-        }
+        verified.meant_for(&endpoint.resource)?;
         verified.require(&endpoint.scope)
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -27,6 +27,9 @@ use crate::{
 
 pub(crate) type Sessions = Registry<Ask, Live, SpawnFailure>;
 
+/// How long the store has to be closed: as long as it waits for another process.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// A running broker, whoever listens for it.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -43,7 +46,7 @@ pub(crate) struct App {
     /// What moves sessions; a shutdown waits for it.
     tasks: TaskTracker,
     /// What watches the outside; it ends with the broker.
-    _followers: JoinSet<()>,
+    followers: Mutex<JoinSet<()>>,
 }
 
 /// What a reload replaces.
@@ -98,7 +101,7 @@ impl App {
             draining: AtomicBool::new(false),
             stopping,
             tasks,
-            _followers: followers,
+            followers: Mutex::new(followers),
         }))
     }
 
@@ -153,6 +156,18 @@ impl App {
         );
         if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
             warn!("some children outlived the drain and are killed");
+        }
+    }
+
+    /// Closes what is kept, after the last request: what was changed is on the disk, whatever
+    /// becomes of the process, and the next start finds no log to work off.
+    pub(crate) async fn close(&self) {
+        let mut followers =
+            std::mem::take(&mut *self.followers.lock().unwrap_or_else(PoisonError::into_inner));
+        // Nobody is left whom a revocation would concern.
+        followers.shutdown().await;
+        if tokio::time::timeout(CLOSING, self.access.close()).await.is_err() {
+            warn!("the store was not closed in time; the next start goes through its log");
         }
     }
 

@@ -42,6 +42,7 @@ where
 {
     let state = app.state();
     let people = app.access.people().filter(|people| people.claims(request.uri().path()));
+    let metadata = app.access.metadata_at(request.uri().path());
     let admitted = state.site.admit(request.uri(), request.headers());
     // A form on a page that sends no referrer comes with `Origin: null`. Those who answer forms look
     // for themselves whether one is theirs.
@@ -61,7 +62,7 @@ where
     let origin = request.headers().get(header::ORIGIN).cloned();
     let server = state.server_at(request.uri().path());
     let mut response = if request.method() == Method::OPTIONS
-        && (server.is_some() || people.is_some())
+        && (server.is_some() || people.is_some() || metadata.is_some())
     {
         preflight()
     } else if let Some(server) = server {
@@ -69,6 +70,9 @@ where
     } else if people.is_some() {
         let peer = peer::client(connection, request.headers(), &state.config.http.trusted_proxies);
         people::answer(&app, &state, peer, request).await
+    } else if let Some(metadata) = metadata {
+        let answer = metadata.handle(&request).expect("they claimed the path");
+        answer.map(Body::whole)
     } else {
         page(&app, &request)
     };

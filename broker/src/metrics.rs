@@ -5,6 +5,7 @@
 
 use std::sync::{Mutex, PoisonError, atomic::AtomicI64};
 
+use auth::{Denied, upstream::Outcome};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -133,7 +134,20 @@ impl Metrics {
             metrics.child_rss.clone(),
         );
         metrics.registry = Mutex::new(registry);
+        // What nobody has counted yet is zero and not absent, or its first increase is lost on
+        // whoever asks for a rate.
+        for reason in Denied::REASONS {
+            drop(metrics.auth_failures.get_or_create(&ReasonLabel { reason }));
+        }
         metrics
+    }
+
+    /// Lets the renewals at `provider` be counted from zero.
+    pub(crate) fn expect_renewals(&self, provider: &str) {
+        for outcome in Outcome::ALL {
+            let labels = RefreshLabels { provider: provider.to_owned(), outcome: outcome.name() };
+            drop(self.upstream_refresh.get_or_create(&labels));
+        }
     }
 
     /// The counter of a server's requests with this method and outcome.
@@ -199,6 +213,13 @@ mod tests {
         assert!(page.contains(line), "{page}");
         assert!(page.contains("mcp_broker_request_seconds_bucket{le=\"0.005\"} 1"), "{page}");
         assert!(page.contains("mcp_broker_child_rss_bytes 7"), "{page}");
+        let refused = r#"mcp_broker_auth_failures_total{reason="wrong_audience"} 0"#;
+        assert!(page.contains(refused), "{page}");
+        assert!(!page.contains("mcp_broker_upstream_refresh"), "no upstream, no renewals: {page}");
+        metrics.expect_renewals("forgejo");
+        let line =
+            r#"mcp_broker_upstream_refresh_total{provider="forgejo",outcome="sign_in_again"} 0"#;
+        assert!(metrics.page(7).contains(line), "{}", metrics.page(7));
     }
 
     #[test]

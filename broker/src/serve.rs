@@ -115,6 +115,8 @@ pub async fn serve(listener: Listener, control: Control, shutdown: impl Future<O
     info!(drain_s = drain.as_secs_f64(), calls = app.calls.under_way(), "draining");
     app.stop(deadline).await;
     connections.close(deadline).await;
+    app.close().await;
+    info!("stopped");
 }
 
 /// The open connections.
@@ -214,7 +216,6 @@ impl Connections {
             warn!(open = self.tasks.len(), "connections are cut off");
         }
         self.tasks.shutdown().await;
-        info!("stopped");
     }
 }
 

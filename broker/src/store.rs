@@ -25,11 +25,10 @@
 //! # Retention
 //!
 //! `sweep` bounds every table but two: accounts go when they are removed, and credentials when they
-//! are, or their account is, so there is at most one per user and provider. Beyond what [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
+//! are, or their account is, so there is at most one per user and provider. Beyond what
+//! [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
 //!
 //! - an approval is remembered for 400 days after it was last used, and at most 200 of one user;
-//! - a client that registered itself, was in use and has no grant left goes 400 days after its last
-//!   code;
 //! - a removed credential leaves its version for a day, so that versions do not start over while a
 //!   renewal may hold one.
 //!

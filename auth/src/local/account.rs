@@ -52,16 +52,12 @@ pub trait Accounts: fmt::Debug + Send + Sync {
     /// Puts `to` in the place of the password hash `from`: the same password, hashed at another
     /// cost. Nothing else changes, and sign-ins go on. `false`, and nothing changed, when `from` is
     /// not the account's hash any more: somebody has given it another password.
-    ///
-    /// The default changes nothing; old hashes then stay until their passwords are changed.
-    fn rehash<'a>(&'a self, name: &'a str, from: &'a str, to: String) -> Stored<'a, bool> {
-        let _ = (name, from, to);
-        Box::pin(std::future::ready(Ok(false)))
-    }
+    fn rehash<'a>(&'a self, name: &'a str, from: &'a str, to: String) -> Stored<'a, bool>;
 
     /// Removes an account, with the browsers' sign-ins, the remembered consents and the upstream
-    /// credentials of the user, and revokes the user's grants; returns those that were live, or
-    /// `None` when there is no such account.
+    /// credentials of the user, revokes the user's grants, and marks the user's codes as used, so
+    /// that none that is on its way makes a grant; returns the grants that were live, or `None` when
+    /// there is no such account.
     fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>>;
 
     /// Keeps the secret of a set-up link, in the place of an earlier one.

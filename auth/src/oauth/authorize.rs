@@ -149,7 +149,7 @@ impl AuthServer {
             redirect_uri: redirect_uri.to_owned(),
             state: state.map(str::to_owned),
             challenge: challenge.to_owned(),
-            resource: self.site.resources.address(resource),
+            resource: self.site.metadata.resources.address(resource),
             scope,
             refreshes: client.refreshes,
         })
@@ -158,7 +158,7 @@ impl AuthServer {
     /// What the `resource` parameters mean; they may be repeated
     /// (RFC 8707 §2) but must all mean the same server.
     fn resource(&self, params: &Params) -> Option<&Resource> {
-        let resources = &self.site.resources;
+        let resources = &self.site.metadata.resources;
         let mut meant = None;
         for indicator in params.all("resource") {
             let resource = match resources.resolve(indicator)? {
@@ -242,7 +242,7 @@ impl AuthServer {
         if standing == Standing::Nobody {
             warnings.push(Warning::UnverifiedName);
         }
-        let server = self.site.resources.by_address(&asked.resource);
+        let server = self.site.metadata.resources.by_address(&asked.resource);
         let asked_for = |name: &str| asked.scope.split(' ').any(|own| own == name);
         Page::Consent(Box::new(ConsentPage {
             form: Form {

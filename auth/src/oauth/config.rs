@@ -2,11 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use url::Url;
-
-use super::{
-    Client, Rate, RedirectPolicy, Resource, ScopeView, cookie::Cookies, resource::Resources,
-};
+use super::{Client, Rate, RedirectPolicy, Resource, ResourceMetadata, ScopeView, cookie::Cookies};
 use crate::TokenHash;
 
 /// Everything the authorization server can be told. [`Config::new`] has the defaults.
@@ -128,35 +124,23 @@ impl Config {
     }
 
     /// What follows from the choices, if they can be used.
-    pub(crate) fn site(&self) -> Result<Site, ConfigError> {
-        let bad = || ConfigError::PublicUrl(self.public_url.clone());
-        let base = Url::parse(&self.public_url).map_err(|_| bad())?;
-        let plain = base.username().is_empty()
-            && base.password().is_none()
-            && !self.public_url.contains(['?', '#', ' ', '\\'])
-            && base.host_str().is_some();
-        if !plain || !matches!(base.scheme(), "http" | "https") {
-            return Err(bad());
-        }
-        let issuer = self.public_url.trim_end_matches('/').to_owned();
+    /// Whether an [`AuthServer`](super::AuthServer) can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when it contradicts itself.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.site().map(drop)
+    }
 
-        let mut paths = HashSet::new();
-        if self.resources.get(self.default_resource).is_none() {
-            return Err(ConfigError::Resources("there is no default server"));
-        }
-        for resource in &self.resources {
-            if resource.paths.is_empty() {
-                return Err(ConfigError::Resources("a server has no path"));
-            }
-            for path in &resource.paths {
-                if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
-                    return Err(ConfigError::Resources("a path is malformed"));
-                }
-                if !paths.insert(path) {
-                    return Err(ConfigError::Resources("two servers share a path"));
-                }
-            }
-        }
+    pub(crate) fn site(&self) -> Result<Site, ConfigError> {
+        let issuer = self.public_url.trim_end_matches('/').to_owned();
+        let metadata = ResourceMetadata::new(
+            &self.public_url,
+            self.resources.clone(),
+            self.default_resource,
+            vec![issuer.clone()],
+        )?;
 
         for resource in &self.resources {
             let mut scopes = resource.scope.split_ascii_whitespace().peekable();
@@ -181,19 +165,36 @@ impl Config {
         }
 
         Ok(Site {
-            cookies: Cookies { secure: base.scheme() == "https" },
-            origin: base.origin().ascii_serialization(),
-            path: base.path().trim_end_matches('/').to_owned(),
-            resources: Resources::new(
-                base,
-                issuer.clone(),
-                self.resources.clone(),
-                self.default_resource,
-            ),
+            cookies: Cookies { secure: metadata.origin().starts_with("https:") },
+            origin: metadata.origin().to_owned(),
+            path: metadata.path().to_owned(),
+            metadata,
             issuer,
             redirects,
         })
     }
+}
+
+/// Every path leads to one server, and to the default one without a path.
+pub(crate) fn check_paths(resources: &[Resource], default: usize) -> Result<(), ConfigError> {
+    let mut paths = HashSet::new();
+    if resources.get(default).is_none() {
+        return Err(ConfigError::Resources("there is no default server"));
+    }
+    for resource in resources {
+        if resource.paths.is_empty() {
+            return Err(ConfigError::Resources("a server has no path"));
+        }
+        for path in &resource.paths {
+            if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
+                return Err(ConfigError::Resources("a path is malformed"));
+            }
+            if !paths.insert(path) {
+                return Err(ConfigError::Resources("two servers share a path"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What follows from the public address.
@@ -206,7 +207,8 @@ pub(crate) struct Site {
     /// The path of the public address without a slash at the end; mostly empty.
     pub(crate) path: String,
     pub(crate) cookies: Cookies,
-    pub(crate) resources: Resources,
+    /// The servers, and what their clients are told.
+    pub(crate) metadata: ResourceMetadata,
     pub(crate) redirects: RedirectPolicy,
 }
 

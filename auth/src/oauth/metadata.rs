@@ -6,32 +6,6 @@ use serde_json::json;
 use super::{Answer, AuthServer, Registration};
 
 impl AuthServer {
-    /// RFC 9728, for the endpoint at `path`; the empty path is the default server's.
-    pub(crate) fn resource_metadata(&self, path: &str) -> Answer {
-        let resources = &self.site.resources;
-        // The address the client used, byte by byte: it compares (RFC 9728 §3.3). Tokens are bound
-        // to the canonical one, and the authorization endpoint knows both.
-        let (resource, address) = if path.is_empty() {
-            (resources.default(), resources.address(resources.default()))
-        } else {
-            match resources.by_path(path) {
-                Some(resource) => (resource, resources.address_of_path(path)),
-                None => (resources.default(), resources.address(resources.default())),
-            }
-        };
-        let scopes: Vec<&str> = resource.scope.split_ascii_whitespace().collect();
-        kept(Answer::json(
-            StatusCode::OK,
-            &json!({
-                "resource": address,
-                "authorization_servers": [self.issuer()],
-                "scopes_supported": scopes,
-                "bearer_methods_supported": ["header"],
-                "resource_name": resource.title,
-            }),
-        ))
-    }
-
     /// RFC 8414, also under the name OpenID Connect gave it.
     pub(crate) fn server_metadata(&self) -> Answer {
         let at = |path: &str| self.site.address(path);
@@ -67,7 +41,7 @@ impl AuthServer {
 }
 
 /// Metadata changes with the configuration only; a minute spares most of the asking.
-fn kept(mut answer: Answer) -> Answer {
+pub(crate) fn kept(mut answer: Answer) -> Answer {
     let headers = answer.headers_mut();
     headers.remove(http::header::PRAGMA);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));

@@ -116,14 +116,14 @@ impl AuthServer {
     /// ([`Verified::meant_for`](crate::Verified::meant_for)).
     #[must_use]
     pub fn resource_at(&self, path: &str) -> Option<String> {
-        self.site.resources.by_path(path).map(|resource| self.site.resources.address(resource))
+        self.site.metadata.resource_at(path)
     }
 
     /// The address of the metadata of the endpoint at `path`, for its
     /// [`Challenge`](crate::Challenge).
     #[must_use]
     pub fn resource_metadata_url(&self, path: &str) -> String {
-        format!("{}/.well-known/oauth-protected-resource{}{path}", self.site.origin, self.site.path)
+        self.site.metadata.url(path)
     }
 
     /// Whether [`handle`](Self::handle) answers this path.
@@ -151,7 +151,7 @@ impl AuthServer {
         let route = self.route(request.uri().path())?;
         let answer = match (route, request.method()) {
             (Route::ResourceMetadata(path), &Method::GET | &Method::HEAD) => {
-                self.resource_metadata(path)
+                self.site.metadata.document(path)
             }
             (Route::ServerMetadata, &Method::GET | &Method::HEAD) => self.server_metadata(),
             (Route::Authorize, &Method::GET) => self.authorize(request, peer, now).await,
@@ -194,14 +194,11 @@ impl AuthServer {
     }
 
     fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
-        // RFC 8414 §3.1 and RFC 9728 §3.1 put the well-known part before the path; OpenID Connect
-        // puts it after. A public address without a path makes them the same.
-        if let Some(rest) = path.strip_prefix("/.well-known/oauth-protected-resource") {
-            let path = rest.strip_prefix(&*self.site.path).unwrap_or(rest);
-            let path = path.strip_suffix('/').unwrap_or(path);
-            return (path.is_empty() || self.site.resources.by_path(path).is_some())
-                .then_some(Route::ResourceMetadata(path));
+        if let Some(endpoint) = self.site.metadata.endpoint(path) {
+            return Some(Route::ResourceMetadata(endpoint));
         }
+        // RFC 8414 §3.1 puts the well-known part before the path; OpenID Connect puts it after. A
+        // public address without a path makes them the same.
         for known in
             ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
         {
@@ -209,7 +206,7 @@ impl AuthServer {
                 let rest = rest.strip_suffix('/').unwrap_or(rest);
                 // Some clients insert the endpoint's path here as well; there is one issuer.
                 let below = rest.strip_prefix(&*self.site.path).unwrap_or(rest);
-                return (below.is_empty() || self.site.resources.by_path(below).is_some())
+                return (below.is_empty() || self.site.metadata.resources.by_path(below).is_some())
                     .then_some(Route::ServerMetadata);
             }
         }

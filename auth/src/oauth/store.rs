@@ -51,7 +51,8 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// At most `limit` clients with an identifier above `after`, in its order.
     fn clients<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Client>>;
 
-    /// Forgets a client, its consents, and revokes its grants; returns those that were live.
+    /// Forgets a client and its consents, revokes its grants, and marks its codes as used, so that
+    /// none that is on its way makes a grant; returns the grants that were live.
     fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>>;
 
     /// Keeps a new sign-in. `false`, and nothing kept, when `max_open` are under way already.
@@ -106,9 +107,10 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// its grant is revoked, and given when it was live until then.
     fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: Moment) -> Stored<'a, Option<Grant>>;
 
-    /// Exchanges a code for tokens: marks it used, creates its grant, keeps both tokens, and marks
-    /// its client as used for good. Of many callers exactly one gets [`Redeemed::Fresh`]; every
-    /// other one revokes the grant in the same step (RFC 6749 §4.1.2).
+    /// Exchanges a code for tokens: marks it used, creates its grant, keeps both tokens, and ends
+    /// its client's unused time; from then on the client is kept as [`sweep`](Self::sweep) says. Of
+    /// many callers exactly one gets [`Redeemed::Fresh`]; every other one revokes the grant in the
+    /// same step (RFC 6749 §4.1.2).
     fn redeem_code<'a>(
         &'a self,
         hash: &'a TokenHash,
@@ -168,11 +170,21 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// Kept beyond their time are used codes (an hour, [`CODE_MEMORY`]) and used refresh tokens
     /// (until they expire), because their reuse must be noticed. A grant goes when its last token
     /// went, or after it was revoked for an hour and its tokens expired.
+    ///
+    /// A client goes when its unused time is over. One that registered itself
+    /// ([`Origin::Registration`](super::Origin::Registration)) and was used goes
+    /// [`CLIENT_MEMORY`] after its last code was redeemed, once it has neither grants nor codes; one
+    /// that the operator added stays.
     fn sweep<'a>(&'a self, now: Moment, limit: usize) -> Stored<'a, usize>;
 }
 
 /// How long a code is kept after its time, so that its replay is noticed.
 pub const CODE_MEMORY: Duration = Duration::from_secs(3600);
+
+/// How long a client that registered itself is kept after its last code was redeemed. Clients that
+/// register anew with every installation would fill the store; one that is forgotten registers
+/// again.
+pub const CLIENT_MEMORY: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// By what a sign-in is taken.
 #[derive(Debug, Clone, Copy)]

@@ -158,15 +158,16 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: Moment) 
     };
     assert!(!rehash("bob", &before.password, "late").await, "o38: that password was changed");
     assert!(!rehash("carol", "another", "late").await, "that is somebody else's");
-    let replaced = rehash("bob", "another", "another, hashed anew").await;
-    let expected = if replaced { "another, hashed anew" } else { "another" };
+    assert!(!rehash("nobody", "another", "late").await, "there is no such account");
+    assert!(rehash("bob", "another", "another, hashed anew").await, "o38: the hash is renewed");
+    assert!(!rehash("bob", "another", "late").await, "o38: of two renewals one is made");
     let bob = accounts.account("bob").await.unwrap_or_else(no).expect("it is there");
-    assert_eq!(bob, Account { password: expected.into(), ..before });
+    assert_eq!(bob, Account { password: "another, hashed anew".into(), ..before });
     assert!(is_open(store, "bob", now).await, "the password is the same, so sign-ins go on");
 }
 
-/// A grant of `user`, with the consent behind it.
-async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+/// A code of `user` that nobody has redeemed yet, with the consent behind it.
+async fn issue(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
     let request = AuthorizeRequest {
         client: "contract-client".into(),
         client_name: "A client".into(),
@@ -189,8 +190,18 @@ async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -
         used: false,
     };
     store.issue_code(code, consent.clone()).await.unwrap_or_else(no);
+    consent
+}
+
+async fn redeem(store: &dyn AuthStore, family: &str, now: Moment) -> Redeemed {
     let access = NewToken { hash: hash(&format!("access-{family}")), expires: now.plus(HOUR) };
-    let redeemed = store.redeem_code(&hash(family), access, None, now).await.unwrap_or_else(no);
+    store.redeem_code(&hash(family), access, None, now).await.unwrap_or_else(no)
+}
+
+/// A grant of `user`, with the consent behind it.
+async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+    let consent = issue(store, family, user, now).await;
+    let redeemed = redeem(store, family, now).await;
     assert!(matches!(redeemed, Redeemed::Fresh(_)), "a fresh code is redeemed: {redeemed:?}");
     consent
 }
@@ -215,6 +226,9 @@ async fn removing(
     }
     store.revoke_grant("two", now).await.unwrap_or_else(no).expect("it was live");
 
+    issue(store, "pending", user(ISSUER, BOB), now).await;
+    issue(store, "pending elsewhere", user(ELSEWHERE, BOB), now).await;
+
     let later = now.plus(HOUR / 2);
     let removed = accounts.remove_account("bob", later).await.unwrap_or_else(no);
     let removed = removed.expect("it was there");
@@ -233,6 +247,11 @@ async fn removing(
     }
     let of = async |issuer| credentials.credentials_of(issuer, BOB).await.unwrap_or_else(no).len();
     assert_eq!((of(ISSUER).await, of(ELSEWHERE).await), (0, 1), "credentials go with the user");
+
+    let pending = redeem(store, "pending", later).await;
+    assert_eq!(pending, Redeemed::Gone, "a code on its way makes no grant of somebody who is gone");
+    let elsewhere = redeem(store, "pending elsewhere", later).await;
+    assert!(matches!(elsewhere, Redeemed::Fresh(_)), "that is somebody else's: {elsewhere:?}");
 
     assert_eq!(accounts.remove_account("bob", later).await.unwrap_or_else(no), None);
     let again = accounts.add_account(account("bob", "another subject", later)).await;

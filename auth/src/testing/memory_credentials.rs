@@ -190,6 +190,7 @@ impl Accounts for MemoryStore {
                     slot.remove();
                 }
             }
+            tables.burn(|own| own.user.issuer == ISSUER && own.user.subject == subject);
             let is = |own: &&Grant| own.user.issuer == ISSUER && own.user.subject == subject;
             let families: Vec<_> =
                 tables.grants.values().filter(is).map(|own| own.family.clone()).collect();

@@ -152,6 +152,7 @@ impl AuthStore for MemoryStore {
             if let Some(fingerprint) = fingerprint {
                 tables.fingerprints.insert(fingerprint, client.id.clone());
             }
+            tables.redeemed.insert(client.id.clone(), client.created);
             tables.clients.insert(client.id.clone(), client);
             Registered::New
         })
@@ -167,7 +168,9 @@ impl AuthStore for MemoryStore {
     fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>> {
         self.call(move |tables| {
             tables.clients.remove(id);
+            tables.redeemed.remove(id);
             tables.consents.retain(|own| own.client != id);
+            tables.burn(|own| own.request.client == id);
             let of_client = tables.grants.values().filter(|grant| grant.client == id);
             let families: Vec<_> = of_client.map(|grant| grant.family.clone()).collect();
             families.iter().filter_map(|family| tables.revoke(family, now)).collect()

@@ -7,8 +7,8 @@ use crate::{
     TokenHash,
     local::Account,
     oauth::{
-        Browser, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken, Redeemed, Repeat,
-        Rotated, Rotation, Transaction, in_grace,
+        Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken,
+        Origin, Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
     },
 };
 
@@ -18,6 +18,8 @@ type Key = [u8; 32];
 pub(super) struct Tables {
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) fingerprints: BTreeMap<Key, String>,
+    /// When each client's last code was redeemed, or else when it was added.
+    pub(super) redeemed: BTreeMap<String, Moment>,
     pub(super) transactions: BTreeMap<Key, Transaction>,
     pub(super) codes: BTreeMap<Key, Code>,
     pub(super) grants: BTreeMap<String, Grant>,
@@ -79,6 +81,11 @@ impl Tables {
         Some(grant.clone())
     }
 
+    /// Marks as used what would make a grant of somebody who is gone.
+    pub(super) fn burn(&mut self, gone: impl Fn(&Code) -> bool) {
+        self.codes.values_mut().filter(|code| gone(code)).for_each(|code| code.used = true);
+    }
+
     pub(super) fn keep_access(&mut self, family: &str, scope: &str, token: &NewToken, now: Moment) {
         let access = Access {
             family: family.to_owned(),
@@ -133,6 +140,7 @@ impl Tables {
         }
         if let Some(client) = self.clients.get_mut(&grant.client) {
             client.unused_until = None;
+            self.redeemed.insert(client.id.clone(), now);
         }
         self.grants.insert(grant.family.clone(), grant.clone());
         Redeemed::Fresh(Box::new(grant))
@@ -209,6 +217,17 @@ impl Tables {
             let told = own.revoked.is_none_or(|at| now.is_past(at.plus(CODE_MEMORY)));
             spare(told && !live.contains(family.as_str()))
         });
+        let active: BTreeSet<&str> = (self.grants.values().map(|own| &*own.client))
+            .chain(self.codes.values().map(|own| &*own.request.client))
+            .collect();
+        let redeemed = &self.redeemed;
+        self.clients.retain(|id, own| {
+            let last = redeemed.get(id).copied().unwrap_or(own.created);
+            let forgotten = own.unused_until.is_none() && now.is_past(last.plus(CLIENT_MEMORY));
+            let registered = matches!(own.origin, Origin::Registration);
+            spare(registered && forgotten && !active.contains(id.as_str()))
+        });
+        self.redeemed.retain(|id, _| self.clients.contains_key(id));
         self.fingerprints.retain(|_, id| self.clients.contains_key(id));
         before - self.count()
     }

@@ -8,9 +8,9 @@ use super::now;
 use crate::{
     TokenHash,
     oauth::{
-        AuthStore, AuthorizeRequest, Browser, CODE_MEMORY, Client, Code, Consent, Moment, NewToken,
-        Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction, TransactionKey,
-        User,
+        AuthStore, AuthorizeRequest, Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent,
+        Moment, NewToken, Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction,
+        TransactionKey, User,
     },
 };
 
@@ -36,6 +36,7 @@ pub async fn store_contract(store: Arc<dyn AuthStore>) {
     grants(&*store, now).await;
     consents_and_browsers(&*store, now).await;
     sweeping(&*store, now).await;
+    forgetting_clients(&*store, now).await;
 }
 
 fn hash(what: &str) -> TokenHash {
@@ -85,7 +86,18 @@ fn token(name: &str, expires: Moment) -> NewToken {
 
 /// Issues a code called `name` for `subject`.
 async fn issue(store: &dyn AuthStore, name: &str, subject: &str, now: Moment) -> Code {
-    let (user, request) = (user(subject), request("contract-client"));
+    issue_to(store, "contract-client", name, subject, now).await
+}
+
+/// As [`issue`], to another client.
+async fn issue_to(
+    store: &dyn AuthStore,
+    client: &str,
+    name: &str,
+    subject: &str,
+    now: Moment,
+) -> Code {
+    let (user, request) = (user(subject), request(client));
     let consent = Consent::of(&user, &request, now);
     let code = Code {
         hash: hash(name),
@@ -235,7 +247,10 @@ async fn codes(store: &Arc<dyn AuthStore>, now: Moment) {
     }
     assert_eq!(tokens, 1, "o7: a lost redemption leaves no token behind");
     let used = store.client("contract-client", now.plus(1000 * HOUR)).await.unwrap_or_else(no);
-    assert!(used.is_some_and(|own| own.unused_until.is_none()), "a client in use is kept");
+    assert!(
+        used.is_some_and(|own| own.unused_until.is_none()),
+        "a redeemed code ends the unused time"
+    );
 
     let burned = issue(&**store, "burned", "ada", now).await;
     assert_eq!(store.burn_code(&burned.hash, now).await.unwrap_or_else(no), None);
@@ -354,9 +369,19 @@ async fn grants(store: &dyn AuthStore, now: Moment) {
     assert!(!beyond.contains(&newer), "a page begins after the last one's end");
     let since = families(store.revoked_since(at, 1000).await.unwrap_or_else(no));
     assert!(since.contains(&older) && !since.contains(&newer), "revocations can be followed");
+    let pending = issue(store, "pending", "bob", at).await;
+    let other = issue_to(store, "contract-fixed", "pending of another", "bob", at).await;
     let removed = store.remove_client("contract-client", at).await.unwrap_or_else(no);
     assert!(removed.iter().any(|own| own.family == newer), "a removed client's grants are revoked");
     assert_eq!(store.client("contract-client", at).await.unwrap_or_else(no), None);
+    let redeem = async |code: &Code| {
+        let access = token(&format!("{}-access", code.family), at.plus(HOUR));
+        store.redeem_code(&code.hash, access, None, at).await.unwrap_or_else(no)
+    };
+    let gone = redeem(&pending).await;
+    assert_eq!(gone, Redeemed::Gone, "a code on its way makes no grant of a client that is gone");
+    let fresh = redeem(&other).await;
+    assert!(matches!(fresh, Redeemed::Fresh(_)), "that is another client's code: {fresh:?}");
 }
 
 async fn consents_and_browsers(store: &dyn AuthStore, now: Moment) {
@@ -392,23 +417,63 @@ async fn consents_and_browsers(store: &dyn AuthStore, now: Moment) {
     assert_eq!(store.browser(&hash("cookie"), now).await.unwrap_or_else(no), None);
 }
 
-async fn sweeping(store: &dyn AuthStore, now: Moment) {
-    let kept = sign_in(store, "kept", "ada", now.plus(24 * HOUR)).await;
-    let then = now.plus(25 * HOUR).plus(CODE_MEMORY);
+async fn sweep_all(store: &dyn AuthStore, now: Moment) -> usize {
     let mut total = 0;
     loop {
-        let swept = store.sweep(then, 3).await.unwrap_or_else(no);
+        let swept = store.sweep(now, 3).await.unwrap_or_else(no);
         assert!(swept <= 3, "a sweep is bounded");
         total += swept;
         if swept < 3 {
-            break;
+            return total;
         }
     }
+}
+
+async fn sweeping(store: &dyn AuthStore, now: Moment) {
+    let kept = sign_in(store, "kept", "ada", now.plus(24 * HOUR)).await;
+    let then = now.plus(25 * HOUR).plus(CODE_MEMORY);
+    let total = sweep_all(store, then).await;
     assert!(total > 10, "what has served its time goes, {total} records");
     let kept_token = store.refresh_token(&hash("kept-refresh")).await.unwrap_or_else(no);
     assert_eq!(kept_token.map(|own| own.grant.family), Some(kept), "what is good stays");
     assert_eq!(store.code(&hash("code")).await.unwrap_or_else(no), None);
     assert_eq!(store.access_token(&hash("a1-access")).await.unwrap_or_else(no), None);
+}
+
+async fn forgetting_clients(store: &dyn AuthStore, now: Moment) {
+    let day = now.plus(24 * HOUR);
+    let by_hand = Client { origin: Origin::Operator, ..client("forget-by-hand", None, now) };
+    let all = [
+        (client("forget-idle", Some(day), now), now.plus(24 * HOUR)),
+        (client("forget-busy", Some(day), now), now.plus(2 * CLIENT_MEMORY)),
+        (by_hand, now.plus(24 * HOUR)),
+    ];
+    let used = now.plus(HOUR);
+    for (client, until) in all {
+        let id = client.id.clone();
+        store.register_client(client, None, 100, now).await.unwrap_or_else(no);
+        let code = issue_to(store, &id, &id, "ada", used).await;
+        let access = token(&format!("{id}-access"), used.plus(HOUR));
+        let refresh = Some(token(&format!("{id}-refresh"), until));
+        let redeemed = store.redeem_code(&code.hash, access, refresh, used).await;
+        assert!(matches!(redeemed, Ok(Redeemed::Fresh(_))), "{redeemed:?}");
+    }
+    let left = async |then: Moment| {
+        sweep_all(store, then).await;
+        let all = store.clients("forget-", 9).await.unwrap_or_else(no).into_iter();
+        let all = all.filter(|own| own.id.starts_with("forget-"));
+        all.map(|own| own.id).collect::<Vec<_>>()
+    };
+    let end = used.plus(CLIENT_MEMORY);
+    let all = left(Moment(end.0 - 1)).await;
+    assert_eq!(all, ["forget-busy", "forget-by-hand", "forget-idle"], "clients in use are kept");
+    let some = left(end).await;
+    assert_eq!(
+        some,
+        ["forget-busy", "forget-by-hand"],
+        "one that registered itself is forgotten when it was not used for long; one with a grant, \
+         or that the operator added, is not"
+    );
 }
 
 /// Runs `what` many times at once.

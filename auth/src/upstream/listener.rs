@@ -32,6 +32,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Everything there is.
+    pub const ALL: [Self; 4] =
+        [Self::Renewed, Self::SignInAgain, Self::Misconfigured, Self::Unavailable];
+
     /// A word for a metric's label: `renewed`, `sign_in_again`, `misconfigured` or `unavailable`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -50,7 +50,10 @@ impl Kept {
         let mut local = None;
         for identity in &config.auth.identity {
             identities.push(match providers::outside(config, *identity, fetch)? {
-                Some(provider) => provider,
+                Some(provider) => {
+                    metrics.expect_renewals(provider.name());
+                    provider
+                }
                 None => {
                     let limits = LocalLimits::default();
                     let own = Arc::new(Local::new(store.clone(), limits, auth::os_rng()?));

@@ -46,8 +46,9 @@ pub(crate) struct People {
     pub(super) titles: BTreeMap<String, String>,
 }
 
-/// The servers as protected resources, in the order of the configuration.
-fn resources(config: &Config) -> Vec<Resource> {
+/// The servers as protected resources, in the order of the configuration, and which of them is the
+/// default one.
+pub(super) fn resources(config: &Config) -> (Vec<Resource>, usize) {
     let resources = config.server.iter().map(|(name, server)| {
         let mut paths = vec![format!("/{name}/mcp")];
         if *name == config.default_server {
@@ -56,13 +57,19 @@ fn resources(config: &Config) -> Vec<Resource> {
         let title = server.title.clone().unwrap_or_else(|| name.as_str().to_owned());
         Resource { name: name.as_str().to_owned(), title, paths, scope: server.scope.clone() }
     });
-    resources.collect()
+    let default = config.server.keys().position(|name| *name == config.default_server);
+    (resources.collect(), default.unwrap_or(0))
 }
 
-fn server_config(config: &Config, base: &str, resources: Vec<Resource>) -> ServerConfig {
+/// Whether an authorization server can be made of the configuration.
+pub(super) fn check(config: &Config, base: &str) -> Result<(), AccessError> {
+    Ok(server_config(config, base).check()?)
+}
+
+fn server_config(config: &Config, base: &str) -> ServerConfig {
+    let (resources, default) = resources(config);
     let mut own = ServerConfig::new(base, resources);
-    let default = config.server.keys().position(|name| *name == config.default_server);
-    own.default_resource = default.unwrap_or(0);
+    own.default_resource = default;
     for server in config.server.values() {
         if !own.scopes.iter().any(|known| known.name == server.scope) {
             let description = format!("Use the servers that ask for “{}” as you", server.scope);
@@ -100,7 +107,7 @@ impl People {
         // First nobody is let in any more, then whoever is in has to go.
         let listeners: Vec<Arc<dyn RevocationListener>> =
             vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))];
-        let resources = resources(config);
+        let (resources, _) = resources(config);
         let address = |resource: &Resource| format!("{base}{}", resource.paths[0]);
         let upstreams = resources.iter().filter_map(|resource| {
             Some((address(resource), config.server.get(resource.name.as_str())?.upstream?))
@@ -118,7 +125,7 @@ impl People {
             key,
             rng: auth::os_rng()?,
         };
-        let server = Arc::new(AuthServer::new(server_config(config, base, resources), parts)?);
+        let server = Arc::new(AuthServer::new(server_config(config, base), parts)?);
         let pages = Pages::at(base);
         Ok(Self { server, store, vault, tokens, listeners, pages, local, labels, titles })
     }
@@ -137,6 +144,11 @@ impl People {
 
     pub(super) fn revocations(&self) -> Revocations {
         Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
+    }
+
+    /// Closes the store: what was changed is on the disk, and nothing is looked up any more.
+    pub(super) async fn close(&self) {
+        self.store.close().await;
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.

@@ -81,7 +81,7 @@ pub(super) fn introspection(
     let settings = &config.auth.introspection;
     let endpoint = settings.endpoint.clone().unwrap_or_default();
     let own = IntrospectionConfig {
-        issuer: settings.issuer.clone().unwrap_or_else(|| origin(&endpoint)),
+        issuer: introspection_issuer(config),
         endpoint,
         client_id: settings.client_id.clone().unwrap_or_default(),
         client_secret: secret(&settings.client_secret).unwrap_or_else(|| Secret::new("")),
@@ -92,6 +92,13 @@ pub(super) fn introspection(
     };
     let made = Introspection::new(own, Arc::clone(fetch));
     Ok(Arc::new(made.map_err(|own| unfit("auth.introspection", own))?))
+}
+
+/// Under which name the users of the introspection endpoint are known.
+pub(super) fn introspection_issuer(config: &Config) -> String {
+    let settings = &config.auth.introspection;
+    let endpoint = settings.endpoint.as_deref().unwrap_or_default();
+    settings.issuer.clone().unwrap_or_else(|| origin(endpoint))
 }
 
 /// What `aud` may be: what the operator wrote, which then stands for the whole broker, or else the

@@ -1,10 +1,11 @@
 //! `mcp-broker check`: every mistake in the configuration, before anything runs.
 
 use super::{ConfigArgs, Exit, complain, say};
-use crate::config::Environment;
+use crate::{access, config::Environment};
 
 pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {
-    match args.load(environment) {
+    let vetted = args.load(environment).and_then(|loaded| access::vet(&loaded).map(|()| loaded));
+    match vetted {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 complain(format_args!("warning: {warning}"));

@@ -7,7 +7,8 @@ use tracing::{error, info, warn};
 
 use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
-    config::{Config, Environment, Loaded, ProcessEnvironment, Sources},
+    access::{self, AccessError},
+    config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
     guard,
     listener::Listener,
     log::{self, LogControl},
@@ -15,7 +16,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &ServeArgs, environment: &dyn Environment) -> Exit {
-    let loaded = match Config::load(&sources(args, environment)) {
+    let loaded = match read(args, environment) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             complain(&mistakes);
@@ -59,6 +60,12 @@ pub(super) fn guard(launch: bool) -> Exit {
     Exit::Ok
 }
 
+/// The configuration, checked as far as that goes without starting anything.
+fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
+    let loaded = Config::load(&sources(args, environment))?;
+    access::vet(&loaded).map(|()| loaded)
+}
+
 fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a> {
     let mut sources = args.config.sources(environment);
     sources.listen.clone_from(&args.listen);
@@ -88,7 +95,10 @@ async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> 
             Ok(control) => control,
             Err(error) => {
                 error!("{}", told(&error));
-                return Exit::Unavailable;
+                return match error {
+                    AccessError::Provider { .. } | AccessError::OAuth(_) => Exit::Config,
+                    _ => Exit::Unavailable,
+                };
             }
         };
     if let Err(error) = control.guard() {
@@ -171,7 +181,7 @@ async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup
         if hangup.recv().await.is_none() {
             return std::future::pending().await;
         }
-        let config = match Config::load(&sources(args, &ProcessEnvironment)) {
+        let config = match read(args, &ProcessEnvironment) {
             Ok(loaded) => loaded.config,
             Err(mistakes) => {
                 error!("the configuration stays as it was: {mistakes}");

@@ -25,7 +25,7 @@ pub(super) fn front(app: &App) -> Response<Bytes> {
     let has = |verifier| config.auth.verifiers.contains(&verifier);
     let access = if has(Verifier::None) {
         Access::Open
-    } else if has(Verifier::OAuth) {
+    } else if app.access.signs_in() {
         Access::SignIn
     } else {
         Access::Token

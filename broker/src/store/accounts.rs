@@ -42,6 +42,12 @@ pub(super) async fn set_password(db: &mut Db, name: &str, password: &str) -> Res
     Ok(true)
 }
 
+pub(super) async fn rehash(db: &mut Db, name: &str, from: &str, to: &str) -> Result<bool> {
+    let sql = "UPDATE accounts SET password = $3 WHERE name = $1 AND password = $2";
+    let changed = query(sql).bind(name).bind(from).bind(to).execute(db).await?;
+    Ok(changed.rows_affected() == 1)
+}
+
 pub(super) async fn remove(db: &mut Db, name: &str, now: Moment) -> Result<Option<Vec<Grant>>> {
     let sql = "DELETE FROM accounts WHERE name = $1 RETURNING subject";
     let row = query(sql).bind(name).fetch_optional(&mut *db).await?;

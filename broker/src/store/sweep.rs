@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth::oauth::{CODE_MEMORY, Moment};
+use auth::oauth::{CLIENT_MEMORY, CODE_MEMORY, Moment};
 use sqlx::query;
 
 use super::row::{Db, Result, count, seconds};
@@ -12,10 +12,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long an approval is remembered after it was used last: every code that is issued on it gives
 /// it anew.
 pub(super) const CONSENT_MEMORY: Duration = Duration::from_secs(400 * 24 * 3600);
-
-/// How long a client that registered itself and was in use is kept without any code, grant or
-/// registration of it.
-pub(super) const CLIENT_MEMORY: Duration = CONSENT_MEMORY;
 
 /// How long a removed credential leaves its version behind. A renewal that could still compare it
 /// takes seconds.

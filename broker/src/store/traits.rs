@@ -280,6 +280,11 @@ impl Accounts for Store {
         job!(self.write: accounts::set_password(&name, &password))
     }
 
+    fn rehash<'a>(&'a self, name: &'a str, from: &'a str, to: String) -> Stored<'a, bool> {
+        let (name, from) = (name.to_owned(), from.to_owned());
+        job!(self.write: accounts::rehash(&name, &from, &to))
+    }
+
     fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>> {
         let name = name.to_owned();
         job!(self.write: accounts::remove(&name, now))

@@ -34,6 +34,19 @@ pub(super) fn auth(read: &mut Reader<'_>, around: &Around<'_>) -> Auth {
             .hint("set public_url to the address people use, such as \"https://mcp.example.org\"");
         read.refuse(&path, problem);
     }
+    for (outside, audience) in [
+        (Verifier::Jwt, "auth.jwt.audience"),
+        (Verifier::Introspection, "auth.introspection.audience"),
+    ] {
+        if !is_named && verifiers.contains(&outside) && !read.is_set(&key(audience)) {
+            let what = format!(
+                "{:?} takes tokens that are meant for this broker's address, and it has none",
+                outside.name()
+            );
+            let hint = format!("set public_url to the address people use, or {audience}");
+            read.refuse(&path, Problem::new(what).hint(hint));
+        }
+    }
     let none_allow_remote = read.flag(&key("auth.none.allow_remote"));
     if let Some(listen) = around.listen
         && !is_local
@@ -154,7 +167,7 @@ fn verifier(name: &str) -> Option<Verifier> {
 
 fn jwt(read: &mut Reader<'_>, used: bool) -> Jwt {
     let jwt = Jwt {
-        issuer: address(read, "auth.jwt.issuer"),
+        issuer: issuer(read, "auth.jwt.issuer"),
         jwks_uri: address(read, "auth.jwt.jwks_uri"),
         audience: read.texts(&key("auth.jwt.audience")),
     };
@@ -229,6 +242,12 @@ fn address(read: &mut Reader<'_>, name: &str) -> Option<String> {
         return None;
     }
     Some(text.trim_end_matches('/').to_owned())
+}
+
+/// An address that names somebody: a slash at its end is part of the name (RFC 8414 §3.3).
+fn issuer(read: &mut Reader<'_>, name: &str) -> Option<String> {
+    address(read, name)?;
+    read.text(&key(name))
 }
 
 /// The secret `name`, or what the file `name_file` holds, which wins.

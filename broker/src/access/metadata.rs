@@ -1,0 +1,39 @@
+//! Where clients are led that find no authorization server here.
+
+use auth::oauth::ResourceMetadata;
+
+use super::{AccessError, people, providers};
+use crate::config::{Config, Listen, Verifier};
+
+/// The metadata of servers whose tokens somebody else issues: a jwt or introspection issuer. `None`
+/// when people sign in here (then the authorization server has metadata of its own), when nobody
+/// issues tokens that a client could ask for, and when the broker has no address to be found at.
+pub(super) fn outside(
+    config: &Config,
+    base: &str,
+) -> Result<Option<ResourceMetadata>, AccessError> {
+    let issuers = issuers(config);
+    let is_local = config.listen.is_local() && matches!(config.listen, Listen::Tcp(_));
+    let is_found = config.public_url.is_some() || is_local;
+    if config.auth.verifiers.contains(&Verifier::OAuth) || issuers.is_empty() || !is_found {
+        return Ok(None);
+    }
+    let (resources, default) = people::resources(config);
+    Ok(Some(ResourceMetadata::new(base, resources, default, issuers)?))
+}
+
+/// Those who issue tokens elsewhere, in the order they are asked about one.
+fn issuers(config: &Config) -> Vec<String> {
+    let mut issuers = Vec::new();
+    for verifier in &config.auth.verifiers {
+        let issuer = match verifier {
+            Verifier::Jwt => config.auth.jwt.issuer.clone(),
+            // Any name will do to tell its users apart; only an address leads anywhere.
+            Verifier::Introspection => Some(providers::introspection_issuer(config))
+                .filter(|own| own.starts_with("https://") || own.starts_with("http://")),
+            Verifier::OAuth | Verifier::Static | Verifier::None => None,
+        };
+        issuers.extend(issuer.filter(|own| !issuers.contains(own)));
+    }
+    issuers
+}

@@ -1,0 +1,198 @@
+//! What ways to sign in and verifiers say of their own tables: found by making each of them, which
+//! asks nobody anything.
+
+use auth::{SetupError, oauth::ConfigError};
+
+use super::{AccessError, Outside, metadata, people, providers};
+use crate::{
+    config::{Config, Loaded, Mistake, Mistakes, Source, Verifier},
+    http::causes,
+};
+
+/// Where a broker would be that nobody has started.
+const NOWHERE: &str = "http://localhost";
+
+/// Makes every way to sign in and every outside verifier that `loaded` names, and forgets them
+/// again. No network and no store is touched; `auth.ca_file` is read.
+///
+/// # Errors
+///
+/// Every table that cannot be used, with the key that is to blame.
+pub(crate) fn vet(loaded: &Loaded) -> Result<(), Mistakes> {
+    let config = &loaded.config;
+    let errors = errors(config);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let told = errors.iter().map(|error| mistake(error, loaded));
+    Err(Mistakes(told.collect()))
+}
+
+fn errors(config: &Config) -> Vec<AccessError> {
+    let outside = match Outside::new(config) {
+        Ok(outside) => outside,
+        Err(error) => return vec![error],
+    };
+    let fetch = &outside.fetch;
+    let url = config.public_url.as_ref().map(|url| url.origin().as_str().to_owned());
+    let base = url.as_deref().unwrap_or(NOWHERE);
+    let mut errors = Vec::new();
+    for verifier in &config.auth.verifiers {
+        match verifier {
+            Verifier::OAuth => {
+                let identities = config.auth.identity.iter();
+                errors.extend(
+                    identities.filter_map(|own| providers::outside(config, *own, fetch).err()),
+                );
+                errors.extend(people::check(config, base).err());
+            }
+            Verifier::Jwt => errors.extend(providers::jwt(config, base, fetch).err()),
+            Verifier::Introspection => {
+                errors.extend(providers::introspection(config, base, fetch).err());
+            }
+            Verifier::Static | Verifier::None => {}
+        }
+    }
+    errors.extend(metadata::outside(config, base).err());
+    errors
+}
+
+/// The error in the words, and at the place, of the configuration.
+fn mistake(error: &AccessError, loaded: &Loaded) -> Mistake {
+    let (key, what, hint) = match error {
+        AccessError::Provider { table, source } => {
+            (format!("{table}{}", blamed(source)), source.to_string(), hint(source))
+        }
+        AccessError::Roots(source) => ("auth.ca_file".to_owned(), told(source), None),
+        AccessError::OAuth(source @ ConfigError::PublicUrl(_)) => {
+            ("public_url".to_owned(), told(source), None)
+        }
+        AccessError::OAuth(source) => ("server".to_owned(), told(source), None),
+        other => ("auth".to_owned(), told(other), None),
+    };
+    let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
+    let source = entry.map_or(Source::Default, |entry| entry.source.clone());
+    Mistake { key, source, what, hint }
+}
+
+fn told(error: &dyn std::error::Error) -> String {
+    match causes(error) {
+        causes if causes.is_empty() => error.to_string(),
+        causes => format!("{error}: {causes}"),
+    }
+}
+
+/// The key within its table; empty when the table as a whole is meant.
+fn blamed(error: &SetupError) -> &'static str {
+    match error {
+        SetupError::Scope { .. } | SetupError::FullPower => ".scopes",
+        SetupError::Address { what, .. } | SetupError::Empty { what } => match *what {
+            "the forge's address" | "the web address" | "the address of the API" => ".url",
+            "the issuer" => ".issuer",
+            "the introspection endpoint" => ".endpoint",
+            "the keys' address" => ".jwks_uri",
+            "the client secret" => ".client_secret",
+            "the client id" => ".client_id",
+            "the label" => ".label",
+            "the list of audiences" => ".audience",
+            _ => "",
+        },
+        SetupError::Name { .. } | SetupError::Algorithm { .. } => "",
+    }
+}
+
+fn hint(error: &SetupError) -> Option<String> {
+    match error {
+        SetupError::Scope { scope, known } => {
+            let near = known.split(' ').min_by_key(|own| strsim::osa_distance(own, scope))?;
+            (strsim::osa_distance(near, scope) <= 3).then(|| format!("did you mean {near:?}?"))
+        }
+        SetupError::Empty { what: "the client secret" } => {
+            Some("write it, or the path of a file that holds it as client_secret_file".to_owned())
+        }
+        SetupError::Empty { .. }
+        | SetupError::Name { .. }
+        | SetupError::Address { .. }
+        | SetupError::FullPower
+        | SetupError::Algorithm { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Sources;
+
+    /// What is wrong with these settings.
+    fn vetted(settings: &[&str]) -> Vec<(String, String, Option<String>)> {
+        let environment: BTreeMap<String, String> = BTreeMap::new();
+        let mut sources = Sources::new(&environment);
+        sources.set = settings.iter().map(|&set| set.to_owned()).collect();
+        let loaded = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let mistakes = vet(&loaded).err().map(|mistakes| mistakes.0).unwrap_or_default();
+        mistakes
+            .into_iter()
+            .map(|own| {
+                if own.key.matches('.').count() > 1 {
+                    assert_ne!(own.source, Source::Default, "{own}");
+                }
+                (own.key, own.what, own.hint)
+            })
+            .collect()
+    }
+
+    fn forge(settings: &[&'static str]) -> Vec<(String, String, Option<String>)> {
+        let mut all = vec![
+            "auth.identity=[\"forgejo\"]",
+            "auth.forgejo.url=https://git.example.org",
+            "auth.forgejo.client_id=broker",
+            "auth.forgejo.client_secret=hush",
+        ];
+        all.extend(settings);
+        vetted(&all)
+    }
+
+    #[test]
+    fn what_can_be_used_is_not_complained_about() {
+        assert_eq!(vetted(&[]), []);
+        assert_eq!(forge(&[]), []);
+        let outside = [
+            "auth.verifiers=[\"jwt\", \"introspection\"]",
+            "auth.jwt.issuer=https://id.example.org/",
+            "auth.introspection.endpoint=http://127.0.0.1:9/introspect",
+            "auth.introspection.client_id=broker",
+            "auth.introspection.client_secret=hush",
+        ];
+        assert_eq!(vetted(&outside), []);
+    }
+
+    #[test]
+    fn the_key_that_is_to_blame_is_named() {
+        let scope = &forge(&["auth.forgejo.scopes=[\"read:isue\"]"])[0];
+        assert_eq!(scope.0, "auth.forgejo.scopes");
+        assert!(scope.2.as_deref().is_some_and(|hint| hint.contains("read:issue")), "{scope:?}");
+        let open = &forge(&["auth.forgejo.url=http://git.example.org"])[0];
+        assert_eq!(open.0, "auth.forgejo.url");
+        let secret = ["auth.verifiers=[\"introspection\"]", "auth.introspection.client_id=broker"];
+        let secret = &vetted(
+            &[&secret[..], &["auth.introspection.endpoint=https://id.example.org"]].concat(),
+        );
+        assert_eq!(secret[0].0, "auth.introspection.client_secret");
+    }
+
+    #[test]
+    fn everything_is_told_at_once() {
+        let all = vetted(&[
+            "auth.verifiers=[\"jwt\", \"introspection\"]",
+            "auth.jwt.issuer=http://id.example.org",
+            "auth.introspection.endpoint=http://id.example.org",
+            "auth.introspection.client_id=broker",
+            "auth.introspection.client_secret=hush",
+        ]);
+        let keys: Vec<_> = all.iter().map(|own| own.0.as_str()).collect();
+        assert_eq!(keys, ["auth.jwt.issuer", "auth.introspection.endpoint"]);
+        assert!(!format!("{all:?}").contains("hush"));
+    }
+}
