@@ -119,20 +119,33 @@ fn o15_two_tabs_of_one_browser_both_come_to_their_end() {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
         let mut browser = Browser::default();
-        let first = browser.open(&application.question(&[])).await;
-        let second = browser.open(&application.question(&[])).await;
-        let first = browser.press(&first, ("choice", "approve"), &[]).await;
-        let second = browser.press(&second, ("choice", "approve"), &[]).await;
-        let second = house.credentials(&mut browser, &second, "ada").await;
-        Tokens::of(&application.redeem(&second.code()).await);
-        // Somebody has signed in since this form was shown, so it is shown once more.
-        let mut first = house.credentials(&mut browser, &first, "ada").await;
-        if !first.is_away() {
-            let question = application.question(&[]);
-            let consent = browser.open(&question).await;
-            first = browser.press(&consent, ("choice", "approve"), &[]).await;
+        let mut tabs = Vec::new();
+        for _ in 0..3 {
+            tabs.push(browser.open(&application.question(&[])).await);
         }
-        Tokens::of(&application.redeem(&first.code()).await);
+        // One shows the login form while another one is finished, one still the question.
+        let waiting = browser.press(&tabs[0], ("choice", "approve"), &[]).await;
+        let finished = house.approve(&mut browser, &tabs[1], "ada").await;
+        Tokens::of(&application.redeem(&finished.code()).await);
+        let finished = house.credentials(&mut browser, &waiting, "ada").await;
+        Tokens::of(&application.redeem(&finished.code()).await);
+        let finished = house.approve(&mut browser, &tabs[2], "ada").await;
+        Tokens::of(&application.redeem(&finished.code()).await);
+    });
+}
+
+#[test]
+fn o15_a_tab_that_names_a_user_who_signed_out_meanwhile_gives_nothing_away() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let application = house.application("/mcp").await;
+        let mut browser = Browser::default();
+        let account = house.account_page(&mut browser, "ada").await;
+        let tab = browser.open(&application.question(&[])).await;
+        assert!(tab.has_form("choice", "switch"), "it names her: {}", tab.seen());
+        browser.press(&account, ("action", "sign_out"), &[]).await;
+        let stopped = browser.press(&tab, ("choice", "approve"), &[]).await;
+        assert_eq!(stopped.answer.status, 403, "{}", stopped.seen());
     });
 }
 
