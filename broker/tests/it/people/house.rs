@@ -172,7 +172,9 @@ pub(crate) async fn child(session: &Client) -> u32 {
     answer["result"]["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a process")
 }
 
+/// `$W` in `tables` stands for the directory of the witness.
 fn configure(place: &Place, top: &str, server: &str, tables: &str) {
+    let tables = tables.replace("$W", place.witness.path());
     let text = format!(
         "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\nauth.verifiers = [\"oauth\"]\n{top}\n\
          [server.main]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ndefault = true\n\
