@@ -8,7 +8,7 @@ use auth::{
     local::Local,
     oauth::{
         AuthServer, CacheLimits, Config as ServerConfig, OAuthTokens, Parts, Registration,
-        Resource, RevocationListener, ScopeView,
+        Resource, RevocationListener, ScopeView, StoreError,
     },
     upstream::Vault,
 };
@@ -137,6 +137,11 @@ impl People {
 
     pub(super) fn revocations(&self) -> Revocations {
         Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
+    }
+
+    /// Whether what people do can be kept.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready().await
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.
