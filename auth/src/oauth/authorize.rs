@@ -252,10 +252,7 @@ impl AuthServer {
         Page::Consent(Box::new(ConsentPage {
             form: Form {
                 action: format!("{}/consent", self.site.path),
-                hidden: vec![
-                    ("t", handle.expose().to_owned()),
-                    ("csrf", csrf.expose().to_owned()),
-                ],
+                hidden: vec![("t", handle.expose().to_owned()), ("csrf", csrf.expose().to_owned())],
             },
             client: ClientView {
                 name: client.display_name(),
