@@ -28,7 +28,8 @@ fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
         assert_eq!(code, 0);
         let client = broker.client.bearer(token.trim());
         let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-        until_so("the broker knows the token", async || client.post(list).await.status != 401).await;
+        until_so("the broker knows the token", async || client.post(list).await.status != 401)
+            .await;
         let tools = client.open().await.post(list).await.json()["result"]["tools"].clone();
         assert!(tools.as_array().is_some_and(|tools| tools.len() > 2), "{tools}");
         broker.signal(Signal::TERM);

@@ -33,6 +33,11 @@ impl Application {
     /// Knows nothing but the address of a server: asks it, reads where its answer points to, and
     /// registers.
     pub(crate) async fn connect(broker: &Client, path: &str) -> Self {
+        Self::connect_from(broker, path, &format!("http://127.0.0.1:{AWAY}/back")).await
+    }
+
+    /// As [`connect`](Self::connect), for an application that lives at `redirect`.
+    pub(crate) async fn connect_from(broker: &Client, path: &str, redirect: &str) -> Self {
         let server = broker.at(path);
         let stranger = server.post(initialize("1", "2025-11-25")).await;
         assert_eq!(stranger.status, 401, "{stranger:?}");
@@ -43,7 +48,6 @@ impl Application {
         let known = format!("{issuer}/.well-known/oauth-authorization-server");
         let metadata = fetch(broker, &known).await;
         assert_eq!(metadata["issuer"], issuer);
-        let redirect = format!("http://127.0.0.1:{AWAY}/back");
         let asked = json!({
             "client_name": "A tool",
             "redirect_uris": [redirect],
@@ -56,7 +60,7 @@ impl Application {
         Self {
             server,
             id: text(&registered.json(), "client_id").to_owned(),
-            redirect,
+            redirect: redirect.to_owned(),
             resource: text(&resource, "resource").to_owned(),
             metadata,
         }
@@ -83,11 +87,7 @@ impl Application {
     }
 
     /// As [`ask`](Self::ask), with the answer left to be read.
-    pub(crate) async fn send(
-        &self,
-        endpoint: &str,
-        fields: &[(&str, &str)],
-    ) -> crate::wire::Wire {
+    pub(crate) async fn send(&self, endpoint: &str, fields: &[(&str, &str)]) -> crate::wire::Wire {
         let mut all = vec![("client_id", self.id.as_str())];
         all.extend_from_slice(fields);
         let client = at(&self.server, text(&self.metadata, endpoint));

@@ -180,7 +180,8 @@ impl From<'_> {
 impl Page {
     /// Where it redirects to.
     fn leads_to(&self) -> Option<Url> {
-        let to = self.answer.header("location").filter(|_| [302, 303].contains(&self.answer.status));
+        let to =
+            self.answer.header("location").filter(|_| [302, 303].contains(&self.answer.status));
         to.map(|to| self.url.join(to).expect("an address"))
     }
 

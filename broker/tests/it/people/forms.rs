@@ -13,9 +13,8 @@ pub(crate) struct Form {
 impl Form {
     /// Whether it has a button or field of this name, and value unless that is empty.
     pub(crate) fn has(&self, name: &str, value: &str) -> bool {
-        let same = |(own, held): &(String, String)| {
-            own == name && (value.is_empty() || held == value)
-        };
+        let same =
+            |(own, held): &(String, String)| own == name && (value.is_empty() || held == value);
         self.hidden.iter().chain(&self.buttons).any(same)
             || (value.is_empty() && self.inputs.iter().any(|own| own == name))
     }

@@ -36,9 +36,7 @@ impl House {
         let own = "auth.identity = [\"local\"]";
         configure(&place, &format!("{own}\n{top}"), "", tables);
         let mut broker = place.serve(&[]).await;
-        let line = broker.line().await;
-        let (_, link) = line.split_once("within a day: ").expect("how to make an account");
-        let setup = Some(link.trim().to_owned());
+        let setup = Some(setup(&mut broker).await);
         Self { place, broker, setup, forge: None }
     }
 
@@ -51,13 +49,14 @@ impl House {
         house
     }
 
-    /// People sign in at a forge, and the server gets their tokens there.
+    /// People sign in at a forge, and the server gets their tokens there. `top` may name more ways.
     pub(crate) async fn at_forge(knobs: Knobs, top: &str, tables: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let forge = forge::start(listener, None, knobs);
         let place = Place::new();
         let root = forge.root();
-        let own = "auth.identity = [\"forgejo\"]";
+        let has_local = top.contains("auth.identity");
+        let own = if has_local { "" } else { "auth.identity = [\"forgejo\"]" };
         let env = format!(
             "env = {{ FORGE_URL = \"{root}\", FORGE_TOKEN = \"${{upstream.access_token}}\", \
              FORGE_NAME = \"${{upstream.username}}\", USER_SUBJECT = \"${{user.subject}}\" }}"
@@ -67,10 +66,16 @@ impl House {
              client_secret = \"{FORGE_SECRET}\"\nscopes = [\"read:user\"]\n"
         );
         configure(&place, &format!("{own}\n{top}"), &env, &format!("{table}{tables}"));
-        let broker = place.serve(&[]).await;
+        // Behind a public address nobody is told the port, so it has to be known before.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = port.local_addr().expect("its address");
+        drop(port);
+        let mut broker = place.serve(&["--listen", &address.to_string()]).await;
+        broker.client = Client::new(address);
+        let setup = if has_local { Some(setup(&mut broker).await) } else { None };
         let back = format!("http://{}/callback/forgejo", broker.client.address);
         forge.add_app("broker", FORGE_SECRET, &back);
-        Self { place, broker, setup: None, forge: Some(forge) }
+        Self { place, broker, setup, forge: Some(forge) }
     }
 
     pub(crate) fn forge(&self) -> &Forge {
@@ -121,7 +126,7 @@ impl House {
     pub(crate) async fn approve(&self, browser: &mut Browser, consent: &Page, name: &str) -> Page {
         let mut page = browser.press(consent, ("choice", "approve"), &[]).await;
         for _ in 0..3 {
-            if page.is_away() {
+            if page.answer.status >= 300 {
                 break;
             }
             page = self.credentials(browser, &page, name).await;
@@ -130,12 +135,7 @@ impl House {
     }
 
     /// Answers a login form, or the forge's question for consent.
-    pub(crate) async fn credentials(
-        &self,
-        browser: &mut Browser,
-        page: &Page,
-        name: &str,
-    ) -> Page {
+    pub(crate) async fn credentials(&self, browser: &mut Browser, page: &Page, name: &str) -> Page {
         let password = format!("{name}-password");
         if page.has_form("user_name", "") {
             let fields = [("user_name", name), ("password", password.as_str())];
@@ -159,6 +159,13 @@ impl House {
         }
         page
     }
+}
+
+/// The address for the first account, as the broker printed it.
+async fn setup(broker: &mut Program) -> String {
+    let line = broker.line().await;
+    let (_, link) = line.split_once("within a day: ").expect("how to make an account");
+    link.trim().to_owned()
 }
 
 /// What the child finds in its environment.

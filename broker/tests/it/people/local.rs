@@ -19,11 +19,7 @@ fn a_set_up_link_an_account_a_sign_in_and_a_consent_lead_to_a_tool_call() {
         let mut browser = Browser::default();
         let link = house.setup.clone().expect("a link");
         let form = browser.open(&link).await;
-        let fields = [
-            ("name", "ada"),
-            ("password", "ada-password"),
-            ("again", "ada-password"),
-        ];
+        let fields = [("name", "ada"), ("password", "ada-password"), ("again", "ada-password")];
         let done = browser.press(&form, ("name", ""), &fields).await;
         assert_eq!(done.answer.status, 200, "{}", done.seen());
         assert!(done.answer.text().contains("ada"), "{}", done.seen());

@@ -31,8 +31,7 @@ fn o28_a_token_without_the_servers_scope_is_told_which_and_a_step_up_gives_it() 
         let refused = application.with(&small).post(initialize("1", "2025-11-25")).await;
         assert_eq!(refused.status, 403, "{refused:?}");
         let challenge = refused.header("www-authenticate").expect("a challenge");
-        let metadata =
-            format!("{}/.well-known/oauth-protected-resource/notes/mcp", house.root());
+        let metadata = format!("{}/.well-known/oauth-protected-resource/notes/mcp", house.root());
         let expected = format!(
             "Bearer error=\"insufficient_scope\", scope=\"notes\", resource_metadata=\"{metadata}\""
         );
