@@ -138,7 +138,7 @@ impl Exchange {
             Err(error) => {
                 let cause = causes(&error);
                 warn!(server = %self.server.name, %error, %cause, "no session was opened");
-                return Err(Refusal::open(&error));
+                return Err(Refusal::open(&error).challenged(self.challenge()));
             }
         };
         let welcome = lease.take_welcome().ok_or_else(|| Refusal::open(&OpenError::Panicked))?;

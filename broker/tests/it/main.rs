@@ -7,6 +7,7 @@ mod door;
 mod http2;
 mod messages;
 mod operator;
+mod people;
 mod processes;
 mod program;
 mod rig;

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
@@ -71,6 +71,20 @@ impl Place {
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
     }
 
+    /// As [`run`](Self::run), with this on standard input.
+    pub(crate) async fn run_with(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        let mut pipe = process.stdin.take().expect("its input");
+        pipe.write_all(input.as_bytes()).await.expect("it reads");
+        drop(pipe);
+        let output = process.wait_with_output();
+        let output: Output = timeout(PATIENCE, output).await.expect("in time").expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+    }
+
     /// Starts the broker with the configuration of this place.
     pub(crate) async fn serve(&self, args: &[&str]) -> Program {
         self.serve_in(args, &[]).await
@@ -116,6 +130,14 @@ impl Program {
     /// What it has told on standard error so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).expect("a log")
+    }
+
+    /// The next line of its standard output.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.output.read_line(&mut line);
+        timeout(PATIENCE, read).await.expect("in time").expect("text");
+        line
     }
 
     /// The rest of its standard output, once it has ended.
