@@ -1,11 +1,18 @@
 //! What the commands share that work on the store while the broker runs, or does not.
 
-use std::{io::IsTerminal, sync::Arc, time::SystemTime};
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use clap::Args;
 
 use super::{ConfigArgs, Exit, complain, runtime, told};
 use crate::{config::Environment, store::Store};
+
+/// The longest line that is read; every password is shorter.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// What every such command takes.
 #[derive(Debug, Args)]
@@ -99,10 +106,12 @@ pub(super) fn new_password() -> Result<String, Failure> {
 
 fn line() -> Result<String, Failure> {
     let mut line = String::new();
-    let unreadable =
-        |_| Failure::Usage("the password could not be read from standard input".to_owned());
-    std::io::stdin().read_line(&mut line).map_err(unreadable)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let mut input = std::io::stdin().lock().take(MAX_LINE);
+    match input.read_line(&mut line) {
+        Ok(0) => Err(Failure::Usage("there is no password on standard input".to_owned())),
+        Ok(_) => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(error) => Err(Failure::Usage(format!("the password cannot be read: {error}"))),
+    }
 }
 
 /// A line of the terminal while it shows nothing.
@@ -117,6 +126,12 @@ fn unseen() -> Result<String, Failure> {
     let typed = line();
     let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
     typed
+}
+
+/// What others wrote, for one place in a line at a terminal: nothing of it is a command to the
+/// terminal, and nothing stretches over several lines.
+pub(super) fn brief(text: &str) -> String {
+    auth::oauth::plain(text, 60)
 }
 
 /// The day of a moment, as people write it.

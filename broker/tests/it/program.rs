@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
@@ -67,6 +67,21 @@ impl Place {
     pub(crate) async fn run(&self, args: &[&str]) -> (i32, String, String) {
         let output = self.command(args).stdin(Stdio::null()).output();
         let output: Output = timeout(PATIENCE, output).await.expect("in time").expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+    }
+
+    /// As [`run`](Self::run), with this on its standard input.
+    pub(crate) async fn run_with(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        let mut stdin = process.stdin.take().expect("its input");
+        // One that reads no input may have ended already.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = timeout(PATIENCE, process.wait_with_output());
+        let output: Output = output.await.expect("in time").expect("it runs");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
     }
