@@ -14,6 +14,9 @@ use crate::{config::Environment, store::Store};
 /// The longest line that is read; every password is shorter.
 const MAX_LINE: u64 = 64 * 1024;
 
+/// What Ctrl-C types where it sends no signal.
+const INTERRUPT: char = '\u{3}';
+
 /// What every such command takes.
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
@@ -95,10 +98,8 @@ pub(super) fn new_password() -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {
         return line();
     }
-    complain("Password (it is not shown):");
-    let first = unseen()?;
-    complain("The same again:");
-    if unseen()? != first {
+    let first = unseen("Password (it is not shown):")?;
+    if unseen("The same again:")? != first {
         return Err(Failure::Usage("the two passwords differ; nothing was changed".to_owned()));
     }
     Ok(first)
@@ -114,18 +115,29 @@ fn line() -> Result<String, Failure> {
     }
 }
 
-/// A line of the terminal while it shows nothing.
-fn unseen() -> Result<String, Failure> {
+/// A line of the terminal, asked for while it shows nothing.
+fn unseen(question: &str) -> Result<String, Failure> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let stdin = std::io::stdin();
-    let Ok(before) = tcgetattr(&stdin) else { return line() };
-    let mut quiet = before.clone();
-    quiet.local_modes.remove(LocalModes::ECHO);
-    // When echo cannot be turned off, typing is still better than not being able to.
-    let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+    let before = tcgetattr(&stdin);
+    if let Ok(before) = &before {
+        let mut quiet = before.clone();
+        // Without signals, too: one that ended us here would leave a terminal that shows nothing.
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        // When echo cannot be turned off, typing is still better than not being able to.
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+    }
+    complain(question);
     let typed = line();
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
-    typed
+    if let Ok(before) = &before {
+        let _ = tcsetattr(&stdin, OptionalActions::Now, before);
+    }
+    match typed {
+        Ok(typed) if typed.contains(INTERRUPT) => {
+            Err(Failure::Usage("interrupted; nothing was changed".to_owned()))
+        }
+        typed => typed,
+    }
 }
 
 /// What others wrote, for one place in a line at a terminal: nothing of it is a command to the

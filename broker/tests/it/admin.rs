@@ -1,15 +1,18 @@
 //! What an operator does to the store with the command line: while the broker runs, and while it
 //! does not.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     browser::{self, Browser, REDIRECT, authorize_url, redeem, register},
     program::{Place, Program},
     rig::{story, until_so},
+    terminal::Terminal,
+    wire::{PATIENCE, PING},
 };
 
 const PASSWORD: &str = "correct horse battery\n";
@@ -103,6 +106,38 @@ async fn accounts(place: &Place) {
     let removed = said(place, &["user", "remove", "bob@example.org"]).await;
     assert!(removed.starts_with("account bob@example.org removed"), "{removed}");
     told(place, &["user", "remove", "ada"], "", 1).await;
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
+fn at_a_terminal_a_password_is_typed_twice_and_not_shown() {
+    story(async {
+        let place = Place::new();
+        for (first, second, code) in
+            [(PASSWORD, PASSWORD, 0), (PASSWORD, "another one\n", 64), ("abc\u{3}\n", "", 64)]
+        {
+            let mut terminal = Terminal::open();
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-broker"));
+            command.args(["user", if code == 0 { "add" } else { "passwd" }, "ada"]);
+            command.current_dir(place.path()).env_clear().kill_on_drop(true);
+            command.stdin(terminal.end()).stdout(Stdio::null()).stderr(terminal.end());
+            let mut process = command.spawn().expect("it starts");
+            terminal.shows("Password").await;
+            terminal.types(first);
+            if !second.is_empty() {
+                terminal.shows("again").await;
+                terminal.types(second);
+            }
+            let ended = timeout(PATIENCE, process.wait()).await.expect("in time").expect("it ran");
+            assert_eq!(ended.code(), Some(code));
+            // What is typed now is shown again.
+            terminal.types("the end");
+            let screen = terminal.shows("the end").await;
+            assert!(!screen.contains("horse") && !screen.contains("abc"), "{screen}");
+            let words = if second.is_empty() { "interrupted" } else { "differ" };
+            assert_eq!(screen.contains(words), code != 0, "{screen}");
+        }
+    });
 }
 
 #[test]
@@ -222,10 +257,7 @@ fn a_grant_is_listed_and_taken_back_with_its_session() {
         let id = grant["id"].as_str().expect("an identifier");
         assert_eq!(said(&place, &["grant", "revoke", id]).await, format!("grant {id} revoked\n"));
         told(&place, &["grant", "revoke", id], "", 1).await;
-        until_so("the token is refused", async || {
-            session.post(crate::wire::PING).await.status == 401
-        })
-        .await;
+        until_so("the token is refused", async || session.post(PING).await.status == 401).await;
         place.witness.all_gone().await;
         assert_eq!(listed(&place, &["grant", "list"]).await, json!([]));
         drop(broker);

@@ -1,7 +1,6 @@
 //! `mcp-broker doctor` against servers with one fault each, and against the broker itself.
 
 pub(crate) mod fake;
-mod terminal;
 
 use std::{fs, io, process::Stdio};
 
@@ -9,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use self::fake::{Fake, Said, document, good, html, resource, said, server};
-use self::terminal::Terminal;
 use crate::{
     browser::{self, Browser},
     program::{Place, Program},
     rig::{metric, story, until_so},
+    terminal::Terminal,
     wire::{PATIENCE, initialize},
 };
 
@@ -387,14 +386,17 @@ fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
     story(async {
         let place = Place::new();
         let broker = signing_in(&place).await;
-        let (terminal, stderr) = Terminal::open();
+        let mut terminal = Terminal::open();
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-broker"));
         command.args(["doctor", &url(&broker), "--json"]).env_clear().kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(terminal.end());
         let doctor = command.spawn().expect("it starts");
         drop(command);
 
-        let address = terminal.invitation().await;
+        // The last parameter, and the end of its line.
+        let screen = terminal.shows("scope=mcp\r\n").await;
+        let address = screen.lines().find_map(|line| line.trim().strip_prefix("http"));
+        let address = format!("http{}", address.expect("an address"));
         let mut browser = Browser::default();
         let end = browser.approve(&address, "ada", PASSWORD).await;
         let last = browser.open(end.url.as_str()).await;

@@ -22,4 +22,5 @@ mod store_kill;
 mod store_rig;
 mod store_rows;
 mod streams;
+mod terminal;
 mod wire;
