@@ -9,7 +9,7 @@ use std::{
 
 use auth::{
     StaticTokens,
-    oauth::{AuthServer, AuthStore, Moment, RevocationListener, Revoked},
+    oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
 use tokio::time::interval;
@@ -21,12 +21,16 @@ use crate::{app::Sessions, http::causes, store::Store, tokens::TokenWatch};
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// How many revocations are read at a time.
+/// How many credentials are sealed anew at a time.
 const BATCH: usize = 500;
 
-/// How far back each look reaches. Moments are whole seconds, and the clocks of several brokers
-/// on one store differ a little.
-const OVERLAP: Duration = Duration::from_secs(10);
+/// How many revocations are read at first; more if there are more.
+const FEW: usize = 500;
+
+/// How far each look reaches back behind the last one. Moments are whole seconds, the clocks of
+/// several brokers on one store differ a little, and whoever takes something back reads his clock
+/// before he waits for the database.
+const OVERLAP: Duration = Duration::from_secs(30);
 
 /// Applies what `mcp-broker token` does to the file while the broker runs. A revoked token takes
 /// its sessions along.
@@ -78,10 +82,13 @@ pub(super) async fn revocations(revocations: Revocations) {
     let mut interval = interval(INTERVAL);
     // What was told before: the looks overlap.
     let mut told: HashSet<String> = HashSet::new();
+    let mut looked = now();
     loop {
         interval.tick().await;
-        let since = Moment::of(now().checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH));
-        match revocations.store.revoked_since(since, BATCH).await {
+        let begun = now();
+        // From the last look that succeeded, however long ago that was; a clock may be set back.
+        let since = looked.min(begun).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
+        match all_since(&revocations.store, Moment::of(since)).await {
             Ok(grants) => {
                 let families: HashSet<String> =
                     grants.iter().map(|grant| grant.family.clone()).collect();
@@ -93,12 +100,26 @@ pub(super) async fn revocations(revocations: Revocations) {
                     }
                 }
                 told = families;
+                looked = begun;
             }
             Err(error) => {
                 let cause = causes(&error);
                 warn!(%error, %cause, "revocations by others go unnoticed for now");
             }
         }
+    }
+}
+
+/// Everything revoked since then. A client of thousands is removed in one moment, so there is no
+/// reading on from the last one seen.
+async fn all_since(store: &Store, since: Moment) -> Result<Vec<Grant>, StoreError> {
+    let mut limit = FEW;
+    loop {
+        let grants = store.revoked_since(since, limit).await?;
+        if grants.len() < limit {
+            return Ok(grants);
+        }
+        limit *= 4;
     }
 }
 

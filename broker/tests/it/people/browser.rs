@@ -50,10 +50,6 @@ impl Browser {
         own.map(|((_, name), value)| (name.clone(), value.clone())).collect()
     }
 
-    pub(crate) fn forget(&mut self, name: &str) {
-        self.jar.retain(|(_, own), _| own != name);
-    }
-
     /// Goes to an address somebody typed, or another program opened.
     pub(crate) async fn open(&mut self, address: &str) -> Page {
         let url = Url::parse(address).expect("an address");

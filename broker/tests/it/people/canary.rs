@@ -1,6 +1,9 @@
 //! A canary in every secret: it may be found where it belongs, and nowhere else.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -34,11 +37,11 @@ fn found(place: &Path, needle: &[u8]) -> Vec<String> {
     let mut places = vec![place.to_owned()];
     while let Some(place) = places.pop() {
         if place.is_dir() {
-            places.extend(fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()));
+            places.extend(entries(&place));
         } else {
             let bytes = fs::read(&place).unwrap_or_default();
             if shapes.iter().any(|shape| holds(&bytes, shape)) {
-                found.push(place.file_name().unwrap().to_string_lossy().into_owned());
+                found.push(name(&place));
             }
         }
     }
@@ -73,7 +76,7 @@ async fn live() -> Life {
     let house = House::at_forge(Knobs::default(), top, &table).await;
     let mut secrets = Vec::new();
     let link = house.setup.clone().expect("a link");
-    secrets.push(canary("set-up link", link.split_once("t=").unwrap().1));
+    secrets.push(canary("set-up link", link.split_once("t=").expect("a secret").1));
     let mut local = Browser::default();
     let form = local.open(&link).await;
     let fields = [("name", "ada"), ("password", LOCAL_PASSWORD), ("again", LOCAL_PASSWORD)];
@@ -253,11 +256,19 @@ fn s2_a_canary_in_every_secret_is_found_only_where_it_belongs() {
 /// The files of a directory that are text.
 fn files(directory: &Path) -> Vec<(String, String)> {
     let mut texts = Vec::new();
-    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if let Ok(text) = fs::read_to_string(entry.path()) {
-            texts.push((name, text));
+    for path in entries(directory) {
+        if let Ok(text) = fs::read_to_string(&path) {
+            texts.push((name(&path), text));
         }
     }
     texts
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().expect("a name").to_string_lossy().into_owned()
 }

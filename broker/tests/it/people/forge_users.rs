@@ -36,6 +36,21 @@ fn i1_two_people_at_one_endpoint_are_two_people_at_the_forge() {
 }
 
 #[test]
+fn an_old_forgejo_and_a_gitea_sign_people_in_as_well() {
+    story(async {
+        for preset in ["forgejo-8", "gitea"] {
+            let knobs = Knobs::preset(preset).expect("it is known");
+            let house = House::at_forge(knobs, "", "").await;
+            let application = house.application("/mcp").await;
+            let tokens = house.sign_in(&application, "bob").await;
+            let session = application.with(&tokens).open().await;
+            let who = session.call("who", json!({})).await.json();
+            assert_eq!(who["result"], json!({ "status": "200", "login": "bob" }), "{preset}");
+        }
+    });
+}
+
+#[test]
 fn i4_nobody_elses_token_is_in_a_childs_environment() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;

@@ -38,8 +38,8 @@ impl Form {
 
 /// The forms of a page, in their order.
 pub(crate) fn forms(html: &str) -> Vec<Form> {
-    let parts = html.split("<form").skip(1).map(|part| part.split("</form>").next().unwrap());
-    parts.map(form).collect()
+    let parts = html.split("<form").skip(1);
+    parts.map(|part| form(part.split_once("</form>").expect("a form ends").0)).collect()
 }
 
 fn form(text: &str) -> Form {

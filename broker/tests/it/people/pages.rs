@@ -83,7 +83,7 @@ async fn walk(house: &House) -> Browser {
     assert_eq!(account.answer.status, 200, "{}", account.seen());
     account = browser.press(&account, ("action", "disconnect"), &[]).await;
     for path in ["/consent", "/login", "/account", "/login/setup"] {
-        let url = Url::parse(&format!("{root}{path}")).unwrap();
+        let url = Url::parse(&format!("{root}{path}")).expect("an address");
         let forged = browser.request("POST", &url, "cross-site", None, "t=x&csrf=x").await;
         assert!(forged.status >= 400, "{path}: {forged:?}");
         browser.history.push(Page { url, answer: forged });

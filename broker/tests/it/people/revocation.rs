@@ -1,5 +1,6 @@
 //! What is taken back is dead within seconds, whoever takes it back and wherever.
 
+use sqlx::Executor;
 use tokio::time::{Duration, Instant};
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     rig::{is_alive, story, until_so},
+    store_rig::stranger,
     wire::{Client, PING},
 };
 
@@ -98,6 +100,24 @@ fn o31_a_client_removed_by_another_process_ends_the_session() {
         let ada = work(&house).await;
         let removed = run(&house, &["client", "remove", &ada.application.id, "--json"]).await;
         assert_eq!(removed["revoked"], 1, "{removed}");
+        ada.is_over().await;
+    });
+}
+
+#[test]
+fn o31_a_client_of_thousands_is_removed_and_nobody_keeps_a_session() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let ada = work(&house).await;
+        // They sort before hers, and are revoked in the same second.
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
+                   INSERT INTO grants SELECT '!' || i, client, client_name, issuer, subject, \
+                   display_name, provider, resource, scope, created, refreshed, revoked, ends \
+                   FROM grants, n";
+        let mut database = stranger(&house.place.path().join("data")).await;
+        database.execute(sql).await.unwrap();
+        let removed = run(&house, &["client", "remove", &ada.application.id, "--json"]).await;
+        assert_eq!(removed["revoked"], 2001, "{removed}");
         ada.is_over().await;
     });
 }

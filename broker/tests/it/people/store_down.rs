@@ -9,9 +9,9 @@ use super::{
     house::House,
 };
 use crate::{
-    rig::{long_story, story, until_so},
+    rig::{Rig, long_story, story, until_so},
     store_rig::stranger,
-    wire::PING,
+    wire::{PING, initialize},
 };
 
 /// How long the store waits for a lock, and then some for each of two such waits.
@@ -74,6 +74,28 @@ fn s4_a_database_that_was_replaced_is_noticed_by_readyz() {
         assert_eq!(readyz.ask("GET", "").await.status, 503);
         std::fs::rename(&aside, &database).unwrap();
         assert_eq!(readyz.ask("GET", "").await.status, 200);
+    });
+}
+
+#[test]
+fn s4_a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
+    story(async {
+        // SQLite never locks readers out, so the one who cannot answer is another server here.
+        let rig = Rig::start(&[
+            "auth.verifiers=[\"introspection\"]",
+            "auth.introspection.endpoint=\"http://127.0.0.1:9/introspect\"",
+            "auth.introspection.client_id=\"broker\"",
+            "auth.introspection.client_secret=\"hush\"",
+        ])
+        .await;
+        let answer = rig.client.bearer("some-token").post(initialize("1", "2025-11-25")).await;
+        assert_eq!(answer.error().0, 503, "{answer:?}");
+        answer.assert_retry();
+        assert_eq!(answer.header("www-authenticate"), None, "the client keeps its token");
+        let nobody = rig.client.post(initialize("1", "2025-11-25")).await;
+        assert_eq!(nobody.status, 401, "nothing has to be judged here");
+        let readyz = rig.client.at("/readyz").ask("GET", "").await;
+        assert_eq!(readyz.status, 200, "there is no store to wait for");
     });
 }
 
