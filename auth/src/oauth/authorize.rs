@@ -44,7 +44,7 @@ impl AuthServer {
             return faults::bad_request("it is too long");
         };
         // Until client and redirect address are known to belong together, nothing is redirected.
-        let (client, redirect_uri) = match self.who_asks(&params, now).await {
+        let (client, redirect_uri) = match self.who_asks(&params, peer, now).await {
             Ok(known) => known,
             Err(answer) => return answer,
         };
@@ -61,13 +61,18 @@ impl AuthServer {
     }
 
     /// Client and redirect address, or the page that says why not.
-    async fn who_asks(&self, params: &Params, now: SystemTime) -> Result<(Client, String), Answer> {
+    async fn who_asks(
+        &self,
+        params: &Params,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Result<(Client, String), Answer> {
         let repeated = |_| faults::bad_request("a parameter is repeated");
         let id = params
             .one("client_id")
             .map_err(repeated)?
             .ok_or_else(|| faults::bad_request("client_id is missing"))?;
-        let client = self.find_client(id, now).await.map_err(|error| match error {
+        let client = self.find_client(id, peer, now).await.map_err(|error| match error {
             ClientError::Unknown => faults::unknown_client(id),
             ClientError::Document(DocumentError::TooMany { retry_after }) => {
                 faults::too_many(retry_after)
