@@ -59,8 +59,8 @@ pub trait Accounts: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(Ok(false)))
     }
 
-    /// Removes an account, with the browsers' sign-ins, the remembered consents and the upstream
-    /// credentials of the user, and revokes the user's grants; returns those that were live, or
+    /// Removes an account, with the browsers' sign-ins, the remembered consents, the codes and the
+    /// upstream credentials of the user, and revokes the user's grants; returns those that were live, or
     /// `None` when there is no such account.
     fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>>;
 

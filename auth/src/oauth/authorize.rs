@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 
 use super::{
-    Answer, AuthServer, AuthorizeRequest, Client, ClientView, Code, Consent, ConsentPage, Form,
-    Landing, Moment, Origin, Page, Params, Purpose, Resource, ServerView, Standing, StoreError,
-    Transaction, User, UserView, Warning,
+    Answer, AuthServer, AuthorizeRequest, Browser, Client, ClientView, Code, Consent, ConsentPage,
+    Form, Landing, Moment, Origin, Page, Params, Purpose, Resource, ServerView, Standing,
+    StoreError, Transaction, UserView, Warning,
     browser::Visit,
     client::ClientError,
     document::DocumentError,
@@ -199,11 +199,11 @@ impl AuthServer {
             && landing == Ok(Landing::Web)
             && !asked.reauthenticate
             && !prompted("consent");
-        if let Some(user) = visit.user()
+        if let Some(session) = &visit.session
             && may_be_silent
-            && self.store.is_consented(&Consent::of(user, &asked, Moment::of(now))).await?
+            && self.store.is_consented(&Consent::of(&session.user, &asked, Moment::of(now))).await?
         {
-            return self.send_code(asked, user, now).await;
+            return self.send_code(asked, session, now).await;
         }
         let back = Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
         if prompted("none") {
@@ -285,15 +285,16 @@ impl AuthServer {
         }))
     }
 
-    /// Sends the browser back with a code for `user`.
+    /// Sends the browser back with a code for whoever is signed in there.
     pub(crate) async fn send_code(
         &self,
         request: AuthorizeRequest,
-        user: &User,
+        session: &Browser,
         now: SystemTime,
     ) -> Result<Answer, StoreError> {
+        let user = &session.user;
         let redirect_uri = request.redirect_uri.clone();
-        let state = request.state.clone();
+        let (client, state) = (request.client.clone(), request.state.clone());
         if self.site.redirects.check(&redirect_uri).is_err() {
             return Ok(faults::bad_redirect(&redirect_uri));
         }
@@ -310,6 +311,13 @@ impl AuthServer {
             used: false,
         };
         self.store.issue_code(code, consent).await?;
+        // Whoever removes a user ends the sign-ins first and then burns the codes that are on their
+        // way. Looking again after the code was stored leaves no moment between the two.
+        if self.store.browser(&session.cookie, now).await?.is_none() {
+            self.store.burn_code(&secret.hash(), now).await?;
+            self.store.forget_consents(&session.user, &client).await?;
+            return Ok(faults::gone());
+        }
         let mut answer = vec![("code", secret.expose())];
         answer.extend(state.as_deref().map(|state| ("state", state)));
         answer.push(("iss", self.issuer()));

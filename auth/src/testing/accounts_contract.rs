@@ -165,8 +165,8 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: Moment) 
     assert!(is_open(store, "bob", now).await, "the password is the same, so sign-ins go on");
 }
 
-/// A grant of `user`, with the consent behind it.
-async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+/// A code for `user`, with the consent behind it.
+async fn issue(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
     let request = AuthorizeRequest {
         client: "contract-client".into(),
         client_name: "A client".into(),
@@ -189,6 +189,12 @@ async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -
         used: false,
     };
     store.issue_code(code, consent.clone()).await.unwrap_or_else(no);
+    consent
+}
+
+/// A grant of `user`, with the consent behind it.
+async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+    let consent = issue(store, family, user, now).await;
     let access = NewToken { hash: hash(&format!("access-{family}")), expires: now.plus(HOUR) };
     let redeemed = store.redeem_code(&hash(family), access, None, now).await.unwrap_or_else(no);
     assert!(matches!(redeemed, Redeemed::Fresh(_)), "a fresh code is redeemed: {redeemed:?}");
@@ -214,6 +220,9 @@ async fn removing(
         put.unwrap_or_else(no);
     }
     store.revoke_grant("two", now).await.unwrap_or_else(no).expect("it was live");
+    for (code, issuer) in [("coming", ISSUER), ("other coming", ELSEWHERE)] {
+        issue(store, code, user(issuer, BOB), now).await;
+    }
 
     let later = now.plus(HOUR / 2);
     let removed = accounts.remove_account("bob", later).await.unwrap_or_else(no);
@@ -230,6 +239,12 @@ async fn removing(
         assert_eq!(token.grant.revoked.is_none(), live, "the grant {family}");
         assert_eq!(is_open(store, family, later).await, live, "the browser of {family}");
         assert_eq!(store.is_consented(consent).await.unwrap_or_else(no), live, "consent {family}");
+    }
+    for (code, redeems) in [("coming", false), ("other coming", true)] {
+        let access = NewToken { hash: hash(&format!("late-{code}")), expires: later.plus(HOUR) };
+        let redeemed = store.redeem_code(&hash(code), access, None, later).await;
+        let fresh = matches!(redeemed.unwrap_or_else(no), Redeemed::Fresh(_));
+        assert_eq!(fresh, redeems, "{code}: a code on its way goes with the user");
     }
     let of = async |issuer| credentials.credentials_of(issuer, BOB).await.unwrap_or_else(no).len();
     assert_eq!((of(ISSUER).await, of(ELSEWHERE).await), (0, 1), "credentials go with the user");

@@ -6,7 +6,7 @@ use super::{memory_store::MemoryStore, memory_tables::Tables};
 use crate::{
     TokenHash,
     local::{Account, Accounts, ISSUER},
-    oauth::{Grant, Moment, Stored},
+    oauth::{Grant, Moment, Stored, User},
     upstream::{CredentialKey, CredentialStore, Sealed},
 };
 
@@ -190,7 +190,10 @@ impl Accounts for MemoryStore {
                     slot.remove();
                 }
             }
-            let is = |own: &&Grant| own.user.issuer == ISSUER && own.user.subject == subject;
+            let of_user = |own: &User| own.issuer == ISSUER && own.subject == subject;
+            let codes = tables.codes.values_mut().filter(|own| of_user(&own.user));
+            codes.for_each(|own| own.used = true);
+            let is = |own: &&Grant| of_user(&own.user);
             let families: Vec<_> =
                 tables.grants.values().filter(is).map(|own| own.family.clone()).collect();
             Some(families.iter().filter_map(|family| tables.revoke(family, now)).collect())
