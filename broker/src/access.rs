@@ -55,9 +55,8 @@ impl Outside {
 /// What a server's endpoint tells those it does not let in.
 #[derive(Debug)]
 struct Endpoint {
-    /// Its canonical address, which tokens must be meant for; `None` without an authorization
-    /// server.
-    resource: Option<String>,
+    /// Its canonical address, which tokens must be meant for, whoever issued them.
+    resource: String,
     /// For `/{name}/mcp`.
     own: Challenge,
     /// For `/mcp`.
@@ -138,10 +137,11 @@ impl Access {
             let at = |path: &str| {
                 let server = people.as_ref().map(People::server);
                 let metadata = server.as_ref().map(|server| server.resource_metadata_url(path));
-                (Challenge::new(metadata.as_deref()), server.and_then(|s| s.resource_at(path)))
+                Challenge::new(metadata.as_deref())
             };
-            let (own, resource) = at(&format!("/{name}/mcp"));
-            let endpoint = Endpoint { resource, own, root: at("/mcp").0 };
+            let path = format!("/{name}/mcp");
+            let resource = format!("{base}{path}");
+            let endpoint = Endpoint { resource, own: at(&path), root: at("/mcp") };
             (name.as_str().to_owned(), endpoint)
         });
         Ok(Self { gate: Gate::new(verifiers), endpoints: endpoints.collect(), people })
@@ -153,13 +153,20 @@ impl Access {
     }
 
     /// The canonical address of a server, which tokens must be meant for.
-    pub(crate) fn resource(&self, server: &str) -> Option<&str> {
-        self.endpoints.get(server)?.resource.as_deref()
+    pub(crate) fn resource(&self, server: &str) -> &str {
+        &self.endpoint(server).resource
     }
 
     /// What to tell those who are not let in at a server's endpoint.
     pub(crate) fn challenge(&self, server: &str, at_root: bool) -> &Challenge {
-        let endpoint = self.endpoints.get(server).expect("servers are laid out once");
+        let endpoint = self.endpoint(server);
         if at_root { &endpoint.root } else { &endpoint.own }
     }
+
+    fn endpoint(&self, server: &str) -> &Endpoint {
+        self.endpoints.get(server).expect("servers are laid out once")
+    }
 }
+
+#[cfg(test)]
+mod tests;

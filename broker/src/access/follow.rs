@@ -9,14 +9,14 @@ use std::{
 
 use auth::{
     StaticTokens,
-    oauth::{AuthServer, AuthStore, Moment, RevocationListener, Revoked},
+    oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
 use tokio::time::interval;
 use tracing::{debug, info, warn};
 
 use super::INTERVAL;
-use crate::{app::Sessions, http::causes, store::Store, tokens::TokenWatch};
+use crate::{app::Sessions, http::causes, tokens::TokenWatch};
 
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -59,7 +59,7 @@ pub(super) async fn static_tokens(
 /// Where to look for revocations, and whom to tell.
 #[derive(Debug)]
 pub(super) struct Revocations {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<dyn AuthStore>,
     pub(super) listeners: Vec<Arc<dyn RevocationListener>>,
 }
 
@@ -78,11 +78,16 @@ pub(super) async fn revocations(revocations: Revocations) {
     let mut interval = interval(INTERVAL);
     // What was told before: the looks overlap.
     let mut told: HashSet<String> = HashSet::new();
+    let mut seen = now();
     loop {
         interval.tick().await;
-        let since = Moment::of(now().checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH));
-        match revocations.store.revoked_since(since, BATCH).await {
+        // From the last look that saw something, however long ago that was: a store that did not
+        // answer, or a process that was stopped for a while, must not hide what happened meanwhile.
+        let begun = now();
+        let since = seen.min(begun).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
+        match all_revoked_since(&*revocations.store, Moment::of(since)).await {
             Ok(grants) => {
+                seen = begun;
                 let families: HashSet<String> =
                     grants.iter().map(|grant| grant.family.clone()).collect();
                 for grant in &grants {
@@ -99,6 +104,22 @@ pub(super) async fn revocations(revocations: Revocations) {
                 warn!(%error, %cause, "revocations by others go unnoticed for now");
             }
         }
+    }
+}
+
+/// Every grant revoked since then. Thousands may be revoked in the same second, with the client they
+/// belong to, so a look that comes back full is made again with more room.
+pub(super) async fn all_revoked_since(
+    store: &dyn AuthStore,
+    since: Moment,
+) -> Result<Vec<Grant>, StoreError> {
+    let mut limit = BATCH;
+    loop {
+        let grants = store.revoked_since(since, limit).await?;
+        if grants.len() < limit {
+            return Ok(grants);
+        }
+        limit = limit.saturating_mul(4);
     }
 }
 

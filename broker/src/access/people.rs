@@ -46,12 +46,14 @@ pub(crate) struct People {
     pub(super) titles: BTreeMap<String, String>,
 }
 
-/// The servers as protected resources, in the order of the configuration.
+/// The servers as protected resources, in the order of the configuration. What a token is bound to
+/// is the path with the server's name: which server is the default one may change, and what was
+/// allowed at the former one is not allowed at the next.
 fn resources(config: &Config) -> Vec<Resource> {
     let resources = config.server.iter().map(|(name, server)| {
         let mut paths = vec![format!("/{name}/mcp")];
         if *name == config.default_server {
-            paths.insert(0, "/mcp".to_owned());
+            paths.push("/mcp".to_owned());
         }
         let title = server.title.clone().unwrap_or_else(|| name.as_str().to_owned());
         Resource { name: name.as_str().to_owned(), title, paths, scope: server.scope.clone() }
@@ -136,7 +138,7 @@ impl People {
     }
 
     pub(super) fn revocations(&self) -> Revocations {
-        Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
+        Revocations { store: self.store.clone(), listeners: self.listeners.clone() }
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.

@@ -211,9 +211,7 @@ impl Exchange {
 
     /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
     fn may_use(&self, verified: &Verified) -> Result<(), Denied> {
-        if let Some(resource) = self.app.access.resource(&self.server.name) {
-            verified.meant_for(resource)?;
-        }
+        verified.meant_for(self.app.access.resource(&self.server.name))?;
         verified.require(&self.server.settings().server.scope)
     }
 
