@@ -1,6 +1,6 @@
 //! `mcp-broker client`: the applications that may ask for authorization.
 
-use auth::oauth::{AuthStore, Client, Moment, Origin, RedirectPolicy, Registered};
+use auth::oauth::{AuthStore, Client, Moment, Origin, RedirectPolicy, Registered, plain};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -163,7 +163,8 @@ fn origin(client: &Client) -> &'static str {
 }
 
 fn line(client: &Client) -> String {
-    let name = client.name.as_deref().unwrap_or("-");
+    // Whoever registers a client chooses its name, and a terminal obeys control characters.
+    let name = plain(client.name.as_deref().unwrap_or("-"), 200);
     let unused = if client.unused_until.is_some() { "  never used" } else { "" };
     let (id, origin, since) = (&client.id, origin(client), day(client.created));
     format!("{id}  {name}  {origin}  since {since}{unused}")
