@@ -15,6 +15,7 @@ use http::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::{debug, error};
 use url::{Url, form_urlencoded};
 
@@ -31,6 +32,10 @@ use crate::{
 
 /// What an answer may cost: somebody waits for it with a request.
 const LIMITS: FetchLimits = FetchLimits { max_bytes: 64 * 1024, timeout: Duration::from_secs(5) };
+
+/// How many questions are under way at once. Anybody can make up tokens, and each one costs the other
+/// server a question; whoever finds no turn in time is told to come again.
+const MAX_ASKING: usize = 64;
 
 /// How every secret of this broker begins. They are nobody else's business.
 const OURS: [&str; 5] = ["mcpb_", "mcpat_", "mcprt_", "mcpac_", "mcpcs_"];
@@ -82,6 +87,7 @@ pub struct Introspection {
     max_age: Duration,
     max_tokens: usize,
     fetch: Arc<dyn Fetch>,
+    asking: Semaphore,
     cache: Mutex<Cache>,
 }
 
@@ -146,6 +152,7 @@ impl Introspection {
             max_age: config.max_age,
             max_tokens: config.max_tokens,
             fetch,
+            asking: Semaphore::new(MAX_ASKING),
             cache: Mutex::default(),
         })
     }
@@ -190,6 +197,8 @@ impl Introspection {
             .header(AUTHORIZATION, self.authorization.clone())
             .body(Bytes::from(form))
             .map_err(|_| Outage::Shape("its address is not one"))?;
+        let turn = timeout(LIMITS.timeout, self.asking.acquire()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(Outage::Paused)?;
         json(&self.fetch.fetch(request, LIMITS).await?)
     }
 

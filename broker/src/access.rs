@@ -194,7 +194,16 @@ impl Access {
         if at_root { &endpoint.root } else { &endpoint.own }
     }
 
+    /// The canonical address of a server.
+    #[cfg(test)]
+    fn resource(&self, server: &str) -> &str {
+        &self.endpoint(server).resource
+    }
+
     fn endpoint(&self, server: &str) -> &Endpoint {
         self.endpoints.get(server).expect("servers are laid out once")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,9 +116,17 @@ impl App {
     }
 
     /// Puts another configuration in force, as far as that goes without a restart.
-    pub(crate) fn reload(&self, config: Config) -> Vec<Change> {
+    pub(crate) fn reload(&self, mut config: Config) -> Vec<Change> {
         let old = self.state.load_full();
         let changes = Config::reload_diff(&old.config, &config);
+        // Routes, and with them what tokens are for, are laid out once: servers neither come nor go.
+        config.default_server.clone_from(&old.config.default_server);
+        let new = std::mem::take(&mut config.server);
+        let kept = old.config.server.iter().map(|(name, before)| {
+            let server = new.get(name).unwrap_or(before);
+            (name.clone(), server.clone())
+        });
+        config.server = kept.collect();
         self.sessions.set_limits(session_limits(&config));
         let state = State::of(config, Some(&old), &self.metrics);
         self.state.store(Arc::new(state));

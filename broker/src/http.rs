@@ -63,7 +63,8 @@ where
         };
         return Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response();
     }
-    let origin = request.headers().get(header::ORIGIN).cloned();
+    // An opaque origin is nobody in particular, so no page of that kind reads an answer.
+    let origin = request.headers().get(header::ORIGIN).filter(|own| *own != "null").cloned();
     let server = state.server_at(request.uri().path());
     let mut response = if request.method() == Method::OPTIONS
         && (server.is_some() || people.is_some() || metadata.is_some())

@@ -199,3 +199,33 @@ fn c21_the_verifier_shows_no_secret() {
     let shown = format!("{verifier:?} {:?}", config());
     assert!(!shown.contains("canary") && !shown.contains("Y2FuYXJ5"), "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn made_up_tokens_ask_the_other_server_a_bounded_number_of_questions_at_once() {
+    let (verifier, web) = verifier(config(), active());
+    let verifier = Arc::new(verifier);
+    web.close();
+    let mut strangers = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let verifier = Arc::clone(&verifier);
+        strangers.spawn(async move {
+            let made_up = bearer(&format!("made-up-{n}"));
+            matches!(verifier.judge(&made_up, now()).await, Err(Undecided { .. }))
+        });
+    }
+    // The clock moves when nobody gets any further, and those without a turn give up.
+    let mut without_turn = 0;
+    while without_turn < 200 - MAX_ASKING {
+        assert!(
+            strangers.join_next().await.unwrap().unwrap(),
+            "no judgement, rather than a wrong one"
+        );
+        without_turn += 1;
+    }
+    assert_eq!(web.asked().len(), MAX_ASKING);
+    web.open();
+    while let Some(undecided) = strangers.join_next().await {
+        assert!(!undecided.unwrap(), "whoever had a turn was judged");
+    }
+    assert!(matches!(judge(&verifier, now()).await, Verdict::Accept(_)), "and turns come back");
+}

@@ -325,4 +325,12 @@ impl IdentityProvider for Local {
     ) -> BoxFuture<'a, Result<Identity, SignInError>> {
         Box::pin(self.sign_in(attempt, reply, now))
     }
+
+    fn confirm<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<bool, SignInError>> {
+        Box::pin(async move {
+            // The display name is the account's name; another account may have it by now.
+            let account = self.accounts.account(&identity.display_name).await?;
+            Ok(account.is_some_and(|own| own.subject == identity.subject))
+        })
+    }
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 
 use super::{
-    Answer, AuthServer, AuthorizeRequest, Client, ClientView, Code, Consent, ConsentPage, Form,
-    Landing, Moment, Origin, Page, Params, Purpose, Resource, ServerView, Standing, StoreError,
-    Transaction, User, UserView, Warning,
+    Answer, AuthServer, AuthorizeRequest, Browser, Client, ClientView, Code, Consent, ConsentPage,
+    Form, Landing, Moment, Origin, Page, Params, Purpose, Resource, ServerView, Standing,
+    StoreError, Transaction, UserView, Warning,
     browser::Visit,
     client::ClientError,
     document::DocumentError,
@@ -44,7 +44,7 @@ impl AuthServer {
             return faults::bad_request("it is too long");
         };
         // Until client and redirect address are known to belong together, nothing is redirected.
-        let (client, redirect_uri) = match self.who_asks(&params, now).await {
+        let (client, redirect_uri) = match self.who_asks(&params, peer, now).await {
             Ok(known) => known,
             Err(answer) => return answer,
         };
@@ -61,13 +61,18 @@ impl AuthServer {
     }
 
     /// Client and redirect address, or the page that says why not.
-    async fn who_asks(&self, params: &Params, now: SystemTime) -> Result<(Client, String), Answer> {
+    async fn who_asks(
+        &self,
+        params: &Params,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Result<(Client, String), Answer> {
         let repeated = |_| faults::bad_request("a parameter is repeated");
         let id = params
             .one("client_id")
             .map_err(repeated)?
             .ok_or_else(|| faults::bad_request("client_id is missing"))?;
-        let client = self.find_client(id, now).await.map_err(|error| match error {
+        let client = self.find_client(id, peer, now).await.map_err(|error| match error {
             ClientError::Unknown => faults::unknown_client(id),
             ClientError::Document(DocumentError::TooMany { retry_after }) => {
                 faults::too_many(retry_after)
@@ -194,11 +199,11 @@ impl AuthServer {
             && landing == Ok(Landing::Web)
             && !asked.reauthenticate
             && !prompted("consent");
-        if let Some(user) = visit.user()
+        if let Some(session) = &visit.session
             && may_be_silent
-            && self.store.is_consented(&Consent::of(user, &asked, Moment::of(now))).await?
+            && self.store.is_consented(&Consent::of(&session.user, &asked, Moment::of(now))).await?
         {
-            return self.send_code(asked, user, now).await;
+            return self.send_code(asked, session, now).await;
         }
         let back = Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
         if prompted("none") {
@@ -282,15 +287,16 @@ impl AuthServer {
         }))
     }
 
-    /// Sends the browser back with a code for `user`.
+    /// Sends the browser back with a code for whoever is signed in there.
     pub(crate) async fn send_code(
         &self,
         request: AuthorizeRequest,
-        user: &User,
+        session: &Browser,
         now: SystemTime,
     ) -> Result<Answer, StoreError> {
+        let user = &session.user;
         let redirect_uri = request.redirect_uri.clone();
-        let state = request.state.clone();
+        let (client, state) = (request.client.clone(), request.state.clone());
         if self.site.redirects.check(&redirect_uri).is_err() {
             return Ok(faults::bad_redirect(&redirect_uri));
         }
@@ -307,6 +313,13 @@ impl AuthServer {
             used: false,
         };
         self.store.issue_code(code, consent).await?;
+        // Whoever removes a user ends the sign-ins first and then burns the codes that are on their
+        // way. Looking again after the code was stored leaves no moment between the two.
+        if self.store.browser(&session.cookie, now).await?.is_none() {
+            self.store.burn_code(&secret.hash(), now).await?;
+            self.store.forget_consents(&session.user, &client).await?;
+            return Ok(faults::gone());
+        }
         let mut answer = vec![("code", secret.expose())];
         answer.extend(state.as_deref().map(|state| ("state", state)));
         answer.push(("iss", self.issuer()));

@@ -189,13 +189,13 @@ impl AuthServer {
     }
 
     /// Signs `user` in: a new cookie at each sign-in, so that nobody can hand one out beforehand.
-    /// Returns the `Set-Cookie` value.
+    /// Returns it with the `Set-Cookie` value.
     pub(crate) async fn sign_in(
         &self,
         user: &User,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> Result<http::HeaderValue, StoreError> {
+    ) -> Result<(Browser, http::HeaderValue), StoreError> {
         if let Some(old) = self.site.cookies.read(headers, SESSION) {
             self.store.close_browser(&TokenHash::of(old)).await?;
         }
@@ -206,8 +206,8 @@ impl AuthServer {
             user: user.clone(),
             expires: Moment::of(now).plus(ttl),
         };
-        self.store.open_browser(browser).await?;
-        Ok(self.site.cookies.set(SESSION, cookie.expose(), ttl))
+        self.store.open_browser(browser.clone()).await?;
+        Ok((browser, self.site.cookies.set(SESSION, cookie.expose(), ttl)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which client is it, and can it prove that?
 
-use std::time::SystemTime;
+use std::{net::IpAddr, time::SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -39,11 +39,12 @@ impl AuthServer {
     pub(crate) async fn find_client(
         &self,
         id: &str,
+        peer: IpAddr,
         now: SystemTime,
     ) -> Result<Client, ClientError> {
         if id.starts_with("https://") {
             let documents = self.documents.as_ref().ok_or(ClientError::Unknown)?;
-            return documents.client(id, now).await.map_err(ClientError::Document);
+            return documents.client(id, peer, now).await.map_err(ClientError::Document);
         }
         self.known_client(id, now).await?.ok_or(ClientError::Unknown)
     }

@@ -35,6 +35,14 @@ pub struct Config {
     /// Sign-ins started from one address (a /64 of IPv6). Default 120, then one per second; so one
     /// stranger cannot take all of `max_transactions`.
     pub sign_in_rate: Rate,
+    /// Steps of sign-ins from one address: pages, forms, and ways back from an upstream. Each may
+    /// change the store, and a stranger's are as dear as anybody's. Default 300, then ten per second.
+    pub step_rate: Rate,
+    /// Requests of programs that fail, from one address and for each kind (refresh, revocation and
+    /// so on); beyond that, that kind has to wait there. The exchange of a code never has to: it is
+    /// what ends the trouble of a client whose refresh token is dead. Default 300, then ten per
+    /// second.
+    pub failure_rate: Rate,
     /// Who may register clients. Default open.
     pub registration: Registration,
     /// How long a registered client is kept without use. Default 24 hours.
@@ -49,6 +57,10 @@ pub struct Config {
     pub client_id_metadata: bool,
     /// Fetches of metadata documents from one host. Default 10, then one per 6 seconds.
     pub document_rate: Rate,
+    /// Metadata documents that one address (a /64 of IPv6) asks for and that are not at hand.
+    /// Default 20, then one per 5 seconds; so one stranger cannot take all of
+    /// `document_rate_total`.
+    pub document_rate_peer: Rate,
     /// Fetches of metadata documents altogether. Default 60, then one per second.
     pub document_rate_total: Rate,
     /// Private-use schemes welcome in redirect addresses.
@@ -108,6 +120,8 @@ impl Config {
             browser_ttl: 12 * HOUR,
             max_transactions: 10_000,
             sign_in_rate: Rate { burst: 120, every: SECOND },
+            step_rate: Rate { burst: 300, every: SECOND / 10 },
+            failure_rate: Rate { burst: 300, every: SECOND / 10 },
             registration: Registration::Open,
             unused_client_ttl: 24 * HOUR,
             max_unused_clients: 10_000,
@@ -115,6 +129,7 @@ impl Config {
             registration_rate_total: Rate { burst: 600, every: SECOND },
             client_id_metadata: true,
             document_rate: Rate { burst: 10, every: 6 * SECOND },
+            document_rate_peer: Rate { burst: 20, every: 5 * SECOND },
             document_rate_total: Rate { burst: 60, every: SECOND },
             redirect_schemes: ["cursor", "vscode", "vscode-insiders", "claude"]
                 .map(str::to_owned)

@@ -58,15 +58,15 @@ impl AuthServer {
             Some(Purpose::Authorize(asked)) => asked,
             Some(Purpose::Page(_)) | None => return Ok(faults::gone()),
         };
-        let may_skip_login = choice == Choice::Approve && names_the_user && !asked.reauthenticate;
-        let user = visit.user().filter(|_| may_skip_login);
-        if choice == Choice::Deny || user.is_some() {
+        let known = choice == Choice::Approve && names_the_user && !asked.reauthenticate;
+        let session = visit.session.as_ref().filter(|_| known);
+        if choice == Choice::Deny || session.is_some() {
             let key = TransactionKey::Handle(&hash);
             if self.store.take_transaction(key, moment).await?.is_none() {
                 return Ok(faults::gone());
             }
-            return match user {
-                Some(user) => self.send_code(*asked, user, now).await,
+            return match session {
+                Some(session) => self.send_code(*asked, session, now).await,
                 None => {
                     let back =
                         Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };

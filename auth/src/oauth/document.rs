@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -18,7 +19,7 @@ use url::{Host, Url};
 
 use super::{
     BadRedirect, Client, Fetch, FetchError, FetchLimits, Moment, Origin, Rate, RedirectPolicy,
-    limiter::Limiter,
+    limiter::{Limiter, household},
     registration::{MAX_NAME, MAX_REDIRECTS},
 };
 
@@ -64,6 +65,7 @@ type Flight = Arc<OnceCell<Result<Arc<Client>, DocumentError>>>;
 pub(crate) struct Documents {
     fetch: Arc<dyn Fetch>,
     redirects: RedirectPolicy,
+    per_peer: Limiter<IpAddr>,
     per_host: Limiter<String>,
     total: Limiter<()>,
     state: Mutex<State>,
@@ -86,12 +88,12 @@ impl Documents {
     pub(crate) fn new(
         fetch: Arc<dyn Fetch>,
         redirects: RedirectPolicy,
-        per_host: Rate,
-        total: Rate,
+        (per_peer, per_host, total): (Rate, Rate, Rate),
     ) -> Self {
         Self {
             fetch,
             redirects,
+            per_peer: Limiter::new(per_peer, 10_000),
             per_host: Limiter::new(per_host, 10_000),
             total: Limiter::new(total, 1),
             state: Mutex::default(),
@@ -104,7 +106,12 @@ impl Documents {
     /// # Cancel safety
     ///
     /// When the one whose future fetches leaves, another one of those who wait takes over.
-    pub(crate) async fn client(&self, id: &str, now: SystemTime) -> Result<Client, DocumentError> {
+    pub(crate) async fn client(
+        &self,
+        id: &str,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Result<Client, DocumentError> {
         let url = address(id).ok_or(DocumentError::Address)?;
         let flight = {
             let mut state = self.state();
@@ -114,6 +121,13 @@ impl Documents {
                     return Ok(Client::clone(&kept.client));
                 }
                 state.kept.remove(id);
+            }
+            // Before there is a fetch that others wait for as well: what one has used up is his
+            // own trouble.
+            if !state.flights.contains_key(id)
+                && let Err(retry_after) = self.per_peer.take(household(peer), now)
+            {
+                return Err(DocumentError::TooMany { retry_after });
             }
             // Passengers that leave at the same moment may each believe that another one stays.
             if state.flights.len() >= CAPACITY {

@@ -45,6 +45,23 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Identity, SignInError>>;
 
+    /// Whether the person [`finish`](Self::finish) just named may still come in. Asked once the
+    /// browser's sign-in is stored: whoever removes somebody and then ends the sign-ins finds this
+    /// one, or was there first and is noticed here. The default, for providers that keep no
+    /// accounts of their own, is yes.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`], mostly of a store that does not answer; nobody is let in then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    fn confirm<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<bool, SignInError>> {
+        let _ = identity;
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
     /// Exchanges the refresh token of a credential it gave for a new credential. A provider that
     /// answers without a new refresh token lets the old one live on: the implementation then puts
     /// the old one in.

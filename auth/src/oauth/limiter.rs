@@ -41,8 +41,21 @@ impl<K: Hash + Eq> Limiter<K> {
                 buckets.clear();
             }
         }
+        let next = self.next(buckets.get(&key).copied(), now)?;
+        buckets.insert(key, next);
+        Ok(())
+    }
+
+    /// Says what [`take`](Self::take) would, and takes nothing.
+    pub(crate) fn look(&self, key: &K, now: SystemTime) -> Result<(), u64> {
+        let buckets = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.next(buckets.get(key).copied(), now).map(drop)
+    }
+
+    /// When a bucket will be full again that is full at `full_at` and gives one now.
+    fn next(&self, full_at: Option<SystemTime>, now: SystemTime) -> Result<SystemTime, u64> {
         let span = self.rate.every * self.rate.burst;
-        let full_at = buckets.get(&key).copied().filter(|full_at| *full_at > now).unwrap_or(now);
+        let full_at = full_at.filter(|full_at| *full_at > now).unwrap_or(now);
         // A clock that was set back must not lock anybody out for longer than an empty bucket does.
         let full_at = full_at.min(now + span);
         let next = full_at + self.rate.every;
@@ -50,10 +63,7 @@ impl<K: Hash + Eq> Limiter<K> {
             Ok(wait) if !wait.is_zero() || self.rate.burst == 0 => {
                 Err((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
             }
-            _ => {
-                buckets.insert(key, next);
-                Ok(())
-            }
+            _ => Ok(next),
         }
     }
 }
@@ -81,7 +91,9 @@ mod tests {
         let limiter = Limiter::new(Rate { burst: 2, every: 10 * SECOND }, 8);
         assert_eq!(limiter.take("a", now()), Ok(()));
         assert_eq!(limiter.take("a", now()), Ok(()));
+        assert_eq!(limiter.look(&"b", now()), Ok(()));
         assert_eq!(limiter.take("a", now()), Err(10));
+        assert_eq!(limiter.look(&"a", now()), Err(10), "a look tells the same");
         assert_eq!(limiter.take("b", now()), Ok(()), "everybody has a bucket");
         assert_eq!(limiter.take("a", now() + 9 * SECOND), Err(1));
         assert_eq!(limiter.take("a", now() + 10 * SECOND), Ok(()));

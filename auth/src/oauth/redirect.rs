@@ -65,7 +65,7 @@ pub enum BadRedirect {
 pub enum Landing {
     /// A web server, by https.
     Web,
-    /// A program on the user's computer, by http to itself.
+    /// A program on the user's computer, which the browser reaches by its own loopback address.
     Loopback,
     /// An installed application, by its own scheme.
     Installed,
@@ -108,7 +108,12 @@ impl RedirectPolicy {
         match scheme.as_str() {
             "https" => {
                 let url = web_url(address, rest)?;
-                url.host().map(|_| Landing::Web).ok_or(BadRedirect::Malformed)
+                // TLS does not make a program on the user's computer a web server somebody vouches
+                // for, so it is asked about like any other.
+                match url.host().ok_or(BadRedirect::Malformed)? {
+                    host if is_own_computer(&host) => Ok(Landing::Loopback),
+                    _ => Ok(Landing::Web),
+                }
             }
             "http" => {
                 web_url(address, rest)?;
@@ -177,6 +182,18 @@ impl<'a> Loopback<'a> {
         // tabs and line ends.
         (fine && rest.bytes().all(is_uri) && !rest.contains('#'))
             .then_some(Self { host: &authority[..host.len()], rest })
+    }
+}
+
+/// Whether a browser takes this host for the computer it runs on.
+fn is_own_computer(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Host::Ipv4(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Host::Ipv6(ip) => ip.to_canonical().is_loopback() || ip.is_unspecified(),
     }
 }
 

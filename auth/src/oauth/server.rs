@@ -11,6 +11,7 @@ use super::{
     Params, RevocationListener, Revoked, ServerKey, StoreError, Transaction, User,
     config::Site,
     document::Documents,
+    faults,
     limiter::{Limiter, household},
     secret::Minter,
 };
@@ -55,8 +56,20 @@ pub struct AuthServer {
     pub(crate) minter: Minter,
     pub(crate) documents: Option<Documents>,
     pub(crate) sign_ins: Limiter<IpAddr>,
+    steps: Limiter<IpAddr>,
+    failures: Limiter<(IpAddr, Kind)>,
     pub(crate) registrations: Limiter<IpAddr>,
     pub(crate) registrations_total: Limiter<()>,
+}
+
+/// Requests of programs whose failures are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Code,
+    Refresh,
+    OtherGrant,
+    Revoke,
+    Introspect,
 }
 
 /// Who answers a path.
@@ -86,8 +99,7 @@ impl AuthServer {
             Documents::new(
                 fetch,
                 site.redirects.clone(),
-                config.document_rate,
-                config.document_rate_total,
+                (config.document_rate_peer, config.document_rate, config.document_rate_total),
             )
         });
         Ok(Self {
@@ -100,6 +112,8 @@ impl AuthServer {
             minter: Minter::new(parts.rng),
             documents,
             sign_ins: Limiter::new(config.sign_in_rate, 10_000),
+            steps: Limiter::new(config.step_rate, 10_000),
+            failures: Limiter::new(config.failure_rate, 10_000),
             registrations: Limiter::new(config.registration_rate, 10_000),
             registrations_total: Limiter::new(config.registration_rate_total, 1),
             config,
@@ -149,6 +163,11 @@ impl AuthServer {
         now: SystemTime,
     ) -> Option<Answer> {
         let route = self.route(request.uri().path())?;
+        if matches!(route, Route::Login | Route::Consent | Route::Callback(_))
+            && let Err(wait) = self.steps.take(household(peer), now)
+        {
+            return Some(faults::too_many(wait));
+        }
         let answer = match (route, request.method()) {
             (Route::ResourceMetadata(path), &Method::GET | &Method::HEAD) => {
                 self.site.metadata.document(path)
@@ -168,15 +187,28 @@ impl AuthServer {
                 Err(answer) => answer,
             },
             (Route::Token, &Method::POST) => match form(request) {
-                Ok(form) => self.token(request, &form, now).await,
+                Ok(form) => {
+                    let kind = match form.one("grant_type") {
+                        Ok(Some("authorization_code")) => Kind::Code,
+                        Ok(Some("refresh_token")) => Kind::Refresh,
+                        _ => Kind::OtherGrant,
+                    };
+                    self.counted((peer, kind), now, self.token(request, &form, now)).await
+                }
                 Err(answer) => answer,
             },
             (Route::Revoke, &Method::POST) => match form(request) {
-                Ok(form) => self.revoke(request, &form, now).await,
+                Ok(form) => {
+                    let revoke = self.revoke(request, &form, now);
+                    self.counted((peer, Kind::Revoke), now, revoke).await
+                }
                 Err(answer) => answer,
             },
             (Route::Introspect, &Method::POST) => match form(request) {
-                Ok(form) => self.introspect(request, &form, now).await,
+                Ok(form) => {
+                    let introspect = self.introspect(request, &form, now);
+                    self.counted((peer, Kind::Introspect), now, introspect).await
+                }
                 Err(answer) => answer,
             },
             (Route::Register, &Method::POST) => self.register(request, peer, now).await,
@@ -191,6 +223,29 @@ impl AuthServer {
             ) => Answer::wrong_method("POST"),
         };
         Some(answer)
+    }
+
+    /// Answers, unless too much of this kind has failed from there. What succeeds is not counted:
+    /// many people may be behind one address. A code is always looked at, because whoever has a
+    /// good one must get on, whatever his neighbours or his own dead refresh token did before.
+    async fn counted(
+        &self,
+        (peer, kind): (IpAddr, Kind),
+        now: SystemTime,
+        answer: impl Future<Output = Answer>,
+    ) -> Answer {
+        let key = (household(peer), kind);
+        if kind == Kind::Code {
+            return answer.await;
+        }
+        if let Err(wait) = self.failures.look(&key, now) {
+            return Answer::too_many(wait);
+        }
+        let answer = answer.await;
+        if answer.status().is_client_error() {
+            let _ = self.failures.take(key, now);
+        }
+        answer
     }
 
     fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
@@ -336,7 +391,7 @@ fn form(request: &Request<Bytes>) -> Result<Params, Answer> {
 
 /// The form a person sent.
 fn page_form(request: &Request<Bytes>) -> Result<Params, Answer> {
-    form(request).map_err(|_| super::faults::bad_form())
+    form(request).map_err(|_| faults::bad_form())
 }
 
 /// Whether the body is of this media type, parameters aside (RFC 9110 §8.3.1).

@@ -194,11 +194,17 @@ impl AuthServer {
     ) -> Result<Answer, StoreError> {
         let state = self.minter.secret("");
         let attempt = self.attempt(provider.name(), &state, step.peer);
+        // Whoever is sent elsewhere comes back with a state that was checked, and not by a form.
+        let fields = match provider.begin(&attempt, step.now).await {
+            Ok(Begin::Form(fields)) => fields,
+            Ok(Begin::Redirect(_)) => return Ok(faults::bad_form()),
+            Err(error) => return self.failed(provider.name(), error),
+        };
         let problem = match provider.finish(&attempt, form, step.now).await {
             Ok(identity) => {
                 let key = TransactionKey::Handle(&transaction.handle);
                 return match self.store.take_transaction(key, Moment::of(step.now)).await? {
-                    Some(taken) => self.complete(step, taken, provider.name(), identity).await,
+                    Some(taken) => self.complete(step, taken, provider, identity).await,
                     None => Ok(faults::gone()),
                 };
             }
@@ -208,13 +214,7 @@ impl AuthServer {
             }
             Err(error) => return self.failed(provider.name(), error),
         };
-        match provider.begin(&attempt, step.now).await {
-            Ok(Begin::Form(fields)) => {
-                Ok(self.ask_fields(visit, handle, transaction, provider, fields, Some(problem)))
-            }
-            Ok(Begin::Redirect(_)) => Ok(faults::unacceptable()),
-            Err(error) => self.failed(provider.name(), error),
-        }
+        Ok(self.ask_fields(visit, handle, transaction, provider, fields, Some(problem)))
     }
 
     fn ask_fields(
@@ -288,7 +288,7 @@ impl AuthServer {
         }
         let attempt = self.attempt(name, &Secret::new(state), step.peer);
         match provider.finish(&attempt, params, step.now).await {
-            Ok(identity) => self.complete(step, transaction, name, identity).await,
+            Ok(identity) => self.complete(step, transaction, provider, identity).await,
             Err(SignInError::Declined) => Ok(match &transaction.purpose {
                 Purpose::Authorize(asked) => {
                     let back =
@@ -307,33 +307,47 @@ impl AuthServer {
         &self,
         step: &Step<'_>,
         transaction: Transaction,
-        provider: &str,
+        provider: &Arc<dyn IdentityProvider>,
         identity: Identity,
     ) -> Result<Answer, StoreError> {
+        let name = provider.name();
         let keyed = |text: &str| !text.is_empty() && !text.contains(char::is_control);
         if !keyed(&identity.issuer) || !keyed(&identity.subject) {
-            tracing::error!(provider, "identity without issuer or subject");
+            tracing::error!(provider = name, "identity without issuer or subject");
             return Ok(faults::misconfigured());
         }
         if let (Some(sink), Some(credential)) = (&self.credentials, &identity.credential) {
-            sink.keep(provider, &identity, credential, step.now).await?;
+            sink.keep(name, &identity, credential, step.now).await?;
         }
         let display_name = plain(&identity.display_name, 100);
         let user = User {
             display_name: Some(display_name)
                 .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| plain(&identity.subject, 100)),
-            issuer: identity.issuer,
-            subject: identity.subject,
-            provider: provider.to_owned(),
+            issuer: identity.issuer.clone(),
+            subject: identity.subject.clone(),
+            provider: name.to_owned(),
         };
-        let session = self.sign_in(&user, step.request.headers(), step.now).await?;
+        let (session, cookie) = self.sign_in(&user, step.request.headers(), step.now).await?;
+        // Only now, with the sign-in stored: somebody who was removed before is noticed here, and
+        // whoever removes him later finds the sign-in and ends it.
+        match provider.confirm(&identity).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.store.close_browser(&session.cookie).await?;
+                return Ok(faults::not_admitted());
+            }
+            Err(error) => {
+                self.store.close_browser(&session.cookie).await?;
+                return self.failed(name, error);
+            }
+        }
         let unbind = self.site.cookies.clear(&binding_name(&transaction.handle));
         let answer = match transaction.purpose {
-            Purpose::Authorize(asked) => self.send_code(*asked, &user, step.now).await?,
+            Purpose::Authorize(asked) => self.send_code(*asked, &session, step.now).await?,
             Purpose::Page(next) => Answer::see_other(&self.site.address(&next)),
         };
-        Ok(answer.with(SET_COOKIE, session).with(SET_COOKIE, unbind))
+        Ok(answer.with(SET_COOKIE, cookie).with(SET_COOKIE, unbind))
     }
 
     /// Whether the browser that sent `headers` is the one that approved `transaction`.

@@ -39,7 +39,8 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// Adds `client`. With a `fingerprint` that is already known (of a client not past its unused
     /// time) nothing is added: the known client's unused time is prolonged to the new one's, and
     /// the known client is returned. At most `max_unused` clients with an unused time in the future
-    /// are kept.
+    /// are kept: beyond that, those go whose time ends first. So a flood of registrations shortens
+    /// the time until a first use and keeps nobody out.
     fn register_client<'a>(
         &'a self,
         client: Client,
@@ -55,7 +56,9 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// none that is on its way makes a grant; returns the grants that were live.
     fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>>;
 
-    /// Keeps a new sign-in. `false`, and nothing kept, when `max_open` are under way already.
+    /// Keeps a new sign-in. At most `max_open` are under way: beyond that, those go that end first,
+    /// so that a flood shortens the time for a sign-in and keeps nobody out. `false`, and nothing
+    /// kept, when there may be none at all.
     fn open_transaction<'a>(
         &'a self,
         transaction: Transaction,
@@ -202,7 +205,7 @@ pub enum Registered {
     New,
     /// This one has the same fingerprint and stands for the new one.
     Known(Box<Client>),
-    /// There are too many unused clients.
+    /// There may be no unused clients at all.
     Full,
 }
 

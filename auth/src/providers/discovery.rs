@@ -65,12 +65,13 @@ impl Discovery {
     pub(crate) fn new(issuer: &str, base: &Url, fetch: Arc<dyn Fetch>) -> Self {
         let address = below(base, "/.well-known/openid-configuration");
         let issuer = issuer.to_owned();
+        let is_here = base.scheme() == "http";
         let cached = Cached::new(POLICY, move |_| {
             let (address, issuer) = (address.clone(), issuer.clone());
             let fetch = Arc::clone(&fetch);
             Box::pin(async move {
                 let response = get(&*fetch, &address, None, "application/json", LIMITS).await?;
-                Metadata::of(json(&response)?, &issuer)
+                Metadata::of(json(&response)?, &issuer, is_here)
             })
         });
         Self { cached }
@@ -82,13 +83,16 @@ impl Discovery {
 }
 
 impl Metadata {
-    fn of(raw: Raw, issuer: &str) -> Result<Self, Outage> {
+    /// `is_here`: the operator wrote down that the issuer is on this machine, without TLS.
+    fn of(raw: Raw, issuer: &str, is_here: bool) -> Result<Self, Outage> {
         // Discovery §4.3: whoever answers for somebody else could have his keys taken for theirs.
         if !same_issuer(&raw.issuer, issuer) {
             return Err(Outage::Contradiction("it names another issuer"));
         }
         let one = |text: String| match Url::parse(&text) {
-            Ok(url) if is_private_line(&url) => Ok(url),
+            // A document from elsewhere must not send us, and with us a secret, to a port of this
+            // machine.
+            Ok(url) if is_private_line(&url) && (is_here || url.scheme() == "https") => Ok(url),
             _ => Err(Outage::Contradiction("it names an address that is not https")),
         };
         Ok(Self {

@@ -225,6 +225,9 @@ async fn removing(
         put.unwrap_or_else(no);
     }
     store.revoke_grant("two", now).await.unwrap_or_else(no).expect("it was live");
+    for (code, issuer) in [("coming", ISSUER), ("other coming", ELSEWHERE)] {
+        issue(store, code, user(issuer, BOB), now).await;
+    }
 
     issue(store, "pending", user(ISSUER, BOB), now).await;
     issue(store, "pending elsewhere", user(ELSEWHERE, BOB), now).await;
@@ -244,6 +247,12 @@ async fn removing(
         assert_eq!(token.grant.revoked.is_none(), live, "the grant {family}");
         assert_eq!(is_open(store, family, later).await, live, "the browser of {family}");
         assert_eq!(store.is_consented(consent).await.unwrap_or_else(no), live, "consent {family}");
+    }
+    for (code, redeems) in [("coming", false), ("other coming", true)] {
+        let access = NewToken { hash: hash(&format!("late-{code}")), expires: later.plus(HOUR) };
+        let redeemed = store.redeem_code(&hash(code), access, None, later).await;
+        let fresh = matches!(redeemed.unwrap_or_else(no), Redeemed::Fresh(_));
+        assert_eq!(fresh, redeems, "{code}: a code on its way goes with the user");
     }
     let of = async |issuer| credentials.credentials_of(issuer, BOB).await.unwrap_or_else(no).len();
     assert_eq!((of(ISSUER).await, of(ELSEWHERE).await), (0, 1), "credentials go with the user");

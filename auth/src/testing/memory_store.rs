@@ -143,11 +143,16 @@ impl AuthStore for MemoryStore {
                 }
                 return Registered::Known(Box::new(known.clone()));
             }
-            let waiting = |own: &&Client| own.unused_until.is_some_and(|end| !now.is_past(end));
-            if client.unused_until.is_some()
-                && tables.clients.values().filter(waiting).count() >= max_unused
-            {
-                return Registered::Full;
+            if client.unused_until.is_some() {
+                if max_unused == 0 {
+                    return Registered::Full;
+                }
+                let waiting = |own: &&Client| own.unused_until.is_some_and(|end| !now.is_past(end));
+                let mut waiting: Vec<_> = tables.clients.values().filter(waiting).collect();
+                waiting.sort_by_key(|own| own.unused_until);
+                let surplus = (waiting.len() + 1).saturating_sub(max_unused);
+                let gone: Vec<_> = waiting[..surplus].iter().map(|own| own.id.clone()).collect();
+                gone.iter().for_each(|id| drop(tables.clients.remove(id)));
             }
             if let Some(fingerprint) = fingerprint {
                 tables.fingerprints.insert(fingerprint, client.id.clone());
@@ -184,12 +189,16 @@ impl AuthStore for MemoryStore {
         now: Moment,
     ) -> Stored<'a, bool> {
         self.call(move |tables| {
-            let open = tables.transactions.values().filter(|own| !now.is_past(own.expires));
-            let room = open.count() < max_open;
-            if room {
-                tables.transactions.insert(*transaction.handle.as_bytes(), transaction);
+            if max_open == 0 {
+                return false;
             }
-            room
+            let open = tables.transactions.values().filter(|own| !now.is_past(own.expires));
+            let mut open: Vec<_> = open.map(|own| (own.expires, *own.handle.as_bytes())).collect();
+            open.sort_unstable();
+            let surplus = (open.len() + 1).saturating_sub(max_open);
+            open[..surplus].iter().for_each(|(_, own)| drop(tables.transactions.remove(own)));
+            tables.transactions.insert(*transaction.handle.as_bytes(), transaction);
+            true
         })
     }
 

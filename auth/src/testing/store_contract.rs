@@ -151,8 +151,15 @@ async fn clients(store: &dyn AuthStore, now: Moment) {
     assert_eq!(known.unused_until, Some(later.plus(24 * HOUR)), "its unused time is prolonged");
     assert_eq!(store.client("contract-again", later).await.unwrap_or_else(no), None);
     let other = client("contract-full", Some(day), now);
-    let full = store.register_client(other, None, 1, now).await.unwrap_or_else(no);
+    let full = store.register_client(other.clone(), None, 0, now).await.unwrap_or_else(no);
     assert_eq!(full, Registered::Full, "o21: unused clients are bounded");
+    let room = store.register_client(other, None, 1, now).await.unwrap_or_else(no);
+    assert_eq!(room, Registered::New, "o21: a flood keeps nobody out");
+    let oldest = store.client("contract-client", now).await.unwrap_or_else(no);
+    assert_eq!(oldest, None, "o21: and the one that would go first makes room");
+    let again = store.register_client(first.clone(), print, 1, now).await.unwrap_or_else(no);
+    assert_eq!(again, Registered::New, "o21: its fingerprint went with it");
+    assert_eq!(store.client("contract-full", now).await.unwrap_or_else(no), None);
     let gone = store.client("contract-client", now.plus(26 * HOUR)).await.unwrap_or_else(no);
     assert_eq!(gone, None, "an unused client is forgotten");
 
@@ -176,6 +183,13 @@ async fn sign_ins(store: &Arc<dyn AuthStore>, now: Moment) {
     let full = store.open_transaction(transaction("t-full"), 0, now).await.unwrap_or_else(no);
     assert!(!full, "sign-ins under way are bounded");
     assert!(store.open_transaction(transaction("t"), 10, now).await.unwrap_or_else(no));
+    let mut first = transaction("t-first");
+    first.expires = now.plus(9 * MINUTE);
+    assert!(store.open_transaction(first, 2, now).await.unwrap_or_else(no));
+    assert!(store.open_transaction(transaction("t-last"), 2, now).await.unwrap_or_else(no));
+    let is_there = async |name| store.transaction(&hash(name), now).await.unwrap_or_else(no);
+    assert_eq!(is_there("t-first").await, None, "o21: what ends first makes room");
+    assert!(is_there("t-last").await.is_some(), "o21: a flood keeps nobody out");
     let handle = hash("t");
     let found = store.transaction(&handle, now).await.unwrap_or_else(no);
     assert_eq!(found, Some(transaction("t")), "a sign-in comes back as it was given");

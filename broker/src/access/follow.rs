@@ -16,16 +16,13 @@ use tokio::time::interval;
 use tracing::{debug, info, warn};
 
 use super::INTERVAL;
-use crate::{app::Sessions, http::causes, store::Store, tokens::TokenWatch};
+use crate::{app::Sessions, http::causes, tokens::TokenWatch};
 
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// How many credentials are sealed anew at a time.
 const BATCH: usize = 500;
-
-/// How many revocations are read at first; more if there are more.
-const FEW: usize = 500;
 
 /// How far each look reaches back behind the last one. Moments are whole seconds, the clocks of
 /// several brokers on one store differ a little, and whoever takes something back reads his clock
@@ -63,7 +60,7 @@ pub(super) async fn static_tokens(
 /// Where to look for revocations, and whom to tell.
 #[derive(Debug)]
 pub(super) struct Revocations {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<dyn AuthStore>,
     pub(super) listeners: Vec<Arc<dyn RevocationListener>>,
 }
 
@@ -82,14 +79,16 @@ pub(super) async fn revocations(revocations: Revocations) {
     let mut interval = interval(INTERVAL);
     // What was told before: the looks overlap.
     let mut told: HashSet<String> = HashSet::new();
-    let mut looked = now();
+    let mut seen = now();
     loop {
         interval.tick().await;
+        // From the last look that saw something, however long ago that was: a store that did not
+        // answer, or a process that was stopped for a while, must not hide what happened meanwhile.
         let begun = now();
-        // From the last look that succeeded, however long ago that was; a clock may be set back.
-        let since = looked.min(begun).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
-        match all_since(&revocations.store, Moment::of(since)).await {
+        let since = seen.min(begun).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
+        match all_revoked_since(&*revocations.store, Moment::of(since)).await {
             Ok(grants) => {
+                seen = begun;
                 let families: HashSet<String> =
                     grants.iter().map(|grant| grant.family.clone()).collect();
                 for grant in &grants {
@@ -100,7 +99,6 @@ pub(super) async fn revocations(revocations: Revocations) {
                     }
                 }
                 told = families;
-                looked = begun;
             }
             Err(error) => {
                 let cause = causes(&error);
@@ -110,16 +108,19 @@ pub(super) async fn revocations(revocations: Revocations) {
     }
 }
 
-/// Everything revoked since then. A client of thousands is removed in one moment, so there is no
-/// reading on from the last one seen.
-async fn all_since(store: &Store, since: Moment) -> Result<Vec<Grant>, StoreError> {
-    let mut limit = FEW;
+/// Every grant revoked since then. Thousands may be revoked in the same second, with the client they
+/// belong to, so a look that comes back full is made again with more room.
+pub(super) async fn all_revoked_since(
+    store: &dyn AuthStore,
+    since: Moment,
+) -> Result<Vec<Grant>, StoreError> {
+    let mut limit = BATCH;
     loop {
         let grants = store.revoked_since(since, limit).await?;
         if grants.len() < limit {
             return Ok(grants);
         }
-        limit *= 4;
+        limit = limit.saturating_mul(4);
     }
 }
 

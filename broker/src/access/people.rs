@@ -47,12 +47,13 @@ pub(crate) struct People {
 }
 
 /// The servers as protected resources, in the order of the configuration, and which of them is the
-/// default one.
+/// default one. What a token is bound to is the path with the server's name: which server is the
+/// default one may change, and what was allowed at the former one is not allowed at the next.
 pub(super) fn resources(config: &Config) -> (Vec<Resource>, usize) {
     let resources = config.server.iter().map(|(name, server)| {
         let mut paths = vec![format!("/{name}/mcp")];
         if *name == config.default_server {
-            paths.insert(0, "/mcp".to_owned());
+            paths.push("/mcp".to_owned());
         }
         let title = server.title.clone().unwrap_or_else(|| name.as_str().to_owned());
         Resource { name: name.as_str().to_owned(), title, paths, scope: server.scope.clone() }
@@ -143,7 +144,7 @@ impl People {
     }
 
     pub(super) fn revocations(&self) -> Revocations {
-        Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
+        Revocations { store: self.store.clone(), listeners: self.listeners.clone() }
     }
 
     /// Closes the store: what was changed is on the disk, and nothing is looked up any more.

@@ -103,7 +103,7 @@ pub(super) fn introspection_issuer(config: &Config) -> String {
 
 /// What `aud` may be: what the operator wrote, which then stands for the whole broker, or else the
 /// address of each server.
-fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<AudienceRule> {
+pub(super) fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<AudienceRule> {
     if !written.is_empty() {
         return written.iter().map(AudienceRule::whole_broker).collect();
     }
@@ -114,7 +114,7 @@ fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<AudienceRul
     let each = config.server.keys().flat_map(|name| {
         let own = format!("/{name}/mcp");
         if *name == config.default_server {
-            vec![of("/mcp".to_owned(), "/mcp"), of(own, "/mcp")]
+            vec![of("/mcp".to_owned(), &own), of(own.clone(), &own)]
         } else {
             vec![of(own.clone(), &own)]
         }

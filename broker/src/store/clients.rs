@@ -4,7 +4,7 @@ use auth::{
     TokenHash,
     oauth::{Client, Grant, Moment, Origin, Registered},
 };
-use sqlx::{query, sqlite::SqliteRow};
+use sqlx::{Row, query, sqlite::SqliteRow};
 
 use super::{
     grants,
@@ -30,10 +30,17 @@ pub(super) async fn register(
         return Ok(Registered::Known(Box::new(known)));
     }
     if client.unused_until.is_some() {
+        if max_unused == 0 {
+            return Ok(Registered::Full);
+        }
         let sql = "SELECT COUNT(*) AS waiting FROM clients WHERE unused_until > $1";
         let row = query(sql).bind(seconds(now)).fetch_one(&mut *db).await?;
-        if sqlx::Row::try_get::<i64, _>(&row, "waiting")? >= count(max_unused) {
-            return Ok(Registered::Full);
+        let waiting = row.try_get::<i64, _>("waiting")?;
+        let surplus = waiting.saturating_add(1).saturating_sub(count(max_unused));
+        if surplus > 0 {
+            let sql = "DELETE FROM clients WHERE id IN (SELECT id FROM clients \
+                         WHERE unused_until > $1 ORDER BY unused_until LIMIT $2)";
+            query(sql).bind(seconds(now)).bind(surplus).execute(&mut *db).await?;
         }
     }
     if let Some(fingerprint) = &fingerprint {

@@ -17,10 +17,16 @@ pub(super) async fn open(
     max_open: usize,
     now: Moment,
 ) -> Result<bool> {
+    if max_open == 0 {
+        return Ok(false);
+    }
     let sql = "SELECT COUNT(*) AS open FROM sign_ins WHERE expires > $1";
     let row = query(sql).bind(seconds(now)).fetch_one(&mut *db).await?;
-    if row.try_get::<i64, _>("open")? >= count(max_open) {
-        return Ok(false);
+    let surplus = row.try_get::<i64, _>("open")?.saturating_add(1).saturating_sub(count(max_open));
+    if surplus > 0 {
+        let sql = "DELETE FROM sign_ins WHERE handle IN \
+                     (SELECT handle FROM sign_ins WHERE expires > $1 ORDER BY expires LIMIT $2)";
+        query(sql).bind(seconds(now)).bind(surplus).execute(&mut *db).await?;
     }
     let (page, request) = match &own.purpose {
         Purpose::Page(path) => (Some(path), None),

@@ -15,6 +15,12 @@ fn https_loopback_and_listed_schemes_may_be_registered() {
         ("http://127.0.0.1", Landing::Loopback),
         ("http://[::1]:8080/cb", Landing::Loopback),
         ("http://localhost/callback", Landing::Loopback),
+        // With a certificate that nobody checks, or one that everybody has.
+        ("https://localhost:8443/callback", Landing::Loopback),
+        ("https://app.localhost/callback", Landing::Loopback),
+        ("https://127.0.0.2/callback", Landing::Loopback),
+        ("https://[::1]/callback", Landing::Loopback),
+        ("https://localhost.example.org/callback", Landing::Web),
         ("cursor://anysphere.cursor-mcp/oauth/callback", Landing::Installed),
         ("vscode://vscode.github-authentication/did-authenticate", Landing::Installed),
         ("vscode:/cb", Landing::Installed),

@@ -145,6 +145,7 @@ async fn o24_fetches_are_limited_by_host_and_altogether() {
     let rig = rig_with(config(), 1, |config| {
         config.document_rate = rate(3);
         config.document_rate_total = rate(20);
+        config.document_rate_peer = rate(10_000);
     });
     for n in 0..100 {
         ask(&rig, &format!("https://app.example/{n}")).await;
@@ -220,6 +221,7 @@ async fn o25_a_document_that_breaks_a_rule_is_refused_and_not_kept() {
     let rig = rig_with(config(), 1, |config| {
         config.document_rate = Rate { burst: 1000, every: Duration::from_secs(1) };
         config.document_rate_total = config.document_rate;
+        config.document_rate_peer = config.document_rate;
     });
     let with = |member: &str, value: Value| {
         let mut document = document();

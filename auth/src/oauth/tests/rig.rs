@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Gate, Verified,
+    local::{HashCost, Local, LocalLimits},
     oauth::{
         Answer, AuthServer, AuthStore, CacheLimits, Client, Config, Fetch, IdentityProvider,
         OAuthTokens, Page, Parts, Resource, RevocationListener, Revoked, ScopeView, Secret,
@@ -81,7 +82,7 @@ pub(super) fn rig() -> Rig {
     rig_with(config(), 1, |_| {})
 }
 
-/// `kinds`: 1 redirect provider, 2 form provider, 3 both.
+/// `kinds`: 1 redirect provider, 2 form provider, 3 both, 4 real local accounts.
 pub(super) fn rig_with(mut config: Config, kinds: u8, change: impl FnOnce(&mut Config)) -> Rig {
     change(&mut config);
     let store = Arc::new(MemoryStore::new());
@@ -93,6 +94,9 @@ pub(super) fn rig_with(mut config: Config, kinds: u8, change: impl FnOnce(&mut C
     }
     if kinds & 2 != 0 {
         providers.push(form);
+    }
+    if kinds & 4 != 0 {
+        providers.push(Arc::new(local(&store)));
     }
     let (fetch, web) = testing::fetch();
     let credentials = Arc::new(MemoryCredentials::default());
@@ -117,6 +121,13 @@ pub(super) fn rig_with(mut config: Config, kinds: u8, change: impl FnOnce(&mut C
     let gate = Gate::new(vec![tokens.clone()]);
     let seconds = AtomicU64::new(0);
     Rig { server, store, tokens, gate, provider, web, credentials, heard, seconds }
+}
+
+/// Accounts in `store`, with passwords that cost little.
+pub(super) fn local(store: &Arc<MemoryStore>) -> Local {
+    let cost = HashCost { memory_kib: 8, passes: 1, lanes: 1 };
+    let limits = LocalLimits { cost, ..LocalLimits::default() };
+    Local::new(store.clone(), limits, crate::os_rng().unwrap())
 }
 
 impl Rig {

@@ -303,6 +303,9 @@ async fn metadata_of_somebody_else_are_a_mistake_and_missing_ones_an_outage() {
         swap("issuer", "https://other.example"),
         swap("issuer", "https://IDP.example"),
         swap("token_endpoint", "http://idp.example/token"),
+        swap("jwks_uri", "http://127.0.0.1:9200/_search"),
+        swap("userinfo_endpoint", "http://localhost:2375/info"),
+        swap("token_endpoint", "http://[::1]:8080/"),
         swap("jwks_uri", "file:///etc/passwd"),
     ];
     for metadata in wrong {

@@ -1,0 +1,123 @@
+//! What tokens are for, whoever issued them and whatever a reload brings.
+
+use std::{collections::BTreeMap, fs, sync::Arc};
+
+use auth::{
+    TokenHash,
+    oauth::{AuthStore, AuthorizeRequest, Code, Consent, Moment, NewToken, Redeemed, User},
+    testing::MemoryStore,
+};
+
+use super::{follow::all_revoked_since, providers::audiences};
+use crate::{
+    app::App,
+    config::{Config, Sources},
+};
+
+const BASE: &str = "https://mcp.example.org";
+/// Two servers, and another authorization server that knows all tokens.
+const TWO: &str = "verifiers = [\"introspection\"]\n\
+     [auth.introspection]\nendpoint = \"https://id.example.org/introspect\"\n\
+     client_id = \"broker\"\nclient_secret = \"a secret\"\n";
+const FILES_FIRST: &str = "[server.files]\ncommand = \"files\"\ndefault = true\n\
+     [server.forge]\ncommand = \"forge\"\n";
+const FORGE_FIRST: &str = "[server.forge]\ncommand = \"forge\"\ndefault = true\n\
+     [server.files]\ncommand = \"files\"\n[server.later]\ncommand = \"later\"\n";
+
+fn config(directory: &std::path::Path, servers: &str) -> Config {
+    let file = directory.join("mcp-broker.toml");
+    let data_dir = directory.join("data");
+    let text = format!("public_url = \"{BASE}\"\ndata_dir = {data_dir:?}\n[auth]\n{TWO}{servers}");
+    fs::write(&file, text).expect("a file");
+    let environment: BTreeMap<String, String> = BTreeMap::new();
+    let mut sources = Sources::new(&environment);
+    sources.config = Some(file);
+    Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config
+}
+
+async fn app(config: Config) -> Arc<App> {
+    let environment: BTreeMap<String, String> = BTreeMap::new();
+    App::start(config, Arc::new(environment), BASE).await.expect("it starts")
+}
+
+#[tokio::test]
+async fn o26_a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = config(directory.path(), FILES_FIRST);
+    let app = app(config.clone()).await;
+    assert!(app.access.people().is_none(), "nobody signs in here");
+    for (claim, server) in [("/mcp", "files"), ("/files/mcp", "files"), ("/forge/mcp", "forge")] {
+        let rules = audiences(&config, BASE, &[]);
+        let claim = format!("{BASE}{claim}");
+        let rule = rules.iter().find(|rule| rule.claim == claim).expect("each address has a rule");
+        for other in ["files", "forge"] {
+            let covered = rule.covers.covers(app.access.resource(other));
+            assert_eq!(covered, other == server, "{claim} at {other}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn o26_a_reload_neither_adds_a_server_nor_makes_another_one_the_default() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let app = app(config(directory.path(), FILES_FIRST)).await;
+    let changes = app.reload(config(directory.path(), FORGE_FIRST));
+    let later = changes.iter().find(|change| change.key == "server.later").expect("it is told of");
+    assert!(!later.applied);
+    let state = app.state();
+    assert!(state.server_at("/later/mcp").is_none(), "what is not laid out is not served");
+    let default = state.server_at("/mcp").expect("a default server");
+    assert_eq!(&*default.name, "files");
+}
+
+#[tokio::test]
+async fn o26_what_was_allowed_at_one_default_server_is_not_allowed_at_the_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first =
+        app(config(directory.path(), FILES_FIRST)).await.access.resource("files").to_owned();
+    let next = app(config(directory.path(), FORGE_FIRST)).await;
+    assert_ne!(first, next.access.resource("forge"));
+    assert_eq!(first, next.access.resource("files"), "and stays allowed where it was");
+}
+
+/// A grant of its own, taken back at `now`.
+async fn revoked(store: &MemoryStore, n: usize, now: Moment) {
+    let user = User {
+        issuer: "https://forge.example".into(),
+        subject: n.to_string(),
+        display_name: "Ada".into(),
+        provider: "forge".into(),
+    };
+    let request = AuthorizeRequest {
+        client: "popular".into(),
+        client_name: "Popular".into(),
+        redirect_uri: "https://client.example/cb".into(),
+        state: None,
+        challenge: "c".repeat(43),
+        resource: format!("{BASE}/files/mcp"),
+        scope: "mcp".into(),
+        refreshes: false,
+        reauthenticate: false,
+    };
+    let consent = Consent::of(&user, &request, now);
+    let hash = TokenHash::of(&n.to_string());
+    let family = format!("family-{n}");
+    let code =
+        Code { hash, family, user, request, issued: now, expires: Moment(now.0 + 60), used: false };
+    store.issue_code(code, consent).await.expect("the store answers");
+    let access =
+        NewToken { hash: TokenHash::of(&format!("access-{n}")), expires: Moment(now.0 + 60) };
+    let redeemed = store.redeem_code(&hash, access, None, now).await.expect("the store answers");
+    assert!(matches!(redeemed, Redeemed::Fresh(_)));
+}
+
+#[tokio::test]
+async fn o31_a_client_that_is_removed_takes_the_sessions_of_all_its_users_along() {
+    let (store, now) = (MemoryStore::new(), Moment(1_800_000_000));
+    for n in 0..1201 {
+        revoked(&store, n, now).await;
+    }
+    assert_eq!(store.remove_client("popular", now).await.expect("the store answers").len(), 1201);
+    let heard = all_revoked_since(&store, now).await.expect("the store answers");
+    assert_eq!(heard.len(), 1201, "all in one second, and none is missed");
+}
