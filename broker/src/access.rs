@@ -13,7 +13,7 @@ mod vet;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use auth::{
-    Challenge, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier,
+    Challenge, Denied, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier, Verified,
     oauth::{ConfigError, Fetch, ResourceMetadata},
 };
 use tokio::task::JoinSet;
@@ -61,6 +61,8 @@ impl Outside {
 struct Endpoint {
     /// Its canonical address, which tokens must be meant for.
     resource: String,
+    /// What a token must have been granted, separated by spaces.
+    scope: String,
     /// For `/{name}/mcp`.
     own: Challenge,
     /// For `/mcp`.
@@ -147,6 +149,7 @@ impl Access {
         let endpoints = resources.into_iter().map(|server| {
             let endpoint = Endpoint {
                 resource: format!("{base}{}", server.paths[0]),
+                scope: server.scope,
                 own: challenge(&format!("/{}/mcp", server.name)),
                 root: challenge("/mcp"),
             };
@@ -178,9 +181,11 @@ impl Access {
         self.people.as_ref()
     }
 
-    /// The canonical address of a server, which tokens must be meant for.
-    pub(crate) fn resource(&self, server: &str) -> &str {
-        &self.endpoint(server).resource
+    /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
+    pub(crate) fn may_use(&self, server: &str, verified: &Verified) -> Result<(), Denied> {
+        let endpoint = self.endpoint(server);
+        verified.meant_for(&endpoint.resource)?;
+        verified.require(&endpoint.scope)
     }
 
     /// What to tell those who are not let in at a server's endpoint.

@@ -42,7 +42,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Puts a stdio MCP server behind one HTTP endpoint, one private process per session.
+/// Puts stdio MCP servers behind one HTTP endpoint: people sign in, and each session gets a private
+/// process.
 #[derive(Debug, Parser)]
 #[command(name = "mcp-broker", version, args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
@@ -54,12 +55,14 @@ Examples:
                                               serve that server at http://127.0.0.1:8080/mcp
   mcp-broker config --example > mcp-broker.toml
   mcp-broker check                            say everything that is wrong with it
-  mcp-broker token add laptop                 make a token for the `static` verifier
+  mcp-broker user add ada                     make an account to sign in with
+  mcp-broker token add laptop                 make a bearer token for what has no browser
   mcp-broker doctor https://mcp.example.org/mcp
                                               say what a client would stumble over there
 
-Exit codes: 0 stopped as asked; 1 no; 64 usage; 69 cannot listen or read what it needs; 70 a fault
-of its own; 78 mistakes in the configuration.")]
+Exit codes: 0 done, or stopped as asked; 1 the answer is no, or what is named is not there; 64 usage;
+69 cannot listen, or cannot use a file or store it needs; 70 a fault of its own; 78 mistakes in the
+configuration.")]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -75,15 +78,15 @@ enum Command {
     Check(ConfigArgs),
     /// Print an example configuration, its JSON Schema, or what is in force
     Config(config::ConfigCommand),
-    /// Add, list and remove local accounts
+    /// Add, list and remove local accounts, and change their passwords
     User(user::UserCommand),
     /// Add, list and remove the applications that may ask for authorization
     Client(client::ClientCommand),
     /// List and take back what people have authorized
     Grant(grant::GrantCommand),
-    /// Make, list and revoke the tokens of the `static` verifier
+    /// Make, list and revoke bearer tokens for what has no browser (the verifier `static`)
     Token(token::TokenCommand),
-    /// Run the built-in stdio MCP server
+    /// Run the built-in MCP server on standard input and output
     DemoServer,
     /// Watch over the process groups of a broker that may be killed
     #[command(hide = true, name = crate::guard::COMMAND)]
@@ -92,7 +95,7 @@ enum Command {
         #[arg(long)]
         launch: bool,
     },
-    /// Go the way of a client step by step, and say which step fails and why
+    /// Connect as a client does, step by step, and say which step fails and why
     Doctor(doctor::DoctorArgs),
     /// Ask a running broker whether it is ready; exit 0 or 1
     Healthcheck(health::HealthArgs),
@@ -114,7 +117,7 @@ struct ConfigArgs {
 struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Where to listen: ADDRESS:PORT or unix:PATH
+    /// Where to listen: ADDRESS:PORT or unix:/PATH
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// A server to run instead of those of the configuration file

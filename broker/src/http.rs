@@ -12,10 +12,12 @@ mod people;
 pub(crate) mod reply;
 pub(crate) mod site;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bridge::{Body, rpc};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio::time::timeout;
+use tracing::warn;
 
 use self::{reply::Refusal, site::Stranger};
 use crate::{app::App, pages};
@@ -25,6 +27,10 @@ const ALLOWED_METHODS: &str = "GET, POST, DELETE, OPTIONS";
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-Id, \
                                MCP-Protocol-Version, Last-Event-ID";
 const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate";
+
+/// Whoever asks `/readyz` waits for seconds at most, and a store that takes longer is of no use to
+/// anybody else either.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Answers one request.
 ///
@@ -46,12 +52,10 @@ where
     let admitted = state.site.admit(request.uri(), request.headers());
     // A form on a page that sends no referrer comes with `Origin: null`. Those who answer forms look
     // for themselves whether one is theirs.
-    let admitted = match admitted {
-        Err(Stranger::Origin) if people.is_some() && site::is_null_origin(request.headers()) => {
-            Ok(())
-        }
-        admitted => admitted,
-    };
+    let hides_its_origin = matches!(admitted, Err(Stranger::Origin))
+        && people.is_some()
+        && site::is_null_origin(request.headers());
+    let admitted = if hides_its_origin { Ok(()) } else { admitted };
     if let Err(stranger) = admitted {
         let words = match stranger {
             Stranger::Host => "This broker does not answer under that Host; see `allowed_hosts`",
@@ -73,10 +77,13 @@ where
     } else if let Some(metadata) = metadata {
         let answer = metadata.handle(&request).expect("they claimed the path");
         answer.map(Body::whole)
+    } else if request.uri().path() == "/readyz" && is_read(request.method()) {
+        ready(&app).await
     } else {
         page(&app, &request)
     };
-    if let Some(origin) = origin {
+    // Anybody's page can hide its origin, so what the answer says is for none of them to read.
+    if let Some(origin) = origin.filter(|_| !hides_its_origin) {
         allow(response.headers_mut(), origin);
     }
     response
@@ -86,13 +93,8 @@ where
 fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
     let page: fn(&App) -> Response<Body> = match request.uri().path() {
         "/healthz" => |_| reply::text(StatusCode::OK, "ok\n"),
-        "/readyz" => |app| {
-            if app.is_draining() {
-                reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-            } else {
-                reply::text(StatusCode::OK, "ready\n")
-            }
-        },
+        // Reading it was answered before.
+        "/readyz" => |_| not_allowed("GET"),
         "/metrics" => |app| {
             let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             reply::typed(StatusCode::OK, media_type, app.metrics_page())
@@ -111,11 +113,34 @@ fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
                 .response();
         }
     };
-    if *request.method() == Method::GET || *request.method() == Method::HEAD {
-        page(app)
-    } else {
-        not_allowed("GET")
+    if is_read(request.method()) { page(app) } else { not_allowed("GET") }
+}
+
+/// Whether whoever comes next has a chance: nothing is about to end, and the store answers.
+async fn ready(app: &App) -> Response<Body> {
+    let unready = |words: &'static str| reply::text(StatusCode::SERVICE_UNAVAILABLE, words);
+    if app.is_draining() {
+        return unready("draining\n");
     }
+    let Some(people) = app.access.people() else {
+        return reply::text(StatusCode::OK, "ready\n");
+    };
+    match timeout(STORE_ANSWERS_WITHIN, people.ready()).await {
+        Ok(Ok(())) => reply::text(StatusCode::OK, "ready\n"),
+        Ok(Err(error)) => {
+            let cause = causes(&error);
+            warn!(%error, %cause, "not ready: the store does not answer");
+            unready("the store does not answer\n")
+        }
+        Err(_) => {
+            warn!(within = ?STORE_ANSWERS_WITHIN, "not ready: the store does not answer in time");
+            unready("the store does not answer\n")
+        }
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
 /// Whether a browser asks.

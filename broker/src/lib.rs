@@ -4,10 +4,12 @@
 //! stop; the binary `mcp-broker` is a command line around it.
 //!
 //! ```text
-//!  Listener ─► serve ─► http ──── auth::Gate        who is asking
-//!                        │  ├──── session::Registry which child answers
-//!                        │  └──── bridge::Bridge    HTTP to lines and back
-//!                        └─ backend = supervisor::Child + bridge::Bridge
+//!  Listener ─► serve ─► http ──── auth::Gate              who is asking
+//!                        │  ├──── auth::oauth::AuthServer signs people in, rendered by pages
+//!                        │  ├──── session::Registry       which child answers
+//!                        │  └──── bridge::Bridge          HTTP to lines and back
+//!                        ├─ access  = verifiers, providers, store, vault, fetch: joined
+//!                        └─ backend = supervisor::Child + bridge::Bridge + the user's credential
 //! ```
 //!
 //! # What it does not do

@@ -18,7 +18,9 @@ pub(crate) fn run(sh: &Shell, _: flags::Ci) -> anyhow::Result<Tally> {
     };
     part("lint", &|| lint::run(sh, flags::Lint { fix: false }));
     part("test", &|| test::run(sh, flags::Test { package: None }));
-    part("e2e", &|| e2e::run(sh, flags::E2e { server: None, client: None, only: None }));
+    part("e2e", &|| {
+        e2e::run(sh, flags::E2e { server: None, client: None, only: None, sign_in: false })
+    });
     part("conformance", &|| conformance::run(sh, flags::Conformance { filter: None }));
 
     let mut total = Tally::default();

@@ -17,11 +17,11 @@ use crate::{
     tally::Tally,
 };
 
-#[expect(dead_code, reason = "nothing calls it until the broker signs people in")]
 mod authorization;
 mod report;
 mod requirements;
 
+use authorization::Person;
 use report::{Report, Scenario};
 use requirements::Requirements;
 
@@ -51,16 +51,27 @@ pub(crate) fn run(sh: &Shell, flags: flags::Conformance) -> anyhow::Result<Tally
     let suite = Suite::install(sh)?;
     let broker = suite.broker(sh)?;
     let filter = flags.filter.as_deref();
+    let signing_in = if filter.is_none_or(|filter| "authorization".contains(filter)) {
+        Some(suite.sign_in(sh)?)
+    } else {
+        None
+    };
     let required = suite.check(sh, broker.url(), REQUIRED, filter)?;
     let reported = suite.check(sh, broker.url(), REPORTED, filter)?;
     println!();
+    if let Some(report) = &signing_in {
+        report.print(true);
+    }
     required.print(true);
     // What is expected to fail is of interest to those who ask for it.
     reported.print(filter.is_some());
     println!("{REPORTED} is not served yet: its failures are expected and do not count.");
 
     let mut total = required.tally();
-    if required.is_empty() && reported.is_empty() {
+    if let Some(report) = &signing_in {
+        total += report.tally();
+    }
+    if required.is_empty() && reported.is_empty() && signing_in.is_none() {
         println!("no scenario's name contains {:?}", filter.unwrap_or_default());
         total.failed += 1;
     }
@@ -110,6 +121,29 @@ impl Suite {
         let settings = settings.iter().flat_map(|setting| ["--set", setting]);
         let cmd = cmd!(sh, "{binary} serve --listen 127.0.0.1:0 {settings...} -- {fixture}");
         Broker::start(cmd, &self.dir.join("broker.log"))
+    }
+
+    /// The scenarios of an authorization server, against a broker that signs people in.
+    fn sign_in(&self, sh: &Shell) -> anyhow::Result<Report> {
+        pinned::browser(sh)?;
+        let modules = root().join("target/e2e/ts");
+        pinned::npm(sh, &root().join("xtask/e2e/ts"), &modules)?;
+        let data = self.dir.join("people");
+        sh.remove_path(&data)?;
+        let binary = broker::binary();
+        let settings = [format!("data_dir={}", data.display())];
+        let settings: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let person = Person { name: "ada", password: "a quiet engine hums" };
+        let add = cmd!(sh, "{binary} user add ada").args(&settings).stdin(person.password);
+        process::announce(&[], &add);
+        add.quiet().ignore_stdout().run()?;
+        let serve = cmd!(sh, "{binary} serve --listen 127.0.0.1:0").args(&settings);
+        let broker = Broker::start(serve, &self.dir.join("people.log"))?;
+        let browser = modules.join("browser.mjs");
+        let report =
+            self.check_authorization(sh, broker.url(), "/oauth/register", person, &browser)?;
+        broker.stop(sh)?;
+        Ok(report)
     }
 
     /// Runs the scenarios of one revision and reads what came of them.

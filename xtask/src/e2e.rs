@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::{
     broker::{self, Broker},
@@ -19,6 +19,8 @@ use crate::{
     root, rpc,
     tally::Tally,
 };
+
+mod sign_in;
 
 const CLIENTS: [&str; 3] = ["typescript", "python", "rmcp"];
 const SERVERS: [&str; 4] = ["fixture", "everything", "filesystem", "git"];
@@ -47,6 +49,13 @@ struct Rig {
 }
 
 pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
+    if flags.sign_in {
+        let rig = Rig::build(sh)?;
+        let total = sign_in::run(sh, &rig, flags.client.as_deref(), flags.only.as_deref())?;
+        println!();
+        println!("e2e: {total}");
+        return Ok(total);
+    }
     let clients = chosen("client", &CLIENTS, flags.client.as_deref())?;
     let servers = chosen("server", &SERVERS, flags.server.as_deref())?;
     let rig = Rig::build(sh)?;
@@ -76,6 +85,10 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
         Err(error) => println!("FAILED - the broker stops and leaves nothing behind: {error:#}"),
     }
     total += Tally::one(ending.is_ok());
+    // Who asks for one server or one client does not mean the pages of signing in.
+    if flags.server.is_none() && flags.client.is_none() {
+        total += sign_in::run(sh, &rig, None, flags.only.as_deref())?;
+    }
     println!();
     println!("e2e: {total}");
     Ok(total)
@@ -187,20 +200,7 @@ impl Rig {
         if let Some(only) = only {
             cmd = cmd.args(["--only", only]);
         }
-        let mut cell = Cell::default();
-        let finished = process::watch(cmd, LIMIT, |line| {
-            println!("{line}");
-            cell.count(line);
-        })?;
-        if !finished.ok && cell.failed == 0 {
-            cell.failed = 1;
-            cell.problems.push(format!("the client ended with {}", finished.how));
-        }
-        if finished.ok && cell.passed == 0 && only.is_none() {
-            cell.failed += 1;
-            cell.problems.push("the client told no story".to_owned());
-        }
-        Ok(cell)
+        follow(cmd, only)
     }
 
     /// Stops the broker while each server has a session, and looks for what it left.
@@ -255,6 +255,24 @@ impl Cell {
             self.problems.push(line.to_owned());
         }
     }
+}
+
+/// Runs a client that tells its stories, all of them or those `only` names.
+fn follow(cmd: Cmd<'_>, only: Option<&str>) -> anyhow::Result<Cell> {
+    let mut cell = Cell::default();
+    let finished = process::watch(cmd, LIMIT, |line| {
+        println!("{line}");
+        cell.count(line);
+    })?;
+    if !finished.ok && cell.failed == 0 {
+        cell.failed = 1;
+        cell.problems.push(format!("the client ended with {}", finished.how));
+    }
+    if finished.ok && cell.passed == 0 && only.is_none() {
+        cell.failed += 1;
+        cell.problems.push("the client told no story".to_owned());
+    }
+    Ok(cell)
 }
 
 /// All names, or the one that was asked for.

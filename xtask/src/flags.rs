@@ -17,8 +17,11 @@ xflags::xflags! {
         cmd e2e {
             /// Only this server: fixture, everything, filesystem or git.
             optional --server name: String
-            /// Only this client: typescript, python or rmcp.
+            /// Only this client: typescript, python or rmcp; signing in: typescript, python or
+            /// mcp-remote.
             optional --client name: String
+            /// Only the stories of signing in.
+            optional --sign-in
             /// Only stories whose name contains this text.
             optional --only text: String
         }

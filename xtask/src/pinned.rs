@@ -35,6 +35,27 @@ pub(crate) fn npm(sh: &Shell, source: &Path, target: &Path) -> anyhow::Result<()
     })
 }
 
+/// The browser that plays the people. It comes from the system's packages, which is as pinned as a
+/// browser should be: an old one is a hole.
+pub(crate) fn browser(sh: &Shell) -> anyhow::Result<()> {
+    let named = sh.var_os("CHROMIUM").is_some();
+    let known = ["chromium", "chromium-browser", "google-chrome"];
+    let is_there = |name: &str| Path::new("/usr/bin").join(name).exists();
+    if named || known.into_iter().any(is_there) {
+        return Ok(());
+    }
+    println!("there is no browser; asking apt for chromium");
+    let quietly = ["-q", "-y", "--no-install-recommends"];
+    let _lists = process::run(cmd!(sh, "apt-get update -q"));
+    let installed = process::run(cmd!(sh, "apt-get install {quietly...} chromium"));
+    match installed {
+        Ok(done) if done.ok => Ok(()),
+        _ => anyhow::bail!(
+            "chromium is missing: install your system's package, or say where it is in CHROMIUM"
+        ),
+    }
+}
+
 /// Makes a virtual environment in `target` with what `requirements` pins. Returns its `bin`.
 pub(crate) fn pip(sh: &Shell, requirements: &Path, target: &Path) -> anyhow::Result<PathBuf> {
     let version = cmd!(sh, "python3 --version")

@@ -8,6 +8,7 @@ use xshell::{Shell, cmd};
 use crate::{cargo, root};
 
 mod manifests;
+mod rows;
 mod sources;
 
 /// A rule, and every place that breaks it.
@@ -27,6 +28,7 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
         ("module docs", sources::module_docs(&files)),
         ("file length", sources::length(&files)),
         ("words that must not stay", sources::words(&files)),
+        ("rows without a test", rows::untested(&files)),
     ])
 }
 

@@ -297,7 +297,7 @@ impl IdentityProvider for Local {
     }
 
     fn label(&self) -> &str {
-        "Name and password"
+        "name and password"
     }
 
     fn begin<'a>(

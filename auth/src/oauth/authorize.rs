@@ -242,15 +242,17 @@ impl AuthServer {
         if standing == Standing::Nobody {
             warnings.push(Warning::UnverifiedName);
         }
+        let user = visit.user().filter(|_| !asked.reauthenticate);
+        let csrf = match user {
+            Some(_) => self.csrf(visit, handle.expose()),
+            None => self.csrf(&visit.of_anyone(), handle.expose()),
+        };
         let server = self.site.metadata.resources.by_address(&asked.resource);
         let asked_for = |name: &str| asked.scope.split(' ').any(|own| own == name);
         Page::Consent(Box::new(ConsentPage {
             form: Form {
                 action: format!("{}/consent", self.site.path),
-                hidden: vec![
-                    ("t", handle.expose().to_owned()),
-                    ("csrf", self.csrf(visit, handle.expose()).expose().to_owned()),
-                ],
+                hidden: vec![("t", handle.expose().to_owned()), ("csrf", csrf.expose().to_owned())],
             },
             client: ClientView {
                 name: client.display_name(),
@@ -270,7 +272,7 @@ impl AuthServer {
                 .filter(|scope| asked_for(&scope.name))
                 .cloned()
                 .collect(),
-            user: visit.user().filter(|_| !asked.reauthenticate).map(|user| UserView {
+            user: user.map(|user| UserView {
                 display_name: user.display_name.clone(),
                 provider: self
                     .provider(&user.provider)

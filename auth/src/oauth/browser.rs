@@ -43,6 +43,12 @@ impl Visit {
     pub(crate) fn user(&self) -> Option<&User> {
         self.session.as_ref().map(|session| &session.user)
     }
+
+    /// The same browser, whoever is signed in. A page that names nobody is good for whoever sends
+    /// it: somebody may have signed in in another tab meanwhile.
+    pub(crate) fn of_anyone(&self) -> Self {
+        Self { nonce: self.nonce.clone(), fresh: self.fresh, session: None }
+    }
 }
 
 impl AuthServer {
@@ -128,7 +134,8 @@ impl AuthServer {
         })
     }
 
-    /// The form token for `about`: good in this browser alone, and for whoever is signed in now.
+    /// The form token for `about`: good in this browser alone, and for whoever `visit` says is signed
+    /// in.
     pub(crate) fn csrf(&self, visit: &Visit, about: &str) -> Secret {
         self.key.secret("", "form", &csrf_parts(visit, about))
     }

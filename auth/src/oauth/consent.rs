@@ -40,7 +40,10 @@ impl AuthServer {
     ) -> Result<Answer, StoreError> {
         let Ok(Some(handle)) = form.one("t") else { return Ok(faults::gone()) };
         let visit = self.visit(request.headers(), now).await?;
-        if !self.is_ours(request, form, &visit, handle) {
+        // Bound to whoever is signed in if the page named a user, and to the browser alone if it
+        // said that one signs in next.
+        let names_the_user = self.is_ours(request, form, &visit, handle);
+        if !names_the_user && !self.is_ours(request, form, &visit.of_anyone(), handle) {
             return Ok(faults::forged());
         }
         let choice = match form.one("choice") {
@@ -55,7 +58,8 @@ impl AuthServer {
             Some(Purpose::Authorize(asked)) => asked,
             Some(Purpose::Page(_)) | None => return Ok(faults::gone()),
         };
-        let user = visit.user().filter(|_| choice == Choice::Approve && !asked.reauthenticate);
+        let may_skip_login = choice == Choice::Approve && names_the_user && !asked.reauthenticate;
+        let user = visit.user().filter(|_| may_skip_login);
         if choice == Choice::Deny || user.is_some() {
             let key = TransactionKey::Handle(&hash);
             if self.store.take_transaction(key, moment).await?.is_none() {

@@ -130,7 +130,7 @@ impl AuthServer {
         let Ok(Some(handle)) = form.one("t") else { return Ok(faults::gone()) };
         let headers = step.request.headers();
         let visit = self.visit(headers, step.now).await?;
-        if !self.is_ours(step.request, form, &visit, handle) {
+        if !self.is_ours(step.request, form, &visit.of_anyone(), handle) {
             return Ok(faults::forged());
         }
         let hash = TokenHash::of(handle);
@@ -368,7 +368,7 @@ impl AuthServer {
             action: format!("{}/login", self.site.path),
             hidden: vec![
                 ("t", handle.to_owned()),
-                ("csrf", self.csrf(visit, handle).expose().to_owned()),
+                ("csrf", self.csrf(&visit.of_anyone(), handle).expose().to_owned()),
                 ("provider", provider.to_owned()),
                 ("step", step.to_owned()),
             ],

@@ -8,7 +8,7 @@ use auth::{
     local::Local,
     oauth::{
         AuthServer, CacheLimits, Config as ServerConfig, OAuthTokens, Parts, Registration,
-        Resource, RevocationListener, ScopeView,
+        Resource, RevocationListener, ScopeView, StoreError,
     },
     upstream::Vault,
 };
@@ -149,6 +149,11 @@ impl People {
     /// Closes the store: what was changed is on the disk, and nothing is looked up any more.
     pub(super) async fn close(&self) {
         self.store.close().await;
+    }
+
+    /// Whether what people do can be kept.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready().await
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.

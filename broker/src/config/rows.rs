@@ -70,7 +70,10 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { path: "stream", doc: "What is kept so that a broken stream can be resumed." },
     Section { path: "auth", doc: "Who may connect." },
     Section { path: "auth.none", doc: "The verifier that lets everybody in as one owner." },
-    Section { path: "auth.static", doc: "Tokens made by `mcp-broker token add`." },
+    Section {
+        path: "auth.static",
+        doc: "Tokens made by `mcp-broker token add`. They are good at every server.",
+    },
     Section { path: "auth.jwt", doc: "The verifier of an outside issuer's signed tokens (JWT)." },
     Section {
         path: "auth.introspection",
@@ -78,23 +81,24 @@ pub(super) static SECTIONS: &[Section] = &[
     },
     Section {
         path: "auth.forgejo",
-        doc: "Signing in with a Forgejo account. Register an application there (Settings, \
+        doc: "Signing in with a Forgejo account. Register an OAuth2 application there (Settings, \
               Applications) as a confidential client with the redirect address \
               PUBLIC_URL/callback/forgejo.",
     },
     Section {
         path: "auth.gitea",
-        doc: "Signing in with a Gitea account; the redirect address is PUBLIC_URL/callback/gitea.",
+        doc: "Signing in with a Gitea account, as with Forgejo; the redirect address is \
+              PUBLIC_URL/callback/gitea.",
     },
     Section {
         path: "auth.oidc",
-        doc: "Signing in with any OpenID provider; the redirect address is \
+        doc: "Signing in with an account at any OpenID provider; the redirect address is \
               PUBLIC_URL/callback/oidc.",
     },
     Section {
         path: "auth.github",
-        doc: "Signing in with a GitHub account; the callback address is \
-              PUBLIC_URL/callback/github.",
+        doc: "Signing in with a GitHub account, through an OAuth or a GitHub App; the callback \
+              address is PUBLIC_URL/callback/github.",
     },
     Section { path: "oauth", doc: "The broker's own authorization server." },
 ];
@@ -119,7 +123,8 @@ static SERVING: &[Key] = &[
         "",
         "The address under which clients reach the broker, as scheme, host and port. Every address \
          that the broker hands out comes from here and never from a request's headers. Its host is \
-         an accepted Host, its origin an accepted Origin.",
+         an accepted Host, its origin an accepted Origin. Signing in needs it, unless listen is a \
+         loopback address.",
     )
     .computed("not set; addresses are made from listen")
     .example(r#""https://mcp.example.org""#),
@@ -127,8 +132,10 @@ static SERVING: &[Key] = &[
         "data_dir",
         Kind::Path,
         "",
-        "The directory for what the broker keeps. It is created when missing, for its owner only. \
-         A relative path counts from the working directory.",
+        "The directory for what the broker keeps: accounts, authorizations and sealed credentials \
+         (broker.db), the keys to them (server.key, keyring), tokens made by hand (tokens.json). It is \
+         created when missing, for its owner only. A relative path counts from the working \
+         directory.",
     )
     .computed(
         "the first of $STATE_DIRECTORY, $XDG_DATA_HOME/mcp-broker, \
@@ -224,7 +231,8 @@ static SERVING: &[Key] = &[
         Kind::Networks,
         "[]",
         "Proxies in front of the broker whose X-Forwarded-For is believed, as addresses or ranges. \
-         Limits per client address count by it; nothing else does.",
+         Limits per client address count by it; nothing else does. A Unix socket has no addresses: \
+         there, any entry makes the header believed.",
     )
     .example(r#"["127.0.0.1", "10.0.0.0/8"]"#)
     .live(),
@@ -306,8 +314,9 @@ static SERVING: &[Key] = &[
         "server.*.scope",
         Kind::Text,
         r#""mcp""#,
-        "The OAuth scope that a token needs here. Clients get \"mcp\" without asking; for any other \
-         scope they are sent back to ask their user.",
+        "The OAuth scope that a token needs here, whoever issued it. Who signs in for this server is \
+         asked for it; a token without it is answered 403, at which clients ask their user again. \
+         Tokens made by `mcp-broker token add` may be used everywhere.",
     )
     .example(r#""notes""#),
     row(

@@ -138,7 +138,7 @@ impl Exchange {
             Err(error) => {
                 let cause = causes(&error);
                 warn!(server = %self.server.name, %error, %cause, "no session was opened");
-                return Err(Refusal::open(&error));
+                return Err(Refusal::open(&error).challenged(self.challenge()));
             }
         };
         let welcome = lease.take_welcome().ok_or_else(|| Refusal::open(&OpenError::Panicked))?;
@@ -190,7 +190,10 @@ impl Exchange {
         #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
         let now = SystemTime::now();
         let admitted = match self.app.access.gate.admit(headers, now).await {
-            Ok(verified) => self.may_use(&verified).map(|()| owner_of(&verified)),
+            Ok(verified) => {
+                let may = self.app.access.may_use(&self.server.name, &verified);
+                may.map(|()| owner_of(&verified))
+            }
             Err(denied) => Err(denied),
         };
         admitted.map_err(|denied| {
@@ -207,12 +210,6 @@ impl Exchange {
             }
             Refusal::denied(&denied, self.challenge())
         })
-    }
-
-    /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
-    fn may_use(&self, verified: &Verified) -> Result<(), Denied> {
-        verified.meant_for(self.app.access.resource(&self.server.name))?;
-        verified.require(&self.server.settings().server.scope)
     }
 
     fn challenge(&self) -> &Challenge {

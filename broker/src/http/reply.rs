@@ -69,6 +69,15 @@ impl Refusal {
         Self { id: self.id.or_else(|| id.map(Into::into)), ..self }
     }
 
+    /// Adds what RFC 9110 §15.5.2 asks of every 401. The token was good when it came and opens
+    /// nothing any more: `invalid_token` has the client renew it, and ask its user when that fails.
+    pub(crate) fn challenged(self, challenge: &Challenge) -> Self {
+        if self.status != StatusCode::UNAUTHORIZED {
+            return self;
+        }
+        Self { challenge: Some(challenge.invalid_token()), ..self }
+    }
+
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status

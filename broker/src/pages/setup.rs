@@ -116,8 +116,8 @@ impl Setup<'_> {
         match problem {
             SetupProblem::NameTaken => "This name is taken. Choose another one.".to_owned(),
             SetupProblem::NameBad => {
-                "This name cannot be used. Take lowercase letters, digits, dots, dashes and \
-                 underscores, and begin with a letter."
+                "This name cannot be used. Take letters from a to z, digits, dots, dashes, \
+                 underscores, plus and at signs, and begin with a letter or a digit."
                     .to_owned()
             }
             SetupProblem::PasswordShort => {

@@ -10,6 +10,7 @@ mod http2;
 mod messages;
 mod operator;
 mod outside;
+mod people;
 mod processes;
 mod program;
 mod rig;

@@ -133,6 +133,14 @@ impl Program {
         fs::read_to_string(&self.log).expect("a log")
     }
 
+    /// The next line of its standard output.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.output.read_line(&mut line);
+        timeout(PATIENCE, read).await.expect("in time").expect("text");
+        line
+    }
+
     /// The rest of its standard output, once it has ended.
     pub(crate) async fn output(&mut self) -> String {
         let mut text = String::new();

@@ -26,11 +26,16 @@ use crate::wire::{Client, PATIENCE};
 
 /// Runs one test: on two threads, and never longer than ten seconds.
 pub(crate) fn story(story: impl Future<Output = ()>) {
+    long_story(Duration::from_secs(10), story);
+}
+
+/// As [`story`], for what takes its time by itself.
+pub(crate) fn long_story(limit: Duration, story: impl Future<Output = ()>) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let told = runtime.block_on(async { timeout(Duration::from_secs(10), story).await });
+    let told = runtime.block_on(async { timeout(limit, story).await });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    told.expect("a story ends within ten seconds");
+    told.expect("a story ends in time");
 }
 
 /// Waits until `look` sees something, and says `what` it waited for when that takes too long. The

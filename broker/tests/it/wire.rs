@@ -24,7 +24,7 @@ pub(crate) struct Wire {
 }
 
 /// A response; its body only if it was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,

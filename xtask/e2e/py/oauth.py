@@ -142,7 +142,12 @@ class Stories:
             words.append("--deny")
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*words, url, stdout=pipe, stderr=pipe)
-        _, said = await process.communicate()
+        try:
+            _, said = await process.communicate()
+        finally:
+            if process.returncode is None:
+                # The story was given up; asked politely, it takes its browser along.
+                process.terminate()
         if process.returncode != 0:
             raise AssertionError(f"the browser got stuck: {said.decode().strip()}")
 

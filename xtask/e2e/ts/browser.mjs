@@ -18,6 +18,9 @@ const MAX_PAGES = 12;
 /** Real time for one page, in milliseconds. */
 const PAGE_LIMIT = 15_000;
 
+/** Real time from start to end, when run as a program. */
+const VISIT_LIMIT = 60_000;
+
 /** Real time for an application to take what it was sent. */
 const ARRIVAL_LIMIT = 5_000;
 
@@ -195,6 +198,11 @@ if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.me
     console.error('usage: browser.mjs --person NAME --password TEXT [--provider NAME] [--deny] URL');
     process.exit(64);
   }
+  // Whoever waits for us may have gone, and then nobody would end the browser.
+  setTimeout(() => {
+    console.error(`not there after ${VISIT_LIMIT / 1000} s`);
+    process.exit(1);
+  }, VISIT_LIMIT).unref();
   try {
     const { origin, pathname } = new URL(await visitOnce(flags, positionals[0]));
     console.log(`${origin}${pathname}`);

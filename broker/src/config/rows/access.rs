@@ -7,8 +7,8 @@ use crate::config::{
 };
 
 const CLIENT_SECRET: &str = "The secret that belongs to client_id.";
-const CLIENT_SECRET_FILE: &str = "A file that holds the secret, so that it need not stand here. A line break at its end is no \
-     part of it.";
+const CLIENT_SECRET_FILE: &str = "A file that holds the secret, so that it need not stand here. A line \
+     break at its end is no part of it.";
 
 const fn client_id(path: &'static str) -> Key {
     row(path, Kind::Text, "", "The identifier the broker was registered with.")
@@ -36,22 +36,26 @@ pub(super) static KEYS: &[Key] = &[
          in here, \"static\" those made by `mcp-broker token add`, \"jwt\" and \"introspection\" \
          those of an outside authorization server; \"none\" lets everybody in as one shared owner.",
     )
-    .computed("[\"oauth\", \"static\"]; [\"static\"] where other machines connect without public_url")
+    .computed(
+        "[\"oauth\", \"static\"]; [\"static\"] without public_url, unless listen is a loopback address",
+    )
     .example(r#"["oauth", "static", "jwt", "introspection"]"#),
     row(
         "auth.identity",
         Kind::Words(IDENTITIES),
         r#"["local"]"#,
         "How people sign in, in the order of the buttons. \"local\" are the accounts of `mcp-broker \
-         user add`; each of the others needs its own table.",
+         user add`; each of the others needs its own table below. It counts while \"oauth\" is among \
+         the verifiers.",
     )
     .example(r#"["local", "forgejo", "gitea", "oidc", "github"]"#),
     row(
         "auth.ca_file",
         Kind::Path,
         "",
-        "Certificates (PEM) of private authorities that identity providers may use, besides those \
-         the machine knows.",
+        "Certificates (PEM) of private authorities that are believed, besides those the machine knows, \
+         wherever the broker asks somebody: identity providers, outside authorization servers, \
+         metadata documents of clients.",
     )
     .computed("not set")
     .example(r#""/etc/mcp-broker/ca.pem""#),
@@ -106,7 +110,9 @@ pub(super) static KEYS: &[Key] = &[
         "auth.forgejo.scopes",
         Kind::Texts,
         r#"["read:user", "write:repository", "write:issue", "read:organization"]"#,
-        "What the broker may do there in a user's name; the forge's own words such as read:repository. A word the forge does not know would grant everything, so it is refused here.",
+        "What the broker may do there in a user's name; the forge's own words such as \
+         read:repository. The forge grants everything for words it does not know, so the broker does \
+         not start with one.",
     ),
     row("auth.forgejo.label", Kind::Text, "", "What its button on the sign-in page says.")
         .computed("the host")
@@ -121,7 +127,9 @@ pub(super) static KEYS: &[Key] = &[
         "auth.gitea.scopes",
         Kind::Texts,
         r#"["read:user", "write:repository", "write:issue", "read:organization"]"#,
-        "What the broker may do there in a user's name; the forge's own words such as read:repository. A word the forge does not know would grant everything, so it is refused here.",
+        "What the broker may do there in a user's name; the forge's own words such as \
+         read:repository. The forge grants everything for words it does not know, so the broker does \
+         not start with one.",
     ),
     row("auth.gitea.label", Kind::Text, "", "What its button on the sign-in page says.")
         .computed("the host")
@@ -136,7 +144,8 @@ pub(super) static KEYS: &[Key] = &[
         "auth.oidc.scopes",
         Kind::Texts,
         r#"["openid", "profile"]"#,
-        "What is asked for; openid is always among it. offline_access lets credentials be renewed at many providers.",
+        "What is asked for; openid is always among it. offline_access lets credentials be renewed at \
+         many providers.",
     ),
     row("auth.oidc.label", Kind::Text, "", "What its button on the sign-in page says.")
         .computed("the host")

@@ -1,0 +1,22 @@
+//! People sign in: the whole way from a bare address to a tool call, with the real program, a double
+//! of a forge, a small browser and a small OAuth client. A test named `o13_…` or `s4_…` shows that
+//! row of the catalogue of attacks and faults.
+
+mod application;
+mod attacks;
+mod browser;
+mod canary;
+mod credentials;
+mod forge_users;
+mod forms;
+mod house;
+mod local;
+mod own_token;
+mod pages;
+mod revocation;
+mod scopes;
+mod store_down;
+
+// The double is a program of its own; a test has it in its own process.
+#[path = "../../examples/forge/forge.rs"]
+mod forge;

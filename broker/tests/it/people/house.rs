@@ -1,0 +1,193 @@
+//! A broker in which people sign in, in a process of its own, and what is around it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{
+    application::{Application, Tokens},
+    browser::{Browser, Page},
+    forge::{self, Forge, Knobs},
+};
+use crate::{
+    program::{Place, Program},
+    rig::OBLIGING,
+    wire::Client,
+};
+
+/// The broker, its configuration, and the forge if there is one.
+pub(crate) struct House {
+    pub(crate) place: Place,
+    pub(crate) broker: Program,
+    /// The address that was printed for the first account.
+    pub(crate) setup: Option<String>,
+    forge: Option<Forge>,
+}
+
+/// What the forge keeps with the broker, and the password of the broker's application there.
+pub(crate) const FORGE_SECRET: &str = "hush-of-the-forge";
+
+impl House {
+    /// People have local accounts, of which there is none yet. `top` stands before the tables of
+    /// the configuration, `tables` behind that of the server.
+    pub(crate) async fn local(top: &str, tables: &str) -> Self {
+        let place = Place::new();
+        let own = "auth.identity = [\"local\"]";
+        configure(&place, &format!("{own}\n{top}"), "", tables);
+        let mut broker = place.serve(&[]).await;
+        let setup = Some(setup(&mut broker).await);
+        Self { place, broker, setup, forge: None }
+    }
+
+    /// As [`local`](Self::local), with accounts of these people. Passwords are `{name}-password`.
+    pub(crate) async fn of(people: &[&str], top: &str, tables: &str) -> Self {
+        let house = Self::local(top, tables).await;
+        for name in people {
+            house.account(name).await;
+        }
+        house
+    }
+
+    /// People sign in at a forge, and the server gets their tokens there. `top` may name more ways.
+    pub(crate) async fn at_forge(knobs: Knobs, top: &str, tables: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let forge = forge::start(listener, None, knobs);
+        let place = Place::new();
+        let root = forge.root();
+        let has_local = top.contains("auth.identity");
+        let own = if has_local { "" } else { "auth.identity = [\"forgejo\"]" };
+        let env = format!(
+            "env = {{ FORGE_URL = \"{root}\", FORGE_TOKEN = \"${{upstream.access_token}}\", \
+             FORGE_NAME = \"${{upstream.username}}\", USER_SUBJECT = \"${{user.subject}}\" }}"
+        );
+        let table = format!(
+            "[auth.forgejo]\nurl = \"{root}\"\nclient_id = \"broker\"\n\
+             client_secret = \"{FORGE_SECRET}\"\nscopes = [\"read:user\"]\n"
+        );
+        configure(&place, &format!("{own}\n{top}"), &env, &format!("{table}{tables}"));
+        // Behind a public address nobody is told the port, so it has to be known before.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = port.local_addr().expect("its address");
+        drop(port);
+        let mut broker = place.serve(&["--listen", &address.to_string()]).await;
+        broker.client = Client::new(address);
+        let setup = if has_local { Some(setup(&mut broker).await) } else { None };
+        let back = format!("http://{}/callback/forgejo", broker.client.address);
+        forge.add_app("broker", FORGE_SECRET, &back);
+        Self { place, broker, setup, forge: Some(forge) }
+    }
+
+    pub(crate) fn forge(&self) -> &Forge {
+        self.forge.as_ref().expect("there is a forge")
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.broker.client
+    }
+
+    /// The broker's address.
+    pub(crate) fn root(&self) -> String {
+        format!("http://{}", self.broker.client.address)
+    }
+
+    /// Makes an account from the command line.
+    pub(crate) async fn account(&self, name: &str) {
+        let password = format!("{name}-password\n");
+        let (code, _, told) = self.place.run_with(&["user", "add", name], &password).await;
+        assert_eq!(code, 0, "{told}");
+    }
+
+    /// An application that registered for the server at `path`.
+    pub(crate) async fn application(&self, path: &str) -> Application {
+        Application::connect(self.client(), path).await
+    }
+
+    /// From the application's question to its tokens; the browser is a new one.
+    pub(crate) async fn sign_in(&self, application: &Application, name: &str) -> Tokens {
+        self.sign_in_with(&mut Browser::default(), application, name, &[]).await
+    }
+
+    /// As [`sign_in`](Self::sign_in), with a browser that is there and with more in the question.
+    pub(crate) async fn sign_in_with(
+        &self,
+        browser: &mut Browser,
+        application: &Application,
+        name: &str,
+        more: &[(&str, &str)],
+    ) -> Tokens {
+        let asked = browser.open(&application.question(more)).await;
+        let page = self.approve(browser, &asked, name).await;
+        assert_eq!(page.query("state").as_deref(), Some("its-state"), "{}", page.seen());
+        Tokens::of(&application.redeem(&page.code()).await)
+    }
+
+    /// From the consent page to the application, through whatever is asked on the way.
+    pub(crate) async fn approve(&self, browser: &mut Browser, consent: &Page, name: &str) -> Page {
+        let mut page = browser.press(consent, ("choice", "approve"), &[]).await;
+        for _ in 0..3 {
+            if page.answer.status >= 300 {
+                break;
+            }
+            page = self.credentials(browser, &page, name).await;
+        }
+        page
+    }
+
+    /// Answers a login form, or the forge's question for consent.
+    pub(crate) async fn credentials(&self, browser: &mut Browser, page: &Page, name: &str) -> Page {
+        let password = format!("{name}-password");
+        if page.has_form("user_name", "") {
+            let fields = [("user_name", name), ("password", password.as_str())];
+            browser.press(page, ("user_name", ""), &fields).await
+        } else if page.has_form("granted", "true") {
+            browser.press(page, ("granted", "true"), &[]).await
+        } else {
+            let fields = [("name", name), ("password", password.as_str())];
+            browser.press(page, ("step", "finish"), &fields).await
+        }
+    }
+
+    /// Signs a browser in for the broker's own pages, and shows the account.
+    pub(crate) async fn account_page(&self, browser: &mut Browser, name: &str) -> Page {
+        let mut page = browser.open(&format!("{}/account", self.root())).await;
+        for _ in 0..3 {
+            if page.url.path() == "/account" {
+                return page;
+            }
+            page = self.credentials(browser, &page, name).await;
+        }
+        page
+    }
+}
+
+/// The address for the first account, as the broker printed it.
+async fn setup(broker: &mut Program) -> String {
+    let line = broker.line().await;
+    let (_, link) = line.split_once("within a day: ").expect("how to make an account");
+    link.trim().to_owned()
+}
+
+/// What the child finds in its environment.
+pub(crate) async fn environment(session: &Client) -> Value {
+    session.call("report", json!({})).await.json()["result"]["environment"].clone()
+}
+
+/// The child's process.
+pub(crate) async fn child(session: &Client) -> u32 {
+    let answer = session.call("echo", json!({})).await.json();
+    answer["result"]["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a process")
+}
+
+/// `$W` in `tables` stands for the directory of the witness.
+fn configure(place: &Place, top: &str, server: &str, tables: &str) {
+    let tables = tables.replace("$W", place.witness.path());
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\nauth.verifiers = [\"oauth\"]\n{top}\n\
+         [server.main]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ndefault = true\n\
+         stop_grace = \"300ms\"\n{server}\n{tables}",
+        place.path().join("data").display(),
+        place.witness.path(),
+    );
+    fs::write(place.path().join("mcp-broker.toml"), text).expect("a file");
+}

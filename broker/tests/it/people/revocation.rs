@@ -1,0 +1,198 @@
+//! What is taken back is dead within seconds, whoever takes it back and wherever.
+
+use tokio::time::{Duration, Instant};
+
+use super::{
+    application::{Application, Tokens, refusal},
+    browser::Browser,
+    house::{House, child},
+};
+use crate::{
+    rig::{is_alive, story, until_so},
+    wire::{Client, PING},
+};
+
+/// Ada at work: her application, its tokens, a session, and the child behind it.
+struct Work {
+    application: Application,
+    browser: Browser,
+    tokens: Tokens,
+    session: Client,
+    child: u32,
+}
+
+async fn work(house: &House) -> Work {
+    let application = house.application("/mcp").await;
+    let mut browser = Browser::default();
+    let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+    let session = application.with(&tokens).open().await;
+    let child = child(&session).await;
+    Work { application, browser, tokens, session, child }
+}
+
+impl Work {
+    /// The token is refused, the child is gone, and nothing renews the token.
+    async fn is_over(&self) {
+        let begun = Instant::now();
+        until_so("the token is refused", async || self.session.post(PING).await.status == 401)
+            .await;
+        until_so("the child is gone", async || !is_alive(self.child)).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let refreshed = self.application.refresh(&self.tokens.refresh).await;
+        let (status, code) = refusal(&refreshed);
+        // A client that was removed is not known any more.
+        let expected = [(400, "invalid_grant"), (401, "invalid_client")];
+        assert!(expected.contains(&(status, code.as_str())), "{refreshed:?}");
+    }
+}
+
+async fn run(house: &House, args: &[&str]) -> serde_json::Value {
+    let (code, out, told) = house.place.run(args).await;
+    assert_eq!(code, 0, "{told}");
+    serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}"))
+}
+
+#[test]
+fn o31_a_refresh_token_given_back_ends_the_session() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let ada = work(&house).await;
+        let other = work(&house).await;
+        assert_eq!(ada.application.revoke("mcpr_unknown").await.status, 200);
+        assert!(ada.session.is_alive().await);
+        assert_eq!(ada.application.revoke(&ada.tokens.refresh).await.status, 200);
+        ada.is_over().await;
+        assert!(other.session.is_alive().await, "another grant of hers goes on");
+    });
+}
+
+#[test]
+fn o31_access_removed_on_the_account_page_ends_the_session() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let mut ada = work(&house).await;
+        let account = house.account_page(&mut ada.browser, "ada").await;
+        let account = ada.browser.press(&account, ("action", "revoke"), &[]).await;
+        assert_eq!(account.answer.status, 200, "{}", account.seen());
+        assert!(!account.has_form("action", "revoke"), "{}", account.seen());
+        ada.is_over().await;
+    });
+}
+
+#[test]
+fn o31_a_grant_revoked_by_another_process_ends_the_session() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let ada = work(&house).await;
+        let grants = run(&house, &["grant", "list", "--json"]).await;
+        assert_eq!(grants.as_array().map(Vec::len), Some(1), "{grants}");
+        run(&house, &["grant", "revoke", grants[0]["id"].as_str().unwrap(), "--json"]).await;
+        ada.is_over().await;
+    });
+}
+
+#[test]
+fn o31_a_client_removed_by_another_process_ends_the_session() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let ada = work(&house).await;
+        let removed = run(&house, &["client", "remove", &ada.application.id, "--json"]).await;
+        assert_eq!(removed["revoked"], 1, "{removed}");
+        ada.is_over().await;
+    });
+}
+
+#[test]
+fn o31_a_user_removed_by_another_process_is_signed_out_everywhere() {
+    story(async {
+        let house = House::of(&["ada", "bob"], "", "").await;
+        let mut ada = work(&house).await;
+        let bob = house.sign_in(&ada.application, "bob").await;
+        let bob = ada.application.with(&bob).open().await;
+        run(&house, &["user", "remove", "ada", "--json"]).await;
+        ada.is_over().await;
+        let page = ada.browser.open(&format!("{}/account", house.root())).await;
+        assert_eq!(page.url.path(), "/login", "her browser as well: {}", page.seen());
+        assert!(bob.is_alive().await, "bob goes on");
+    });
+}
+
+#[test]
+fn o7_a_code_that_comes_twice_ends_what_came_of_it() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let application = house.application("/mcp").await;
+        let mut browser = Browser::default();
+        let consent = browser.open(&application.question(&[])).await;
+        let code = house.approve(&mut browser, &consent, "ada").await.code();
+        let tokens = Tokens::of(&application.redeem(&code).await);
+        let session = application.with(&tokens).open().await;
+        let child = child(&session).await;
+        let replayed = application.redeem(&code).await;
+        assert_eq!(refusal(&replayed), (400, "invalid_grant".to_owned()));
+        Work { application, browser, tokens, session, child }.is_over().await;
+    });
+}
+
+#[test]
+fn o7_of_fifty_racing_redemptions_one_wins() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let application = house.application("/mcp").await;
+        let mut browser = Browser::default();
+        let consent = browser.open(&application.question(&[])).await;
+        let code = house.approve(&mut browser, &consent, "ada").await.code();
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("code_verifier", super::application::VERIFIER),
+        ];
+        let mut racing = Vec::new();
+        for _ in 0..50 {
+            racing.push(application.send("token_endpoint", &fields).await);
+        }
+        let mut statuses = Vec::new();
+        for mut wire in racing {
+            statuses.push(wire.answer().await.status);
+        }
+        statuses.sort_unstable();
+        assert_eq!(statuses[0], 200);
+        assert!(statuses[1..].iter().all(|status| *status == 400), "{statuses:?}");
+    });
+}
+
+#[test]
+fn o9_a_refresh_token_that_comes_again_after_the_grace_ends_the_session() {
+    story(async {
+        let house = House::of(&["ada"], "oauth.refresh_grace = \"0s\"", "").await;
+        let mut ada = work(&house).await;
+        let first = ada.tokens.clone();
+        ada.tokens = Tokens::of(&ada.application.refresh(&first.refresh).await);
+        assert!(ada.session.bearer(&ada.tokens.access).is_alive().await);
+        let reused = ada.application.refresh(&first.refresh).await;
+        assert_eq!(refusal(&reused), (400, "invalid_grant".to_owned()));
+        ada.session = ada.session.bearer(&ada.tokens.access);
+        ada.is_over().await;
+    });
+}
+
+#[test]
+fn o9_fifty_racing_refreshes_get_the_same_successor() {
+    story(async {
+        let house = House::of(&["ada"], "", "").await;
+        let ada = work(&house).await;
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", &*ada.tokens.refresh)];
+        let mut racing = Vec::new();
+        for _ in 0..50 {
+            racing.push(ada.application.send("token_endpoint", &fields).await);
+        }
+        let mut successors = std::collections::BTreeSet::new();
+        for mut wire in racing {
+            let tokens = Tokens::of(&wire.answer().await);
+            successors.insert((tokens.access, tokens.refresh));
+        }
+        assert_eq!(successors.len(), 1, "{successors:?}");
+        let (access, _) = successors.pop_first().unwrap();
+        assert!(ada.session.bearer(&access).is_alive().await, "on the same session");
+    });
+}

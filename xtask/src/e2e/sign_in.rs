@@ -1,0 +1,284 @@
+//! Signing in: clients that start from a bare address, people with browsers, and each way for the
+//! broker to learn who they are.
+//!
+//! | Way | Who says who it is | Server behind the broker |
+//! |---|---|---|
+//! | `local` | the broker's own accounts | the fixture |
+//! | `forgejo` | the forge double of `broker/examples/forge` | `gitea-mcp`, acting as the person |
+//! | `oidc` | npm's `oidc-provider` | the fixture |
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context;
+use xshell::{Cmd, Shell, cmd};
+
+use super::{Cell, Rig, follow, matrix};
+use crate::{
+    broker::{self, Broker},
+    cargo, pinned, process, root,
+    tally::Tally,
+};
+
+const WAYS: [&str; 3] = ["local", "forgejo", "oidc"];
+const CLIENTS: [&str; 3] = ["typescript", "python", "mcp-remote"];
+
+/// Lifetime in seconds of the broker's access tokens. Stories wait for the end of it, and a child that
+/// takes two seconds to start has to get something done before.
+const ACCESS_TTL: &str = "8";
+
+/// The same of those who vouch: as long as the stories, because a child keeps the token it was
+/// started with.
+const UPSTREAM_TTL: &str = "600";
+
+/// What the broker is known as to who vouches.
+const CLIENT_ID: &str = "broker";
+const CLIENT_SECRET: &str = "hush-of-the-broker-0123456789";
+
+/// How long a provider may take until it prints its address.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Who signs in; a password is the name with `-password`, which the forge double has as well.
+const PEOPLE: [&str; 2] = ["ada", "bob"];
+
+/// Tells all stories, or those of one client, or those whose name contains `only`.
+pub(super) fn run(
+    sh: &Shell,
+    rig: &Rig,
+    client: Option<&str>,
+    only: Option<&str>,
+) -> anyhow::Result<Tally> {
+    pinned::browser(sh)?;
+    cargo::build_examples(sh, &["forge"])?;
+    let requirements = root().join("xtask/e2e/py/gitea.txt");
+    let gitea = pinned::pip(sh, &requirements, &rig.dir.join("gitea"))?.join("gitea-mcp");
+    let clients: Vec<_> =
+        CLIENTS.into_iter().filter(|one| client.is_none_or(|c| c == *one)).collect();
+    let mut cells = Vec::new();
+    for way in WAYS {
+        match Stage::set(sh, rig, way, &gitea) {
+            Ok(stage) => {
+                for name in &clients {
+                    let cell = stage.tell(sh, rig, name, only).unwrap_or_else(Cell::broken);
+                    cells.push((*name, way, cell));
+                }
+                if let Err(error) = stage.broker.stop(sh) {
+                    cells.push(("broker", way, Cell::broken(error)));
+                }
+            }
+            Err(error) => cells.push(("broker", way, Cell::broken(error))),
+        }
+    }
+    let broken = cells.iter().any(|(of, _, _)| *of == "broker");
+    let rows: Vec<_> = clients.iter().copied().chain(broken.then_some("broker")).collect();
+    Ok(matrix(&rows, &WAYS, &cells))
+}
+
+/// A broker and who vouches for its people.
+#[derive(Debug)]
+struct Stage {
+    way: &'static str,
+    broker: Broker,
+    /// Ends with us.
+    _provider: Option<Provider>,
+}
+
+impl Stage {
+    fn set(sh: &Shell, rig: &Rig, way: &'static str, gitea: &Path) -> anyhow::Result<Self> {
+        println!();
+        println!("=== signing in: {way}");
+        let dir = rig.dir.join("sign-in").join(way);
+        sh.remove_path(&dir)?;
+        sh.create_dir(&dir)?;
+        // Both have to know the other's address before they start.
+        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let url = format!("http://{listen}");
+        let back = format!("{url}/callback/{way}");
+        let log = dir.join("provider.log");
+        let provider = match way {
+            "forgejo" => {
+                let knobs = format!("{{\"access_ttl\": {UPSTREAM_TTL}}}");
+                let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
+                let cmd = cmd!(
+                    sh,
+                    "target/debug/examples/forge {app...} --redirect-uri {back} --knobs {knobs}"
+                );
+                Some(Provider::start(cmd, &log)?)
+            }
+            "oidc" => {
+                let script = rig.dir.join("ts/oidc.mjs");
+                let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
+                let cmd = cmd!(
+                    sh,
+                    "node {script} {app...} --redirect-uri {back} --access-ttl {UPSTREAM_TTL}"
+                );
+                Some(Provider::start(cmd, &log)?)
+            }
+            _ => None,
+        };
+        let address = provider.as_ref().map_or("", |provider| provider.address.as_str());
+        let config = dir.join("mcp-broker.toml");
+        let fixture = rig.dir.join("fixture");
+        sh.write_file(&config, configuration(way, &url, address, &dir, &fixture, gitea))?;
+        let binary = broker::binary();
+        if way == "local" {
+            for name in PEOPLE {
+                let cmd = cmd!(sh, "{binary} user add {name} --config {config}");
+                process::announce(&[], &cmd);
+                cmd.quiet().ignore_stdout().stdin(password(name)).run()?;
+            }
+        }
+        let serve = cmd!(sh, "{binary} serve --config {config}");
+        let broker = Broker::start(serve, &dir.join("broker.log"))?;
+        Ok(Self { way, broker, _provider: provider })
+    }
+
+    fn tell(
+        &self,
+        sh: &Shell,
+        rig: &Rig,
+        client: &str,
+        only: Option<&str>,
+    ) -> anyhow::Result<Cell> {
+        println!();
+        println!("=== {client}, signing in: {}", self.way);
+        let modules = rig.dir.join("ts");
+        let cmd = match client {
+            "typescript" => cmd!(sh, "node").arg(modules.join("oauth.mjs")),
+            "mcp-remote" => cmd!(sh, "node").arg(modules.join("remote.mjs")),
+            _ => {
+                let (python, script) = (rig.python.join("python"), "xtask/e2e/py/oauth.py");
+                let browser = modules.join("browser.mjs");
+                cmd!(sh, "{python} -B {script} --browser {browser}")
+            }
+        };
+        let url = format!("{}/mcp", self.broker.url());
+        let server = if self.way == "forgejo" { "gitea" } else { "fixture" };
+        let [person, other] = PEOPLE;
+        let mut cmd = cmd
+            .args(["--url", &url, "--server", server, "--provider", self.way])
+            .args(["--person", person, "--password", &password(person)])
+            .args(["--access-ttl", ACCESS_TTL]);
+        // mcp-remote is one person's.
+        if client != "mcp-remote" {
+            cmd = cmd.args(["--other", other, "--other-password", &password(other)]);
+        }
+        if let Some(only) = only {
+            cmd = cmd.args(["--only", only]);
+        }
+        follow(cmd, only)
+    }
+}
+
+fn password(name: &str) -> String {
+    format!("{name}-password")
+}
+
+/// The broker's configuration for one way.
+fn configuration(
+    way: &str,
+    url: &str,
+    address: &str,
+    dir: &Path,
+    fixture: &Path,
+    gitea: &Path,
+) -> String {
+    let listen = url.trim_start_matches("http://");
+    // JSON strings of these paths are TOML strings too.
+    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+    let mut text = format!(
+        "listen = \"{listen}\"\npublic_url = \"{url}\"\ndata_dir = {}\n\n\
+         [auth]\nverifiers = [\"oauth\"]\nidentity = [\"{way}\"]\n\n\
+         [oauth]\naccess_ttl = \"{ACCESS_TTL}s\"\n",
+        quoted(&dir.join("data"))
+    );
+    let client = format!("client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n");
+    text += &match way {
+        "forgejo" => format!(
+            "\n[auth.forgejo]\nurl = \"{address}\"\n{client}\
+             scopes = [\"read:user\", \"read:repository\", \"write:issue\"]\n\n\
+             [server.gitea]\ncommand = {}\ndefault = true\n\
+             env = {{ GITEA_URL = \"{address}\", GITEA_TOKEN = \"${{upstream.access_token}}\" }}\n",
+            quoted(gitea)
+        ),
+        "oidc" => format!(
+            "\n[auth.oidc]\nissuer = \"{address}\"\n{client}\
+             scopes = [\"openid\", \"profile\", \"email\", \"offline_access\"]\n"
+        ),
+        _ => String::new(),
+    };
+    if way != "forgejo" {
+        text += &format!("\n[server.fixture]\ncommand = {}\ndefault = true\n", quoted(fixture));
+    }
+    text
+}
+
+/// Who vouches for people. Dropping it kills the process.
+#[derive(Debug)]
+struct Provider {
+    child: Child,
+    /// `http://HOST:PORT`.
+    address: String,
+}
+
+impl Provider {
+    /// Starts `cmd` and waits for the address, which is its first line.
+    fn start(cmd: Cmd<'_>, log: &PathBuf) -> anyhow::Result<Self> {
+        process::announce(&[], &cmd);
+        let mut child = Command::from(cmd)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log)?)
+            .spawn()
+            .context("the provider does not start")?;
+        let stdout = child.stdout.take().expect("it was asked to be piped");
+        let mut provider = Self { child, address: String::new() };
+        let (sender, found) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line);
+            // Nobody listens once the start was given up.
+            let _ = read.map(|_| sender.send(line.trim().to_owned()));
+        });
+        provider.address = found
+            .recv_timeout(START_LIMIT)
+            .ok()
+            .filter(|address| address.starts_with("http://"))
+            .with_context(|| format!("the provider has no address, see {}", log.display()))?;
+        Ok(provider)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        // Both fail for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_has_its_provider_and_its_server() {
+        let of = |way| {
+            let path = Path::new("/tmp/it");
+            configuration(way, "http://127.0.0.1:1", "http://127.0.0.1:2", path, path, path)
+        };
+        assert!(of("forgejo").contains("url = \"http://127.0.0.1:2\"\n"));
+        assert!(of("forgejo").contains("GITEA_TOKEN = \"${upstream.access_token}\""));
+        assert!(!of("forgejo").contains("[server.fixture]"));
+        assert!(of("oidc").contains("issuer = \"http://127.0.0.1:2\"\n"));
+        assert!(of("local").ends_with("[server.fixture]\ncommand = \"/tmp/it\"\ndefault = true\n"));
+    }
+}
