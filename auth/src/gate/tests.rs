@@ -125,3 +125,21 @@ async fn c21_neither_the_gate_nor_a_denial_shows_a_token() {
     let shown = format!("{gate:?} {denied:?} {denied}");
     assert!(!shown.contains("canary"), "{shown}");
 }
+
+#[test]
+fn every_denial_has_a_word_of_its_own_and_the_list_has_them_all() {
+    let refused = [Refusal::Unknown, Refusal::Expired, Refusal::Revoked, Refusal::WrongAudience];
+    let unreadable =
+        [CredentialError::Several, CredentialError::Malformed, CredentialError::TooLong];
+    let mut words: Vec<_> = refused.map(|own| Denied::Refused(own).reason()).to_vec();
+    words.extend(unreadable.map(|own| Denied::BadRequest(own).reason()));
+    words.push(Denied::NoCredentials.reason());
+    words.push(Denied::InsufficientScope { needed: "mcp".into() }.reason());
+    words.push(Denied::Undecided { verifier: "fake", source: Undecided::new("down") }.reason());
+    let mut listed = Denied::REASONS.to_vec();
+    for list in [&mut words, &mut listed] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    assert_eq!(words, listed);
+}

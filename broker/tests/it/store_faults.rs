@@ -1,12 +1,16 @@
 //! What happens when the database is locked, full, damaged, or of another version.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use auth::{
     TokenHash,
     oauth::{AuthStore, Browser, NewToken, Rotated, Rotation},
 };
-use broker::store::{Limits, OpenError, Store};
+use broker::{
+    Control, Listener,
+    config::{Config, Sources},
+    store::{Limits, OpenError, Store},
+};
 use http::StatusCode;
 use sqlx::{Connection, Executor};
 
@@ -232,5 +236,28 @@ fn a_directory_that_cannot_be_made_is_named() {
         let error = Store::open(&directory.path().join("file/data")).await.unwrap_err();
         assert!(matches!(error, OpenError::File { .. }), "{error:?}");
         assert!(error.to_string().contains("file/data"), "{error}");
+    });
+}
+
+#[test]
+fn a_broker_that_has_drained_has_closed_its_store() {
+    story(async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().join("data");
+        let environment: BTreeMap<String, String> = BTreeMap::new();
+        let mut sources = Sources::new(&environment);
+        sources.listen = Some("127.0.0.1:0".to_owned());
+        sources.set = vec![format!("data_dir={}", data.display())];
+        let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
+        let listener = Listener::bind(&config).await.expect("a port");
+        let control =
+            Control::start(config, Arc::new(environment), &listener).await.expect("it starts");
+        assert!(data.join("broker.db-wal").exists(), "the store is open");
+        // Somebody still has the broker in hand, so dropping it is not what closes the store.
+        broker::serve(listener, control.clone(), std::future::ready(())).await;
+        assert!(!data.join("broker.db-wal").exists(), "the log is worked off");
+        #[expect(clippy::disallowed_methods, reason = "links are made now")]
+        let link = control.setup_link(std::time::SystemTime::now()).await;
+        assert!(link.is_err(), "nothing is kept in it any more");
     });
 }
