@@ -115,14 +115,17 @@ impl ResourceMetadata {
         let resources = &self.resources;
         // The address the client used, byte by byte: it compares (RFC 9728 §3.3). Tokens are bound
         // to the canonical one, and the authorization endpoint knows both.
-        let (resource, address) = if path.is_empty() {
-            (resources.default(), resources.address(resources.default()))
-        } else {
-            match resources.by_path(path) {
-                Some(resource) => (resource, resources.address_of_path(path)),
-                None => (resources.default(), resources.address(resources.default())),
+        let (resource, path) = match resources.by_path(path) {
+            Some(resource) => (resource, path),
+            // Nobody said which server: a client that was given the shortest address and asks here
+            // compares with that one.
+            None => {
+                let default = resources.default();
+                let shortest = default.paths.iter().min_by_key(|path| path.len());
+                (default, shortest.map_or("", |path| path.as_str()))
             }
         };
+        let address = resources.address_of_path(path);
         let scopes: Vec<&str> = resource.scope.split_ascii_whitespace().collect();
         let mut body = json!({
             "resource": address,

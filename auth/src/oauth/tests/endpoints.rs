@@ -9,7 +9,7 @@ use super::rig::*;
 async fn every_servers_metadata_is_found_at_the_root_and_below_its_path() {
     let rig = rig();
     for (path, resource) in [
-        ("", "https://mcp.example.org/forgejo/mcp"),
+        ("", "https://mcp.example.org/mcp"),
         ("/mcp", "https://mcp.example.org/mcp"),
         ("/forgejo/mcp", "https://mcp.example.org/forgejo/mcp"),
         ("/files/mcp", "https://mcp.example.org/files/mcp"),
