@@ -27,7 +27,7 @@ use crate::{
     tokens::{TokenFile, TokenFileError},
 };
 
-/// How often the file of static tokens is looked at, and the store for what others revoked.
+/// How often the store is looked at for what others revoked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who may connect.

@@ -36,7 +36,7 @@ pub(super) async fn static_tokens(
     tokens: Arc<StaticTokens>,
     sessions: Sessions,
 ) {
-    let mut interval = interval(INTERVAL);
+    let mut interval = interval(TokenWatch::INTERVAL);
     loop {
         interval.tick().await;
         match watch.changed() {

@@ -1,5 +1,4 @@
-//! `mcp-broker token`: the tokens of the `static` verifier. A running broker follows within a
-//! second.
+//! `mcp-broker token`: the tokens of the `static` verifier. A running broker follows at once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +9,7 @@ use serde_json::json;
 use super::{ConfigArgs, Exit, complain, say, told};
 use crate::{
     config::Environment,
-    tokens::{TokenFile, TokenFileError},
+    tokens::{TokenFile, TokenFileError, TokenWatch},
 };
 
 #[derive(Debug, Args)]
@@ -99,6 +98,8 @@ fn add(
         }
         None => file.add(name, now)?,
     };
+    // Whoever uses it at once is to be let in: a broker that runs has read it by then.
+    std::thread::sleep(2 * TokenWatch::INTERVAL);
     if json {
         let mut shown = as_json(&record, now);
         shown["token"] = token.expose().into();

@@ -1,12 +1,12 @@
 //! Notices that the token file was replaced.
 
-use std::{fs, io};
+use std::{fs, io, time::Duration};
 
 use auth::TokenTable;
 
 use super::{Stamp, TokenFile, TokenFileError};
 
-/// Tells when the token file is another one than before. Ask about once a second: one `stat` of a
+/// Tells when the token file is another one than before. Ask a few times a second: one `stat` of a
 /// local file, and a read only after a change. It blocks for that long.
 #[derive(Debug)]
 pub struct TokenWatch {
@@ -23,6 +23,9 @@ enum Seen {
 }
 
 impl TokenWatch {
+    /// How often a broker asks.
+    pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+
     pub(super) fn start(file: TokenFile) -> Result<(TokenTable, Self), TokenFileError> {
         let (records, seen) = match file.read()? {
             Some((records, stamp)) => (records, Seen::File(stamp)),
