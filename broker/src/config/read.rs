@@ -13,7 +13,7 @@ use super::server::{ServerCommand, ServerConfig, ServerName};
 use super::table::KeyPath;
 use super::template::Template;
 use super::tree::Tree;
-use super::{Auth, Config, Http, Log, LogFormat, Session, Stream, Tls, UnknownStatus};
+use super::{Auth, Config, Http, Log, LogFormat, Session, Stream, Tls, UnknownStatus, Verifier};
 
 /// What is known besides the settings.
 #[derive(Debug)]
@@ -352,6 +352,20 @@ fn doubts(config: &Config, tree: &Tree) -> Vec<Mistake> {
         let problem = Problem::new(format!("tokens travel to {url} in the clear"))
             .hint("set tls.cert and tls.key, or put a proxy with TLS in front, and write https");
         doubts.push(problem.at("public_url", tree.source(&path)));
+    }
+    let behind_a_proxy = config.listen.is_local()
+        && config.tls.is_none()
+        && config.public_url.as_ref().is_some_and(|url| url.is_https());
+    if behind_a_proxy
+        && config.http.trusted_proxies.is_empty()
+        && config.auth.verifiers.contains(&Verifier::OAuth)
+    {
+        let problem = Problem::new(
+            "everybody seems to come from the proxy in front, so one who guesses passwords slows \
+             all sign-ins down",
+        )
+        .hint("write http.trusted_proxies = [\"127.0.0.1\"], or the proxy's address");
+        doubts.push(problem.at("http.trusted_proxies", tree.source(&key("public_url"))));
     }
     doubts
 }

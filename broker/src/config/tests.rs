@@ -414,6 +414,26 @@ fn a_secret_may_stand_in_a_file_and_is_shown_nowhere() {
 }
 
 #[test]
+fn o38_a_broker_behind_a_proxy_that_it_does_not_know_is_warned() {
+    let proxied = "public_url = \"https://mcp.example.org\"\n";
+    let warned = |text: &str| {
+        let loaded = load(&format!("{text}{SERVER}"), &[]).unwrap();
+        loaded.warnings.into_iter().map(|warning| warning.key).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(proxied), ["http.trusted_proxies"]);
+    assert!(warned(&format!("{proxied}http.trusted_proxies = [\"127.0.0.1\"]\n")).is_empty());
+    assert!(warned(&format!("{proxied}auth.verifiers = [\"static\"]\n")).is_empty());
+}
+
+#[test]
+fn o37_no_outside_issuer_can_be_called_like_the_brokers_own() {
+    for name in ["local", "static", "none"] {
+        let found = mistake(&format!("auth.introspection.issuer = {name:?}"));
+        assert!(found.what.contains("own users"), "{found}");
+    }
+}
+
+#[test]
 fn log_filters_are_checked() {
     let level = |text: &str| config(&format!("log.level = {text:?}\n{SERVER}")).log.level;
     assert_eq!(level("info,bridge=debug"), "info,bridge=debug");

@@ -185,6 +185,13 @@ fn introspection(read: &mut Reader<'_>, used: bool) -> Introspection {
         client_id: read.text(&key("auth.introspection.client_id")),
         client_secret: secret(read, "auth.introspection.client_secret"),
     };
+    if let Some(issuer) = &introspection.issuer
+        && ["local", "static", "none"].contains(&issuer.as_str())
+    {
+        // Its users would be taken for those of our own.
+        let problem = Problem::new(format!("{issuer:?} is the name of the broker's own users"));
+        read.refuse(&key("auth.introspection.issuer"), problem);
+    }
     if used {
         for name in ["auth.introspection.endpoint", "auth.introspection.client_id"] {
             if !read.is_set(&key(name)) {
