@@ -8,15 +8,20 @@
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
+use crate::counts::Counts;
 use crate::{Limits, Owner};
 
 /// Who holds how many places.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<Ledger>);
+pub(crate) struct Places {
+    ledger: Mutex<Ledger>,
+    /// Hears of every place that is given back.
+    counts: Arc<Counts>,
+}
 
 #[derive(Debug, Default)]
 struct Ledger {
@@ -25,13 +30,21 @@ struct Ledger {
 }
 
 impl Places {
+    pub(crate) fn new(counts: Arc<Counts>) -> Self {
+        Self { ledger: Mutex::default(), counts }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while it holds the ledger")
+    }
+
     /// Takes a place for `owner` if both caps allow it, in one step.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         owner: &Owner,
         limits: &Limits,
     ) -> Result<Place, Denied> {
-        let mut ledger = self.0.lock().expect("nothing panics while it holds the ledger");
+        let mut ledger = self.lock();
         if let Some(max) = limits.max_per_owner
             && ledger.owners.get(owner).is_some_and(|&taken| taken >= max.get())
         {
@@ -52,13 +65,13 @@ impl Places {
 
     /// Places taken: spawning, live and stopping.
     pub(crate) fn taken(&self) -> usize {
-        self.0.lock().expect("nothing panics while it holds the ledger").taken
+        self.lock().taken
     }
 
     /// Places taken by one owner.
     #[cfg(test)]
     pub(crate) fn taken_by(&self, owner: &Owner) -> usize {
-        let ledger = self.0.lock().expect("nothing panics while it holds the ledger");
+        let ledger = self.lock();
         ledger.owners.get(owner).copied().unwrap_or(0)
     }
 }
@@ -105,7 +118,8 @@ pub(crate) struct Seat(Arc<Places>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.0.lock().expect("nothing panics while it holds the ledger").taken -= 1;
+        self.0.lock().taken -= 1;
+        self.0.counts.ring();
     }
 }
 
@@ -118,7 +132,7 @@ pub(crate) struct OwnerSeat {
 
 impl Drop for OwnerSeat {
     fn drop(&mut self) {
-        let mut ledger = self.places.0.lock().expect("nothing panics while it holds the ledger");
+        let mut ledger = self.places.lock();
         if let hash_map::Entry::Occupied(mut entry) = ledger.owners.entry(self.owner.clone()) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -126,6 +140,8 @@ impl Drop for OwnerSeat {
                 entry.remove();
             }
         }
+        drop(ledger);
+        self.places.counts.ring();
     }
 }
 
@@ -189,7 +205,7 @@ mod tests {
         let _bobs = places.reserve(&bob, &limits).expect("bob has room");
         drop(held);
         assert_eq!(places.taken_by(&ada), 0);
-        assert_eq!(places.0.lock().unwrap().owners.len(), 1, "only bob is remembered");
+        assert_eq!(places.lock().owners.len(), 1, "only bob is remembered");
     }
 
     #[test]
