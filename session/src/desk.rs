@@ -90,7 +90,13 @@ impl<B, E> Desk<B, E> {
     }
 
     /// Notes a wake that failed, or a backend that did not last.
-    pub(crate) fn trouble(&self, id: SessionId, owner: &Owner, last: Option<Arc<E>>, limits: &Limits) {
+    pub(crate) fn trouble(
+        &self,
+        id: SessionId,
+        owner: &Owner,
+        last: Option<Arc<E>>,
+        limits: &Limits,
+    ) {
         let mut troubles = self.lock_troubles();
         // What is old says nothing about now.
         let stale = limits.wake_pause.saturating_mul(2).max(SETTLED);

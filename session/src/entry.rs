@@ -430,7 +430,8 @@ mod tests {
     fn entry() -> (Arc<Entry<()>>, oneshot::Receiver<Ending>) {
         let owner = Owner::new("https://id", "ada", "client");
         let id = SessionId::from_bytes([7; 24]);
-        let arrival = Arrival { id, owner, backend: (), age: Duration::ZERO, kept: None, idle_since: None };
+        let arrival =
+            Arrival { id, owner, backend: (), age: Duration::ZERO, kept: None, idle_since: None };
         let (entry, orders) = Entry::new(arrival, Arc::default(), Instant::now());
         (Arc::new(entry), orders)
     }

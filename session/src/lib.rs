@@ -98,9 +98,9 @@ mod registry;
 mod rotation;
 mod shared;
 mod table;
-mod wake;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+mod wake;
 
 pub use backend::{Backend, BoxFuture, Setback, Spawn};
 pub use driver::{Driver, Report};

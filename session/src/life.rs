@@ -192,7 +192,16 @@ impl<A, B: Backend, E> Stay<A, B, E> {
         let Admitted { entry, orders } = admitted;
         let means = means.clone();
         let place = Some(place);
-        Self { means, entry, orders, ending: None, place, asked: false, over: false, settled: false }
+        Self {
+            means,
+            entry,
+            orders,
+            ending: None,
+            place,
+            asked: false,
+            over: false,
+            settled: false,
+        }
     }
 
     /// Returns when the backend has ended and what a later one must know is stored, as far as the

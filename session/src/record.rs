@@ -175,11 +175,7 @@ pub trait Records: fmt::Debug + Send + Sync {
 
     /// Removes every record that `which` means and that was created before `before`, in one step,
     /// and says how many there were.
-    fn remove_all<'a>(
-        &'a self,
-        which: &'a Selection,
-        before: SystemTime,
-    ) -> Recorded<'a, usize>;
+    fn remove_all<'a>(&'a self, which: &'a Selection, before: SystemTime) -> Recorded<'a, usize>;
 
     /// At most `limit` records that `which` means with a key above `after`, in the order of keys.
     fn list<'a>(

@@ -82,10 +82,10 @@ impl<B: Backend> Shared<B> {
             }
         }
         if let Some(max) = limits.max_records {
-            let surplus = (keeper.records.count(&Selection::All).await? + 1).saturating_sub(max.get());
+            let surplus =
+                (keeper.records.count(&Selection::All).await? + 1).saturating_sub(max.get());
             let mut dropped = self.drop_longest_asleep(keeper, &own, surplus).await?;
-            dropped +=
-                self.drop_longest_asleep(keeper, &Selection::All, surplus - dropped).await?;
+            dropped += self.drop_longest_asleep(keeper, &Selection::All, surplus - dropped).await?;
             if dropped < surplus {
                 return Err(Refused::NoPlace(NoPlace::Full { max }));
             }
@@ -120,7 +120,8 @@ impl<B: Backend> Shared<B> {
     /// The records of sessions that have a backend or are about to.
     pub(crate) fn awake(&self) -> HashSet<RecordKey> {
         let mut awake = self.openings.waking();
-        awake.extend(self.table.select(|_| true).iter().filter_map(|entry| Some(entry.kept()?.key)));
+        awake
+            .extend(self.table.select(|_| true).iter().filter_map(|entry| Some(entry.kept()?.key)));
         awake
     }
 

@@ -53,7 +53,8 @@ impl<B> Table<B> {
     /// Takes a session off, unless it is gone already or another stay has taken its place.
     pub(crate) fn remove(&self, entry: &Entry<B>) {
         let mut shard = self.shard(entry.id()).lock();
-        let is_it = shard.get(entry.id()).is_some_and(|there| std::ptr::eq(&raw const **there, entry));
+        let is_it =
+            shard.get(entry.id()).is_some_and(|there| std::ptr::eq(&raw const **there, entry));
         let removed = if is_it { shard.remove(entry.id()) } else { None };
         // In this order: no entry is dropped under a lock.
         drop(shard);

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::testing::{self, Answer, Backends, FakeBackend, FakeError, FakeRegistry, owner};
-use crate::{Lease, LeaseError, Limits, OpenError, SessionId, StopReason};
+use crate::{EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason};
 
 mod cap;
 mod eviction;
@@ -32,6 +32,9 @@ fn unlimited() -> Limits {
         idle: Duration::ZERO,
         lifetime: Duration::ZERO,
         reap_interval: 30 * SECOND,
+        max_records: None,
+        max_records_per_owner: None,
+        ..Limits::default()
     }
 }
 
@@ -48,6 +51,15 @@ async fn settle() {
 fn open_in(tasks: &mut JoinSet<Opened>, registry: &FakeRegistry, name: &str) {
     let (registry, owner) = (registry.clone(), owner(name));
     tasks.spawn(async move { registry.open(owner, ()).await });
+}
+
+/// The outcome of an end that no store can have hindered.
+fn plain(ended: Result<(), EndError>) -> Result<(), LeaseError> {
+    ended.map_err(|error| match error {
+        EndError::Unknown => LeaseError::Unknown,
+        EndError::Foreign => LeaseError::Foreign,
+        EndError::Records(error) => panic!("{error}"),
+    })
 }
 
 /// The answer of the only open in `tasks`, if it has come.

@@ -130,7 +130,7 @@ impl Default for MemoryRecords {
 
 impl Records for MemoryRecords {
     fn create(&self, record: Record) -> Recorded<'_, bool> {
-        self.call(|records| {
+        self.call(move |records| {
             let free = !records.contains_key(&record.key);
             if free {
                 records.insert(record.key, record);
@@ -154,11 +154,11 @@ impl Records for MemoryRecords {
     }
 
     fn find<'a>(&'a self, key: &'a RecordKey) -> Recorded<'a, Option<Record>> {
-        self.call(|records| records.get(key).cloned())
+        self.call(move |records| records.get(key).cloned())
     }
 
     fn touch<'a>(&'a self, used: &'a [(RecordKey, SystemTime)]) -> Recorded<'a, ()> {
-        self.call(|records| {
+        self.call(move |records| {
             for (key, used) in used {
                 if let Some(record) = records.get_mut(key) {
                     record.active = record.active.max(*used);
@@ -168,15 +168,13 @@ impl Records for MemoryRecords {
     }
 
     fn remove<'a>(&'a self, keys: &'a [RecordKey]) -> Recorded<'a, usize> {
-        self.call(|records| keys.iter().filter(|key| records.remove(key).is_some()).count())
+        self.call(move |records| keys.iter().filter(|key| records.remove(key).is_some()).count())
     }
 
     fn remove_all<'a>(&'a self, which: &'a Selection, before: SystemTime) -> Recorded<'a, usize> {
         self.call(move |records| {
             let all = records.len();
-            records.retain(|_, record| {
-                record.created >= before || !which.matches(&record.owner)
-            });
+            records.retain(|_, record| record.created >= before || !which.matches(&record.owner));
             all - records.len()
         })
     }
@@ -219,7 +217,7 @@ impl Records for MemoryRecords {
     }
 
     fn count<'a>(&'a self, which: &'a Selection) -> Recorded<'a, usize> {
-        self.call(|records| records.values().filter(|each| which.matches(&each.owner)).count())
+        self.call(move |records| records.values().filter(|each| which.matches(&each.owner)).count())
     }
 }
 
