@@ -51,7 +51,7 @@ impl Places {
             return Err(Denied::Owner { max });
         }
         *ledger.owners.entry(owner.clone()).or_insert(0) += 1;
-        let own = OwnerSeat { places: Arc::clone(self), owner: owner.clone() };
+        let own = OwnerSeat { places: Arc::clone(self), owner: owner.clone(), rings: false };
         if let Some(max) = limits.max_sessions
             && ledger.taken >= max.get()
         {
@@ -60,7 +60,7 @@ impl Places {
             return Err(Denied::Total { max, own });
         }
         ledger.taken += 1;
-        Ok(Place { seat: Seat(Arc::clone(self)), own })
+        Ok(Place::new(Seat(Arc::clone(self)), own))
     }
 
     /// Places taken: spawning, live and stopping.
@@ -93,7 +93,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(seat: Seat, own: OwnerSeat) -> Self {
+    pub(crate) fn new(seat: Seat, mut own: OwnerSeat) -> Self {
+        own.rings = true;
         Self { seat, own }
     }
 
@@ -128,6 +129,9 @@ impl Drop for Seat {
 pub(crate) struct OwnerSeat {
     places: Arc<Places>,
     owner: Owner,
+    /// Whether its end is news. One that was taken in vain, for want of a seat, is not: the driver
+    /// that tries for those who wait would call itself for ever.
+    rings: bool,
 }
 
 impl Drop for OwnerSeat {
@@ -141,7 +145,9 @@ impl Drop for OwnerSeat {
             }
         }
         drop(ledger);
-        self.places.counts.ring();
+        if self.rings {
+            self.places.counts.ring();
+        }
     }
 }
 

@@ -7,16 +7,24 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::testing::{self, Answer, Backends, FakeBackend, FakeError, FakeRegistry, owner};
-use crate::{EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason};
+use crate::testing::{BackendHandle, KIND, MemoryRecords};
+use crate::{EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason, WakeError};
 
 mod cap;
 mod eviction;
+mod fairness;
 mod faults;
 mod leases;
 mod opening;
 mod property;
 mod reaping;
+mod records;
+mod restart;
+mod revoking;
+mod rotation;
+mod sleeping;
 mod stopping;
+mod waking;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -40,6 +48,38 @@ fn unlimited() -> Limits {
 
 fn capped(max: usize) -> Limits {
     Limits { max_sessions: NonZeroUsize::new(max), ..unlimited() }
+}
+
+type Woken = Result<Lease<FakeBackend>, WakeError<FakeError>>;
+
+async fn wake(registry: &FakeRegistry, id: &SessionId, name: &str) -> Woken {
+    registry.wake(id, &owner(name), KIND).await
+}
+
+/// Wakes in a task, so that the story goes on while the wake waits.
+fn wake_in(tasks: &mut JoinSet<Woken>, registry: &FakeRegistry, id: SessionId, name: &str) {
+    let (registry, owner) = (registry.clone(), owner(name));
+    tasks.spawn(async move { registry.wake(&id, &owner, KIND).await });
+}
+
+/// A session of `name` whose backend ended by itself long after its start, so that it sleeps.
+async fn asleep(registry: &FakeRegistry, backends: &mut Backends, name: &str) -> SessionId {
+    let (id, backend) = opened(registry, backends, name).await;
+    sleep(MINUTE).await;
+    backend.end();
+    settle().await;
+    assert_eq!(registry.lease(&id, &owner(name)).err(), Some(LeaseError::Unknown), "it sleeps");
+    id
+}
+
+/// A session of `name` without a lease, and its backend.
+async fn opened(
+    registry: &FakeRegistry,
+    backends: &mut Backends,
+    name: &str,
+) -> (SessionId, BackendHandle) {
+    let id = *registry.open(owner(name), ()).await.expect("there is room").id();
+    (id, backends.next().await)
 }
 
 /// Lets every task run until all of them wait: the paused clock moves only then.
