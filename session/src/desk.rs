@@ -113,6 +113,11 @@ impl<B, E> Desk<B, E> {
         self.lock_troubles().remove(id);
     }
 
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.lock().len() + self.lock_troubles().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Wanted, watch::Sender<Stage<B, E>>>> {
         self.flights.lock().expect("nothing panics while it holds the flights")
     }

@@ -298,6 +298,19 @@ where
         self.shared.counts.awaited.load(Ordering::Relaxed)
     }
 
+    /// What is kept in memory of sessions that have no backend, in pieces.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        let kept = self.shared.keeper.as_ref().map_or(0, |keeper| {
+            let used = keeper.take_uses();
+            let pieces = used.len() + keeper.doomed().len();
+            used.into_iter().for_each(|(key, used)| keeper.note_use(key, used));
+            pieces
+        });
+        let entries = self.shared.table.select(|_| true).len();
+        kept + entries + self.desk.remembered() + self.waiting() + self.shared.places.taken()
+    }
+
     fn by_key(&self, key: &RecordKey) -> Option<Arc<Entry<B>>> {
         let entries = self.shared.table.select(|_| true);
         entries.into_iter().find(|entry| match entry.kept() {

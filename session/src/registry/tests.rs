@@ -11,6 +11,7 @@ use crate::testing::{BackendHandle, KIND, MemoryRecords};
 use crate::{EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason, WakeError};
 
 mod cap;
+mod durability;
 mod eviction;
 mod fairness;
 mod faults;
