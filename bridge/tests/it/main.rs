@@ -4,6 +4,10 @@
 
 mod child;
 mod faults;
+mod interleavings;
 mod replies;
 mod requests_of_the_child;
+mod resume;
+mod returns;
 mod streams;
+mod succession;
