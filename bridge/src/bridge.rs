@@ -28,7 +28,7 @@ use crate::{
     table::{Pending, Sink, Table},
 };
 
-/// One child's side of a session. Cheap to clone; all clones are the same bridge.
+/// One child's part of a session. Cheap to clone; all clones are the same bridge.
 #[derive(Debug, Clone)]
 pub struct Bridge {
     pub(crate) shared: Arc<Shared>,

@@ -51,7 +51,7 @@ pub struct Limits {
     /// Subscriptions to resources that a [`Snapshot`](crate::Snapshot) remembers. More work as
     /// long as their child lives, and are not made again with the next. Default 256.
     pub max_subscriptions: usize,
-    /// Bytes of text that a snapshot holds; as JSON it may be some larger. A session whose
+    /// Bytes of text that a snapshot holds; escapes can make its JSON larger. A session whose
     /// handshake alone is larger has no snapshot and ends with its child. Subscriptions beyond it
     /// are treated as those beyond `max_subscriptions`. Default 64 KiB.
     pub max_snapshot_bytes: usize,

@@ -1,6 +1,6 @@
 //! One session, several children: what is carried over, and what a client that comes back gets.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -98,17 +98,22 @@ impl Bridge {
         Ok(())
     }
 
-    /// Takes over from the bridge before, which has ended in this process: answers that clients
-    /// have not come back for yet, and notifications that found no stream. Without it (the process
-    /// before is gone as well) those are lost, and an error is all that a client gets that comes
-    /// back for an answer.
+    /// Takes over from the bridge before, if that was in this process: answers that clients have
+    /// not come back for yet, and notifications that found no stream. Without it those are lost,
+    /// and an error is all that a client gets that comes back for an answer.
     ///
-    /// To be called between [`attach`](Self::attach) and the first request of the client.
+    /// To be called between [`attach`](Self::attach) and the first request of the client. Closes
+    /// the one before if it is still open.
     pub fn inherit(&self, before: &Self) {
-        let (streams, kept) = {
+        before.close();
+        let (streams, mut kept) = {
             let mut table = before.shared.table();
             (mem::take(&mut table.streams), mem::take(&mut table.kept))
         };
+        // The one before may still be about to note that the last of them have finished.
+        let finished: HashSet<_> = kept.iter().map(|(_, key)| *key).collect();
+        let unnoted = streams.keys().filter(|key| !finished.contains(key));
+        kept.extend(unnoted.map(|key| (Instant::now(), *key)));
         let (shared, standalone) = (&self.shared, &before.shared.standalone);
         self.go_on_with(standalone.leave_behind(standalone.handed()));
         let mut table = shared.table();
@@ -130,8 +135,9 @@ impl Bridge {
         if last.stream == 0 {
             // The same to the client: the stream of what concerns no request. It goes on with what
             // nobody has got yet, and what was on its way when the connection broke.
-            let before = self.shared.table().standalone_before.clone();
-            if let Some(before) = before.filter(|before| before.key() == (last.epoch, 0)) {
+            let is_it = |before: &mut Arc<Stream>| before.key() == (last.epoch, 0);
+            let before = self.shared.table().standalone_before.take_if(is_it);
+            if let Some(before) = before {
                 self.go_on_with(before.leave_behind(last.number));
             }
             let standalone = &self.shared.standalone;

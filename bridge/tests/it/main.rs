@@ -5,6 +5,7 @@
 mod child;
 mod faults;
 mod interleavings;
+mod replacement;
 mod replies;
 mod requests_of_the_child;
 mod resume;
