@@ -183,17 +183,19 @@ impl App {
 
 impl State {
     fn of(config: Config, old: Option<&Self>, metrics: &Arc<Metrics>) -> Self {
-        let servers = config.server.iter().map(|(name, server)| {
+        let servers = config.server.iter().filter_map(|(name, server)| {
             let settings = Settings::of(&config, server);
-            let kept = old.and_then(|old| old.servers.get(name.as_str()));
-            let server = match kept {
-                Some(kept) => {
+            let server = match old {
+                // Routes, and what tokens are good for, are laid out once: a server that is new in
+                // the file waits for a restart.
+                Some(old) => {
+                    let kept = old.servers.get(name.as_str())?;
                     kept.replace(settings);
                     Arc::clone(kept)
                 }
                 None => Arc::new(Server::new(name.as_str(), settings, Arc::clone(metrics))),
             };
-            (name.as_str().to_owned(), server)
+            Some((name.as_str().to_owned(), server))
         });
         Self { servers: servers.collect(), site: Site::of(&config), config }
     }

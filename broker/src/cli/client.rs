@@ -1,17 +1,25 @@
 //! `mcp-broker client`: the applications that may ask for authorization.
 
-use auth::oauth::{AuthStore, Client, Moment, Origin, RedirectPolicy, Registered};
+use auth::{
+    TokenHash,
+    oauth::{AuthStore, Client, Landing, Moment, Origin, RedirectPolicy, Registered, Secret},
+};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Exit, complain, say,
-    store::{Failure, StoreArgs, day, with_store},
+    store::{Failure, StoreArgs, brief, day, with_store},
+    told,
 };
 use crate::config::Environment;
 
 /// How many clients are read at a time.
 const BATCH: usize = 200;
+
+/// The longest name and identifier, in characters.
+const MAX_NAME: usize = 200;
+const MAX_ID: usize = 256;
 
 #[derive(Debug, Args)]
 pub(super) struct ClientCommand {
@@ -25,13 +33,16 @@ enum Action {
     Add {
         /// What people see on the consent page
         name: String,
-        /// Where the browser returns to after sign-in; may be repeated
+        /// Where the browser returns to after sign-in: https, http to this computer
+        /// (http://127.0.0.1/callback is good for any port), or a scheme of
+        /// oauth.redirect_schemes; may be repeated
         #[arg(long, value_name = "URI", required = true)]
         redirect_uri: Vec<String>,
         /// Its identifier [default: a random one]
         #[arg(long)]
         id: Option<String>,
-        /// Give it a secret, which is printed this once
+        /// Give it a secret, which is printed this once; for applications that run on a server,
+        /// since one on people's computers keeps nothing secret
         #[arg(long)]
         confidential: bool,
         #[command(flatten)]
@@ -56,14 +67,17 @@ pub(super) fn run(command: &ClientCommand, environment: &dyn Environment) -> Exi
         Action::Add { name, redirect_uri, id, confidential, common } => {
             add(name, redirect_uri, id.as_deref(), *confidential, common, environment)
         }
-        Action::List { common } => with_store(common, environment, |store, _| async move {
+        Action::List { common } => with_store(common, environment, |store, now| async move {
+            let now = Moment::of(now);
             let mut found = Vec::new();
             let mut after = String::new();
             loop {
                 let batch = store.clients(&after, BATCH).await?;
                 let Some(last) = batch.last() else { break };
                 after.clone_from(&last.id);
-                found.extend(batch);
+                // One past its unused time only waits to be removed.
+                let is_over = |own: &Client| own.unused_until.is_some_and(|end| now.is_past(end));
+                found.extend(batch.into_iter().filter(|own| !is_over(own)));
             }
             if common.json {
                 say(found.iter().map(as_json).collect::<Value>());
@@ -108,13 +122,29 @@ fn add(
     };
     let policy = RedirectPolicy::new(&schemes);
     for uri in redirect_uris {
-        if let Err(error) = policy.check(uri) {
-            complain(format_args!("--redirect-uri {uri:?} cannot be used: {error}"));
-            return Exit::Usage;
+        match policy.check(uri) {
+            Ok(Landing::Loopback | Landing::Installed) if confidential => complain(format_args!(
+                "warning: {uri:?} leads to a program on people's own computers; whoever has the \
+                 program has the secret, so it proves nothing"
+            )),
+            Ok(_) => {}
+            Err(error) => {
+                complain(format_args!("--redirect-uri {uri:?} cannot be used: {}", told(&error)));
+                return Exit::Usage;
+            }
         }
     }
-    if id.is_some_and(|id| id.is_empty() || id.len() > 256 || id.contains(':')) {
-        complain("--id must have 1 to 256 characters and no colon");
+    if name.trim().is_empty() || visible(name) != name {
+        complain(format_args!(
+            "{name:?} cannot be a name: it must have 1 to {MAX_NAME} characters that can be seen"
+        ));
+        return Exit::Usage;
+    }
+    // RFC 6749 §2.3.1 puts a colon behind it, and those of metadata documents have one.
+    if id.is_some_and(|id| !(1..=MAX_ID).contains(&id.len()) || !id.bytes().all(is_of_id)) {
+        complain(format_args!(
+            "--id must have 1 to {MAX_ID} characters of ASCII, without blanks and colons"
+        ));
         return Exit::Usage;
     }
     with_store(common, environment, |store, now| async move {
@@ -127,19 +157,21 @@ fn add(
         let secret =
             if confidential { Some(format!("mcpcs_{}{}", random()?, random()?)) } else { None };
         if let Some(secret) = &secret {
-            let secret = auth::oauth::Secret::new(secret.clone());
+            let secret = Secret::new(secret.clone());
             client = Client::confidential(id.clone(), &secret, redirect_uris.to_vec());
         }
         client.name = Some(name.to_owned());
         client.created = Moment::of(now);
+        let taken = || Failure::No(format!("there is a client {id:?} already"));
         if store.client(&id, Moment::of(now)).await?.is_some() {
-            return Err(Failure::No(format!("there is a client {id:?} already")));
+            return Err(taken());
         }
-        match store.register_client(client, None, usize::MAX, Moment::of(now)).await? {
+        // Of two calls at once with the same identifier, the store takes one.
+        let once = TokenHash::of(&format!("client add {id}"));
+        match store.register_client(client, Some(once), usize::MAX, Moment::of(now)).await? {
             Registered::New => {}
-            Registered::Known(_) | Registered::Full => {
-                return Err(Failure::No("the client was not added".to_owned()));
-            }
+            Registered::Known(_) => return Err(taken()),
+            Registered::Full => return Err(Failure::No("there are too many clients".to_owned())),
         }
         if common.json {
             say(json!({ "client_id": id, "client_secret": secret }));
@@ -154,6 +186,15 @@ fn add(
     })
 }
 
+/// As it is shown to people.
+fn visible(name: &str) -> String {
+    auth::oauth::plain(name, MAX_NAME)
+}
+
+fn is_of_id(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b':'
+}
+
 fn origin(client: &Client) -> &'static str {
     match client.origin {
         Origin::Operator => "operator",
@@ -163,9 +204,9 @@ fn origin(client: &Client) -> &'static str {
 }
 
 fn line(client: &Client) -> String {
-    let name = client.name.as_deref().unwrap_or("-");
+    let name = client.name.as_deref().map_or_else(|| "-".to_owned(), brief);
     let unused = if client.unused_until.is_some() { "  never used" } else { "" };
-    let (id, origin, since) = (&client.id, origin(client), day(client.created));
+    let (id, origin, since) = (brief(&client.id), origin(client), day(client.created));
     format!("{id}  {name}  {origin}  since {since}{unused}")
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Exit, complain, say,
-    store::{Failure, StoreArgs, day, with_store},
+    store::{Failure, StoreArgs, brief, day, with_store},
 };
 use crate::config::Environment;
 
@@ -52,7 +52,10 @@ pub(super) fn run(command: &GrantCommand, environment: &dyn Environment) -> Exit
             if common.json {
                 say(found.iter().map(as_json).collect::<serde_json::Value>());
             } else if found.is_empty() {
-                complain("nobody has authorized anything");
+                match user {
+                    Some(user) => complain(format_args!("{user:?} has authorized nothing")),
+                    None => complain("nobody has authorized anything"),
+                }
             } else {
                 found.iter().for_each(|grant| say(line(grant)));
             }
@@ -81,8 +84,8 @@ fn line(grant: &Grant) -> String {
     format!(
         "{}  {}  {} ({})  {}  {}  since {}",
         grant.family,
-        grant.client_name,
-        grant.user.display_name,
+        brief(&grant.client_name),
+        brief(&grant.user.display_name),
         grant.user.provider,
         grant.resource,
         grant.scope,

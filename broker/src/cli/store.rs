@@ -1,11 +1,21 @@
 //! What the commands share that work on the store while the broker runs, or does not.
 
-use std::{io::IsTerminal, sync::Arc, time::SystemTime};
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use clap::Args;
 
 use super::{ConfigArgs, Exit, complain, runtime, told};
 use crate::{config::Environment, store::Store};
+
+/// The longest line that is read; every password is shorter.
+const MAX_LINE: u64 = 64 * 1024;
+
+/// What Ctrl-C types where it sends no signal.
+const INTERRUPT: char = '\u{3}';
 
 /// What every such command takes.
 #[derive(Debug, Args)]
@@ -88,10 +98,8 @@ pub(super) fn new_password() -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {
         return line();
     }
-    complain("Password (it is not shown):");
-    let first = unseen()?;
-    complain("The same again:");
-    if unseen()? != first {
+    let first = unseen("Password (it is not shown):")?;
+    if unseen("The same again:")? != first {
         return Err(Failure::Usage("the two passwords differ; nothing was changed".to_owned()));
     }
     Ok(first)
@@ -99,24 +107,43 @@ pub(super) fn new_password() -> Result<String, Failure> {
 
 fn line() -> Result<String, Failure> {
     let mut line = String::new();
-    let unreadable =
-        |_| Failure::Usage("the password could not be read from standard input".to_owned());
-    std::io::stdin().read_line(&mut line).map_err(unreadable)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let mut input = std::io::stdin().lock().take(MAX_LINE);
+    match input.read_line(&mut line) {
+        Ok(0) => Err(Failure::Usage("there is no password on standard input".to_owned())),
+        Ok(_) => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(error) => Err(Failure::Usage(format!("the password cannot be read: {error}"))),
+    }
 }
 
-/// A line of the terminal while it shows nothing.
-fn unseen() -> Result<String, Failure> {
+/// A line of the terminal, asked for while it shows nothing.
+fn unseen(question: &str) -> Result<String, Failure> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let stdin = std::io::stdin();
-    let Ok(before) = tcgetattr(&stdin) else { return line() };
-    let mut quiet = before.clone();
-    quiet.local_modes.remove(LocalModes::ECHO);
-    // When echo cannot be turned off, typing is still better than not being able to.
-    let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+    let before = tcgetattr(&stdin);
+    if let Ok(before) = &before {
+        let mut quiet = before.clone();
+        // Without signals, too: one that ended us here would leave a terminal that shows nothing.
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        // When echo cannot be turned off, typing is still better than not being able to.
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+    }
+    complain(question);
     let typed = line();
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
-    typed
+    if let Ok(before) = &before {
+        let _ = tcsetattr(&stdin, OptionalActions::Now, before);
+    }
+    match typed {
+        Ok(typed) if typed.contains(INTERRUPT) => {
+            Err(Failure::Usage("interrupted; nothing was changed".to_owned()))
+        }
+        typed => typed,
+    }
+}
+
+/// What others wrote, for one place in a line at a terminal: nothing of it is a command to the
+/// terminal, and nothing stretches over several lines.
+pub(super) fn brief(text: &str) -> String {
+    auth::oauth::plain(text, 60)
 }
 
 /// The day of a moment, as people write it.

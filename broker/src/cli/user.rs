@@ -1,7 +1,7 @@
 //! `mcp-broker user`: local accounts. A running broker follows at once.
 
 use auth::{
-    local::{Account, Accounts, AddError, ChangeError, Local, LocalLimits},
+    local::{Account, Accounts, AddError, ChangeError, Local, LocalLimits, check_name},
     oauth::{Moment, Secret},
 };
 use clap::{Args, Subcommand};
@@ -25,9 +25,9 @@ pub(super) struct UserCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Add an account; the password is asked for, or read from standard input
+    /// Add an account; the password is asked for, or is the first line of standard input
     Add {
-        /// What the user types to sign in
+        /// What the user types to sign in: letters a to z, digits and . _ - + @
         name: String,
         #[command(flatten)]
         common: StoreArgs,
@@ -37,7 +37,7 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
-    /// Give an account another password and sign its browsers out
+    /// Give an account another password and sign its browsers out; it is read as with `add`
     Passwd {
         /// Its name
         name: String,
@@ -56,11 +56,17 @@ enum Action {
 pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit {
     match &command.action {
         Action::Add { name, common } => with_store(common, environment, |store, now| async move {
+            // Before anybody types a password in vain.
+            let name = &acceptable(name)?;
+            let taken = || Failure::No(format!("there is an account {name:?} already"));
+            if store.account(name).await?.is_some() {
+                return Err(taken());
+            }
             let local = local(&store)?;
             let password = Secret::new(new_password()?);
             let account = local.add(name, &password, now).await.map_err(|error| match error {
                 AddError::Name(_) | AddError::Password(_) => Failure::Usage(told(&error)),
-                AddError::Taken => Failure::No(format!("there is an account {name:?} already")),
+                AddError::Taken => taken(),
                 AddError::Busy => Failure::No(told(&error)),
                 AddError::Store(error) => Failure::Store(error),
             })?;
@@ -92,6 +98,10 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
             Ok(())
         }),
         Action::Passwd { name, common } => with_store(common, environment, |store, _| async move {
+            let name = &acceptable(name)?;
+            if store.account(name).await?.is_none() {
+                return Err(no_account(name));
+            }
             let local = local(&store)?;
             let password = Secret::new(new_password()?);
             local.set_password(name, &password).await.map_err(|error| match error {
@@ -111,7 +121,7 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
         }),
         Action::Remove { name, common } => {
             with_store(common, environment, |store, now| async move {
-                let name = name.trim().to_lowercase();
+                let name = acceptable(name)?;
                 let revoked = store.remove_account(&name, Moment::of(now)).await?;
                 let revoked = revoked.ok_or_else(|| no_account(&name))?.len();
                 if common.json {
@@ -128,6 +138,11 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
 fn local(store: &std::sync::Arc<Store>) -> Result<Local, Failure> {
     let rng = auth::os_rng().map_err(|error| Failure::No(told(&error)))?;
     Ok(Local::new(store.clone(), LocalLimits::default(), rng))
+}
+
+/// The name as it is kept.
+fn acceptable(name: &str) -> Result<String, Failure> {
+    check_name(name).map_err(|error| Failure::Usage(format!("{name:?} cannot be a name: {error}")))
 }
 
 fn no_account(name: &str) -> Failure {

@@ -1,16 +1,19 @@
 //! `mcp-broker doctor` against servers with one fault each, and against the broker itself.
 
-mod fake;
+pub(crate) mod fake;
 
-use std::{fs, io};
+use std::{fs, io, process::Stdio};
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use self::fake::{Fake, Said, document, good, html, resource, said, server};
 use crate::{
+    browser::{self, Browser},
     program::{Place, Program},
     rig::{metric, story, until_so},
-    wire::initialize,
+    terminal::Terminal,
+    wire::{PATIENCE, initialize},
 };
 
 const TOKEN: &str = "sesame-open-1234567890";
@@ -328,6 +331,90 @@ fn the_broker_itself_is_well_with_a_token() {
         assert!(!text.contains(token.trim()), "{text}");
         assert!(text.contains("Nothing that was checked fails."), "{text}");
         assert!(text.contains("names no resource_metadata"), "{text}");
+    });
+}
+
+/// The demo server behind the broker's own sign-in, and an account to sign in with.
+async fn signing_in(place: &Place) -> Program {
+    let broker = place.serve(&[&DEMO[..], &["--set", "auth.verifiers=[\"oauth\"]"]].concat()).await;
+    assert_eq!(place.run_with(&["user", "add", "ada"], PASSWORD).await.0, 0);
+    broker
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+#[test]
+fn the_broker_itself_is_well_where_people_sign_in() {
+    story(async {
+        let place = Place::new();
+        let broker = signing_in(&place).await;
+        let known = ["challenge", "resource metadata", "server metadata"];
+
+        let found = Found::at(&url(&broker), &[]).await;
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        for name in known.into_iter().chain(["registration"]) {
+            assert_eq!(found.state(name), "ok", "{name}: {}", found.text);
+            let expected = if name == "registration" { 1 } else { 0 };
+            let notes = found.step(name)["notes"].as_array().map_or(0, Vec::len);
+            assert_eq!(notes, expected, "{name}: {}", found.text);
+        }
+        for name in ["sign-in", "token", "initialize", "tools/list", "stream", "end"] {
+            assert_eq!(found.state(name), "not checked", "{name}: {}", found.text);
+        }
+
+        let tokens = browser::tokens(&broker.client, "tool", "ada", PASSWORD).await;
+        let token = tokens["access_token"].as_str().expect("a token");
+        let args = ["doctor", &url(&broker), "--json", "--token", token];
+        let (code, text, told) = place.run(&args).await;
+        assert!(!text.contains(token) && !told.contains(token), "{text}{told}");
+        let report = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{told}"));
+        let found = Found { code, report, text };
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        for name in known.into_iter().chain(["initialize", "tools/list", "stream", "end"]) {
+            assert_eq!(found.state(name), "ok", "{name}: {}", found.text);
+            assert_eq!(found.step(name)["notes"], json!([]), "{name}: {}", found.text);
+        }
+        for name in ["registration", "sign-in", "token"] {
+            assert_eq!(found.state(name), "not checked", "{name}: {}", found.text);
+        }
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
+fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
+    story(async {
+        let place = Place::new();
+        let broker = signing_in(&place).await;
+        let mut terminal = Terminal::open();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-broker"));
+        command.args(["doctor", &url(&broker), "--json"]).env_clear().kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(terminal.end());
+        let doctor = command.spawn().expect("it starts");
+        drop(command);
+
+        // The last parameter, and the end of its line.
+        let screen = terminal.shows("scope=mcp\r\n").await;
+        let address = screen.lines().find_map(|line| line.trim().strip_prefix("http"));
+        let address = format!("http{}", address.expect("an address"));
+        let mut browser = Browser::default();
+        let end = browser.approve(&address, "ada", PASSWORD).await;
+        let last = browser.open(end.url.as_str()).await;
+        assert_eq!(last.status, 200, "{last:?}");
+        let output = timeout(PATIENCE, doctor.wait_with_output()).await.expect("in time");
+        let output = output.expect("it ran");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let report = serde_json::from_str(&text).expect("JSON");
+        let found = Found { code: output.status.code().expect("a code"), report, text };
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        let steps = found.report["steps"].as_array().expect("steps");
+        for step in steps {
+            assert_eq!(step["state"], "ok", "{step}");
+        }
+        let notes = found.step("end")["notes"].to_string();
+        assert!(notes.contains("the doctor's tokens were revoked"), "{notes}");
+        let (_, grants, _) = place.run(&["grant", "list", "--json"]).await;
+        assert_eq!(grants.trim(), "[]", "the sign-in was taken back: {}", found.text);
     });
 }
 

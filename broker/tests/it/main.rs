@@ -1,12 +1,15 @@
 //! The broker from outside: real sockets, real children, and for what a process alone can show, the
 //! real program. A test named `t5_…` or `c9_…` shows that row of the catalogue of attacks and faults.
 
+mod admin;
+mod browser;
 mod children;
 mod doctor;
 mod door;
 mod http2;
 mod messages;
 mod operator;
+mod outside;
 mod people;
 mod processes;
 mod program;
@@ -20,4 +23,5 @@ mod store_kill;
 mod store_rig;
 mod store_rows;
 mod streams;
+mod terminal;
 mod wire;

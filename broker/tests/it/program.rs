@@ -71,16 +71,17 @@ impl Place {
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
     }
 
-    /// As [`run`](Self::run), with this on standard input.
+    /// As [`run`](Self::run), with this on its standard input.
     pub(crate) async fn run_with(&self, args: &[&str], input: &str) -> (i32, String, String) {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("it starts");
-        let mut pipe = process.stdin.take().expect("its input");
-        pipe.write_all(input.as_bytes()).await.expect("it reads");
-        drop(pipe);
-        let output = process.wait_with_output();
-        let output: Output = timeout(PATIENCE, output).await.expect("in time").expect("it runs");
+        let mut stdin = process.stdin.take().expect("its input");
+        // One that reads no input may have ended already.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = timeout(PATIENCE, process.wait_with_output());
+        let output: Output = output.await.expect("in time").expect("it runs");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
     }

@@ -122,6 +122,13 @@ pub(super) async fn code(
     }
 }
 
+/// What a code is good for.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub(super) access: Bearer,
+    refresh: Option<Bearer>,
+}
+
 /// Exchanges the code.
 pub(super) async fn token(
     wire: &Wire,
@@ -130,7 +137,7 @@ pub(super) async fn token(
     callback: &Callback,
     secrets: &Secrets,
     (code, resource): (&str, &str),
-) -> Outcome<Bearer> {
+) -> Outcome<Tokens> {
     let mut form = Serializer::new(String::new());
     form.append_pair("grant_type", "authorization_code")
         .append_pair("code", code)
@@ -162,6 +169,7 @@ pub(super) async fn token(
             "MCP clients know bearer tokens only",
         ));
     }
+    let refresh = body["refresh_token"].as_str().and_then(Bearer::parse);
     if body.get("refresh_token").is_none_or(Value::is_null) {
         notes.push("there is no refresh token: people sign in anew when the token expires".into());
     }
@@ -169,26 +177,32 @@ pub(super) async fn token(
         Some(seconds) => format!("a token for {seconds} seconds"),
         None => "a token".to_owned(),
     };
-    Outcome::ok(token, said).with(faults, notes)
+    Outcome::ok(Tokens { access: token, refresh }, said).with(faults, notes)
 }
 
-/// Takes the token back (RFC 7009). Says how that went, if it can be tried.
+/// Takes the tokens back (RFC 7009), the refresh token first: with it goes all that was authorized
+/// (§2.1), while an access token goes alone. Says how that went, if it can be tried.
 pub(super) async fn revoke(
     wire: &Wire,
     server: &Server,
     client: &Client,
-    token: &Bearer,
+    tokens: &Tokens,
 ) -> String {
     let Some(url) = &server.revoke else {
-        return "the doctor's token cannot be revoked; it expires by itself".to_owned();
+        return "the doctor's tokens cannot be revoked; they expire by themselves".to_owned();
     };
-    let mut form = Serializer::new(String::new());
-    form.append_pair("token", token.expose()).append_pair("token_type_hint", "access_token");
-    let answer = wire.ask(url, authenticated(client, form)).await;
-    if answer.is_ok_and(|answer| answer.status.is_success()) {
-        "the doctor's token was revoked".to_owned()
+    let refresh = tokens.refresh.iter().map(|token| (token, "refresh_token"));
+    let mut all_gone = true;
+    for (token, kind) in refresh.chain([(&tokens.access, "access_token")]) {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("token", token.expose()).append_pair("token_type_hint", kind);
+        let answer = wire.ask(url, authenticated(client, form)).await;
+        all_gone &= answer.is_ok_and(|answer| answer.status.is_success());
+    }
+    if all_gone {
+        "the doctor's tokens were revoked".to_owned()
     } else {
-        "the doctor's token could not be revoked; it expires by itself".to_owned()
+        "the doctor's tokens could not be revoked; they expire by themselves".to_owned()
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     resource::{self, Resource},
     server::{self, Server},
     session,
-    sign_in::{self, About, Secrets},
+    sign_in::{self, About, Secrets, Tokens},
     trouble::unreachable,
     wire::Wire,
 };
@@ -53,7 +53,7 @@ pub(super) struct Visit<'a> {
 struct SignedIn {
     server: Server,
     client: Client,
-    token: Bearer,
+    tokens: Tokens,
 }
 
 /// Why the rest was not checked.
@@ -128,7 +128,7 @@ impl<'a> Visit<'a> {
         }
         let (resource, server) = (resource.ok_or(EARLIER)?, server.ok_or(EARLIER)?);
         let signed_in = self.sign_in(resource, server, scope).await?;
-        let credentials = bearer(&signed_in.token);
+        let credentials = bearer(&signed_in.tokens.access);
         self.session(&credentials, None, Some(signed_in)).await;
         Ok(())
     }
@@ -209,12 +209,12 @@ impl<'a> Visit<'a> {
             return Err(EARLIER);
         };
         let what = (code.as_str(), resource.resource.as_str());
-        let token = sign_in::token(&self.wire, &server, &client, &callback, &secrets, what).await;
-        let Some(token) = self.report.take(Step::Token, token) else {
+        let tokens = sign_in::token(&self.wire, &server, &client, &callback, &secrets, what).await;
+        let Some(tokens) = self.report.take(Step::Token, tokens) else {
             let _ = client.remove(&self.wire).await;
             return Err(EARLIER);
         };
-        Ok(SignedIn { server, client, token })
+        Ok(SignedIn { server, client, tokens })
     }
 
     async fn session(
@@ -234,8 +234,8 @@ impl<'a> Visit<'a> {
             ended = session.end(&self.wire, &self.url).await;
         }
         // What was made is taken back, also after a failure.
-        if let Some(SignedIn { server, client, token }) = signed_in {
-            ended.notes.push(sign_in::revoke(&self.wire, &server, &client, &token).await);
+        if let Some(SignedIn { server, client, tokens }) = signed_in {
+            ended.notes.push(sign_in::revoke(&self.wire, &server, &client, &tokens).await);
             ended.notes.extend(client.remove(&self.wire).await);
         }
         self.report.take(Step::End, ended);

@@ -12,28 +12,29 @@ use tokio::{
 use super::TOKEN;
 
 /// A request as a fake server sees it.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// As in `GET /mcp`.
-    pub(super) what: String,
+    pub(crate) what: String,
+    pub(crate) authorization: Option<String>,
     pub(super) authorized: bool,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 /// What a fake server says.
-pub(super) enum Said {
+pub(crate) enum Said {
     /// And closes.
     Whole(String),
     /// And keeps the connection open.
     Held(String),
 }
 
-pub(super) struct Fake {
-    pub(super) base: String,
+pub(crate) struct Fake {
+    pub(crate) base: String,
     _tasks: JoinSet<()>,
 }
 
 impl Fake {
-    pub(super) async fn start(
+    pub(crate) async fn start(
         script: impl Fn(&Asked, &str) -> Said + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -79,18 +80,19 @@ async fn read(stream: &mut TcpStream) -> io::Result<Asked> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
     let what = head.split(' ').take(2).collect::<Vec<_>>().join(" ");
-    let authorized = header("authorization") == Some(format!("Bearer {TOKEN}"));
-    Ok(Asked { what, authorized, body: String::from_utf8(body).expect("text") })
+    let authorization = header("authorization");
+    let authorized = authorization == Some(format!("Bearer {TOKEN}"));
+    Ok(Asked { what, authorization, authorized, body: String::from_utf8(body).expect("text") })
 }
 
-pub(super) fn said(status: &str, headers: &str, body: &str) -> Said {
+pub(crate) fn said(status: &str, headers: &str, body: &str) -> Said {
     let length = body.len();
     Said::Whole(format!(
         "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     ))
 }
 
-pub(super) fn document(body: &Value) -> Said {
+pub(crate) fn document(body: &Value) -> Said {
     said("200 OK", "content-type: application/json\r\n", &body.to_string())
 }
 
