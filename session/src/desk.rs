@@ -38,6 +38,9 @@ pub(crate) enum Stage<B, E> {
     Failed(WakeError<E>),
 }
 
+/// How those who wait hear of it.
+pub(crate) type News<B, E> = watch::Receiver<Stage<B, E>>;
+
 /// Wakes of one session that failed or did not last, in a row.
 struct Trouble<E> {
     owner: Owner,
@@ -52,10 +55,7 @@ impl<B, E> Desk<B, E> {
     }
 
     /// Joins the wake under way or begins one, which the caller then hands to the driver.
-    pub(crate) fn join(
-        self: &Arc<Self>,
-        wanted: &Wanted,
-    ) -> (watch::Receiver<Stage<B, E>>, Option<Flight<B, E>>) {
+    pub(crate) fn join(self: &Arc<Self>, wanted: &Wanted) -> (News<B, E>, Option<Flight<B, E>>) {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(wanted) {
             return (flight.subscribe(), None);

@@ -257,7 +257,7 @@ impl<A, B: Backend, E> Stay<A, B, E> {
             return then;
         }
         self.has_exited().await;
-        Then::Asleep
+        self.ending.as_ref().map_or(Then::Asleep, |ending| ending.then)
     }
 
     /// The backend has ended by itself.

@@ -19,7 +19,7 @@ enum Prepared<B> {
     /// It is awake already.
     Live(Lease<B>),
     /// It sleeps, and all that it takes is there.
-    Asleep { ticket: Ticket, record: Record, place: Place },
+    Asleep { ticket: Ticket, record: Box<Record>, place: Place },
 }
 
 /// Wakes one session for everybody who asked, and keeps it then. Says whether there was a backend.
@@ -39,7 +39,7 @@ where
         () = stopping(&mut phase) => Err(WakeError::Draining),
     };
     let (ticket, record, place) = match prepared {
-        Ok(Prepared::Asleep { ticket, record, place }) => (ticket, record, place),
+        Ok(Prepared::Asleep { ticket, record, place }) => (ticket, *record, place),
         Ok(Prepared::Live(lease)) => {
             flight.lands(Ok(lease));
             return false;
@@ -138,7 +138,7 @@ where
     ticket.belongs_to(&record.owner, record.created).map_err(refusal)?;
     let place = shared.place(&record.owner).await?;
     ticket.admit(|| ()).map_err(refusal)?;
-    Ok(Prepared::Asleep { ticket, record, place })
+    Ok(Prepared::Asleep { ticket, record: Box::new(record), place })
 }
 
 /// Wakes a session anew in the place its last backend has left. The place comes back if that

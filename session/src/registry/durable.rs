@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::{Registry, View};
-use crate::desk::{Flight, Stage, Wanted};
+use crate::desk::{Flight, News, Stage, Wanted};
 use crate::driver::Job;
 use crate::entry::{Acquired, Entry};
 use crate::opening::Matches;
 use crate::recording::Sweep;
-use crate::shared::{Found, Phase, stopping};
+use crate::shared::{Found, Phase, Shared, stopping};
 use crate::{
     Backend, EndError, Lease, Owner, RecordKey, RecordsError, Rotation, Selection, SessionId,
     StopReason, Summary, WakeError,
@@ -179,7 +179,7 @@ where
             };
             // If this future is dropped now, nobody knows whether the record is still there. So
             // the session ends in any case, and with it, again, the record.
-            let backstop = EndOnDrop(Some((self, &entry, why)));
+            let backstop = EndOnDrop { shared, entry: Some(&entry), why };
             let removed = shared.remove(keeper, &[kept.key], why).await;
             backstop.disarm();
             removed.map_err(EndError::Records)?;
@@ -321,9 +321,7 @@ where
 }
 
 /// The answer of a wake under way; `None` when it was dropped without one.
-async fn landed<B, E>(
-    news: &mut watch::Receiver<Stage<B, E>>,
-) -> Option<Result<Arc<Lease<B>>, WakeError<E>>> {
+async fn landed<B, E>(news: &mut News<B, E>) -> Option<Result<Arc<Lease<B>>, WakeError<E>>> {
     let stage = news.wait_for(|stage| !matches!(stage, Stage::UnderWay)).await.ok()?;
     match &*stage {
         Stage::UnderWay => None,
@@ -333,20 +331,22 @@ async fn landed<B, E>(
 }
 
 /// Ends a session unless it is disarmed.
-struct EndOnDrop<'a, A, B: Backend, E>(
-    Option<(&'a Registry<A, B, E>, &'a Arc<Entry<B>>, StopReason)>,
-);
+struct EndOnDrop<'a, B: Backend> {
+    shared: &'a Shared<B>,
+    entry: Option<&'a Entry<B>>,
+    why: StopReason,
+}
 
-impl<A, B: Backend, E> EndOnDrop<'_, A, B, E> {
+impl<B: Backend> EndOnDrop<'_, B> {
     fn disarm(mut self) {
-        self.0 = None;
+        self.entry = None;
     }
 }
 
-impl<A, B: Backend, E> Drop for EndOnDrop<'_, A, B, E> {
+impl<B: Backend> Drop for EndOnDrop<'_, B> {
     fn drop(&mut self) {
-        if let Some((registry, entry, why)) = self.0 {
-            registry.shared.end(entry, why);
+        if let Some(entry) = self.entry {
+            self.shared.end(entry, self.why);
         }
     }
 }

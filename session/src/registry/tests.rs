@@ -25,6 +25,7 @@ mod revoking;
 mod rotation;
 mod sleeping;
 mod stopping;
+mod threads;
 mod waking;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -51,9 +51,11 @@ impl MemoryRecords {
         })
     }
 
-    /// Lets every call fail, or none.
+    /// Lets every call fail, or none, whatever was ordered for one of them.
     pub fn fail(&self, down: bool) {
-        self.lock().down = down;
+        let mut memory = self.lock();
+        memory.down = down;
+        (memory.fails_at, memory.forgets_answer_at) = (None, None);
     }
 
     /// Lets one call fail before it has done anything: the next one for 0.

@@ -372,12 +372,12 @@ impl Model {
             Err(WakeError::Unknown) => {
                 prop_assert!(session.there != There::Yes, "the session was lost");
             }
-            Err(WakeError::Draining | WakeError::Gone) => {}
+            // Said to everybody, whoever they are.
+            Err(WakeError::Draining | WakeError::Gone | WakeError::Records(_)) => {}
             Err(WakeError::Panicked) => prop_assert!(self.draining, "nothing panics"),
             Err(
                 WakeError::Full { .. }
                 | WakeError::OwnerFull { .. }
-                | WakeError::Records(_)
                 | WakeError::Spawn(_)
                 | WakeError::Failing { .. },
             ) => prop_assert!(own, "a stranger learnt more than that it is foreign"),
@@ -412,16 +412,11 @@ impl Model {
     /// what its client was told of last; and none that is gone does.
     async fn finish(mut self, kill: bool) -> Check {
         self.records.fail(false);
-        let _ = self.records.calls();
         self.restart(kill).await?;
         self.registry.set_limits(unlimited());
         for at in 0..self.sessions.len() {
             let (id, name) = (self.sessions[at].id, self.sessions[at].owner);
-            // The first may meet a failure that was ordered and never came.
-            let mut woken = wake(&self.registry, &id, name).await;
-            if matches!(woken, Err(WakeError::Records(_))) {
-                woken = wake(&self.registry, &id, name).await;
-            }
+            let woken = wake(&self.registry, &id, name).await;
             self.meet();
             match self.sessions[at].there {
                 There::Yes => prop_assert!(woken.is_ok(), "{:?}", woken.err()),

@@ -186,3 +186,28 @@ async fn what_cannot_sleep_is_not_rotated() {
     settle().await;
     assert_eq!(backend.stopped(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_opener_leaves_during_its_first_rotation_is_gone() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    // Polled until its session lives and the lease is in the channel.
+    let mut open = Box::pin(registry.open(owner("ada"), ()));
+    tokio::select! {
+        biased;
+        _ = &mut open => unreachable!("the driver has not run yet"),
+        () = std::future::ready(()) => {}
+    }
+    settle().await;
+    backends.answer(Answer::Hold);
+    assert_eq!(registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake }), 1);
+    backends.next().await.end();
+    let held = backends.held().await;
+    drop(open);
+    held.answer(Answer::Succeed);
+    let second = backends.next().await;
+    assert_eq!(second.asked_to_stop().await, StopReason::Abandoned);
+    second.end();
+    settle().await;
+    assert_eq!((registry.active(), registry.places(), records.len()), (0, 0, 0));
+}
