@@ -220,6 +220,7 @@ fn session_limits(config: &Config) -> session::Limits {
         idle: session.idle.unwrap_or(Duration::ZERO),
         lifetime: session.lifetime.unwrap_or(Duration::ZERO),
         reap_interval: session.reap_interval,
+        ..session::Limits::default()
     }
 }
 

@@ -196,9 +196,12 @@ impl People {
                     |view| (*view.id, view.owner.clone()),
                 );
                 own.retain(|(id, _)| handle(id) == session);
-                let ended = own.pop().is_some_and(|(id, owner)| {
-                    app.sessions.end(&id, &owner, StopReason::Deleted).is_ok()
-                });
+                let ended = match own.pop() {
+                    Some((id, owner)) => {
+                        app.sessions.end(&id, &owner, StopReason::Deleted).await.is_ok()
+                    }
+                    None => false,
+                };
                 match ended {
                     true => Notice::Done("The session has ended.".to_owned()),
                     false => gone("This session"),

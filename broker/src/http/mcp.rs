@@ -181,7 +181,8 @@ impl Exchange {
         self.app
             .sessions
             .end(&id, &owner, StopReason::Deleted)
-            .map_err(|error| Refusal::lease(error, unknown))?;
+            .await
+            .map_err(|error| Refusal::end(&error, unknown))?;
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 

@@ -9,7 +9,7 @@ use auth::{Challenge, CredentialError as BadCredentials, Denied, upstream::Crede
 use bridge::{Body, InitializeError, ListenError, Malformed, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use session::{LeaseError, OpenError};
+use session::{EndError, LeaseError, OpenError};
 
 use crate::{
     backend::SpawnFailure,
@@ -156,6 +156,23 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn end(error: &EndError, unknown: UnknownStatus) -> Self {
+        match error {
+            EndError::Unknown => Self::lease(LeaseError::Unknown, unknown),
+            EndError::Foreign => Self::lease(LeaseError::Foreign, unknown),
+            EndError::Records(_) => Self::store_down(),
+        }
+    }
+
+    fn store_down() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            rpc::SERVER_ERROR,
+            "The broker cannot reach its store right now; try again",
+        )
+        .retry(RETRY_SOON)
+    }
+
     pub(crate) fn open(error: &OpenError<SpawnFailure>) -> Self {
         let server_error = rpc::SERVER_ERROR;
         match error {
@@ -172,6 +189,7 @@ impl Refusal {
             )
             .retry(RETRY),
             OpenError::Draining | OpenError::Gone => Self::draining(),
+            OpenError::Records(_) => Self::store_down(),
             OpenError::Revoked => Self::new(
                 StatusCode::UNAUTHORIZED,
                 server_error,
@@ -246,12 +264,7 @@ impl Refusal {
                 format!("{} does not answer right now; try again later", upstream.name()),
             )
             .retry(*retry_after),
-            CredentialError::Store(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                server_error,
-                "The broker cannot reach its store right now; try again",
-            )
-            .retry(RETRY_SOON),
+            CredentialError::Store(_) => Self::store_down(),
         }
     }
 
