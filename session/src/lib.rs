@@ -77,29 +77,41 @@
 //! `cargo bench -p session` prints what a lookup costs.
 
 mod backend;
+mod counts;
+mod desk;
 mod driver;
 mod entry;
 mod error;
 mod id;
+mod keeper;
 mod lease;
 mod life;
 mod limits;
 mod opening;
 mod owner;
 mod place;
+mod queue;
 mod reason;
+mod record;
+mod recording;
 mod registry;
+mod rotation;
 mod shared;
 mod table;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+mod wake;
 
-pub use backend::{Backend, BoxFuture, Spawn};
+pub use backend::{Backend, BoxFuture, Setback, Spawn};
 pub use driver::{Driver, Report};
-pub use error::{LeaseError, OpenError};
+pub use error::{EndError, LeaseError, OpenError, WakeError};
 pub use id::{ParseIdError, SessionId, ShortId};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use owner::Owner;
 pub use reason::StopReason;
-pub use registry::{Registry, View};
+pub use record::{
+    Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary,
+};
+pub use registry::{Listed, Registry, Revocation, View};
+pub use rotation::{Rotation, Then, When};
