@@ -19,5 +19,6 @@ mod store_keys;
 mod store_kill;
 mod store_rig;
 mod store_rows;
+mod store_sessions;
 mod streams;
 mod wire;
