@@ -22,6 +22,7 @@ mod store_keys;
 mod store_kill;
 mod store_rig;
 mod store_rows;
+mod store_sessions;
 mod streams;
 mod terminal;
 mod wire;
