@@ -38,13 +38,14 @@ impl Kept {
     /// Opens it, if anybody signs in here. The driver renews credentials and has to be run.
     pub(crate) async fn open(
         config: &Config,
+        store: &Arc<Store>,
         fetch: &Arc<dyn Fetch>,
         metrics: &Arc<Metrics>,
     ) -> Result<Option<(Self, VaultDriver)>, AccessError> {
         if !config.auth.verifiers.contains(&Verifier::OAuth) {
             return Ok(None);
         }
-        let store = Arc::new(Store::open(&config.data_dir).await?);
+        let store = Arc::clone(store);
         let keys = Keys::open(&config.data_dir, &*store).await?;
         let mut identities: Vec<Arc<dyn IdentityProvider>> = Vec::new();
         let mut local = None;

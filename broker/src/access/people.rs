@@ -146,11 +146,6 @@ impl People {
         Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
     }
 
-    /// Closes the store: what was changed is on the disk, and nothing is looked up any more.
-    pub(super) async fn close(&self) {
-        self.store.close().await;
-    }
-
     /// Whether what people do can be kept.
     pub(crate) async fn ready(&self) -> Result<(), StoreError> {
         self.store.ready().await

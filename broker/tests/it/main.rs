@@ -15,6 +15,7 @@ mod processes;
 mod program;
 mod rig;
 mod sessions;
+mod sleep;
 mod slow;
 mod store_contract;
 mod store_faults;
