@@ -10,7 +10,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use session::{Calendar, Registry, StopReason};
+use auth::{oauth::StoreError, upstream::Vault};
+use session::{Calendar, Registry, Selection, StopReason};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -38,6 +39,8 @@ pub(crate) struct App {
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
+    /// Has users' credentials at upstreams; `None` when nobody signs in here.
+    pub(crate) vault: Option<Arc<Vault>>,
     /// What outlives this process: people, their credentials, sessions.
     store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
@@ -97,6 +100,10 @@ impl App {
         let (sessions, driver) =
             Registry::with_records(Arc::new(spawner), limits, store.clone(), calendar);
         tasks.spawn(driver.run());
+        if let Some(kept) = &kept {
+            kept.followed_by(&sessions);
+        }
+        let vault = kept.as_ref().map(|kept| Arc::clone(&kept.vault));
 
         let mut followers = JoinSet::new();
         let access = Access::open(config, base, (&outside, kept), &sessions, &mut followers)?;
@@ -105,6 +112,7 @@ impl App {
             state: ArcSwap::from_pointee(state),
             sessions,
             access,
+            vault,
             store,
             metrics,
             children,
@@ -182,11 +190,25 @@ impl App {
         }
     }
 
+    /// Whether what people do, and their sessions, can be kept.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready().await
+    }
+
     /// The page of `/metrics`.
-    pub(crate) fn metrics_page(&self) -> String {
+    pub(crate) async fn metrics_page(&self) -> String {
         for why in StopReason::ALL {
             let counter = self.metrics.reaped.get_or_create(&ReasonLabel { reason: why.as_str() });
             counter.inc_by(self.sessions.ended(why).saturating_sub(counter.get()));
+        }
+        let woken = self.metrics.wakes.get_or_create(&ReasonLabel { reason: "request" }).clone();
+        woken.inc_by(self.sessions.woken().saturating_sub(woken.get()));
+        // A store that does not answer leaves the number as it was.
+        if let Ok(recorded) = self.sessions.recorded(&Selection::All).await {
+            let awake = self.sessions.look(|_| true, |view| view.sleeps);
+            let awake = awake.into_iter().filter(|sleeps| *sleeps).count();
+            let asleep = recorded.saturating_sub(awake);
+            self.metrics.asleep.set(i64::try_from(asleep).unwrap_or(i64::MAX));
         }
         self.metrics.page(self.children.resident_bytes())
     }

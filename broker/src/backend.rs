@@ -2,9 +2,9 @@
 //! then another backend goes on where a snapshot says that this one was.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     ffi::OsString,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -19,11 +19,17 @@ use tracing::{Instrument, Span, info, info_span, warn};
 use crate::{
     config::{Environment, ServerCommand, Template, UnfitValue, Upstream, Variable},
     directory::{Directory, DirectoryError},
-    guard::Guard,
     http::causes,
-    metrics::{ReasonLabels, ServerLabel, StateLabels},
+    metrics::{ReasonLabels, ServerLabel},
     server::{Server, Settings},
 };
+
+mod children;
+mod own;
+
+pub(crate) use children::Children;
+use children::Counted;
+pub(crate) use own::Own;
 
 /// How long a credential must still live for a child to be started with it.
 const NEEDED_LIFE: Duration = Duration::from_secs(60);
@@ -83,6 +89,14 @@ impl SpawnFailure {
         }
     }
 
+    /// Whether no later attempt to wake the session will do better.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Snapshot(_) | Self::Resume(ResumeError::Changed(_) | ResumeError::Refused(_))
+        )
+    }
+
     /// Whether the child's own log may say why.
     fn is_the_childs(&self) -> bool {
         match self {
@@ -107,57 +121,15 @@ pub(crate) struct Spawner {
     pub(crate) servers: BTreeMap<String, Arc<Server>>,
 }
 
-/// The children alive.
-#[derive(Debug, Default)]
-pub(crate) struct Children {
-    pids: Mutex<HashSet<u32>>,
-    guard: OnceLock<Guard>,
-}
-
-impl Children {
-    /// Has `guard` told of every child from now on.
-    pub(crate) fn guarded_by(&self, guard: Guard) {
-        // There is one guard in a broker's life.
-        let _ = self.guard.set(guard);
-    }
-
-    fn starts(&self, pid: u32) {
-        self.lock().insert(pid);
-        if let Some(guard) = self.guard.get() {
-            guard.watch(pid);
-        }
-    }
-
-    fn ends(&self, pid: u32) {
-        self.lock().remove(&pid);
-        if let Some(guard) = self.guard.get() {
-            guard.forget(pid);
-        }
-    }
-
-    /// Resident bytes of all of them. Reads one small file per child.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let pids: Vec<u32> = self.lock().iter().copied().collect();
-        let page = rustix::param::page_size() as u64;
-        let pages = |pid| {
-            let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-            statm.split(' ').nth(1)?.parse::<u64>().ok()
-        };
-        pids.into_iter().filter_map(pages).sum::<u64>() * page
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {
-        self.pids.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// One live session's child.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) server: Arc<Server>,
     pub(crate) bridge: Bridge,
+    /// What the child has of its user's, if anything.
+    pub(crate) own: Option<Own>,
     /// Its state is in the process: the session ends with it.
-    stateful: bool,
+    pub(crate) stateful: bool,
     child: Child,
     /// The handshake's result, for the client that opened the session.
     welcome: Mutex<Option<Welcome>>,
@@ -256,20 +228,18 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
     }
 
     fn judge(&self, failure: &SpawnFailure) -> Setback {
+        if failure.is_final() {
+            return Setback::GiveUp;
+        }
         match failure {
             // Somebody may sign in, or the upstream come back, at any moment.
             SpawnFailure::Credential { .. } => Setback::Retry,
-            SpawnFailure::Snapshot(_)
-            | SpawnFailure::Resume(ResumeError::Changed(_) | ResumeError::Refused(_)) => {
-                Setback::GiveUp
-            }
             SpawnFailure::Directory(_)
             | SpawnFailure::Environment(_)
             | SpawnFailure::Start(_)
             | SpawnFailure::Initialize(_)
-            | SpawnFailure::Resume(ResumeError::TimedOut | ResumeError::Closed(_)) => {
-                Setback::BackOff
-            }
+            | SpawnFailure::Snapshot(_)
+            | SpawnFailure::Resume(_) => Setback::BackOff,
         }
     }
 }
@@ -299,7 +269,7 @@ impl Spawner {
 }
 
 /// The user's own credential, if the server's environment asks for one.
-async fn credential(
+pub(crate) async fn credential(
     vault: Option<&Vault>,
     server: &str,
     settings: &Settings,
@@ -345,7 +315,11 @@ fn child_env(
 }
 
 /// Starts child and bridge, and the task that moves both.
-async fn start(coming: &Coming, mut env: Vec<(OsString, OsString)>) -> Result<Live, SpawnFailure> {
+async fn start(
+    coming: &Coming,
+    mut env: Vec<(OsString, OsString)>,
+    own: Option<Own>,
+) -> Result<Live, SpawnFailure> {
     let Coming { server, settings, tasks, children, span, .. } = coming;
     let directory =
         Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
@@ -397,6 +371,7 @@ async fn start(coming: &Coming, mut env: Vec<(OsString, OsString)>) -> Result<Li
     Ok(Live {
         server: Arc::clone(server),
         bridge,
+        own,
         stateful: settings.server.stateful,
         child,
         welcome: Mutex::default(),
@@ -471,7 +446,11 @@ impl Coming {
         let credential = credential(self.vault.as_deref(), &server.name, settings, owner).await?;
         let env = child_env(self.inherited.clone(), settings, owner, credential.as_ref())
             .map_err(SpawnFailure::Environment)?;
-        start(self, env).await
+        #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar")]
+        let now = SystemTime::now();
+        let own = settings.server.upstream.zip(credential.as_ref());
+        let own = own.map(|(upstream, own)| Own::new(upstream, &server.name, owner, own, now));
+        start(self, env, own).await
     }
 
     fn came(&self, result: &Result<Live, SpawnFailure>, what: &str) {
@@ -488,59 +467,5 @@ impl Coming {
                 metrics.spawn_failures.get_or_create(&labels).inc();
             }
         }
-    }
-}
-
-/// Counts a child from its start to its end.
-#[derive(Debug)]
-struct Counted {
-    server: Arc<Server>,
-    children: Arc<Children>,
-    pid: u32,
-    state: Mutex<Option<&'static str>>,
-}
-
-impl Counted {
-    fn new(server: &Arc<Server>, children: &Arc<Children>, pid: u32) -> Arc<Self> {
-        children.starts(pid);
-        let counted = Self {
-            server: Arc::clone(server),
-            children: Arc::clone(children),
-            pid,
-            state: Mutex::default(),
-        };
-        counted.children(1);
-        counted.moves_to(Some("live"));
-        Arc::new(counted)
-    }
-
-    /// The session is in another state, or (`None`) gone for good.
-    fn moves_to(&self, next: Option<&'static str>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for (state, change) in [(*state, -1), (next, 1)] {
-            if let Some(state) = state {
-                let labels = StateLabels { server: self.server.name.to_string(), state };
-                self.server.metrics.sessions.get_or_create(&labels).inc_by(change);
-            }
-        }
-        *state = next;
-    }
-
-    /// It was asked to stop, unless it is gone already.
-    fn stops(&self) {
-        if self.state.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            self.moves_to(Some("stopping"));
-        }
-    }
-
-    fn children(&self, change: i64) {
-        let label = ServerLabel { server: self.server.name.to_string() };
-        self.server.metrics.children.get_or_create(&label).inc_by(change);
-    }
-
-    fn over(&self) {
-        self.children.ends(self.pid);
-        self.children(-1);
-        self.moves_to(None);
     }
 }

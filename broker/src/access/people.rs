@@ -8,7 +8,7 @@ use auth::{
     local::Local,
     oauth::{
         AuthServer, CacheLimits, Config as ServerConfig, OAuthTokens, Parts, Registration,
-        Resource, RevocationListener, ScopeView, StoreError,
+        Resource, RevocationListener, ScopeView,
     },
     upstream::Vault,
 };
@@ -102,7 +102,7 @@ impl People {
         kept: Kept,
         sessions: &Sessions,
     ) -> Result<Self, AccessError> {
-        let Kept { store, vault, identities, local, key } = kept;
+        let Kept { store, vault, identities, local, key, .. } = kept;
         let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
         // First nobody is let in any more, then whoever is in has to go.
         let listeners: Vec<Arc<dyn RevocationListener>> =
@@ -144,11 +144,6 @@ impl People {
 
     pub(super) fn revocations(&self) -> Revocations {
         Revocations { store: Arc::clone(&self.store), listeners: self.listeners.clone() }
-    }
-
-    /// Whether what people do can be kept.
-    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
-        self.store.ready().await
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.

@@ -1,15 +1,19 @@
 //! The MCP endpoint: POST, GET and DELETE of the Streamable HTTP transport.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use auth::{Challenge, Denied, Verified};
+use auth::{Challenge, Denied, Verified, upstream::CredentialError};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use session::{
-    Backend, Lease, LeaseError, OpenError, Owner, Selection, SessionId, StopReason, WakeError,
+    Backend, Lease, LeaseError, OpenError, Owner, Rotation, Selection, SessionId, StopReason, Then,
+    View, WakeError, When,
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
 
 use super::{
@@ -20,13 +24,16 @@ use super::{
 };
 use crate::{
     app::{App, Counted, State},
-    backend::{Ask, Live, SpawnFailure},
+    backend::{self, Ask, Live, Own, SpawnFailure},
     metrics::{ReasonLabel, method_label},
     server::Server,
 };
 
 /// How often a session whose child has just ended is looked for again.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
+
+/// How often it is looked whether the last call of a child that is to be replaced has ended.
+const UNTIL_IDLE: Duration = Duration::from_millis(20);
 
 /// More records than one owner may have.
 const MAX_LISTED: usize = 10_000;
@@ -299,7 +306,10 @@ impl Exchange {
             let woken = self.app.sessions.wake(id, owner, &self.server.name).await;
             let lease = woken.map_err(|error| self.not_awake(&error))?;
             if lease.bridge.closed().is_none() {
-                return Ok(lease);
+                match self.current(lease).await? {
+                    Some(lease) => return Ok(lease),
+                    None => continue,
+                }
             }
             // It has ended, or is about to. Its registry hears of that as this does, and only then
             // is there another one to be had.
@@ -311,13 +321,52 @@ impl Exchange {
         Err(Refusal::child_gone())
     }
 
-    fn not_awake(&self, error: &WakeError<SpawnFailure>) -> Refusal {
-        match error {
-            WakeError::Unknown | WakeError::Foreign | WakeError::Draining => {}
-            error => {
-                let cause = causes(error);
-                warn!(server = %self.server.name, %error, %cause, "a session did not wake");
+    /// The lease, if its child's credential is good for a call. Otherwise the child is replaced:
+    /// there is another lease to be had.
+    async fn current(&self, lease: Lease<Live>) -> Result<Option<Lease<Live>>, Refusal> {
+        let Some(own) = &lease.own else { return Ok(Some(lease)) };
+        #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
+        let now = SystemTime::now();
+        if !own.is_due(now) {
+            return Ok(Some(lease));
+        }
+        let settings = lease.server.settings();
+        let vault = self.app.vault.as_deref();
+        let id = *lease.id();
+        let renewed = backend::credential(vault, &self.server.name, &settings, lease.owner()).await;
+        let how = match &renewed {
+            // Somebody else may have replaced it meanwhile: then it stays.
+            Ok(Some(renewed)) if own.is_before(renewed.version) => {
+                Rotation { when: When::Drained, then: Then::Awake }
             }
+            Ok(_) => return Ok(Some(lease)),
+            Err(SpawnFailure::Credential {
+                source: CredentialError::SignInAgain | CredentialError::Missing,
+                ..
+            }) => Rotation { when: When::Now, then: Then::Asleep },
+            // It is not the user's fault, and what the child has may still work.
+            Err(_) if own.works(now) => return Ok(Some(lease)),
+            Err(_) => Rotation { when: When::Idle, then: Then::Asleep },
+        };
+        let version = renewed.as_ref().ok().and_then(|own| own.as_ref().map(|own| own.version));
+        let is_this = |view: &View<'_, Live>| {
+            let is_old = |own: &Own| version.is_none_or(|version| own.is_before(version));
+            *view.id == id && view.backend.own.as_ref().is_some_and(is_old)
+        };
+        let rotated = self.app.sessions.rotate(is_this, how);
+        match renewed {
+            // A session that cannot sleep keeps its child, and with it the old credential.
+            Ok(_) => Ok((rotated == 0 && lease.stateful).then_some(lease)),
+            Err(failure) => Err(self.not_awake(&WakeError::Spawn(Arc::new(failure)))),
+        }
+    }
+
+    fn not_awake(&self, error: &WakeError<SpawnFailure>) -> Refusal {
+        let is_usual =
+            matches!(error, WakeError::Unknown | WakeError::Foreign | WakeError::Draining);
+        if !is_usual {
+            let cause = causes(error);
+            warn!(server = %self.server.name, %error, %cause, "a session did not wake");
         }
         let unknown = self.state.config.session.unknown_status;
         Refusal::wake(error, unknown).challenged(self.challenge())
@@ -345,10 +394,19 @@ impl Exchange {
     }
 }
 
-/// Opens a stream of a session; it is in use for as long.
+/// Opens a stream of a session; it is in use for as long. When the child is to be replaced, the
+/// stream ends as soon as no call is under way, and the client comes back to the next one.
 fn listen(lease: Lease<Live>, last: Option<EventId>) -> Result<Response<Body>, ListenError> {
-    let bridge = lease.bridge.clone();
-    bridge.listen(last, Box::new(lease))
+    let (bridge, leaving) = (lease.bridge.clone(), lease.asked_to_leave());
+    let mut watch = JoinSet::new();
+    let closing = bridge.clone();
+    watch.spawn(async move {
+        leaving.await;
+        while closing.closed().is_none() && !closing.close_if_idle() {
+            tokio::time::sleep(UNTIL_IDLE).await;
+        }
+    });
+    bridge.listen(last, Box::new((lease, watch)))
 }
 
 /// Whether a message is about what a later child has to be told again.

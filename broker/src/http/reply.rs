@@ -203,14 +203,9 @@ impl Refusal {
             WakeError::OwnerFull { .. } => Self::owner_full(),
             WakeError::Draining | WakeError::Gone => Self::draining(),
             WakeError::Records(_) => Self::store_down(),
-            WakeError::Spawn(failure) => match &**failure {
-                // It was given up: the client learns of it as of any session that is over.
-                SpawnFailure::Snapshot(_)
-                | SpawnFailure::Resume(ResumeError::Changed(_) | ResumeError::Refused(_)) => {
-                    Self::session_unknown(unknown)
-                }
-                failure => Self::spawn(failure),
-            },
+            // It was given up: the client learns of it as of any session that is over.
+            WakeError::Spawn(failure) if failure.is_final() => Self::session_unknown(unknown),
+            WakeError::Spawn(failure) => Self::spawn(failure),
             WakeError::Failing { retry_in, .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 rpc::INTERNAL_ERROR,

@@ -2,10 +2,12 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use sqlx::Executor;
 
 use crate::{
     program::Place,
-    rig::{Rig, is_alive, story, until_so},
+    rig::{Rig, is_alive, metric, story, until_so},
+    store_rig::stranger,
     wire::{Client, PING},
 };
 
@@ -104,6 +106,52 @@ fn a_session_that_sleeps_can_be_deleted_and_is_gone() {
         assert_eq!(session.delete().await.status, 404);
         assert_eq!(session.post(PING).await.status, 404);
         assert_eq!(rig.witness.children().len(), 1, "nothing woke for it");
+    });
+}
+
+#[test]
+fn an_operator_sees_which_sessions_sleep_and_ends_them() {
+    story(async {
+        let place = Place::new();
+        let args = ["--set", IDLE[0], "--set", IDLE[1]];
+        let broker = place.serve(&args).await;
+        let session = broker.client.open().await;
+        place.witness.all_gone().await;
+        let asleep = async || metric(&broker.client, "mcp_broker_sessions_asleep").await;
+        until_so("it is asleep", async || asleep().await == 1).await;
+        assert!(session.is_alive().await);
+        let wakes = "mcp_broker_wakes_total{reason=\"request\"}";
+        assert_eq!(metric(&broker.client, wakes).await, 1);
+        place.witness.all_gone().await;
+        let (code, listed, _) = place.run(&["session", "list", "--json"]).await;
+        assert_eq!(code, 0);
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!((&listed[0]["kind"], &listed[1]), (&json!("main"), &Value::Null), "{listed}");
+        let (code, _, told) =
+            place.run(&["session", "kill", listed[0]["key"].as_str().unwrap()]).await;
+        assert_eq!(code, 0, "{told}");
+        assert_eq!(session.post(PING).await.status, 404);
+        assert_eq!(asleep().await, 0);
+    });
+}
+
+#[test]
+fn s4_a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
+    story(async {
+        let place = Place::new();
+        let broker = place.serve(&["--set", IDLE[0], "--set", IDLE[1]]).await;
+        let session = broker.client.open().await;
+        place.witness.all_gone().await;
+        let asleep = async || metric(&broker.client, "mcp_broker_sessions_asleep").await == 1;
+        until_so("it is asleep", asleep).await;
+        let mut stranger = stranger(&place.path().join("data")).await;
+        stranger.execute("ALTER TABLE sessions RENAME TO aside").await.unwrap();
+        let refused = session.post(PING).await;
+        assert_eq!(refused.error(), (503, -32000, json!("ping")));
+        refused.assert_retry();
+        assert_eq!(session.delete().await.status, 503, "nothing is confirmed that was not done");
+        stranger.execute("ALTER TABLE aside RENAME TO sessions").await.unwrap();
+        assert!(session.is_alive().await);
     });
 }
 
