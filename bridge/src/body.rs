@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     limits::Limits,
-    stream::{EventId, Next, Stream},
+    stream::{Next, Stream},
 };
 
 /// Something that must live as long as a stream is read, such as a lease on the session.
@@ -112,7 +112,7 @@ impl Events {
     ) -> Self {
         let mut opening = format!(": ok\n\nretry: {}\n", limits.retry.as_millis());
         if priming {
-            let id = EventId { stream: stream.number(), number: seen };
+            let id = stream.event_id(seen);
             opening.push_str(&format!("id: {id}\ndata: \n"));
         }
         opening.push('\n');

@@ -3,30 +3,32 @@
 use std::{
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::oneshot,
-    time::{Instant, timeout},
+    sync::watch,
+    time::Instant,
 };
 
 use crate::{
-    Closed, Driver, InitializeError, ListenError, Outcome, PostError,
+    Closed, Driver, ListenError, Outcome, PostError,
     body::{Body, Events, Hold},
+    epoch::Epoch,
+    event_id::{EventId, UnknownEvent},
     limits::Limits,
     message::{Incoming, Kind, Malformed, Message},
     outbox::{Outbox, Unsent},
     revision::Revision,
     rpc,
-    stream::{Decision, Done, EventId, Stream, UnknownEvent},
+    snapshot::Change,
+    stream::{Decision, Done, Stream},
     table::{Pending, Sink, Table},
 };
 
-/// One child's side of a session. Cheap to clone; all clones are the same bridge.
+/// One child's part of a session. Cheap to clone; all clones are the same bridge.
 #[derive(Debug, Clone)]
 pub struct Bridge {
     pub(crate) shared: Arc<Shared>,
@@ -36,20 +38,14 @@ pub struct Bridge {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
+    pub(crate) epoch: Epoch,
     pub(crate) outbox: Outbox,
     pub(crate) table: Mutex<Table>,
     pub(crate) standalone: Arc<Stream>,
     pub(crate) revision: OnceLock<Revision>,
     pub(crate) dropped: AtomicU64,
-}
-
-/// A successful handshake.
-#[derive(Debug, Clone)]
-pub struct Welcome {
-    /// The child's result as raw JSON, byte for byte.
-    pub result: Bytes,
-    /// The revision agreed on; the newest known one if the child named another.
-    pub revision: Revision,
+    /// Counts changes of the table's memory.
+    pub(crate) changes: watch::Sender<u64>,
 }
 
 impl Bridge {
@@ -59,69 +55,18 @@ impl Bridge {
         input: impl AsyncWrite + Send + 'static,
         limits: Limits,
     ) -> (Self, Driver) {
+        let epoch = Epoch::draw();
         let shared = Arc::new(Shared {
+            epoch,
             outbox: Outbox::new(Box::pin(input), limits.max_queued_bytes),
             table: Mutex::default(),
-            standalone: Arc::new(Stream::standalone()),
+            standalone: Arc::new(Stream::standalone(epoch)),
             revision: OnceLock::new(),
             dropped: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
             limits,
         });
         (Self { shared: Arc::clone(&shared) }, Driver::new(shared, Box::new(output)))
-    }
-
-    /// Sends the client's `initialize` and waits for the child's answer, at most `patience`.
-    ///
-    /// # Errors
-    /// [`InitializeError`]; the bridge is of no use after one, and its child should be stopped.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the bridge half initialized: stop its child then.
-    pub async fn initialize(
-        &self,
-        request: &Message,
-        patience: Duration,
-    ) -> Result<Welcome, InitializeError> {
-        let (answer, answered) = oneshot::channel();
-        let id = {
-            let mut table = self.shared.table();
-            if let Some(why) = table.closed {
-                return Err(InitializeError::Closed(why));
-            }
-            table.initializing = true;
-            let id = table.mint();
-            let pending = Pending {
-                id: request.id().unwrap_or("null").into(),
-                token: None,
-                sink: Sink::Own(answer),
-                deadline: None,
-                hurry_at: None,
-            };
-            table.pending.insert(id, pending);
-            id
-        };
-        let params = request.payload();
-        let line =
-            rpc::call(Some(&id.to_string()), request, params.as_ref().map(std::slice::from_ref));
-        // A child that reads nothing shows as the deadline below.
-        let _ = self.shared.outbox.send(rpc::line(line));
-        let answered = timeout(patience, answered).await;
-        self.shared.table().initializing = false;
-        let answer = match answered {
-            Err(_) => return Err(InitializeError::TimedOut),
-            Ok(Err(_)) => {
-                let why = self.shared.table().closed.unwrap_or(Closed::Stopped);
-                return Err(InitializeError::Closed(why));
-            }
-            Ok(Ok(answer)) => answer,
-        };
-        let payload = Bytes::copy_from_slice(answer.payload().unwrap_or("null").as_bytes());
-        if answer.kind() == Kind::Error {
-            return Err(InitializeError::Refused(payload));
-        }
-        let revision = agreed_revision(&payload).unwrap_or(Revision::LATEST);
-        let revision = *self.shared.revision.get_or_init(|| revision);
-        Ok(Welcome { result: payload, revision })
     }
 
     /// The revision agreed on in the handshake; before it, the newest.
@@ -164,7 +109,7 @@ impl Bridge {
                 return Err(PostError::Busy { max: shared.limits.max_in_flight });
             }
             let number = table.mint();
-            Arc::new(Stream::of_post(number, requests, done))
+            Arc::new(Stream::of_post(shared.epoch, number, requests, done))
         };
         for message in messages {
             if message.kind() == Kind::Request {
@@ -185,6 +130,9 @@ impl Bridge {
                 json(status, document)
             }
             Decision::Events => {
+                if let Some(id) = incoming.single().and_then(Message::id) {
+                    stream.owes(id);
+                }
                 shared.keep(&stream);
                 let generation = stream.connect();
                 self.stream(stream.clone(), generation, 0, None)
@@ -208,10 +156,18 @@ impl Bridge {
             let seen = standalone.handed();
             return Ok(self.stream(standalone.clone(), generation, seen, Some(hold)));
         };
-        let stream = if last.stream == 0 {
-            Some(self.shared.standalone.clone())
-        } else {
-            self.shared.table().streams.get(&last.stream).cloned()
+        let (stream, resumed) = {
+            let table = self.shared.table();
+            (table.streams.get(&(last.epoch, last.stream)).cloned(), table.resumed)
+        };
+        let stream = match stream {
+            None if last.epoch == self.shared.epoch && last.stream == 0 => {
+                Some(self.shared.standalone.clone())
+            }
+            None if last.epoch != self.shared.epoch && resumed => {
+                return Ok(self.listen_from_before(&last, hold));
+            }
+            kept => kept,
         };
         let stream = stream.filter(|stream| stream.follows(last.number)).ok_or(UnknownEvent)?;
         if stream.is_over_after(last.number) {
@@ -228,6 +184,17 @@ impl Bridge {
     /// the child sees the end of its input. Asking twice does no harm.
     pub fn close(&self) {
         self.shared.close(Closed::Stopped);
+    }
+
+    /// As [`close`](Self::close), but only if nothing is under way: no request of the client's
+    /// waits for the child, and none of the child's for the client. `false` when something was, or
+    /// the bridge had ended. This is how a child is replaced without a failed call: every
+    /// [`post`](Self::post) either came before and is seen here, or gets [`PostError::Closed`] with
+    /// nothing of it sent, and can be posted to the next bridge.
+    #[must_use]
+    pub fn close_if_idle(&self) -> bool {
+        self.shared
+            .close_if(Closed::Stopped, |table| table.pending.is_empty() && table.asked.is_empty())
     }
 
     /// Whether and why it has ended.
@@ -286,6 +253,7 @@ impl Bridge {
             sink: Sink::Stream(stream.clone()),
             deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
             hurry_at: Some(now + limits.stream_after),
+            change: Change::of(request),
         };
         let (id, wake) = {
             let mut table = shared.table();
@@ -316,7 +284,7 @@ impl Bridge {
         Ok(())
     }
 
-    fn stream(
+    pub(crate) fn stream(
         &self,
         stream: Arc<Stream>,
         generation: u64,
@@ -352,16 +320,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn agreed_revision(result: &[u8]) -> Option<Revision> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct InitializeResult {
-        protocol_version: String,
-    }
-    let result: InitializeResult = serde_json::from_slice(result).ok()?;
-    Revision::from_date(&result.protocol_version)
-}
-
 fn batch(answers: &[Bytes]) -> Bytes {
     let mut document = vec![b'['];
     for (position, answer) in answers.iter().enumerate() {
@@ -381,7 +339,7 @@ fn json(status: StatusCode, document: Bytes) -> Response<Body> {
     response
 }
 
-fn respond(status: StatusCode, body: Body) -> Response<Body> {
+pub(crate) fn respond(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{message::Malformed, stream::UnknownEvent};
+use crate::{event_id::UnknownEvent, message::Malformed, server::Difference};
 
 /// Why a bridge has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +76,24 @@ pub enum InitializeError {
     /// The child ended, or broke a bound, before it answered.
     #[error("the child was lost during initialize")]
     Closed(#[source] Closed),
+}
+
+/// Why a session could not go on with a new child.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The child answered `initialize` with a JSON-RPC error: the `error` object as raw JSON.
+    #[error("the child refused to initialize again")]
+    Refused(Bytes),
+    /// The child did not answer in time.
+    #[error("the child did not answer the repeated initialize in time")]
+    TimedOut,
+    /// The child ended, or broke a bound, before it answered.
+    #[error("the child was lost during the repeated initialize")]
+    Closed(#[source] Closed),
+    /// The child is not what the client was told it is. The session must end: the client has to
+    /// learn of it with an `initialize` of its own.
+    #[error("the child differs from the one before")]
+    Changed(#[source] Difference),
 }
 
 /// Why a POST was refused. Nothing of it reached the child, unless its own words say otherwise.

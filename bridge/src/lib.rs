@@ -25,7 +25,45 @@
 //!   the members of the envelope once each.
 //! - Every request gets exactly one terminal answer, or its stream ends.
 //! - A message goes to exactly one stream; progress only to the stream of its request.
+//! - Nothing of one child reaches another: no answer, no progress, no request told twice.
 //! - Every queue and buffer has a bound in [`Limits`]; a slow client never slows the child.
+//!
+//! # One session, several children
+//! A session outlives its process. A bridge does not: it belongs to one child, from the first byte
+//! to the last, and what must outlive it is small and has a name, [`Snapshot`]. The next child gets
+//! a bridge of its own, which [resumes](Bridge::resume) the snapshot.
+//!
+//! ```text
+//!     child 1                                                    child 2
+//!        ║                                                          ║
+//! ┌──────╨──────┐  snapshot()   bytes, in a record     resume()  ┌──╨──────────┐
+//! │ Bridge      │ ─────────────────────────────────────────────▶ │ Bridge      │
+//! │   epoch a   │ ┄┄┄┄ inherit(): kept answers, if in memory ┄┄▶ │   epoch b   │
+//! └──────▲──────┘                                                └──▲──▲──▲────┘
+//!        │ streams a-0, a-4                        streams b-0, b-3 │  │  │
+//!     client                                                   client  │  │
+//!                               GET, Last-Event-ID: a-0-7  ─▶ live b-0 │  │
+//!                               GET, Last-Event-ID: a-4-1  ─▶ its answer, or an error
+//! ```
+//!
+//! - **Streams are closed, and clients come back.** The end of a bridge ends its streams behind
+//!   what they hold: requests under way get an error (they are never repeated), questions of the
+//!   child are withdrawn, and the standalone stream just ends, at which clients come back with
+//!   `Last-Event-ID`. That way has to work in any case, because a broker can be killed, so it is
+//!   the only one. [`Bridge::inherit`] adds what only memory can keep.
+//! - **Numbers carry their epoch.** Event ids and the ids of questions begin with a mark drawn at
+//!   random for each bridge, so nothing need be stored for them to stay unique. An id under another
+//!   mark is from before: an event id of the standalone stream is answered with the live one; an
+//!   event id of a call tells the request that is still owed an answer, which gets its error even
+//!   if nobody else remembers the call; the answer to a question is accepted and dropped. Ids and
+//!   progress tokens towards a child count from one in each child, and no child sees another's.
+//! - **Same version, same server, no capability less**, or [`ResumeError::Changed`]: see
+//!   [`Difference`]. Whoever resumed a session tells the client that lists may differ.
+//! - **A replacement fails no call.** [`Bridge::close_if_idle`] closes only if nothing is under
+//!   way, and a POST that comes too late is refused untouched ([`PostError::Closed`]), for the next
+//!   bridge to take.
+//! - What cannot be told again is lost: tasks (2025-11-25), cursors into lists, whatever a server
+//!   keeps in its process. Such servers must not be put to sleep.
 //!
 //! # Cancellation
 //! Dropping the future of [`Bridge::post`] or the [`Body`] of a response means that the client
@@ -38,23 +76,33 @@ mod body;
 mod bridge;
 mod driver;
 mod envelope;
+mod epoch;
 mod error;
+mod event_id;
+mod handshake;
 mod lexical;
 mod limits;
 mod lines;
 mod message;
 mod outbox;
+mod resume;
 mod revision;
 mod route;
 pub mod rpc;
+mod server;
+mod snapshot;
 mod stream;
 mod table;
 
 pub use body::{Body, Hold};
-pub use bridge::{Bridge, Welcome};
+pub use bridge::Bridge;
 pub use driver::Driver;
-pub use error::{Closed, InitializeError, ListenError, Outcome, PostError};
+pub use error::{Closed, InitializeError, ListenError, Outcome, PostError, ResumeError};
+pub use event_id::{EventId, UnknownEvent};
+pub use handshake::Welcome;
 pub use limits::Limits;
 pub use message::{Incoming, Kind, Malformed, Message};
 pub use revision::Revision;
-pub use stream::{Done, EventId, UnknownEvent};
+pub use server::Difference;
+pub use snapshot::{Snapshot, SnapshotError};
+pub use stream::Done;

@@ -48,6 +48,13 @@ pub struct Limits {
     pub undelivered_timeout: Duration,
     /// Requests of the child that may be unanswered at once; more are refused. Default 64.
     pub max_asked: usize,
+    /// Subscriptions to resources that a [`Snapshot`](crate::Snapshot) remembers. More work as
+    /// long as their child lives, and are not made again with the next. Default 256.
+    pub max_subscriptions: usize,
+    /// Bytes of text that a snapshot holds; escapes can make its JSON larger. A session whose
+    /// handshake alone is larger has no snapshot and ends with its child. Subscriptions beyond it
+    /// are treated as those beyond `max_subscriptions`. Default 64 KiB.
+    pub max_snapshot_bytes: usize,
 }
 
 impl Default for Limits {
@@ -69,6 +76,8 @@ impl Default for Limits {
             retry: Duration::from_secs(1),
             undelivered_timeout: Duration::from_secs(30),
             max_asked: 64,
+            max_subscriptions: 256,
+            max_snapshot_bytes: 64 << 10,
         }
     }
 }

@@ -273,7 +273,7 @@ impl Message {
 }
 
 /// Ids and progress tokens are strings or numbers (MCP basic protocol, "Requests").
-fn usable_id(raw: &str) -> bool {
+pub(crate) fn usable_id(raw: &str) -> bool {
     matches!(raw.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
 }
 

@@ -13,6 +13,7 @@ use tracing::{debug, trace};
 use crate::{
     Closed, Outcome, PostError,
     bridge::Shared,
+    epoch::Epoch,
     message::{Kind, Message},
     outbox::Unsent,
     rpc,
@@ -25,22 +26,50 @@ impl Shared {
     pub(crate) fn client_says(&self, message: &Message) -> Result<(), PostError> {
         let line = match message.kind() {
             Kind::Result | Kind::Error => {
-                let asked = number(message.id()).and_then(|id| self.table().asked.remove(&id));
+                let id = message.id().and_then(|id| self.epoch.number_of(id));
+                let asked = id.and_then(|id| self.table().asked.remove(&id));
                 let Some(asked) = asked else {
-                    // Never asked, answered already, or withdrawn by the child meanwhile.
+                    // Never asked, answered already, withdrawn by the child meanwhile, or asked by
+                    // a child that has gone.
                     debug!("the client answered nothing that was asked");
                     return Ok(());
                 };
                 rpc::response(&asked.id, message)
             }
-            Kind::Notification if message.method() == "notifications/cancelled" => {
-                return self.cancelled_by_client(message);
-            }
-            Kind::Notification | Kind::Request => {
-                rpc::call(None, message, message.payload().as_ref().map(std::slice::from_ref))
-            }
+            Kind::Notification | Kind::Request => match &*message.method() {
+                "notifications/cancelled" => return self.cancelled_by_client(message),
+                "notifications/progress" => return self.progress_client_says(message),
+                "notifications/initialized" => {
+                    let mut table = self.table();
+                    // Under one lock with the end: what a snapshot does not hold was not accepted.
+                    if let Some(why) = table.closed {
+                        return Err(PostError::Closed(why));
+                    }
+                    if let Some(memory) = &mut table.memory {
+                        memory.initialized = true;
+                    }
+                    drop(table);
+                    self.remembers_anew();
+                    payload_of(message)
+                }
+                _ => payload_of(message),
+            },
         };
         self.send(line)
+    }
+
+    /// The client gets on with something that the child asked for.
+    fn progress_client_says(&self, message: &Message) -> Result<(), PostError> {
+        let params = message.payload().unwrap_or("{}");
+        let place = message.param("progressToken");
+        let id = place.clone().and_then(|place| self.epoch.number_of(&params[place]));
+        let token = id.and_then(|id| self.table().asked.get(&id)?.token.clone());
+        let (Some(place), Some(token)) = (place, token) else {
+            debug!("the client's progress belongs to nothing that is asked");
+            return Ok(());
+        };
+        let params = [&params[..place.start], &token, &params[place.end..]];
+        self.send(rpc::call(None, message, Some(&params)))
     }
 
     /// The client no longer waits for a request (MCP cancellation). Its id is its own, so no
@@ -90,10 +119,22 @@ impl Shared {
     }
 
     fn answer_child_says(&self, message: Message, bytes: usize) {
-        let pending = number(message.id()).and_then(|id| self.table().pending.remove(&id));
+        let id = number(message.id());
+        let pending = id.and_then(|id| self.table().pending.remove(&id));
         let Some(pending) = pending else {
-            return self.drop_line(bytes, "it answers nothing that is under way");
+            if !id.is_some_and(|id| self.was_retold(id, &message)) {
+                self.drop_line(bytes, "it answers nothing that is under way");
+            }
+            return;
         };
+        if let Some(change) = pending.change
+            && message.kind() == Kind::Result
+        {
+            if let Some(memory) = &mut self.table().memory {
+                memory.apply(*change, &self.limits);
+            }
+            self.remembers_anew();
+        }
         match pending.sink {
             // Nobody waits any longer: nothing is owed.
             Sink::Own(waiting) => drop(waiting.send(message)),
@@ -119,10 +160,15 @@ impl Shared {
         }
         let id = table.mint();
         let stream = table.choose(&self.standalone, false);
+        let id_text = self.epoch.id(id);
+        let params = message.payload();
+        // One that could be read in two ways stays as it is: nobody's progress will find it.
+        let token = message.progress_token().ok().flatten();
         let delivered = Arc::new(AtomicBool::new(false));
         let undelivered_at = Instant::now() + self.limits.undelivered_timeout;
         let asked = Asked {
             id: childs_id.into(),
+            token: token.clone().zip(params).map(|(place, params)| params[place].into()),
             stream: stream.clone(),
             delivered: delivered.clone(),
             undelivered_at,
@@ -130,9 +176,15 @@ impl Shared {
         table.asked.insert(id, asked);
         let wake = table.is_due(Some(undelivered_at));
         drop(table);
-        let params = message.payload();
-        let data =
-            rpc::call(Some(&id.to_string()), message, params.as_ref().map(std::slice::from_ref));
+        let data = match (params, token) {
+            (Some(params), Some(token)) => {
+                let parts = [&params[..token.start], &id_text, &params[token.end..]];
+                rpc::call(Some(&id_text), message, Some(&parts))
+            }
+            (params, _) => {
+                rpc::call(Some(&id_text), message, params.as_ref().map(std::slice::from_ref))
+            }
+        };
         stream.push(data.into(), Carries::Ask(delivered), &self.limits);
         if wake {
             self.outbox.wake_driver();
@@ -179,7 +231,7 @@ impl Shared {
         let (Some(place), Some((id, asked))) = (place, withdrawn) else {
             return self.drop_line(bytes, "it withdraws nothing that was asked");
         };
-        let id_text = id.to_string();
+        let id_text = self.epoch.id(id);
         let params = [&params[..place.start], &id_text, &params[place.end..]];
         let data = rpc::call(None, message, Some(&params));
         asked.stream.push(data.into(), Carries::Note, &self.limits);
@@ -217,35 +269,29 @@ impl Shared {
 
     fn answer(&self, stream: &Arc<Stream>, data: Bytes, status: StatusCode, outcome: Outcome) {
         if stream.answer(data, status, outcome, &self.limits) {
-            self.retire(stream.number());
+            self.retire(stream.key());
         }
     }
 
     /// Keeps an event stream so that it can be resumed.
     pub(crate) fn keep(&self, stream: &Arc<Stream>) {
         let mut table = self.table();
-        table.streams.insert(stream.number(), stream.clone());
+        table.streams.insert(stream.key(), stream.clone());
         drop(table);
         // It may have finished between the decision and now.
         if stream.is_finished() {
-            self.retire(stream.number());
+            self.retire(stream.key());
         }
     }
 
     /// Keeps a finished event stream for a while.
-    fn retire(&self, number: u64) {
+    fn retire(&self, key: (Epoch, u64)) {
         let mut table = self.table();
-        let table = &mut *table;
-        if !table.streams.contains_key(&number)
-            || table.kept.iter().any(|(_, kept)| *kept == number)
-        {
+        if !table.streams.contains_key(&key) || table.kept.iter().any(|(_, kept)| *kept == key) {
             return;
         }
-        table.kept.push((Instant::now(), number));
-        if table.kept.len() > self.limits.max_kept_streams {
-            let (_, oldest) = table.kept.remove(0);
-            table.streams.remove(&oldest);
-        }
+        table.kept.push((Instant::now(), key));
+        table.trim_kept(self.limits.max_kept_streams);
     }
 
     /// Does what is due at `now`, and sets the timer for what is due next.
@@ -276,8 +322,8 @@ impl Shared {
         let expired =
             table.kept.iter().take_while(|(at, _)| *at + self.limits.retention <= now).count();
         let expired: Vec<_> = table.kept.drain(..expired).collect();
-        for (_, number) in expired {
-            table.streams.remove(&number);
+        for (_, key) in expired {
+            table.streams.remove(&key);
         }
         table.set_timer(self.limits.retention);
         drop(table);
@@ -296,19 +342,31 @@ impl Shared {
 
     /// Ends everything under way. Only the first call counts.
     pub(crate) fn close(&self, why: Closed) {
+        self.close_if(why, |_| true);
+    }
+
+    /// As [`close`](Self::close), unless the table `is_ready` for it not; `true` when it closed.
+    pub(crate) fn close_if(&self, why: Closed, is_ready: fn(&Table) -> bool) -> bool {
         let mut table = self.table();
-        if table.closed.is_some() {
-            return;
+        if table.closed.is_some() || !is_ready(&table) {
+            return false;
         }
         table.closed = Some(why);
         let pending = std::mem::take(&mut table.pending);
-        table.asked.clear();
+        let asked = std::mem::take(&mut table.asked);
+        table.retold.clear();
         drop(table);
         self.outbox.close();
+        // Before the answers, which may end the streams: a person need not decide for nobody.
+        for (id, asked) in asked {
+            let data = rpc::cancelled(&self.epoch.id(id), "the server that asked has ended");
+            asked.stream.push(data.into(), Carries::Note, &self.limits);
+        }
         for pending in pending.into_values() {
             self.fail_pending(pending, Outcome::Closed(why));
         }
         self.standalone.finish();
+        true
     }
 
     fn refuse(&self, childs_id: &str, words: &str) {

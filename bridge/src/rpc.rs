@@ -49,12 +49,23 @@ pub(crate) fn call(id: Option<&str>, message: &Message, params: Option<&[&str]>)
     join(&parts)
 }
 
+/// A request or notification made here. `params` is raw JSON on one line.
+pub(crate) fn own(id: Option<u64>, method: &str, params: Option<&str>) -> Vec<u8> {
+    let id = id.map(|id| format!(r#","id":{id}"#)).unwrap_or_default();
+    let mut parts = vec![r#"{"jsonrpc":"2.0""#, &id, r#","method":""#, method, "\""];
+    if let Some(params) = params {
+        parts.extend([r#","params":"#, params]);
+    }
+    parts.push("}");
+    join(&parts)
+}
+
 /// An empty result, the answer to a `ping`.
 pub(crate) fn pong(id: &str) -> Vec<u8> {
     join(&[r#"{"jsonrpc":"2.0","id":"#, id, r#","result":{}}"#])
 }
 
-/// Tells the child that nobody waits for request `id` any longer.
+/// Tells the receiver of request `id` (raw) that nobody waits for its answer any longer.
 pub(crate) fn cancelled(id: &str, reason: &str) -> Vec<u8> {
     let head = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#;
     join(&[head, id, r#","reason":""#, reason, r#""}}"#])

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     fmt, mem,
-    str::FromStr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,42 +13,16 @@ use std::{
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::{Outcome, limits::Limits};
+use crate::{
+    Outcome,
+    epoch::Epoch,
+    event_id::{EventId, owable},
+    limits::Limits,
+};
 
 /// Called once, when everything asked in a POST has its terminal answer. What it owns (a lease on
 /// the session, a timer) lives until then, also when the client has left.
 pub type Done = Box<dyn FnOnce(Outcome) + Send + Sync>;
-
-/// The id of one event: `STREAM-NUMBER`, unique within the session (MCP transports, "Resumability
-/// and Redelivery").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventId {
-    pub(crate) stream: u64,
-    pub(crate) number: u64,
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.stream, self.number)
-    }
-}
-
-impl FromStr for EventId {
-    type Err = UnknownEvent;
-
-    fn from_str(text: &str) -> Result<Self, UnknownEvent> {
-        let (stream, number) = text.split_once('-').ok_or(UnknownEvent)?;
-        match (stream.parse(), number.parse()) {
-            (Ok(stream), Ok(number)) => Ok(Self { stream, number }),
-            _ => Err(UnknownEvent),
-        }
-    }
-}
-
-/// The id names no event of a stream that is still kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no such event, or it is no longer kept")]
-pub struct UnknownEvent;
 
 /// What an event carries.
 #[derive(Debug, Clone)]
@@ -73,6 +46,7 @@ struct Event {
 /// A bounded ring serves the connected reader, who holds a place in it, and the one who comes back
 /// with `Last-Event-ID`. The writer never waits: a reader whose place was overwritten is cut off.
 pub(crate) struct Stream {
+    epoch: Epoch,
     number: u64,
     state: Mutex<State>,
 }
@@ -86,6 +60,8 @@ struct State {
     handed: u64,
     /// Requests of the POST without a terminal answer.
     open: usize,
+    /// The client's id of the one request, once event ids may have to tell it.
+    owed: Option<Box<str>>,
     finished: bool,
     /// The POST has waited long enough for plain JSON.
     hurried: bool,
@@ -129,22 +105,35 @@ pub(crate) enum Next {
 
 impl Stream {
     /// The stream of a POST with `open` requests.
-    pub(crate) fn of_post(number: u64, open: usize, done: Done) -> Self {
-        Self::new(number, open, Some(done), Reader::Waiting)
+    pub(crate) fn of_post(epoch: Epoch, number: u64, open: usize, done: Done) -> Self {
+        Self::new(epoch, number, open, Some(done), Reader::Waiting)
     }
 
     /// The standalone stream, open as long as the bridge.
-    pub(crate) fn standalone() -> Self {
-        Self::new(0, 0, None, Reader::Never)
+    pub(crate) fn standalone(epoch: Epoch) -> Self {
+        Self::new(epoch, 0, 0, None, Reader::Never)
     }
 
-    fn new(number: u64, open: usize, done: Option<Done>, reader: Reader) -> Self {
+    /// What is left of a stream that nobody has any more: `answer`, behind the event `last`.
+    pub(crate) fn remains(last: &EventId, answer: Bytes) -> Self {
+        let stream = Self::new(last.epoch, last.stream, 0, None, Reader::Never);
+        let mut state = stream.lock();
+        state.first = last.number.saturating_add(1);
+        state.bytes = answer.len();
+        state.ring.push_back(Event { data: answer, carries: Carries::Answer(StatusCode::OK) });
+        state.finished = true;
+        drop(state);
+        stream
+    }
+
+    fn new(epoch: Epoch, number: u64, open: usize, done: Option<Done>, reader: Reader) -> Self {
         let state = State {
             ring: VecDeque::new(),
             bytes: 0,
             first: 1,
             handed: 0,
             open,
+            owed: None,
             finished: false,
             hurried: false,
             done,
@@ -153,11 +142,22 @@ impl Stream {
             generation: 0,
             waker: None,
         };
-        Self { number, state: Mutex::new(state) }
+        Self { epoch, number, state: Mutex::new(state) }
     }
 
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    /// Which of its bridge's streams it is, and whose bridge's.
+    pub(crate) fn key(&self) -> (Epoch, u64) {
+        (self.epoch, self.number)
+    }
+
+    /// From here on its event ids tell that it owes an answer to request `id`.
+    pub(crate) fn owes(&self, id: &str) {
+        self.lock().owed = owable(id);
+    }
+
+    /// The id of event `number`, which may be yet to come.
+    pub(crate) fn event_id(&self, number: u64) -> EventId {
+        self.lock().event_id(self.key(), number)
     }
 
     /// Adds a message that is no answer.
@@ -201,6 +201,20 @@ impl Stream {
     /// Whether every answer is in it.
     pub(crate) fn is_finished(&self) -> bool {
         self.lock().finished
+    }
+
+    /// Takes what follows event `seen` out of a stream that has ended, for the one that goes on in
+    /// its place. Whoever still reads here gets it no more. Requests of the child are not among it:
+    /// they have ended with it.
+    pub(crate) fn leave_behind(&self, seen: u64) -> Vec<Bytes> {
+        let mut state = self.lock();
+        let seen = seen.max(state.first - 1);
+        let keep = usize::try_from(seen + 1 - state.first).unwrap_or(usize::MAX);
+        let keep = keep.min(state.ring.len());
+        let left = state.ring.split_off(keep);
+        state.bytes -= left.iter().map(|event| event.data.len()).sum::<usize>();
+        let notes = left.into_iter().filter(|event| matches!(event.carries, Carries::Note));
+        notes.map(|event| event.data).collect()
     }
 
     /// Ends the stream after what it holds.
@@ -321,7 +335,7 @@ impl Stream {
         let mut number = seen;
         for event in state.ring.iter().skip(skip) {
             number += 1;
-            frame(EventId { stream: self.number, number }, &event.data, &mut framed);
+            frame(&state.event_id(self.key(), number), &event.data, &mut framed);
             if let Carries::Ask(delivered) = &event.carries {
                 delivered.store(true, Ordering::Relaxed);
             }
@@ -345,6 +359,12 @@ impl State {
         // The reader before notices that it was replaced.
         self.wake();
         self.generation
+    }
+
+    fn event_id(&self, (epoch, stream): (Epoch, u64), number: u64) -> EventId {
+        let is_last = self.finished && number + 1 >= self.first + self.ring.len() as u64;
+        let owed = if is_last { None } else { self.owed.clone() };
+        EventId { epoch, stream, number, owed }
     }
 
     fn append(&mut self, data: Bytes, carries: Carries, limits: &Limits) {
@@ -385,7 +405,7 @@ impl fmt::Debug for Stream {
 }
 
 /// One event as it stands on the wire. `data` holds no line end.
-pub(crate) fn frame(id: EventId, data: &[u8], out: &mut Vec<u8>) {
+fn frame(id: &EventId, data: &[u8], out: &mut Vec<u8>) {
     use std::io::Write as _;
     out.reserve(data.len() + 48);
     let _ = write!(out, "id: {id}\ndata: ");

@@ -9,7 +9,13 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{Closed, message::Message, stream::Stream};
+use crate::{
+    Closed,
+    epoch::Epoch,
+    message::Message,
+    snapshot::{Change, Snapshot},
+    stream::Stream,
+};
 
 /// Requests under way. Ids towards the child are minted here, because two clients' requests, or
 /// two of one client, may carry the same id at the same time.
@@ -19,16 +25,24 @@ pub(crate) struct Table {
     pub(crate) pending: BTreeMap<u64, Pending>,
     /// Requests of the child, by the id the client sees.
     pub(crate) asked: BTreeMap<u64, Asked>,
-    /// Event streams that are connected or can be resumed, by number.
-    pub(crate) streams: HashMap<u64, Arc<Stream>>,
+    /// What a new child was told in the client's name, by the id it was told under.
+    pub(crate) retold: BTreeMap<u64, Change>,
+    /// Event streams that are connected or can be resumed.
+    pub(crate) streams: HashMap<(Epoch, u64), Arc<Stream>>,
     /// When finished streams were finished, oldest first.
-    pub(crate) kept: Vec<(Instant, u64)>,
+    pub(crate) kept: Vec<(Instant, (Epoch, u64))>,
     /// The next number for a request or stream.
     next: u64,
     /// What the driver's timer is set for. An entry that is due later need not wake the driver.
     pub(crate) timer: Option<Instant>,
     /// No more than one `initialize` is ever under way.
     pub(crate) initializing: bool,
+    /// What the next child will have to know; `None` before the handshake. Stays after the end.
+    pub(crate) memory: Option<Box<Snapshot>>,
+    /// There was another child before this one.
+    pub(crate) resumed: bool,
+    /// The standalone stream of the one before, if that was in this process.
+    pub(crate) standalone_before: Option<Arc<Stream>>,
     pub(crate) closed: Option<Closed>,
 }
 
@@ -44,6 +58,8 @@ pub(crate) struct Pending {
     pub(crate) deadline: Option<Instant>,
     /// When its response becomes an event stream.
     pub(crate) hurry_at: Option<Instant>,
+    /// What is to be remembered when the child accepts it.
+    pub(crate) change: Option<Box<Change>>,
 }
 
 /// Where an answer goes.
@@ -60,6 +76,8 @@ pub(crate) enum Sink {
 pub(crate) struct Asked {
     /// The child's own id, raw.
     pub(crate) id: Box<str>,
+    /// The child's own progress token, raw. Towards the client the token is the minted id.
+    pub(crate) token: Option<Box<str>>,
     /// The stream it went to, where its cancellation goes as well.
     pub(crate) stream: Arc<Stream>,
     pub(crate) delivered: Arc<AtomicBool>,
@@ -89,6 +107,14 @@ impl Table {
             self.timer = Some(due);
         }
         sooner
+    }
+
+    /// Forgets the oldest finished streams until `max` are left.
+    pub(crate) fn trim_kept(&mut self, max: usize) {
+        let surplus = self.kept.len().saturating_sub(max);
+        for (_, key) in self.kept.drain(..surplus) {
+            self.streams.remove(&key);
+        }
     }
 
     /// Sets the timer for the earliest moment at which an entry needs attention.

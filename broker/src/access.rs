@@ -169,13 +169,6 @@ impl Access {
         self.people.is_some() || self.metadata.is_some()
     }
 
-    /// Closes what is kept.
-    pub(crate) async fn close(&self) {
-        if let Some(people) = &self.people {
-            people.close().await;
-        }
-    }
-
     /// Those who sign people in, if they can.
     pub(crate) fn people(&self) -> Option<&People> {
         self.people.as_ref()

@@ -6,11 +6,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
-use session::{Registry, StopReason};
+use auth::{oauth::StoreError, upstream::Vault};
+use session::{Calendar, Registry, Selection, StopReason};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -23,6 +24,7 @@ use crate::{
     http::site::Site,
     metrics::{Metrics, ReasonLabel},
     server::{Server, Settings},
+    store::Store,
 };
 
 pub(crate) type Sessions = Registry<Ask, Live, SpawnFailure>;
@@ -37,6 +39,10 @@ pub(crate) struct App {
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
+    /// Has users' credentials at upstreams; `None` when nobody signs in here.
+    pub(crate) vault: Option<Arc<Vault>>,
+    /// What outlives this process: people, their credentials, sessions.
+    store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) children: Arc<Children>,
     pub(crate) calls: Calls,
@@ -71,30 +77,43 @@ impl App {
         let children = Arc::<Children>::default();
         let outside = Outside::new(&config)?;
         let stopping = CancellationToken::new();
-        let kept = match Kept::open(&config, &outside.fetch, &metrics).await? {
+        let store = Arc::new(Store::open(&config.data_dir).await?);
+        let kept = match Kept::open(&config, &store, &outside.fetch, &metrics).await? {
             Some((kept, driver)) => {
                 tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
                 Some(kept)
             }
             None => None,
         };
+        let limits = session_limits(&config);
+        let state = State::of(config, None, &metrics);
+        let config = &state.config;
         let spawner = Spawner {
             tasks: tasks.clone(),
             environment,
             children: Arc::clone(&children),
             vault: kept.as_ref().map(|kept| Arc::clone(&kept.vault)),
+            servers: state.servers.clone(),
         };
-        let (sessions, driver) = Registry::new(Arc::new(spawner), session_limits(&config));
+        #[expect(clippy::disallowed_methods, reason = "sessions fall asleep when nobody calls")]
+        let calendar = Calendar::new(SystemTime::now);
+        let (sessions, driver) =
+            Registry::with_records(Arc::new(spawner), limits, store.clone(), calendar);
         tasks.spawn(driver.run());
+        if let Some(kept) = &kept {
+            kept.followed_by(&sessions);
+        }
+        let vault = kept.as_ref().map(|kept| Arc::clone(&kept.vault));
 
         let mut followers = JoinSet::new();
-        let access = Access::open(&config, base, (&outside, kept), &sessions, &mut followers)?;
-        let state = State::of(config, None, &metrics);
+        let access = Access::open(config, base, (&outside, kept), &sessions, &mut followers)?;
         Ok(Arc::new(Self {
             base: base.to_owned(),
             state: ArcSwap::from_pointee(state),
             sessions,
             access,
+            vault,
+            store,
             metrics,
             children,
             calls: Calls::default(),
@@ -174,16 +193,30 @@ impl App {
             std::mem::take(&mut *self.followers.lock().unwrap_or_else(PoisonError::into_inner));
         // Nobody is left whom a revocation would concern.
         followers.shutdown().await;
-        if tokio::time::timeout(CLOSING, self.access.close()).await.is_err() {
+        if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
             warn!("the store was not closed in time; the next start goes through its log");
         }
     }
 
+    /// Whether what people do, and their sessions, can be kept.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready().await
+    }
+
     /// The page of `/metrics`.
-    pub(crate) fn metrics_page(&self) -> String {
+    pub(crate) async fn metrics_page(&self) -> String {
         for why in StopReason::ALL {
             let counter = self.metrics.reaped.get_or_create(&ReasonLabel { reason: why.as_str() });
             counter.inc_by(self.sessions.ended(why).saturating_sub(counter.get()));
+        }
+        let woken = self.metrics.wakes.get_or_create(&ReasonLabel { reason: "request" }).clone();
+        woken.inc_by(self.sessions.woken().saturating_sub(woken.get()));
+        // A store that does not answer leaves the number as it was.
+        if let Ok(recorded) = self.sessions.recorded(&Selection::All).await {
+            let awake = self.sessions.look(|_| true, |view| view.sleeps);
+            let awake = awake.into_iter().filter(|sleeps| *sleeps).count();
+            let asleep = recorded.saturating_sub(awake);
+            self.metrics.asleep.set(i64::try_from(asleep).unwrap_or(i64::MAX));
         }
         self.metrics.page(self.children.resident_bytes())
     }
@@ -228,6 +261,8 @@ fn session_limits(config: &Config) -> session::Limits {
         idle: session.idle.unwrap_or(Duration::ZERO),
         lifetime: session.lifetime.unwrap_or(Duration::ZERO),
         reap_interval: session.reap_interval,
+        place_wait: session.place_wait,
+        ..session::Limits::default()
     }
 }
 

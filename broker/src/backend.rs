@@ -1,15 +1,16 @@
-//! A session's backend: one child process and the bridge on its pipes.
+//! A session's backend: one child process and the bridge on its pipes. The session may outlive it:
+//! then another backend goes on where a snapshot says that this one was.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeMap,
     ffi::OsString,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use auth::upstream::{Credential, CredentialError, Vault};
-use bridge::{Bridge, InitializeError, Message, Welcome};
-use session::{BoxFuture, Owner, StopReason};
+use bridge::{Bridge, InitializeError, Message, ResumeError, Snapshot, SnapshotError, Welcome};
+use session::{BoxFuture, Owner, Setback, StopReason};
 use supervisor::{Child, SpawnError};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -18,10 +19,17 @@ use tracing::{Instrument, Span, info, info_span, warn};
 use crate::{
     config::{Environment, ServerCommand, Template, UnfitValue, Upstream, Variable},
     directory::{Directory, DirectoryError},
-    guard::Guard,
-    metrics::{ReasonLabels, ServerLabel, StateLabels},
+    http::causes,
+    metrics::{ReasonLabels, ServerLabel},
     server::{Server, Settings},
 };
+
+mod children;
+mod own;
+
+pub(crate) use children::Children;
+use children::Counted;
+pub(crate) use own::Own;
 
 /// How long a credential must still live for a child to be started with it.
 const NEEDED_LIFE: Duration = Duration::from_secs(60);
@@ -51,6 +59,10 @@ pub(crate) enum SpawnFailure {
     Start(#[source] SpawnError),
     #[error("the handshake failed")]
     Initialize(#[source] InitializeError),
+    #[error("what was kept of the session cannot be read")]
+    Snapshot(#[source] SnapshotError),
+    #[error("the session did not go on with a new child")]
+    Resume(#[source] ResumeError),
 }
 
 impl SpawnFailure {
@@ -64,9 +76,35 @@ impl SpawnFailure {
             Self::Start(SpawnError::NotExecutable { .. }) => "not_executable",
             Self::Start(SpawnError::OutOfResources(_)) => "out_of_resources",
             Self::Start(_) => "start",
-            Self::Initialize(InitializeError::Refused(_)) => "refused",
-            Self::Initialize(InitializeError::TimedOut) => "timeout",
-            Self::Initialize(InitializeError::Closed(_)) => "died",
+            Self::Initialize(InitializeError::Refused(_))
+            | Self::Resume(ResumeError::Refused(_)) => "refused",
+            Self::Initialize(InitializeError::TimedOut) | Self::Resume(ResumeError::TimedOut) => {
+                "timeout"
+            }
+            Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_)) => {
+                "died"
+            }
+            Self::Snapshot(_) => "snapshot",
+            Self::Resume(ResumeError::Changed(_)) => "changed",
+        }
+    }
+
+    /// Whether no later attempt to wake the session will do better.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Snapshot(_) | Self::Resume(ResumeError::Changed(_) | ResumeError::Refused(_))
+        )
+    }
+
+    /// Whether the child's own log may say why.
+    fn is_the_childs(&self) -> bool {
+        match self {
+            Self::Initialize(error) => !matches!(error, InitializeError::Refused(_)),
+            Self::Resume(error) => {
+                matches!(error, ResumeError::TimedOut | ResumeError::Closed(_))
+            }
+            _ => false,
         }
     }
 }
@@ -79,50 +117,8 @@ pub(crate) struct Spawner {
     pub(crate) children: Arc<Children>,
     /// Has users' credentials at upstreams; `None` when nobody signs in here.
     pub(crate) vault: Option<Arc<Vault>>,
-}
-
-/// The children alive.
-#[derive(Debug, Default)]
-pub(crate) struct Children {
-    pids: Mutex<HashSet<u32>>,
-    guard: OnceLock<Guard>,
-}
-
-impl Children {
-    /// Has `guard` told of every child from now on.
-    pub(crate) fn guarded_by(&self, guard: Guard) {
-        // There is one guard in a broker's life.
-        let _ = self.guard.set(guard);
-    }
-
-    fn starts(&self, pid: u32) {
-        self.lock().insert(pid);
-        if let Some(guard) = self.guard.get() {
-            guard.watch(pid);
-        }
-    }
-
-    fn ends(&self, pid: u32) {
-        self.lock().remove(&pid);
-        if let Some(guard) = self.guard.get() {
-            guard.forget(pid);
-        }
-    }
-
-    /// Resident bytes of all of them. Reads one small file per child.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let pids: Vec<u32> = self.lock().iter().copied().collect();
-        let page = rustix::param::page_size() as u64;
-        let pages = |pid| {
-            let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-            statm.split(' ').nth(1)?.parse::<u64>().ok()
-        };
-        pids.into_iter().filter_map(pages).sum::<u64>() * page
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {
-        self.pids.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Whose sessions can be woken, by name.
+    pub(crate) servers: BTreeMap<String, Arc<Server>>,
 }
 
 /// One live session's child.
@@ -130,6 +126,10 @@ impl Children {
 pub(crate) struct Live {
     pub(crate) server: Arc<Server>,
     pub(crate) bridge: Bridge,
+    /// What the child has of its user's, if anything.
+    pub(crate) own: Option<Own>,
+    /// Its state is in the process: the session ends with it.
+    pub(crate) stateful: bool,
     child: Child,
     /// The handshake's result, for the client that opened the session.
     welcome: Mutex<Option<Welcome>>,
@@ -163,41 +163,104 @@ impl session::Backend for Live {
             let _ = ended.wait_for(|ended| *ended).await;
         })
     }
+
+    fn kind(&self) -> &str {
+        &self.server.name
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        if self.stateful {
+            return None;
+        }
+        self.bridge.snapshot().map(|snapshot| snapshot.to_bytes())
+    }
 }
 
 impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
     fn spawn(&self, owner: &Owner, ask: Ask) -> BoxFuture<'static, Result<Live, SpawnFailure>> {
-        let settings = ask.server.settings();
-        let inherited = self.inherited(&settings);
-        let (owner_of_child, vault) = (owner.clone(), self.vault.clone());
-        let (tasks, children) = (self.tasks.clone(), Arc::clone(&self.children));
-        let span = info_span!("session", server = %ask.server.name, owner = ?owner.subject());
-        let shown = span.clone();
+        let coming = self.coming(owner, ask.server);
+        let span = coming.span.clone();
         Box::pin(
             async move {
-                let server = Arc::clone(&ask.server);
-                let begun = Instant::now();
-                let coming = Coming { server: &server, begun };
+                let patience = coming.settings.server.initialize_timeout;
                 let brought_up = async {
-                    let credential =
-                        credential(vault.as_deref(), &server.name, &settings, &owner_of_child);
-                    let credential = credential.await?;
-                    let env = child_env(inherited, &settings, &owner_of_child, credential.as_ref())
-                        .map_err(SpawnFailure::Environment)?;
-                    let live = start(ask, &settings, env, &tasks, children, shown).await?;
-                    initialize(&live.0, &live.1, &settings).await?;
-                    Ok(live.0)
+                    let live = coming.start().await?;
+                    let handshake = live.bridge.initialize(&ask.initialize, patience);
+                    let shaken = async { handshake.await.map_err(SpawnFailure::Initialize) };
+                    let welcome = see_through(&live, shaken).await?;
+                    *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+                    Ok(live)
                 };
                 let result = brought_up.await;
-                coming.came(&result);
+                coming.came(&result, "session starts");
                 result
             }
             .instrument(span),
         )
     }
+
+    fn wake(
+        &self,
+        owner: &Owner,
+        kind: &str,
+        snapshot: Arc<[u8]>,
+    ) -> Option<BoxFuture<'static, Result<Live, SpawnFailure>>> {
+        let coming = self.coming(owner, Arc::clone(self.servers.get(kind)?));
+        let span = coming.span.clone();
+        Some(Box::pin(
+            async move {
+                let patience = coming.settings.server.initialize_timeout;
+                let brought_up = async {
+                    let snapshot =
+                        Snapshot::from_bytes(&snapshot).map_err(SpawnFailure::Snapshot)?;
+                    let live = coming.start().await?;
+                    let resume = live.bridge.resume(&snapshot, patience);
+                    let resumed = async { resume.await.map_err(SpawnFailure::Resume) };
+                    see_through(&live, resumed).await?;
+                    Ok(live)
+                };
+                let result = brought_up.await;
+                coming.came(&result, "session wakes");
+                result
+            }
+            .instrument(span),
+        ))
+    }
+
+    fn judge(&self, failure: &SpawnFailure) -> Setback {
+        if failure.is_final() {
+            return Setback::GiveUp;
+        }
+        match failure {
+            // Somebody may sign in, or the upstream come back, at any moment.
+            SpawnFailure::Credential { .. } => Setback::Retry,
+            SpawnFailure::Directory(_)
+            | SpawnFailure::Environment(_)
+            | SpawnFailure::Start(_)
+            | SpawnFailure::Initialize(_)
+            | SpawnFailure::Snapshot(_)
+            | SpawnFailure::Resume(_) => Setback::BackOff,
+        }
+    }
 }
 
 impl Spawner {
+    /// A backend that is about to be made.
+    fn coming(&self, owner: &Owner, server: Arc<Server>) -> Coming {
+        let settings = server.settings();
+        Coming {
+            inherited: self.inherited(&settings),
+            owner: owner.clone(),
+            vault: self.vault.clone(),
+            tasks: self.tasks.clone(),
+            children: Arc::clone(&self.children),
+            span: info_span!("session", server = %server.name, owner = ?owner.subject()),
+            begun: Instant::now(),
+            settings,
+            server,
+        }
+    }
+
     /// What the child gets of the broker's own environment.
     fn inherited(&self, settings: &Settings) -> Vec<(OsString, OsString)> {
         let names = settings.server.pass_env.iter();
@@ -206,7 +269,7 @@ impl Spawner {
 }
 
 /// The user's own credential, if the server's environment asks for one.
-async fn credential(
+pub(crate) async fn credential(
     vault: Option<&Vault>,
     server: &str,
     settings: &Settings,
@@ -253,13 +316,11 @@ fn child_env(
 
 /// Starts child and bridge, and the task that moves both.
 async fn start(
-    ask: Ask,
-    settings: &Settings,
+    coming: &Coming,
     mut env: Vec<(OsString, OsString)>,
-    tasks: &TaskTracker,
-    children: Arc<Children>,
-    span: Span,
-) -> Result<(Live, Message), SpawnFailure> {
+    own: Option<Own>,
+) -> Result<Live, SpawnFailure> {
+    let Coming { server, settings, tasks, children, span, .. } = coming;
     let directory =
         Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
     for name in ["HOME", "TMPDIR"] {
@@ -286,10 +347,10 @@ async fn start(
 
     let (over, ended) = watch::channel(false);
     let child = started.child;
-    let counted = Counted::new(&ask.server, &children, child.pid());
+    let counted = Counted::new(server, children, child.pid());
     let (running, gone) = (child.clone(), bridge.clone());
     let counting = Arc::clone(&counted);
-    let (child_driver, server) = (started.driver, Arc::clone(&ask.server));
+    let (child_driver, counted_server) = (started.driver, Arc::clone(server));
     // A task of its own: the process has news once in its life, the bridge at every message.
     tasks.spawn(child_driver.run().instrument(span.clone()));
     let run = async move {
@@ -300,53 +361,51 @@ async fn start(
         if why != bridge::Closed::Stopped {
             warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
         }
-        let label = ServerLabel { server: server.name.to_string() };
-        server.metrics.dropped_lines.get_or_create(&label).inc_by(gone.dropped());
+        let label = ServerLabel { server: counted_server.name.to_string() };
+        counted_server.metrics.dropped_lines.get_or_create(&label).inc_by(gone.dropped());
         counting.over();
         directory.remove().await;
         over.send_replace(true);
     };
     tasks.spawn(run.instrument(span.clone()));
-    let live = Live {
-        server: ask.server,
+    Ok(Live {
+        server: Arc::clone(server),
         bridge,
+        own,
+        stateful: settings.server.stateful,
         child,
         welcome: Mutex::default(),
         why: OnceLock::new(),
         counted,
         ended,
-        span,
-    };
-    Ok((live, ask.initialize))
+        span: span.clone(),
+    })
 }
 
-/// Carries the client's `initialize` over. When it fails, the child has ended before this returns:
-/// the place it took is free then and not earlier.
-async fn initialize(
+/// Waits until the child can be used. When that fails, the child has ended before this returns: the
+/// place it took is free then and not earlier.
+async fn see_through<T>(
     live: &Live,
-    request: &Message,
-    settings: &Settings,
-) -> Result<(), SpawnFailure> {
+    handshake: impl Future<Output = Result<T, SpawnFailure>>,
+) -> Result<T, SpawnFailure> {
     let guard = KillOnDrop(Some((live.bridge.clone(), live.child.clone())));
-    let answered = live.bridge.initialize(request, settings.server.initialize_timeout).await;
-    match answered {
-        Ok(welcome) => {
+    let failure = match handshake.await {
+        Ok(done) => {
             guard.disarm();
-            *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
-            Ok(())
+            return Ok(done);
         }
-        Err(error) => {
-            drop(guard);
-            session::Backend::ended(live).await;
-            if !matches!(error, InitializeError::Refused(_)) {
-                let last_words = live.child.stderr_tail();
-                let last_words: Vec<_> = last_words.lines().rev().take(5).collect();
-                let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
-                warn!(%error, exit = ?live.child.exit(), %last_words, "the child failed to initialize");
-            }
-            Err(SpawnFailure::Initialize(error))
-        }
+        Err(failure) => failure,
+    };
+    drop(guard);
+    session::Backend::ended(live).await;
+    if failure.is_the_childs() {
+        let cause = causes(&failure);
+        let last_words = live.child.stderr_tail();
+        let last_words: Vec<_> = last_words.lines().rev().take(5).collect();
+        let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
+        warn!(error = %failure, %cause, exit = ?live.child.exit(), %last_words, "the child failed to initialize");
     }
+    Err(failure)
 }
 
 /// The spawn may be given up at any await: the child must not stay behind.
@@ -367,20 +426,40 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// A spawn under way.
-struct Coming<'a> {
-    server: &'a Server,
+/// A backend on its way, and all it is made with.
+struct Coming {
+    server: Arc<Server>,
+    settings: Arc<Settings>,
+    owner: Owner,
+    inherited: Vec<(OsString, OsString)>,
+    vault: Option<Arc<Vault>>,
+    tasks: TaskTracker,
+    children: Arc<Children>,
+    span: Span,
     begun: Instant,
 }
 
-impl Coming<'_> {
-    fn came(&self, result: &Result<Live, SpawnFailure>) {
+impl Coming {
+    /// Starts the child with what it needs of the user's.
+    async fn start(&self) -> Result<Live, SpawnFailure> {
+        let (server, settings, owner) = (&self.server, &self.settings, &self.owner);
+        let credential = credential(self.vault.as_deref(), &server.name, settings, owner).await?;
+        let env = child_env(self.inherited.clone(), settings, owner, credential.as_ref())
+            .map_err(SpawnFailure::Environment)?;
+        #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar")]
+        let now = SystemTime::now();
+        let own = settings.server.upstream.zip(credential.as_ref());
+        let own = own.map(|(upstream, own)| Own::new(upstream, &server.name, owner, own, now));
+        start(self, env, own).await
+    }
+
+    fn came(&self, result: &Result<Live, SpawnFailure>, what: &str) {
         let metrics = &self.server.metrics;
         match result {
             Ok(live) => {
                 let took = self.begun.elapsed();
                 metrics.spawn_seconds.observe(took.as_secs_f64());
-                info!(pid = live.child.pid(), took_ms = took.as_millis() as u64, "session starts");
+                info!(pid = live.child.pid(), took_ms = took.as_millis() as u64, "{what}");
             }
             Err(failure) => {
                 let reason = failure.reason();
@@ -388,59 +467,5 @@ impl Coming<'_> {
                 metrics.spawn_failures.get_or_create(&labels).inc();
             }
         }
-    }
-}
-
-/// Counts a child from its start to its end.
-#[derive(Debug)]
-struct Counted {
-    server: Arc<Server>,
-    children: Arc<Children>,
-    pid: u32,
-    state: Mutex<Option<&'static str>>,
-}
-
-impl Counted {
-    fn new(server: &Arc<Server>, children: &Arc<Children>, pid: u32) -> Arc<Self> {
-        children.starts(pid);
-        let counted = Self {
-            server: Arc::clone(server),
-            children: Arc::clone(children),
-            pid,
-            state: Mutex::default(),
-        };
-        counted.children(1);
-        counted.moves_to(Some("live"));
-        Arc::new(counted)
-    }
-
-    /// The session is in another state, or (`None`) gone for good.
-    fn moves_to(&self, next: Option<&'static str>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for (state, change) in [(*state, -1), (next, 1)] {
-            if let Some(state) = state {
-                let labels = StateLabels { server: self.server.name.to_string(), state };
-                self.server.metrics.sessions.get_or_create(&labels).inc_by(change);
-            }
-        }
-        *state = next;
-    }
-
-    /// It was asked to stop, unless it is gone already.
-    fn stops(&self) {
-        if self.state.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            self.moves_to(Some("stopping"));
-        }
-    }
-
-    fn children(&self, change: i64) {
-        let label = ServerLabel { server: self.server.name.to_string() };
-        self.server.metrics.children.get_or_create(&label).inc_by(change);
-    }
-
-    fn over(&self) {
-        self.children.ends(self.pid);
-        self.children(-1);
-        self.moves_to(None);
     }
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod grant;
 mod health;
 mod serve;
+mod session;
 mod store;
 mod token;
 mod user;
@@ -84,6 +85,8 @@ enum Command {
     Client(client::ClientCommand),
     /// List and take back what people have authorized
     Grant(grant::GrantCommand),
+    /// List and remove the sessions that can be woken
+    Session(session::SessionCommand),
     /// Make, list and revoke bearer tokens for what has no browser (the verifier `static`)
     Token(token::TokenCommand),
     /// Run the built-in MCP server on standard input and output
@@ -145,6 +148,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::User(command)) => user::run(&command, &environment),
         Some(Command::Client(command)) => client::run(&command, &environment),
         Some(Command::Grant(command)) => grant::run(&command, &environment),
+        Some(Command::Session(command)) => session::run(&command, &environment),
         Some(Command::Token(command)) => token::run(&command, &environment),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::DemoServer) => serve::demo(),

@@ -156,6 +156,8 @@ pub struct Session {
     pub max_per_owner: Option<NonZeroUsize>,
     /// At the cap, a session idle this long makes room; zero: any idle one. Default 5 min.
     pub evict_idle: Duration,
+    /// How long a request waits for a place; zero refuses it at once.
+    pub place_wait: Duration,
     /// A session without lease or stream ends after this time; `None`: never. Default 15 min.
     pub idle: Option<Duration>,
     /// A session lasts no longer than this; `None`: no bound. Default 30 days.

@@ -80,6 +80,9 @@ where
         answer.map(Body::whole)
     } else if request.uri().path() == "/readyz" && is_read(request.method()) {
         ready(&app).await
+    } else if request.uri().path() == "/metrics" && is_read(request.method()) {
+        let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        reply::typed(StatusCode::OK, media_type, app.metrics_page().await)
     } else {
         page(&app, &request)
     };
@@ -94,12 +97,8 @@ where
 fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
     let page: fn(&App) -> Response<Body> = match request.uri().path() {
         "/healthz" => |_| reply::text(StatusCode::OK, "ok\n"),
-        // Reading it was answered before.
-        "/readyz" => |_| not_allowed("GET"),
-        "/metrics" => |app| {
-            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            reply::typed(StatusCode::OK, media_type, app.metrics_page())
-        },
+        // Reading them was answered before.
+        "/readyz" | "/metrics" => |_| not_allowed("GET"),
         "/" if wants_html(request.headers()) => |app| people::front(app).map(Body::whole),
         "/" => |_| {
             let text = "This is an MCP session broker. Point an MCP client at /mcp.\n";
@@ -123,10 +122,7 @@ async fn ready(app: &App) -> Response<Body> {
     if app.is_draining() {
         return unready("draining\n");
     }
-    let Some(people) = app.access.people() else {
-        return reply::text(StatusCode::OK, "ready\n");
-    };
-    match timeout(STORE_ANSWERS_WITHIN, people.ready()).await {
+    match timeout(STORE_ANSWERS_WITHIN, app.ready()).await {
         Ok(Ok(())) => reply::text(StatusCode::OK, "ready\n"),
         Ok(Err(error)) => {
             let cause = causes(&error);

@@ -58,6 +58,8 @@ pub(crate) struct RefreshLabels {
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     pub(crate) sessions: Family<StateLabels, Gauge>,
+    pub(crate) asleep: Gauge<i64, AtomicI64>,
+    pub(crate) wakes: Family<ReasonLabel, Counter>,
     pub(crate) children: Family<ServerLabel, Gauge>,
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) request_seconds: Histogram,
@@ -81,6 +83,8 @@ impl Metrics {
         let mut metrics = Self {
             registry: Mutex::default(),
             sessions: Family::default(),
+            asleep: Gauge::default(),
+            wakes: Family::default(),
             children: Family::default(),
             requests: Family::default(),
             request_seconds: Histogram::new(REQUEST_BUCKETS),
@@ -94,6 +98,12 @@ impl Metrics {
         };
         let mut registry = Registry::with_prefix("mcp_broker");
         registry.register("sessions", "Sessions by state", metrics.sessions.clone());
+        registry.register(
+            "sessions_asleep",
+            "Sessions without a child that the next request wakes",
+            metrics.asleep.clone(),
+        );
+        registry.register("wakes", "Sessions that went on with a new child", metrics.wakes.clone());
         registry.register("children", "Child processes", metrics.children.clone());
         // The encoder adds `_total` to counters.
         registry.register("requests", "Requests by outcome", metrics.requests.clone());

@@ -1,7 +1,8 @@
-//! Durable state: what the authorization server, the vault and the local accounts keep, in SQLite.
+//! Durable state, in SQLite: what the authorization server, the vault and the local accounts keep, and
+//! the records from which sessions are woken.
 //!
 //! ```text
-//!  AuthStore · CredentialStore · Accounts
+//!  AuthStore · CredentialStore · Accounts · Records
 //!        │ changes                      │ look-ups
 //!        ▼                              ▼
 //!  Writer: a queue before one       a few connections
@@ -18,15 +19,18 @@
 //! - Several processes may have the file open. Changes wait for each other, up to
 //!   [`Limits::patience`]; only then [`StoreError`] says so.
 //! - Nothing fails for good: after an error the connection is opened anew for the next change.
-//! - Tokens, codes, cookies and links are kept as SHA-256, passwords as argon2id, upstream
-//!   credentials sealed. Files have mode 0600. The keys are in files beside the database
+//! - Tokens, codes, cookies, links and session ids are kept as SHA-256, passwords as argon2id,
+//!   upstream credentials sealed. What a session was opened with is kept as it was said: it is no
+//!   secret. Files have mode 0600. The keys are in files beside the database
 //!   ([`Keys`]), so that a copy of the database alone opens nothing.
 //!
 //! # Retention
 //!
-//! `sweep` bounds every table but two: accounts go when they are removed, and credentials when they
-//! are, or their account is, so there is at most one per user and provider. Beyond what
-//! [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
+//! `sweep` bounds every table but three: accounts go when they are removed, and credentials when they
+//! are, or their account is, so there is at most one per user and provider. Records of sessions are
+//! bounded by who makes them: [`session::Registry`] removes each one when its session ends for good,
+//! and keeps no more than [`session::Limits::max_records`]. They also go with their account. Beyond
+//! what [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
 //!
 //! - an approval is remembered for 400 days after it was last used, and at most 200 of one user;
 //! - a removed credential leaves its version for a day, so that versions do not start over while a
@@ -61,6 +65,7 @@ mod open;
 mod request;
 mod row;
 mod schema;
+mod sessions;
 mod sign_ins;
 mod sweep;
 mod tokens;
@@ -108,7 +113,8 @@ impl Default for Limits {
 /// The store in one data directory.
 ///
 /// It implements [`AuthStore`](auth::oauth::AuthStore),
-/// [`CredentialStore`](auth::upstream::CredentialStore) and [`Accounts`](auth::local::Accounts).
+/// [`CredentialStore`](auth::upstream::CredentialStore), [`Accounts`](auth::local::Accounts) and
+/// [`session::Records`].
 /// Share it in an `Arc`. Dropping it gives up the changes that wait and rolls back the one under
 /// way; [`close`](Self::close) does not.
 #[derive(Debug)]

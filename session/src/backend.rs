@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::{Owner, StopReason};
 
@@ -18,6 +19,41 @@ pub trait Spawn<A, B, E>: fmt::Debug + Send + Sync {
     ///
     /// There is no deadline here: a spawner that may hang brings its own.
     fn spawn(&self, owner: &Owner, ask: A) -> BoxFuture<'static, Result<B, E>>;
+
+    /// Starts a backend for a session that sleeps: it must answer as the one did that `kind` and
+    /// `snapshot` describe. `None` when this spawner cannot wake such a session (by default, any);
+    /// the session is unknown then.
+    ///
+    /// Everything that [`spawn`](Self::spawn) says holds here too.
+    fn wake(
+        &self,
+        owner: &Owner,
+        kind: &str,
+        snapshot: Arc<[u8]>,
+    ) -> Option<BoxFuture<'static, Result<B, E>>> {
+        let _ = (owner, kind, snapshot);
+        None
+    }
+
+    /// What a failed [`wake`](Self::wake) means for the session.
+    fn judge(&self, error: &E) -> Setback {
+        let _ = error;
+        Setback::BackOff
+    }
+}
+
+/// What a failed wake means for the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setback {
+    /// The backend is in trouble: the session stays asleep, and further attempts are spaced out
+    /// (`Limits::wake_backoff`, `Limits::max_wake_failures`).
+    BackOff,
+    /// The reason lies elsewhere and may be gone at any moment, such as a credential that is to be
+    /// renewed: the session stays asleep, and the next request tries at once.
+    Retry,
+    /// The session can never be woken again, such as when the new backend speaks another version:
+    /// it ends, and its record is removed.
+    GiveUp,
 }
 
 /// What answers for one session.
@@ -32,4 +68,20 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// asks, and whether the backend was stopped or ended by itself. The session's place is given
     /// back then and not earlier. Dropping the future changes nothing.
     fn ended(&self) -> BoxFuture<'static, ()>;
+
+    /// A short, stable name of what kind of backend this is, kept with the record and given to
+    /// `Spawn::wake`.
+    fn kind(&self) -> &str {
+        ""
+    }
+
+    /// All a later backend needs to be told to answer in this one's place; `None` (the default)
+    /// when the state is in the backend itself. Such a session cannot sleep and is ended instead.
+    ///
+    /// Answered from memory and at once, also after the backend has ended: this is how a session
+    /// survives its crash. The registry compares what it gets with what it kept, so two snapshots
+    /// of the same state should have the same bytes.
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        None
+    }
 }

@@ -9,9 +9,23 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info};
 
-use crate::life::{Job, live};
+use crate::desk::{Desk, Flight};
+use crate::life::{Means, Open, live};
+use crate::recording::Sweep;
 use crate::shared::{Phase, Shared, stopping};
+use crate::wake::fly;
 use crate::{Backend, Spawn, StopReason};
+
+/// How often those who wait for a place are looked at though nothing rang: a session may have been
+/// idle for long enough by now.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What the driver is asked to do.
+pub(crate) enum Job<A, B, E> {
+    Open(Open<A, B, E>),
+    Wake(Flight<B, E>),
+    Sweep(Sweep),
+}
 
 /// What became of the sessions when the registry stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,9 +41,19 @@ pub struct Report {
 /// [`run`](Self::run) and keeps its join handle.
 pub struct Driver<A, B, E> {
     shared: Arc<Shared<B>>,
-    spawn: Arc<dyn Spawn<A, B, E>>,
+    means: Means<A, B, E>,
     jobs: mpsc::UnboundedReceiver<Job<A, B, E>>,
-    lives: JoinSet<()>,
+    /// One task per session with a backend, or about to have one; it says whether it had.
+    lives: JoinSet<bool>,
+    /// What is done to the records in the background.
+    chores: JoinSet<Chore>,
+}
+
+/// What a task in the background did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chore {
+    Tended,
+    Swept,
 }
 
 /// Why the driver leaves its main loop.
@@ -42,14 +66,16 @@ impl<A, B, E> Driver<A, B, E>
 where
     A: Send + 'static,
     B: Backend,
-    E: std::error::Error + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
     pub(crate) fn new(
         shared: Arc<Shared<B>>,
+        desk: Arc<Desk<B, E>>,
         spawn: Arc<dyn Spawn<A, B, E>>,
         jobs: mpsc::UnboundedReceiver<Job<A, B, E>>,
     ) -> Self {
-        Self { shared, spawn, jobs, lives: JoinSet::new() }
+        let means = Means { shared: Arc::clone(&shared), desk, spawn };
+        Self { shared, means, jobs, lives: JoinSet::new(), chores: JoinSet::new() }
     }
 
     /// Runs until [`Registry::stop`](crate::Registry::stop) has done its work, or until every
@@ -62,7 +88,11 @@ where
         let quit = self.serve().await;
         self.jobs.close();
         while let Ok(job) = self.jobs.try_recv() {
-            drop(job); // The phase tells its opener why.
+            match job {
+                Job::Sweep(sweep) => self.sweep(sweep),
+                // The phase tells those who asked why.
+                other => drop(other),
+            }
         }
         // From here on nothing enters the table, so what stands there now is all there is.
         self.shared.openings.close();
@@ -76,22 +106,39 @@ where
         let mut phase = self.shared.phase.subscribe();
         let mut limits = self.shared.watch_limits();
         let mut last_reaped = Instant::now();
+        let mut next_look = Instant::now();
+        let mut tending = false;
         loop {
             let next = last_reaped + limits.borrow_and_update().reap_interval();
+            let waited_for = !self.shared.queue.is_empty();
             tokio::select! {
                 job = self.jobs.recv() => match job {
-                    Some(job) => {
-                        let (shared, spawn) = (Arc::clone(&self.shared), Arc::clone(&self.spawn));
-                        self.lives.spawn(live(shared, spawn, job));
-                    }
+                    Some(job) => self.take(job),
                     None => return Quit::NoHandleLeft,
                 },
                 Some(over) = self.lives.join_next() => {
-                    is_orderly(over);
+                    outcome(over);
+                }
+                Some(done) = self.chores.join_next() => {
+                    tending &= outcome(done).is_some_and(|chore| chore != Chore::Tended);
+                }
+                () = self.shared.counts.rung() => self.serve_queue(),
+                () = sleep_until(next_look), if waited_for => {
+                    self.serve_queue();
+                    next_look = Instant::now() + LOOK;
                 }
                 () = sleep_until(next) => {
                     self.shared.reap();
                     last_reaped = Instant::now();
+                    // A slow store is not asked a second time meanwhile.
+                    if self.shared.keeper.is_some() && !tending {
+                        tending = true;
+                        let shared = Arc::clone(&self.shared);
+                        self.chores.spawn(async move {
+                            shared.tend().await;
+                            Chore::Tended
+                        });
+                    }
                 }
                 // A shorter interval holds at once. The sender is in `shared` and stays.
                 _ = limits.changed() => {}
@@ -100,10 +147,36 @@ where
         }
     }
 
-    /// Waits for the sessions, but not beyond the deadline, which may still come nearer.
+    fn take(&mut self, job: Job<A, B, E>) {
+        match job {
+            Job::Open(open) => {
+                self.lives.spawn(live(self.means.clone(), open));
+            }
+            Job::Wake(flight) => {
+                self.lives.spawn(fly(self.means.clone(), flight));
+            }
+            Job::Sweep(sweep) => self.sweep(sweep),
+        }
+    }
+
+    fn sweep(&mut self, sweep: Sweep) {
+        let shared = Arc::clone(&self.shared);
+        self.chores.spawn(async move {
+            shared.sweep(sweep).await;
+            Chore::Swept
+        });
+    }
+
+    fn serve_queue(&self) {
+        self.shared.queue.serve(|owner| self.shared.reserve(owner));
+    }
+
+    /// Waits for the sessions and then for the records, but not beyond the deadline, which may
+    /// still come nearer.
     async fn wind_up(&mut self, quit: Quit) -> Report {
         let mut phase = self.shared.phase.subscribe();
         let mut report = Report::default();
+        let mut last_words = false;
         loop {
             let deadline = match (&*phase.borrow_and_update(), &quit) {
                 (Phase::Stopping { deadline }, Quit::Stop) => *deadline,
@@ -113,17 +186,30 @@ where
             tokio::select! {
                 // Sessions that have ended are counted before the deadline is looked at.
                 biased;
-                over = self.lives.join_next() => match over {
-                    Some(over) => match is_orderly(over) {
-                        true => report.ended += 1,
-                        false => report.abandoned += 1,
-                    },
-                    None => return report,
+                Some(over) = self.lives.join_next() => match outcome(over) {
+                    Some(had_backend) => report.ended += usize::from(had_backend),
+                    None => report.abandoned += 1,
                 },
+                Some(done) = self.chores.join_next() => {
+                    outcome(done);
+                }
+                // Only when both sets are empty: the times of last use are told once more.
+                () = std::future::ready(()), if self.lives.is_empty() && self.chores.is_empty() => {
+                    if last_words || self.shared.keeper.is_none() {
+                        return report;
+                    }
+                    last_words = true;
+                    let shared = Arc::clone(&self.shared);
+                    self.chores.spawn(async move {
+                        shared.tend().await;
+                        Chore::Tended
+                    });
+                }
                 _ = phase.changed() => {}
                 () = sleep_until(deadline) => {
                     report.abandoned += self.lives.len();
                     self.lives.shutdown().await;
+                    self.chores.shutdown().await;
                     return report;
                 }
             }
@@ -131,9 +217,12 @@ where
     }
 }
 
-/// Whether a session's task ran to its end; a panic is logged.
-fn is_orderly(over: Result<(), JoinError>) -> bool {
-    let Err(failed) = over else { return true };
+/// What a task said when it ran to its end; a panic is logged.
+fn outcome<T>(over: Result<T, JoinError>) -> Option<T> {
+    let failed = match over {
+        Ok(said) => return Some(said),
+        Err(failed) => failed,
+    };
     if let Ok(panic) = failed.try_into_panic() {
         let message = panic
             .downcast_ref::<&str>()
@@ -142,7 +231,7 @@ fn is_orderly(over: Result<(), JoinError>) -> bool {
             .unwrap_or("(not a text)");
         error!(panic = message, "the task of a session panicked; its place was given back");
     }
-    false
+    None
 }
 
 impl<A, B, E> Drop for Driver<A, B, E> {

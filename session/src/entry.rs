@@ -1,37 +1,96 @@
-//! One session in the table: its backend, who uses it, and the order to end it.
+//! One session in the table: its backend, who uses it, and what becomes of it.
+//!
+//! Every change of a session's state is a method of [`Usage`] here, made under the entry's lock.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::counts::Counts;
 use crate::place::Heir;
-use crate::{Limits, Owner, SessionId, StopReason};
+use crate::rotation::{Rotation, Then, When};
+use crate::{Limits, Owner, RecordKey, SessionId, StopReason};
 
+/// One backend's stay in the table. A session that is woken gets another one.
 pub(crate) struct Entry<B> {
     id: SessionId,
     owner: Owner,
     backend: B,
     born: Instant,
+    /// How old the session was when this backend came.
+    age: Duration,
+    kept: Option<Kept>,
+    counts: Arc<Counts>,
+    stage: watch::Sender<Stage>,
     usage: Mutex<Usage>,
+}
+
+/// The record behind a session that can sleep.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) key: RecordKey,
+    /// The SHA-256 of the snapshot in the store. Saves take turns by this lock, which is held
+    /// while the store works: an older snapshot never overwrites a newer one.
+    pub(crate) digest: tokio::sync::Mutex<[u8; 32]>,
+    /// The record was removed: the session cannot sleep any more.
+    pub(crate) lost: AtomicBool,
+}
+
+/// What others may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Here,
+    /// Live, but no new lease is given.
+    Draining,
+    /// Its backend is being stopped.
+    Leaving,
+    /// This backend's stay is over: look again.
+    Departed,
 }
 
 struct Usage {
     leases: usize,
     /// When the last lease was dropped; of no meaning while one is held.
     last_active: Instant,
-    /// The way to the task that keeps the session. Taking it out is what ends a session: it is
-    /// there once, so a session ends once, and whoever finds it gone knows the session is over.
-    order: Option<oneshot::Sender<Ending>>,
+    /// The time of last use that the store knows or is about to.
+    told: Option<Instant>,
+    /// A replacement that waits for the session to become idle.
+    rotation: Option<Rotation>,
+    state: State,
 }
 
-/// The order to end a session.
+enum State {
+    /// With the way to the task that keeps the session. Taking it out is what ends the stay: it
+    /// is there once, so a stay ends once, and whoever finds it gone knows that.
+    Live(oneshot::Sender<Ending>),
+    /// Its backend is being stopped, and its record will outlive that.
+    Leaving,
+    /// Over for good, for this reason.
+    Gone(StopReason),
+    /// Its backend has ended; the record is all there is.
+    Asleep,
+    /// Another entry stands in its place.
+    Replaced,
+}
+
+/// The order to end a session's stay.
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) why: StopReason,
     pub(crate) heir: Option<Heir>,
+    pub(crate) then: Then,
+}
+
+/// How a stay went out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concluded {
+    Gone(StopReason),
+    Asleep,
+    Replaced,
 }
 
 /// What a decision about a session may look at, frozen while it is made.
@@ -40,6 +99,7 @@ pub(crate) struct Snapshot {
     /// `None` while a lease is held.
     pub(crate) idle_since: Option<Instant>,
     born: Instant,
+    age: Duration,
 }
 
 impl Snapshot {
@@ -52,7 +112,7 @@ impl Snapshot {
     pub(crate) fn outlived(&self, lifetime: Duration, now: Instant) -> bool {
         self.idle_since.is_some()
             && !lifetime.is_zero()
-            && now.saturating_duration_since(self.born) >= lifetime
+            && self.age.saturating_add(now.saturating_duration_since(self.born)) >= lifetime
     }
 
     /// Why the reaper should end the session, if it should.
@@ -67,17 +127,38 @@ impl Snapshot {
     }
 }
 
+/// What a new entry is made of.
+pub(crate) struct Arrival<B> {
+    pub(crate) id: SessionId,
+    pub(crate) owner: Owner,
+    pub(crate) backend: B,
+    /// How old the session is.
+    pub(crate) age: Duration,
+    pub(crate) kept: Option<Kept>,
+    /// Since when nobody uses it; `None` to begin with one lease held.
+    pub(crate) idle_since: Option<Instant>,
+}
+
 impl<B> Entry<B> {
-    /// An entry with one lease held, and the way its ending will be ordered.
-    pub(crate) fn leased(
-        id: SessionId,
-        owner: Owner,
-        backend: B,
+    /// A live entry, and the way its ending will be ordered.
+    pub(crate) fn new(
+        arrival: Arrival<B>,
+        counts: Arc<Counts>,
         now: Instant,
     ) -> (Self, oneshot::Receiver<Ending>) {
+        let Arrival { id, owner, backend, age, kept, idle_since } = arrival;
         let (order, orders) = oneshot::channel();
-        let usage = Mutex::new(Usage { leases: 1, last_active: now, order: Some(order) });
-        (Self { id, owner, backend, born: now, usage }, orders)
+        counts.live.fetch_add(1, Ordering::Relaxed);
+        let usage = Mutex::new(Usage {
+            leases: usize::from(idle_since.is_none()),
+            last_active: idle_since.unwrap_or(now),
+            told: None,
+            rotation: None,
+            state: State::Live(order),
+        });
+        let stage = watch::Sender::new(Stage::Here);
+        let entry = Self { id, owner, backend, born: now, age, kept, counts, stage, usage };
+        (entry, orders)
     }
 
     pub(crate) fn id(&self) -> &SessionId {
@@ -96,73 +177,235 @@ impl<B> Entry<B> {
         self.born
     }
 
+    /// How old the session was when this backend came.
+    pub(crate) fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// The record, if there is one.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref().filter(|kept| !kept.lost.load(Ordering::SeqCst))
+    }
+
     /// Counts one more lease, unless the session is over or `lifetime` has passed while nobody
     /// used it; in the latter case it is ended here and the caller takes it off the table.
     pub(crate) fn acquire(&self, lifetime: Duration) -> Acquired {
-        let mut usage = self.usage.lock().expect("nothing panics while it holds the usage");
-        if usage.order.is_none() {
-            return Acquired::Over;
+        let mut usage = self.lock();
+        match usage.state {
+            State::Live(_) => {}
+            State::Gone(_) => return Acquired::Over,
+            State::Leaving | State::Asleep | State::Replaced => return Acquired::Moving,
+        }
+        if usage.rotation.is_some_and(|rotation| rotation.when >= When::Drained) {
+            return Acquired::Moving;
         }
         // Without a lifetime the clock need not be read.
         if !lifetime.is_zero() && self.snapshot(&usage).outlived(lifetime, Instant::now()) {
-            usage.end(StopReason::Lifetime, None);
+            self.leave(&mut usage, StopReason::Lifetime, None, Then::Asleep);
             return Acquired::Outlived;
         }
         usage.leases += 1;
         Acquired::Leased
     }
 
-    /// Gives one lease back; the idle time begins anew.
+    /// Gives one lease back; the idle time begins anew. A replacement that waited for the last
+    /// one begins.
     pub(crate) fn release(&self) {
         let now = Instant::now();
-        let mut usage = self.usage.lock().expect("nothing panics while it holds the usage");
+        let mut usage = self.lock();
         usage.leases -= 1;
         // Two drops may read the clock in one order and take the lock in the other.
         usage.last_active = usage.last_active.max(now);
+        if usage.leases > 0 {
+            return;
+        }
+        if let Some(rotation) = usage.rotation
+            && usage.is_live()
+        {
+            self.leave(&mut usage, StopReason::Rotated, None, rotation.then);
+        }
+        drop(usage);
+        self.counts.ring();
     }
 
-    /// Ends the session if `judge` finds a reason, deciding and ending under one lock. The heir
-    /// comes back when the session was not ended by this call.
+    /// Ends a stay if `judge` finds a reason, deciding and ending under one lock. The heir comes
+    /// back when the stay was not ended by this call.
     pub(crate) fn end_if(
         &self,
         heir: Option<Heir>,
         judge: impl FnOnce(Snapshot) -> Option<StopReason>,
     ) -> Result<StopReason, Option<Heir>> {
-        let mut usage = self.usage.lock().expect("nothing panics while it holds the usage");
-        if usage.order.is_none() {
+        let mut usage = self.lock();
+        if !usage.is_live() {
             return Err(heir);
         }
         let Some(why) = judge(self.snapshot(&usage)) else {
             return Err(heir);
         };
-        usage.end(why, heir);
+        self.leave(&mut usage, why, heir, Then::Asleep);
         Ok(why)
     }
 
-    /// The state of a session that is not over.
+    /// Has the backend replaced, now or as soon as the rotation allows. `false` for a session that
+    /// is over or cannot sleep.
+    pub(crate) fn rotate(&self, rotation: Rotation) -> bool {
+        let mut usage = self.lock();
+        if !usage.is_live() || self.kept().is_none() {
+            return false;
+        }
+        let rotation = rotation.and(usage.rotation);
+        if usage.leases == 0 || rotation.when == When::Now {
+            self.leave(&mut usage, StopReason::Rotated, None, rotation.then);
+        } else {
+            usage.rotation = Some(rotation);
+            if rotation.when == When::Drained {
+                self.stage.send_replace(Stage::Draining);
+            }
+        }
+        true
+    }
+
+    /// Makes the end of a session that is about to sleep one for good. `false` if it is live, or
+    /// sleeps or was replaced already, or is gone.
+    pub(crate) fn doom(&self, why: StopReason) -> bool {
+        let mut usage = self.lock();
+        let leaving = matches!(usage.state, State::Leaving);
+        if leaving {
+            usage.state = State::Gone(why);
+        }
+        leaving
+    }
+
+    /// Takes an ending back whose snapshot could not be saved. The idle time begins anew, so that
+    /// the same decision is not made again at once. `None` if it was ended for good meanwhile.
+    pub(crate) fn revive(&self) -> Option<oneshot::Receiver<Ending>> {
+        let mut usage = self.lock();
+        if !matches!(usage.state, State::Leaving) {
+            return None;
+        }
+        let (order, orders) = oneshot::channel();
+        usage.state = State::Live(order);
+        usage.rotation = None;
+        usage.last_active = Instant::now();
+        self.counts.stopping.fetch_sub(1, Ordering::Relaxed);
+        self.counts.live.fetch_add(1, Ordering::Relaxed);
+        self.stage.send_replace(Stage::Here);
+        Some(orders)
+    }
+
+    /// Notes that another entry stands in this one's place. The reason comes back if this one was
+    /// ended for good meanwhile, which is then to be done to the other.
+    pub(crate) fn replaced(&self) -> Result<(), StopReason> {
+        let mut usage = self.lock();
+        if let State::Gone(why) = usage.state {
+            return Err(why);
+        }
+        usage.state = State::Replaced;
+        Ok(())
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.lock().state, State::Gone(_))
+    }
+
+    /// When the last lease was dropped, though one may be held.
+    pub(crate) fn last_active(&self) -> Instant {
+        self.lock().last_active
+    }
+
+    pub(crate) fn is_replaced(&self) -> bool {
+        matches!(self.lock().state, State::Replaced)
+    }
+
+    /// Settles how a stay, which must have been ended, went out. From here on nothing changes.
+    pub(crate) fn conclude(&self) -> Concluded {
+        let mut usage = self.lock();
+        match usage.state {
+            State::Live(_) => unreachable!("a stay is ended before it is concluded"),
+            State::Leaving => {
+                usage.state = State::Asleep;
+                Concluded::Asleep
+            }
+            State::Asleep => Concluded::Asleep,
+            State::Gone(why) => Concluded::Gone(why),
+            State::Replaced => Concluded::Replaced,
+        }
+    }
+
+    /// Tells everybody who waits for the end of this stay.
+    pub(crate) fn depart(&self) {
+        self.stage.send_replace(Stage::Departed);
+    }
+
+    /// Resolves when it is worth looking the session up again: the stay is over, or was resumed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn settled(&self) {
+        let mut stage = self.stage.subscribe();
+        // The sender is in `self`.
+        let _ =
+            stage.wait_for(|stage| matches!(stage, Stage::Here | Stage::Departed)).await.is_ok();
+    }
+
+    /// Resolves when holders of leases should give them back.
+    pub(crate) async fn unwanted(&self) {
+        let mut stage = self.stage.subscribe();
+        let _ = stage.wait_for(|&stage| stage >= Stage::Draining).await.is_ok();
+    }
+
+    /// The state of a session that is live.
     pub(crate) fn peek(&self) -> Option<Snapshot> {
-        let usage = self.usage.lock().expect("nothing panics while it holds the usage");
-        usage.order.as_ref().map(|_| self.snapshot(&usage))
+        let usage = self.lock();
+        usage.is_live().then(|| self.snapshot(&usage))
+    }
+
+    /// When the session was last used, if the store has not heard of that yet.
+    pub(crate) fn tell(&self) -> Option<Instant> {
+        let mut usage = self.lock();
+        let used = if usage.leases == 0 { usage.last_active } else { Instant::now() };
+        (usage.told.replace(used) != Some(used)).then_some(used)
     }
 
     fn snapshot(&self, usage: &Usage) -> Snapshot {
-        Snapshot { idle_since: (usage.leases == 0).then_some(usage.last_active), born: self.born }
+        let idle_since = (usage.leases == 0).then_some(usage.last_active);
+        Snapshot { idle_since, born: self.born, age: self.age }
+    }
+
+    /// From live to leaving or gone. The order is sent under the lock: whoever finds it taken
+    /// finds it delivered, too.
+    fn leave(&self, usage: &mut Usage, why: StopReason, heir: Option<Heir>, then: Then) {
+        let next = match why.sleeps() && self.kept().is_some() {
+            true => State::Leaving,
+            false => State::Gone(why),
+        };
+        if let State::Live(order) = std::mem::replace(&mut usage.state, next) {
+            self.counts.live.fetch_sub(1, Ordering::Relaxed);
+            self.counts.stopping.fetch_add(1, Ordering::Relaxed);
+            // The task keeps its end open until it has taken this order itself.
+            let _ = order.send(Ending { why, heir, then });
+            self.stage.send_replace(Stage::Leaving);
+        } else {
+            unreachable!("the callers have looked");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().expect("nothing panics while it holds the usage")
     }
 }
 
 impl Usage {
-    /// The order is sent under the lock: whoever finds it taken finds it delivered, too.
-    fn end(&mut self, why: StopReason, heir: Option<Heir>) {
-        if let Some(order) = self.order.take() {
-            // The task keeps its end open until it has taken this order itself.
-            let _ = order.send(Ending { why, heir });
-        }
+    fn is_live(&self) -> bool {
+        matches!(self.state, State::Live(_))
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Acquired {
     Leased,
+    /// Without a backend at the moment, or about to be: `settled` tells when to look again.
+    Moving,
     Over,
     Outlived,
 }
@@ -187,7 +430,9 @@ mod tests {
     fn entry() -> (Arc<Entry<()>>, oneshot::Receiver<Ending>) {
         let owner = Owner::new("https://id", "ada", "client");
         let id = SessionId::from_bytes([7; 24]);
-        let (entry, orders) = Entry::leased(id, owner, (), Instant::now());
+        let arrival =
+            Arrival { id, owner, backend: (), age: Duration::ZERO, kept: None, idle_since: None };
+        let (entry, orders) = Entry::new(arrival, Arc::default(), Instant::now());
         (Arc::new(entry), orders)
     }
 

@@ -1,12 +1,16 @@
 //! What can go wrong, one enum per operation.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::RecordsError;
 
 /// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError<E> {
     /// Every place is taken, counting sessions that are still stopping, and no session is idle
-    /// enough to make room.
+    /// enough to make room; or every record is, and none is of a session asleep.
     #[error("all {max} places are taken")]
     Full {
         /// The cap in force.
@@ -27,6 +31,9 @@ pub enum OpenError<E> {
     /// The spawner failed; its own error says why.
     #[error("the backend did not start")]
     Spawn(#[source] E),
+    /// The session's record could not be kept, so the session was not opened.
+    #[error("the session could not be recorded")]
+    Records(#[source] RecordsError),
     /// The spawner panicked; the driver has logged it.
     #[error("the spawner panicked")]
     Panicked,
@@ -42,10 +49,137 @@ pub enum OpenError<E> {
 /// Why a session cannot be used by whoever asks. It says nothing else about the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
+    /// There is no such session, or not any more, as far as can be told without waiting: with
+    /// records it may be asleep, and `Registry::wake` knows.
+    #[error("unknown session")]
+    Unknown,
+    /// The session belongs to another owner.
+    #[error("session of another owner")]
+    Foreign,
+}
+
+/// Why a session is not awake for whoever asks.
+///
+/// One failure answers everybody who waited for the same wake, so clones share their cause.
+#[derive(Debug, thiserror::Error)]
+pub enum WakeError<E> {
+    /// There is no such session, or not any more.
+    #[error("unknown session")]
+    Unknown,
+    /// The session belongs to another owner. Nothing was woken.
+    #[error("session of another owner")]
+    Foreign,
+    /// It sleeps, every place is taken, and no other session is idle enough to make room.
+    #[error("all {max} places are taken")]
+    Full {
+        /// The cap in force.
+        max: NonZeroUsize,
+    },
+    /// It sleeps, the owner has as many backends as one owner may, and none is idle enough.
+    #[error("all {max} places of this owner are taken")]
+    OwnerFull {
+        /// The owner's cap in force.
+        max: NonZeroUsize,
+    },
+    /// It sleeps, and the registry is draining or stopping.
+    #[error("the registry is draining")]
+    Draining,
+    /// The spawner failed; its own error says why. The session sleeps on.
+    #[error("the backend did not wake")]
+    Spawn(#[source] Arc<E>),
+    /// It failed to wake too often of late, and no new attempt was made.
+    #[error("the backend does not stay awake")]
+    Failing {
+        /// The last failure; `None` when the backend came up and crashed.
+        #[source]
+        last: Option<Arc<E>>,
+        /// After this time a request makes a new attempt.
+        retry_in: Duration,
+    },
+    /// The records cannot be reached, so nobody knows whether there is such a session.
+    #[error("the session could not be looked up")]
+    Records(#[source] RecordsError),
+    /// The spawner panicked; the driver has logged it.
+    #[error("the spawner panicked")]
+    Panicked,
+    /// The driver has stopped, so nothing can be woken.
+    #[error("the registry's driver has stopped")]
+    Gone,
+}
+
+// Derived, it would ask `E` to be `Clone`.
+impl<E> Clone for WakeError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Foreign => Self::Foreign,
+            Self::Full { max } => Self::Full { max: *max },
+            Self::OwnerFull { max } => Self::OwnerFull { max: *max },
+            Self::Draining => Self::Draining,
+            Self::Spawn(error) => Self::Spawn(Arc::clone(error)),
+            Self::Failing { last, retry_in } => {
+                Self::Failing { last: last.clone(), retry_in: *retry_in }
+            }
+            Self::Records(error) => Self::Records(error.clone()),
+            Self::Panicked => Self::Panicked,
+            Self::Gone => Self::Gone,
+        }
+    }
+}
+
+impl<E> From<LeaseError> for WakeError<E> {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Unknown => Self::Unknown,
+            LeaseError::Foreign => Self::Foreign,
+        }
+    }
+}
+
+/// Why a session was not ended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EndError {
     /// There is no such session, or not any more.
     #[error("unknown session")]
     Unknown,
     /// The session belongs to another owner.
     #[error("session of another owner")]
     Foreign,
+    /// Its record could not be removed, so the session goes on.
+    #[error("the session's record could not be removed")]
+    Records(#[source] RecordsError),
+}
+
+impl From<LeaseError> for EndError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Unknown => Self::Unknown,
+            LeaseError::Foreign => Self::Foreign,
+        }
+    }
+}
+
+/// Why there is no place, between the crate's own parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NoPlace {
+    Full { max: NonZeroUsize },
+    OwnerFull { max: NonZeroUsize },
+}
+
+impl<E> From<NoPlace> for OpenError<E> {
+    fn from(none: NoPlace) -> Self {
+        match none {
+            NoPlace::Full { max } => Self::Full { max },
+            NoPlace::OwnerFull { max } => Self::OwnerFull { max },
+        }
+    }
+}
+
+impl<E> From<NoPlace> for WakeError<E> {
+    fn from(none: NoPlace) -> Self {
+        match none {
+            NoPlace::Full { max } => Self::Full { max },
+            NoPlace::OwnerFull { max } => Self::OwnerFull { max },
+        }
+    }
 }

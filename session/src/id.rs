@@ -31,6 +31,11 @@ impl SessionId {
         ShortId([hash[0], hash[1], hash[2], hash[3]])
     }
 
+    /// The bytes, for the hash under which the session's record is kept.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// A byte that spreads ids evenly; all bytes of a minted id do.
     pub(crate) fn spread(&self) -> usize {
         usize::from(self.0[BYTES - 1])
@@ -72,7 +77,7 @@ pub struct ParseIdError;
 
 /// A [`SessionId`] as logs show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ShortId([u8; 4]);
+pub struct ShortId(pub(crate) [u8; 4]);
 
 impl fmt::Display for ShortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

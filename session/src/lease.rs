@@ -12,7 +12,8 @@ use crate::{Owner, SessionId, StopReason};
 ///
 /// While a lease is held the session is not idle, is not reaped and is not evicted; dropping it
 /// starts the idle time anew. A lease does not keep the *backend* alive: it may end by itself, be
-/// deleted by its client or be shut down, and then answers as an ended backend does.
+/// deleted by its client, be replaced or be shut down, and then answers as an ended backend does.
+/// A lease never moves on to the session's next backend: that takes another lease.
 pub struct Lease<B> {
     entry: Arc<Entry<B>>,
 }
@@ -31,6 +32,24 @@ impl<B> Lease<B> {
     /// The session's owner.
     pub fn owner(&self) -> &Owner {
         self.entry.owner()
+    }
+
+    /// Resolves when the backend is to be replaced and waits for its leases
+    /// ([`When::Drained`](crate::When::Drained)), or is being stopped. Who holds a lease for a
+    /// stream closes that then, in a way that lets the client come back for the rest.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn asked_to_leave(&self) -> impl Future<Output = ()> + Send + use<B>
+    where
+        B: Send + Sync + 'static,
+    {
+        let entry = Arc::clone(&self.entry);
+        async move { entry.unwanted().await }
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry<B>> {
+        &self.entry
     }
 }
 

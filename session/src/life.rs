@@ -1,21 +1,26 @@
-//! The task that keeps one session from its spawn until its place is given back.
+//! The task that keeps one session with a backend, from its spawn until its place is given back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::entry::{Ending, Entry};
+use crate::desk::{Desk, SETTLED};
+use crate::entry::{Concluded, Ending, Entry};
 use crate::lease::FirstLease;
 use crate::opening::Ticket;
 use crate::place::Place;
-use crate::shared::{Admitted, Shared};
+use crate::recording::Refused;
+use crate::rotation::Then;
+use crate::shared::{Admitted, Newcomer, Shared};
+use crate::wake::wake_anew;
 use crate::{Backend, OpenError, Owner, Spawn, StopReason};
 
 /// What the driver is asked to do: open one session.
-pub(crate) struct Job<A, B, E> {
+pub(crate) struct Open<A, B, E> {
     pub(crate) ticket: Ticket,
     pub(crate) owner: Owner,
     pub(crate) ask: A,
@@ -23,25 +28,40 @@ pub(crate) struct Job<A, B, E> {
     pub(crate) reply: oneshot::Sender<Result<FirstLease<B>, OpenError<E>>>,
 }
 
-/// Spawns the backend, hands it to the opener, and sees it to its end.
-pub(crate) async fn live<A, B, E>(
-    shared: Arc<Shared<B>>,
-    spawn: Arc<dyn Spawn<A, B, E>>,
-    job: Job<A, B, E>,
-) where
+/// What every task of a session works with.
+pub(crate) struct Means<A, B, E> {
+    pub(crate) shared: Arc<Shared<B>>,
+    pub(crate) desk: Arc<Desk<B, E>>,
+    pub(crate) spawn: Arc<dyn Spawn<A, B, E>>,
+}
+
+impl<A, B, E> Clone for Means<A, B, E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            desk: Arc::clone(&self.desk),
+            spawn: Arc::clone(&self.spawn),
+        }
+    }
+}
+
+/// Spawns the backend, hands it to the opener, and sees it to its end. Says whether there was one.
+pub(crate) async fn live<A, B, E>(means: Means<A, B, E>, job: Open<A, B, E>) -> bool
+where
+    A: Send + 'static,
     B: Backend,
-    E: std::error::Error + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
-    let Job { ticket, owner, ask, place, reply } = job;
+    let Open { ticket, owner, ask, place, reply } = job;
+    let shared = Arc::clone(&means.shared);
     if reply.is_closed() {
-        return; // The opener left before anything was started.
+        return false; // The opener left before anything was started.
     }
     if let Err(why) = ticket.admit(|| ()) {
         drop(reply.send(Err(refusal(why))));
-        return;
+        return false;
     }
-    let spawned = spawn.spawn(&owner, ask).await;
-    drop(spawn);
+    let spawned = means.spawn.spawn(&owner, ask).await;
     let backend = match spawned {
         Ok(backend) => backend,
         Err(error) => {
@@ -51,31 +71,78 @@ pub(crate) async fn live<A, B, E>(
                 warn!(owner = ?owner.subject(), error = &error as &dyn std::error::Error,
                     "a backend nobody waits for any more did not start");
             }
-            return;
+            return false;
         }
     };
-    match shared.admit(ticket, owner, backend) {
-        Ok(Admitted { entry, orders }) => {
-            info!(session = %entry.id().short(), owner = ?entry.owner().subject(), "session opened");
-            let first = FirstLease::new(Arc::clone(&entry), Arc::clone(&shared));
-            let life = Life {
-                shared,
-                entry,
-                orders,
-                ending: None,
-                place: Some(place),
-                asked: false,
-                over: false,
+    // The record first: no id is given out that a crash could make unknown.
+    let (id, kept) = match shared.record(&owner, &backend).await {
+        Ok(recorded) => recorded.unzip(),
+        Err(refused) => {
+            let (why, error) = match refused {
+                Refused::NoPlace(none) => (StopReason::Failed, none.into()),
+                Refused::NoFreeId => (StopReason::Collision, OpenError::NoFreeId),
+                Refused::Records(error) => (StopReason::Failed, OpenError::Records(error)),
             };
+            drop((reply.send(Err(error)), ticket));
+            roll_back(&shared, why, backend).await;
+            drop(place);
+            return true;
+        }
+    };
+    let key = kept.as_ref().map(|kept| kept.key);
+    let newcomer = Newcomer { owner, backend, age: Duration::ZERO, kept };
+    match shared.admit(ticket, id, newcomer) {
+        Ok(admitted) => {
+            let entry = Arc::clone(&admitted.entry);
+            info!(session = %entry.id().short(), owner = ?entry.owner().subject(), "session opened");
+            let first = FirstLease::new(entry, Arc::clone(&shared));
+            let stay = Stay::new(&means, admitted, place);
             // If the opener has left, the lease comes back, and its drop ends the session.
             drop(reply.send(Ok(first)));
-            life.see_to_the_end().await;
+            drop(shared);
+            keep(means, stay).await;
         }
         Err((why, backend)) => {
             drop(reply.send(Err(refusal(why))));
+            if let (Some(keeper), Some(key)) = (&shared.keeper, key) {
+                keeper.doom(key);
+            }
             roll_back(&shared, why, backend).await;
             drop(place);
+            shared.forget(key).await;
         }
+    }
+    true
+}
+
+/// Keeps a session through all its backends, until it sleeps or is gone.
+pub(crate) async fn keep<A, B, E>(means: Means<A, B, E>, mut stay: Stay<A, B, E>)
+where
+    A: Send + 'static,
+    B: Backend,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    loop {
+        let then = stay.see_to_the_end().await;
+        if then == Then::Awake
+            && let Some(place) = stay.place.take()
+        {
+            match wake_anew(&means, &stay.entry, place).await {
+                // The old stay is dropped here: whoever waits for its end finds the new one.
+                Ok(next) => {
+                    stay = next;
+                    continue;
+                }
+                Err(place) => stay.place = place,
+            }
+        }
+        let key = stay.entry.kept().map(|kept| kept.key);
+        let gone = stay.settle();
+        drop(stay);
+        if gone {
+            means.shared.forget(key).await;
+        }
+        return;
     }
 }
 
@@ -88,66 +155,153 @@ fn refusal<E>(why: StopReason) -> OpenError<E> {
     }
 }
 
-/// Ends a backend that never became a session.
-async fn roll_back<B: Backend>(shared: &Shared<B>, why: StopReason, backend: B) {
+/// Ends a backend that never became a session's.
+pub(crate) async fn roll_back<B: Backend>(shared: &Shared<B>, why: StopReason, backend: B) {
     struct Counted<'a, B>(&'a Shared<B>, StopReason);
     impl<B> Drop for Counted<'_, B> {
         fn drop(&mut self) {
-            self.0.stopping.fetch_sub(1, Ordering::Relaxed);
+            self.0.counts.stopping.fetch_sub(1, Ordering::Relaxed);
             self.0.tally.count(self.1);
         }
     }
 
-    shared.stopping.fetch_add(1, Ordering::Relaxed);
+    shared.counts.stopping.fetch_add(1, Ordering::Relaxed);
     let _counted = Counted(shared, why);
     backend.stop(why);
     backend.ended().await;
     info!(reason = %why, "a new backend was rolled back");
 }
 
-/// A session's stay in the table. Whatever ends the task, `Drop` takes the session off the table,
-/// sees that its backend was asked to stop, and gives the place back.
-struct Life<B: Backend> {
-    shared: Arc<Shared<B>>,
-    entry: Arc<Entry<B>>,
+/// One backend's stay in the table. Whatever ends the task, `Drop` sees that the backend was asked
+/// to stop, settles whether the session sleeps or is gone, and gives the place back.
+pub(crate) struct Stay<A, B: Backend, E> {
+    means: Means<A, B, E>,
+    pub(crate) entry: Arc<Entry<B>>,
     orders: oneshot::Receiver<Ending>,
     ending: Option<Ending>,
-    place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// The backend was asked to stop.
     asked: bool,
     /// The backend has ended.
     over: bool,
+    settled: bool,
 }
 
-impl<B: Backend> Life<B> {
-    async fn see_to_the_end(mut self) {
-        let mut ended = self.entry.backend().ended();
-        let ordered = tokio::select! {
-            biased;
-            () = &mut ended => None,
-            // The other end is in the entry, which this task keeps, until an order is sent.
-            order = &mut self.orders => order.ok(),
-        };
-        if let Some(ending) = ordered {
-            let why = ending.why;
+impl<A, B: Backend, E> Stay<A, B, E> {
+    pub(crate) fn new(means: &Means<A, B, E>, admitted: Admitted<B>, place: Place) -> Self {
+        let Admitted { entry, orders } = admitted;
+        let means = means.clone();
+        let place = Some(place);
+        Self {
+            means,
+            entry,
+            orders,
+            ending: None,
+            place,
+            asked: false,
+            over: false,
+            settled: false,
+        }
+    }
+
+    /// Returns when the backend has ended and what a later one must know is stored, as far as the
+    /// store can be reached.
+    async fn see_to_the_end(&mut self) -> Then {
+        let entry = Arc::clone(&self.entry);
+        let shared = Arc::clone(&self.means.shared);
+        let mut ended = entry.backend().ended();
+        loop {
+            let ordered = tokio::select! {
+                biased;
+                () = &mut ended => None,
+                // The other end is in the entry, which this task keeps, until an order is sent.
+                order = &mut self.orders => order.ok(),
+            };
+            let Some(ending) = ordered else {
+                self.over = true;
+                // An order that was given in the same moment stands.
+                shared.end(&entry, StopReason::Exited);
+                self.ending = self.orders.try_recv().ok();
+                break;
+            };
+            let (why, then) = (ending.why, ending.then);
+            if why.sleeps() && entry.kept().is_some() {
+                // Nothing is taken from a client that cannot be given back: the snapshot is stored
+                // before the backend is stopped, or the backend stays. A shutdown does not ask.
+                let saved = shared.save(&entry).await;
+                let lost = match saved {
+                    Ok(can_sleep) => !can_sleep,
+                    Err(error) if why == StopReason::Shutdown => {
+                        warn!(session = %entry.id().short(), %error, "the last snapshot was not stored");
+                        false
+                    }
+                    Err(error) => match entry.revive() {
+                        Some(orders) => {
+                            warn!(session = %entry.id().short(), %error, reason = %why,
+                                "the session stays awake, since it cannot be stored");
+                            self.orders = orders;
+                            continue; // An heir hears of it by the end of its channel.
+                        }
+                        None => false,
+                    },
+                };
+                if lost {
+                    self.lost(why);
+                }
+            }
             self.ending = Some(ending);
             self.asked = true;
-            self.entry.backend().stop(why);
+            entry.backend().stop(why);
             ended.await;
+            self.over = true;
+            return then;
         }
-        self.over = true;
+        self.has_exited().await;
+        self.ending.as_ref().map_or(Then::Asleep, |ending| ending.then)
     }
-}
 
-impl<B: Backend> Drop for Life<B> {
-    fn drop(&mut self) {
+    /// The backend has ended by itself.
+    async fn has_exited(&mut self) {
+        let (entry, shared) = (Arc::clone(&self.entry), Arc::clone(&self.means.shared));
+        if entry.kept().is_none() {
+            return;
+        }
+        let why = self.ending.as_ref().map_or(StopReason::Exited, |ending| ending.why);
+        if why == StopReason::Exited && entry.born().elapsed() < SETTLED {
+            self.means.desk.trouble(*entry.id(), entry.owner(), None, &shared.limits());
+        }
+        if !why.sleeps() {
+            return;
+        }
+        match shared.save(&entry).await {
+            Ok(true) => {}
+            Ok(false) => self.lost(why),
+            // Whatever the client was told of is in the store: that was saved before it was told.
+            Err(error) => {
+                warn!(session = %entry.id().short(), %error, "the last snapshot was not stored");
+            }
+        }
+    }
+
+    /// The session cannot sleep any more.
+    fn lost(&self, why: StopReason) {
+        if self.entry.doom(why) {
+            self.means.shared.table.remove(&self.entry);
+        }
+    }
+
+    /// Settles whether the session sleeps or is gone, and gives the place back. Says whether it is
+    /// gone for good.
+    fn settle(&mut self) -> bool {
+        self.settled = true;
+        let shared = Arc::clone(&self.means.shared);
         let own_reason = match (self.over, std::thread::panicking()) {
             (true, _) => StopReason::Exited,
             (false, true) => StopReason::Panicked,
             (false, false) => StopReason::Shutdown,
         };
         // Ends a session nobody else has ended, and then there is an order in any case.
-        self.shared.end(&self.entry, own_reason);
+        let _ = shared.end_if(&self.entry, None, |_| Some(own_reason));
         let ending = self.ending.take().or_else(|| self.orders.try_recv().ok());
         let (mut why, heir) = match ending {
             Some(ending) => (ending.why, ending.heir),
@@ -164,16 +318,54 @@ impl<B: Backend> Drop for Life<B> {
                 warn!(session = %self.entry.id().short(), "a backend panicked when stopped");
             }
         }
-        self.shared.stopping.fetch_sub(1, Ordering::Relaxed);
-        self.shared.tally.count(why);
+        if self.entry.born().elapsed() >= SETTLED || why != StopReason::Exited {
+            self.means.desk.well(self.entry.id());
+        }
+        let concluded = self.entry.conclude();
+        shared.counts.stopping.fetch_sub(1, Ordering::Relaxed);
+        let key = self.entry.kept().map(|kept| kept.key);
+        let became = match (concluded, &shared.keeper, key) {
+            (Concluded::Asleep, Some(keeper), Some(key)) => {
+                if let Some(used) = self.entry.tell() {
+                    keeper.note_use(key, keeper.time_of(used));
+                }
+                "asleep"
+            }
+            (Concluded::Asleep, ..) => "asleep",
+            (Concluded::Gone(final_why), keeper, key) => {
+                // It may have been ended for good while it was falling asleep.
+                if why.sleeps() && why != StopReason::Panicked {
+                    why = final_why;
+                }
+                if let (Some(keeper), Some(key)) = (keeper, key) {
+                    keeper.doom(key);
+                }
+                "gone"
+            }
+            (Concluded::Replaced, ..) => "replaced",
+        };
+        shared.tally.count(why);
         info!(
             session = %self.entry.id().short(),
             owner = ?self.entry.owner().subject(),
             reason = %why,
-            "session ended"
+            became,
+            "a session's backend has ended"
         );
         if let Some(place) = self.place.take() {
             place.leave_to(heir);
+        }
+        // Last: whoever waits for the end of this stay finds everything settled.
+        shared.table.remove(&self.entry);
+        self.entry.depart();
+        matches!(concluded, Concluded::Gone(_))
+    }
+}
+
+impl<A, B: Backend, E> Drop for Stay<A, B, E> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.settle();
         }
     }
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 /// The bounds a [`Registry`](crate::Registry) keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions in all, counting those being spawned and those still stopping. `None` is without
-    /// bound. Default 256.
+    /// Sessions with a backend in all, counting those being spawned and those still stopping.
+    /// `None` is without bound. Default 256.
     pub max_sessions: Option<NonZeroUsize>,
     /// The same for one owner. `None` is without bound. Default 16.
     pub max_per_owner: Option<NonZeroUsize>,
-    /// At a cap, a session idle for at least this long may be ended to make room for a new one.
-    /// Zero never ends one for that. Default 5 minutes.
+    /// At a cap, a session idle for at least this long may be put to sleep, or ended if it cannot
+    /// sleep, to make room for another. Zero never does that. Default 5 minutes.
     pub evict_idle: Duration,
-    /// A session without a lease for this long is ended. Zero is never. Default 15 minutes.
+    /// A session without a lease for this long is put to sleep, or ended if it cannot sleep. Zero
+    /// is never. Default 15 minutes.
     pub idle: Duration,
     /// The age at which a session ends, as soon as nobody holds a lease. Zero is never. Default
     /// 30 days.
@@ -22,6 +23,26 @@ pub struct Limits {
     /// How often ages are looked at, and so how late an idle session may be ended. Anything
     /// shorter than 10 ms, zero included, counts as 10 ms. Default 30 seconds.
     pub reap_interval: Duration,
+    /// How long an open or a wake waits for a place when none can be had at once. Those who wait
+    /// are served owner by owner in turn. Zero, the default, refuses at once.
+    pub place_wait: Duration,
+    /// How many opens and wakes of one owner may wait for a place at a time; more are refused at
+    /// once. Default 32.
+    pub max_waiting_per_owner: usize,
+    /// Records in all, asleep or not. At the cap an open removes the record of the owner's session
+    /// that has been asleep longest, or if the owner has none asleep, of anybody's. `None` is
+    /// without bound. Default 100,000.
+    pub max_records: Option<NonZeroUsize>,
+    /// The same for one owner. `None` is without bound. Default 1,000.
+    pub max_records_per_owner: Option<NonZeroUsize>,
+    /// After so many wakes in a row that failed, or were followed by a crash within ten seconds,
+    /// requests are refused for `wake_pause` without another attempt. Zero is never. Default 4.
+    pub max_wake_failures: u32,
+    /// How long the attempt after a failed wake is held back; each further failure doubles it, up
+    /// to `wake_pause`. Default 250 ms.
+    pub wake_backoff: Duration,
+    /// See `max_wake_failures`. One attempt is made after it. Default 30 seconds.
+    pub wake_pause: Duration,
 }
 
 impl Limits {
@@ -41,6 +62,13 @@ impl Default for Limits {
             idle: Duration::from_secs(15 * 60),
             lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             reap_interval: Duration::from_secs(30),
+            place_wait: Duration::ZERO,
+            max_waiting_per_owner: 32,
+            max_records: NonZeroUsize::new(100_000),
+            max_records_per_owner: NonZeroUsize::new(1_000),
+            max_wake_failures: 4,
+            wake_backoff: Duration::from_millis(250),
+            wake_pause: Duration::from_secs(30),
         }
     }
 }

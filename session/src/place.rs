@@ -8,15 +8,20 @@
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
+use crate::counts::Counts;
 use crate::{Limits, Owner};
 
 /// Who holds how many places.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<Ledger>);
+pub(crate) struct Places {
+    ledger: Mutex<Ledger>,
+    /// Hears of every place that is given back.
+    counts: Arc<Counts>,
+}
 
 #[derive(Debug, Default)]
 struct Ledger {
@@ -25,20 +30,28 @@ struct Ledger {
 }
 
 impl Places {
+    pub(crate) fn new(counts: Arc<Counts>) -> Self {
+        Self { ledger: Mutex::default(), counts }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while it holds the ledger")
+    }
+
     /// Takes a place for `owner` if both caps allow it, in one step.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         owner: &Owner,
         limits: &Limits,
     ) -> Result<Place, Denied> {
-        let mut ledger = self.0.lock().expect("nothing panics while it holds the ledger");
+        let mut ledger = self.lock();
         if let Some(max) = limits.max_per_owner
             && ledger.owners.get(owner).is_some_and(|&taken| taken >= max.get())
         {
             return Err(Denied::Owner { max });
         }
         *ledger.owners.entry(owner.clone()).or_insert(0) += 1;
-        let own = OwnerSeat { places: Arc::clone(self), owner: owner.clone() };
+        let own = OwnerSeat { places: Arc::clone(self), owner: owner.clone(), rings: false };
         if let Some(max) = limits.max_sessions
             && ledger.taken >= max.get()
         {
@@ -47,18 +60,18 @@ impl Places {
             return Err(Denied::Total { max, own });
         }
         ledger.taken += 1;
-        Ok(Place { seat: Seat(Arc::clone(self)), own })
+        Ok(Place::new(Seat(Arc::clone(self)), own))
     }
 
     /// Places taken: spawning, live and stopping.
     pub(crate) fn taken(&self) -> usize {
-        self.0.lock().expect("nothing panics while it holds the ledger").taken
+        self.lock().taken
     }
 
     /// Places taken by one owner.
     #[cfg(test)]
     pub(crate) fn taken_by(&self, owner: &Owner) -> usize {
-        let ledger = self.0.lock().expect("nothing panics while it holds the ledger");
+        let ledger = self.lock();
         ledger.owners.get(owner).copied().unwrap_or(0)
     }
 }
@@ -80,7 +93,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(seat: Seat, own: OwnerSeat) -> Self {
+    pub(crate) fn new(seat: Seat, mut own: OwnerSeat) -> Self {
+        own.rings = true;
         Self { seat, own }
     }
 
@@ -105,7 +119,8 @@ pub(crate) struct Seat(Arc<Places>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.0.lock().expect("nothing panics while it holds the ledger").taken -= 1;
+        self.0.lock().taken -= 1;
+        self.0.counts.ring();
     }
 }
 
@@ -114,17 +129,24 @@ impl Drop for Seat {
 pub(crate) struct OwnerSeat {
     places: Arc<Places>,
     owner: Owner,
+    /// Whether its end is news. One that was taken in vain, for want of a seat, is not: the driver
+    /// that tries for those who wait would call itself for ever.
+    rings: bool,
 }
 
 impl Drop for OwnerSeat {
     fn drop(&mut self) {
-        let mut ledger = self.places.0.lock().expect("nothing panics while it holds the ledger");
+        let mut ledger = self.places.lock();
         if let hash_map::Entry::Occupied(mut entry) = ledger.owners.entry(self.owner.clone()) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 // An owner who left must not stay in memory.
                 entry.remove();
             }
+        }
+        drop(ledger);
+        if self.rings {
+            self.places.counts.ring();
         }
     }
 }
@@ -189,7 +211,7 @@ mod tests {
         let _bobs = places.reserve(&bob, &limits).expect("bob has room");
         drop(held);
         assert_eq!(places.taken_by(&ada), 0);
-        assert_eq!(places.0.lock().unwrap().owners.len(), 1, "only bob is remembered");
+        assert_eq!(places.lock().owners.len(), 1, "only bob is remembered");
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Why sessions end, and how many did.
+//! Why sessions end or fall asleep, and how many did.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a session ended.
+/// Why a session's backend was stopped or has ended.
+///
+/// Some of these end the session; the others only take its backend away, and it sleeps if it can
+/// (see [`sleeps`](Self::sleeps)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
     /// Its client deleted it.
@@ -28,11 +31,13 @@ pub enum StopReason {
     Exited,
     /// The task that kept the session panicked.
     Panicked,
+    /// The backend was to be replaced.
+    Rotated,
 }
 
 impl StopReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Deleted,
         Self::Idle,
         Self::Lifetime,
@@ -44,6 +49,7 @@ impl StopReason {
         Self::Collision,
         Self::Exited,
         Self::Panicked,
+        Self::Rotated,
     ];
 
     /// A lowercase word, stable, for metrics.
@@ -60,6 +66,25 @@ impl StopReason {
             Self::Collision => "collision",
             Self::Exited => "exited",
             Self::Panicked => "panicked",
+            Self::Rotated => "rotated",
+        }
+    }
+
+    /// Whether a session that can sleep outlives this, and falls asleep.
+    pub const fn sleeps(self) -> bool {
+        match self {
+            Self::Idle
+            | Self::Evicted
+            | Self::Exited
+            | Self::Shutdown
+            | Self::Panicked
+            | Self::Rotated => true,
+            Self::Deleted
+            | Self::Lifetime
+            | Self::Abandoned
+            | Self::Revoked
+            | Self::Failed
+            | Self::Collision => false,
         }
     }
 }

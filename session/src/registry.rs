@@ -7,14 +7,21 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::driver::Driver;
-use crate::entry::Acquired;
+use crate::desk::Desk;
+use crate::driver::{Driver, Job};
+use crate::entry::Entry;
 use crate::id::Mint;
-use crate::life::Job;
-use crate::shared::{Phase, Shared, stopping};
+use crate::keeper::Keeper;
+use crate::life::Open;
+use crate::shared::{Found, Phase, Shared, stopping};
 use crate::{
-    Backend, Lease, LeaseError, Limits, OpenError, Owner, Report, SessionId, Spawn, StopReason,
+    Backend, Calendar, Lease, LeaseError, Limits, OpenError, Owner, Records, Report, SessionId,
+    Spawn, StopReason,
 };
+
+mod durable;
+
+pub use durable::{Listed, Revocation};
 
 /// The sessions of one kind of backend. Clones are handles to the same registry.
 ///
@@ -22,6 +29,7 @@ use crate::{
 /// error. When the last handle is dropped, the driver ends every session and returns.
 pub struct Registry<A, B, E> {
     shared: Arc<Shared<B>>,
+    desk: Arc<Desk<B, E>>,
     // Not in `shared`, which the sessions' tasks hold too: the driver notices the last handle's
     // end by the end of this channel.
     jobs: mpsc::UnboundedSender<Job<A, B, E>>,
@@ -31,43 +39,65 @@ impl<A, B, E> Registry<A, B, E>
 where
     A: Send + 'static,
     B: Backend,
-    E: std::error::Error + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
     /// A registry that spawns with `spawn`, and the driver that must run for it to do anything.
+    /// It keeps no records: a session ends with its backend.
     ///
     /// # Panics
     /// When the operating system gives no randomness to seed the generator of ids.
     pub fn new(spawn: Arc<dyn Spawn<A, B, E>>, limits: Limits) -> (Self, Driver<A, B, E>) {
-        Self::with_mint(spawn, limits, Mint::from_os())
+        Self::with_mint(spawn, limits, Mint::from_os(), None)
     }
 
-    /// The same with ids from `next_id`, for tests of collisions.
+    /// The same with `records`: a session whose backend has a [snapshot](Backend::snapshot)
+    /// outlives its backend, and this registry too. Those that `records` knows are there from the
+    /// start. Nothing is read at this point.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn with_records(
+        spawn: Arc<dyn Spawn<A, B, E>>,
+        limits: Limits,
+        records: Arc<dyn Records>,
+        calendar: Calendar,
+    ) -> (Self, Driver<A, B, E>) {
+        Self::with_mint(spawn, limits, Mint::from_os(), Some(Keeper::new(records, calendar)))
+    }
+
+    /// A registry without records, with ids from `next_id`, for tests of collisions.
     #[cfg(any(test, feature = "test-util"))]
     pub fn with_ids(
         spawn: Arc<dyn Spawn<A, B, E>>,
         limits: Limits,
         next_id: impl FnMut() -> SessionId + Send + 'static,
     ) -> (Self, Driver<A, B, E>) {
-        Self::with_mint(spawn, limits, Mint::scripted(next_id))
+        Self::with_mint(spawn, limits, Mint::scripted(next_id), None)
     }
 
     fn with_mint(
         spawn: Arc<dyn Spawn<A, B, E>>,
         limits: Limits,
         mint: Mint,
+        keeper: Option<Keeper>,
     ) -> (Self, Driver<A, B, E>) {
-        let shared = Arc::new(Shared::new(limits, mint));
-        // Unbounded, because every message holds a place: `max_sessions` is the bound.
+        let shared = Arc::new(Shared::new(limits, mint, keeper));
+        let desk = Arc::new(Desk::new());
+        // Unbounded, because every message belongs to a place, to a request that waits for a wake,
+        // or to a revocation.
         let (jobs, queue) = mpsc::unbounded_channel();
-        let driver = Driver::new(Arc::clone(&shared), spawn, queue);
-        (Self { shared, jobs }, driver)
+        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&desk), spawn, queue);
+        (Self { shared, desk, jobs }, driver)
     }
 
     /// Opens a session for `owner` and returns its first lease.
     ///
     /// A place is taken first. At a cap the longest-idle session that has been idle for
-    /// `Limits::evict_idle` is ended, and this waits until that one has ended; at the owner's cap
-    /// only a session of the same owner is.
+    /// `Limits::evict_idle` is put to sleep, or ended if it cannot sleep, and this waits until its
+    /// backend has ended; at the owner's cap only a session of the same owner is. If there is none,
+    /// this waits in the queue for `Limits::place_wait`.
+    ///
+    /// With records, the session's record is stored before this returns.
     ///
     /// # Errors
     /// See [`OpenError`]; a failed open has left nothing behind, or is cleaning up by itself and
@@ -84,14 +114,13 @@ where
             return Err(self.closed());
         };
         let mut phase = self.shared.phase.subscribe();
-        let reserved = self.shared.reserve(&owner)?;
         let place = tokio::select! {
             biased;
-            place = reserved.place() => place.ok_or_else(|| self.closed())?,
+            place = self.shared.place(&owner) => place?,
             () = stopping(&mut phase) => return Err(self.closed()),
         };
         let (reply, answer) = oneshot::channel();
-        if self.jobs.send(Job { ticket, owner, ask, place, reply }).is_err() {
+        if self.jobs.send(Job::Open(Open { ticket, owner, ask, place, reply })).is_err() {
             return Err(self.closed());
         }
         tokio::select! {
@@ -107,53 +136,24 @@ where
         }
     }
 
-    /// Takes a lease on a session, for its owner alone. Costs one lookup and no waiting.
+    /// Takes a lease on a live session, for its owner alone. Costs one lookup and no waiting.
     ///
-    /// Another owner's attempt has no effect on the session: its idle time goes on.
+    /// Another owner's attempt has no effect on the session: its idle time goes on. A session that
+    /// sleeps, or is about to, is unknown here; [`wake`](Self::wake) knows it.
     ///
     /// # Errors
     /// [`LeaseError::Unknown`] or [`LeaseError::Foreign`].
     pub fn lease(&self, id: &SessionId, owner: &Owner) -> Result<Lease<B>, LeaseError> {
-        let entry = self.shared.table.find(id).ok_or(LeaseError::Unknown)?;
-        if entry.owner() != owner {
-            return Err(LeaseError::Foreign);
+        match self.shared.lease(id, owner) {
+            Found::Live(lease) => Ok(lease),
+            Found::Foreign => Err(LeaseError::Foreign),
+            Found::Moving(_) | Found::Nothing | Found::Over => Err(LeaseError::Unknown),
         }
-        match entry.acquire(self.shared.lifetime()) {
-            Acquired::Leased => Ok(Lease::counted(entry)),
-            Acquired::Over => Err(LeaseError::Unknown),
-            Acquired::Outlived => {
-                self.shared.ended(&entry);
-                Err(LeaseError::Unknown)
-            }
-        }
-    }
-
-    /// Ends a session, whether leases are held or not. It is unknown at once; its place comes
-    /// back when its backend has ended.
-    ///
-    /// # Errors
-    /// [`LeaseError::Unknown`] or [`LeaseError::Foreign`].
-    pub fn end(&self, id: &SessionId, owner: &Owner, why: StopReason) -> Result<(), LeaseError> {
-        let entry = self.shared.table.find(id).ok_or(LeaseError::Unknown)?;
-        if entry.owner() != owner {
-            return Err(LeaseError::Foreign);
-        }
-        if self.shared.end(&entry, why) { Ok(()) } else { Err(LeaseError::Unknown) }
-    }
-
-    /// Ends every session whose owner satisfies `matches`, those being opened included. Sessions
-    /// opened later are not affected, so the right to open them is to be withdrawn first.
-    ///
-    /// `matches` runs on the calling thread without any lock held, once or more for an owner.
-    pub fn revoke(&self, matches: impl Fn(&Owner) -> bool) {
-        // This order and no other: an open that slips past the first is found by the second.
-        self.shared.openings.revoke(&matches);
-        self.shared.end_all(StopReason::Revoked, matches);
     }
 
     /// Live sessions: those a lookup finds.
     pub fn active(&self) -> usize {
-        self.shared.table.live()
+        self.shared.live()
     }
 
     /// Looks at every live session whose owner satisfies `wanted`, in no particular order. No lock
@@ -165,23 +165,12 @@ where
     ) -> Vec<T> {
         let entries = self.shared.table.select(|_| true);
         let wanted = entries.iter().filter(|entry| wanted(entry.owner()));
-        wanted
-            .filter_map(|entry| {
-                let usage = entry.peek()?;
-                Some(look(&View {
-                    id: entry.id(),
-                    owner: entry.owner(),
-                    backend: entry.backend(),
-                    opened: entry.born(),
-                    idle_since: usage.idle_since,
-                }))
-            })
-            .collect()
+        wanted.filter_map(|entry| Some(look(&View::of(entry)?))).collect()
     }
 
     /// Sessions that have been asked to stop and whose backend has not ended yet.
     pub fn stopping(&self) -> usize {
-        self.shared.stopping.load(Ordering::Relaxed)
+        self.shared.counts.stopping.load(Ordering::Relaxed)
     }
 
     /// Places taken: sessions being spawned, live and stopping. This is what the cap limits.
@@ -189,7 +178,8 @@ where
         self.shared.places.taken()
     }
 
-    /// Sessions that have ended for this reason since the registry was made.
+    /// Backends that have ended for this reason since the registry was made. Their sessions are
+    /// gone or asleep; see [`StopReason::sleeps`].
     pub fn ended(&self, why: StopReason) -> u64 {
         self.shared.tally.of(why)
     }
@@ -215,7 +205,8 @@ where
         self.shared.set_limits(limits);
     }
 
-    /// Refuses new sessions from now on. Existing ones and opens under way go on.
+    /// Refuses new sessions, and wakes of those that sleep, from now on. Live ones, and opens and
+    /// wakes under way, go on.
     pub fn drain(&self) {
         self.shared.phase.send_if_modified(|phase| {
             let was_open = matches!(phase, Phase::Open);
@@ -226,8 +217,10 @@ where
         });
     }
 
-    /// Refuses new sessions and opens under way, asks every session to stop, and waits for all of
-    /// them, though not beyond `deadline`; the rest is then abandoned. The driver ends with it.
+    /// Refuses new sessions, and opens and wakes under way, asks every backend to stop, and waits
+    /// for all of them, though not beyond `deadline`; the rest is then abandoned. The driver ends
+    /// with it. Sessions that can sleep keep their records, with their last snapshots stored, and
+    /// answer again in a later registry.
     ///
     /// Called again it waits for the same report; the earliest deadline holds. It does not return
     /// while there is a driver that nobody runs.
@@ -267,15 +260,35 @@ pub struct View<'a, B> {
     pub owner: &'a Owner,
     /// What answers it.
     pub backend: &'a B,
-    /// When it was opened.
+    /// When it was opened or last woken.
     pub opened: Instant,
     /// Since when nobody uses it; `None` while somebody does.
     pub idle_since: Option<Instant>,
+    /// Whether it would sleep rather than end.
+    pub sleeps: bool,
+}
+
+impl<'a, B> View<'a, B> {
+    fn of(entry: &'a Entry<B>) -> Option<Self> {
+        let usage = entry.peek()?;
+        Some(Self {
+            id: entry.id(),
+            owner: entry.owner(),
+            backend: entry.backend(),
+            opened: entry.born(),
+            idle_since: usage.idle_since,
+            sleeps: entry.kept().is_some(),
+        })
+    }
 }
 
 impl<A, B, E> Clone for Registry<A, B, E> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), jobs: self.jobs.clone() }
+        Self {
+            shared: Arc::clone(&self.shared),
+            desk: Arc::clone(&self.desk),
+            jobs: self.jobs.clone(),
+        }
     }
 }
 

@@ -2,20 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use crate::counts::Counts;
 use crate::driver::Report;
-use crate::entry::{Ending, Entry, Snapshot};
+use crate::entry::{Acquired, Arrival, Ending, Entry, Kept, Snapshot};
+use crate::error::NoPlace;
 use crate::id::Mint;
+use crate::keeper::Keeper;
 use crate::opening::{Openings, Ticket};
 use crate::place::{Denied, Heir, OwnerSeat, Place, Places, Seat};
+use crate::queue::Queue;
 use crate::reason::Tally;
 use crate::table::Table;
-use crate::{Limits, OpenError, Owner, StopReason};
+use crate::{Lease, Limits, OpenError, Owner, SessionId, StopReason};
 
 /// How many ids are tried before a session is given up.
 const MINTS: usize = 4;
@@ -55,10 +59,13 @@ pub(crate) async fn stopping(phase: &mut watch::Receiver<Phase>) {
 pub(crate) struct Shared<B> {
     pub(crate) table: Table<B>,
     pub(crate) places: Arc<Places>,
+    pub(crate) queue: Queue,
     pub(crate) openings: Arc<Openings>,
+    /// `None`: nothing is recorded, and nothing sleeps.
+    pub(crate) keeper: Option<Keeper>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) tally: Tally,
-    pub(crate) stopping: AtomicUsize,
+    pub(crate) counts: Arc<Counts>,
     limits: watch::Sender<Limits>,
     /// `Limits::lifetime` again, in nanoseconds: lookups read it without a lock.
     lifetime: AtomicU64,
@@ -66,14 +73,17 @@ pub(crate) struct Shared<B> {
 }
 
 impl<B> Shared<B> {
-    pub(crate) fn new(limits: Limits, mint: Mint) -> Self {
+    pub(crate) fn new(limits: Limits, mint: Mint, keeper: Option<Keeper>) -> Self {
+        let counts = Arc::<Counts>::default();
         let shared = Self {
             table: Table::new(),
-            places: Arc::default(),
+            places: Arc::new(Places::new(Arc::clone(&counts))),
+            queue: Queue::new(Arc::clone(&counts)),
             openings: Arc::default(),
+            keeper,
             phase: watch::Sender::new(Phase::Open),
             tally: Tally::default(),
-            stopping: AtomicUsize::new(0),
+            counts,
             limits: watch::Sender::new(limits),
             lifetime: AtomicU64::new(0),
             mint,
@@ -101,8 +111,49 @@ impl<B> Shared<B> {
         Duration::from_nanos(self.lifetime.load(Ordering::Relaxed))
     }
 
+    /// Takes a place for `owner`, waiting for it if need be: until a session that makes room has
+    /// ended, and in the queue for as long as `Limits::place_wait`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the place back, whether it has come already or comes later.
+    pub(crate) async fn place(&self, owner: &Owner) -> Result<Place, NoPlace> {
+        let limits = self.limits();
+        let until = Instant::now() + limits.place_wait;
+        loop {
+            // Whoever comes while others wait does not pass them.
+            let passed = match (self.queue.is_empty(), limits.max_sessions, limits.max_per_owner) {
+                (false, Some(max), _) => Some(NoPlace::Full { max }),
+                (false, None, Some(max)) => Some(NoPlace::OwnerFull { max }),
+                _ => None,
+            };
+            let refused = match passed.map_or_else(|| self.reserve(owner), Err) {
+                Ok(reserved) => match reserved.place().await {
+                    Some(place) => return Ok(place),
+                    // The session that was to make room could not be saved and lives on.
+                    None => continue,
+                },
+                Err(refused) => refused,
+            };
+            if Instant::now() >= until {
+                return Err(refused);
+            }
+            let Some(place) = self.queue.join(owner, limits.max_waiting_per_owner) else {
+                return Err(refused);
+            };
+            match timeout_at(until, place).await {
+                Ok(Ok(reserved)) => {
+                    if let Some(place) = reserved.place().await {
+                        return Ok(place);
+                    }
+                }
+                // The queue goes with the registry, which the caller notices by itself.
+                Ok(Err(_)) | Err(_) => return Err(refused),
+            }
+        }
+    }
+
     /// Takes a place for `owner`, or the promise of one that an idle session is made to leave.
-    pub(crate) fn reserve<E>(&self, owner: &Owner) -> Result<Reserved, OpenError<E>> {
+    pub(crate) fn reserve(&self, owner: &Owner) -> Result<Reserved, NoPlace> {
         let limits = self.limits();
         match self.places.reserve(owner, &limits) {
             Ok(place) => Ok(Reserved::Now(place)),
@@ -111,21 +162,21 @@ impl<B> Shared<B> {
                 let own = |entry: &Entry<B>| entry.owner() == owner;
                 match self.evict(&limits, Some(Heir::SameOwner(heir)), own) {
                     true => Ok(Reserved::Place(place)),
-                    false => Err(OpenError::OwnerFull { max }),
+                    false => Err(NoPlace::OwnerFull { max }),
                 }
             }
             Err(Denied::Total { max, own }) => {
                 let (heir, seat) = oneshot::channel();
                 match self.evict(&limits, Some(Heir::Anyone(heir)), |_| true) {
                     true => Ok(Reserved::Seat(seat, own)),
-                    false => Err(OpenError::Full { max }),
+                    false => Err(NoPlace::Full { max }),
                 }
             }
         }
     }
 
-    /// Ends the longest-idle session that satisfies `wanted` and has been idle long enough, and
-    /// promises its place to `heir`. Says whether there was one.
+    /// Puts the longest-idle session that satisfies `wanted` and has been idle long enough to
+    /// sleep, or ends it if it cannot sleep, and promises its place to `heir`. Says whether there was one.
     pub(crate) fn evict(
         &self,
         limits: &Limits,
@@ -149,20 +200,56 @@ impl<B> Shared<B> {
         }
     }
 
-    /// Enters a new session, with one lease held, under an id nobody has.
+    /// An id that nobody has, as far as the table knows.
+    pub(crate) fn free_id(&self) -> Option<SessionId> {
+        (0..MINTS).map(|_| self.mint.next()).find(|id| !self.table.contains(id))
+    }
+
+    /// Enters a session, with one lease held. Without an `id` it gets a new one.
     pub(crate) fn admit(
         &self,
         ticket: Ticket,
-        owner: Owner,
-        backend: B,
+        id: Option<SessionId>,
+        newcomer: Newcomer<B>,
     ) -> Result<Admitted<B>, (StopReason, B)> {
+        self.enter(ticket, newcomer, None, || match id {
+            // Sessions enter one at a time, so an id that is free stays so until it is used.
+            Some(id) => (!self.table.contains(&id)).then_some(id),
+            None => self.free_id(),
+        })
+    }
+
+    /// Enters a session's next stay, idle as `before` was, in the place of that one.
+    pub(crate) fn succeed(
+        &self,
+        ticket: Ticket,
+        before: &Entry<B>,
+        newcomer: Newcomer<B>,
+    ) -> Result<Admitted<B>, (StopReason, B)> {
+        let idle_since = Some(before.last_active());
+        let admitted = self.enter(ticket, newcomer, idle_since, || Some(*before.id()))?;
+        if let Err(why) = before.replaced() {
+            // It was ended for good, a moment too early to find this one in its place.
+            self.end(&admitted.entry, why);
+        }
+        Ok(admitted)
+    }
+
+    fn enter(
+        &self,
+        ticket: Ticket,
+        newcomer: Newcomer<B>,
+        idle_since: Option<Instant>,
+        id: impl FnOnce() -> Option<SessionId>,
+    ) -> Result<Admitted<B>, (StopReason, B)> {
+        let Newcomer { owner, backend, age, kept } = newcomer;
         let mut backend = Some(backend);
         let admitted = ticket.admit(|| {
-            // Sessions enter one at a time, so a free id stays free until it is used below.
-            let id = (0..MINTS).map(|_| self.mint.next()).find(|id| !self.table.contains(id))?;
-            let (entry, orders) = Entry::leased(id, owner, backend.take()?, Instant::now());
+            let id = id()?;
+            let arrival = Arrival { id, owner, backend: backend.take()?, age, kept, idle_since };
+            let (entry, orders) = Entry::new(arrival, Arc::clone(&self.counts), Instant::now());
             let entry = Arc::new(entry);
-            self.table.insert(Arc::clone(&entry));
+            self.table.put(Arc::clone(&entry));
             Some(Admitted { entry, orders })
         });
         match (admitted, backend) {
@@ -173,8 +260,25 @@ impl<B> Shared<B> {
         }
     }
 
-    /// Ends a session if `judge` finds a reason: it is gone for lookups when this returns, and
-    /// its task stops the backend.
+    /// Takes a lease on a session that is live, for its owner alone.
+    pub(crate) fn lease(&self, id: &SessionId, owner: &Owner) -> Found<B> {
+        let Some(entry) = self.table.find(id) else { return Found::Nothing };
+        if entry.owner() != owner {
+            return Found::Foreign;
+        }
+        match entry.acquire(self.lifetime()) {
+            Acquired::Leased => Found::Live(Lease::counted(entry)),
+            Acquired::Moving => Found::Moving(entry),
+            Acquired::Over => Found::Over,
+            Acquired::Outlived => {
+                self.ended(&entry);
+                Found::Over
+            }
+        }
+    }
+
+    /// Ends a session's stay if `judge` finds a reason: it is not live for lookups when this
+    /// returns, and its task stops the backend.
     pub(crate) fn end_if(
         &self,
         entry: &Entry<B>,
@@ -186,15 +290,30 @@ impl<B> Shared<B> {
         Ok(())
     }
 
-    /// Ends a session whatever its state. Says whether this call did it.
+    /// Ends a session whatever its state, unless it is asleep: a lookup does not find it then, and
+    /// its record is to be removed. Says whether this call did it.
     pub(crate) fn end(&self, entry: &Entry<B>, why: StopReason) -> bool {
-        self.end_if(entry, None, |_| Some(why)).is_ok()
+        if self.end_if(entry, None, |_| Some(why)).is_ok() {
+            return true;
+        }
+        if why.sleeps() {
+            return false;
+        }
+        if entry.doom(why) {
+            self.table.remove(entry);
+            return true;
+        }
+        // One that was replaced has a successor, which is the session now.
+        let successor = entry.is_replaced().then(|| self.table.find(entry.id())).flatten();
+        successor.is_some_and(|successor| self.end(&successor, why))
     }
 
-    /// Moves a session, whose ending has just been ordered, from live to stopping.
+    /// Takes a session off the table if it is over for good. One that will sleep stays until its
+    /// backend has ended, so that nobody wakes another beside it.
     pub(crate) fn ended(&self, entry: &Entry<B>) {
-        self.table.remove(entry.id());
-        self.stopping.fetch_add(1, Ordering::Relaxed);
+        if entry.is_gone() {
+            self.table.remove(entry);
+        }
     }
 
     /// Ends every session that satisfies `wanted`, which runs without any lock held.
@@ -204,6 +323,11 @@ impl<B> Shared<B> {
                 self.end(&entry, why);
             }
         }
+    }
+
+    /// Sessions with a backend that a lookup finds.
+    pub(crate) fn live(&self) -> usize {
+        self.counts.live.load(Ordering::Relaxed)
     }
 
     /// Ends what is too old or too long idle, and after the cap was lowered, what is idle enough
@@ -216,7 +340,7 @@ impl<B> Shared<B> {
             let _ = self.end_if(&entry, None, due);
         }
         if let Some(max) = limits.max_sessions {
-            let surplus = self.table.live().saturating_sub(max.get());
+            let surplus = self.live().saturating_sub(max.get());
             for _ in 0..surplus {
                 if !self.evict(&limits, None, |_| true) {
                     break;
@@ -229,8 +353,7 @@ impl<B> Shared<B> {
 impl<B> fmt::Debug for Shared<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
-            .field("live", &self.table.live())
-            .field("stopping", &self.stopping)
+            .field("counts", &self.counts)
             .field("phase", &*self.phase.borrow())
             .finish_non_exhaustive()
     }
@@ -256,6 +379,27 @@ impl Reserved {
             Self::Seat(left, own) => left.await.ok().map(|seat| Place::new(seat, own)),
         }
     }
+}
+
+/// What a lookup finds.
+pub(crate) enum Found<B> {
+    Live(Lease<B>),
+    /// Without a backend at the moment, or about to be.
+    Moving(Arc<Entry<B>>),
+    /// Not in the table: asleep, or unknown.
+    Nothing,
+    /// It has just ended for good.
+    Over,
+    Foreign,
+}
+
+/// A session on its way into the table.
+pub(crate) struct Newcomer<B> {
+    pub(crate) owner: Owner,
+    pub(crate) backend: B,
+    /// How old the session is.
+    pub(crate) age: Duration,
+    pub(crate) kept: Option<Kept>,
 }
 
 /// A session in the table and the way its ending is ordered.

@@ -1,8 +1,9 @@
-//! The table of live sessions, in shards so that lookups of different sessions do not meet.
+//! The table of sessions with a backend, in shards so that lookups of different sessions do not
+//! meet. A session stands here from the moment it is live until its backend has ended, or until it
+//! is gone for good.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::SessionId;
@@ -15,7 +16,6 @@ const SHARDS: usize = 64;
 /// is waited for by a lookup: a lookup clones the entry out and lets go.
 pub(crate) struct Table<B> {
     shards: Box<[Shard<B>]>,
-    live: AtomicUsize,
 }
 
 type Sessions<B> = HashMap<SessionId, Arc<Entry<B>>>;
@@ -33,7 +33,7 @@ impl<B> Shard<B> {
 impl<B> Table<B> {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Shard(Mutex::default())).collect();
-        Self { shards, live: AtomicUsize::new(0) }
+        Self { shards }
     }
 
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Entry<B>>> {
@@ -44,23 +44,21 @@ impl<B> Table<B> {
         self.shard(id).lock().contains_key(id)
     }
 
-    /// Puts a session in, whose id the caller knows to be free.
-    pub(crate) fn insert(&self, entry: Arc<Entry<B>>) {
-        let replaced = self.shard(entry.id()).lock().insert(*entry.id(), entry);
-        debug_assert!(replaced.is_none(), "the id was free");
-        self.live.fetch_add(1, Ordering::Relaxed);
+    /// Puts a session in, in the place of its stay before if there is one.
+    pub(crate) fn put(&self, entry: Arc<Entry<B>>) {
+        // Bound to a name so that the old entry is dropped after the lock.
+        let _before = self.shard(entry.id()).lock().insert(*entry.id(), entry);
     }
 
-    /// Takes a session off. Whoever ended it does so, once.
-    pub(crate) fn remove(&self, id: &SessionId) {
-        // Bound to a name so that the entry is dropped after the lock.
-        let removed = self.shard(id).lock().remove(id);
-        debug_assert!(removed.is_some(), "a session is removed once");
-        self.live.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+    /// Takes a session off, unless it is gone already or another stay has taken its place.
+    pub(crate) fn remove(&self, entry: &Entry<B>) {
+        let mut shard = self.shard(entry.id()).lock();
+        let is_it =
+            shard.get(entry.id()).is_some_and(|there| std::ptr::eq(&raw const **there, entry));
+        let removed = if is_it { shard.remove(entry.id()) } else { None };
+        // In this order: no entry is dropped under a lock.
+        drop(shard);
+        drop(removed);
     }
 
     /// The sessions whose entry satisfies `wanted`, as of some moment during the call. The
@@ -101,6 +99,6 @@ impl<B> Table<B> {
 
 impl<B> fmt::Debug for Table<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("live", &self.live()).finish_non_exhaustive()
+        f.debug_struct("Table").finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@
 //! let (registry, mut backends) = testing::registry(Limits::default());
 //! let lease = registry.open(testing::owner("ada"), ()).await.expect("there is room");
 //! let backend = backends.next().await;
-//! registry.end(lease.id(), lease.owner(), StopReason::Deleted).expect("it is ada's");
+//! registry.end(lease.id(), lease.owner(), StopReason::Deleted).await.expect("it is ada's");
 //! assert_eq!(backend.asked_to_stop().await, StopReason::Deleted);
 //! assert_eq!(registry.stopping(), 1);
 //! backend.end();
@@ -23,9 +23,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::{Backend, BoxFuture, Limits, Owner, Registry, Spawn, StopReason};
+use crate::{Backend, BoxFuture, Limits, Owner, Registry, Setback, Spawn, StopReason};
 
 pub mod contract;
+mod records;
+mod records_contract;
+
+pub use records::MemoryRecords;
+pub use records_contract::records_contract;
 
 /// A registry of fake backends.
 pub type FakeRegistry = Registry<(), FakeBackend, FakeError>;
@@ -46,12 +51,30 @@ pub fn registry(limits: Limits) -> (FakeRegistry, Backends) {
     (registry, backends)
 }
 
+/// The same with records: a second one over the same records is what a restart leads to.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn recorded(limits: Limits, records: &MemoryRecords) -> (FakeRegistry, Backends) {
+    let (spawner, mut backends) = fakes();
+    let (registry, driver) = Registry::with_records(
+        Arc::new(spawner),
+        limits,
+        Arc::new(records.clone()),
+        records.calendar(),
+    );
+    backends.tasks.spawn(driver.run());
+    (registry, backends)
+}
+
 /// A spawner of fake backends and the handle to all of them.
 pub fn fakes() -> (FakeSpawner, Backends) {
     let (made, new) = mpsc::unbounded_channel();
     let (held, waiting) = mpsc::unbounded_channel();
     let script = Arc::new(Script {
         answer: Mutex::new(Answer::Succeed),
+        setback: Mutex::new(Setback::BackOff),
+        stateful: AtomicBool::new(false),
         census: Mutex::default(),
         made,
         held,
@@ -59,6 +82,9 @@ pub fn fakes() -> (FakeSpawner, Backends) {
     let backends = Backends { script: Arc::clone(&script), new, waiting, tasks: JoinSet::new() };
     (FakeSpawner { script }, backends)
 }
+
+/// What a [`FakeBackend`] calls itself.
+pub const KIND: &str = "fake";
 
 /// How long a handle waits, by tokio's clock, before it panics: a test that waits for what never
 /// comes must fail and not hang.
@@ -91,6 +117,8 @@ pub struct FakeError;
 #[derive(Debug)]
 struct Script {
     answer: Mutex<Answer>,
+    setback: Mutex<Setback>,
+    stateful: AtomicBool,
     census: Mutex<Census>,
     made: mpsc::UnboundedSender<BackendHandle>,
     held: mpsc::UnboundedSender<HeldSpawn>,
@@ -148,8 +176,12 @@ pub struct FakeSpawner {
     script: Arc<Script>,
 }
 
-impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
-    fn spawn(&self, owner: &Owner, _: A) -> BoxFuture<'static, Result<FakeBackend, FakeError>> {
+impl FakeSpawner {
+    fn make(
+        &self,
+        owner: &Owner,
+        snapshot: Option<Arc<[u8]>>,
+    ) -> BoxFuture<'static, Result<FakeBackend, FakeError>> {
         let (script, owner) = (Arc::clone(&self.script), owner.clone());
         let counted = Counted::new(&script, &owner);
         Box::pin(async move {
@@ -166,9 +198,14 @@ impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
                 Answer::Fail | Answer::Hold => return Err(FakeError),
                 Answer::Panic => panic!("told to panic"),
             };
+            let woken = snapshot.is_some();
+            let stateful = script.stateful.load(Ordering::SeqCst);
+            let snapshot = snapshot.map_or_else(|| b"fresh".to_vec(), |bytes| bytes.to_vec());
             let state = Arc::new(State {
                 owner,
                 obeys,
+                woken,
+                snapshot: Mutex::new((!stateful).then_some(snapshot)),
                 stops: watch::Sender::new(Vec::new()),
                 over: watch::Sender::new(false),
                 counted: Mutex::new(Some(counted)),
@@ -179,6 +216,25 @@ impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
             let _ = script.made.send(BackendHandle(Arc::clone(&state)));
             Ok(FakeBackend(state))
         })
+    }
+}
+
+impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
+    fn spawn(&self, owner: &Owner, _: A) -> BoxFuture<'static, Result<FakeBackend, FakeError>> {
+        self.make(owner, None)
+    }
+
+    fn wake(
+        &self,
+        owner: &Owner,
+        kind: &str,
+        snapshot: Arc<[u8]>,
+    ) -> Option<BoxFuture<'static, Result<FakeBackend, FakeError>>> {
+        (kind == KIND).then(|| self.make(owner, Some(snapshot)))
+    }
+
+    fn judge(&self, _: &FakeError) -> Setback {
+        *self.script.setback.lock().expect("no test panics while it holds it")
     }
 }
 
@@ -195,6 +251,16 @@ impl Backends {
     /// Says how spawns go from now on; at first they [succeed](Answer::Succeed).
     pub fn answer(&self, answer: Answer) {
         *self.script.answer.lock().expect("no test panics while it holds it") = answer;
+    }
+
+    /// Says what a failed wake means from now on; at first [`Setback::BackOff`].
+    pub fn setback(&self, setback: Setback) {
+        *self.script.setback.lock().expect("no test panics while it holds it") = setback;
+    }
+
+    /// Says whether backends made from now on are stateful, and so have no snapshot.
+    pub fn stateful(&self, stateful: bool) {
+        self.script.stateful.store(stateful, Ordering::SeqCst);
     }
 
     /// The next backend that was made.
@@ -298,6 +364,8 @@ impl HeldSpawn {
 struct State {
     owner: Owner,
     obeys: bool,
+    woken: bool,
+    snapshot: Mutex<Option<Vec<u8>>>,
     stops: watch::Sender<Vec<StopReason>>,
     over: watch::Sender<bool>,
     counted: Mutex<Option<Counted>>,
@@ -344,6 +412,14 @@ impl Backend for FakeBackend {
             }
         })
     }
+
+    fn kind(&self) -> &str {
+        KIND
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        self.0.snapshot.lock().expect("no test panics while it holds it").clone()
+    }
 }
 
 impl Drop for FakeBackend {
@@ -380,6 +456,22 @@ impl BackendHandle {
         patiently("the backend was not asked to stop", asked)
             .await
             .expect("this handle keeps the sender")[0]
+    }
+
+    /// Whether it was woken, and not spawned for a new session.
+    pub fn is_woken(&self) -> bool {
+        self.0.woken
+    }
+
+    /// What it would tell its successor; a fresh one says `fresh`.
+    pub fn snapshot(&self) -> Option<Vec<u8>> {
+        self.0.snapshot.lock().expect("no test panics while it holds it").clone()
+    }
+
+    /// Changes what it would tell its successor. `None` makes it stateful.
+    pub fn remember(&self, snapshot: Option<&[u8]>) {
+        *self.0.snapshot.lock().expect("no test panics while it holds it") =
+            snapshot.map(<[u8]>::to_vec);
     }
 
     /// How often it was asked to stop.

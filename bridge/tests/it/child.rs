@@ -20,6 +20,11 @@ pub(crate) struct Child {
 }
 
 impl Child {
+    pub(crate) fn over(pipe: DuplexStream) -> Self {
+        let (reader, out) = tokio::io::split(pipe);
+        Self { lines: BufReader::new(reader).lines(), out }
+    }
+
     /// The next message the child reads.
     pub(crate) async fn reads(&mut self) -> Value {
         let line = self.reads_line().await.expect("the bridge writes a line");
@@ -57,13 +62,11 @@ pub(crate) struct Bench {
 pub(crate) fn bench_with(limits: Limits) -> Bench {
     let (ours, childs) = tokio::io::duplex(64 * 1024);
     let (output, input) = tokio::io::split(ours);
-    let (reader, out) = tokio::io::split(childs);
     let (bridge, driver) = Bridge::attach(output, input, limits);
     #[expect(clippy::disallowed_methods, reason = "the bench keeps the handle")]
     let driver = tokio::spawn(driver.run());
     let (outcome, outcomes) = mpsc::unbounded_channel();
-    let child = Child { lines: BufReader::new(reader).lines(), out };
-    Bench { bridge, child, driver, outcomes, outcome }
+    Bench { bridge, child: Child::over(childs), driver, outcomes, outcome }
 }
 
 /// A session that has agreed on `revision`.

@@ -4,6 +4,11 @@
 
 mod child;
 mod faults;
+mod interleavings;
+mod replacement;
 mod replies;
 mod requests_of_the_child;
+mod resume;
+mod returns;
 mod streams;
+mod succession;

@@ -29,11 +29,10 @@ async fn a_broken_stream_is_resumed_behind_the_last_event_the_client_saw() {
 
     let mut resumed = Events::of(bench.listen(first.id.as_deref()));
     assert_eq!(resumed.message().await.expect("the second")["params"]["data"], 2);
-    assert_eq!(resumed.message().await.expect("the answer")["result"], "done");
-    let last =
-        format!("{}-3", first.id.as_deref().and_then(|id| id.split_once('-')).expect("an id").0);
+    let last = resumed.next().await.expect("the answer");
+    assert_eq!(last.data.expect("it has data")["result"], "done");
     assert_eq!(resumed.next().await, None);
-    let over = bench.listen(Some(&last));
+    let over = bench.listen(last.id.as_deref());
     assert_eq!(over.status(), http::StatusCode::NO_CONTENT, "nothing more will come: stop asking");
 
     let mut whole = Events::of(bench.listen(priming.id.as_deref()));
@@ -53,7 +52,9 @@ async fn an_event_that_is_not_kept_is_a_clear_error() {
         bench.child.writes(note(n)).await;
     }
     events.message().await.expect("the last");
-    for unknown in [&*priming, "77-1", "0-9"] {
+    let (epoch, _) = priming.split_once('-').expect("an epoch stands first");
+    let foreign = "0123456789ab-0-0".to_owned();
+    for unknown in [&priming, &format!("{epoch}-77-1"), &format!("{epoch}-0-9"), &foreign] {
         let listen = bench.bridge.listen(Some(unknown.parse().expect("well formed")), Box::new(()));
         assert!(matches!(listen, Err(ListenError::Unknown(_))), "{unknown}");
     }

@@ -8,8 +8,7 @@ use auth::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use session::{SessionId, StopReason};
-use sha2::{Digest, Sha256};
+use session::{EndError, RecordKey, RecordsError, Selection, StopReason};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -26,6 +25,9 @@ use crate::{
 
 /// Its path.
 pub(super) const PATH: &str = "/account";
+
+/// More sessions are not shown to one person.
+const MAX_SHOWN: usize = 1_000;
 
 impl People {
     /// `GET` shows the page, `POST` does what one of its forms asks for and shows it again.
@@ -70,7 +72,7 @@ impl People {
             now: Moment::of(now),
             notice,
             clients: self.clients(user).await?,
-            sessions: sessions_of(&app.sessions, user, now),
+            sessions: sessions_of(&app.sessions, user, now).await.map_err(StoreError::new)?,
             user_tokens: self.user_tokens(app, &connections),
             connections: connections
                 .into_iter()
@@ -191,17 +193,12 @@ impl People {
                 ))
             }
             Deed::EndSession { session } => {
-                let mut own = app.sessions.look(
-                    |owner| owner.issuer() == issuer && owner.subject() == subject,
-                    |view| (*view.id, view.owner.clone()),
-                );
-                own.retain(|(id, _)| handle(id) == session);
-                let ended = own.pop().is_some_and(|(id, owner)| {
-                    app.sessions.end(&id, &owner, StopReason::Deleted).is_ok()
-                });
-                match ended {
-                    true => Notice::Done("The session has ended.".to_owned()),
-                    false => gone("This session"),
+                let Some(key) = key_of(&session) else { return Ok(gone("This session")) };
+                let own = whose(user);
+                match app.sessions.end_by_key(&key, &own, StopReason::Deleted).await {
+                    Ok(()) => Notice::Done("The session has ended.".to_owned()),
+                    Err(EndError::Unknown | EndError::Foreign) => gone("This session"),
+                    Err(EndError::Records(error)) => return Err(StoreError::new(error)),
                 }
             }
             Deed::RemoveConnection { provider } if !provider.contains(':') => {
@@ -219,7 +216,7 @@ impl People {
             }
             Deed::SetToken { server, token } if takes_token(app, &server) => {
                 self.vault.put_user_token(&server, issuer, subject, token, now).await?;
-                Notice::Done("The token is kept, sealed. New sessions use it.".to_owned())
+                Notice::Done("The token is kept, sealed. Sessions use it from now on.".to_owned())
             }
             Deed::RemoveToken { server } => {
                 match self.vault.remove_user_token(&server, issuer, subject).await? {
@@ -259,29 +256,61 @@ fn takes_token(app: &App, server: &str) -> bool {
     state.config.server.get(server).is_some_and(|own| own.upstream == Some(Upstream::User))
 }
 
-fn sessions_of(sessions: &Sessions, user: &User, now: SystemTime) -> Vec<SessionView> {
+/// Those that run and those that sleep, the youngest first.
+async fn sessions_of(
+    sessions: &Sessions,
+    user: &User,
+    now: SystemTime,
+) -> Result<Vec<SessionView>, RecordsError> {
+    let own = whose(user);
+    let recorded = sessions.list(&own, None, MAX_SHOWN).await?;
     let here = Instant::now();
     let calendar = |then: Instant| {
         Moment::of(now.checked_sub(here.saturating_duration_since(then)).unwrap_or(now))
     };
     let mut views = sessions.look(
-        |owner| owner.issuer() == user.issuer && owner.subject() == user.subject,
+        |owner| own.matches(owner),
         |view| SessionView {
             id: view.id.short().to_string(),
-            handle: handle(view.id),
+            handle: handle(&view.id.key()),
             server: view.backend.server.name.to_string(),
             client: view.owner.client().to_owned(),
             state: SessionState::Running,
             since: calendar(view.opened),
         },
     );
+    for session::Listed { summary, awake } in recorded {
+        let handle = handle(&summary.key);
+        let since = Moment::of(summary.created);
+        match views.iter_mut().find(|view| view.handle == handle) {
+            // Opened then, though its child may be younger.
+            Some(running) => running.since = since,
+            None => views.push(SessionView {
+                id: summary.key.short().to_string(),
+                handle,
+                server: summary.kind.to_string(),
+                client: summary.owner.client().to_owned(),
+                state: if awake { SessionState::Starting } else { SessionState::Asleep },
+                since,
+            }),
+        }
+    }
     views.sort_by_key(|view| std::cmp::Reverse(view.since));
-    views
+    Ok(views)
+}
+
+fn whose(user: &User) -> Selection {
+    Selection::Person { issuer: user.issuer.as_str().into(), subject: user.subject.as_str().into() }
 }
 
 /// Names a session on a page without telling its id, which is a secret of the client's.
-fn handle(id: &SessionId) -> String {
-    hex::encode(&Sha256::digest(id.to_string().as_bytes())[..16])
+fn handle(key: &RecordKey) -> String {
+    hex::encode(key.as_bytes())
+}
+
+fn key_of(handle: &str) -> Option<RecordKey> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(handle, &mut bytes).ok().map(|()| RecordKey::from_bytes(bytes))
 }
 
 pub(super) fn see_other(path: &str) -> Response<Bytes> {

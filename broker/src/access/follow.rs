@@ -12,6 +12,7 @@ use auth::{
     oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
+use session::Selection;
 use tokio::time::interval;
 use tracing::{debug, info, warn};
 
@@ -45,7 +46,7 @@ pub(super) async fn static_tokens(
                 info!(tokens = table.len(), "static tokens read again");
                 let names: HashSet<String> = table.subjects().map(ToOwned::to_owned).collect();
                 tokens.replace(table);
-                sessions.revoke(|owner| {
+                sessions.revoke(move |owner| {
                     owner.issuer() == StaticTokens::ISSUER && !names.contains(owner.subject())
                 });
             }
@@ -70,7 +71,7 @@ pub(super) struct EndSessions(pub(super) Sessions);
 
 impl RevocationListener for EndSessions {
     fn revoked(&self, revoked: &Revoked) {
-        self.0.revoke(|owner| owner.grant() == Some(&revoked.family));
+        self.0.revoke_all(Selection::Grant(revoked.family.as_str().into()));
     }
 }
 

@@ -1,7 +1,11 @@
 //! What is kept about people: the store, its keys, the vault, and the ways to sign in. It is there
 //! before anybody can connect, because sessions are opened with what the vault holds.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use auth::{
     BoxFuture,
@@ -16,8 +20,11 @@ use auth::{
     },
 };
 
+use session::{Rotation, Then, When};
+
 use super::{AccessError, providers};
 use crate::{
+    app::Sessions,
     config::{Config, Upstream, Verifier},
     metrics::{Metrics, RefreshLabels},
     store::{Keys, Store},
@@ -32,19 +39,21 @@ pub(crate) struct Kept {
     pub(super) local: Option<Arc<Local>>,
     pub(super) identities: Vec<Arc<dyn IdentityProvider>>,
     pub(super) key: ServerKey,
+    renewals: Arc<Renewals>,
 }
 
 impl Kept {
     /// Opens it, if anybody signs in here. The driver renews credentials and has to be run.
     pub(crate) async fn open(
         config: &Config,
+        store: &Arc<Store>,
         fetch: &Arc<dyn Fetch>,
         metrics: &Arc<Metrics>,
     ) -> Result<Option<(Self, VaultDriver)>, AccessError> {
         if !config.auth.verifiers.contains(&Verifier::OAuth) {
             return Ok(None);
         }
-        let store = Arc::new(Store::open(&config.data_dir).await?);
+        let store = Arc::clone(store);
         let keys = Keys::open(&config.data_dir, &*store).await?;
         let mut identities: Vec<Arc<dyn IdentityProvider>> = Vec::new();
         let mut local = None;
@@ -62,29 +71,54 @@ impl Kept {
                 }
             });
         }
+        let renewals =
+            Arc::new(Renewals { metrics: Arc::clone(metrics), sessions: OnceLock::new() });
         let (vault, driver) = Vault::new(VaultParts {
             ring: keys.ring,
             store: store.clone(),
             providers: identities.clone(),
-            listener: Some(Arc::new(CountRenewals(Arc::clone(metrics)))),
+            listener: Some(renewals.clone()),
             limits: VaultLimits::default(),
             rng: auth::os_rng()?,
         });
-        Ok(Some((Self { store, vault, identities, local, key: keys.server }, driver)))
+        Ok(Some((Self { store, vault, identities, local, key: keys.server, renewals }, driver)))
+    }
+
+    /// Has these sessions follow what becomes of credentials. They are the only ones.
+    pub(crate) fn followed_by(&self, sessions: &Sessions) {
+        let _ = self.renewals.sessions.set(sessions.clone());
     }
 }
 
-/// Counts what came of asking upstreams.
+/// Counts what came of asking upstreams, and has children replaced that run with what was before.
 #[derive(Debug)]
-struct CountRenewals(Arc<Metrics>);
+struct Renewals {
+    metrics: Arc<Metrics>,
+    /// They are opened with what the vault holds, and so there is the vault first.
+    sessions: OnceLock<Sessions>,
+}
 
-impl CredentialListener for CountRenewals {
+impl CredentialListener for Renewals {
     fn asked(&self, key: &CredentialKey, outcome: Outcome) {
         let labels = RefreshLabels { provider: key.provider.clone(), outcome: outcome.name() };
-        self.0.upstream_refresh.get_or_create(&labels).inc();
+        self.metrics.upstream_refresh.get_or_create(&labels).inc();
     }
 
-    fn changed(&self, _key: &CredentialKey, _change: Change) {}
+    fn changed(&self, key: &CredentialKey, change: Change) {
+        let how = match change {
+            // One in use is replaced when a call finds its own credential due.
+            Change::Renewed => Rotation { when: When::Idle, then: Then::Asleep },
+            // The user means this one, and not one that still works for a while.
+            Change::Kept => Rotation { when: When::Drained, then: Then::Asleep },
+            Change::Removed => Rotation { when: When::Now, then: Then::Asleep },
+            // What was given out works until its end.
+            Change::Refused => return,
+        };
+        if let Some(sessions) = self.sessions.get() {
+            sessions
+                .rotate(|view| view.backend.own.as_ref().is_some_and(|own| own.is_of(key)), how);
+        }
+    }
 }
 
 /// The vault as the authorization server sees it: it takes what sign-ins yield, and says when only

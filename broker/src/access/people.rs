@@ -8,7 +8,7 @@ use auth::{
     local::Local,
     oauth::{
         AuthServer, CacheLimits, Config as ServerConfig, OAuthTokens, Parts, Registration,
-        Resource, RevocationListener, ScopeView, StoreError,
+        Resource, RevocationListener, ScopeView,
     },
     upstream::Vault,
 };
@@ -103,7 +103,7 @@ impl People {
         kept: Kept,
         sessions: &Sessions,
     ) -> Result<Self, AccessError> {
-        let Kept { store, vault, identities, local, key } = kept;
+        let Kept { store, vault, identities, local, key, .. } = kept;
         let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
         // First nobody is let in any more, then whoever is in has to go.
         let listeners: Vec<Arc<dyn RevocationListener>> =
@@ -145,16 +145,6 @@ impl People {
 
     pub(super) fn revocations(&self) -> Revocations {
         Revocations { store: self.store.clone(), listeners: self.listeners.clone() }
-    }
-
-    /// Closes the store: what was changed is on the disk, and nothing is looked up any more.
-    pub(super) async fn close(&self) {
-        self.store.close().await;
-    }
-
-    /// Whether what people do can be kept.
-    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
-        self.store.ready().await
     }
 
     /// Whether [`answer`](Self::answer) has one for this path.

@@ -35,6 +35,14 @@ pub(super) enum Failure {
     Usage(String),
     /// The store does not answer.
     Store(auth::oauth::StoreError),
+    /// The records of sessions do not answer.
+    Records(session::RecordsError),
+}
+
+impl From<session::RecordsError> for Failure {
+    fn from(error: session::RecordsError) -> Self {
+        Self::Records(error)
+    }
 }
 
 impl From<auth::oauth::StoreError> for Failure {
@@ -86,6 +94,10 @@ where
                 Exit::Usage
             }
             Err(Failure::Store(error)) => {
+                complain(told(&error));
+                Exit::Unavailable
+            }
+            Err(Failure::Records(error)) => {
                 complain(told(&error));
                 Exit::Unavailable
             }

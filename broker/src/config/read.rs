@@ -181,6 +181,7 @@ fn session(read: &mut Reader<'_>) -> Session {
         max: NonZeroUsize::new(read.count(&key("session.max"))),
         max_per_owner: NonZeroUsize::new(read.count(&key("session.max_per_owner"))),
         evict_idle: read.duration(&key("session.evict_idle")),
+        place_wait: read.duration(&key("session.place_wait")),
         idle: positive(read.duration(&key("session.idle"))),
         lifetime: positive(read.duration(&key("session.lifetime"))),
         reap_interval: read.duration(&key("session.reap_interval")),

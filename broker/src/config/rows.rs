@@ -323,9 +323,9 @@ static SERVING: &[Key] = &[
         "server.*.stateful",
         Kind::Bool,
         "false",
-        "Whether the process keeps state that a new one could not have. Today the state of every \
-         session lives in its process, so this changes nothing; it starts to matter when sessions \
-         can sleep.",
+        "Whether the process keeps state that a new one could not have: a session then ends with \
+         its process. Otherwise sessions sleep when they are idle, survive a crash and a restart of \
+         the broker, and go on with a new process.",
     )
     .live(),
     row(
@@ -375,15 +375,24 @@ static SERVING: &[Key] = &[
         "session.evict_idle",
         Kind::Duration(Zero::Means("any idle session makes room")),
         r#""5m""#,
-        "When every place is taken, a session that has been idle this long makes room for a new \
-         one, the longest idle first.",
+        "When every place is taken, a session that has been idle this long makes room: it is put \
+         to sleep, the longest idle first.",
+    )
+    .live(),
+    row(
+        "session.place_wait",
+        Kind::Duration(Zero::Means("it is refused at once")),
+        r#""5s""#,
+        "When every place is taken and nobody is idle enough, how long a request waits for one. \
+         Those who wait are served one owner after the other.",
     )
     .live(),
     row(
         "session.idle",
         Kind::Duration(NEVER),
         r#""15m""#,
-        "A session without a request or an open stream ends after this time.",
+        "A session without a request or an open stream is put to sleep after this time: its process \
+         ends, and the next request starts another one. With `stateful = true` the session ends.",
     )
     .live(),
     row(

@@ -1,13 +1,19 @@
 //! The MCP endpoint: POST, GET and DELETE of the Streamable HTTP transport.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use auth::{Challenge, Denied, Verified};
-use bridge::{Body, Incoming, Kind, Message, Outcome, rpc};
+use auth::{Challenge, Denied, Verified, upstream::CredentialError};
+use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use session::{Lease, LeaseError, OpenError, Owner, SessionId, StopReason};
-use tokio::time::Instant;
+use session::{
+    Backend, Lease, LeaseError, OpenError, Owner, Rotation, Selection, SessionId, StopReason, Then,
+    View, WakeError, When,
+};
+use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
 
 use super::{
@@ -18,10 +24,19 @@ use super::{
 };
 use crate::{
     app::{App, Counted, State},
-    backend::{Ask, Live, SpawnFailure},
+    backend::{self, Ask, Live, Own, SpawnFailure},
     metrics::{ReasonLabel, method_label},
     server::Server,
 };
+
+/// How often a session whose child has just ended is looked for again.
+const ATTEMPTS: usize = 4;
+
+/// How often it is looked whether the last call of a child that is to be replaced has ended.
+const UNTIL_IDLE: Duration = Duration::from_millis(20);
+
+/// More records than one owner may have.
+const MAX_LISTED: usize = 10_000;
 
 pub(super) async fn answer<B>(
     app: Arc<App>,
@@ -73,7 +88,7 @@ impl Exchange {
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
-        let lease = self.lease(headers, &owner).map_err(|refusal| refusal.to(id))?;
+        let lease = self.lease(headers, &owner).await.map_err(|refusal| refusal.to(id))?;
         let incoming = match incoming {
             Ok(incoming) => incoming,
             Err(malformed) => return Err(Refusal::malformed(malformed)),
@@ -92,11 +107,35 @@ impl Exchange {
     /// A message for a session that is there.
     async fn call(
         &self,
-        lease: Lease<Live>,
+        mut lease: Lease<Live>,
         incoming: Incoming,
         begun: Instant,
     ) -> Result<Response<Body>, Refusal> {
+        // A batch may have been sent in part.
+        if incoming.single().is_some() {
+            match self.carry(lease, incoming.clone(), begun).await {
+                Ok(answered) => return answered,
+                // Nothing of it was sent. The child ended, or was replaced, just now.
+                Err((id, owner)) => lease = self.awake(&id, &owner).await?,
+            }
+        }
+        let carried = self.carry(lease, incoming, begun).await;
+        carried.unwrap_or_else(|_| Err(Refusal::child_gone()))
+    }
+
+    /// Carries a message to the child; an error says that the child had ended before.
+    async fn carry(
+        &self,
+        lease: Lease<Live>,
+        incoming: Incoming,
+        begun: Instant,
+    ) -> Result<Result<Response<Body>, Refusal>, (SessionId, Owner)> {
+        let (id, owner) = (*lease.id(), lease.owner().clone());
         let bridge = lease.bridge.clone();
+        // The other one may be given back before the answer is sent.
+        let saving = changes_the_session(&incoming)
+            .then(|| self.app.sessions.lease(&id, &owner).ok())
+            .flatten();
         let call = Call {
             method: label(&incoming),
             begun,
@@ -104,8 +143,26 @@ impl Exchange {
             lease,
         };
         let done = Box::new(move |outcome: Outcome| call.ended(outcome.as_str()));
-        let unknown = self.state.config.session.unknown_status;
-        bridge.post(incoming, done).await.map_err(|error| Refusal::post(error, unknown))
+        match bridge.post(incoming, done).await {
+            Ok(response) => {
+                if let Some(lease) = saving {
+                    self.save(&lease).await;
+                }
+                Ok(Ok(response))
+            }
+            Err(PostError::Closed(_)) => Err((id, owner)),
+            Err(error) => Ok(Err(Refusal::post(error))),
+        }
+    }
+
+    /// Has the store hold what a later child must be told. The call was done in any case, and the
+    /// session does not fall asleep before this has succeeded, so a failure is for the log.
+    async fn save(&self, lease: &Lease<Live>) {
+        if let Err(error) = self.app.sessions.save(lease).await {
+            let cause = causes(&error);
+            let session = lease.id().short();
+            warn!(%session, %error, %cause, "a change of the session is not stored yet");
+        }
     }
 
     /// The first message of a session (MCP lifecycle, "Initialization").
@@ -155,33 +212,36 @@ impl Exchange {
     async fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
         negotiate::accepts_events(headers)?;
-        let lease = self.lease(headers, &owner)?.ok_or_else(no_session_id)?;
+        let lease = self.lease(headers, &owner).await?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
-        let unknown = self.state.config.session.unknown_status;
         let last = match headers.get(LAST_EVENT_ID) {
             None => None,
             Some(id) => {
-                let id = id.to_str().ok().and_then(|id| id.parse().ok());
-                let id = id.ok_or(bridge::ListenError::Unknown(bridge::UnknownEvent));
-                Some(id.map_err(|error| Refusal::listen(&error, unknown))?)
+                let id = id.to_str().ok().and_then(|id| id.parse::<EventId>().ok());
+                let unknown = || Refusal::listen(&ListenError::Unknown(bridge::UnknownEvent));
+                Some(id.ok_or_else(unknown)?)
             }
         };
-        let bridge = lease.bridge.clone();
-        bridge.listen(last, Box::new(lease)).map_err(|error| Refusal::listen(&error, unknown))
+        let id = *lease.id();
+        let listening = match listen(lease, last.clone()) {
+            Err(ListenError::Closed(_)) => listen(self.awake(&id, &owner).await?, last),
+            listening => listening,
+        };
+        listening.map_err(|error| Refusal::listen(&error))
     }
 
     /// The client is done with its session (MCP transports, "Session Management").
     async fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
-        let lease = self.lease(headers, &owner)?.ok_or_else(no_session_id)?;
+        let id = self.named(headers)?.ok_or_else(no_session_id)?;
+        self.is_here(&id, &owner).await?;
         negotiate::version(headers)?;
-        let id = *lease.id();
-        drop(lease);
         let unknown = self.state.config.session.unknown_status;
         self.app
             .sessions
             .end(&id, &owner, StopReason::Deleted)
-            .map_err(|error| Refusal::lease(error, unknown))?;
+            .await
+            .map_err(|error| Refusal::end(&error, unknown))?;
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 
@@ -216,20 +276,148 @@ impl Exchange {
         self.app.access.challenge(&self.server.name, self.at_root)
     }
 
-    /// The session the request names, if it names one: known (404), and the owner's (403).
-    fn lease(&self, headers: &HeaderMap, owner: &Owner) -> Result<Option<Lease<Live>>, Refusal> {
+    /// The session the request names, if it names one.
+    fn named(&self, headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {
         let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
-        let unknown = self.state.config.session.unknown_status;
-        let refuse = |error| Refusal::lease(error, unknown);
         let id = id.to_str().ok().and_then(|id| id.parse::<SessionId>().ok());
-        let id = id.ok_or_else(|| refuse(LeaseError::Unknown))?;
-        let lease = self.app.sessions.lease(&id, owner).map_err(refuse)?;
-        // Another server's session is none of this endpoint's, nor is one whose child has gone.
-        if !Arc::ptr_eq(&lease.server, &self.server) || lease.bridge.closed().is_some() {
-            return Err(refuse(LeaseError::Unknown));
-        }
-        Ok(Some(lease))
+        id.map(Some).ok_or_else(|| self.unknown())
     }
+
+    fn unknown(&self) -> Refusal {
+        Refusal::lease(LeaseError::Unknown, self.state.config.session.unknown_status)
+    }
+
+    /// The session the request names, if it names one: known (404), the owner's (403), and awake.
+    async fn lease(
+        &self,
+        headers: &HeaderMap,
+        owner: &Owner,
+    ) -> Result<Option<Lease<Live>>, Refusal> {
+        match self.named(headers)? {
+            Some(id) => self.awake(&id, owner).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A lease on a session of this endpoint's server whose child is there. Costs no waiting when
+    /// the session is awake.
+    async fn awake(&self, id: &SessionId, owner: &Owner) -> Result<Lease<Live>, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let woken = self.app.sessions.wake(id, owner, &self.server.name).await;
+            let lease = woken.map_err(|error| self.not_awake(&error))?;
+            if lease.bridge.closed().is_none() {
+                match self.current(lease).await? {
+                    Some(lease) => return Ok(lease),
+                    None => continue,
+                }
+            }
+            // It has ended, or is about to. Its registry hears of that as this does, and only then
+            // is there another one to be had.
+            let (ended, left) = (lease.ended(), lease.asked_to_leave());
+            drop(lease);
+            ended.await;
+            left.await;
+        }
+        Err(Refusal::child_gone())
+    }
+
+    /// The lease, if its child's credential is good for a call. Otherwise the child is replaced:
+    /// there is another lease to be had.
+    async fn current(&self, lease: Lease<Live>) -> Result<Option<Lease<Live>>, Refusal> {
+        let Some(own) = &lease.own else { return Ok(Some(lease)) };
+        #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
+        let now = SystemTime::now();
+        if !own.is_due(now) {
+            return Ok(Some(lease));
+        }
+        let settings = lease.server.settings();
+        let vault = self.app.vault.as_deref();
+        let id = *lease.id();
+        let renewed = backend::credential(vault, &self.server.name, &settings, lease.owner()).await;
+        let how = match &renewed {
+            // Somebody else may have replaced it meanwhile: then it stays.
+            Ok(Some(renewed)) if own.is_before(renewed.version) => {
+                Rotation { when: When::Drained, then: Then::Awake }
+            }
+            Ok(_) => return Ok(Some(lease)),
+            Err(SpawnFailure::Credential {
+                source: CredentialError::SignInAgain | CredentialError::Missing,
+                ..
+            }) => Rotation { when: When::Now, then: Then::Asleep },
+            // It is not the user's fault, and what the child has may still work.
+            Err(_) if own.works(now) => return Ok(Some(lease)),
+            Err(_) => Rotation { when: When::Idle, then: Then::Asleep },
+        };
+        let version = renewed.as_ref().ok().and_then(|own| own.as_ref().map(|own| own.version));
+        let is_this = |view: &View<'_, Live>| {
+            let is_old = |own: &Own| version.is_none_or(|version| own.is_before(version));
+            *view.id == id && view.backend.own.as_ref().is_some_and(is_old)
+        };
+        let rotated = self.app.sessions.rotate(is_this, how);
+        match renewed {
+            // A session that cannot sleep keeps its child, and with it the old credential.
+            Ok(_) => Ok((rotated == 0 && lease.stateful).then_some(lease)),
+            Err(failure) => Err(self.not_awake(&WakeError::Spawn(Arc::new(failure)))),
+        }
+    }
+
+    fn not_awake(&self, error: &WakeError<SpawnFailure>) -> Refusal {
+        let is_usual =
+            matches!(error, WakeError::Unknown | WakeError::Foreign | WakeError::Draining);
+        if !is_usual {
+            let cause = causes(error);
+            warn!(server = %self.server.name, %error, %cause, "a session did not wake");
+        }
+        let unknown = self.state.config.session.unknown_status;
+        Refusal::wake(error, unknown).challenged(self.challenge())
+    }
+
+    /// Whether a session is one of this endpoint's server, without waking it. Whose it is, and
+    /// whether it is there at all, is found out by whoever ends it.
+    async fn is_here(&self, id: &SessionId, owner: &Owner) -> Result<(), Refusal> {
+        let sessions = &self.app.sessions;
+        let unknown = self.state.config.session.unknown_status;
+        let is_ours = match sessions.lease(id, owner) {
+            Ok(lease) => Arc::ptr_eq(&lease.server, &self.server),
+            Err(LeaseError::Foreign) => return Err(Refusal::lease(LeaseError::Foreign, unknown)),
+            Err(LeaseError::Unknown) => {
+                // A handful of clients say goodbye at all, and fewer to a session that sleeps.
+                let key = id.key();
+                let own = Selection::Owner(owner.clone());
+                let listed = sessions.list(&own, None, MAX_LISTED).await;
+                let listed = listed.map_err(|error| self.not_awake(&WakeError::Records(error)))?;
+                let found = listed.iter().find(|listed| listed.summary.key == key);
+                found.is_none_or(|found| *found.summary.kind == *self.server.name)
+            }
+        };
+        if is_ours { Ok(()) } else { Err(self.unknown()) }
+    }
+}
+
+/// Opens a stream of a session; it is in use for as long. When the child is to be replaced, the
+/// stream ends as soon as no call is under way, and the client comes back to the next one.
+fn listen(lease: Lease<Live>, last: Option<EventId>) -> Result<Response<Body>, ListenError> {
+    let (bridge, leaving) = (lease.bridge.clone(), lease.asked_to_leave());
+    let mut watch = JoinSet::new();
+    let closing = bridge.clone();
+    watch.spawn(async move {
+        leaving.await;
+        while closing.closed().is_none() && !closing.close_if_idle() {
+            tokio::time::sleep(UNTIL_IDLE).await;
+        }
+    });
+    bridge.listen(last, Box::new((lease, watch)))
+}
+
+/// Whether a message is about what a later child has to be told again.
+fn changes_the_session(incoming: &Incoming) -> bool {
+    const CHANGES: [&str; 4] = [
+        "notifications/initialized",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+    ];
+    incoming.messages().iter().any(|message| CHANGES.contains(&&*message.method()))
 }
 
 /// A POST that waits for its answers. Lives as long as that takes, also without its client.

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use auth::{Challenge, CredentialError as BadCredentials, Denied, upstream::CredentialError};
-use bridge::{Body, InitializeError, ListenError, Malformed, PostError, rpc};
+use bridge::{Body, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use session::{LeaseError, OpenError};
+use session::{EndError, LeaseError, OpenError, WakeError};
 
 use crate::{
     backend::SpawnFailure,
@@ -156,22 +156,30 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn end(error: &EndError, unknown: UnknownStatus) -> Self {
+        match error {
+            EndError::Unknown => Self::lease(LeaseError::Unknown, unknown),
+            EndError::Foreign => Self::lease(LeaseError::Foreign, unknown),
+            EndError::Records(_) => Self::store_down(),
+        }
+    }
+
+    fn store_down() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            rpc::SERVER_ERROR,
+            "The broker cannot reach its store right now; try again",
+        )
+        .retry(RETRY_SOON)
+    }
+
     pub(crate) fn open(error: &OpenError<SpawnFailure>) -> Self {
         let server_error = rpc::SERVER_ERROR;
         match error {
-            OpenError::Full { .. } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                server_error,
-                "The broker is at its limit of sessions; try again later",
-            )
-            .retry(RETRY),
-            OpenError::OwnerFull { .. } => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                server_error,
-                "You have as many sessions as one sign-in may have; end one and try again",
-            )
-            .retry(RETRY),
+            OpenError::Full { .. } => Self::full(),
+            OpenError::OwnerFull { .. } => Self::owner_full(),
             OpenError::Draining | OpenError::Gone => Self::draining(),
+            OpenError::Records(_) => Self::store_down(),
             OpenError::Revoked => Self::new(
                 StatusCode::UNAUTHORIZED,
                 server_error,
@@ -186,6 +194,60 @@ impl Refusal {
         }
     }
 
+    /// A session that is, or may be, there could not be used.
+    pub(crate) fn wake(error: &WakeError<SpawnFailure>, unknown: UnknownStatus) -> Self {
+        match error {
+            WakeError::Unknown => Self::lease(LeaseError::Unknown, unknown),
+            WakeError::Foreign => Self::lease(LeaseError::Foreign, unknown),
+            WakeError::Full { .. } => Self::full(),
+            WakeError::OwnerFull { .. } => Self::owner_full(),
+            WakeError::Draining | WakeError::Gone => Self::draining(),
+            WakeError::Records(_) => Self::store_down(),
+            // It was given up: the client learns of it as of any session that is over.
+            WakeError::Spawn(failure) if failure.is_final() => Self::session_unknown(unknown),
+            WakeError::Spawn(failure) => Self::spawn(failure),
+            WakeError::Failing { retry_in, .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                rpc::INTERNAL_ERROR,
+                "The server fails again and again; try again later. The broker's log says why",
+            )
+            .retry(Duration::from_secs(retry_in.as_secs() + 1)),
+            WakeError::Panicked => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                rpc::INTERNAL_ERROR,
+                "The broker failed to wake the session; its log says why",
+            ),
+        }
+    }
+
+    fn full() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            rpc::SERVER_ERROR,
+            "The broker is at its limit of sessions; try again later",
+        )
+        .retry(RETRY)
+    }
+
+    fn owner_full() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            rpc::SERVER_ERROR,
+            "You have as many sessions as one sign-in may have; end one and try again",
+        )
+        .retry(RETRY)
+    }
+
+    /// The child ended at this very moment.
+    pub(crate) fn child_gone() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            rpc::INTERNAL_ERROR,
+            "The server has just ended; try again",
+        )
+        .retry(Duration::from_secs(1))
+    }
+
     fn spawn(failure: &SpawnFailure) -> Self {
         let bad_gateway =
             |words: &str| Self::new(StatusCode::BAD_GATEWAY, rpc::INTERNAL_ERROR, words);
@@ -197,16 +259,22 @@ impl Refusal {
                 bad_gateway("The server cannot be started for this sign-in; ask the operator")
             }
             SpawnFailure::Credential { upstream, source } => Self::credential(*upstream, source),
-            SpawnFailure::Initialize(InitializeError::TimedOut) => Self::new(
+            SpawnFailure::Initialize(InitializeError::TimedOut)
+            | SpawnFailure::Resume(ResumeError::TimedOut) => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 rpc::INTERNAL_ERROR,
                 "The server started but did not answer initialize in time",
             ),
-            SpawnFailure::Initialize(InitializeError::Closed(_)) => {
+            SpawnFailure::Initialize(InitializeError::Closed(_))
+            | SpawnFailure::Resume(ResumeError::Closed(_)) => {
                 bad_gateway("The server ended during initialize; the broker's log says why")
             }
-            SpawnFailure::Initialize(InitializeError::Refused(_)) => {
+            SpawnFailure::Initialize(InitializeError::Refused(_))
+            | SpawnFailure::Resume(ResumeError::Refused(_)) => {
                 bad_gateway("The server refused to initialize")
+            }
+            SpawnFailure::Snapshot(_) | SpawnFailure::Resume(ResumeError::Changed(_)) => {
+                bad_gateway("The session cannot go on with the server as it is now")
             }
         }
     }
@@ -246,16 +314,11 @@ impl Refusal {
                 format!("{} does not answer right now; try again later", upstream.name()),
             )
             .retry(*retry_after),
-            CredentialError::Store(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                server_error,
-                "The broker cannot reach its store right now; try again",
-            )
-            .retry(RETRY_SOON),
+            CredentialError::Store(_) => Self::store_down(),
         }
     }
 
-    pub(crate) fn post(error: PostError, unknown: UnknownStatus) -> Self {
+    pub(crate) fn post(error: PostError) -> Self {
         match error {
             PostError::Malformed(malformed) => Self::malformed(malformed),
             PostError::Busy { .. } => Self::new(
@@ -269,12 +332,11 @@ impl Refusal {
                 rpc::INTERNAL_ERROR,
                 "The server does not read its input; try again later",
             ),
-            // The child is gone and its session with it.
-            PostError::Closed(_) => Self::session_unknown(unknown),
+            PostError::Closed(_) => Self::child_gone(),
         }
     }
 
-    pub(crate) fn listen(error: &ListenError, unknown: UnknownStatus) -> Self {
+    pub(crate) fn listen(error: &ListenError) -> Self {
         match error {
             ListenError::Taken => Self::new(
                 StatusCode::CONFLICT,
@@ -286,7 +348,7 @@ impl Refusal {
                 rpc::SERVER_ERROR,
                 "The event named by Last-Event-ID is not known, or no longer kept",
             ),
-            ListenError::Closed(_) => Self::session_unknown(unknown),
+            ListenError::Closed(_) => Self::child_gone(),
         }
     }
 

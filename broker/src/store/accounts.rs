@@ -10,6 +10,7 @@ use sqlx::{query, sqlite::SqliteRow};
 use super::{
     browsers, codes, consents, credentials, grants,
     row::{Columns, Db, Result, bytes, count, seconds},
+    sessions,
 };
 
 pub(super) async fn find(db: &mut Db, name: &str) -> Result<Option<Account>> {
@@ -56,6 +57,7 @@ pub(super) async fn remove(db: &mut Db, name: &str, now: Moment) -> Result<Optio
     browsers::close_of_user(db, ISSUER, &subject).await?;
     consents::forget_user(db, ISSUER, &subject).await?;
     credentials::remove_of_user(db, ISSUER, &subject).await?;
+    sessions::remove_of_user(db, ISSUER, &subject).await?;
     // A code that is on its way would make a grant of somebody who is gone.
     codes::burn_of_user(db, ISSUER, &subject).await?;
     grants::revoke_of_user(db, ISSUER, &subject, now).await.map(Some)

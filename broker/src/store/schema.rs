@@ -11,7 +11,10 @@ use super::row::{Db, Result};
 const APPLICATION: i64 = 0x6d63_7062;
 
 /// What leads from each version to the next one.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_authorization.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_authorization.sql"),
+    include_str!("../../migrations/sqlite/0002_sessions.sql"),
+];
 
 /// The version this program works with.
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
@@ -109,7 +112,8 @@ mod tests {
     #[tokio::test]
     async fn s7_a_migration_that_fails_leaves_nothing_behind() {
         let mut db = empty().await;
-        let broken = [MIGRATIONS[0], "CREATE TABLE one (a TEXT); INSERT INTO nowhere VALUES (1);"];
+        let fails = "CREATE TABLE one (a TEXT); INSERT INTO nowhere VALUES (1);";
+        let broken = [MIGRATIONS.as_slice(), &[fails]].concat();
         assert!(migrate_with(&mut db, &broken).await.is_err());
         assert_eq!(look(&mut db).await.unwrap(), Found::Version(0), "not even the first one");
 

@@ -3,6 +3,8 @@
 //!
 //! Arguments are copied into the jobs: a change goes on when its caller leaves.
 
+use std::{sync::Arc, time::SystemTime};
+
 use auth::{
     TokenHash,
     local::{Account, Accounts},
@@ -13,9 +15,11 @@ use auth::{
     upstream::{CredentialKey, CredentialStore, Sealed},
 };
 
+use session::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary};
+
 use super::{
-    Store, accounts, browsers, clients, codes, consents, credentials, grants, sign_ins, sweep,
-    tokens,
+    Store, accounts, browsers, clients, codes, consents, credentials, grants, sessions, sign_ins,
+    sweep, tokens,
 };
 
 /// A look-up or a change of the module's function, with the arguments it owns.
@@ -24,6 +28,18 @@ macro_rules! job {
         Box::pin($self.$kind(move |db| Box::pin(async move {
             $table::$verb(db, $($argument),*).await
         })))
+    };
+}
+
+/// A [`job`] in the words of the registry of sessions.
+macro_rules! record {
+    ($self:ident.$kind:ident: $verb:ident($($argument:expr),*)) => {
+        Box::pin(async move {
+            let done = $self.$kind(move |db| Box::pin(async move {
+                sessions::$verb(db, $($argument),*).await
+            }));
+            done.await.map_err(RecordsError::new)
+        })
     };
 }
 
@@ -307,5 +323,65 @@ impl Accounts for Store {
     ) -> Stored<'a, bool> {
         let secret = *secret;
         job!(self.write: accounts::set_up(&secret, &account, now))
+    }
+}
+
+impl Records for Store {
+    fn create(&self, record: Record) -> Recorded<'_, bool> {
+        record!(self.write: create(&record))
+    }
+
+    fn save<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        snapshot: Arc<[u8]>,
+        active: SystemTime,
+    ) -> Recorded<'a, bool> {
+        let key = *key;
+        record!(self.write: save(&key, &snapshot, active))
+    }
+
+    fn find<'a>(&'a self, key: &'a RecordKey) -> Recorded<'a, Option<Record>> {
+        let key = *key;
+        record!(self.read: find(&key))
+    }
+
+    fn touch<'a>(&'a self, used: &'a [(RecordKey, SystemTime)]) -> Recorded<'a, ()> {
+        let used = used.to_vec();
+        record!(self.write: touch(&used))
+    }
+
+    fn remove<'a>(&'a self, keys: &'a [RecordKey]) -> Recorded<'a, usize> {
+        let keys = keys.to_vec();
+        record!(self.write: remove(&keys))
+    }
+
+    fn remove_all<'a>(&'a self, which: &'a Selection, before: SystemTime) -> Recorded<'a, usize> {
+        let which = which.clone();
+        record!(self.write: remove_all(&which, before))
+    }
+
+    fn list<'a>(
+        &'a self,
+        which: &'a Selection,
+        after: Option<&'a RecordKey>,
+        limit: usize,
+    ) -> Recorded<'a, Vec<Summary>> {
+        let (which, after) = (which.clone(), after.copied());
+        record!(self.read: list(&which, after.as_ref(), limit))
+    }
+
+    fn longest_unused<'a>(
+        &'a self,
+        which: &'a Selection,
+        limit: usize,
+    ) -> Recorded<'a, Vec<RecordKey>> {
+        let which = which.clone();
+        record!(self.read: longest_unused(&which, limit))
+    }
+
+    fn count<'a>(&'a self, which: &'a Selection) -> Recorded<'a, usize> {
+        let which = which.clone();
+        record!(self.read: count_all(&which))
     }
 }

@@ -158,11 +158,11 @@ fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
 fn sighup_applies_what_can_be_applied_and_names_what_needs_a_restart() {
     story(async {
         let place = Place::new();
-        place.configure("[session]\nmax = 1\n");
+        place.configure("[session]\nmax = 1\nplace_wait = \"0s\"\n");
         let broker = place.serve(&[]).await;
         let first = broker.client.open().await;
         assert_eq!(broker.client.post(initialize("1", "2025-11-25")).await.status, 503);
-        place.configure("[session]\nmax = 2\n[http]\nmax_connections = 77\n");
+        place.configure("[session]\nmax = 2\nplace_wait = \"0s\"\n[http]\nmax_connections = 77\n");
         broker.signal(Signal::HUP);
         until_so("it is read again", async || broker.log().contains("read again")).await;
         broker.client.open().await;

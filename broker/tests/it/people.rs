@@ -14,6 +14,7 @@ mod local;
 mod own_token;
 mod pages;
 mod revocation;
+mod rotation;
 mod scopes;
 mod store_down;
 

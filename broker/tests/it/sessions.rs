@@ -42,16 +42,23 @@ fn t5_a_thief_does_not_keep_the_session_from_being_idle() {
         let mallory = rig.of("mallory").with("mcp-session-id", ada.session());
         assert_eq!(mallory.delete().await.status, 403);
         // She asks every few milliseconds; were that a touch, it would never end.
+        let reaped = r#"mcp_broker_reaped_total{reason="idle"}"#;
         until_so("it is reaped", async || {
             let statuses = [
                 mallory.post(PING).await.status,
                 mallory.ask("GET", "").await.status,
                 mallory.delete().await.status,
             ];
-            assert!(statuses.iter().all(|status| matches!(status, 403 | 404)), "{statuses:?}");
-            statuses[2] == 404
+            assert_eq!(statuses, [403; 3]);
+            rig.metric(reaped).await == 1
         })
         .await;
+        rig.witness.all_gone().await;
+        for method in ["POST", "GET", "DELETE"] {
+            assert_eq!(mallory.ask(method, PING).await.status, 403, "{method} while it sleeps");
+        }
+        assert_eq!(rig.witness.children().len(), 1, "nothing wakes for a stranger");
+        assert!(ada.is_alive().await);
     });
 }
 
@@ -132,7 +139,9 @@ fn each_server_has_its_own_path_and_sessions_and_one_is_the_default() {
 #[test]
 fn t29_many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
     story(async {
-        let rig = Rig::start(&["session.max=4", "session.max_per_owner=0"]).await;
+        let rig =
+            Rig::start(&["session.max=4", "session.max_per_owner=0", "session.place_wait=0s"])
+                .await;
         let mut openers = JoinSet::new();
         for number in 0..40 {
             let client = rig.client.clone();
@@ -168,7 +177,11 @@ fn t29_many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
 #[test]
 fn t30_an_owner_at_its_cap_is_429_and_others_still_get_in() {
     story(async {
-        let rig = Rig::with_tokens(&["ada", "bob"], &["session.max_per_owner=2"]).await;
+        let rig = Rig::with_tokens(
+            &["ada", "bob"],
+            &["session.max_per_owner=2", "session.place_wait=0s"],
+        )
+        .await;
         let ada = rig.of("ada");
         let first = ada.open().await;
         ada.open().await;
@@ -187,7 +200,8 @@ fn t30_an_owner_at_its_cap_is_429_and_others_still_get_in() {
 #[test]
 fn at_the_cap_a_session_that_is_idle_makes_room() {
     story(async {
-        let rig = Rig::start(&["session.max=1", "session.evict_idle=0s"]).await;
+        let rig =
+            Rig::start(&["session.max=1", "session.evict_idle=0s", "session.place_wait=0s"]).await;
         let first = rig.client.open().await;
         let call = first.send("POST", call("1", "wait", &json!({}))).await;
         until_so("the child has it", async || rig.witness.read().contains("wait")).await;
@@ -199,7 +213,10 @@ fn at_the_cap_a_session_that_is_idle_makes_room() {
             rig.client.post(initialize("1", "2025-11-25")).await.status == 200
         })
         .await;
-        assert_eq!(first.post(PING).await.status, 404);
+        // It was put to sleep, and the other one is as idle.
+        assert!(first.is_alive().await);
+        let living = rig.witness.children().into_iter().filter(|pid| crate::rig::is_alive(*pid));
+        assert_eq!(living.count(), 1);
     });
 }
 
@@ -261,10 +278,9 @@ fn t32_a_session_with_a_call_or_a_stream_is_not_reaped_and_an_idle_one_is() {
         let mut call = busy.send("POST", call("1", "wait", &json!({}))).await;
         let stream = listening.listen().await;
         // The idle one is the clock: it is younger than the others.
-        let idle = rig.client.open().await;
+        rig.client.open().await;
         let reaped = r#"mcp_broker_reaped_total{reason="idle"}"#;
         until_so("the idle one is reaped", async || rig.metric(reaped).await == 1).await;
-        assert_eq!(idle.post(PING).await.status, 404);
         rig.witness.release();
         assert_eq!(call.answer().await.status, 200);
         assert!(listening.is_alive().await);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, t
 
 use auth::{
     TokenHash,
-    local::{Account, Accounts},
+    local::{Account, Accounts, ISSUER},
     oauth::{
         AuthStore, Browser, Client, Moment, NewToken, Origin, Purpose, Rotated, Rotation, Secret,
         Transaction,
@@ -13,10 +13,12 @@ use auth::{
 };
 use broker::store::Store;
 use http::StatusCode;
+use session::{Owner, Records};
 
 use crate::{
     rig::story,
     store_rig::{DAY, Desk, HOUR, MINUTE, code, now, rows, text, user},
+    store_sessions::record,
 };
 
 /// Every file in a directory, by name.
@@ -163,6 +165,8 @@ async fn traffic(store: &Store, round: u64, now: Moment) {
     assert!(store.add_account(account).await.expect("the store answers"));
     let key = CredentialKey { provider: "server:forge".into(), issuer: "local".into(), subject };
     store.put_credential(&key, "key", vec![1; 100], None, now).await.expect("the store answers");
+    let record = record(round, Owner::new(ISSUER, format!("local-{round}"), "web"));
+    assert!(store.create(record).await.expect("the store answers"));
     store.remove_account("bob", now).await.expect("the store answers").expect("it was there");
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     rig::{OBLIGING, story},
-    wire::initialize,
+    wire::{PING, initialize},
 };
 
 const TOKEN: &str = "token-from-elsewhere-5d2c";
@@ -53,7 +53,9 @@ fn a_token_set_on_the_account_page_reaches_the_next_child_and_nothing_else() {
         let gone = browser.press(&account, ("action", "remove_token"), &[]).await;
         assert!(gone.answer.text().contains("no token"), "{}", gone.seen());
         assert_eq!(client.post(initialize("1", "2025-11-25")).await.status, 403);
-        assert!(session.is_alive().await, "what runs keeps running");
+        let refused = session.post(PING).await;
+        assert_eq!(refused.status, 403, "what ran with it was put to sleep: {refused:?}");
+        assert!(refused.text().contains("/account"), "it says where: {}", refused.text());
         assert!(!house.broker.log().contains(TOKEN));
     });
 }

@@ -197,7 +197,7 @@ impl Model {
                     self.sessions[at].used = Instant::now();
                 }
             }
-            Step::Delete { session, owner } => self.delete(session, OWNERS[owner])?,
+            Step::Delete { session, owner } => self.delete(session, OWNERS[owner]).await?,
             Step::BackendEnds { session } => {
                 let alive: Vec<_> = (0..self.sessions.len())
                     .filter(|&at| !self.sessions[at].handle.has_ended())
@@ -207,7 +207,7 @@ impl Model {
                 }
             }
             Step::Revoke { owner } => {
-                self.registry.revoke(|each| each.subject() == OWNERS[owner]);
+                self.registry.revoke(move |each| each.subject() == OWNERS[owner]);
                 let name = OWNERS[owner];
                 self.revoked.insert(testing::owner(name));
                 for each in &mut self.sessions {
@@ -312,7 +312,7 @@ impl Model {
             Err(OpenError::Full { .. } | OpenError::OwnerFull { .. } | OpenError::Revoked) => {}
             Err(OpenError::Draining | OpenError::Gone) => prop_assert!(self.draining),
             Err(OpenError::Spawn(FakeError)) => prop_assert!(self.failures > 0),
-            Err(other @ (OpenError::Panicked | OpenError::NoFreeId)) => {
+            Err(other @ (OpenError::Panicked | OpenError::NoFreeId | OpenError::Records(_))) => {
                 prop_assert!(false, "{}", other);
             }
         }
@@ -339,7 +339,7 @@ impl Model {
         Ok(())
     }
 
-    fn delete(&mut self, session: usize, name: &str) -> Check {
+    async fn delete(&mut self, session: usize, name: &str) -> Check {
         let Some(at) = self.known(session) else { return Ok(()) };
         let session = &mut self.sessions[at];
         let id = session.id.expect("only known sessions were listed");
@@ -350,7 +350,8 @@ impl Model {
         } else {
             Ok(())
         };
-        prop_assert_eq!(self.registry.end(&id, &owner(name), StopReason::Deleted), expected);
+        let ended = self.registry.end(&id, &owner(name), StopReason::Deleted).await;
+        prop_assert_eq!(plain(ended), expected);
         session.deleted |= expected.is_ok();
         Ok(())
     }

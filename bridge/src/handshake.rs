@@ -1,0 +1,100 @@
+//! The first exchange with a child, in the client's words (MCP lifecycle, "Initialization").
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{
+    Bridge, Closed, InitializeError,
+    message::{Kind, Message},
+    revision::Revision,
+    rpc,
+    server::Server,
+    snapshot::Snapshot,
+    table::{Pending, Sink},
+};
+
+/// A successful handshake.
+#[derive(Debug, Clone)]
+pub struct Welcome {
+    /// The child's result as raw JSON, byte for byte.
+    pub result: Bytes,
+    /// The revision agreed on; the newest known one if the child named another.
+    pub revision: Revision,
+}
+
+impl Bridge {
+    /// Sends the client's `initialize` and waits for the child's answer, at most `patience`.
+    ///
+    /// # Errors
+    /// [`InitializeError`]; the bridge is of no use after one, and its child should be stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the bridge half initialized: stop its child then.
+    pub async fn initialize(
+        &self,
+        request: &Message,
+        patience: Duration,
+    ) -> Result<Welcome, InitializeError> {
+        let params = request.payload();
+        let result = self.shake_hands(params, patience).await?;
+        let server = Server::read(&result);
+        let revision = self.agree(&server);
+        let memory = Snapshot::of_handshake(params, server, &self.shared.limits);
+        self.shared.table().memory = memory;
+        self.shared.remembers_anew();
+        Ok(Welcome { result, revision })
+    }
+
+    /// Sends `initialize` with `params` and waits for the result, raw.
+    pub(crate) async fn shake_hands(
+        &self,
+        params: Option<&str>,
+        patience: Duration,
+    ) -> Result<Bytes, InitializeError> {
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut table = self.shared.table();
+            if let Some(why) = table.closed {
+                return Err(InitializeError::Closed(why));
+            }
+            table.initializing = true;
+            let id = table.mint();
+            let pending = Pending {
+                // Nobody but us sees the answer.
+                id: "null".into(),
+                token: None,
+                sink: Sink::Own(answer),
+                deadline: None,
+                hurry_at: None,
+                change: None,
+            };
+            table.pending.insert(id, pending);
+            id
+        };
+        // A child that reads nothing shows as the deadline below.
+        let _ = self.shared.outbox.send(rpc::line(rpc::own(Some(id), "initialize", params)));
+        let answered = timeout(patience, answered).await;
+        self.shared.table().initializing = false;
+        let answer = match answered {
+            Err(_) => return Err(InitializeError::TimedOut),
+            Ok(Err(_)) => {
+                let why = self.shared.table().closed.unwrap_or(Closed::Stopped);
+                return Err(InitializeError::Closed(why));
+            }
+            Ok(Ok(answer)) => answer,
+        };
+        let payload = Bytes::copy_from_slice(answer.payload().unwrap_or("null").as_bytes());
+        if answer.kind() == Kind::Error {
+            return Err(InitializeError::Refused(payload));
+        }
+        Ok(payload)
+    }
+
+    /// Goes by the revision that `server` named.
+    pub(crate) fn agree(&self, server: &Server) -> Revision {
+        let revision = server.revision().unwrap_or(Revision::LATEST);
+        *self.shared.revision.get_or_init(|| revision)
+    }
+}

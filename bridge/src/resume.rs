@@ -1,0 +1,245 @@
+//! One session, several children: what is carried over, and what a client that comes back gets.
+
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tokio::{sync::watch, time::Instant};
+use tracing::{debug, warn};
+
+use crate::{
+    Bridge, Closed, InitializeError, ResumeError,
+    body::{Body, Hold},
+    bridge::{Shared, respond},
+    event_id::EventId,
+    message::{Kind, Message},
+    outbox::Unsent,
+    rpc,
+    server::Server,
+    snapshot::{Change, Snapshot},
+    stream::{Carries, Stream},
+};
+
+/// Resources of which the client is told that they may have changed. With more subscriptions it is
+/// told of the list only, or one wake would fill the stream.
+const MAX_UPDATED: usize = 32;
+
+impl Bridge {
+    /// What the next child must be told so that the client does not notice it, as of now.
+    ///
+    /// `None` before the handshake, before a [`resume`](Self::resume) is done, and for a session
+    /// that is too large to carry over ([`Limits::max_snapshot_bytes`](crate::Limits)). It can
+    /// still be had after the bridge has ended, and is final then.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.shared.table().memory.as_deref().cloned()
+    }
+
+    /// Counts how often what a [`snapshot`](Self::snapshot) holds has changed: one to store is out
+    /// of date when this has moved since. Changes are rare: the handshake and its confirmation, log
+    /// levels, subscriptions. A client may have its answer a moment before the count moves on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Makes a newly attached child the next one of the session `snapshot` was taken of: replays
+    /// the client's `initialize`, compares, and tells it what the one before knew. Nothing of that
+    /// reaches the client, and no call may be posted before this returns.
+    ///
+    /// The log level and the subscriptions are sent but not waited for: a pipe keeps their order
+    /// before any call. What the child does not accept of them is logged and forgotten; a log
+    /// level is no reason to lose a session.
+    ///
+    /// If the client has confirmed its handshake, it is told that lists may have changed (where it
+    /// was told that it would be told) and that subscribed resources may have, on its standalone
+    /// stream, or when it opens one.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; the bridge is of no use after one, and its child should be stopped. After
+    /// [`ResumeError::Changed`] another attempt ends in the same way: the session should end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the bridge half initialized: stop its child then. The snapshot
+    /// is not used up.
+    pub async fn resume(&self, snapshot: &Snapshot, patience: Duration) -> Result<(), ResumeError> {
+        let params = snapshot.params.as_deref().map(|params| params.get());
+        let result = self.shake_hands(params, patience).await.map_err(|error| match error {
+            InitializeError::Refused(error) => ResumeError::Refused(error),
+            InitializeError::TimedOut => ResumeError::TimedOut,
+            InitializeError::Closed(why) => ResumeError::Closed(why),
+        })?;
+        let server = Server::read(&result);
+        snapshot.check(&server).map_err(ResumeError::Changed)?;
+        self.agree(&server);
+        let shared = &self.shared;
+        let retold: Vec<_> = {
+            let mut table = shared.table();
+            if let Some(why) = table.closed {
+                return Err(ResumeError::Closed(why));
+            }
+            // The client's view stays that of its own handshake: it knows nothing of capabilities
+            // that have come since.
+            table.memory = Some(Box::new(snapshot.clone()));
+            table.resumed = true;
+            snapshot.changes().map(|change| (table.mint(), change)).collect()
+        };
+        if snapshot.initialized {
+            self.unless_closed(self.send_own(None, "notifications/initialized", None))?;
+        }
+        for (id, change) in retold {
+            self.tell(id, change)?;
+        }
+        if snapshot.initialized {
+            self.tell_of_changes(snapshot);
+        }
+        shared.remembers_anew();
+        debug!(subscriptions = snapshot.subscriptions(), "the session goes on with a new child");
+        Ok(())
+    }
+
+    /// Takes over from the bridge before, if that was in this process: answers that clients have
+    /// not come back for yet, and notifications that found no stream. Without it those are lost,
+    /// and an error is all that a client gets that comes back for an answer.
+    ///
+    /// To be called between [`attach`](Self::attach) and the first request of the client. Closes
+    /// the one before if it is still open.
+    pub fn inherit(&self, before: &Self) {
+        before.close();
+        let (streams, mut kept) = {
+            let mut table = before.shared.table();
+            (mem::take(&mut table.streams), mem::take(&mut table.kept))
+        };
+        // The one before may still be about to note that the last of them have finished.
+        let finished: HashSet<_> = kept.iter().map(|(_, key)| *key).collect();
+        let unnoted = streams.keys().filter(|key| !finished.contains(key));
+        kept.extend(unnoted.map(|key| (Instant::now(), *key)));
+        let (shared, standalone) = (&self.shared, &before.shared.standalone);
+        self.go_on_with(standalone.leave_behind(standalone.handed()));
+        let mut table = shared.table();
+        table.standalone_before = Some(Arc::clone(standalone));
+        table.streams.extend(streams);
+        table.kept.extend(kept);
+        table.kept.sort_by_key(|(finished, _)| *finished);
+        table.trim_kept(shared.limits.max_kept_streams);
+        let oldest = table.kept.first().map(|(finished, _)| *finished);
+        let wake = table.is_due(oldest.map(|finished: Instant| finished + shared.limits.retention));
+        drop(table);
+        if wake {
+            shared.outbox.wake_driver();
+        }
+    }
+
+    /// A client comes back to a stream of a child that has gone, and nobody kept the stream.
+    pub(crate) fn listen_from_before(&self, last: &EventId, hold: Hold) -> Response<Body> {
+        if last.stream == 0 {
+            // The same to the client: the stream of what concerns no request. It goes on with what
+            // nobody has got yet, and what was on its way when the connection broke.
+            let is_it = |before: &mut Arc<Stream>| before.key() == (last.epoch, 0);
+            let before = self.shared.table().standalone_before.take_if(is_it);
+            if let Some(before) = before {
+                self.go_on_with(before.leave_behind(last.number));
+            }
+            let standalone = &self.shared.standalone;
+            let generation = standalone.connect();
+            return self.stream(standalone.clone(), generation, standalone.handed(), Some(hold));
+        }
+        let Some(owed) = &last.owed else {
+            // It owed nothing, or nobody can tell what: there is nothing to wait for.
+            return respond(StatusCode::NO_CONTENT, Body::empty());
+        };
+        let words = "the server was restarted before it answered, or its answer was lost with it";
+        let answer = rpc::error(Some(owed), rpc::INTERNAL_ERROR, words);
+        let stream = Arc::new(Stream::remains(last, answer));
+        let generation = stream.connect();
+        self.stream(stream, generation, last.number, Some(hold))
+    }
+
+    /// Puts what an earlier standalone stream left behind on this one.
+    fn go_on_with(&self, notes: Vec<Bytes>) {
+        for note in notes {
+            self.shared.standalone.push(note, Carries::Note, &self.shared.limits);
+        }
+    }
+
+    /// Tells the child what the one before it knew.
+    fn tell(&self, id: u64, change: Change) -> Result<(), ResumeError> {
+        let (method, params) = change.request();
+        self.shared.table().retold.insert(id, change);
+        match self.send_own(Some(id), method, Some(&params)) {
+            Err(Unsent::Full) => {
+                self.shared.not_accepted(id);
+                Ok(())
+            }
+            sent => self.unless_closed(sent),
+        }
+    }
+
+    fn send_own(&self, id: Option<u64>, method: &str, params: Option<&str>) -> Result<(), Unsent> {
+        self.shared.outbox.send(rpc::line(rpc::own(id, method, params)))
+    }
+
+    fn unless_closed(&self, sent: Result<(), Unsent>) -> Result<(), ResumeError> {
+        match sent {
+            Ok(()) => Ok(()),
+            // Its queue was empty when it answered: it does not read, and is of no use.
+            Err(Unsent::Full) => Err(ResumeError::TimedOut),
+            Err(Unsent::Closed) => {
+                Err(ResumeError::Closed(self.closed().unwrap_or(Closed::Stopped)))
+            }
+        }
+    }
+
+    /// Tells the client what may be another than before.
+    fn tell_of_changes(&self, snapshot: &Snapshot) {
+        let shared = &self.shared;
+        let note = |method: &str, params: Option<&str>| {
+            let data = rpc::own(None, method, params);
+            shared.standalone.push(data.into(), Carries::Note, &shared.limits);
+        };
+        for (capability, method) in [
+            ("tools", "notifications/tools/list_changed"),
+            ("prompts", "notifications/prompts/list_changed"),
+            ("resources", "notifications/resources/list_changed"),
+        ] {
+            if snapshot.server.tells_of_changes(capability) {
+                note(method, None);
+            }
+        }
+        if snapshot.subscriptions() <= MAX_UPDATED {
+            for uri in &snapshot.subscriptions {
+                // Nobody watched it while there was no child.
+                let (_, params) = Change::Subscribe(uri.clone()).request();
+                note("notifications/resources/updated", Some(&params));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The child answers what it was told in the client's name; `false` when `id` is no such thing.
+    pub(crate) fn was_retold(&self, id: u64, answer: &Message) -> bool {
+        match answer.kind() {
+            Kind::Error => self.not_accepted(id),
+            _ => self.table().retold.remove(&id).is_some(),
+        }
+    }
+
+    /// Forgets what a new child would not be told; `false` when `id` is no such thing.
+    fn not_accepted(&self, id: u64) -> bool {
+        let mut table = self.table();
+        let Some(change) = table.retold.remove(&id) else { return false };
+        if let Some(memory) = &mut table.memory {
+            memory.retract(&change);
+        }
+        drop(table);
+        self.remembers_anew();
+        warn!(method = change.request().0, "a new child did not accept what the one before had");
+        true
+    }
+
+    /// Says that the next snapshot differs from the last.
+    pub(crate) fn remembers_anew(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}

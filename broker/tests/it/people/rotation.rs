@@ -1,0 +1,114 @@
+//! A child's credential ends before its session does: another child takes its place.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tokio::time::{Duration, Instant};
+
+use super::{
+    application::{Application, Tokens},
+    browser::Browser,
+    forge::Knobs,
+    house::{House, child},
+};
+use crate::{
+    rig::{is_alive, long_story, until_so},
+    wire::{Client, PING},
+};
+
+const LONG: Duration = Duration::from_secs(40);
+
+/// Ada's session at a forge whose tokens live this many seconds.
+async fn at_work(access_ttl: i64) -> (House, Application, Tokens, Client) {
+    let house = House::at_forge(Knobs { access_ttl, ..Knobs::default() }, "", "").await;
+    let application = house.application("/mcp").await;
+    let tokens = house.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
+    let session = application.with(&tokens).open().await;
+    (house, application, tokens, session)
+}
+
+#[test]
+fn no_call_fails_while_tokens_of_four_seconds_come_and_go() {
+    long_story(LONG, async {
+        let (_house, _, _, session) = at_work(4).await;
+        let begun = Instant::now();
+        let (mut calls, mut children) = (0, BTreeSet::new());
+        while begun.elapsed() < Duration::from_secs(10) {
+            let who = session.call("who", json!({})).await;
+            assert_eq!(who.status, 200, "after {calls} calls: {who:?}");
+            assert_eq!(who.json()["result"]["login"], "ada", "after {calls} calls: {who:?}");
+            children.insert(child(&session).await);
+            calls += 2;
+        }
+        assert!(calls > 100, "only {calls} calls");
+        assert!((3..=12).contains(&children.len()), "{} children in 10 s", children.len());
+    });
+}
+
+#[test]
+fn an_open_stream_does_not_keep_an_old_token_in_use() {
+    long_story(LONG, async {
+        let (_house, _, _, session) = at_work(4).await;
+        let before = child(&session).await;
+        let mut stream = session.listen().await;
+        let replaced = async || child(&session).await != before;
+        until_so("the child is replaced", replaced).await;
+        while stream.event().await.is_some() {}
+        until_so("the old one is gone", async || !is_alive(before)).await;
+        session.listen().await;
+    });
+}
+
+#[test]
+fn a_grant_taken_back_at_the_forge_is_a_401_with_a_challenge_and_the_child_is_gone() {
+    long_story(LONG, async {
+        let (house, _, _, session) = at_work(2).await;
+        let before = child(&session).await;
+        house.forge().state().revoke(7, None);
+        until_so("the upstream is asked", async || session.post(PING).await.status == 401).await;
+        let refused = session.post(PING).await;
+        assert_eq!(refused.status, 401);
+        let challenge = refused.header("www-authenticate").expect("a challenge");
+        assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+        until_so("the child is gone", async || !is_alive(before)).await;
+    });
+}
+
+#[test]
+fn a_session_that_sleeps_is_shown_on_the_account_page_and_ended_there() {
+    long_story(LONG, async {
+        let idle = "session.idle = \"200ms\"\nsession.reap_interval = \"20ms\"";
+        let house = House::of(&["ada"], idle, "").await;
+        let application = house.application("/mcp").await;
+        let mut browser = Browser::default();
+        let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let session = application.with(&tokens).open().await;
+        house.place.witness.all_gone().await;
+        let account = house.account_page(&mut browser, "ada").await;
+        assert!(account.answer.text().contains("asleep"), "{}", account.seen());
+        let ended = browser.press(&account, ("action", "end"), &[]).await;
+        assert!(ended.answer.text().contains("The session has ended."), "{}", ended.seen());
+        assert_eq!(session.post(PING).await.status, 404);
+        assert_eq!(house.place.witness.children().len(), 1, "nothing woke for it");
+    });
+}
+
+#[test]
+fn a_revoked_grant_takes_a_session_that_sleeps_along() {
+    long_story(LONG, async {
+        let idle = "session.idle = \"200ms\"\nsession.reap_interval = \"20ms\"";
+        let house = House::of(&["ada"], idle, "").await;
+        let application = house.application("/mcp").await;
+        let tokens = house.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
+        let session = application.with(&tokens).open().await;
+        house.place.witness.all_gone().await;
+        assert_eq!(application.revoke(&tokens.refresh).await.status, 200);
+        let kept = async || {
+            let (code, out, told) = house.place.run(&["session", "list", "--json"]).await;
+            assert_eq!(code, 0, "{told}");
+            out.trim() != "[]"
+        };
+        until_so("its record is gone", async || !kept().await).await;
+        assert_eq!(session.post(PING).await.status, 401);
+    });
+}

@@ -1,0 +1,214 @@
+//! Sessions that outlive their process: they sleep, crash, and survive the broker itself.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use sqlx::Executor;
+
+use crate::{
+    program::Place,
+    rig::{Rig, is_alive, metric, story, until_so},
+    store_rig::stranger,
+    wire::{Client, PING},
+};
+
+const IDLE: [&str; 2] = ["session.idle=150ms", "session.reap_interval=20ms"];
+
+/// Which process answers.
+async fn pid(session: &Client) -> u64 {
+    let answer = session.call("echo", Value::Null).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["result"]["pid"].as_u64().unwrap_or_else(|| panic!("no process: {answer:?}"))
+}
+
+fn kill(pid: u64) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(pid, Signal::KILL).expect("it is there");
+}
+
+/// The same session at a broker that was started anew.
+fn moved(session: &Client, to: &Client) -> Client {
+    to.with("mcp-session-id", session.session())
+}
+
+#[test]
+fn an_idle_session_sleeps_and_the_next_call_wakes_it_under_the_same_id() {
+    story(async {
+        let rig = Rig::start(&IDLE).await;
+        let session = rig.client.open().await;
+        let before = pid(&session).await;
+        rig.witness.all_gone().await;
+        let after = pid(&session).await;
+        assert_ne!(before, after);
+        let told = rig.witness.read();
+        assert_eq!(told.matches("notifications/initialized").count(), 2, "both were told: {told}");
+    });
+}
+
+#[test]
+fn a_stateful_session_ends_when_it_is_idle() {
+    story(async {
+        let rig = Rig::start(&[IDLE[0], IDLE[1], "server.main.stateful=true"]).await;
+        let session = rig.client.open().await;
+        rig.witness.all_gone().await;
+        assert_eq!(session.post(PING).await.error(), (404, -32001, json!("ping")));
+        assert_eq!(session.ask("GET", "").await.status, 404);
+        assert_eq!(rig.witness.children().len(), 1);
+    });
+}
+
+#[test]
+fn a_stateful_session_ends_with_its_child() {
+    story(async {
+        let rig = Rig::start(&["server.main.stateful=true"]).await;
+        let session = rig.client.open().await;
+        kill(pid(&session).await);
+        rig.witness.all_gone().await;
+        until_so("it is over", async || session.post(PING).await.status == 404).await;
+        assert_eq!(rig.witness.children().len(), 1);
+    });
+}
+
+#[test]
+fn a_killed_child_is_replaced_and_no_call_after_it_fails() {
+    story(async {
+        let rig = Rig::start(&[]).await;
+        let session = rig.client.open().await;
+        let before = pid(&session).await;
+        kill(before);
+        until_so("it is dead", async || !is_alive(before.try_into().expect("a pid"))).await;
+        assert_ne!(pid(&session).await, before);
+        assert_eq!(rig.witness.children().len(), 2);
+    });
+}
+
+#[test]
+fn calls_that_arrive_together_while_it_sleeps_wait_for_one_wake() {
+    story(async {
+        let rig = Rig::start(&["session.idle=300ms", "session.reap_interval=20ms"]).await;
+        let session = rig.client.open().await;
+        let before = pid(&session).await;
+        rig.witness.all_gone().await;
+        let (a, b, c) = tokio::join!(pid(&session), pid(&session), pid(&session));
+        assert!(a != before && a == b && b == c, "{before} {a} {b} {c}");
+    });
+}
+
+#[test]
+fn a_session_that_sleeps_can_be_deleted_and_is_gone() {
+    story(async {
+        let rig = Rig::start(&[IDLE[0], IDLE[1], "server.other.command=/nonexistent"]).await;
+        let session = rig.client.open().await;
+        rig.witness.all_gone().await;
+        let elsewhere = session.at("/other/mcp");
+        assert_eq!(elsewhere.delete().await.status, 404, "another server's id");
+        assert_eq!(elsewhere.post(PING).await.status, 404);
+        assert_eq!(session.delete().await.status, 204);
+        assert_eq!(session.delete().await.status, 404);
+        assert_eq!(session.post(PING).await.status, 404);
+        assert_eq!(rig.witness.children().len(), 1, "nothing woke for it");
+    });
+}
+
+#[test]
+fn an_operator_sees_which_sessions_sleep_and_ends_them() {
+    story(async {
+        let place = Place::new();
+        let args = ["--set", IDLE[0], "--set", IDLE[1]];
+        let broker = place.serve(&args).await;
+        let session = broker.client.open().await;
+        place.witness.all_gone().await;
+        let asleep = async || metric(&broker.client, "mcp_broker_sessions_asleep").await;
+        until_so("it is asleep", async || asleep().await == 1).await;
+        assert!(session.is_alive().await);
+        let wakes = "mcp_broker_wakes_total{reason=\"request\"}";
+        assert_eq!(metric(&broker.client, wakes).await, 1);
+        place.witness.all_gone().await;
+        let (code, listed, _) = place.run(&["session", "list", "--json"]).await;
+        assert_eq!(code, 0);
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!((&listed[0]["kind"], &listed[1]), (&json!("main"), &Value::Null), "{listed}");
+        let (code, _, told) =
+            place.run(&["session", "kill", listed[0]["key"].as_str().unwrap()]).await;
+        assert_eq!(code, 0, "{told}");
+        assert_eq!(session.post(PING).await.status, 404);
+        assert_eq!(asleep().await, 0);
+    });
+}
+
+#[test]
+fn s4_a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
+    story(async {
+        let place = Place::new();
+        let broker = place.serve(&["--set", IDLE[0], "--set", IDLE[1]]).await;
+        let session = broker.client.open().await;
+        place.witness.all_gone().await;
+        let asleep = async || metric(&broker.client, "mcp_broker_sessions_asleep").await == 1;
+        until_so("it is asleep", asleep).await;
+        let mut stranger = stranger(&place.path().join("data")).await;
+        stranger.execute("ALTER TABLE sessions RENAME TO aside").await.unwrap();
+        let refused = session.post(PING).await;
+        assert_eq!(refused.error(), (503, -32000, json!("ping")));
+        refused.assert_retry();
+        assert_eq!(session.delete().await.status, 503, "nothing is confirmed that was not done");
+        stranger.execute("ALTER TABLE aside RENAME TO sessions").await.unwrap();
+        assert!(session.is_alive().await);
+    });
+}
+
+#[test]
+fn a_stranger_is_refused_and_wakes_nothing() {
+    story(async {
+        let rig = Rig::with_tokens(&["ada", "bob"], &IDLE).await;
+        let ada = rig.of("ada").open().await;
+        rig.witness.all_gone().await;
+        let bob = rig.of("bob").with("mcp-session-id", ada.session());
+        assert_eq!(bob.post(PING).await.status, 403);
+        assert_eq!(bob.ask("GET", "").await.status, 403);
+        assert_eq!(bob.delete().await.status, 403);
+        assert_eq!(rig.witness.children().len(), 1);
+        assert!(ada.is_alive().await);
+    });
+}
+
+#[test]
+fn a_session_survives_that_the_broker_is_stopped_and_started() {
+    story(async {
+        let place = Place::new();
+        let mut broker = place.serve(&[]).await;
+        let session = broker.client.open().await;
+        let before = pid(&session).await;
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.ends().await, Some(0), "{}", broker.log());
+        place.witness.all_gone().await;
+        let again = place.serve(&[]).await;
+        assert_ne!(pid(&moved(&session, &again.client)).await, before);
+    });
+}
+
+#[test]
+fn a_session_survives_that_the_broker_is_killed() {
+    story(async {
+        let place = Place::new();
+        let mut broker = place.serve(&[]).await;
+        let session = broker.client.open().await;
+        let before = pid(&session).await;
+        broker.signal(Signal::KILL);
+        broker.ends().await;
+        let again = place.serve(&[]).await;
+        assert_ne!(pid(&moved(&session, &again.client)).await, before);
+    });
+}
+
+#[test]
+fn a_stateful_session_does_not_survive_the_broker() {
+    story(async {
+        let place = Place::new();
+        let stateful = ["--set", "server.main.stateful=true"];
+        let mut broker = place.serve(&stateful).await;
+        let session = broker.client.open().await;
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.ends().await, Some(0), "{}", broker.log());
+        let again = place.serve(&stateful).await;
+        assert_eq!(moved(&session, &again.client).post(PING).await.status, 404);
+    });
+}

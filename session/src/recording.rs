@@ -1,0 +1,246 @@
+//! Records of sessions: made, saved, removed, and tended in the background.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::entry::{Entry, Kept};
+use crate::error::NoPlace;
+use crate::keeper::{Keeper, record};
+use crate::opening::Matches;
+use crate::shared::{Phase, Shared};
+use crate::{Backend, Owner, RecordKey, RecordsError, Selection, SessionId, StopReason};
+
+/// How many ids are tried before a session is given up.
+const MINTS: usize = 4;
+
+/// How many records are read or removed at a time.
+const PAGE: usize = 500;
+
+/// How long a removal that failed waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why no record was made.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    NoPlace(NoPlace),
+    NoFreeId,
+    Records(RecordsError),
+}
+
+impl From<RecordsError> for Refused {
+    fn from(error: RecordsError) -> Self {
+        Self::Records(error)
+    }
+}
+
+/// What a revocation removes from the records.
+pub(crate) struct Sweep {
+    pub(crate) matches: Matches,
+    /// The same in words the store understands, if it can be said so.
+    pub(crate) which: Option<Selection>,
+    pub(crate) before: std::time::SystemTime,
+    /// The revocation's number among those under way.
+    pub(crate) number: u64,
+    /// Hears the outcome of the first attempt.
+    pub(crate) reply: tokio::sync::oneshot::Sender<Result<usize, RecordsError>>,
+}
+
+impl<B: Backend> Shared<B> {
+    /// Makes the record of a new session, if sessions are recorded and this one can sleep.
+    pub(crate) async fn record(
+        &self,
+        owner: &Owner,
+        backend: &B,
+    ) -> Result<Option<(SessionId, Kept)>, Refused> {
+        let Some(keeper) = &self.keeper else { return Ok(None) };
+        let Some(snapshot) = backend.snapshot() else { return Ok(None) };
+        let _turn = keeper.turn.lock().await;
+        self.make_room(keeper, owner).await?;
+        for _ in 0..MINTS {
+            let id = self.free_id().ok_or(Refused::NoFreeId)?;
+            let kept = Kept::new(id.key(), &snapshot);
+            let new =
+                record(kept.key, owner, backend.kind(), snapshot.as_slice().into(), keeper.tick());
+            if keeper.records.create(new).await? {
+                return Ok(Some((id, kept)));
+            }
+        }
+        Err(Refused::NoFreeId)
+    }
+
+    /// Removes records of sessions that are asleep until both caps allow one more.
+    async fn make_room(&self, keeper: &Keeper, owner: &Owner) -> Result<(), Refused> {
+        let limits = self.limits();
+        let own = Selection::Owner(owner.clone());
+        if let Some(max) = limits.max_records_per_owner {
+            let surplus = (keeper.records.count(&own).await? + 1).saturating_sub(max.get());
+            if self.drop_longest_asleep(keeper, &own, surplus).await? < surplus {
+                return Err(Refused::NoPlace(NoPlace::OwnerFull { max }));
+            }
+        }
+        if let Some(max) = limits.max_records {
+            let surplus =
+                (keeper.records.count(&Selection::All).await? + 1).saturating_sub(max.get());
+            let mut dropped = self.drop_longest_asleep(keeper, &own, surplus).await?;
+            dropped += self.drop_longest_asleep(keeper, &Selection::All, surplus - dropped).await?;
+            if dropped < surplus {
+                return Err(Refused::NoPlace(NoPlace::Full { max }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends up to `many` sessions that have been asleep longest, and says how many.
+    async fn drop_longest_asleep(
+        &self,
+        keeper: &Keeper,
+        which: &Selection,
+        many: usize,
+    ) -> Result<usize, RecordsError> {
+        if many == 0 {
+            return Ok(0);
+        }
+        let awake = self.awake();
+        // As many again as may have to be passed over.
+        let oldest = keeper.records.longest_unused(which, many.saturating_add(awake.len())).await?;
+        let oldest: Vec<_> =
+            oldest.into_iter().filter(|key| !awake.contains(key)).take(many).collect();
+        for page in oldest.chunks(PAGE) {
+            self.remove(keeper, page, StopReason::Evicted).await?;
+        }
+        if !oldest.is_empty() {
+            info!(sessions = oldest.len(), "sessions asleep made room for new records");
+        }
+        Ok(oldest.len())
+    }
+
+    /// The records of sessions that have a backend or are about to.
+    pub(crate) fn awake(&self) -> HashSet<RecordKey> {
+        let mut awake = self.openings.waking();
+        awake
+            .extend(self.table.select(|_| true).iter().filter_map(|entry| Some(entry.kept()?.key)));
+        awake
+    }
+
+    /// Removes records and refuses the wakes that may have read them.
+    pub(crate) async fn remove(
+        &self,
+        keeper: &Keeper,
+        keys: &[RecordKey],
+        why: StopReason,
+    ) -> Result<usize, RecordsError> {
+        let removed = keeper.records.remove(keys).await?;
+        self.openings.refuse(keys, why);
+        Ok(removed)
+    }
+
+    /// Stores the session's snapshot if it has changed. `false` when it cannot sleep any more.
+    pub(crate) async fn save(&self, entry: &Entry<B>) -> Result<bool, RecordsError> {
+        let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) else { return Ok(false) };
+        keeper.save(kept, || entry.backend().snapshot(), keeper.now()).await
+    }
+
+    /// Removes the record of a session that is gone; if that fails, it is tried again later.
+    pub(crate) async fn forget(&self, key: Option<RecordKey>) {
+        if let (Some(keeper), Some(key)) = (&self.keeper, key)
+            && let Err(error) = keeper.bury(&[key]).await
+        {
+            warn!(session = %key.short(), %error, "the record of an ended session is still there");
+        }
+    }
+
+    /// Brings the store up to date: removes what is to go, tells when sessions were last used,
+    /// stores changed snapshots. What fails is left for the next time.
+    pub(crate) async fn tend(&self) {
+        let Some(keeper) = &self.keeper else { return };
+        if let Err(error) = self.try_to_tend(keeper).await {
+            warn!(%error, "the session records are not up to date");
+        }
+    }
+
+    async fn try_to_tend(&self, keeper: &Keeper) -> Result<(), RecordsError> {
+        for page in keeper.doomed().chunks(PAGE) {
+            keeper.bury(page).await?;
+        }
+        let lifetime = self.lifetime();
+        if !lifetime.is_zero()
+            && let Some(before) = keeper.now().checked_sub(lifetime)
+        {
+            // A live session in use is allowed to outlive its record; it ends when it is idle.
+            let expired = keeper.records.remove_all(&Selection::All, before).await?;
+            if expired > 0 {
+                info!(sessions = expired, "sessions were as old as they may become");
+            }
+        }
+        for entry in self.table.select(|entry| entry.kept().is_some()) {
+            if let (Some(used), Some(kept)) = (entry.tell(), entry.kept()) {
+                keeper.note_use(kept.key, keeper.time_of(used));
+                self.save(&entry).await?;
+            }
+        }
+        let used = keeper.take_uses();
+        let page: Vec<_> = used.into_iter().collect();
+        let touched = async {
+            for page in page.chunks(PAGE) {
+                keeper.records.touch(page).await?;
+            }
+            Ok(())
+        };
+        let told = touched.await;
+        if told.is_err() {
+            for (key, used) in page {
+                keeper.note_use(key, used);
+            }
+        }
+        told
+    }
+
+    /// Removes what a revocation means from the records, until it is done or the registry stops.
+    pub(crate) async fn sweep(&self, sweep: Sweep) {
+        let Some(keeper) = &self.keeper else { return };
+        let mut reply = Some(sweep.reply);
+        let mut phase = self.phase.subscribe();
+        loop {
+            let removed = match &sweep.which {
+                Some(which) => keeper.records.remove_all(which, sweep.before).await,
+                None => self.sweep_pages(keeper, &sweep.matches, sweep.before).await,
+            };
+            let failed = removed.as_ref().err().cloned();
+            if let Some(reply) = reply.take() {
+                let _ = reply.send(removed);
+            }
+            let Some(error) = failed else { break };
+            warn!(%error, "revoked sessions are still recorded; trying again");
+            if !matches!(*phase.borrow_and_update(), Phase::Open | Phase::Draining) {
+                return;
+            }
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = crate::shared::stopping(&mut phase) => {}
+            }
+        }
+        self.openings.done(sweep.number);
+    }
+
+    async fn sweep_pages(
+        &self,
+        keeper: &Keeper,
+        matches: &Matches,
+        before: std::time::SystemTime,
+    ) -> Result<usize, RecordsError> {
+        let (mut after, mut removed) = (None, 0);
+        loop {
+            let page = keeper.records.list(&Selection::All, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(removed) };
+            after = Some(last.key);
+            let meant = page.iter().filter(|each| each.created < before && matches(&each.owner));
+            let meant: Vec<_> = meant.map(|each| each.key).collect();
+            if !meant.is_empty() {
+                removed += keeper.records.remove(&meant).await?;
+            }
+        }
+    }
+}

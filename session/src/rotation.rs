@@ -1,0 +1,43 @@
+//! Taking a session's backend away while the session goes on.
+
+/// How backends are replaced, or only taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// When the old backend is stopped.
+    pub when: When,
+    /// What comes after it.
+    pub then: Then,
+}
+
+/// When a backend that is to be replaced is stopped. One that nobody uses is stopped at once in
+/// any case; later demands on the same session make earlier ones more urgent, never less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// As soon as nobody uses it. Until then new leases are given as ever, so a session in constant
+    /// use keeps its backend.
+    Idle,
+    /// As soon as the leases held now are dropped. Whoever asks from now on waits for what comes
+    /// after. `Lease::asked_to_leave` tells the holders, so that streams can be closed.
+    Drained,
+    /// At once, whoever uses it.
+    Now,
+}
+
+/// What follows the old backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Then {
+    /// The session sleeps until a request wakes it.
+    Asleep,
+    /// A new backend is woken at once, in the old one's place. If that fails the session sleeps.
+    Awake,
+}
+
+impl Rotation {
+    /// Both demands in one.
+    pub(crate) fn and(self, other: Option<Self>) -> Self {
+        other.map_or(self, |other| Self {
+            when: self.when.max(other.when),
+            then: self.then.max(other.then),
+        })
+    }
+}
