@@ -35,9 +35,9 @@ const CLIENTS: [&str; 3] = ["typescript", "python", "mcp-remote"];
 /// takes two seconds to start has to get something done before.
 const ACCESS_TTL: &str = "8";
 
-/// The same of those who vouch: as long as the stories, because a child keeps the token it was
-/// started with.
-const UPSTREAM_TTL: &str = "600";
+/// The same of those who vouch. Shorter than most stories, so that children are replaced for a renewed
+/// token in the middle of them; a `gitea-mcp` needs two seconds to start.
+const UPSTREAM_TTL: &str = "20";
 
 /// What the broker is known as to who vouches.
 const CLIENT_ID: &str = "broker";
