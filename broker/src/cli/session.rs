@@ -32,7 +32,7 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
-    /// Remove a session's record, so that the session is not woken again
+    /// Remove a session's record, so that it is not woken again; one that is awake ends with its process
     Kill {
         /// Its key, as listed: the short form if it means one session, or more digits of it
         key: String,
