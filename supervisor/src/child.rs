@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{Exit, stderr::Ring};
+use crate::{Exit, Reload, stderr::Ring};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,6 +26,8 @@ pub struct Child {
 pub(crate) struct Shared {
     pid: u32,
     asked: watch::Sender<Ask>,
+    /// The last signal that was asked for.
+    reload: watch::Sender<Option<Reload>>,
     pub(crate) ring: Mutex<Ring>,
 }
 
@@ -42,12 +44,17 @@ impl Shared {
         Arc::new(Self {
             pid,
             asked: watch::Sender::new(Ask::Nothing),
+            reload: watch::Sender::new(None),
             ring: Mutex::new(Ring::new(ring_bytes)),
         })
     }
 
     pub(crate) fn asks(&self) -> watch::Receiver<Ask> {
         self.asked.subscribe()
+    }
+
+    pub(crate) fn reloads(&self) -> watch::Receiver<Option<Reload>> {
+        self.reload.subscribe()
     }
 
     pub(crate) fn ask(&self, ask: Ask) {
@@ -81,6 +88,12 @@ impl Child {
     /// as often as it is called.
     pub fn kill(&self) {
         self.shared.ask(Ask::Kill);
+    }
+
+    /// Sends the child itself, not its group, a signal to read something again. Returns at once;
+    /// several in a row may arrive as one. Does nothing once the child has ended.
+    pub fn reload(&self, signal: Reload) {
+        self.shared.reload.send_replace(Some(signal));
     }
 
     /// How the child ended, if it has.

@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use rustix::process::Signal;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::{
+    process::{ChildStderr, ChildStdin, ChildStdout},
+    sync::watch,
+};
 use tracing::{debug, info};
 
 use crate::{
-    Child, Exit, SpawnError, Spec, Stdin, Stdout,
+    Child, Exit, Reload, SpawnError, Spec, Stdin, Stdout,
     child::Shared,
     ending::{self, Hands},
     leader::Leader,
@@ -80,13 +83,28 @@ impl Driver {
         let Self { mut leader, closer, mut watch, mut stderr, shared, grace } = self;
         let hands = Group { leader: &leader, closer: &closer };
         let asks = shared.asks();
-        ending::see_out(watch.exited(&leader), stderr.drain(), asks, &hands, grace).await;
+        let besides = async {
+            tokio::join!(stderr.drain(), reload(&leader, shared.reloads()));
+        };
+        ending::see_out(watch.exited(&leader), besides, asks, &hands, grace).await;
 
         let exit = leader.reap();
         stderr.finish();
         info!(pid = leader.number(), %exit, "child ended");
         leader.publish(exit);
         exit
+    }
+}
+
+/// Passes on the signals that are asked for.
+async fn reload(leader: &Leader, mut asked: watch::Receiver<Option<Reload>>) {
+    // An error means that nobody is left to ask.
+    while asked.changed().await.is_ok() {
+        let signal = *asked.borrow_and_update();
+        if let Some(signal) = signal {
+            debug!(pid = leader.number(), %signal, "asking the child to read again");
+            leader.signal(signal.signal());
+        }
     }
 }
 

@@ -55,16 +55,16 @@ impl Phase {
 }
 
 /// Sees a child out: returns once `exited` has resolved and the rest of the group has got SIGKILL.
-/// `noise` is polled all the time; it is done when the child's standard error is.
+/// `besides` is polled all the time: what has to be done for the child while it lives.
 pub(crate) async fn see_out(
     exited: impl Future<Output = ()>,
-    noise: impl Future<Output = ()>,
+    besides: impl Future<Output = ()>,
     mut asks: watch::Receiver<Ask>,
     hands: &impl Hands,
     grace: Duration,
 ) {
-    let (mut exited, mut noise) = (pin!(exited), pin!(noise));
-    let mut quiet = false;
+    let (mut exited, mut besides) = (pin!(exited), pin!(besides));
+    let mut idle = false;
     let mut phase = Phase::Running;
     loop {
         let (deadline, awaited) = (phase.deadline(), phase.awaits());
@@ -91,7 +91,7 @@ pub(crate) async fn see_out(
                     kill(hands)
                 };
             }
-            () = &mut noise, if !quiet => quiet = true,
+            () = &mut besides, if !idle => idle = true,
         }
     }
     // The leader is gone; whoever it left behind in the group would hold the pipes open.

@@ -49,7 +49,7 @@ impl fmt::Display for Exit {
 
 /// The names an operator is likely to meet; the numbers behind some of them differ by platform.
 fn signal_name(number: i32) -> Option<&'static str> {
-    const NAMES: [(Signal, &str); 12] = [
+    const NAMES: [(Signal, &str); 14] = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),
         (Signal::QUIT, "SIGQUIT"),
@@ -59,7 +59,9 @@ fn signal_name(number: i32) -> Option<&'static str> {
         (Signal::BUS, "SIGBUS"),
         (Signal::FPE, "SIGFPE"),
         (Signal::KILL, "SIGKILL"),
+        (Signal::USR1, "SIGUSR1"),
         (Signal::SEGV, "SIGSEGV"),
+        (Signal::USR2, "SIGUSR2"),
         (Signal::PIPE, "SIGPIPE"),
         (Signal::TERM, "SIGTERM"),
     ];

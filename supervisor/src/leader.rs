@@ -63,6 +63,14 @@ impl Leader {
         }
     }
 
+    /// Signals the leader alone. Does nothing after [`reap`](Self::reap).
+    pub(crate) fn signal(&self, signal: Signal) {
+        if matches!(self.state, State::Unreaped(_)) {
+            // A zombie takes no signal, and that is no news.
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+
     /// Whether the leader has exited. Leaves it unreaped.
     pub(crate) fn has_exited(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use supervisor::{Exit, Started, start};
+use supervisor::{Exit, Reload, Started, start};
 use tokio::{io::AsyncWriteExt, time::Instant};
 
 use crate::rig::{DEAF, ECHO, EXIT, MUTE, SHORT, Stranger, run, run_with_grace, soon, spec};
@@ -79,6 +79,18 @@ async fn c11_a_child_that_ignores_end_of_file_and_sigterm_is_killed() {
 async fn c11_the_default_graces_end_the_most_stubborn_child_within_five_seconds() {
     let limits = supervisor::Limits::default();
     assert!(2 * limits.stop_grace + Duration::from_secs(1) <= Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_signal_to_read_again_reaches_the_child() {
+    for signal in Reload::ALL {
+        let rig = run(ECHO, &[]).await;
+        rig.child.reload(signal);
+        // It does not expect it, and so it ends.
+        let exit = rig.ended().await.to_string();
+        assert!(exit.contains(signal.as_str()), "{signal}: {exit}");
+        rig.child.reload(signal);
+    }
 }
 
 #[tokio::test]
