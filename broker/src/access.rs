@@ -113,10 +113,21 @@ impl Access {
         sessions: &Sessions,
         followers: &mut JoinSet<()>,
     ) -> Result<Self, AccessError> {
+        if let Some(kept) = &kept
+            && config.server.values().any(|server| server.token_file.is_some())
+        {
+            let files = follow::TokenFiles {
+                sessions: sessions.clone(),
+                vault: Arc::clone(&kept.vault),
+                outdated: kept.outdated(),
+            };
+            followers.spawn(follow::token_files(files));
+        }
         let people = match kept {
             Some(kept) => Some(People::new(config, base, &outside.roots, kept, sessions)?),
             None => None,
         };
+        followers.spawn(follow::removals(sessions.clone()));
         if let Some(people) = &people {
             followers.spawn(follow::revocations(people.revocations()));
             followers.spawn(follow::sweeps(people.server()));

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use auth::{oauth::StoreError, upstream::Vault};
-use session::{Calendar, Registry, Selection, StopReason};
+use session::{Calendar, Registry, StopReason, WakeReason};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -22,7 +22,7 @@ use crate::{
     config::{Change, Config, Environment},
     directory,
     http::site::Site,
-    metrics::{Metrics, ReasonLabel},
+    metrics::{Metrics, ReasonLabel, StateLabels},
     server::{Server, Settings},
     store::Store,
 };
@@ -78,6 +78,7 @@ impl App {
         let outside = Outside::new(&config)?;
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);
+        store.put_sessions_to_rest().await?;
         let kept = match Kept::open(&config, &store, &outside.fetch, &metrics).await? {
             Some((kept, driver)) => {
                 tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
@@ -209,14 +210,18 @@ impl App {
             let counter = self.metrics.reaped.get_or_create(&ReasonLabel { reason: why.as_str() });
             counter.inc_by(self.sessions.ended(why).saturating_sub(counter.get()));
         }
-        let woken = self.metrics.wakes.get_or_create(&ReasonLabel { reason: "request" }).clone();
-        woken.inc_by(self.sessions.woken().saturating_sub(woken.get()));
-        // A store that does not answer leaves the number as it was.
-        if let Ok(recorded) = self.sessions.recorded(&Selection::All).await {
-            let awake = self.sessions.look(|_| true, |view| view.sleeps);
-            let awake = awake.into_iter().filter(|sleeps| *sleeps).count();
-            let asleep = recorded.saturating_sub(awake);
-            self.metrics.asleep.set(i64::try_from(asleep).unwrap_or(i64::MAX));
+        for why in WakeReason::ALL {
+            let counter = self.metrics.wakes.get_or_create(&ReasonLabel { reason: why.as_str() });
+            counter.inc_by(self.sessions.woken(why).saturating_sub(counter.get()));
+        }
+        // A store that does not answer leaves the numbers as they were.
+        if let Ok(asleep) = self.sessions.asleep().await {
+            for name in self.state().servers.keys() {
+                let own = asleep.iter().find(|(kind, _)| **kind == **name);
+                let count = own.map_or(0, |(_, count)| i64::try_from(*count).unwrap_or(i64::MAX));
+                let labels = StateLabels { server: name.clone(), state: "asleep" };
+                self.metrics.sessions.get_or_create(&labels).set(count);
+            }
         }
         self.metrics.page(self.children.resident_bytes())
     }

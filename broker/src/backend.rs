@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use auth::upstream::{Credential, CredentialError, Vault};
+use auth::upstream::{CredentialError, Vault};
 use bridge::{Bridge, InitializeError, Message, ResumeError, Snapshot, SnapshotError, Welcome};
 use session::{BoxFuture, Owner, Setback, StopReason};
 use supervisor::{Child, SpawnError};
@@ -17,18 +18,21 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::{
-    config::{Environment, ServerCommand, Template, UnfitValue, Upstream, Variable},
-    directory::{Directory, DirectoryError},
+    config::{Environment, UnfitValue, Upstream},
+    directory::DirectoryError,
     http::causes,
-    metrics::{ReasonLabels, ServerLabel},
     server::{Server, Settings},
 };
 
 mod children;
+mod coming;
 mod own;
+mod token_file;
 
 pub(crate) use children::Children;
 use children::Counted;
+use coming::Coming;
+pub(crate) use coming::credential;
 pub(crate) use own::Own;
 
 /// How long a credential must still live for a child to be started with it.
@@ -47,6 +51,8 @@ pub(crate) struct Ask {
 pub(crate) enum SpawnFailure {
     #[error("the child's directory could not be made")]
     Directory(#[source] DirectoryError),
+    #[error("the file with the user's token could not be written")]
+    TokenFile(#[source] io::Error),
     #[error("the child's environment could not be filled")]
     Environment(#[source] UnfitValue),
     #[error("there is no credential of the user at {}", .upstream.name())]
@@ -70,6 +76,7 @@ impl SpawnFailure {
     fn reason(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
+            Self::TokenFile(_) => "token_file",
             Self::Environment(_) => "environment",
             Self::Credential { .. } => "credential",
             Self::Start(SpawnError::Missing { .. }) => "missing",
@@ -127,7 +134,7 @@ pub(crate) struct Live {
     pub(crate) server: Arc<Server>,
     pub(crate) bridge: Bridge,
     /// What the child has of its user's, if anything.
-    pub(crate) own: Option<Own>,
+    pub(crate) own: Option<Arc<Own>>,
     /// Its state is in the process: the session ends with it.
     pub(crate) stateful: bool,
     child: Child,
@@ -173,6 +180,10 @@ impl session::Backend for Live {
             return None;
         }
         self.bridge.snapshot().map(|snapshot| snapshot.to_bytes())
+    }
+
+    fn succeed(&self, before: &Self) {
+        self.bridge.inherit(&before.bridge);
     }
 }
 
@@ -235,6 +246,7 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
             // Somebody may sign in, or the upstream come back, at any moment.
             SpawnFailure::Credential { .. } => Setback::Retry,
             SpawnFailure::Directory(_)
+            | SpawnFailure::TokenFile(_)
             | SpawnFailure::Environment(_)
             | SpawnFailure::Start(_)
             | SpawnFailure::Initialize(_)
@@ -266,120 +278,6 @@ impl Spawner {
         let names = settings.server.pass_env.iter();
         names.filter_map(|name| Some((name.into(), self.environment.variable(name)?))).collect()
     }
-}
-
-/// The user's own credential, if the server's environment asks for one.
-pub(crate) async fn credential(
-    vault: Option<&Vault>,
-    server: &str,
-    settings: &Settings,
-    owner: &Owner,
-) -> Result<Option<Credential>, SpawnFailure> {
-    let asked = settings.server.env.values().any(Template::asks_upstream);
-    let (Some(upstream), true) = (settings.server.upstream, asked) else { return Ok(None) };
-    #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
-    let now = SystemTime::now();
-    let (issuer, subject) = (owner.issuer(), owner.subject());
-    let found = match (vault, upstream) {
-        (None, _) => Err(CredentialError::Missing),
-        (Some(vault), Upstream::User) => vault.user_token(server, issuer, subject).await,
-        (Some(vault), Upstream::Provider(identity)) => {
-            vault.credential(identity.name(), issuer, subject, now, NEEDED_LIFE).await
-        }
-    };
-    found.map(Some).map_err(|source| SpawnFailure::Credential { upstream, source })
-}
-
-/// What the child sees: the configured entries over those copied by name, nothing else.
-fn child_env(
-    inherited: Vec<(OsString, OsString)>,
-    settings: &Settings,
-    owner: &Owner,
-    credential: Option<&Credential>,
-) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
-    let mut env = inherited;
-    for (name, template) in &settings.server.env {
-        let value = template.render(|variable| match variable {
-            Variable::Subject => owner.subject(),
-            Variable::Issuer => owner.issuer(),
-            Variable::Client => owner.client(),
-            Variable::AccessToken => credential.map_or("", |own| own.access_token.expose()),
-            Variable::Username => {
-                credential.and_then(|own| own.username.as_deref()).unwrap_or_default()
-            }
-        })?;
-        env.retain(|(known, _)| known != name.as_str());
-        env.push((name.into(), value.into()));
-    }
-    Ok(env)
-}
-
-/// Starts child and bridge, and the task that moves both.
-async fn start(
-    coming: &Coming,
-    mut env: Vec<(OsString, OsString)>,
-    own: Option<Own>,
-) -> Result<Live, SpawnFailure> {
-    let Coming { server, settings, tasks, children, span, .. } = coming;
-    let directory =
-        Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
-    for name in ["HOME", "TMPDIR"] {
-        if !env.iter().any(|(known, _)| known == name) {
-            env.push((name.into(), directory.path().into()));
-        }
-    }
-    let (program, args) = match &settings.server.command {
-        ServerCommand::Program { program, args } => {
-            (program.into(), args.iter().map(OsString::from).collect())
-        }
-        ServerCommand::Demo => {
-            let own = std::env::current_exe().map_err(SpawnError::Other);
-            (own.map_err(SpawnFailure::Start)?.into_os_string(), vec!["demo-server".into()])
-        }
-    };
-    let cwd = settings.server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
-    let limits =
-        supervisor::Limits { stop_grace: settings.server.stop_grace, ..Default::default() };
-    let spec = supervisor::Spec { program, args, env, cwd: Some(cwd), limits };
-    let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
-    let (bridge, bridge_driver) =
-        Bridge::attach(started.stdout, started.stdin, settings.bridge.clone());
-
-    let (over, ended) = watch::channel(false);
-    let child = started.child;
-    let counted = Counted::new(server, children, child.pid());
-    let (running, gone) = (child.clone(), bridge.clone());
-    let counting = Arc::clone(&counted);
-    let (child_driver, counted_server) = (started.driver, Arc::clone(server));
-    // A task of its own: the process has news once in its life, the bridge at every message.
-    tasks.spawn(child_driver.run().instrument(span.clone()));
-    let run = async move {
-        let why = bridge_driver.run().await;
-        // A child without pipes is of no use, however alive it is.
-        running.stop();
-        let exit = running.ended().await;
-        if why != bridge::Closed::Stopped {
-            warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
-        }
-        let label = ServerLabel { server: counted_server.name.to_string() };
-        counted_server.metrics.dropped_lines.get_or_create(&label).inc_by(gone.dropped());
-        counting.over();
-        directory.remove().await;
-        over.send_replace(true);
-    };
-    tasks.spawn(run.instrument(span.clone()));
-    Ok(Live {
-        server: Arc::clone(server),
-        bridge,
-        own,
-        stateful: settings.server.stateful,
-        child,
-        welcome: Mutex::default(),
-        why: OnceLock::new(),
-        counted,
-        ended,
-        span: span.clone(),
-    })
 }
 
 /// Waits until the child can be used. When that fails, the child has ended before this returns: the
@@ -422,50 +320,6 @@ impl Drop for KillOnDrop {
         if let Some((bridge, child)) = &self.0 {
             bridge.close();
             child.kill();
-        }
-    }
-}
-
-/// A backend on its way, and all it is made with.
-struct Coming {
-    server: Arc<Server>,
-    settings: Arc<Settings>,
-    owner: Owner,
-    inherited: Vec<(OsString, OsString)>,
-    vault: Option<Arc<Vault>>,
-    tasks: TaskTracker,
-    children: Arc<Children>,
-    span: Span,
-    begun: Instant,
-}
-
-impl Coming {
-    /// Starts the child with what it needs of the user's.
-    async fn start(&self) -> Result<Live, SpawnFailure> {
-        let (server, settings, owner) = (&self.server, &self.settings, &self.owner);
-        let credential = credential(self.vault.as_deref(), &server.name, settings, owner).await?;
-        let env = child_env(self.inherited.clone(), settings, owner, credential.as_ref())
-            .map_err(SpawnFailure::Environment)?;
-        #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar")]
-        let now = SystemTime::now();
-        let own = settings.server.upstream.zip(credential.as_ref());
-        let own = own.map(|(upstream, own)| Own::new(upstream, &server.name, owner, own, now));
-        start(self, env, own).await
-    }
-
-    fn came(&self, result: &Result<Live, SpawnFailure>, what: &str) {
-        let metrics = &self.server.metrics;
-        match result {
-            Ok(live) => {
-                let took = self.begun.elapsed();
-                metrics.spawn_seconds.observe(took.as_secs_f64());
-                info!(pid = live.child.pid(), took_ms = took.as_millis() as u64, "{what}");
-            }
-            Err(failure) => {
-                let reason = failure.reason();
-                let labels = ReasonLabels { server: self.server.name.to_string(), reason };
-                metrics.spawn_failures.get_or_create(&labels).inc();
-            }
         }
     }
 }

@@ -61,7 +61,7 @@ pub use environment::{Environment, ProcessEnvironment};
 pub use mistake::{Mistake, Mistakes, Source};
 pub use network::Network;
 pub use reload::Change;
-pub use server::{ServerCommand, ServerConfig, ServerName};
+pub use server::{ServerCommand, ServerConfig, ServerName, TokenFile};
 pub use sources::Sources;
 pub use template::{Piece, Template, UnfitValue, Variable};
 

@@ -11,6 +11,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use session::WakeReason;
 
 /// Labels of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,7 +59,6 @@ pub(crate) struct RefreshLabels {
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     pub(crate) sessions: Family<StateLabels, Gauge>,
-    pub(crate) asleep: Gauge<i64, AtomicI64>,
     pub(crate) wakes: Family<ReasonLabel, Counter>,
     pub(crate) children: Family<ServerLabel, Gauge>,
     pub(crate) requests: Family<RequestLabels, Counter>,
@@ -83,7 +83,6 @@ impl Metrics {
         let mut metrics = Self {
             registry: Mutex::default(),
             sessions: Family::default(),
-            asleep: Gauge::default(),
             wakes: Family::default(),
             children: Family::default(),
             requests: Family::default(),
@@ -97,11 +96,10 @@ impl Metrics {
             child_rss: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("mcp_broker");
-        registry.register("sessions", "Sessions by state", metrics.sessions.clone());
         registry.register(
-            "sessions_asleep",
-            "Sessions without a child that the next request wakes",
-            metrics.asleep.clone(),
+            "sessions",
+            "Sessions by state: live, stopping, or asleep until the next request",
+            metrics.sessions.clone(),
         );
         registry.register("wakes", "Sessions that went on with a new child", metrics.wakes.clone());
         registry.register("children", "Child processes", metrics.children.clone());
@@ -148,6 +146,9 @@ impl Metrics {
         // whoever asks for a rate.
         for reason in Denied::REASONS {
             drop(metrics.auth_failures.get_or_create(&ReasonLabel { reason }));
+        }
+        for reason in WakeReason::ALL.map(WakeReason::as_str) {
+            drop(metrics.wakes.get_or_create(&ReasonLabel { reason }));
         }
         metrics
     }
@@ -223,6 +224,7 @@ mod tests {
         assert!(page.contains(line), "{page}");
         assert!(page.contains("mcp_broker_request_seconds_bucket{le=\"0.005\"} 1"), "{page}");
         assert!(page.contains("mcp_broker_child_rss_bytes 7"), "{page}");
+        assert!(page.contains(r#"mcp_broker_wakes_total{reason="rotated"} 0"#), "{page}");
         let refused = r#"mcp_broker_auth_failures_total{reason="wrong_audience"} 0"#;
         assert!(page.contains(refused), "{page}");
         assert!(!page.contains("mcp_broker_upstream_refresh"), "no upstream, no renewals: {page}");

@@ -192,6 +192,20 @@ impl Store {
         self.write(|db| Box::pin(schema::empty_probe(db))).await
     }
 
+    /// Says that no session is awake, which holds when a broker starts: the one before may have had
+    /// no time to say so.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it said or not.
+    pub async fn put_sessions_to_rest(&self) -> Result<(), StoreError> {
+        self.write(|db| Box::pin(sessions::put_to_rest(db))).await
+    }
+
     /// Does the changes that wait, takes no more, and closes every connection, which also empties
     /// the write-ahead log when no other process has the file open.
     ///

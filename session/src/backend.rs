@@ -84,4 +84,15 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn snapshot(&self) -> Option<Vec<u8>> {
         None
     }
+
+    /// Takes over from `before`, which was to be replaced and has ended: what clients have not
+    /// fetched from it yet, for example. Called once, before the first lease, on a backend that
+    /// was woken in the place of another; one that wakes a session that slept has nothing to take
+    /// over. By default nothing is.
+    fn succeed(&self, before: &Self)
+    where
+        Self: Sized,
+    {
+        let _ = before;
+    }
 }

@@ -360,11 +360,19 @@ impl<B> Entry<B> {
         usage.is_live().then(|| self.snapshot(&usage))
     }
 
-    /// When the session was last used, if the store has not heard of that yet.
-    pub(crate) fn tell(&self) -> Option<Instant> {
+    /// Has `note` told when the session was last used, if it is awake and there is news. Under the
+    /// lock, so that nothing of it comes after the word that the session sleeps.
+    pub(crate) fn tell(&self, note: impl FnOnce(Instant)) -> bool {
         let mut usage = self.lock();
+        if !usage.is_live() {
+            return false;
+        }
         let used = if usage.leases == 0 { usage.last_active } else { Instant::now() };
-        (usage.told.replace(used) != Some(used)).then_some(used)
+        let is_news = usage.told.replace(used) != Some(used);
+        if is_news {
+            note(used);
+        }
+        is_news
     }
 
     fn snapshot(&self, usage: &Usage) -> Snapshot {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::entry::Kept;
-use crate::{Calendar, Owner, Record, RecordKey, Records, RecordsError};
+use crate::{Calendar, Owner, Record, RecordKey, Records, RecordsError, StopReason, Use};
 
 pub(crate) struct Keeper {
     pub(crate) records: Arc<dyn Records>,
@@ -20,8 +20,8 @@ pub(crate) struct Keeper {
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// The last time given out for a creation or a revocation.
     last: Mutex<SystemTime>,
-    /// Times of last use of sessions that fell asleep, for the next touch.
-    used: Mutex<HashMap<RecordKey, SystemTime>>,
+    /// What is to be told of sessions that fell asleep or woke, by the next touch.
+    used: Mutex<HashMap<RecordKey, Use>>,
     /// Records that are to be removed and may still be there. No session wakes from them. There
     /// are at most as many as sessions were live when the store went out of reach, since none is
     /// opened without it.
@@ -97,14 +97,28 @@ impl Keeper {
         Ok(there)
     }
 
-    /// Remembers a time of last use for the next touch.
-    pub(crate) fn note_use(&self, key: RecordKey, used: SystemTime) {
-        self.lock_used().insert(key, used);
+    /// Remembers for the next touch when a session was last used, and why it sleeps if it does.
+    pub(crate) fn note_use(&self, key: RecordKey, used: Instant, asleep: Option<StopReason>) {
+        let active = self.time_of(used);
+        self.lock_used().insert(key, Use { key, active, asleep });
     }
 
-    /// Takes the noted times of last use.
-    pub(crate) fn take_uses(&self) -> HashMap<RecordKey, SystemTime> {
-        std::mem::take(&mut *self.lock_used())
+    /// Takes what was noted.
+    pub(crate) fn take_uses(&self) -> Vec<Use> {
+        std::mem::take(&mut *self.lock_used()).into_values().collect()
+    }
+
+    /// Gives back what the store could not be told, unless there is something newer.
+    pub(crate) fn give_back(&self, uses: Vec<Use>) {
+        let mut used = self.lock_used();
+        for each in uses {
+            used.entry(each.key).or_insert(each);
+        }
+    }
+
+    /// Why a session sleeps: what was noted, or else what the store was told.
+    pub(crate) fn asleep(&self, record: &Record) -> Option<StopReason> {
+        self.lock_used().get(&record.key).map_or(record.asleep, |noted| noted.asleep)
     }
 
     /// From now on no session wakes from this record.
@@ -134,7 +148,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn lock_used(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, SystemTime>> {
+    fn lock_used(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, Use>> {
         self.used.lock().expect("nothing panics while it holds the times")
     }
 
@@ -165,7 +179,8 @@ pub(crate) fn record(
     snapshot: Arc<[u8]>,
     created: SystemTime,
 ) -> Record {
-    Record { key, owner: owner.clone(), kind: kind.into(), snapshot, created, active: created }
+    let (owner, kind, active) = (owner.clone(), kind.into(), created);
+    Record { key, owner, kind, snapshot, created, active, asleep: None }
 }
 
 fn digest_of(snapshot: &[u8]) -> [u8; 32] {

@@ -87,8 +87,8 @@
 //! # What it costs
 //!
 //! A lease on a live session asks no store. A session that falls asleep with nothing changed asks
-//! none either; times of last use are told in one batch per `reap_interval`. A wake reads one
-//! record, an open writes one (and counts, where there are caps on records), an end removes one.
+//! none either; times of last use, and who fell asleep or woke, are told in one batch per
+//! `reap_interval`. A wake reads one record, an open writes one (and counts, where there are caps on records), an end removes one.
 //!
 //! # Cancellation
 //!
@@ -147,9 +147,9 @@ pub use id::{ParseIdError, SessionId, ShortId};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use owner::Owner;
-pub use reason::StopReason;
+pub use reason::{StopReason, WakeReason};
 pub use record::{
-    Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary,
+    Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use,
 };
 pub use registry::{Listed, Registry, Revocation, View};
 pub use rotation::{Rotation, Then, When};

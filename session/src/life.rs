@@ -326,9 +326,7 @@ impl<A, B: Backend, E> Stay<A, B, E> {
         let key = self.entry.kept().map(|kept| kept.key);
         let became = match (concluded, &shared.keeper, key) {
             (Concluded::Asleep, Some(keeper), Some(key)) => {
-                if let Some(used) = self.entry.tell() {
-                    keeper.note_use(key, keeper.time_of(used));
-                }
+                keeper.note_use(key, self.entry.last_active(), Some(why));
                 "asleep"
             }
             (Concluded::Asleep, ..) => "asleep",

@@ -33,11 +33,13 @@ pub enum StopReason {
     Panicked,
     /// The backend was to be replaced.
     Rotated,
+    /// Its record was removed by another process on the same store, such as an operator's.
+    Removed,
 }
 
 impl StopReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Deleted,
         Self::Idle,
         Self::Lifetime,
@@ -50,6 +52,7 @@ impl StopReason {
         Self::Exited,
         Self::Panicked,
         Self::Rotated,
+        Self::Removed,
     ];
 
     /// A lowercase word, stable, for metrics.
@@ -67,7 +70,13 @@ impl StopReason {
             Self::Exited => "exited",
             Self::Panicked => "panicked",
             Self::Rotated => "rotated",
+            Self::Removed => "removed",
         }
+    }
+
+    /// The reason that [`as_str`](Self::as_str) says so, for stores that keep it.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.as_str() == word)
     }
 
     /// Whether a session that can sleep outlives this, and falls asleep.
@@ -84,14 +93,66 @@ impl StopReason {
             | Self::Abandoned
             | Self::Revoked
             | Self::Failed
-            | Self::Collision => false,
+            | Self::Collision
+            | Self::Removed => false,
         }
+    }
+}
+
+impl fmt::Display for WakeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// Why a session had no backend when it was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WakeReason {
+    /// It had been idle.
+    Idle,
+    /// It had made room for another one.
+    Evicted,
+    /// Its backend had ended by itself, or was lost to a panic.
+    Exited,
+    /// Its backend was to be replaced.
+    Rotated,
+    /// The registry that had it awake stopped or was killed.
+    Restart,
+}
+
+impl WakeReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::Evicted, Self::Exited, Self::Rotated, Self::Restart];
+
+    /// A lowercase word, stable, for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Exited => "exited",
+            Self::Rotated => "rotated",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// What a wake is counted as after `asleep`, which is why the session fell asleep as far as
+    /// anybody was told.
+    pub(crate) const fn after(asleep: Option<StopReason>) -> Self {
+        match asleep {
+            Some(StopReason::Idle) => Self::Idle,
+            Some(StopReason::Evicted) => Self::Evicted,
+            Some(StopReason::Exited | StopReason::Panicked) => Self::Exited,
+            Some(StopReason::Rotated) => Self::Rotated,
+            // Nobody was left to tell, or it was told that the registry stopped.
+            _ => Self::Restart,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use crate::{BoxFuture, Owner, SessionId, ShortId};
+use crate::{BoxFuture, Owner, SessionId, ShortId, StopReason};
 
 /// Names a session towards the store and towards operators: the SHA-256 of its id.
 ///
@@ -63,6 +63,8 @@ pub struct Record {
     pub created: SystemTime,
     /// When it was last known to be in use; whole microseconds too.
     pub active: SystemTime,
+    /// Why it fell asleep, as far as the store was [told](Use); `None` while it is awake.
+    pub asleep: Option<StopReason>,
 }
 
 impl fmt::Debug for Record {
@@ -74,6 +76,7 @@ impl fmt::Debug for Record {
             .field("snapshot_bytes", &self.snapshot.len())
             .field("created", &self.created)
             .field("active", &self.active)
+            .field("asleep", &self.asleep)
             .finish()
     }
 }
@@ -91,6 +94,20 @@ pub struct Summary {
     pub created: SystemTime,
     /// When it was last known to be in use.
     pub active: SystemTime,
+    /// Why it fell asleep, as far as the store was told; `None` while it is awake.
+    pub asleep: Option<StopReason>,
+}
+
+/// What the store is told of a session now and then: when it was last in use, and whether it
+/// sleeps. A crash loses the last of it, which costs nothing but the knowledge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// Names the session.
+    pub key: RecordKey,
+    /// When it was last in use.
+    pub active: SystemTime,
+    /// Why it fell asleep; `None` when it is awake.
+    pub asleep: Option<StopReason>,
 }
 
 /// Which sessions are meant, in words a store can turn into a query.
@@ -166,9 +183,9 @@ pub trait Records: fmt::Debug + Send + Sync {
     /// The record, as it was last saved.
     fn find<'a>(&'a self, key: &'a RecordKey) -> Recorded<'a, Option<Record>>;
 
-    /// Moves times of last use on, never back, all in one step. Keys without a record are passed
-    /// over.
-    fn touch<'a>(&'a self, used: &'a [(RecordKey, SystemTime)]) -> Recorded<'a, ()>;
+    /// Notes what is told of sessions, all in one step. Times of last use move on, never back. Keys
+    /// without a record are passed over.
+    fn touch<'a>(&'a self, used: &'a [Use]) -> Recorded<'a, ()>;
 
     /// Removes records in one step, and says how many there were.
     fn remove<'a>(&'a self, keys: &'a [RecordKey]) -> Recorded<'a, usize>;
@@ -194,6 +211,12 @@ pub trait Records: fmt::Debug + Send + Sync {
 
     /// How many records `which` means.
     fn count<'a>(&'a self, which: &'a Selection) -> Recorded<'a, usize>;
+
+    /// Which of these keys have no record, in any order.
+    fn missing<'a>(&'a self, keys: &'a [RecordKey]) -> Recorded<'a, Vec<RecordKey>>;
+
+    /// How many records there are of each kind, in any order.
+    fn kinds(&self) -> Recorded<'_, Vec<(Arc<str>, usize)>>;
 }
 
 /// The store of records could not be asked: it is out of reach, or its answer made no sense.

@@ -1,6 +1,7 @@
 //! Records of sessions: made, saved, removed, and tended in the background.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -176,26 +177,44 @@ impl<B: Backend> Shared<B> {
             }
         }
         for entry in self.table.select(|entry| entry.kept().is_some()) {
-            if let (Some(used), Some(kept)) = (entry.tell(), entry.kept()) {
-                keeper.note_use(kept.key, keeper.time_of(used));
+            let Some(kept) = entry.kept() else { continue };
+            if entry.tell(|used| keeper.note_use(kept.key, used, None)) {
                 self.save(&entry).await?;
             }
         }
-        let used = keeper.take_uses();
-        let page: Vec<_> = used.into_iter().collect();
+        let uses = keeper.take_uses();
         let touched = async {
-            for page in page.chunks(PAGE) {
+            for page in uses.chunks(PAGE) {
                 keeper.records.touch(page).await?;
             }
             Ok(())
         };
         let told = touched.await;
         if told.is_err() {
-            for (key, used) in page {
-                keeper.note_use(key, used);
-            }
+            keeper.give_back(uses);
         }
         told
+    }
+
+    /// Ends sessions that are awake though their record was removed by somebody else, and says how
+    /// many.
+    pub(crate) async fn end_removed(&self) -> Result<usize, RecordsError> {
+        let Some(keeper) = &self.keeper else { return Ok(0) };
+        let awake = self.table.select(|entry| entry.kept().is_some());
+        let keys: Vec<_> = awake.iter().filter_map(|entry| Some(entry.kept()?.key)).collect();
+        let mut missing = HashSet::new();
+        for page in keys.chunks(PAGE) {
+            missing.extend(keeper.records.missing(page).await?);
+        }
+        let mut ended = 0;
+        for entry in &awake {
+            let Some(kept) = entry.kept().filter(|kept| missing.contains(&kept.key)) else {
+                continue;
+            };
+            kept.lost.store(true, Ordering::SeqCst);
+            ended += usize::from(self.end(entry, StopReason::Removed));
+        }
+        Ok(ended)
     }
 
     /// Removes what a revocation means from the records, until it is done or the registry stops.

@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -212,6 +212,7 @@ impl FakeSpawner {
                 panics_in_stop: AtomicBool::new(false),
                 panics_in_ended: watch::Sender::new(false),
                 dropped: AtomicBool::new(false),
+                before: OnceLock::new(),
             });
             let _ = script.made.send(BackendHandle(Arc::clone(&state)));
             Ok(FakeBackend(state))
@@ -372,6 +373,7 @@ struct State {
     panics_in_stop: AtomicBool,
     panics_in_ended: watch::Sender<bool>,
     dropped: AtomicBool,
+    before: OnceLock<Weak<State>>,
 }
 
 impl State {
@@ -420,6 +422,10 @@ impl Backend for FakeBackend {
     fn snapshot(&self) -> Option<Vec<u8>> {
         self.0.snapshot.lock().expect("no test panics while it holds it").clone()
     }
+
+    fn succeed(&self, before: &Self) {
+        self.0.before.set(Arc::downgrade(&before.0)).expect("a backend succeeds one other");
+    }
 }
 
 impl Drop for FakeBackend {
@@ -461,6 +467,11 @@ impl BackendHandle {
     /// Whether it was woken, and not spawned for a new session.
     pub fn is_woken(&self) -> bool {
         self.0.woken
+    }
+
+    /// Whether it took over from `before`.
+    pub fn succeeded(&self, before: &Self) -> bool {
+        self.0.before.get().is_some_and(|own| std::ptr::eq(own.as_ptr(), Arc::as_ptr(&before.0)))
     }
 
     /// What it would tell its successor; a fresh one says `fresh`.

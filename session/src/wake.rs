@@ -11,8 +11,8 @@ use crate::entry::{Entry, Kept};
 use crate::life::{Means, Stay, keep, roll_back};
 use crate::opening::Ticket;
 use crate::place::Place;
-use crate::shared::{Found, Newcomer, stopping};
-use crate::{Backend, Lease, Record, Setback, StopReason, WakeError};
+use crate::shared::{Found, Newcomer, Shared, stopping};
+use crate::{Backend, Lease, Record, Setback, StopReason, WakeError, WakeReason};
 
 /// What a wake found before it started anything.
 enum Prepared<B> {
@@ -52,7 +52,9 @@ where
     drop(phase);
     let (id, key) = (flight.wanted.id, record.key);
     let kept = Kept::new(key, &record.snapshot);
-    let age = shared.keeper.as_ref().map_or_else(Default::default, |it| it.age(record.created));
+    let keeper = shared.keeper.as_ref();
+    let age = keeper.map_or_else(Default::default, |keeper| keeper.age(record.created));
+    let why = WakeReason::after(keeper.and_then(|keeper| keeper.asleep(&record)));
     let Some(waking) = means.spawn.wake(&record.owner, &record.kind, record.snapshot) else {
         flight.lands(Err(WakeError::Unknown));
         return false;
@@ -77,8 +79,7 @@ where
     let newcomer = Newcomer { owner: record.owner, backend, age, kept: Some(kept) };
     match shared.admit(ticket, Some(id), newcomer) {
         Ok(admitted) => {
-            shared.counts.woken.fetch_add(1, Ordering::Relaxed);
-            info!(session = %id.short(), owner = ?admitted.entry.owner().subject(), "session woken");
+            shared.has_woken(&admitted.entry, why);
             let lease = Lease::counted(Arc::clone(&admitted.entry));
             let stay = Stay::new(&means, admitted, place);
             flight.lands(Ok(lease));
@@ -183,17 +184,30 @@ where
             return Err(Some(place));
         }
     };
+    backend.succeed(before.backend());
     let age = before.age() + before.born().elapsed();
     let newcomer = Newcomer { owner: before.owner().clone(), backend, age, kept: Some(kept) };
     match shared.succeed(ticket, before, newcomer) {
         Ok(admitted) => {
-            shared.counts.woken.fetch_add(1, Ordering::Relaxed);
+            shared.has_woken(&admitted.entry, WakeReason::Rotated);
             Ok(Stay::new(means, admitted, place))
         }
         Err((why, backend)) => {
             roll_back(shared, why, backend).await;
             Err(Some(place))
         }
+    }
+}
+
+impl<B> Shared<B> {
+    /// Notes that a session has a backend again, before its task can say that it has none.
+    fn has_woken(&self, entry: &Entry<B>, why: WakeReason) {
+        self.counts.woke(why);
+        if let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) {
+            keeper.note_use(kept.key, entry.born(), None);
+        }
+        let owner = entry.owner().subject();
+        info!(session = %entry.id().short(), ?owner, reason = %why, "session woken");
     }
 }
 

@@ -12,12 +12,17 @@ use auth::{
     oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
-use session::Selection;
-use tokio::time::interval;
+use session::{Rotation, Selection, Then, View, When};
+use tokio::{sync::Notify, time::interval};
 use tracing::{debug, info, warn};
 
 use super::INTERVAL;
-use crate::{app::Sessions, http::causes, tokens::TokenWatch};
+use crate::{
+    app::Sessions,
+    backend::{self, Live},
+    http::causes,
+    tokens::TokenWatch,
+};
 
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -122,6 +127,73 @@ pub(super) async fn all_revoked_since(
             return Ok(grants);
         }
         limit = limit.saturating_mul(4);
+    }
+}
+
+/// Ends sessions whose record the command line, or another broker on the same store, has removed.
+pub(super) async fn removals(sessions: Sessions) {
+    let mut interval = interval(INTERVAL);
+    loop {
+        interval.tick().await;
+        match sessions.end_removed().await {
+            Ok(0) => {}
+            Ok(ended) => info!(ended, "sessions were ended by somebody else"),
+            Err(error) => {
+                let cause = causes(&error);
+                warn!(%error, %cause, "sessions ended by others go on for now");
+            }
+        }
+    }
+}
+
+/// Whose token files are kept up to date, and with what.
+#[derive(Debug)]
+pub(super) struct TokenFiles {
+    pub(super) sessions: Sessions,
+    pub(super) vault: Arc<Vault>,
+    /// Rings when a child has an old token in its file.
+    pub(super) outdated: Arc<Notify>,
+}
+
+/// Gives children by their file what replaced their token, and renews it for those in use: a long
+/// call does not outlive it.
+pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenFiles) {
+    let mut interval = interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = outdated.notified() => {}
+        }
+        let now = now();
+        let due = sessions.look(
+            |_| true,
+            |view| {
+                let own = view.backend.own.as_ref().filter(|own| own.is_in_a_file())?;
+                let wanted = own.was_outdated() || (view.idle_since.is_none() && own.is_due(now));
+                wanted.then(|| (Arc::clone(&view.backend.server), view.owner.clone(), own.clone()))
+            },
+        );
+        for (server, owner, own) in due.into_iter().flatten() {
+            let (vault, settings) = (Some(&*vault), server.settings());
+            let renewed = backend::credential(vault, &server.name, &settings, &owner);
+            let handed = match renewed.await {
+                Ok(Some(credential)) => own.hand_over(&credential, now).await,
+                // Nobody asks for one any more since the configuration was read again.
+                Ok(None) => true,
+                Err(error) => {
+                    let cause = causes(&error);
+                    debug!(owner = ?owner.subject(), %error, %cause, "no renewed token to hand over");
+                    // A call that finds it due says so to its client.
+                    true
+                }
+            };
+            if !handed {
+                let is_its = |view: &View<'_, Live>| {
+                    view.backend.own.as_ref().is_some_and(|its| Arc::ptr_eq(its, &own))
+                };
+                sessions.rotate(is_its, Rotation { when: When::Idle, then: Then::Awake });
+            }
+        }
     }
 }
 

@@ -20,11 +20,13 @@ use auth::{
     },
 };
 
-use session::{Rotation, Then, When};
+use session::{Owner, Rotation, Then, When};
+use tokio::sync::Notify;
 
 use super::{AccessError, providers};
 use crate::{
     app::Sessions,
+    backend::Own,
     config::{Config, Upstream, Verifier},
     metrics::{Metrics, RefreshLabels},
     store::{Keys, Store},
@@ -71,8 +73,11 @@ impl Kept {
                 }
             });
         }
-        let renewals =
-            Arc::new(Renewals { metrics: Arc::clone(metrics), sessions: OnceLock::new() });
+        let renewals = Arc::new(Renewals {
+            metrics: Arc::clone(metrics),
+            outdated: Arc::default(),
+            sessions: OnceLock::new(),
+        });
         let (vault, driver) = Vault::new(VaultParts {
             ring: keys.ring,
             store: store.clone(),
@@ -82,6 +87,11 @@ impl Kept {
             rng: auth::os_rng()?,
         });
         Ok(Some((Self { store, vault, identities, local, key: keys.server, renewals }, driver)))
+    }
+
+    /// Rings when children have an old token in their file.
+    pub(super) fn outdated(&self) -> Arc<Notify> {
+        Arc::clone(&self.renewals.outdated)
     }
 
     /// Has these sessions follow what becomes of credentials. They are the only ones.
@@ -94,6 +104,8 @@ impl Kept {
 #[derive(Debug)]
 struct Renewals {
     metrics: Arc<Metrics>,
+    /// Rung when children have an old token in their file.
+    outdated: Arc<Notify>,
     /// They are opened with what the vault holds, and so there is the vault first.
     sessions: OnceLock<Sessions>,
 }
@@ -105,18 +117,34 @@ impl CredentialListener for Renewals {
     }
 
     fn changed(&self, key: &CredentialKey, change: Change) {
+        let Some(sessions) = self.sessions.get() else { return };
         let how = match change {
-            // One in use is replaced when a call finds its own credential due.
-            Change::Renewed => Rotation { when: When::Idle, then: Then::Asleep },
+            // One in use is replaced when nobody uses it, or when a call finds its own credential
+            // due.
+            Change::Renewed => Rotation { when: When::Idle, then: Then::Awake },
             // The user means this one, and not one that still works for a while.
-            Change::Kept => Rotation { when: When::Drained, then: Then::Asleep },
+            Change::Kept => Rotation { when: When::Drained, then: Then::Awake },
             Change::Removed => Rotation { when: When::Now, then: Then::Asleep },
             // What was given out works until its end.
             Change::Refused => return,
         };
-        if let Some(sessions) = self.sessions.get() {
-            sessions
-                .rotate(|view| view.backend.own.as_ref().is_some_and(|own| own.is_of(key)), how);
+        // A child that reads its token from a file is no worse for a new one.
+        let by_file = |own: &Own| change != Change::Removed && own.is_in_a_file();
+        sessions.rotate(
+            |view| {
+                let own = view.backend.own.as_ref().filter(|own| own.is_of(key));
+                own.is_some_and(|own| !by_file(own))
+            },
+            how,
+        );
+        let is_users =
+            |owner: &Owner| owner.issuer() == key.issuer && owner.subject() == key.subject;
+        let outdated = sessions.look(is_users, |view| {
+            let own = view.backend.own.as_ref().filter(|own| own.is_of(key) && by_file(own));
+            own.map(|own| own.outdate()).is_some()
+        });
+        if outdated.contains(&true) {
+            self.outdated.notify_one();
         }
     }
 }

@@ -1,51 +1,68 @@
 //! What a child has of its user's at an upstream, and how long it serves.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use auth::upstream::{Credential, CredentialKey};
-use session::Owner;
+use supervisor::Child;
+use tracing::{debug, warn};
 
-use super::NEEDED_LIFE;
-use crate::config::Upstream;
+use super::{NEEDED_LIFE, token_file::TokenFile};
 
-/// The credential a child was started with, without its secret.
+/// The credential a child works with, without its secret.
 #[derive(Debug)]
 pub(crate) struct Own {
     key: CredentialKey,
+    term: RwLock<Term>,
+    /// Whether a newer one was stored since somebody looked.
+    outdated: AtomicBool,
+    child: Child,
+    /// Where the child reads it again; `None` if it got it in its environment, for good.
+    file: Option<TokenFile>,
+    /// Held while the file is written.
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// How long a credential serves.
+#[derive(Debug, Clone, Copy)]
+struct Term {
     version: u64,
     good_until: Option<SystemTime>,
     ends: Option<SystemTime>,
 }
 
 impl Own {
+    /// What `child` was started with, by `file` or for good. It is stored under `key`.
     pub(super) fn new(
-        upstream: Upstream,
-        server: &str,
-        owner: &Owner,
+        key: CredentialKey,
         credential: &Credential,
         now: SystemTime,
+        child: Child,
+        file: Option<TokenFile>,
     ) -> Self {
-        let provider = match upstream {
-            Upstream::User => format!("server:{server}"),
-            Upstream::Provider(identity) => identity.name().to_owned(),
-        };
-        let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
         Self {
-            key: CredentialKey { provider, issuer, subject },
-            version: credential.version,
-            good_until: credential.expires.map(|ends| good_until(ends, now)),
-            ends: credential.expires,
+            key,
+            term: RwLock::new(Term::of(credential, now)),
+            outdated: AtomicBool::new(false),
+            child,
+            file,
+            writing: tokio::sync::Mutex::default(),
         }
     }
 
     /// Whether no call is to start with it any more.
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
-        self.good_until.is_some_and(|until| now >= until)
+        self.term().good_until.is_some_and(|until| now >= until)
     }
 
     /// Whether the upstream still takes it, as far as the upstream said.
     pub(crate) fn works(&self, now: SystemTime) -> bool {
-        self.ends.is_none_or(|ends| now < ends)
+        self.term().ends.is_none_or(|ends| now < ends)
     }
 
     /// Whether this is what is stored under `key`, or was.
@@ -55,7 +72,58 @@ impl Own {
 
     /// Whether it is another than that of `version`, and older.
     pub(crate) fn is_before(&self, version: u64) -> bool {
-        self.version < version
+        self.term().version < version
+    }
+
+    /// Whether the child gets another one without being replaced.
+    pub(crate) fn is_in_a_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Notes that there is a newer one.
+    pub(crate) fn outdate(&self) {
+        self.outdated.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether that was noted since the last time this was asked.
+    pub(crate) fn was_outdated(&self) -> bool {
+        self.outdated.swap(false, Ordering::SeqCst)
+    }
+
+    /// Gives the child `credential` by its file, and tells it so if it wants to be told. One that is
+    /// not newer than what it has is not written. `false` when it has to be replaced for it: it
+    /// reads no file, or that could not be written.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves what the child had, or it has the new one and is not told: then
+    /// the next call of this does so.
+    pub(crate) async fn hand_over(&self, credential: &Credential, now: SystemTime) -> bool {
+        let Some(file) = &self.file else { return false };
+        let _turn = self.writing.lock().await;
+        if !self.is_before(credential.version) {
+            return true;
+        }
+        if let Err(error) = file.write(&credential.access_token).await {
+            warn!(pid = self.child.pid(), %error, "a renewed token could not be written");
+            return false;
+        }
+        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Term::of(credential, now);
+        if let Some(signal) = file.signal() {
+            self.child.reload(signal);
+        }
+        debug!(pid = self.child.pid(), "a child has its user's renewed token");
+        true
+    }
+
+    fn term(&self) -> Term {
+        *self.term.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Term {
+    fn of(credential: &Credential, now: SystemTime) -> Self {
+        let (version, ends) = (credential.version, credential.expires);
+        Self { version, good_until: ends.map(|ends| good_until(ends, now)), ends }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use auth::oauth::Moment;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use session::{RecordKey, Records, RecordsError, Selection, Summary};
+use session::{RecordKey, Records, RecordsError, Selection, StopReason, Summary};
 
 use super::{
     Exit, complain, say,
@@ -32,7 +32,7 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
-    /// Remove a session's record, so that it is not woken again; one that is awake ends with its process
+    /// End a session: it is never woken again, and if it is awake its process ends within seconds
     Kill {
         /// Its key, as listed: the short form if it means one session, or more digits of it
         key: String,
@@ -63,7 +63,7 @@ pub(super) fn run(command: &SessionCommand, environment: &dyn Environment) -> Ex
             if common.json {
                 say(json!({ "key": hex::encode(key.as_bytes()), "removed": true }));
             } else {
-                say(format_args!("session {} removed", key.short()));
+                say(format_args!("session {} ended", key.short()));
             }
             Ok(())
         }),
@@ -105,8 +105,9 @@ async fn named(records: &dyn Records, digits: &str) -> Result<RecordKey, Failure
 
 fn line(each: &Summary) -> String {
     format!(
-        "{}  {} ({})  {}  {}  since {}  last active {}",
+        "{}  {}  {} ({})  {}  {}  since {}  last active {}",
         each.key.short(),
+        state(each),
         each.owner.subject(),
         each.owner.issuer(),
         each.kind,
@@ -125,9 +126,16 @@ fn as_json(each: &Summary) -> serde_json::Value {
         "client": each.owner.client(),
         "grant": each.owner.grant(),
         "kind": &*each.kind,
+        "state": if each.asleep.is_some() { "asleep" } else { "awake" },
+        "asleep": each.asleep.map(StopReason::as_str),
         "created": Moment::of(each.created).0,
         "active": Moment::of(each.active).0,
     })
+}
+
+/// Whether it has a process, as its broker told last: it does so every `session.reap_interval`.
+fn state(each: &Summary) -> String {
+    each.asleep.map_or_else(|| "awake".to_owned(), |why| format!("asleep ({why})"))
 }
 
 /// A time to the minute, in UTC.
@@ -141,7 +149,7 @@ fn minute(time: SystemTime) -> String {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use session::{Owner, Record, testing::MemoryRecords};
+    use session::{Owner, Record, Use, testing::MemoryRecords};
 
     use super::*;
 
@@ -165,6 +173,7 @@ mod tests {
                 snapshot: Arc::from([]),
                 created: at(1_709_164_800),
                 active: at(1_709_164_800 + 3 * 3600 + 4 * 60 + 5),
+                asleep: None,
             };
             assert!(records.create(record).await.unwrap());
         }
@@ -195,13 +204,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listed_session_says_whose_it_is_and_when_it_was_used() {
         let keys: Vec<_> = (0..=u8::MAX).map(|number| key(number, 0)).collect();
-        let found = all(&kept(&keys).await).await.unwrap();
+        let records = kept(&keys).await;
+        let asleep = Some(StopReason::Idle);
+        records.touch(&[Use { key: keys[2], active: at(0), asleep }]).await.unwrap();
+        let found = all(&records).await.unwrap();
         assert_eq!(found.iter().map(|each| each.key).collect::<Vec<_>>(), keys, "in two batches");
         assert_eq!(
             line(&found[1]),
-            "01ababab  ada (local)  demo  editor  since 2024-02-29 00:00Z  last active \
+            "01ababab  awake  ada (local)  demo  editor  since 2024-02-29 00:00Z  last active \
              2024-02-29 03:04Z"
         );
+        assert!(line(&found[2]).starts_with("02ababab  asleep (idle)  ada"), "{}", line(&found[2]));
+        let states = [1, 2].map(|at| {
+            (as_json(&found[at])["state"].clone(), as_json(&found[at])["asleep"].clone())
+        });
+        assert_eq!(states, [(json!("awake"), json!(null)), (json!("asleep"), json!("idle"))]);
         assert_eq!(as_json(&found[1])["grant"], "g1");
     }
 }

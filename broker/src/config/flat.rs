@@ -182,6 +182,10 @@ impl Flat {
         self.put(key("default"), is_default.to_string());
         self.put(key("title"), server.title.as_ref().map(quote));
         self.put(key("upstream"), server.upstream.map(|upstream| quote(&upstream.name())));
+        let file = server.token_file.as_ref();
+        self.put(key("token_file"), file.map(|file| quote(&file.name)));
+        let signal = file.and_then(|file| file.signal);
+        self.put(key("token_signal"), signal.map(|signal| quote(&signal)));
         self.put(key("scope"), quote(&server.scope));
         self.put(key("stateful"), server.stateful.to_string());
         let time = |duration| quote(&duration_text(duration));

@@ -7,11 +7,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use supervisor::Reload;
+
 use super::mistake::{Mistake, Mistakes, Problem, Source, quoted};
 use super::reader::Reader;
-use super::server::{ServerCommand, ServerConfig, ServerName};
+use super::server::{ServerCommand, ServerConfig, ServerName, TokenFile};
 use super::table::KeyPath;
-use super::template::Template;
+use super::template::{Template, Variable};
 use super::tree::Tree;
 use super::{Auth, Config, Http, Log, LogFormat, Session, Stream, Tls, UnknownStatus, Verifier};
 
@@ -277,12 +279,14 @@ fn settings(
         read.refuse(&key("cwd"), Problem::new(what));
     }
     let env = read.environment(&key("env"));
-    let asked = env.values().any(Template::asks_upstream);
+    let token_file = token_file(read, name, &env);
+    let asked = token_file.is_some() || env.values().any(Template::asks_upstream);
     ServerConfig {
         command,
         title: read.text(&key("title")),
         upstream: access::upstream(read, name, asked, auth),
         scope: scope(read, &key("scope")),
+        token_file,
         env,
         pass_env: read.variables(&key("pass_env")),
         cwd,
@@ -291,6 +295,47 @@ fn settings(
         request_timeout: positive(read.duration(&key("request_timeout"))),
         stop_grace: read.duration(&key("stop_grace")),
         max_line: read.size(&key("max_line")),
+    }
+}
+
+/// The file of the user's token, and whether the environment agrees with it.
+fn token_file(
+    read: &mut Reader<'_>,
+    server: &str,
+    env: &BTreeMap<String, Template>,
+) -> Option<TokenFile> {
+    let key = |key| KeyPath::server(server, key);
+    let (file, signal) = (key("token_file"), key("token_signal"));
+    let asks = |variable| env.values().any(|template| template.asks(variable));
+    let Some(name) = read.text(&file) else {
+        if read.is_set(&signal) {
+            let problem = Problem::new("is set without token_file")
+                .hint("name the file too, such as token_file = \"token\"");
+            read.refuse(&signal, problem);
+        }
+        if asks(Variable::TokenFile) {
+            let problem =
+                Problem::new("asks for ${upstream.token_file}, and there is no such file")
+                    .hint("write token_file = \"token\" for this server");
+            read.refuse(&key("env"), problem);
+        }
+        return None;
+    };
+    if asks(Variable::AccessToken) {
+        let problem = Problem::new("has ${upstream.access_token}, and token_file is set").hint(
+            "an environment cannot change: take one of the two away, token_file if the server \
+             cannot read a file",
+        );
+        read.refuse(&key("env"), problem);
+    }
+    let word = read.word(&signal);
+    let signal = Reload::ALL.into_iter().find(|own| Some(own.as_str()) == word);
+    match TokenFile::parse_name(&name) {
+        Ok(name) => Some(TokenFile { name, signal }),
+        Err(problem) => {
+            read.refuse(&file, problem);
+            None
+        }
     }
 }
 

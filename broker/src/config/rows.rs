@@ -268,7 +268,8 @@ static SERVING: &[Key] = &[
         "{}",
         "Variables of its environment. ${user.subject}, ${user.issuer} and ${user.client} stand for \
          the user the process works for, ${upstream.access_token} and ${upstream.username} for \
-         that user's own credential at the upstream; $$ is one $. A value is a single line.",
+         that user's own credential at the upstream, ${upstream.token_file} for the file of \
+         token_file; $$ is one $. A value is a single line.",
     )
     .example(r#"{ NOTES_USER = "${user.subject}" }"#)
     .secret()
@@ -310,6 +311,26 @@ static SERVING: &[Key] = &[
     )
     .computed("the identity provider, if exactly one gives credentials")
     .example(r#""user""#),
+    row(
+        "server.*.token_file",
+        Kind::Text,
+        "",
+        "For a server that reads its user's token from a file, and reads it again: the name of that \
+         file in the private directory of each of its processes (mode 0600). It always has the \
+         current token, replaced as a whole, so a renewed token takes no new process. \
+         ${upstream.token_file} in env stands for its path.",
+    )
+    .computed("not set; a renewed token takes a new process")
+    .example(r#""token""#),
+    row(
+        "server.*.token_signal",
+        Kind::Word(&["SIGHUP", "SIGUSR1", "SIGUSR2"]),
+        "",
+        "A signal that tells such a process to read the file again. It goes to the process itself, and \
+         ends one that does not expect it.",
+    )
+    .computed("none; it looks by itself")
+    .example(r#""SIGHUP""#),
     row(
         "server.*.scope",
         Kind::Text,

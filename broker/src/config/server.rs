@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use supervisor::Reload;
+
 use super::access::Upstream;
 use super::mistake::{Problem, quoted};
 use super::template::Template;
@@ -89,6 +91,30 @@ pub enum ServerCommand {
     Demo,
 }
 
+/// A file in a child's private directory that has its user's access token at the upstream, always the
+/// current one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFile {
+    /// The file's name: no directory in it, and it does not begin with a dot.
+    pub name: String,
+    /// What the child is sent when there is another token; `None`: it looks by itself.
+    pub signal: Option<Reload>,
+}
+
+impl TokenFile {
+    pub(super) fn parse_name(name: &str) -> Result<String, Problem> {
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || name.len() > 64
+        {
+            let what = format!("{} is not the name of a file", quoted(name));
+            return Err(Problem::new(what).hint(
+                "write a name such as \"token\", without a directory: the file is in a private \
+                 one, and ${upstream.token_file} in env stands for its path",
+            ));
+        }
+        Ok(name.to_owned())
+    }
+}
+
 /// One MCP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -96,10 +122,12 @@ pub struct ServerConfig {
     pub command: ServerCommand,
     /// What the pages call it; `None`: its name.
     pub title: Option<String>,
-    /// Whose credential the environment can have. Set when `env` asks for one.
+    /// Whose credential the environment or the file can have. Set when they ask for one.
     pub upstream: Option<Upstream>,
     /// The scope a token needs here; one word, default `mcp`.
     pub scope: String,
+    /// The file in which a child finds its user's token; `None` when it does not look for one.
+    pub token_file: Option<TokenFile>,
     /// Variables of the child's environment. They win over `pass_env`.
     pub env: BTreeMap<String, Template>,
     /// Variables copied from the broker's environment when set there; nothing else is. Default
@@ -108,8 +136,7 @@ pub struct ServerConfig {
     /// The child's working directory; it existed when the configuration was read. `None` leaves
     /// the choice to the broker.
     pub cwd: Option<PathBuf>,
-    /// Whether the process keeps state that a new one could not have. Changes nothing as long as
-    /// sessions cannot sleep.
+    /// Whether the process keeps state that a new one could not have: a session ends with it then.
     pub stateful: bool,
     /// How long a new process may take to start and answer `initialize`; more than zero, default
     /// 20 s.
@@ -127,6 +154,16 @@ pub struct ServerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_file_has_a_name_and_no_directory() {
+        for good in ["token", "forgejo.token", "a b"] {
+            assert_eq!(TokenFile::parse_name(good).expect(good), good);
+        }
+        for bad in ["", ".", "..", ".token", "a/b", "/etc/passwd", "a\0", &"x".repeat(65)] {
+            TokenFile::parse_name(bad).expect_err(bad);
+        }
+    }
 
     #[test]
     fn names_are_short_and_plain_and_not_ours() {

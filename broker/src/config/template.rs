@@ -38,12 +38,20 @@ pub enum Variable {
     AccessToken,
     /// `${upstream.username}`: the user's login there; empty when it is not known.
     Username,
+    /// `${upstream.token_file}`: the path of the file that has the token.
+    TokenFile,
 }
 
 impl Variable {
     /// Everything a template can name.
-    pub const ALL: [Self; 5] =
-        [Self::Subject, Self::Issuer, Self::Client, Self::AccessToken, Self::Username];
+    pub const ALL: [Self; 6] = [
+        Self::Subject,
+        Self::Issuer,
+        Self::Client,
+        Self::AccessToken,
+        Self::Username,
+        Self::TokenFile,
+    ];
 
     /// The name between the braces.
     #[must_use]
@@ -54,13 +62,14 @@ impl Variable {
             Self::Client => "user.client",
             Self::AccessToken => "upstream.access_token",
             Self::Username => "upstream.username",
+            Self::TokenFile => "upstream.token_file",
         }
     }
 
     /// Whether it takes the user's credential at an upstream to fill it in.
     #[must_use]
     pub const fn is_upstream(self) -> bool {
-        matches!(self, Self::AccessToken | Self::Username)
+        matches!(self, Self::AccessToken | Self::Username | Self::TokenFile)
     }
 }
 
@@ -125,6 +134,12 @@ impl Template {
     pub fn asks_upstream(&self) -> bool {
         let asks = |piece: &Piece| matches!(piece, Piece::Variable(own) if own.is_upstream());
         self.pieces.iter().any(asks)
+    }
+
+    /// Whether any place takes this.
+    #[must_use]
+    pub fn asks(&self, variable: Variable) -> bool {
+        self.pieces.contains(&Piece::Variable(variable))
     }
 
     /// The parts in order; never two literals in a row, none for the empty text.
@@ -224,6 +239,7 @@ mod tests {
                 Variable::Issuer => "local",
                 Variable::AccessToken => "t0ken",
                 Variable::Username => "ada_l",
+                Variable::TokenFile => "/run/token",
             })
             .expect("good values")
     }

@@ -1,6 +1,7 @@
 //! The configuration from outside of its parts: whole files, whole stories.
 
 mod properties;
+mod token_file;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

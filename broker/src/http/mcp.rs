@@ -302,13 +302,17 @@ impl Exchange {
     /// A lease on a session of this endpoint's server whose child is there. Costs no waiting when
     /// the session is awake.
     async fn awake(&self, id: &SessionId, owner: &Owner) -> Result<Lease<Live>, Refusal> {
+        let mut replaced = false;
         for _ in 0..ATTEMPTS {
             let woken = self.app.sessions.wake(id, owner, &self.server.name).await;
             let lease = woken.map_err(|error| self.not_awake(&error))?;
             if lease.bridge.closed().is_none() {
-                match self.current(lease).await? {
+                match self.current(lease, replaced).await? {
                     Some(lease) => return Ok(lease),
-                    None => continue,
+                    None => {
+                        replaced = true;
+                        continue;
+                    }
                 }
             }
             // It has ended, or is about to. Its registry hears of that as this does, and only then
@@ -322,12 +326,18 @@ impl Exchange {
     }
 
     /// The lease, if its child's credential is good for a call. Otherwise the child is replaced:
-    /// there is another lease to be had.
-    async fn current(&self, lease: Lease<Live>) -> Result<Option<Lease<Live>>, Refusal> {
+    /// there is another lease to be had. One that was `replaced` for this very call is good as long
+    /// as its credential works: a child that takes half of a short credential's life to start would
+    /// be replaced for ever.
+    async fn current(
+        &self,
+        lease: Lease<Live>,
+        replaced: bool,
+    ) -> Result<Option<Lease<Live>>, Refusal> {
         let Some(own) = &lease.own else { return Ok(Some(lease)) };
         #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
         let now = SystemTime::now();
-        if !own.is_due(now) {
+        if !own.is_due(now) || (replaced && own.works(now)) {
             return Ok(Some(lease));
         }
         let settings = lease.server.settings();
@@ -337,6 +347,9 @@ impl Exchange {
         let how = match &renewed {
             // Somebody else may have replaced it meanwhile: then it stays.
             Ok(Some(renewed)) if own.is_before(renewed.version) => {
+                if own.hand_over(renewed, now).await {
+                    return Ok(Some(lease));
+                }
                 Rotation { when: When::Drained, then: Then::Awake }
             }
             Ok(_) => return Ok(Some(lease)),
@@ -350,7 +363,7 @@ impl Exchange {
         };
         let version = renewed.as_ref().ok().and_then(|own| own.as_ref().map(|own| own.version));
         let is_this = |view: &View<'_, Live>| {
-            let is_old = |own: &Own| version.is_none_or(|version| own.is_before(version));
+            let is_old = |own: &Arc<Own>| version.is_none_or(|version| own.is_before(version));
             *view.id == id && view.backend.own.as_ref().is_some_and(is_old)
         };
         let rotated = self.app.sessions.rotate(is_this, how);

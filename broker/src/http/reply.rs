@@ -252,7 +252,7 @@ impl Refusal {
         let bad_gateway =
             |words: &str| Self::new(StatusCode::BAD_GATEWAY, rpc::INTERNAL_ERROR, words);
         match failure {
-            SpawnFailure::Start(_) | SpawnFailure::Directory(_) => {
+            SpawnFailure::Start(_) | SpawnFailure::Directory(_) | SpawnFailure::TokenFile(_) => {
                 bad_gateway("The server could not be started; the broker's log says why")
             }
             SpawnFailure::Environment(_) => {

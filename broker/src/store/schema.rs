@@ -11,9 +11,10 @@ use super::row::{Db, Result};
 const APPLICATION: i64 = 0x6d63_7062;
 
 /// What leads from each version to the next one.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_authorization.sql"),
     include_str!("../../migrations/sqlite/0002_sessions.sql"),
+    include_str!("../../migrations/sqlite/0003_sessions_asleep.sql"),
 ];
 
 /// The version this program works with.

@@ -5,18 +5,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use session::{Owner, Record, RecordKey, Selection, Summary};
+use session::{Owner, Record, RecordKey, Selection, StopReason, Summary, Use};
 use sqlx::{AssertSqlSafe, Row, query, sqlite::SqliteRow};
 
 use super::row::{Columns, Db, Result, count, unreadable};
 
 /// What a list shows: everything but the snapshot.
-const SUMMARY: &str = "key, issuer, subject, client, family, kind, created, active";
+const SUMMARY: &str = "key, issuer, subject, client, family, kind, created, active, asleep";
 
 pub(super) async fn create(db: &mut Db, record: &Record) -> Result<bool> {
     let sql = "INSERT INTO sessions \
-                 (key, issuer, subject, client, family, kind, created, active, snapshot) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                 (key, issuer, subject, client, family, kind, created, active, snapshot, asleep) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                ON CONFLICT (key) DO NOTHING";
     let created = query(sql)
         .bind(record.key.as_bytes().as_slice())
@@ -27,7 +27,8 @@ pub(super) async fn create(db: &mut Db, record: &Record) -> Result<bool> {
         .bind(&*record.kind)
         .bind(micros(record.created))
         .bind(micros(record.active))
-        .bind(&*record.snapshot);
+        .bind(&*record.snapshot)
+        .bind(record.asleep.map(StopReason::as_str));
     Ok(created.execute(db).await?.rows_affected() == 1)
 }
 
@@ -49,12 +50,23 @@ pub(super) async fn find(db: &mut Db, key: &RecordKey) -> Result<Option<Record>>
     row.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
-pub(super) async fn touch(db: &mut Db, used: &[(RecordKey, SystemTime)]) -> Result<()> {
-    let sql = "UPDATE sessions SET active = $2 WHERE key = $1 AND active < $2";
-    for (key, used) in used {
-        let touched = query(sql).bind(key.as_bytes().as_slice()).bind(micros(*used));
+pub(super) async fn touch(db: &mut Db, used: &[Use]) -> Result<()> {
+    let sql = "UPDATE sessions \
+               SET active = CASE WHEN active < $2 THEN $2 ELSE active END, asleep = $3 \
+               WHERE key = $1";
+    for each in used {
+        let touched = query(sql)
+            .bind(each.key.as_bytes().as_slice())
+            .bind(micros(each.active))
+            .bind(each.asleep.map(StopReason::as_str));
         touched.execute(&mut *db).await?;
     }
+    Ok(())
+}
+
+pub(super) async fn put_to_rest(db: &mut Db) -> Result<()> {
+    let sql = "UPDATE sessions SET asleep = $1 WHERE asleep IS NULL";
+    query(sql).bind(StopReason::Shutdown.as_str()).execute(db).await?;
     Ok(())
 }
 
@@ -121,11 +133,28 @@ pub(super) async fn longest_unused(
 
 pub(super) async fn count_all(db: &mut Db, which: &Selection) -> Result<usize> {
     let meant = Meant::of(which);
-    let sql = format!("SELECT COUNT(*) FROM sessions WHERE {}", meant.condition);
+    let sql = format!("SELECT COUNT(*) AS many FROM sessions WHERE {}", meant.condition);
     let [first, second, third] = meant.values;
     let counted = query(AssertSqlSafe(sql)).bind(first).bind(second).bind(third);
-    let found: i64 = counted.fetch_one(db).await?.try_get(0)?;
-    usize::try_from(found).map_err(|_| unreadable("COUNT(*)", "a count below zero"))
+    whole(&counted.fetch_one(db).await?, "many")
+}
+
+pub(super) async fn missing(db: &mut Db, keys: &[RecordKey]) -> Result<Vec<RecordKey>> {
+    let mut missing = Vec::new();
+    for key in keys {
+        let there = query("SELECT 1 FROM sessions WHERE key = $1").bind(key.as_bytes().as_slice());
+        if there.fetch_optional(&mut *db).await?.is_none() {
+            missing.push(*key);
+        }
+    }
+    Ok(missing)
+}
+
+pub(super) async fn kinds(db: &mut Db) -> Result<Vec<(Arc<str>, usize)>> {
+    let counted = query("SELECT kind, COUNT(*) AS many FROM sessions GROUP BY kind");
+    let found = counted.fetch_all(db).await?;
+    let kind = |row: &SqliteRow| Ok((row.text("kind")?.into(), whole(row, "many")?));
+    found.iter().map(kind).collect()
 }
 
 /// A selection as SQL. The condition is one of the texts below and holds nothing of the caller's:
@@ -154,9 +183,9 @@ impl<'a> Meant<'a> {
 }
 
 fn read(row: &SqliteRow) -> Result<Record> {
-    let Summary { key, owner, kind, created, active } = read_summary(row)?;
+    let Summary { key, owner, kind, created, active, asleep } = read_summary(row)?;
     let snapshot = Arc::from(row.try_get::<&[u8], _>("snapshot")?);
-    Ok(Record { key, owner, kind, snapshot, created, active })
+    Ok(Record { key, owner, kind, snapshot, created, active, asleep })
 }
 
 fn read_summary(row: &SqliteRow) -> Result<Summary> {
@@ -167,7 +196,14 @@ fn read_summary(row: &SqliteRow) -> Result<Summary> {
         kind: row.text("kind")?.into(),
         created: read_time(row, "created")?,
         active: read_time(row, "active")?,
+        // A word of a later version says nothing here.
+        asleep: row.maybe_text("asleep")?.as_deref().and_then(StopReason::from_word),
     })
+}
+
+fn whole(row: &SqliteRow, column: &str) -> Result<usize> {
+    let count: i64 = row.try_get(column)?;
+    usize::try_from(count).map_err(|_| unreadable(column, "a count below zero"))
 }
 
 fn read_key(row: &SqliteRow) -> Result<RecordKey> {

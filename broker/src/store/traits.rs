@@ -15,7 +15,7 @@ use auth::{
     upstream::{CredentialKey, CredentialStore, Sealed},
 };
 
-use session::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary};
+use session::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use};
 
 use super::{
     Store, accounts, browsers, clients, codes, consents, credentials, grants, sessions, sign_ins,
@@ -346,7 +346,7 @@ impl Records for Store {
         record!(self.read: find(&key))
     }
 
-    fn touch<'a>(&'a self, used: &'a [(RecordKey, SystemTime)]) -> Recorded<'a, ()> {
+    fn touch<'a>(&'a self, used: &'a [Use]) -> Recorded<'a, ()> {
         let used = used.to_vec();
         record!(self.write: touch(&used))
     }
@@ -383,5 +383,14 @@ impl Records for Store {
     fn count<'a>(&'a self, which: &'a Selection) -> Recorded<'a, usize> {
         let which = which.clone();
         record!(self.read: count_all(&which))
+    }
+
+    fn missing<'a>(&'a self, keys: &'a [RecordKey]) -> Recorded<'a, Vec<RecordKey>> {
+        let keys = keys.to_vec();
+        record!(self.read: missing(&keys))
+    }
+
+    fn kinds(&self) -> Recorded<'_, Vec<(Arc<str>, usize)>> {
+        record!(self.read: kinds())
     }
 }

@@ -17,6 +17,7 @@ mod revocation;
 mod rotation;
 mod scopes;
 mod store_down;
+mod token_file;
 
 // The double is a program of its own; a test has it in its own process.
 #[path = "../../examples/forge/forge.rs"]

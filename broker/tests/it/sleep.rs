@@ -8,10 +8,12 @@ use crate::{
     program::Place,
     rig::{Rig, is_alive, metric, story, until_so},
     store_rig::stranger,
-    wire::{Client, PING},
+    wire::{Client, PING, call},
 };
 
 const IDLE: [&str; 2] = ["session.idle=150ms", "session.reap_interval=20ms"];
+
+const ASLEEP: &str = "mcp_broker_sessions{server=\"main\",state=\"asleep\"}";
 
 /// Which process answers.
 async fn pid(session: &Client) -> u64 {
@@ -117,12 +119,14 @@ fn an_operator_sees_which_sessions_sleep_and_ends_them() {
         let broker = place.serve(&args).await;
         let session = broker.client.open().await;
         place.witness.all_gone().await;
-        let asleep = async || metric(&broker.client, "mcp_broker_sessions_asleep").await;
+        let asleep = async || metric(&broker.client, ASLEEP).await;
         until_so("it is asleep", async || asleep().await == 1).await;
         assert!(session.is_alive().await);
-        let wakes = "mcp_broker_wakes_total{reason=\"request\"}";
+        let wakes = "mcp_broker_wakes_total{reason=\"idle\"}";
         assert_eq!(metric(&broker.client, wakes).await, 1);
         place.witness.all_gone().await;
+        let line = async || place.run(&["session", "list"]).await.1;
+        until_so("the list says so", async || line().await.contains("  asleep (idle)  ")).await;
         let (code, listed, _) = place.run(&["session", "list", "--json"]).await;
         assert_eq!(code, 0);
         let listed: Value = serde_json::from_str(&listed).expect("JSON");
@@ -136,13 +140,40 @@ fn an_operator_sees_which_sessions_sleep_and_ends_them() {
 }
 
 #[test]
+fn an_operator_ends_a_session_in_the_middle_of_a_call_and_its_child_is_gone() {
+    story(async {
+        let place = Place::new();
+        let broker = place.serve(&[]).await;
+        let session = broker.client.open().await;
+        let other = broker.client.open().await;
+        let child = pid(&session).await;
+        let (_, listed, _) = place.run(&["session", "list", "--json"]).await;
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        let listed = listed.as_array().expect("a list");
+        assert_eq!(listed.len(), 2);
+        assert!(listed.iter().all(|each| each["state"] == "awake"), "{listed:?}");
+        let id: session::SessionId = session.session().parse().expect("an id");
+        let mut calling = session.send("POST", call("9", "hang", &json!({}))).await;
+        until_so("it calls", async || place.witness.read().contains("hang")).await;
+        let key = id.key().short().to_string();
+        let (code, said, told) = place.run(&["session", "kill", &key]).await;
+        assert_eq!((code, said.contains("ended")), (0, true), "{said}{told}");
+        let cut_off = calling.answer().await;
+        assert!(cut_off.text().contains("-32603"), "{cut_off:?}");
+        assert_eq!(session.post(PING).await.status, 404);
+        until_so("its child is gone", async || !is_alive(child.try_into().expect("a pid"))).await;
+        assert!(other.is_alive().await, "it was another one");
+    });
+}
+
+#[test]
 fn s4_a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&["--set", IDLE[0], "--set", IDLE[1]]).await;
         let session = broker.client.open().await;
         place.witness.all_gone().await;
-        let asleep = async || metric(&broker.client, "mcp_broker_sessions_asleep").await == 1;
+        let asleep = async || metric(&broker.client, ASLEEP).await == 1;
         until_so("it is asleep", asleep).await;
         let mut stranger = stranger(&place.path().join("data")).await;
         stranger.execute("ALTER TABLE sessions RENAME TO aside").await.unwrap();
@@ -195,7 +226,11 @@ fn a_session_survives_that_the_broker_is_killed() {
         broker.signal(Signal::KILL);
         broker.ends().await;
         let again = place.serve(&[]).await;
+        let listed = place.run(&["session", "list"]).await.1;
+        assert!(listed.contains("  asleep (shutdown)  "), "{listed}");
         assert_ne!(pid(&moved(&session, &again.client)).await, before);
+        let wakes = "mcp_broker_wakes_total{reason=\"restart\"}";
+        assert_eq!(metric(&again.client, wakes).await, 1);
     });
 }
 

@@ -11,7 +11,9 @@ use auth::{
     oauth::AuthStore,
 };
 use broker::store::Store;
-use session::{Owner, Record, RecordKey, Records, Selection, SessionId, testing::records_contract};
+use session::{
+    Owner, Record, RecordKey, Records, Selection, SessionId, Use, testing::records_contract,
+};
 use sqlx::{Connection, Executor, Row, query};
 
 use crate::{
@@ -36,6 +38,7 @@ pub(crate) fn record(number: u64, owner: Owner) -> Record {
         snapshot: Arc::from(*br#"{"clientInfo":{"name":"editor"}}"#),
         created: at(number),
         active: at(number),
+        asleep: None,
     }
 }
 
@@ -80,7 +83,7 @@ fn s7_a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
         }
         let mut db = stranger(directory.path()).await;
         let version: i64 = query("PRAGMA user_version").fetch_one(&mut db).await.unwrap().get(0);
-        assert_eq!(version, 2);
+        assert_eq!(version, 3);
     });
 }
 
@@ -164,7 +167,7 @@ fn of_two_processes_one_makes_a_record_and_a_removed_one_stays_removed() {
         assert!(first.unwrap() != second.unwrap());
         assert_eq!(other.remove(&[key]).await.unwrap(), 1);
         assert!(!desk.store.save(&key, Arc::from([1]), at(9)).await.unwrap());
-        desk.store.touch(&[(key, at(9))]).await.unwrap();
+        desk.store.touch(&[Use { key, active: at(9), asleep: None }]).await.unwrap();
         assert_eq!(desk.store.find(&key).await.unwrap(), None);
     });
 }

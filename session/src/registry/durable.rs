@@ -14,7 +14,7 @@ use crate::recording::Sweep;
 use crate::shared::{Found, Phase, Shared, stopping};
 use crate::{
     Backend, EndError, Lease, Owner, RecordKey, RecordsError, Rotation, Selection, SessionId,
-    StopReason, Summary, WakeError,
+    StopReason, Summary, WakeError, WakeReason,
 };
 
 impl<A, B, E> Registry<A, B, E>
@@ -182,10 +182,11 @@ where
             let backstop = EndOnDrop { shared, entry: Some(&entry), why };
             let removed = shared.remove(keeper, &[kept.key], why).await;
             backstop.disarm();
-            removed.map_err(EndError::Records)?;
+            let removed = removed.map_err(EndError::Records)?;
             kept.lost.store(true, Ordering::SeqCst);
-            // It may have fallen asleep meanwhile, and then the record was all there was.
-            return if shared.end(&entry, why) || !entry.is_gone() {
+            // It may have fallen asleep meanwhile, and then the record was all there was; or been
+            // ended because its record was not there any more.
+            return if shared.end(&entry, why) || removed > 0 || !entry.is_gone() {
                 Ok(())
             } else {
                 Err(EndError::Unknown)
@@ -283,9 +284,43 @@ where
         }
     }
 
-    /// Backends woken so far, for requests and after rotations.
-    pub fn woken(&self) -> u64 {
-        self.shared.counts.woken.load(Ordering::Relaxed)
+    /// Ends the sessions that are awake though another process on the same store has removed their
+    /// record, and says how many. To be called every now and then: nothing else tells of that
+    /// before such a session falls asleep. Costs nothing while all sleep.
+    ///
+    /// # Errors
+    /// The store is out of reach, and nothing was ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn end_removed(&self) -> Result<usize, RecordsError> {
+        self.shared.end_removed().await
+    }
+
+    /// How many recorded sessions of each kind have no backend, in any order. One that is falling
+    /// asleep or waking up counts as awake.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn asleep(&self) -> Result<Vec<(Arc<str>, usize)>, RecordsError> {
+        let Some(keeper) = &self.shared.keeper else { return Ok(Vec::new()) };
+        let mut kinds = keeper.records.kinds().await?;
+        for entry in self.shared.table.select(|entry| entry.kept().is_some()) {
+            let own = kinds.iter_mut().find(|(kind, _)| **kind == *entry.backend().kind());
+            if let Some((_, count)) = own {
+                *count = count.saturating_sub(1);
+            }
+        }
+        Ok(kinds)
+    }
+
+    /// Backends woken so far, for requests and after rotations, in the place of one that was gone
+    /// for this reason.
+    pub fn woken(&self, why: WakeReason) -> u64 {
+        self.shared.counts.woken(why)
     }
 
     /// Wakes that failed so far.
@@ -302,9 +337,9 @@ where
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
         let kept = self.shared.keeper.as_ref().map_or(0, |keeper| {
-            let used = keeper.take_uses();
-            let pieces = used.len() + keeper.doomed().len();
-            used.into_iter().for_each(|(key, used)| keeper.note_use(key, used));
+            let uses = keeper.take_uses();
+            let pieces = uses.len() + keeper.doomed().len();
+            keeper.give_back(uses);
             pieces
         });
         let entries = self.shared.table.select(|_| true).len();

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::testing::{self, Answer, Backends, FakeBackend, FakeError, FakeRegistry, owner};
 use crate::testing::{BackendHandle, KIND, MemoryRecords};
-use crate::{EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason, WakeError};
+use crate::{
+    EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason, WakeError, WakeReason,
+};
 
 mod cap;
 mod durability;

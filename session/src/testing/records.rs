@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     BoxFuture, Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary,
+    Use,
 };
 
 /// Records in memory. Clones share them; dropping a registry and making another over a clone is
@@ -159,11 +160,12 @@ impl Records for MemoryRecords {
         self.call(move |records| records.get(key).cloned())
     }
 
-    fn touch<'a>(&'a self, used: &'a [(RecordKey, SystemTime)]) -> Recorded<'a, ()> {
+    fn touch<'a>(&'a self, used: &'a [Use]) -> Recorded<'a, ()> {
         self.call(move |records| {
-            for (key, used) in used {
-                if let Some(record) = records.get_mut(key) {
-                    record.active = record.active.max(*used);
+            for each in used {
+                if let Some(record) = records.get_mut(&each.key) {
+                    record.active = record.active.max(each.active);
+                    record.asleep = each.asleep;
                 }
             }
         })
@@ -200,6 +202,7 @@ impl Records for MemoryRecords {
                     kind: Arc::clone(&record.kind),
                     created: record.created,
                     active: record.active,
+                    asleep: record.asleep,
                 })
                 .collect()
         })
@@ -220,6 +223,22 @@ impl Records for MemoryRecords {
 
     fn count<'a>(&'a self, which: &'a Selection) -> Recorded<'a, usize> {
         self.call(move |records| records.values().filter(|each| which.matches(&each.owner)).count())
+    }
+
+    fn missing<'a>(&'a self, keys: &'a [RecordKey]) -> Recorded<'a, Vec<RecordKey>> {
+        self.call(move |records| {
+            keys.iter().filter(|key| !records.contains_key(key)).copied().collect()
+        })
+    }
+
+    fn kinds(&self) -> Recorded<'_, Vec<(Arc<str>, usize)>> {
+        self.call(move |records| {
+            let mut kinds = BTreeMap::<Arc<str>, usize>::new();
+            for record in records.values() {
+                *kinds.entry(Arc::clone(&record.kind)).or_default() += 1;
+            }
+            kinds.into_iter().collect()
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! What every implementation of [`Records`] must do, as a suite that its tests run.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::owner;
-use crate::{Owner, Record, RecordKey, Records, Selection};
+use crate::{Owner, Record, RecordKey, Records, Selection, StopReason, Use};
 
 /// A time of whole microseconds that no whole second hides.
 fn at(seconds: u64) -> SystemTime {
@@ -23,7 +24,12 @@ fn record(number: u8, owner: &Owner, created: u64) -> Record {
         snapshot: Arc::from([number, 0, 255, b'\'', b'\n']),
         created: at(created),
         active: at(created),
+        asleep: None,
     }
+}
+
+fn used(number: u8, active: u64, asleep: Option<StopReason>) -> Use {
+    Use { key: key(number), active: at(active), asleep }
 }
 
 /// Runs every check on a store without records, and leaves it without any.
@@ -41,6 +47,8 @@ pub async fn records_contract(records: Arc<dyn Records>) {
     what_was_removed_stays_removed(records).await;
     clear(records).await;
     a_selection_removes_what_it_means_and_what_is_old_enough(records).await;
+    clear(records).await;
+    kinds_are_counted_apart(records).await;
     clear(records).await;
     lists_go_on_where_they_ended(records).await;
     clear(records).await;
@@ -105,11 +113,23 @@ async fn a_snapshot_is_replaced_and_time_never_goes_back(records: &dyn Records) 
     let missing = records.save(&key(9), Arc::from([1]), at(9)).await.expect("the store is there");
     assert!(!missing, "there is no such record");
     assert_eq!(find(records, 9).await, None, "a save made a record");
-    let used = [(key(1), at(7)), (key(2), at(12)), (key(9), at(12))];
-    records.touch(&used).await.expect("keys without a record are passed over");
+    let idle = Some(StopReason::Idle);
+    let told = [used(1, 7, idle), used(2, 12, None), used(9, 12, None)];
+    records.touch(&told).await.expect("keys without a record are passed over");
     records.touch(&[]).await.expect("nothing to do is no error");
-    assert_eq!(find(records, 1).await.expect("it is there").active, at(8));
-    assert_eq!(find(records, 2).await.expect("it is there").active, at(12));
+    let found = async |number| {
+        let found = find(records, number).await.expect("it is there");
+        (found.active, found.asleep)
+    };
+    assert_eq!(found(1).await, (at(8), idle), "the time does not go back, the word is the last");
+    assert_eq!(found(2).await, (at(12), None));
+    records.touch(&[used(1, 8, None)]).await.expect("the store is there");
+    assert_eq!(found(1).await, (at(8), None));
+    for why in StopReason::ALL {
+        records.touch(&[used(1, 8, Some(why))]).await.expect("the store is there");
+        let list = records.list(&Selection::All, None, 1).await.expect("the store is there");
+        assert_eq!((found(1).await.1, list[0].asleep), (Some(why), Some(why)));
+    }
 }
 
 async fn what_was_removed_stays_removed(records: &dyn Records) {
@@ -120,7 +140,7 @@ async fn what_was_removed_stays_removed(records: &dyn Records) {
     assert_eq!(removed, 2);
     assert_eq!(records.remove(&[key(1)]).await.expect("the store is there"), 0);
     assert_eq!(records.remove(&[]).await.expect("the store is there"), 0);
-    records.touch(&[(key(1), at(9))]).await.expect("the store is there");
+    records.touch(&[used(1, 9, None)]).await.expect("the store is there");
     assert!(!records.save(&key(2), Arc::from([1]), at(9)).await.expect("the store is there"));
     assert_eq!(count(records, &Selection::All).await, 2);
     let many: Vec<_> = (0..2_000u32)
@@ -131,6 +151,26 @@ async fn what_was_removed_stays_removed(records: &dyn Records) {
         })
         .collect();
     assert_eq!(records.remove(&many).await.expect("many keys are no trouble"), 0);
+    let missing = records.missing(&many).await.expect("many keys are no trouble");
+    assert_eq!(missing.len(), many.len());
+    let asked: Vec<_> = (1..=4).map(key).collect();
+    let missing = records.missing(&asked).await.expect("the store is there");
+    let missing: HashSet<_> = missing.into_iter().collect();
+    assert_eq!(missing, HashSet::from([key(1), key(2)]));
+    assert_eq!(records.missing(&[]).await.expect("the store is there"), []);
+}
+
+async fn kinds_are_counted_apart(records: &dyn Records) {
+    let counted = async || {
+        let mut kinds = records.kinds().await.expect("the store is there");
+        kinds.sort();
+        kinds.into_iter().map(|(kind, many)| (kind.to_string(), many)).collect::<Vec<_>>()
+    };
+    assert_eq!(counted().await, []);
+    for (number, kind) in [(1, "forgejo"), (2, "notes"), (3, "forgejo")] {
+        create(records, Record { kind: kind.into(), ..record(number, &owner("ada"), 5) }).await;
+    }
+    assert_eq!(counted().await, [("forgejo".to_owned(), 2), ("notes".to_owned(), 1)]);
 }
 
 async fn a_selection_removes_what_it_means_and_what_is_old_enough(records: &dyn Records) {
@@ -189,7 +229,7 @@ async fn the_longest_unused_come_first(records: &dyn Records) {
     for (number, name) in [(1, "ada"), (2, "bob"), (3, "ada"), (4, "ada")] {
         create(records, record(number, &owner(name), u64::from(number))).await;
     }
-    records.touch(&[(key(1), at(50))]).await.expect("the store is there");
+    records.touch(&[used(1, 50, None)]).await.expect("the store is there");
     let rows = [
         (Selection::All, 3, vec![2, 3, 4]),
         (Selection::Owner(owner("ada")), 9, vec![3, 4, 1]),

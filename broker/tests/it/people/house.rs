@@ -51,6 +51,23 @@ impl House {
 
     /// People sign in at a forge, and the server gets their tokens there. `top` may name more ways.
     pub(crate) async fn at_forge(knobs: Knobs, top: &str, tables: &str) -> Self {
+        let by_environment = "FORGE_TOKEN = \"${upstream.access_token}\"";
+        Self::at_forge_with(knobs, top, tables, (by_environment, "")).await
+    }
+
+    /// The same, with the server's token in a file. `more` stands in the server's table.
+    pub(crate) async fn at_forge_by_file(knobs: Knobs, more: &str) -> Self {
+        let by_file = "FORGE_TOKEN_FILE = \"${upstream.token_file}\"";
+        let more = format!("token_file = \"token\"\n{more}");
+        Self::at_forge_with(knobs, "", "", (by_file, &more)).await
+    }
+
+    async fn at_forge_with(
+        knobs: Knobs,
+        top: &str,
+        tables: &str,
+        (token, more): (&str, &str),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let forge = forge::start(listener, None, knobs);
         let place = Place::new();
@@ -58,8 +75,8 @@ impl House {
         let has_local = top.contains("auth.identity");
         let own = if has_local { "" } else { "auth.identity = [\"forgejo\"]" };
         let env = format!(
-            "env = {{ FORGE_URL = \"{root}\", FORGE_TOKEN = \"${{upstream.access_token}}\", \
-             FORGE_NAME = \"${{upstream.username}}\", USER_SUBJECT = \"${{user.subject}}\" }}"
+            "env = {{ FORGE_URL = \"{root}\", {token}, FORGE_NAME = \"${{upstream.username}}\", \
+             USER_SUBJECT = \"${{user.subject}}\" }}\n{more}"
         );
         let table = format!(
             "[auth.forgejo]\nurl = \"{root}\"\nclient_id = \"broker\"\n\

@@ -12,8 +12,8 @@ use super::{
     house::{House, child},
 };
 use crate::{
-    rig::{is_alive, long_story, until_so},
-    wire::{Client, PING},
+    rig::{is_alive, long_story, until, until_so},
+    wire::{Client, PING, call},
 };
 
 const LONG: Duration = Duration::from_secs(40);
@@ -110,5 +110,28 @@ fn a_revoked_grant_takes_a_session_that_sleeps_along() {
         };
         until_so("its record is gone", async || !kept().await).await;
         assert_eq!(session.post(PING).await.status, 401);
+    });
+}
+
+#[test]
+fn an_answer_that_was_not_fetched_yet_survives_that_its_child_is_replaced() {
+    long_story(LONG, async {
+        let knobs = Knobs { access_ttl: 4, ..Knobs::default() };
+        let house = House::at_forge(knobs, "stream.after = \"50ms\"", "").await;
+        let application = house.application("/mcp").await;
+        let tokens = house.sign_in(&application, "ada").await;
+        let session = application.with(&tokens).open().await;
+        let before = child(&session).await;
+        let mut cut_off = session.send("POST", call("7", "wait", &json!({}))).await;
+        cut_off.head().await;
+        let last = until("an event to come back to", async || cut_off.event().await?.id).await;
+        drop(cut_off);
+        house.place.witness.release();
+        let replaced = async || child(&session).await != before;
+        until_so("the child is replaced", replaced).await;
+        let mut resumed = session.with("last-event-id", &last).send("GET", "").await;
+        resumed.head().await;
+        let (_, answer) = resumed.message().await.expect("the answer");
+        assert_eq!((&answer["id"], &answer["result"]["waited"]), (&json!(7), &json!(true)));
     });
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Records;
 
 fn own_records(max: usize) -> Limits {
     Limits { max_records_per_owner: NonZeroUsize::new(max), ..unlimited() }
@@ -95,7 +96,8 @@ async fn a_session_that_nothing_has_changed_sleeps_without_asking_the_store() {
     let (registry, mut backends) = testing::recorded(limits, &records);
     backends.answer(Answer::SucceedAndObey);
     opened(&registry, &mut backends, "ada").await;
-    sleep(2 * MINUTE).await;
+    // Between two looks of the reaper, which tells what there is to tell.
+    sleep(2 * MINUTE + SECOND).await;
     let calls = records.calls();
     records.fail(true);
     let refused = registry.open(owner("bob"), ()).await;
@@ -186,4 +188,39 @@ async fn a_sleeping_session_leaves_nothing_in_memory() {
     sleep(MINUTE).await;
     assert_eq!(records.len(), 1_000);
     assert_eq!(registry.remembered(), 0, "entries, flights, troubles, times, waiters, owners");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_an_operator_removed_ends_the_session_that_is_awake() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let calls = records.calls();
+    assert_eq!(registry.end_removed().await.expect("the store is there"), 0);
+    assert_eq!(records.calls(), calls, "nobody is awake, nothing is asked");
+    let (ada, first) = opened(&registry, &mut backends, "ada").await;
+    let (bob, second) = opened(&registry, &mut backends, "bob").await;
+    assert_eq!(registry.end_removed().await.expect("the store is there"), 0);
+    records.remove(&[ada.key()]).await.expect("the store is there");
+    records.fail(true);
+    registry.end_removed().await.expect_err("nobody can tell");
+    records.fail(false);
+    assert_eq!((first.stopped(), registry.active()), (None, 2));
+    assert_eq!(registry.end_removed().await.expect("the store is there"), 1);
+    assert_eq!(first.asked_to_stop().await, StopReason::Removed);
+    first.end();
+    settle().await;
+    assert!(matches!(wake(&registry, &ada, "ada").await, Err(WakeError::Unknown)));
+    assert_eq!((second.stopped(), registry.places(), records.len()), (None, 1, 1));
+    registry.lease(&bob, &owner("bob")).expect("it is none of bob's business");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_asleep_are_counted_by_kind() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    assert_eq!(registry.asleep().await.expect("the store is there"), []);
+    asleep(&registry, &mut backends, "ada").await;
+    opened(&registry, &mut backends, "bob").await;
+    let counted = registry.asleep().await.expect("the store is there");
+    assert_eq!(counted, [(KIND.into(), 1)]);
 }

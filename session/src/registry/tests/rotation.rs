@@ -23,8 +23,9 @@ async fn an_idle_session_gets_a_new_backend_in_the_old_ones_place() {
     let lease = wakes.join_next().await.expect("one wake").expect("no wake panics");
     assert!(lease.expect("it is awake").is(&second));
     assert_eq!(second.snapshot().as_deref(), Some(&b"state"[..]));
+    assert!(second.succeeded(&first), "it takes over what was not fetched yet");
     assert_eq!((backends.peak(), registry.active(), registry.places()), (1, 1, 1));
-    assert_eq!((registry.ended(StopReason::Rotated), registry.woken()), (1, 1));
+    assert_eq!((registry.ended(StopReason::Rotated), registry.woken(WakeReason::Rotated)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +113,7 @@ async fn a_rotation_under_continuous_calls_fails_none() {
     }
     assert!(begun.elapsed() > 100 * SECOND && rotations > 20);
     settle().await;
-    assert_eq!(registry.woken() as usize, rotations);
+    assert_eq!(registry.woken(WakeReason::Rotated) as usize, rotations);
     assert_eq!(backends.peak(), 1);
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Rotation, Then, When};
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_sleeps_and_the_next_request_goes_on_with_it() {
@@ -17,7 +18,7 @@ async fn an_idle_session_sleeps_and_the_next_request_goes_on_with_it() {
     let second = backends.next().await;
     assert!(lease.is(&second) && second.is_woken());
     assert_eq!(second.snapshot().as_deref(), Some(&b"log level: debug"[..]));
-    assert_eq!((lease.id(), registry.woken()), (&id, 1));
+    assert_eq!((lease.id(), registry.woken(WakeReason::Idle)), (&id, 1));
     drop(lease);
     registry.lease(&id, &owner("ada")).expect("it is live again");
 }
@@ -205,4 +206,41 @@ async fn times_of_last_use_reach_the_store_in_one_batch() {
     sleep(10 * MINUTE).await;
     assert!(used <= 2, "{used} calls for 500 requests");
     assert_eq!(records.calls() - before, used, "nothing new is told again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wakes_are_counted_by_why_the_session_slept_also_after_a_restart() {
+    let records = MemoryRecords::new();
+    let limits = Limits { idle: 10 * MINUTE, evict_idle: MINUTE, ..capped(1) };
+    let (registry, mut backends) = testing::recorded(limits, &records);
+    backends.answer(Answer::SucceedAndObey);
+    let (ada, backend) = opened(&registry, &mut backends, "ada").await;
+    let asleep = || records.peek(&ada.key()).expect("it is recorded").asleep;
+    let woken = |registry: &FakeRegistry| WakeReason::ALL.map(|why| registry.woken(why));
+    sleep(MINUTE).await;
+    assert_eq!(asleep(), None, "it is awake");
+    backend.end();
+    settle().await;
+    drop(wake(&registry, &ada, "ada").await.expect("it crashed"));
+    sleep(12 * MINUTE).await;
+    assert_eq!(asleep(), Some(StopReason::Idle), "whoever lists sessions sees that");
+    drop(wake(&registry, &ada, "ada").await.expect("it was idle"));
+    sleep(MINUTE).await;
+    assert_eq!(asleep(), None);
+    opened(&registry, &mut backends, "bob").await;
+    sleep(MINUTE).await;
+    drop(wake(&registry, &ada, "ada").await.expect("it made room"));
+    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Asleep });
+    drop(wake(&registry, &ada, "ada").await.expect("it was rotated"));
+    assert_eq!(woken(&registry), [1, 1, 1, 1, 0]);
+    registry.stop(Instant::now() + MINUTE).await;
+    assert_eq!(asleep(), Some(StopReason::Shutdown));
+    let (registry, backends) = testing::recorded(limits, &records);
+    backends.answer(Answer::SucceedAndObey);
+    drop(wake(&registry, &ada, "ada").await.expect("it survived"));
+    sleep(11 * MINUTE).await;
+    drop(backends);
+    let (registry, _backends) = testing::recorded(limits, &records);
+    drop(wake(&registry, &ada, "ada").await.expect("it slept when its registry was lost"));
+    assert_eq!(woken(&registry), [1, 0, 0, 0, 0]);
 }

@@ -19,7 +19,7 @@ async fn many_requests_share_one_wake_and_all_get_a_lease() {
         wakes.join_all().await.into_iter().map(|woken| woken.expect("it sleeps")).collect();
     let backend = backends.next().await;
     assert!(leases.iter().all(|lease| lease.is(&backend)));
-    assert_eq!((leases.len(), backends.spawns(), registry.woken()), (50, 2, 1));
+    assert_eq!((leases.len(), backends.spawns(), registry.woken(WakeReason::Exited)), (50, 2, 1));
     assert!(registry.look(|_| true, |view| view.idle_since).iter().all(Option::is_none));
     drop(leases);
     assert!(registry.look(|_| true, |view| view.idle_since).iter().all(Option::is_some));

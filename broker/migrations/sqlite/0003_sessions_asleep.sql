@@ -1,0 +1,4 @@
+-- Why a session fell asleep, as its broker told last; NULL while it is awake. For whoever lists
+-- sessions: no decision depends on it.
+
+ALTER TABLE sessions ADD COLUMN asleep TEXT;

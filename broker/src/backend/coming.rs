@@ -1,0 +1,206 @@
+//! A backend on its way: what its child gets, and the start of it.
+
+use std::{
+    ffi::OsString,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
+    time::SystemTime,
+};
+
+use auth::upstream::{Credential, CredentialError, CredentialKey, Vault};
+use bridge::Bridge;
+use session::Owner;
+use supervisor::SpawnError;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, info, warn};
+
+use super::{
+    Children, Live, NEEDED_LIFE, Own, SpawnFailure, children::Counted, token_file::TokenFile,
+};
+use crate::{
+    config::{ServerCommand, Template, UnfitValue, Upstream, Variable},
+    directory::Directory,
+    metrics::{ReasonLabels, ServerLabel},
+    server::{Server, Settings},
+};
+
+/// A backend on its way, and all it is made with.
+pub(super) struct Coming {
+    pub(super) server: Arc<Server>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) owner: Owner,
+    /// What the child gets of the broker's own environment.
+    pub(super) inherited: Vec<(OsString, OsString)>,
+    pub(super) vault: Option<Arc<Vault>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) children: Arc<Children>,
+    pub(super) span: Span,
+    pub(super) begun: Instant,
+}
+
+/// The user's own credential, if the server asks for one.
+pub(crate) async fn credential(
+    vault: Option<&Vault>,
+    server: &str,
+    settings: &Settings,
+    owner: &Owner,
+) -> Result<Option<Credential>, SpawnFailure> {
+    let asked = settings.server.token_file.is_some()
+        || settings.server.env.values().any(Template::asks_upstream);
+    let (Some(upstream), true) = (settings.server.upstream, asked) else { return Ok(None) };
+    #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
+    let now = SystemTime::now();
+    let (issuer, subject) = (owner.issuer(), owner.subject());
+    let found = match (vault, upstream) {
+        (None, _) => Err(CredentialError::Missing),
+        (Some(vault), Upstream::User) => vault.user_token(server, issuer, subject).await,
+        (Some(vault), Upstream::Provider(identity)) => {
+            vault.credential(identity.name(), issuer, subject, now, NEEDED_LIFE).await
+        }
+    };
+    found.map(Some).map_err(|source| SpawnFailure::Credential { upstream, source })
+}
+
+impl Coming {
+    /// Starts child and bridge, with what they need of the user's, and the task that moves both.
+    pub(super) async fn start(&self) -> Result<Live, SpawnFailure> {
+        let Self { server, settings, owner, tasks, span, .. } = self;
+        let credential = credential(self.vault.as_deref(), &server.name, settings, owner).await?;
+        let directory =
+            Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
+        let file = match settings.server.token_file.as_ref().zip(credential.as_ref()) {
+            Some((wanted, credential)) => {
+                let file = TokenFile::new(directory.path(), wanted);
+                file.write(&credential.access_token).await.map_err(SpawnFailure::TokenFile)?;
+                Some(file)
+            }
+            None => None,
+        };
+        let env = self.environment(&directory, credential.as_ref(), file.as_ref());
+        let spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
+        let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
+        let child = started.child;
+        let own = settings.server.upstream.zip(credential).map(|(upstream, credential)| {
+            let key = key(upstream, &server.name, owner);
+            #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar")]
+            let now = SystemTime::now();
+            Arc::new(Own::new(key, &credential, now, child.clone(), file))
+        });
+
+        let (bridge, bridge_driver) =
+            Bridge::attach(started.stdout, started.stdin, settings.bridge.clone());
+        let (over, ended) = watch::channel(false);
+        let counted = Counted::new(server, &self.children, child.pid());
+        let (running, gone) = (child.clone(), bridge.clone());
+        let counting = Arc::clone(&counted);
+        let counted_server = Arc::clone(server);
+        // A task of its own: the process has news once in its life, the bridge at every message.
+        tasks.spawn(started.driver.run().instrument(span.clone()));
+        let run = async move {
+            let why = bridge_driver.run().await;
+            // A child without pipes is of no use, however alive it is.
+            running.stop();
+            let exit = running.ended().await;
+            if why != bridge::Closed::Stopped {
+                warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
+            }
+            let label = ServerLabel { server: counted_server.name.to_string() };
+            counted_server.metrics.dropped_lines.get_or_create(&label).inc_by(gone.dropped());
+            counting.over();
+            directory.remove().await;
+            over.send_replace(true);
+        };
+        tasks.spawn(run.instrument(span.clone()));
+        Ok(Live {
+            server: Arc::clone(server),
+            bridge,
+            own,
+            stateful: settings.server.stateful,
+            child,
+            welcome: Mutex::default(),
+            why: OnceLock::new(),
+            counted,
+            ended,
+            span: span.clone(),
+        })
+    }
+
+    /// What the child sees: the configured entries over those copied by name, a home, nothing else.
+    fn environment(
+        &self,
+        directory: &Directory,
+        credential: Option<&Credential>,
+        file: Option<&TokenFile>,
+    ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
+        let path = file.map(TokenFile::path).map(Path::to_string_lossy).unwrap_or_default();
+        let mut env = self.inherited.clone();
+        for (name, template) in &self.settings.server.env {
+            let value = template.render(|variable| match variable {
+                Variable::Subject => self.owner.subject(),
+                Variable::Issuer => self.owner.issuer(),
+                Variable::Client => self.owner.client(),
+                Variable::AccessToken => credential.map_or("", |own| own.access_token.expose()),
+                Variable::Username => {
+                    credential.and_then(|own| own.username.as_deref()).unwrap_or_default()
+                }
+                Variable::TokenFile => &path,
+            })?;
+            env.retain(|(known, _)| known != name.as_str());
+            env.push((name.into(), value.into()));
+        }
+        for name in ["HOME", "TMPDIR"] {
+            if !env.iter().any(|(known, _)| known == name) {
+                env.push((name.into(), directory.path().into()));
+            }
+        }
+        Ok(env)
+    }
+
+    fn spec(
+        &self,
+        directory: &Directory,
+        env: Vec<(OsString, OsString)>,
+    ) -> Result<supervisor::Spec, SpawnFailure> {
+        let server = &self.settings.server;
+        let (program, args) = match &server.command {
+            ServerCommand::Program { program, args } => {
+                (program.into(), args.iter().map(OsString::from).collect())
+            }
+            ServerCommand::Demo => {
+                let own = std::env::current_exe().map_err(SpawnError::Other);
+                (own.map_err(SpawnFailure::Start)?.into_os_string(), vec!["demo-server".into()])
+            }
+        };
+        let cwd = server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
+        let limits = supervisor::Limits { stop_grace: server.stop_grace, ..Default::default() };
+        Ok(supervisor::Spec { program, args, env, cwd: Some(cwd), limits })
+    }
+
+    /// Counts how it went.
+    pub(super) fn came(&self, result: &Result<Live, SpawnFailure>, what: &str) {
+        let metrics = &self.server.metrics;
+        match result {
+            Ok(live) => {
+                let took = self.begun.elapsed();
+                metrics.spawn_seconds.observe(took.as_secs_f64());
+                info!(pid = live.child.pid(), took_ms = took.as_millis() as u64, "{what}");
+            }
+            Err(failure) => {
+                let reason = failure.reason();
+                let labels = ReasonLabels { server: self.server.name.to_string(), reason };
+                metrics.spawn_failures.get_or_create(&labels).inc();
+            }
+        }
+    }
+}
+
+/// Under what a user's credential for this server is stored.
+fn key(upstream: Upstream, server: &str, owner: &Owner) -> CredentialKey {
+    let provider = match upstream {
+        Upstream::User => format!("server:{server}"),
+        Upstream::Provider(identity) => identity.name().to_owned(),
+    };
+    let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
+    CredentialKey { provider, issuer, subject }
+}
