@@ -104,6 +104,17 @@ impl SpawnFailure {
         )
     }
 
+    /// Whether only the user can change that, by signing in.
+    pub(crate) fn takes_the_user(&self) -> bool {
+        matches!(
+            self,
+            Self::Credential {
+                source: CredentialError::SignInAgain | CredentialError::Missing,
+                ..
+            }
+        )
+    }
+
     /// Whether the child's own log may say why.
     fn is_the_childs(&self) -> bool {
         match self {

@@ -158,7 +158,12 @@ pub struct Session {
     pub evict_idle: Duration,
     /// How long a request waits for a place; zero refuses it at once.
     pub place_wait: Duration,
-    /// A session without lease or stream ends after this time; `None`: never. Default 15 min.
+    /// Sessions in all, asleep or not; `None` is unlimited, default 100,000.
+    pub max_records: Option<NonZeroUsize>,
+    /// The same for one owner; `None` is unlimited, default 1,000.
+    pub max_records_per_owner: Option<NonZeroUsize>,
+    /// A session without lease or stream sleeps, or ends, after this time; `None`: never. Default
+    /// 15 min.
     pub idle: Option<Duration>,
     /// A session lasts no longer than this; `None`: no bound. Default 30 days.
     pub lifetime: Option<Duration>,

@@ -373,7 +373,7 @@ struct State {
     panics_in_stop: AtomicBool,
     panics_in_ended: watch::Sender<bool>,
     dropped: AtomicBool,
-    before: OnceLock<Weak<State>>,
+    before: OnceLock<Weak<Self>>,
 }
 
 impl State {

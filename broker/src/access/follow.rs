@@ -183,7 +183,10 @@ pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenF
                 Err(error) => {
                     let cause = causes(&error);
                     debug!(owner = ?owner.subject(), %error, %cause, "no renewed token to hand over");
-                    // A call that finds it due says so to its client.
+                    // If it takes the user, the next call says so to its client.
+                    if !error.takes_the_user() {
+                        own.outdate();
+                    }
                     true
                 }
             };

@@ -60,6 +60,8 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     flat.count("session.max_per_owner", session.max_per_owner);
     flat.duration("session.evict_idle", session.evict_idle);
     flat.duration("session.place_wait", session.place_wait);
+    flat.count("session.max_records", session.max_records);
+    flat.count("session.max_records_per_owner", session.max_records_per_owner);
     flat.duration("session.idle", session.idle.unwrap_or_default());
     flat.duration("session.lifetime", session.lifetime.unwrap_or_default());
     flat.duration("session.reap_interval", session.reap_interval);

@@ -184,6 +184,8 @@ fn session(read: &mut Reader<'_>) -> Session {
         max_per_owner: NonZeroUsize::new(read.count(&key("session.max_per_owner"))),
         evict_idle: read.duration(&key("session.evict_idle")),
         place_wait: read.duration(&key("session.place_wait")),
+        max_records: NonZeroUsize::new(read.count(&key("session.max_records"))),
+        max_records_per_owner: NonZeroUsize::new(read.count(&key("session.max_records_per_owner"))),
         idle: positive(read.duration(&key("session.idle"))),
         lifetime: positive(read.duration(&key("session.lifetime"))),
         reap_interval: read.duration(&key("session.reap_interval")),

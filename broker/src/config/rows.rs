@@ -409,6 +409,22 @@ static SERVING: &[Key] = &[
     )
     .live(),
     row(
+        "session.max_records",
+        Kind::Count(UNLIMITED),
+        "100000",
+        "How many sessions there may be in all, asleep or not. At the cap a new one takes the place of \
+         the one that has been asleep longest: its owner's, or if that has none asleep, anybody's.",
+    )
+    .live(),
+    row(
+        "session.max_records_per_owner",
+        Kind::Count(UNLIMITED),
+        "1000",
+        "How many of them one owner may have. At the cap a new one takes the place of the owner's \
+         that has been asleep longest.",
+    )
+    .live(),
+    row(
         "session.idle",
         Kind::Duration(NEVER),
         r#""15m""#,

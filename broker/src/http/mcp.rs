@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use auth::{Challenge, Denied, Verified, upstream::CredentialError};
+use auth::{Challenge, Denied, Verified};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -353,10 +353,9 @@ impl Exchange {
                 Rotation { when: When::Drained, then: Then::Awake }
             }
             Ok(_) => return Ok(Some(lease)),
-            Err(SpawnFailure::Credential {
-                source: CredentialError::SignInAgain | CredentialError::Missing,
-                ..
-            }) => Rotation { when: When::Now, then: Then::Asleep },
+            Err(failure) if failure.takes_the_user() => {
+                Rotation { when: When::Now, then: Then::Asleep }
+            }
             // It is not the user's fault, and what the child has may still work.
             Err(_) if own.works(now) => return Ok(Some(lease)),
             Err(_) => Rotation { when: When::Idle, then: Then::Asleep },

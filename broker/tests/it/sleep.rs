@@ -167,6 +167,20 @@ fn an_operator_ends_a_session_in_the_middle_of_a_call_and_its_child_is_gone() {
 }
 
 #[test]
+fn at_the_cap_on_sessions_the_one_asleep_longest_makes_room() {
+    story(async {
+        let cap = "session.max_records_per_owner=2";
+        let rig = Rig::start(&[IDLE[0], IDLE[1], cap]).await;
+        let first = rig.client.open().await;
+        rig.witness.all_gone().await;
+        let second = rig.client.open().await;
+        let third = rig.client.open().await;
+        assert_eq!(first.post(PING).await.status, 404);
+        assert!(second.is_alive().await && third.is_alive().await);
+    });
+}
+
+#[test]
 fn s4_a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
     story(async {
         let place = Place::new();
