@@ -472,7 +472,8 @@ static SERVING: &[Key] = &[
         "stream.retention",
         Kind::Duration(Zero::Means("a finished stream cannot be resumed")),
         r#""5m""#,
-        "How long a finished stream can still be resumed.",
+        "How long a finished stream can still be resumed. A session that falls asleep before \
+         forgets it.",
     )
     .live(),
     row(
