@@ -187,3 +187,16 @@ async fn a_sleeping_session_leaves_nothing_in_memory() {
     assert_eq!(records.len(), 1_000);
     assert_eq!(registry.remembered(), 0, "entries, flights, troubles, times, waiters, owners");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_crashed_and_is_never_asked_for_again_is_forgotten() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    backend.end();
+    settle().await;
+    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    assert_ne!(registry.remembered(), 0, "that it came up and crashed");
+    sleep(2 * MINUTE).await;
+    assert_eq!(registry.remembered(), 0);
+}
