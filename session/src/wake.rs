@@ -122,7 +122,7 @@ where
     }
     let key = id.key();
     // From here on a deletion or a revocation finds this wake, whatever the record says.
-    let ticket = shared.openings.begin_wake(owner, key).ok_or(WakeError::Draining)?;
+    let ticket = shared.openings.begin_wake(key).ok_or(WakeError::Draining)?;
     let record = keeper.records.find(&key).await.map_err(WakeError::Records)?;
     let record = record.filter(|_| !keeper.is_doomed(&key)).ok_or(WakeError::Unknown)?;
     if record.owner != *owner {
@@ -158,7 +158,7 @@ where
         return Err(Some(place));
     };
     let (key, kind) = (kept.key, before.backend().kind().to_owned());
-    let Some(ticket) = shared.openings.begin_wake(before.owner(), key) else {
+    let Some(ticket) = shared.openings.begin_anew(before.owner(), key) else {
         return Err(Some(place));
     };
     // Looked at after the ticket: an end that comes later finds that.
