@@ -308,9 +308,10 @@ impl<B> Entry<B> {
         matches!(self.lock().state, State::Gone(_))
     }
 
-    /// When the last lease was dropped, though one may be held.
+    /// When the session was last used: now, while a lease is held.
     pub(crate) fn last_active(&self) -> Instant {
-        self.lock().last_active
+        let usage = self.lock();
+        if usage.leases == 0 { usage.last_active } else { Instant::now() }
     }
 
     pub(crate) fn is_replaced(&self) -> bool {

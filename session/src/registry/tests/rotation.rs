@@ -133,6 +133,20 @@ async fn a_rotation_does_not_make_an_idle_session_look_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_in_use_is_not_idle_after_its_backend_was_replaced() {
+    let records = MemoryRecords::new();
+    let limits = Limits { idle: 10 * MINUTE, ..unlimited() };
+    let (registry, backends) = testing::recorded(limits, &records);
+    backends.answer(Answer::SucceedAndObey);
+    let stream = registry.open(owner("ada"), ()).await.expect("there is room");
+    sleep(60 * MINUTE).await;
+    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake });
+    sleep(5 * MINUTE).await;
+    assert_eq!((registry.active(), registry.woken()), (1, 1), "it was in use until now");
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replacement_that_fails_leaves_the_session_asleep() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(capped(1), &records);
