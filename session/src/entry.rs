@@ -314,8 +314,9 @@ impl<B> Entry<B> {
         if usage.leases == 0 { usage.last_active } else { Instant::now() }
     }
 
-    pub(crate) fn is_replaced(&self) -> bool {
-        matches!(self.lock().state, State::Replaced)
+    /// Whether the session goes on without this stay, asleep or in another one.
+    pub(crate) fn is_past(&self) -> bool {
+        matches!(self.lock().state, State::Asleep | State::Replaced)
     }
 
     /// Settles how a stay, which must have been ended, went out. From here on nothing changes.

@@ -285,9 +285,7 @@ impl<A, B: Backend, E> Stay<A, B, E> {
 
     /// The session cannot sleep any more.
     fn lost(&self, why: StopReason) {
-        if self.entry.doom(why) {
-            self.means.shared.table.remove(&self.entry);
-        }
+        self.means.shared.doom(&self.entry, why);
     }
 
     /// Settles whether the session sleeps or is gone, and gives the place back. Says whether it is

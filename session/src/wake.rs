@@ -177,8 +177,8 @@ where
             let error = Arc::new(error);
             warn!(session = %before.id().short(), error = &*error as &dyn std::error::Error,
                 "the backend was not replaced");
-            if failed(means, &wanted, &error) && before.doom(StopReason::Failed) {
-                shared.table.remove(before);
+            if failed(means, &wanted, &error) {
+                shared.doom(before, StopReason::Failed);
             }
             return Err(Some(place));
         }

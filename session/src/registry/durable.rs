@@ -182,10 +182,11 @@ where
             let backstop = EndOnDrop { shared, entry: Some(&entry), why };
             let removed = shared.remove(keeper, &[kept.key], why).await;
             backstop.disarm();
-            removed.map_err(EndError::Records)?;
+            let removed = removed.map_err(EndError::Records)?;
             kept.lost.store(true, Ordering::SeqCst);
-            // It may have fallen asleep meanwhile, and then the record was all there was.
-            return if shared.end(&entry, why) || !entry.is_gone() {
+            // It may have fallen asleep meanwhile, and then the record was all there was; or have
+            // crashed, and have found that its record was gone.
+            return if shared.end(&entry, why) || removed > 0 || !entry.is_gone() {
                 Ok(())
             } else {
                 Err(EndError::Unknown)

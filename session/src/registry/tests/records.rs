@@ -200,3 +200,38 @@ async fn a_session_that_crashed_and_is_never_asked_for_again_is_forgotten() {
     sleep(2 * MINUTE).await;
     assert_eq!(registry.remembered(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_crashes_and_wakes_while_it_is_deleted_is_gone() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    sleep(MINUTE).await;
+    records.delay(SECOND);
+    let mut ends = JoinSet::new();
+    let ending = registry.clone();
+    ends.spawn(async move { ending.end(&id, &owner("ada"), StopReason::Deleted).await });
+    settle().await;
+    records.delay(Duration::ZERO);
+    backend.end();
+    settle().await;
+    let _lease = wake(&registry, &id, "ada").await.expect("the record is still there");
+    let woken = backends.next().await;
+    ends.join_next().await.expect("one end").expect("no end panics").expect("it is ada's");
+    assert_eq!(woken.asked_to_stop().await, StopReason::Deleted);
+    assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_delete_was_dropped_does_not_wake_beside_its_old_backend() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    records.delay(SECOND / 10);
+    let ada = owner("ada");
+    let ended = registry.end(&id, &ada, StopReason::Deleted);
+    assert!(tokio::time::timeout(SECOND / 100, ended).await.is_err());
+    backend.asked_to_stop().await;
+    assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
+    assert_eq!((backends.spawns(), backend.has_ended()), (1, false));
+}
