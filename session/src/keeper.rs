@@ -23,8 +23,8 @@ pub(crate) struct Keeper {
     /// Times of last use of sessions that fell asleep, for the next touch.
     used: Mutex<HashMap<RecordKey, SystemTime>>,
     /// Records that are to be removed and may still be there. No session wakes from them. There
-    /// are at most as many as sessions were live when the store went out of reach, since none is
-    /// opened without it.
+    /// are at most as many as sessions were live when the store went out of reach, and those that
+    /// were to make room for another then: none is opened without it.
     doomed: Mutex<HashSet<RecordKey>>,
 }
 
@@ -121,17 +121,9 @@ impl Keeper {
         self.lock_doomed().iter().copied().collect()
     }
 
-    /// Removes doomed records; those that could not be removed are tried again later.
-    pub(crate) async fn bury(&self, keys: &[RecordKey]) -> Result<(), RecordsError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        self.records.remove(keys).await?;
-        let mut doomed = self.lock_doomed();
-        for key in keys {
-            doomed.remove(key);
-        }
-        Ok(())
+    /// The record is not doomed any more: it was removed, or its session lives after all.
+    pub(crate) fn spare(&self, key: &RecordKey) {
+        self.lock_doomed().remove(key);
     }
 
     fn lock_used(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, SystemTime>> {

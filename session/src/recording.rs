@@ -106,15 +106,37 @@ impl<B: Backend> Shared<B> {
         let awake = self.awake();
         // As many again as may have to be passed over.
         let oldest = keeper.records.longest_unused(which, many.saturating_add(awake.len())).await?;
-        let oldest: Vec<_> =
-            oldest.into_iter().filter(|key| !awake.contains(key)).take(many).collect();
+        // Some may have been woken since they were looked for.
+        let awake = self.awake();
+        let oldest = oldest.into_iter().filter(|key| !awake.contains(key)).take(many);
+        let oldest = self.keep_asleep(keeper, oldest.collect());
         for page in oldest.chunks(PAGE) {
-            self.remove(keeper, page, StopReason::Evicted).await?;
+            self.bury(keeper, page).await?;
         }
         if !oldest.is_empty() {
             info!(sessions = oldest.len(), "sessions asleep made room for new records");
         }
         Ok(oldest.len())
+    }
+
+    /// Sees to it that none of these sessions wakes any more, and leaves out those that have just
+    /// done so. They stay doomed if the store fails: they would be the next to go in any case.
+    fn keep_asleep(&self, keeper: &Keeper, mut keys: Vec<RecordKey>) -> Vec<RecordKey> {
+        for key in &keys {
+            keeper.doom(*key);
+        }
+        // Whoever has looked a moment too early to find the key doomed has a ticket, or is in.
+        self.openings.refuse(&keys, StopReason::Evicted);
+        let entries = self.table.select(|entry| entry.kept().is_some());
+        let woken: HashSet<_> = entries.iter().filter_map(|it| Some(it.kept()?.key)).collect();
+        keys.retain(|key| {
+            let asleep = !woken.contains(key);
+            if !asleep {
+                keeper.spare(key);
+            }
+            asleep
+        });
+        keys
     }
 
     /// The records of sessions that have a backend or are about to.
@@ -137,6 +159,17 @@ impl<B: Backend> Shared<B> {
         Ok(removed)
     }
 
+    /// Removes doomed records, and refuses the wakes that may have read them; those that could not
+    /// be removed are tried again later.
+    async fn bury(&self, keeper: &Keeper, keys: &[RecordKey]) -> Result<(), RecordsError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.remove(keeper, keys, StopReason::Deleted).await?;
+        keys.iter().for_each(|key| keeper.spare(key));
+        Ok(())
+    }
+
     /// Stores the session's snapshot if it has changed. `false` when it cannot sleep any more.
     pub(crate) async fn save(&self, entry: &Entry<B>) -> Result<bool, RecordsError> {
         let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) else { return Ok(false) };
@@ -146,7 +179,7 @@ impl<B: Backend> Shared<B> {
     /// Removes the record of a session that is gone; if that fails, it is tried again later.
     pub(crate) async fn forget(&self, key: Option<RecordKey>) {
         if let (Some(keeper), Some(key)) = (&self.keeper, key)
-            && let Err(error) = keeper.bury(&[key]).await
+            && let Err(error) = self.bury(keeper, &[key]).await
         {
             warn!(session = %key.short(), %error, "the record of an ended session is still there");
         }
@@ -163,7 +196,7 @@ impl<B: Backend> Shared<B> {
 
     async fn try_to_tend(&self, keeper: &Keeper) -> Result<(), RecordsError> {
         for page in keeper.doomed().chunks(PAGE) {
-            keeper.bury(page).await?;
+            self.bury(keeper, page).await?;
         }
         let lifetime = self.lifetime();
         if !lifetime.is_zero()

@@ -170,6 +170,34 @@ async fn at_the_cap_on_all_records_the_owners_own_go_before_anybodys() {
     assert_eq!(records.len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_wakes_while_room_is_made_keeps_its_record_or_does_not_wake() {
+    // Woken while the store looks for the longest unused, or while it removes that.
+    for removing in [false, true] {
+        let records = MemoryRecords::new();
+        let (registry, mut backends) = testing::recorded(own_records(1), &records);
+        let id = asleep(&registry, &mut backends, "ada").await;
+        sleep(MINUTE).await;
+        records.delay(SECOND);
+        let mut opens = JoinSet::new();
+        open_in(&mut opens, &registry, "ada");
+        // Counted after one second, found after two, removed after three.
+        sleep(if removing { 5 * SECOND / 2 } else { 3 * SECOND / 2 }).await;
+        records.delay(Duration::ZERO);
+        let woken = wake(&registry, &id, "ada").await;
+        let opened = opens.join_next().await.expect("one open").expect("no open panics");
+        if removing {
+            assert!(matches!(woken, Err(WakeError::Unknown)), "{woken:?}");
+            opened.expect("the other has made room");
+        } else {
+            woken.expect("it sleeps");
+            assert!(matches!(opened, Err(OpenError::OwnerFull { .. })), "{opened:?}");
+            assert!(records.peek(&id.key()).is_some());
+        }
+        assert_eq!(records.len(), 1);
+    }
+}
+
 /// A sleeping session is its record: whatever this process keeps of it must not grow with them.
 #[tokio::test(start_paused = true)]
 async fn a_sleeping_session_leaves_nothing_in_memory() {
