@@ -36,6 +36,8 @@ pub(crate) struct Kept {
     /// The SHA-256 of the snapshot in the store. Saves take turns by this lock, which is held
     /// while the store works: an older snapshot never overwrites a newer one.
     pub(crate) digest: tokio::sync::Mutex<[u8; 32]>,
+    /// The backend has ended and had its last turn: what it still says is no news of the session.
+    pub(crate) closed: AtomicBool,
     /// The record was removed: the session cannot sleep any more.
     pub(crate) lost: AtomicBool,
 }

@@ -254,6 +254,8 @@ impl<A, B: Backend, E> Stay<A, B, E> {
             entry.backend().stop(why);
             ended.await;
             self.over = true;
+            // Those who still used it may have changed its state until the very end.
+            self.store_last(why).await;
             return then;
         }
         self.has_exited().await;
@@ -270,15 +272,20 @@ impl<A, B: Backend, E> Stay<A, B, E> {
         if why == StopReason::Exited && entry.born().elapsed() < SETTLED {
             self.means.desk.trouble(*entry.id(), entry.owner(), None, &shared.limits());
         }
-        if !why.sleeps() {
+        self.store_last(why).await;
+    }
+
+    /// Stores the state in which the backend has ended, if it was not stored yet.
+    async fn store_last(&self, why: StopReason) {
+        if !why.sleeps() || self.entry.is_gone() || self.entry.kept().is_none() {
             return;
         }
-        match shared.save(&entry).await {
+        match self.means.shared.save_last(&self.entry).await {
             Ok(true) => {}
             Ok(false) => self.lost(why),
             // Whatever the client was told of is in the store: that was saved before it was told.
             Err(error) => {
-                warn!(session = %entry.id().short(), %error, "the last snapshot was not stored");
+                warn!(session = %self.entry.id().short(), %error, "the last snapshot was not stored");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Records of sessions: made, saved, removed, and tended in the background.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -8,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::entry::{Entry, Kept};
 use crate::error::NoPlace;
-use crate::keeper::{Keeper, record};
+use crate::keeper::{Keeper, Turn, record};
 use crate::opening::Matches;
 use crate::shared::{Phase, Shared};
 use crate::{Backend, Owner, RecordKey, RecordsError, Selection, SessionId, StopReason};
@@ -172,8 +173,26 @@ impl<B: Backend> Shared<B> {
 
     /// Stores the session's snapshot if it has changed. `false` when it cannot sleep any more.
     pub(crate) async fn save(&self, entry: &Entry<B>) -> Result<bool, RecordsError> {
+        self.store(entry, Turn::Another).await
+    }
+
+    /// The same, once its backend has ended.
+    pub(crate) async fn save_last(&self, entry: &Entry<B>) -> Result<bool, RecordsError> {
+        self.store(entry, Turn::Last).await
+    }
+
+    async fn store(&self, entry: &Entry<B>, turn: Turn) -> Result<bool, RecordsError> {
         let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) else { return Ok(false) };
-        keeper.save(kept, || entry.backend().snapshot(), keeper.now()).await
+        keeper.save(kept, || entry.backend().snapshot(), keeper.now(), turn).await
+    }
+
+    /// Removes the record of a session that lives and cannot sleep any more.
+    pub(crate) async fn unrecord(&self, entry: &Entry<B>) -> Result<(), RecordsError> {
+        if let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) {
+            keeper.records.remove(&[kept.key]).await?;
+            kept.lost.store(true, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     /// Removes the record of a session that is gone; if that fails, it is tried again later.

@@ -165,7 +165,7 @@ where
     if before.is_gone() {
         return Err(Some(place));
     }
-    let kept = Kept::new(key, &snapshot);
+    let kept = kept.next(&snapshot);
     let Some(waking) = means.spawn.wake(before.owner(), &kind, snapshot.into()) else {
         return Err(Some(place));
     };

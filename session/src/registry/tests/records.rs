@@ -230,6 +230,19 @@ async fn a_session_that_crashed_and_is_never_asked_for_again_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_became_stateful_does_not_wake_in_an_old_state_after_a_kill() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let lease = registry.open(owner("ada"), ()).await.expect("there is room");
+    backends.next().await.remember(None);
+    registry.save(&lease).await.expect("the store is there");
+    // No stop, no drop of any future: the records are all that a killed process leaves.
+    let (second, after) = testing::recorded(unlimited(), &records);
+    assert!(matches!(wake(&second, lease.id(), "ada").await, Err(WakeError::Unknown)));
+    assert_eq!(after.spawns(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_crashes_and_wakes_while_it_is_deleted_is_gone() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
@@ -262,4 +275,22 @@ async fn a_session_whose_delete_was_dropped_does_not_wake_beside_its_old_backend
     backend.asked_to_stop().await;
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
     assert_eq!((backends.spawns(), backend.has_ended()), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_backends_state_does_not_overwrite_a_new_ones() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let old = registry.open(owner("ada"), ()).await.expect("there is room");
+    let (id, first) = (*old.id(), backends.next().await);
+    first.remember(Some(b"not stored"));
+    records.fail(true);
+    first.end();
+    settle().await;
+    records.fail(false);
+    let new = wake(&registry, &id, "ada").await.expect("it sleeps");
+    backends.next().await.remember(Some(b"acknowledged"));
+    registry.save(&new).await.expect("the store is there");
+    registry.save(&old).await.expect_err("the session has gone on from what was stored");
+    assert_eq!(*records.peek(&id.key()).expect("it is recorded").snapshot, *b"acknowledged");
 }

@@ -191,6 +191,42 @@ async fn a_session_ended_during_its_rotation_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_changes_while_a_backend_stops_is_not_lost() {
+    for then in [Then::Asleep, Then::Awake] {
+        let records = MemoryRecords::new();
+        let (registry, mut backends) = testing::recorded(unlimited(), &records);
+        let call = registry.open(owner("ada"), ()).await.expect("there is room");
+        let first = backends.next().await;
+        registry.rotate(|_| true, Rotation { when: When::Now, then });
+        first.asked_to_stop().await;
+        first.remember(Some(b"told while it stopped"));
+        first.end();
+        settle().await;
+        let record = records.peek(&call.id().key()).expect("it is recorded");
+        assert_eq!(*record.snapshot, *b"told while it stopped", "{then:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_missed_of_a_backend_is_stored_for_the_next_one() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let call = registry.open(owner("ada"), ()).await.expect("there is room");
+    let first = backends.next().await;
+    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake });
+    first.asked_to_stop().await;
+    first.remember(Some(b"told while it stopped"));
+    records.fail(true);
+    first.end();
+    settle().await;
+    records.fail(false);
+    let lease = wake(&registry, call.id(), "ada").await.expect("it was replaced");
+    registry.save(&lease).await.expect("the store is there");
+    let record = records.peek(&call.id().key()).expect("it is recorded");
+    assert_eq!(*record.snapshot, *b"told while it stopped");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_sleep_is_not_rotated() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
