@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::counts::Counts;
 use crate::desk::{Desk, SETTLED};
 use crate::entry::{Concluded, Ending, Entry};
 use crate::lease::FirstLease;
 use crate::opening::Ticket;
 use crate::place::Place;
+use crate::reason::Tally;
 use crate::recording::Refused;
 use crate::rotation::Then;
 use crate::shared::{Admitted, Newcomer, Shared};
@@ -157,16 +159,28 @@ fn refusal<E>(why: StopReason) -> OpenError<E> {
 
 /// Ends a backend that never became a session's.
 pub(crate) async fn roll_back<B: Backend>(shared: &Shared<B>, why: StopReason, backend: B) {
-    struct Counted<'a, B>(&'a Shared<B>, StopReason);
-    impl<B> Drop for Counted<'_, B> {
+    struct Stopping<'a>(&'a Counts);
+    impl Drop for Stopping<'_> {
         fn drop(&mut self) {
-            self.0.counts.stopping.fetch_sub(1, Ordering::Relaxed);
-            self.0.tally.count(self.1);
+            self.0.stopping.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     shared.counts.stopping.fetch_add(1, Ordering::Relaxed);
-    let _counted = Counted(shared, why);
+    let _stopping = Stopping(&shared.counts);
+    take_back(shared, why, backend).await;
+}
+
+/// The same for a backend in whose place another one is counted as stopping.
+pub(crate) async fn take_back<B: Backend>(shared: &Shared<B>, why: StopReason, backend: B) {
+    struct Tallied<'a>(&'a Tally, StopReason);
+    impl Drop for Tallied<'_> {
+        fn drop(&mut self) {
+            self.0.count(self.1);
+        }
+    }
+
+    let _tallied = Tallied(&shared.tally, why);
     backend.stop(why);
     backend.ended().await;
     info!(reason = %why, "a new backend was rolled back");

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::desk::{Flight, Wanted};
 use crate::entry::{Entry, Kept};
-use crate::life::{Means, Stay, keep, roll_back};
+use crate::life::{Means, Stay, keep, roll_back, take_back};
 use crate::opening::Ticket;
 use crate::place::Place;
 use crate::shared::{Found, Newcomer, stopping};
@@ -191,7 +191,7 @@ where
             Ok(Stay::new(means, admitted, place))
         }
         Err((why, backend)) => {
-            roll_back(shared, why, backend).await;
+            take_back(shared, why, backend).await;
             Err(Some(place))
         }
     }

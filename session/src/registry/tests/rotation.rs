@@ -180,7 +180,11 @@ async fn a_session_ended_during_its_rotation_is_gone() {
         assert!(records.is_empty());
         assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
         if let Some(held) = held {
-            held.answer(Answer::SucceedAndObey);
+            held.answer(Answer::Succeed);
+            let second = backends.next().await;
+            second.asked_to_stop().await;
+            assert_eq!((registry.stopping(), registry.places()), (1, 1), "counted once");
+            second.end();
         } else {
             first.end();
         }
