@@ -97,15 +97,20 @@ impl<B, E> Desk<B, E> {
         last: Option<Arc<E>>,
         limits: &Limits,
     ) {
+        self.forget_old_troubles(limits);
         let mut troubles = self.lock_troubles();
-        // What is old says nothing about now.
-        let stale = limits.wake_pause.saturating_mul(2).max(SETTLED);
-        troubles.retain(|_, trouble| trouble.at.elapsed() < stale);
         if troubles.len() >= MAX_TROUBLES && !troubles.contains_key(&id) {
             return;
         }
         let times = troubles.get(&id).map_or(0, |trouble| trouble.times) + 1;
         troubles.insert(id, Trouble { owner: owner.clone(), times, last, at: Instant::now() });
+    }
+
+    /// Forgets what is too old to say anything about now. Also called by the reaper: the session
+    /// may never be asked for again.
+    pub(crate) fn forget_old_troubles(&self, limits: &Limits) {
+        let stale = limits.wake_pause.saturating_mul(2).max(SETTLED);
+        self.lock_troubles().retain(|_, trouble| trouble.at.elapsed() < stale);
     }
 
     /// Notes that all is well.

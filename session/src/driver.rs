@@ -129,6 +129,7 @@ where
                 }
                 () = sleep_until(next) => {
                     self.shared.reap();
+                    self.means.desk.forget_old_troubles(&self.shared.limits());
                     last_reaped = Instant::now();
                     // A slow store is not asked a second time meanwhile.
                     if self.shared.keeper.is_some() && !tending {

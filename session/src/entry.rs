@@ -36,6 +36,8 @@ pub(crate) struct Kept {
     /// The SHA-256 of the snapshot in the store. Saves take turns by this lock, which is held
     /// while the store works: an older snapshot never overwrites a newer one.
     pub(crate) digest: tokio::sync::Mutex<[u8; 32]>,
+    /// The backend has ended and had its last turn: what it still says is no news of the session.
+    pub(crate) closed: AtomicBool,
     /// The record was removed: the session cannot sleep any more.
     pub(crate) lost: AtomicBool,
 }
@@ -308,13 +310,15 @@ impl<B> Entry<B> {
         matches!(self.lock().state, State::Gone(_))
     }
 
-    /// When the last lease was dropped, though one may be held.
+    /// When the session was last used: now, while a lease is held.
     pub(crate) fn last_active(&self) -> Instant {
-        self.lock().last_active
+        let usage = self.lock();
+        if usage.leases == 0 { usage.last_active } else { Instant::now() }
     }
 
-    pub(crate) fn is_replaced(&self) -> bool {
-        matches!(self.lock().state, State::Replaced)
+    /// Whether the session goes on without this stay, asleep or in another one.
+    pub(crate) fn is_past(&self) -> bool {
+        matches!(self.lock().state, State::Asleep | State::Replaced)
     }
 
     /// Settles how a stay, which must have been ended, went out. From here on nothing changes.

@@ -23,8 +23,8 @@ pub(crate) struct Keeper {
     /// What is to be told of sessions that fell asleep or woke, by the next touch.
     used: Mutex<HashMap<RecordKey, Use>>,
     /// Records that are to be removed and may still be there. No session wakes from them. There
-    /// are at most as many as sessions were live when the store went out of reach, since none is
-    /// opened without it.
+    /// are at most as many as sessions were live when the store went out of reach, and those that
+    /// were to make room for another then: none is opened without it.
     doomed: Mutex<HashSet<RecordKey>>,
 }
 
@@ -75,8 +75,10 @@ impl Keeper {
         kept: &Kept,
         snapshot: impl Fn() -> Option<Vec<u8>>,
         used: SystemTime,
+        turn: Turn,
     ) -> Result<bool, RecordsError> {
         let mut digest = kept.digest.lock().await;
+        let closed = kept.closed.fetch_or(turn == Turn::Last, Ordering::SeqCst);
         if kept.lost.load(Ordering::SeqCst) {
             return Ok(false);
         }
@@ -87,6 +89,9 @@ impl Keeper {
         let new = digest_of(&snapshot);
         if *digest == new {
             return Ok(true);
+        }
+        if closed {
+            return Err(RecordsError::new("the session goes on from an older state"));
         }
         let there = self.records.save(&kept.key, snapshot.into(), used).await?;
         if there {
@@ -135,17 +140,9 @@ impl Keeper {
         self.lock_doomed().iter().copied().collect()
     }
 
-    /// Removes doomed records; those that could not be removed are tried again later.
-    pub(crate) async fn bury(&self, keys: &[RecordKey]) -> Result<(), RecordsError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        self.records.remove(keys).await?;
-        let mut doomed = self.lock_doomed();
-        for key in keys {
-            doomed.remove(key);
-        }
-        Ok(())
+    /// The record is not doomed any more: it was removed, or its session lives after all.
+    pub(crate) fn spare(&self, key: &RecordKey) {
+        self.lock_doomed().remove(key);
     }
 
     fn lock_used(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, Use>> {
@@ -163,11 +160,32 @@ impl fmt::Debug for Keeper {
     }
 }
 
+/// Whether a backend's snapshot may be saved again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Another,
+    /// The backend has ended, and the session goes on from what the store has then.
+    Last,
+}
+
 impl Kept {
     /// What is known of a record that holds this snapshot.
     pub(crate) fn new(key: RecordKey, snapshot: &[u8]) -> Self {
-        let digest = tokio::sync::Mutex::new(digest_of(snapshot));
-        Self { key, digest, lost: AtomicBool::new(false) }
+        Self::with_digest(key, digest_of(snapshot))
+    }
+
+    /// The same for a backend that goes on from this snapshot of the last one's, which the store
+    /// may have missed.
+    pub(crate) fn next(&self, snapshot: &[u8]) -> Self {
+        let new = digest_of(snapshot);
+        let stored = self.digest.try_lock().is_ok_and(|digest| *digest == new);
+        // No snapshot has this one, so the next save stores it whatever it is.
+        Self::with_digest(self.key, if stored { new } else { [0; 32] })
+    }
+
+    fn with_digest(key: RecordKey, digest: [u8; 32]) -> Self {
+        let digest = tokio::sync::Mutex::new(digest);
+        Self { key, digest, closed: AtomicBool::new(false), lost: AtomicBool::new(false) }
     }
 }
 

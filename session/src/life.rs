@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::counts::Counts;
 use crate::desk::{Desk, SETTLED};
 use crate::entry::{Concluded, Ending, Entry};
 use crate::lease::FirstLease;
 use crate::opening::Ticket;
 use crate::place::Place;
+use crate::reason::Tally;
 use crate::recording::Refused;
 use crate::rotation::Then;
 use crate::shared::{Admitted, Newcomer, Shared};
@@ -157,16 +159,28 @@ fn refusal<E>(why: StopReason) -> OpenError<E> {
 
 /// Ends a backend that never became a session's.
 pub(crate) async fn roll_back<B: Backend>(shared: &Shared<B>, why: StopReason, backend: B) {
-    struct Counted<'a, B>(&'a Shared<B>, StopReason);
-    impl<B> Drop for Counted<'_, B> {
+    struct Stopping<'a>(&'a Counts);
+    impl Drop for Stopping<'_> {
         fn drop(&mut self) {
-            self.0.counts.stopping.fetch_sub(1, Ordering::Relaxed);
-            self.0.tally.count(self.1);
+            self.0.stopping.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     shared.counts.stopping.fetch_add(1, Ordering::Relaxed);
-    let _counted = Counted(shared, why);
+    let _stopping = Stopping(&shared.counts);
+    take_back(shared, why, backend).await;
+}
+
+/// The same for a backend in whose place another one is counted as stopping.
+pub(crate) async fn take_back<B: Backend>(shared: &Shared<B>, why: StopReason, backend: B) {
+    struct Tallied<'a>(&'a Tally, StopReason);
+    impl Drop for Tallied<'_> {
+        fn drop(&mut self) {
+            self.0.count(self.1);
+        }
+    }
+
+    let _tallied = Tallied(&shared.tally, why);
     backend.stop(why);
     backend.ended().await;
     info!(reason = %why, "a new backend was rolled back");
@@ -254,6 +268,8 @@ impl<A, B: Backend, E> Stay<A, B, E> {
             entry.backend().stop(why);
             ended.await;
             self.over = true;
+            // Those who still used it may have changed its state until the very end.
+            self.store_last(why).await;
             return then;
         }
         self.has_exited().await;
@@ -270,24 +286,27 @@ impl<A, B: Backend, E> Stay<A, B, E> {
         if why == StopReason::Exited && entry.born().elapsed() < SETTLED {
             self.means.desk.trouble(*entry.id(), entry.owner(), None, &shared.limits());
         }
-        if !why.sleeps() {
+        self.store_last(why).await;
+    }
+
+    /// Stores the state in which the backend has ended, if it was not stored yet.
+    async fn store_last(&self, why: StopReason) {
+        if !why.sleeps() || self.entry.is_gone() || self.entry.kept().is_none() {
             return;
         }
-        match shared.save(&entry).await {
+        match self.means.shared.save_last(&self.entry).await {
             Ok(true) => {}
             Ok(false) => self.lost(why),
             // Whatever the client was told of is in the store: that was saved before it was told.
             Err(error) => {
-                warn!(session = %entry.id().short(), %error, "the last snapshot was not stored");
+                warn!(session = %self.entry.id().short(), %error, "the last snapshot was not stored");
             }
         }
     }
 
     /// The session cannot sleep any more.
     fn lost(&self, why: StopReason) {
-        if self.entry.doom(why) {
-            self.means.shared.table.remove(&self.entry);
-        }
+        self.means.shared.doom(&self.entry, why);
     }
 
     /// Settles whether the session sleeps or is gone, and gives the place back. Says whether it is

@@ -6,7 +6,9 @@
 //! the session is refused, or the session comes first and is found in the table.
 //!
 //! A revocation takes its time to remove the records it means. Until it is done it stands here,
-//! and a wake that has read such a record is refused.
+//! and a wake that has read such a record is refused. Whose session a wake is for, and with which
+//! grant it was opened, only the record tells; so a revocation that is done stands here for as long
+//! as a wake from before that may still be reading.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,12 +27,20 @@ struct Book {
     closed: bool,
     next: u64,
     open: HashMap<u64, Opening>,
-    /// Revocations whose records may not all be removed yet.
-    revocations: HashMap<u64, (Matches, SystemTime)>,
+    revocations: HashMap<u64, Revoked>,
+}
+
+/// A revocation whose records may not all be removed yet, or may be in a wake's hands.
+struct Revoked {
+    matches: Matches,
+    before: SystemTime,
+    /// Wakes with a lower number may have read a record that is removed now.
+    done: Option<u64>,
 }
 
 struct Opening {
-    owner: Owner,
+    /// `None` until a wake has read whose session it is for.
+    owner: Option<Owner>,
     /// The record a wake is for.
     key: Option<RecordKey>,
     refused: Option<StopReason>,
@@ -39,22 +49,28 @@ struct Opening {
 impl Openings {
     /// A ticket for one more open, or `None` once closed.
     pub(crate) fn begin(self: &Arc<Self>, owner: &Owner) -> Option<Ticket> {
-        self.enter(owner, None)
+        self.enter(Some(owner), None)
     }
 
     /// A ticket for a wake of the session with this record, or `None` once closed. It must be had
-    /// before the record is read.
-    pub(crate) fn begin_wake(self: &Arc<Self>, owner: &Owner, key: RecordKey) -> Option<Ticket> {
-        self.enter(owner, Some(key))
+    /// before the record is read, and [told](Ticket::belongs_to) then whose session it is. Who asks
+    /// does not matter: the grant they come with may be another than the session's.
+    pub(crate) fn begin_wake(self: &Arc<Self>, key: RecordKey) -> Option<Ticket> {
+        self.enter(None, Some(key))
     }
 
-    fn enter(self: &Arc<Self>, owner: &Owner, key: Option<RecordKey>) -> Option<Ticket> {
+    /// A ticket for a wake that needs no record, since the session's last backend is at hand.
+    pub(crate) fn begin_anew(self: &Arc<Self>, owner: &Owner, key: RecordKey) -> Option<Ticket> {
+        self.enter(Some(owner), Some(key))
+    }
+
+    fn enter(self: &Arc<Self>, owner: Option<&Owner>, key: Option<RecordKey>) -> Option<Ticket> {
         let mut book = self.lock();
         if book.closed {
             return None;
         }
         let number = book.number();
-        book.open.insert(number, Opening { owner: owner.clone(), key, refused: None });
+        book.open.insert(number, Opening { owner: owner.cloned(), key, refused: None });
         Some(Ticket { openings: Arc::clone(self), number })
     }
 
@@ -72,10 +88,14 @@ impl Openings {
             let mut book = self.lock();
             let number = book.number();
             if let Some(before) = before {
-                book.revocations.insert(number, (Arc::clone(matches), before));
+                let matches = Arc::clone(matches);
+                book.revocations.insert(number, Revoked { matches, before, done: None });
             }
-            let owners = book.open.iter().map(|(&number, opening)| (number, opening.owner.clone()));
-            (number, owners.collect::<Vec<_>>())
+            let named = book.open.iter().filter_map(|(&number, opening)| {
+                let owner = opening.owner.clone()?;
+                Some((number, owner))
+            });
+            (number, named.collect::<Vec<_>>())
         };
         for (number, owner) in under_way {
             if matches(&owner)
@@ -89,8 +109,14 @@ impl Openings {
 
     /// No record that a revocation means is left.
     pub(crate) fn done(&self, revocation: u64) {
-        let forgotten = self.lock().revocations.remove(&revocation);
-        // The caller's function is dropped without the lock.
+        let mut book = self.lock();
+        let now = book.number();
+        if let Some(revoked) = book.revocations.get_mut(&revocation) {
+            revoked.done = Some(now);
+        }
+        let forgotten = book.forget_revocations();
+        drop(book);
+        // The callers' functions are dropped without the lock.
         drop(forgotten);
     }
 
@@ -118,6 +144,19 @@ impl Book {
         self.next += 1;
         self.next
     }
+
+    /// Takes out the revocations that are done and of no concern to any wake.
+    fn forget_revocations(&mut self) -> Vec<Revoked> {
+        if self.revocations.is_empty() {
+            return Vec::new();
+        }
+        let reading = self.open.iter().filter(|(_, opening)| opening.owner.is_none());
+        let oldest = reading.map(|(&number, _)| number).min();
+        let over = |_: &u64, revoked: &mut Revoked| {
+            revoked.done.is_some_and(|done| oldest.is_none_or(|oldest| oldest > done))
+        };
+        self.revocations.extract_if(over).map(|(_, revoked)| revoked).collect()
+    }
 }
 
 /// One open or wake under way; dropping it ends that.
@@ -137,8 +176,8 @@ impl Ticket {
         }
     }
 
-    /// Names the owner that the record has named, whose grant may be another than the asker's.
-    /// Refused when a revocation under way means a record of theirs from `created`.
+    /// Tells the owner that the record has named. Refused when a revocation means a record of
+    /// theirs from `created`.
     pub(crate) fn belongs_to(&self, owner: &Owner, created: SystemTime) -> Result<(), StopReason> {
         let mut seen = HashSet::new();
         loop {
@@ -147,15 +186,17 @@ impl Ticket {
                 let unseen = book
                     .revocations
                     .iter()
-                    .filter(|(number, (_, before))| created < *before && !seen.contains(*number))
-                    .map(|(&number, (matches, _))| (number, Arc::clone(matches)))
+                    .filter(|(number, revoked)| created < revoked.before && !seen.contains(*number))
+                    .map(|(&number, revoked)| (number, Arc::clone(&revoked.matches)))
                     .collect::<Vec<_>>();
                 if unseen.is_empty() {
-                    // From here on a revocation finds the owner's true name on this ticket.
+                    // From here on a revocation finds the owner's name on this ticket.
                     if let Some(opening) = book.open.get_mut(&self.number) {
-                        opening.owner = owner.clone();
+                        opening.owner = Some(owner.clone());
                     }
+                    let forgotten = book.forget_revocations();
                     drop(book);
+                    drop(forgotten);
                     return self.admit(|| ());
                 }
                 unseen
@@ -172,6 +213,10 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.openings.lock().open.remove(&self.number);
+        let mut book = self.openings.lock();
+        book.open.remove(&self.number);
+        let forgotten = book.forget_revocations();
+        drop(book);
+        drop(forgotten);
     }
 }

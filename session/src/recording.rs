@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::entry::{Entry, Kept};
 use crate::error::NoPlace;
-use crate::keeper::{Keeper, record};
+use crate::keeper::{Keeper, Turn, record};
 use crate::opening::Matches;
 use crate::shared::{Phase, Shared};
 use crate::{Backend, Owner, RecordKey, RecordsError, Selection, SessionId, StopReason};
@@ -107,15 +107,37 @@ impl<B: Backend> Shared<B> {
         let awake = self.awake();
         // As many again as may have to be passed over.
         let oldest = keeper.records.longest_unused(which, many.saturating_add(awake.len())).await?;
-        let oldest: Vec<_> =
-            oldest.into_iter().filter(|key| !awake.contains(key)).take(many).collect();
+        // Some may have been woken since they were looked for.
+        let awake = self.awake();
+        let oldest = oldest.into_iter().filter(|key| !awake.contains(key)).take(many);
+        let oldest = self.keep_asleep(keeper, oldest.collect());
         for page in oldest.chunks(PAGE) {
-            self.remove(keeper, page, StopReason::Evicted).await?;
+            self.bury(keeper, page).await?;
         }
         if !oldest.is_empty() {
             info!(sessions = oldest.len(), "sessions asleep made room for new records");
         }
         Ok(oldest.len())
+    }
+
+    /// Sees to it that none of these sessions wakes any more, and leaves out those that have just
+    /// done so. They stay doomed if the store fails: they would be the next to go in any case.
+    fn keep_asleep(&self, keeper: &Keeper, mut keys: Vec<RecordKey>) -> Vec<RecordKey> {
+        for key in &keys {
+            keeper.doom(*key);
+        }
+        // Whoever has looked a moment too early to find the key doomed has a ticket, or is in.
+        self.openings.refuse(&keys, StopReason::Evicted);
+        let entries = self.table.select(|entry| entry.kept().is_some());
+        let woken: HashSet<_> = entries.iter().filter_map(|it| Some(it.kept()?.key)).collect();
+        keys.retain(|key| {
+            let asleep = !woken.contains(key);
+            if !asleep {
+                keeper.spare(key);
+            }
+            asleep
+        });
+        keys
     }
 
     /// The records of sessions that have a backend or are about to.
@@ -138,16 +160,45 @@ impl<B: Backend> Shared<B> {
         Ok(removed)
     }
 
+    /// Removes doomed records, and refuses the wakes that may have read them; those that could not
+    /// be removed are tried again later.
+    async fn bury(&self, keeper: &Keeper, keys: &[RecordKey]) -> Result<(), RecordsError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.remove(keeper, keys, StopReason::Deleted).await?;
+        keys.iter().for_each(|key| keeper.spare(key));
+        Ok(())
+    }
+
     /// Stores the session's snapshot if it has changed. `false` when it cannot sleep any more.
     pub(crate) async fn save(&self, entry: &Entry<B>) -> Result<bool, RecordsError> {
+        self.store(entry, Turn::Another).await
+    }
+
+    /// The same, once its backend has ended.
+    pub(crate) async fn save_last(&self, entry: &Entry<B>) -> Result<bool, RecordsError> {
+        self.store(entry, Turn::Last).await
+    }
+
+    async fn store(&self, entry: &Entry<B>, turn: Turn) -> Result<bool, RecordsError> {
         let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) else { return Ok(false) };
-        keeper.save(kept, || entry.backend().snapshot(), keeper.now()).await
+        keeper.save(kept, || entry.backend().snapshot(), keeper.now(), turn).await
+    }
+
+    /// Removes the record of a session that lives and cannot sleep any more.
+    pub(crate) async fn unrecord(&self, entry: &Entry<B>) -> Result<(), RecordsError> {
+        if let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) {
+            keeper.records.remove(&[kept.key]).await?;
+            kept.lost.store(true, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     /// Removes the record of a session that is gone; if that fails, it is tried again later.
     pub(crate) async fn forget(&self, key: Option<RecordKey>) {
         if let (Some(keeper), Some(key)) = (&self.keeper, key)
-            && let Err(error) = keeper.bury(&[key]).await
+            && let Err(error) = self.bury(keeper, &[key]).await
         {
             warn!(session = %key.short(), %error, "the record of an ended session is still there");
         }
@@ -164,7 +215,7 @@ impl<B: Backend> Shared<B> {
 
     async fn try_to_tend(&self, keeper: &Keeper) -> Result<(), RecordsError> {
         for page in keeper.doomed().chunks(PAGE) {
-            keeper.bury(page).await?;
+            self.bury(keeper, page).await?;
         }
         let lifetime = self.lifetime();
         if !lifetime.is_zero()

@@ -290,8 +290,8 @@ impl<B> Shared<B> {
         Ok(())
     }
 
-    /// Ends a session whatever its state, unless it is asleep: a lookup does not find it then, and
-    /// its record is to be removed. Says whether this call did it.
+    /// Ends a session whatever its state, in this stay or a later one, unless it is asleep: a lookup
+    /// does not find it then, and its record is to be removed. Says whether this call did it.
     pub(crate) fn end(&self, entry: &Entry<B>, why: StopReason) -> bool {
         if self.end_if(entry, None, |_| Some(why)).is_ok() {
             return true;
@@ -299,19 +299,32 @@ impl<B> Shared<B> {
         if why.sleeps() {
             return false;
         }
-        if entry.doom(why) {
-            self.table.remove(entry);
+        if self.doom(entry, why) {
             return true;
         }
-        // One that was replaced has a successor, which is the session now.
-        let successor = entry.is_replaced().then(|| self.table.find(entry.id())).flatten();
-        successor.is_some_and(|successor| self.end(&successor, why))
+        // The session may have another stay by now: it was replaced, or fell asleep and was woken.
+        let next = entry.is_past().then(|| self.table.find(entry.id())).flatten();
+        next.filter(|next| !std::ptr::eq(&raw const **next, entry))
+            .is_some_and(|next| self.end(&next, why))
+    }
+
+    /// Makes the end of a session that is about to sleep one for good. Says whether this call did it.
+    pub(crate) fn doom(&self, entry: &Entry<B>, why: StopReason) -> bool {
+        let doomed = entry.doom(why);
+        if doomed {
+            self.ended(entry);
+        }
+        doomed
     }
 
     /// Takes a session off the table if it is over for good. One that will sleep stays until its
-    /// backend has ended, so that nobody wakes another beside it.
+    /// backend has ended, so that nobody wakes another beside it. For the same reason the record of
+    /// one that is over wakes nothing from here on, though it may stay until then.
     pub(crate) fn ended(&self, entry: &Entry<B>) {
         if entry.is_gone() {
+            if let (Some(keeper), Some(kept)) = (&self.keeper, entry.kept()) {
+                keeper.doom(kept.key);
+            }
             self.table.remove(entry);
         }
     }

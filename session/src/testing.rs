@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{Backend, BoxFuture, Limits, Owner, Registry, Setback, Spawn, StopReason};
 
@@ -75,6 +75,7 @@ pub fn fakes() -> (FakeSpawner, Backends) {
         answer: Mutex::new(Answer::Succeed),
         setback: Mutex::new(Setback::BackOff),
         stateful: AtomicBool::new(false),
+        number: Mutex::new(None),
         census: Mutex::default(),
         made,
         held,
@@ -119,9 +120,25 @@ struct Script {
     answer: Mutex<Answer>,
     setback: Mutex<Setback>,
     stateful: AtomicBool,
+    /// The number of the next new session, if they are numbered.
+    number: Mutex<Option<usize>>,
     census: Mutex<Census>,
     made: mpsc::UnboundedSender<BackendHandle>,
     held: mpsc::UnboundedSender<HeldSpawn>,
+}
+
+impl Script {
+    fn next_number(&self) -> Option<usize> {
+        let mut next = self.number.lock().expect("no test panics while it holds it");
+        let number = (*next)?;
+        *next = Some(number + 1);
+        Some(number)
+    }
+}
+
+/// The number a numbered session's snapshot begins with.
+fn number_in(snapshot: &[u8]) -> Option<usize> {
+    std::str::from_utf8(snapshot).ok()?.split(' ').next()?.parse().ok()
 }
 
 /// Spawns that are under way and backends that have not ended, now and at most.
@@ -130,6 +147,7 @@ struct Census {
     spawns: usize,
     alive: Count,
     by_owner: HashMap<Owner, Count>,
+    by_number: HashMap<usize, Count>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -150,15 +168,27 @@ impl Count {
 struct Counted {
     script: Arc<Script>,
     owner: Owner,
+    number: Option<usize>,
 }
 
 impl Counted {
-    fn new(script: &Arc<Script>, owner: &Owner) -> Self {
+    fn new(script: &Arc<Script>, owner: &Owner, number: Option<usize>) -> Self {
         let mut census = script.census.lock().expect("no test panics while it holds the census");
         census.spawns += 1;
         census.alive.add();
         census.by_owner.entry(owner.clone()).or_default().add();
-        Self { script: Arc::clone(script), owner: owner.clone() }
+        if let Some(number) = number {
+            census.by_number.entry(number).or_default().add();
+        }
+        Self { script: Arc::clone(script), owner: owner.clone(), number }
+    }
+
+    /// The session has got its number only now.
+    fn named(&mut self, number: usize) {
+        let mut census =
+            self.script.census.lock().expect("no test panics while it holds the census");
+        census.by_number.entry(number).or_default().add();
+        self.number = Some(number);
     }
 }
 
@@ -167,6 +197,9 @@ impl Drop for Counted {
         let mut census = self.script.census.lock().expect("no test panics while it holds it");
         census.alive.now -= 1;
         census.by_owner.entry(self.owner.clone()).or_default().now -= 1;
+        if let Some(number) = self.number {
+            census.by_number.entry(number).or_default().now -= 1;
+        }
     }
 }
 
@@ -183,12 +216,14 @@ impl FakeSpawner {
         snapshot: Option<Arc<[u8]>>,
     ) -> BoxFuture<'static, Result<FakeBackend, FakeError>> {
         let (script, owner) = (Arc::clone(&self.script), owner.clone());
-        let counted = Counted::new(&script, &owner);
+        let number = snapshot.as_deref().and_then(number_in);
+        let mut counted = Counted::new(&script, &owner, number);
         Box::pin(async move {
             let mut answer = *script.answer.lock().expect("no test panics while it holds it");
             if answer == Answer::Hold {
                 let (go, wait) = oneshot::channel();
-                let _ = script.held.send(HeldSpawn { owner: owner.clone(), go });
+                let held = HeldSpawn { owner: owner.clone(), number, go };
+                let _ = script.held.send(held);
                 // A test that drops the held spawn lets it fail.
                 answer = wait.await.unwrap_or(Answer::Fail);
             }
@@ -200,11 +235,21 @@ impl FakeSpawner {
             };
             let woken = snapshot.is_some();
             let stateful = script.stateful.load(Ordering::SeqCst);
-            let snapshot = snapshot.map_or_else(|| b"fresh".to_vec(), |bytes| bytes.to_vec());
+            let snapshot = match snapshot {
+                Some(bytes) => bytes.to_vec(),
+                None => match script.next_number() {
+                    Some(number) => {
+                        counted.named(number);
+                        number.to_string().into_bytes()
+                    }
+                    None => b"fresh".to_vec(),
+                },
+            };
             let state = Arc::new(State {
                 owner,
                 obeys,
                 woken,
+                made: Instant::now(),
                 snapshot: Mutex::new((!stateful).then_some(snapshot)),
                 stops: watch::Sender::new(Vec::new()),
                 over: watch::Sender::new(false),
@@ -264,6 +309,13 @@ impl Backends {
         self.script.stateful.store(stateful, Ordering::SeqCst);
     }
 
+    /// Numbers new sessions from `first` on: in place of `fresh` each one's first snapshot is its
+    /// number. Whatever a test changes, a snapshot keeps beginning with that, so that every backend
+    /// tells which session it serves.
+    pub fn number_from(&self, first: usize) {
+        *self.script.number.lock().expect("no test panics while it holds it") = Some(first);
+    }
+
     /// The next backend that was made.
     ///
     /// # Panics
@@ -318,6 +370,11 @@ impl Backends {
         self.census(|census| census.by_owner.get(owner).map_or(0, |count| count.peak))
     }
 
+    /// The most that any one numbered session ever had alive.
+    pub fn peak_of_any_session(&self) -> usize {
+        self.census(|census| census.by_number.values().map(|count| count.peak).max().unwrap_or(0))
+    }
+
     /// Drops the registry's driver, as a runtime that shuts down does.
     pub async fn drop_driver(&mut self) {
         self.tasks.shutdown().await;
@@ -341,6 +398,7 @@ impl Backends {
 #[derive(Debug)]
 pub struct HeldSpawn {
     owner: Owner,
+    number: Option<usize>,
     go: oneshot::Sender<Answer>,
 }
 
@@ -348,6 +406,11 @@ impl HeldSpawn {
     /// Whom the backend is for.
     pub fn owner(&self) -> &Owner {
         &self.owner
+    }
+
+    /// The number of the session that wakes; a new one has none yet.
+    pub fn number(&self) -> Option<usize> {
+        self.number
     }
 
     /// Whether the spawn is still wanted.
@@ -366,6 +429,7 @@ struct State {
     owner: Owner,
     obeys: bool,
     woken: bool,
+    made: Instant,
     snapshot: Mutex<Option<Vec<u8>>>,
     stops: watch::Sender<Vec<StopReason>>,
     over: watch::Sender<bool>,
@@ -472,6 +536,16 @@ impl BackendHandle {
     /// Whether it took over from `before`.
     pub fn succeeded(&self, before: &Self) -> bool {
         self.0.before.get().is_some_and(|own| std::ptr::eq(own.as_ptr(), Arc::as_ptr(&before.0)))
+    }
+
+    /// When it came into being.
+    pub fn made(&self) -> Instant {
+        self.0.made
+    }
+
+    /// The number of the session it serves, if sessions are numbered and it is not stateful.
+    pub fn number(&self) -> Option<usize> {
+        number_in(&self.snapshot()?)
     }
 
     /// What it would tell its successor; a fresh one says `fresh`.

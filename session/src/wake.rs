@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::desk::{Flight, Wanted};
 use crate::entry::{Entry, Kept};
-use crate::life::{Means, Stay, keep, roll_back};
+use crate::life::{Means, Stay, keep, roll_back, take_back};
 use crate::opening::Ticket;
 use crate::place::Place;
 use crate::shared::{Found, Newcomer, Shared, stopping};
@@ -123,7 +123,7 @@ where
     }
     let key = id.key();
     // From here on a deletion or a revocation finds this wake, whatever the record says.
-    let ticket = shared.openings.begin_wake(owner, key).ok_or(WakeError::Draining)?;
+    let ticket = shared.openings.begin_wake(key).ok_or(WakeError::Draining)?;
     let record = keeper.records.find(&key).await.map_err(WakeError::Records)?;
     let record = record.filter(|_| !keeper.is_doomed(&key)).ok_or(WakeError::Unknown)?;
     if record.owner != *owner {
@@ -159,14 +159,14 @@ where
         return Err(Some(place));
     };
     let (key, kind) = (kept.key, before.backend().kind().to_owned());
-    let Some(ticket) = shared.openings.begin_wake(before.owner(), key) else {
+    let Some(ticket) = shared.openings.begin_anew(before.owner(), key) else {
         return Err(Some(place));
     };
     // Looked at after the ticket: an end that comes later finds that.
     if before.is_gone() {
         return Err(Some(place));
     }
-    let kept = Kept::new(key, &snapshot);
+    let kept = kept.next(&snapshot);
     let Some(waking) = means.spawn.wake(before.owner(), &kind, snapshot.into()) else {
         return Err(Some(place));
     };
@@ -178,8 +178,8 @@ where
             let error = Arc::new(error);
             warn!(session = %before.id().short(), error = &*error as &dyn std::error::Error,
                 "the backend was not replaced");
-            if failed(means, &wanted, &error) && before.doom(StopReason::Failed) {
-                shared.table.remove(before);
+            if failed(means, &wanted, &error) {
+                shared.doom(before, StopReason::Failed);
             }
             return Err(Some(place));
         }
@@ -193,7 +193,7 @@ where
             Ok(Stay::new(means, admitted, place))
         }
         Err((why, backend)) => {
-            roll_back(shared, why, backend).await;
+            take_back(shared, why, backend).await;
             Err(Some(place))
         }
     }

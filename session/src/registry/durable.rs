@@ -114,15 +114,21 @@ where
     /// a request has changed that (a log level, a subscription), before its client is told that it
     /// was done: what was told then survives everything. Costs a comparison if nothing changed.
     ///
-    /// Sessions fall asleep only with their last state stored, so this is about crashes alone.
+    /// Sessions fall asleep only with their last state stored, so this is about crashes alone. One
+    /// that has no snapshot any more has no record any more either when this returns: its client
+    /// would come back to a state from before.
     ///
     /// # Errors
-    /// The store is out of reach.
+    /// The store is out of reach; or the lease's backend has ended since, with this state not
+    /// stored, and the session goes on from an older one.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the old state or the new one.
     pub async fn save(&self, lease: &Lease<B>) -> Result<(), RecordsError> {
-        self.shared.save(lease.entry()).await.map(drop)
+        if self.shared.save(lease.entry()).await? {
+            return Ok(());
+        }
+        self.shared.unrecord(lease.entry()).await
     }
 
     /// Ends a session for good, awake or asleep, whether leases are held or not. Its record is
@@ -184,8 +190,8 @@ where
             backstop.disarm();
             let removed = removed.map_err(EndError::Records)?;
             kept.lost.store(true, Ordering::SeqCst);
-            // It may have fallen asleep meanwhile, and then the record was all there was; or been
-            // ended because its record was not there any more.
+            // It may have fallen asleep meanwhile, and then the record was all there was; or have
+            // crashed, or been looked at, and have been found without its record.
             return if shared.end(&entry, why) || removed > 0 || !entry.is_gone() {
                 Ok(())
             } else {

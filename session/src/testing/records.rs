@@ -22,6 +22,7 @@ struct Memory {
     begun: Instant,
     calls: usize,
     delay: Duration,
+    answer_delay: Duration,
     down: bool,
     fails_at: Option<usize>,
     forgets_answer_at: Option<usize>,
@@ -38,6 +39,7 @@ impl MemoryRecords {
             begun: Instant::now(),
             calls: 0,
             delay: Duration::ZERO,
+            answer_delay: Duration::ZERO,
             down: false,
             fails_at: None,
             forgets_answer_at: None,
@@ -76,6 +78,11 @@ impl MemoryRecords {
         self.lock().delay = delay;
     }
 
+    /// Lets every answer come so long after the work was done.
+    pub fn delay_answers(&self, delay: Duration) {
+        self.lock().answer_delay = delay;
+    }
+
     /// Calls so far.
     pub fn calls(&self) -> usize {
         self.lock().calls
@@ -106,22 +113,37 @@ impl MemoryRecords {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let mut memory = memory.lock().expect("no test panics while it holds them");
-            let call = memory.calls;
-            memory.calls += 1;
-            if memory.down || memory.fails_at == Some(call) {
-                return Err(RecordsError::new("told to fail"));
+            let (done, answer_delay) = {
+                let mut memory = memory.lock().expect("no test panics while it holds them");
+                (memory.work(work), memory.answer_delay)
+            };
+            if !answer_delay.is_zero() {
+                sleep(answer_delay).await;
             }
-            let done = work(&mut memory.records);
-            if memory.forgets_answer_at == Some(call) {
-                return Err(RecordsError::new("told to lose the answer"));
-            }
-            Ok(done)
+            done
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().expect("no test panics while it holds them")
+    }
+}
+
+impl Memory {
+    fn work<T>(
+        &mut self,
+        work: impl FnOnce(&mut BTreeMap<RecordKey, Record>) -> T,
+    ) -> Result<T, RecordsError> {
+        let call = self.calls;
+        self.calls += 1;
+        if self.down || self.fails_at == Some(call) {
+            return Err(RecordsError::new("told to fail"));
+        }
+        let done = work(&mut self.records);
+        if self.forgets_answer_at == Some(call) {
+            return Err(RecordsError::new("told to lose the answer"));
+        }
+        Ok(done)
     }
 }
 

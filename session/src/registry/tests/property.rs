@@ -14,7 +14,7 @@ use super::*;
 use crate::testing::{BackendHandle, HeldSpawn};
 use crate::{Owner, Report};
 
-const OWNERS: [&str; 3] = ["ada", "bob", "cyd"];
+pub(super) const OWNERS: [&str; 3] = ["ada", "bob", "cyd"];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -144,7 +144,8 @@ struct Model {
     stops: JoinSet<Report>,
 }
 
-type Check = Result<(), TestCaseError>;
+/// Whether the model allows what has happened.
+pub(super) type Check = Result<(), TestCaseError>;
 
 impl Model {
     fn new(limits: Limits) -> Self {
@@ -475,8 +476,18 @@ impl Model {
     }
 }
 
-fn pick<T>(from: &[T], at: usize) -> Option<&T> {
+pub(super) fn pick<T>(from: &[T], at: usize) -> Option<&T> {
     from.get(at.checked_rem(from.len())?)
+}
+
+/// Runs one story, on a clock that moves only when everybody waits.
+pub(super) fn tell(story: impl Future<Output = Check>) -> Check {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without IO needs nothing");
+    runtime.block_on(story)
 }
 
 proptest! {
@@ -487,12 +498,7 @@ proptest! {
         limits in limits(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without IO needs nothing");
-        runtime.block_on(async {
+        tell(async {
             let mut model = Model::new(limits);
             for step in steps {
                 model.take(step).await?;

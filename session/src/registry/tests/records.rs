@@ -172,6 +172,34 @@ async fn at_the_cap_on_all_records_the_owners_own_go_before_anybodys() {
     assert_eq!(records.len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_wakes_while_room_is_made_keeps_its_record_or_does_not_wake() {
+    // Woken while the store looks for the longest unused, or while it removes that.
+    for removing in [false, true] {
+        let records = MemoryRecords::new();
+        let (registry, mut backends) = testing::recorded(own_records(1), &records);
+        let id = asleep(&registry, &mut backends, "ada").await;
+        sleep(MINUTE).await;
+        records.delay(SECOND);
+        let mut opens = JoinSet::new();
+        open_in(&mut opens, &registry, "ada");
+        // Counted after one second, found after two, removed after three.
+        sleep(if removing { 5 * SECOND / 2 } else { 3 * SECOND / 2 }).await;
+        records.delay(Duration::ZERO);
+        let woken = wake(&registry, &id, "ada").await;
+        let opened = opens.join_next().await.expect("one open").expect("no open panics");
+        if removing {
+            assert!(matches!(woken, Err(WakeError::Unknown)), "{woken:?}");
+            opened.expect("the other has made room");
+        } else {
+            woken.expect("it sleeps");
+            assert!(matches!(opened, Err(OpenError::OwnerFull { .. })), "{opened:?}");
+            assert!(records.peek(&id.key()).is_some());
+        }
+        assert_eq!(records.len(), 1);
+    }
+}
+
 /// A sleeping session is its record: whatever this process keeps of it must not grow with them.
 #[tokio::test(start_paused = true)]
 async fn a_sleeping_session_leaves_nothing_in_memory() {
@@ -223,4 +251,83 @@ async fn sessions_asleep_are_counted_by_kind() {
     opened(&registry, &mut backends, "bob").await;
     let counted = registry.asleep().await.expect("the store is there");
     assert_eq!(counted, [(KIND.into(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_crashed_and_is_never_asked_for_again_is_forgotten() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    backend.end();
+    settle().await;
+    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    assert_ne!(registry.remembered(), 0, "that it came up and crashed");
+    sleep(2 * MINUTE).await;
+    assert_eq!(registry.remembered(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_became_stateful_does_not_wake_in_an_old_state_after_a_kill() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let lease = registry.open(owner("ada"), ()).await.expect("there is room");
+    backends.next().await.remember(None);
+    registry.save(&lease).await.expect("the store is there");
+    // No stop, no drop of any future: the records are all that a killed process leaves.
+    let (second, after) = testing::recorded(unlimited(), &records);
+    assert!(matches!(wake(&second, lease.id(), "ada").await, Err(WakeError::Unknown)));
+    assert_eq!(after.spawns(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_crashes_and_wakes_while_it_is_deleted_is_gone() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    sleep(MINUTE).await;
+    records.delay(SECOND);
+    let mut ends = JoinSet::new();
+    let ending = registry.clone();
+    ends.spawn(async move { ending.end(&id, &owner("ada"), StopReason::Deleted).await });
+    settle().await;
+    records.delay(Duration::ZERO);
+    backend.end();
+    settle().await;
+    let _lease = wake(&registry, &id, "ada").await.expect("the record is still there");
+    let woken = backends.next().await;
+    ends.join_next().await.expect("one end").expect("no end panics").expect("it is ada's");
+    assert_eq!(woken.asked_to_stop().await, StopReason::Deleted);
+    assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_delete_was_dropped_does_not_wake_beside_its_old_backend() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    records.delay(SECOND / 10);
+    let ada = owner("ada");
+    let ended = registry.end(&id, &ada, StopReason::Deleted);
+    assert!(tokio::time::timeout(SECOND / 100, ended).await.is_err());
+    backend.asked_to_stop().await;
+    assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
+    assert_eq!((backends.spawns(), backend.has_ended()), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_backends_state_does_not_overwrite_a_new_ones() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let old = registry.open(owner("ada"), ()).await.expect("there is room");
+    let (id, first) = (*old.id(), backends.next().await);
+    first.remember(Some(b"not stored"));
+    records.fail(true);
+    first.end();
+    settle().await;
+    records.fail(false);
+    let new = wake(&registry, &id, "ada").await.expect("it sleeps");
+    backends.next().await.remember(Some(b"acknowledged"));
+    registry.save(&new).await.expect("the store is there");
+    registry.save(&old).await.expect_err("the session has gone on from what was stored");
+    assert_eq!(*records.peek(&id.key()).expect("it is recorded").snapshot, *b"acknowledged");
 }

@@ -135,3 +135,40 @@ async fn a_session_is_listed_and_ended_by_its_key() {
     settle().await;
     assert_eq!(records.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_is_judged_by_the_sessions_grant_and_not_by_that_of_whoever_asks() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let id = *registry.open(granted("g1"), ()).await.expect("there is room").id();
+    backends.next().await.end();
+    sleep(MINUTE).await;
+    records.delay(SECOND);
+    let (asking, asker) = (registry.clone(), granted("g2"));
+    let mut wakes = JoinSet::new();
+    wakes.spawn(async move { asking.wake(&id, &asker, KIND).await });
+    settle().await;
+    registry.revoke_all(Selection::Grant("g2".into()));
+    let woken = wakes.join_next().await.expect("one wake").expect("no wake panics");
+    woken.expect("its grant stands");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_session_does_not_wake_from_a_record_that_was_read_before_and_delivered_after() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let id = *registry.open(granted("g1"), ()).await.expect("there is room").id();
+    backends.next().await.end();
+    sleep(MINUTE).await;
+    records.delay_answers(SECOND);
+    let (asking, asker) = (registry.clone(), granted("g2"));
+    let mut wakes = JoinSet::new();
+    wakes.spawn(async move { asking.wake(&id, &asker, KIND).await });
+    settle().await;
+    records.delay_answers(Duration::ZERO);
+    let revocation = registry.revoke_all(Selection::Grant("g1".into()));
+    revocation.durable().await.expect("the store is there");
+    let woken = wakes.join_next().await.expect("one wake").expect("no wake panics");
+    assert!(matches!(woken, Err(WakeError::Unknown)), "{woken:?}");
+    assert_eq!(backends.spawns(), 1);
+}

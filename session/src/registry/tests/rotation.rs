@@ -134,6 +134,24 @@ async fn a_rotation_does_not_make_an_idle_session_look_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_in_use_is_not_idle_after_its_backend_was_replaced() {
+    let records = MemoryRecords::new();
+    let limits = Limits { idle: 10 * MINUTE, ..unlimited() };
+    let (registry, backends) = testing::recorded(limits, &records);
+    backends.answer(Answer::SucceedAndObey);
+    let stream = registry.open(owner("ada"), ()).await.expect("there is room");
+    sleep(60 * MINUTE).await;
+    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake });
+    sleep(5 * MINUTE).await;
+    assert_eq!(
+        (registry.active(), registry.woken(WakeReason::Rotated)),
+        (1, 1),
+        "it was in use until now"
+    );
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replacement_that_fails_leaves_the_session_asleep() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(capped(1), &records);
@@ -167,7 +185,11 @@ async fn a_session_ended_during_its_rotation_is_gone() {
         assert!(records.is_empty());
         assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
         if let Some(held) = held {
-            held.answer(Answer::SucceedAndObey);
+            held.answer(Answer::Succeed);
+            let second = backends.next().await;
+            second.asked_to_stop().await;
+            assert_eq!((registry.stopping(), registry.places()), (1, 1), "counted once");
+            second.end();
         } else {
             first.end();
         }
@@ -175,6 +197,42 @@ async fn a_session_ended_during_its_rotation_is_gone() {
         assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
         assert_eq!((registry.active(), registry.places(), backends.alive()), (0, 0, 0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_a_backend_stops_is_not_lost() {
+    for then in [Then::Asleep, Then::Awake] {
+        let records = MemoryRecords::new();
+        let (registry, mut backends) = testing::recorded(unlimited(), &records);
+        let call = registry.open(owner("ada"), ()).await.expect("there is room");
+        let first = backends.next().await;
+        registry.rotate(|_| true, Rotation { when: When::Now, then });
+        first.asked_to_stop().await;
+        first.remember(Some(b"told while it stopped"));
+        first.end();
+        settle().await;
+        let record = records.peek(&call.id().key()).expect("it is recorded");
+        assert_eq!(*record.snapshot, *b"told while it stopped", "{then:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_missed_of_a_backend_is_stored_for_the_next_one() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let call = registry.open(owner("ada"), ()).await.expect("there is room");
+    let first = backends.next().await;
+    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake });
+    first.asked_to_stop().await;
+    first.remember(Some(b"told while it stopped"));
+    records.fail(true);
+    first.end();
+    settle().await;
+    records.fail(false);
+    let lease = wake(&registry, call.id(), "ada").await.expect("it was replaced");
+    registry.save(&lease).await.expect("the store is there");
+    let record = records.peek(&call.id().key()).expect("it is recorded");
+    assert_eq!(*record.snapshot, *b"told while it stopped");
 }
 
 #[tokio::test(start_paused = true)]

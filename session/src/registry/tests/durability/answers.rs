@@ -1,0 +1,273 @@
+//! Judging answers, in the order in which they came.
+
+use super::facts::{Answered, Asked, Call, Fate};
+use super::*;
+
+impl Model {
+    pub(super) fn judge_answers(&mut self) -> Check {
+        while let Some(done) = self.calls.try_join_next() {
+            let (number, answer) = match done {
+                Ok(answer) => answer,
+                Err(left) => {
+                    prop_assert!(left.is_cancelled(), "a call panicked");
+                    continue;
+                }
+            };
+            let call = self.pending.remove(&number).expect("each call is answered once");
+            self.answered += 1;
+            self.judge(call, answer)?;
+        }
+        self.forget_who_left();
+        Ok(())
+    }
+
+    /// Calls that were taken away, and have had their answer from nobody.
+    fn forget_who_left(&mut self) {
+        let gone: Vec<_> =
+            self.pending.iter().filter(|(_, call)| call.task.is_finished()).collect();
+        let gone: Vec<_> = gone.into_iter().map(|(&number, _)| number).collect();
+        for number in gone {
+            let call = self.pending.remove(&number).expect("it was listed");
+            self.left += 1;
+            if let Asked::End { session, own: true, .. } = call.what {
+                self.sessions[session].ends_under_way -= 1;
+            }
+        }
+    }
+
+    fn judge(&mut self, call: Call, answer: Answered) -> Check {
+        // A little later too: a slow store's answer is shared with whoever joins that wake.
+        let lately = |last: Instant| call.begun <= last + 10 * SECOND;
+        let failed = self.store.fails || self.store.last_failed.is_some_and(lately);
+        match (call.what, answer) {
+            (Asked::Open { owner, revoked }, Answered::Opened(opened)) => {
+                self.opened(&owner, revoked, failed, opened)
+            }
+            (Asked::Wake { session, own, too_old }, Answered::Woken(woken)) => {
+                prop_assert!(!too_old || woken.is_err(), "session {session} was too old to wake");
+                self.woken(session, own, failed, woken)
+            }
+            (Asked::End { session, own, was_over, .. }, Answered::Ended(ended)) => {
+                self.ended(session, own, was_over, failed, ended)
+            }
+            (Asked::Save { session, version }, Answered::Saved(lease, saved)) => {
+                // After a restart the old registry's backends are of no interest any more.
+                let mut ended = true;
+                if let Some(stay) = self.stays.iter_mut().find(|stay| lease.is(&stay.handle)) {
+                    ended = stay.is_over();
+                    stay.lent -= 1;
+                    stay.leases.push(lease);
+                }
+                match saved {
+                    Ok(()) => {
+                        let told = &mut self.sessions[session].told;
+                        *told = (*told).max(version);
+                    }
+                    // The session may have gone on without what an ended backend still says.
+                    Err(_) => prop_assert!(failed || ended, "the store was there"),
+                }
+                Ok(())
+            }
+            (Asked::Revoke { sessions }, Answered::Revoked(durable)) => {
+                match durable {
+                    Ok(_) => {
+                        sessions.into_iter().for_each(|at| self.sessions[at].fate = Fate::Over)
+                    }
+                    Err(_) => prop_assert!(failed || self.draining, "the store was there"),
+                }
+                Ok(())
+            }
+            _ => unreachable!("a call is answered in its own kind"),
+        }
+    }
+
+    fn opened(
+        &mut self,
+        owner: &crate::Owner,
+        revoked: bool,
+        failed: bool,
+        opened: Opened,
+    ) -> Check {
+        match opened {
+            Ok(lease) => {
+                prop_assert!(!revoked, "the right to it was withdrawn while it opened");
+                let found = self.stays.iter_mut().find(|stay| lease.is(&stay.handle));
+                let stay = found.expect("every backend has been met");
+                let session = &mut self.sessions[stay.session];
+                prop_assert!(lease.owner() == owner && session.owner == *owner);
+                prop_assert!(session.id.is_none(), "two opens received one session");
+                prop_assert!(!stay.handle.is_woken());
+                session.id = Some(*lease.id());
+                stay.leases.push(lease);
+            }
+            Err(OpenError::Full { max }) => {
+                let caps = [self.story.limits.max_sessions, self.story.limits.max_records];
+                prop_assert!(caps.contains(&Some(max)));
+            }
+            Err(OpenError::OwnerFull { max }) => {
+                let caps =
+                    [self.story.limits.max_per_owner, self.story.limits.max_records_per_owner];
+                prop_assert!(caps.contains(&Some(max)));
+            }
+            Err(OpenError::Revoked) => prop_assert!(revoked, "nobody has revoked it"),
+            Err(OpenError::Draining | OpenError::Gone) => prop_assert!(self.draining),
+            Err(OpenError::Spawn(FakeError)) => prop_assert!(self.failures > 0),
+            Err(OpenError::Records(_)) => prop_assert!(failed, "the store was there"),
+            Err(other @ (OpenError::Panicked | OpenError::NoFreeId)) => {
+                prop_assert!(false, "{}", other);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn woken(&mut self, at: usize, own: bool, failed: bool, woken: Woken) -> Check {
+        match woken {
+            Ok(lease) => return self.holds(at, own, lease),
+            Err(WakeError::Foreign) => prop_assert!(!own, "it is theirs"),
+            Err(WakeError::Unknown) => {
+                prop_assert!(self.may_be_unknown(at), "session {at} was lost");
+            }
+            // Said to everybody, whoever they are.
+            Err(WakeError::Draining | WakeError::Gone) => prop_assert!(self.draining),
+            Err(WakeError::Records(_)) => prop_assert!(failed, "the store was there"),
+            // The rest to owners alone.
+            Err(other) => {
+                prop_assert!(own, "a stranger learnt of session {at}: {other}");
+                match other {
+                    WakeError::Full { max } => {
+                        prop_assert_eq!(self.story.limits.max_sessions, Some(max));
+                    }
+                    WakeError::OwnerFull { max } => {
+                        prop_assert_eq!(self.story.limits.max_per_owner, Some(max));
+                    }
+                    WakeError::Spawn(_) => {
+                        prop_assert!(self.failures > 0);
+                        if self.gives_up && self.sessions[at].fate != Fate::Over {
+                            self.sessions[at].fate = Fate::OverHere;
+                        }
+                    }
+                    WakeError::Failing { .. } => {
+                        let troubles = self.failures + self.crashes;
+                        let max = self.story.limits.max_wake_failures;
+                        prop_assert!(max > 0 && troubles > 0);
+                    }
+                    other => prop_assert!(false, "{}", other),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lease was given just now.
+    fn holds(&mut self, at: usize, own: bool, lease: Lease<FakeBackend>) -> Check {
+        prop_assert!(own, "a stranger got a lease on session {at}");
+        let found = self.stays.iter_mut().find(|stay| lease.is(&stay.handle));
+        let stay = found.expect("every backend has been met");
+        let session = &self.sessions[at];
+        prop_assert_eq!(stay.session, at, "another session's backend");
+        prop_assert!(Some(*lease.id()) == session.id && *lease.owner() == session.owner);
+        prop_assert!(
+            !matches!(session.fate, Fate::Over | Fate::OverHere),
+            "session {at} was ended and answers again"
+        );
+        prop_assert!(stay.version >= session.told, "what session {at} was told is lost");
+        stay.leases.push(lease);
+        Ok(())
+    }
+
+    pub(super) fn leased_at_once(
+        &mut self,
+        at: usize,
+        own: bool,
+        leased: Result<Lease<FakeBackend>, LeaseError>,
+    ) -> Check {
+        match leased {
+            Ok(lease) => return self.holds(at, own, lease),
+            Err(LeaseError::Foreign) => prop_assert!(!own, "it is theirs"),
+            Err(LeaseError::Unknown) => {
+                let mut stays = self.stays.iter();
+                let there = stays
+                    .any(|stay| stay.session == at && stay.is_well() && stay.rotation.is_none());
+                prop_assert!(
+                    !there || !self.is_calm() || self.may_be_unknown(at),
+                    "session {at} is live and was not found"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(
+        &mut self,
+        at: usize,
+        own: bool,
+        was_over: bool,
+        failed: bool,
+        ended: Result<(), EndError>,
+    ) -> Check {
+        let may_be_unknown = self.may_be_unknown(at);
+        let session = &mut self.sessions[at];
+        session.ends_under_way -= usize::from(own);
+        match ended {
+            Ok(()) => {
+                prop_assert!(own, "a stranger has ended session {at}");
+                prop_assert!(!was_over, "session {at} was ended twice");
+                session.fate = Fate::Over;
+            }
+            Err(EndError::Unknown) => {
+                prop_assert!(may_be_unknown || session.ends_under_way > 0, "session {at} was lost");
+            }
+            Err(EndError::Foreign) => prop_assert!(!own, "it is theirs"),
+            Err(EndError::Records(_)) => {
+                prop_assert!(failed, "the store was there");
+                session.maybe_lost |= own;
+                if own && session.fate == Fate::Answers {
+                    session.fate = Fate::Unsure;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody may be told that there is no such session.
+    pub(super) fn may_be_unknown(&self, at: usize) -> bool {
+        let session = &self.sessions[at];
+        session.fate != Fate::Answers
+            || session.ends_under_way > 0
+            || self.is_old(at)
+            || self.gives_up && self.failures > 0
+            || self.has_made_room(at)
+    }
+
+    /// Whether the session may have made room for another one's record, which a wake may hear of
+    /// before the records are looked at, or while the store fails to remove this one's.
+    pub(super) fn has_made_room(&self, at: usize) -> bool {
+        let session = &self.sessions[at];
+        let gone = session.id.is_some_and(|id| self.records.peek(&id.key()).is_none());
+        let lately = |last: Instant| last.elapsed() < 5 * MINUTE;
+        let failed = self.store.fails || self.store.last_failed.is_some_and(lately);
+        let awake = self.stays.iter().any(|stay| stay.session == at && stay.is_well());
+        self.caps_records() && self.opened_lately() && (gone || failed) && !awake
+    }
+
+    /// Whether an open was under way not long ago, also one whose opener has left.
+    fn opened_lately(&self) -> bool {
+        self.opening.is_some_and(|last| last.elapsed() < 5 * MINUTE)
+    }
+
+    /// Whether the session may be as old as sessions may become.
+    pub(super) fn is_old(&self, at: usize) -> bool {
+        let lifetime = self.limits.lifetime;
+        !lifetime.is_zero() && self.sessions[at].made.elapsed() >= lifetime
+    }
+
+    /// Whether the store answers at once, and has done so for long enough that nothing is left
+    /// under way for its sake.
+    pub(super) fn is_calm(&self) -> bool {
+        let long_ago = |last: Option<Instant>| last.is_none_or(|at| at.elapsed() > 30 * SECOND);
+        !self.store.is_slow
+            && long_ago(self.store.last_slow)
+            && !self.store.fails
+            && long_ago(self.store.last_failed)
+    }
+}

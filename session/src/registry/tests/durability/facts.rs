@@ -1,0 +1,140 @@
+//! What the test knows of sessions, backends, calls and the store.
+
+use tokio::task::AbortHandle;
+
+use super::*;
+use crate::{Owner, RecordsError, When};
+
+/// What must become of a session that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It answers.
+    Answers,
+    /// Nobody can say: the store has lost an answer, or may have.
+    Unsure,
+    /// It answers no more, though a restart could bring it back.
+    OverHere,
+    /// It never answers again.
+    Over,
+}
+
+/// A session, named by its place in [`Model::sessions`].
+pub(super) struct Session {
+    /// With the grant it was opened with.
+    pub(super) owner: Owner,
+    /// `None` as long as nobody was told.
+    pub(super) id: Option<SessionId>,
+    pub(super) made: Instant,
+    pub(super) fate: Fate,
+    /// The newest state any of its backends was in.
+    pub(super) newest: u32,
+    /// The state that no crash may take back.
+    pub(super) told: u32,
+    /// Whether its client or an operator has ever tried to end it.
+    pub(super) ends_begun: bool,
+    pub(super) ends_under_way: usize,
+    pub(super) revoked: bool,
+    /// Whether its record may be gone though it lives: the store lost the answer to an end.
+    pub(super) maybe_lost: bool,
+    pub(super) record_missed: Option<Instant>,
+    /// Reasons to wake it so far, and how often it was woken.
+    pub(super) asked_for: usize,
+    pub(super) woken: usize,
+}
+
+/// One backend of a session, as the handle tells.
+pub(super) struct Stay {
+    pub(super) handle: BackendHandle,
+    pub(super) session: usize,
+    /// Which state it is in.
+    pub(super) version: u32,
+    pub(super) stateful: bool,
+    pub(super) leases: Vec<Lease<FakeBackend>>,
+    /// Leases that are with calls.
+    pub(super) lent: usize,
+    /// When the model last dropped a lease.
+    pub(super) used: Instant,
+    /// The most urgent rotation that was demanded.
+    pub(super) rotation: Option<When>,
+    /// What the model has already seen of its end.
+    pub(super) stopped: Option<StopReason>,
+    pub(super) ended: bool,
+}
+
+impl Stay {
+    pub(super) fn is_over(&self) -> bool {
+        self.handle.has_ended() || self.handle.is_dropped()
+    }
+
+    pub(super) fn is_leased(&self) -> bool {
+        !self.leases.is_empty() || self.lent > 0
+    }
+
+    /// Alive, and not told to stop.
+    pub(super) fn is_well(&self) -> bool {
+        !self.is_over() && self.handle.stopped().is_none()
+    }
+}
+
+/// A call without an answer.
+pub(super) struct Call {
+    pub(super) what: Asked,
+    pub(super) begun: Instant,
+    pub(super) task: AbortHandle,
+}
+
+pub(super) enum Asked {
+    Open {
+        owner: Owner,
+        revoked: bool,
+    },
+    Wake {
+        session: usize,
+        own: bool,
+        /// It was asleep when this was asked, and as old as sessions may become.
+        too_old: bool,
+    },
+    End {
+        session: usize,
+        own: bool,
+        was_over: bool,
+        was_live: bool,
+    },
+    Save {
+        session: usize,
+        version: u32,
+    },
+    Revoke {
+        sessions: Vec<usize>,
+    },
+}
+
+/// What a call came to.
+pub(super) enum Answered {
+    Opened(Opened),
+    Woken(Woken),
+    Ended(Result<(), EndError>),
+    Saved(Lease<FakeBackend>, Result<(), RecordsError>),
+    Revoked(Result<usize, RecordsError>),
+}
+
+/// How the store has behaved.
+pub(super) struct Store {
+    /// It fails, or will.
+    pub(super) fails: bool,
+    pub(super) last_failed: Option<Instant>,
+    pub(super) is_slow: bool,
+    pub(super) last_slow: Option<Instant>,
+}
+
+/// The snapshot of the session with this number, in this state.
+pub(super) fn state(session: usize, version: u32) -> Vec<u8> {
+    format!("{session} {version}").into_bytes()
+}
+
+/// The session and its state, as a snapshot tells.
+pub(super) fn read(snapshot: &[u8]) -> Option<(usize, u32)> {
+    let text = std::str::from_utf8(snapshot).ok()?;
+    let (session, version) = text.split_once(' ').unwrap_or((text, "0"));
+    Some((session.parse().ok()?, version.parse().ok()?))
+}

@@ -1,0 +1,384 @@
+//! How the test takes a step.
+
+use std::collections::HashMap;
+
+use super::facts::{Answered, Asked, Call, Fate, Session, Stay, Store, state};
+use super::steps::{Asker, GRANTS, Meant, Stays, Step, Story};
+use super::*;
+use crate::testing::HeldSpawn;
+use crate::{Owner, Selection};
+
+pub(super) struct Model {
+    pub(super) limits: Limits,
+    pub(super) gives_up: bool,
+    pub(super) story: Story,
+    pub(super) records: MemoryRecords,
+    pub(super) registry: FakeRegistry,
+    pub(super) backends: Backends,
+    pub(super) sessions: Vec<Session>,
+    /// All backends of this registry, in the order in which they were made.
+    pub(super) stays: Vec<Stay>,
+    pub(super) held: Vec<HeldSpawn>,
+    pub(super) calls: JoinSet<(usize, Answered)>,
+    pub(super) pending: HashMap<usize, Call>,
+    pub(super) begun: usize,
+    pub(super) answered: usize,
+    pub(super) left: usize,
+    pub(super) store: Store,
+    /// Spawns that failed, or may have.
+    pub(super) failures: usize,
+    pub(super) crashes: usize,
+    /// What was revoked so far.
+    pub(super) revoked: Vec<Selection>,
+    pub(super) draining: bool,
+    /// When an open was last seen under way, whether its opener waited or not.
+    pub(super) opening: Option<Instant>,
+}
+
+impl Model {
+    pub(super) fn new(story: Story) -> Self {
+        let records = MemoryRecords::new();
+        let (registry, backends) = Self::registry(story, &records, 0);
+        Self {
+            limits: story.limits,
+            gives_up: story.setback == crate::Setback::GiveUp,
+            story,
+            records,
+            registry,
+            backends,
+            sessions: Vec::new(),
+            stays: Vec::new(),
+            held: Vec::new(),
+            calls: JoinSet::new(),
+            pending: HashMap::new(),
+            begun: 0,
+            answered: 0,
+            left: 0,
+            store: Store { fails: false, last_failed: None, is_slow: false, last_slow: None },
+            failures: 0,
+            crashes: 0,
+            revoked: Vec::new(),
+            draining: false,
+            opening: None,
+        }
+    }
+
+    pub(super) fn registry(
+        story: Story,
+        records: &MemoryRecords,
+        sessions: usize,
+    ) -> (FakeRegistry, Backends) {
+        let (registry, backends) = testing::recorded(story.limits, records);
+        backends.answer(Answer::SucceedAndObey);
+        backends.setback(story.setback);
+        backends.number_from(sessions);
+        (registry, backends)
+    }
+
+    pub(super) async fn take(&mut self, step: Step) -> Check {
+        match step {
+            Step::Open(who, stays) => {
+                self.opening = Some(Instant::now());
+                let (registry, owner) = (self.registry.clone(), who.owner());
+                let asked = Asked::Open { owner: owner.clone(), revoked: false };
+                let open = async move { Answered::Opened(registry.open(owner, ()).await) };
+                self.call(asked, stays, open).await;
+            }
+            Step::Wake { session, asker, times, stays } => {
+                let Some((session, id)) = self.known(session) else { return Ok(()) };
+                let (asker, own) = self.asker(session, asker);
+                let too_old = self.sleeps_too_old(session);
+                for _ in 0..times {
+                    let (registry, asker) = (self.registry.clone(), asker.clone());
+                    self.sessions[session].asked_for += usize::from(own);
+                    let wake = async move { registry.wake(&id, &asker, KIND).await };
+                    let wake = async move { Answered::Woken(wake.await) };
+                    self.call(Asked::Wake { session, own, too_old }, stays, wake).await;
+                }
+            }
+            Step::Lease { session, asker } => self.lease(session, asker)?,
+            Step::DropLease(stay) => {
+                if let Some(stay) = self.leased(stay) {
+                    self.stays[stay].leases.pop();
+                    self.stays[stay].used = Instant::now();
+                }
+            }
+            Step::Leave(call) => self.leave(call),
+            Step::Change { lease, save, last } => {
+                if let Some(stay) = self.leased(lease) {
+                    self.change(stay);
+                    if save {
+                        self.save(stay).await;
+                    }
+                    if last && !self.stays[stay].leases.is_empty() {
+                        self.stays[stay].leases.clear();
+                        self.stays[stay].used = Instant::now();
+                    }
+                }
+            }
+            Step::Save(stay) => {
+                if let Some(stay) = self.leased(stay) {
+                    self.save(stay).await;
+                }
+            }
+            Step::BecomeStateful(stay) => {
+                if let Some(stay) = self.alive(stay) {
+                    let stay = &mut self.stays[stay];
+                    stay.handle.remember(None);
+                    stay.stateful = true;
+                    let fate = &mut self.sessions[stay.session].fate;
+                    if *fate == Fate::Answers {
+                        *fate = Fate::Unsure;
+                    }
+                }
+            }
+            Step::BackendEnds(stay) => {
+                if let Some(stay) = self.alive(stay) {
+                    self.crashes += usize::from(self.stays[stay].is_well());
+                    self.stays[stay].handle.end();
+                }
+            }
+            Step::StoppedBackendsEnd => {
+                for stay in self.stays.iter().filter(|stay| stay.handle.stopped().is_some()) {
+                    stay.handle.end();
+                }
+            }
+            Step::End { session, asker, by_key, stays } => {
+                self.end(session, asker, by_key, stays).await;
+            }
+            Step::Revoke(meant) => self.revoke(meant).await,
+            Step::Rotate { owner: at, how } => {
+                let which = at.map(|at| owner(OWNERS[at]));
+                let meant = |owner: &Owner| which.as_ref().is_none_or(|which| which == owner);
+                self.registry.rotate(|view| meant(view.owner), how);
+                for stay in self.stays.iter_mut().filter(|stay| meant(stay.handle.owner())) {
+                    stay.rotation = stay.rotation.max(Some(how.when));
+                    self.sessions[stay.session].asked_for += 1;
+                }
+            }
+            Step::Spawns(answer) => {
+                self.backends.answer(answer);
+                self.failures += usize::from(answer == Answer::Fail);
+            }
+            Step::AnswerHeld { spawn, answer } => {
+                if !self.held.is_empty() {
+                    let held = self.held.swap_remove(spawn % self.held.len());
+                    self.failures += usize::from(answer == Answer::Fail);
+                    held.answer(answer);
+                }
+            }
+            Step::StoreIsDown(down) => self.store_fails(down),
+            Step::StoreFails { call, after_the_work } => {
+                match after_the_work {
+                    false => self.records.fail_at(call),
+                    true => self.records.lose_answer_at(call),
+                }
+                self.store.fails = true;
+            }
+            Step::StoreTakes { before, after } => self.store_takes(before, after),
+            Step::Wait { seconds } => sleep(seconds * SECOND).await,
+            Step::Drain => {
+                self.registry.drain();
+                self.draining = true;
+            }
+            Step::Restart { kill } => self.restart(kill).await?,
+        }
+        settle().await;
+        self.observe()
+    }
+
+    /// Calls in a task, and sees to it that the call has begun when this returns.
+    async fn call(
+        &mut self,
+        what: Asked,
+        stays: Stays,
+        call: impl Future<Output = Answered> + Send + 'static,
+    ) {
+        let number = self.begun;
+        self.begun += 1;
+        let task = self.calls.spawn(async move { (number, call.await) });
+        self.pending.insert(number, Call { what, begun: Instant::now(), task });
+        tokio::task::yield_now().await;
+        if stays == Stays::NotLong {
+            self.abort(number);
+        }
+    }
+
+    /// An opener or a waking request leaves.
+    fn leave(&mut self, which: usize) {
+        let leaves = |call: &Call| matches!(call.what, Asked::Open { .. } | Asked::Wake { .. });
+        let leaving = self.pending.iter().filter(|(_, call)| leaves(call));
+        let mut leaving: Vec<_> = leaving.map(|(&number, _)| number).collect();
+        leaving.sort_unstable();
+        if let Some(&number) = pick(&leaving, which) {
+            self.abort(number);
+        }
+    }
+
+    /// Takes a caller away. If the answer was there already it is judged as if it had stayed.
+    pub(super) fn abort(&mut self, number: usize) {
+        let Some(call) = self.pending.get(&number) else { return };
+        if call.task.is_finished() {
+            return;
+        }
+        call.task.abort();
+        let Asked::End { session, own: true, was_live, .. } = call.what else { return };
+        let session = &mut self.sessions[session];
+        if session.fate != Fate::Over {
+            // A live one is ended whoever waits for that. Of one asleep nobody can say.
+            let fate = if was_live { Fate::OverHere } else { Fate::Unsure };
+            session.fate = if session.fate == Fate::OverHere { session.fate } else { fate };
+        }
+    }
+
+    fn change(&mut self, stay: usize) {
+        let stay = &mut self.stays[stay];
+        if stay.is_over() || stay.stateful {
+            return;
+        }
+        let session = &mut self.sessions[stay.session];
+        session.newest += 1;
+        stay.version = session.newest;
+        stay.handle.remember(Some(&state(stay.session, stay.version)));
+    }
+
+    /// The lease goes with the call, and comes back with its answer.
+    async fn save(&mut self, stay: usize) {
+        let (registry, it) = (self.registry.clone(), &mut self.stays[stay]);
+        let (session, version) = (it.session, it.version);
+        let lease = it.leases.pop().expect("it was chosen for its leases");
+        it.lent += 1;
+        let save = async move {
+            let saved = registry.save(&lease).await;
+            Answered::Saved(lease, saved)
+        };
+        self.call(Asked::Save { session, version }, Stays::ToTheEnd, save).await;
+    }
+
+    fn lease(&mut self, session: usize, asker: Asker) -> Check {
+        let Some((session, id)) = self.known(session) else { return Ok(()) };
+        let (asker, own) = self.asker(session, asker);
+        let used = self.registry.last_active(&id);
+        let leased = self.registry.lease(&id, &asker);
+        if !own {
+            prop_assert_eq!(self.registry.last_active(&id), used, "a stranger has used it");
+        }
+        self.leased_at_once(session, own, leased)
+    }
+
+    async fn end(&mut self, session: usize, asker: Asker, by_key: bool, stays: Stays) {
+        let Some((session, id)) = self.known(session) else { return };
+        let (asker, own) = self.asker(session, asker);
+        // The record of one that grew too old may still be there, and can be removed.
+        let is_old = self.is_old(session);
+        let it = &mut self.sessions[session];
+        if own {
+            it.ends_begun = true;
+            it.ends_under_way += 1;
+        }
+        let asked = Asked::End {
+            session,
+            own,
+            was_over: it.fate == Fate::Over && !is_old,
+            was_live: self.registry.last_active(&id).is_some(),
+        };
+        let registry = self.registry.clone();
+        let end = async move {
+            let why = StopReason::Deleted;
+            Answered::Ended(match by_key {
+                true => registry.end_by_key(&id.key(), &Selection::Owner(asker), why).await,
+                false => registry.end(&id, &asker, why).await,
+            })
+        };
+        self.call(asked, stays, end).await;
+    }
+
+    async fn revoke(&mut self, meant: Meant) {
+        let which = match meant {
+            Meant::Owner(at) | Meant::Named(at) => Selection::Owner(owner(OWNERS[at])),
+            Meant::Grant(at) => Selection::Grant(GRANTS[at].into()),
+        };
+        for call in self.pending.values_mut() {
+            if let Asked::Open { owner, revoked } = &mut call.what {
+                *revoked |= which.matches(owner);
+            }
+        }
+        let mut sessions = Vec::new();
+        for (at, session) in self.sessions.iter_mut().enumerate() {
+            if which.matches(&session.owner) {
+                session.revoked = true;
+                if session.fate != Fate::Over {
+                    session.fate = Fate::OverHere;
+                    sessions.push(at);
+                }
+            }
+        }
+        self.revoked.push(which.clone());
+        let revocation = match meant {
+            Meant::Named(_) => self.registry.revoke(move |owner| which.matches(owner)),
+            Meant::Owner(_) | Meant::Grant(_) => self.registry.revoke_all(which),
+        };
+        let durable = async move { Answered::Revoked(revocation.durable().await) };
+        self.call(Asked::Revoke { sessions }, Stays::ToTheEnd, durable).await;
+    }
+
+    pub(super) fn store_fails(&mut self, fails: bool) {
+        self.records.fail(fails);
+        if self.store.fails {
+            self.store.last_failed = Some(Instant::now());
+        }
+        self.store.fails = fails;
+    }
+
+    pub(super) fn store_takes(&mut self, before: Duration, after: Duration) {
+        self.records.delay(before);
+        self.records.delay_answers(after);
+        if self.store.is_slow {
+            self.store.last_slow = Some(Instant::now());
+        }
+        self.store.is_slow = !(before + after).is_zero();
+    }
+
+    fn sleeps_too_old(&self, session: usize) -> bool {
+        let id = self.sessions[session].id.expect("it is known");
+        let now = self.records.calendar().now();
+        let old = |record: crate::Record| record.created + self.limits.lifetime <= now;
+        let asked =
+            |call: &Call| matches!(call.what, Asked::Wake { session: it, .. } if it == session);
+        !self.limits.lifetime.is_zero()
+            && self.records.peek(&id.key()).is_some_and(old)
+            && !self.pending.values().any(asked)
+            && !self.held.iter().any(|held| held.number() == Some(session))
+            && self.stays.iter().all(|stay| stay.session != session || stay.is_over())
+    }
+
+    /// A session whose id somebody knows.
+    fn known(&self, which: usize) -> Option<(usize, SessionId)> {
+        let known = self.sessions.iter().enumerate();
+        let known: Vec<_> = known.filter_map(|(at, session)| Some((at, session.id?))).collect();
+        pick(&known, which).copied()
+    }
+
+    fn asker(&self, session: usize, asker: Asker) -> (Owner, bool) {
+        let owner = &self.sessions[session].owner;
+        let asker = match asker {
+            Asker::Own { grant } => owner.clone().with_grant(Some(GRANTS[grant].into())),
+            Asker::Anybody(who) => who.owner(),
+        };
+        let own = asker == *owner;
+        (asker, own)
+    }
+
+    /// A stay on which a lease is held, whether its backend has ended or not.
+    fn leased(&self, which: usize) -> Option<usize> {
+        let stays = 0..self.stays.len();
+        let leased: Vec<_> = stays.filter(|&at| !self.stays[at].leases.is_empty()).collect();
+        pick(&leased, which).copied()
+    }
+
+    fn alive(&self, which: usize) -> Option<usize> {
+        let stays = 0..self.stays.len();
+        let alive: Vec<_> = stays.filter(|&at| !self.stays[at].is_over()).collect();
+        pick(&alive, which).copied()
+    }
+}
