@@ -40,8 +40,8 @@ pub(crate) struct Setup {
     pub(crate) people: Vec<String>,
     /// Which other end its children are.
     pub(crate) role: &'static str,
-    /// Lines of the table `session`.
-    pub(crate) session: String,
+    /// Tables of the configuration besides `auth` and that of its server.
+    pub(crate) tables: String,
     /// Lines of its server's table.
     pub(crate) server: String,
     /// Keeps what it complains of for [`Server::complaints`], instead of showing it.
@@ -53,7 +53,7 @@ impl Default for Setup {
         Self {
             people: vec!["load".to_owned()],
             role: "child",
-            session: "max = 0\nmax_per_owner = 0".to_owned(),
+            tables: "[session]\nmax = 0\nmax_per_owner = 0".to_owned(),
             server: String::new(),
             keeps_log: false,
         }
@@ -175,7 +175,7 @@ fn configuration(directory: &Path, mark: &str, setup: &Setup) -> anyhow::Result<
     writeln!(text, "listen = \"127.0.0.1:0\"")?;
     writeln!(text, "data_dir = {}", quoted(directory)?)?;
     writeln!(text, "log.level = \"warn\"")?;
-    writeln!(text, "[session]\n{}", setup.session)?;
+    writeln!(text, "{}", setup.tables)?;
     writeln!(text, "[auth]\nverifiers = [\"static\"]")?;
     writeln!(text, "[server.load]\ncommand = {}", quoted(&std::env::current_exe()?)?)?;
     writeln!(text, "args = [{:?}, {}]", setup.role, serde_json::to_string(mark)?)?;

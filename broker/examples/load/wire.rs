@@ -80,6 +80,11 @@ impl Wire {
         Ok(Self { sender, next_id: 1, _driver: driver })
     }
 
+    /// Whether the server has closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Opens a session as a client does.
     pub(crate) async fn open(&mut self, endpoint: &Endpoint) -> anyhow::Result<Session> {
         let session = self.initialize(endpoint).await?;

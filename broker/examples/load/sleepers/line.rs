@@ -297,6 +297,10 @@ impl Line {
         for _ in 0..TRIES {
             let over = kills.map_or(0, Kills::over);
             let asked = Instant::now();
+            // A connection may be closed while nobody uses it.
+            if self.wire.is_closed() {
+                self.reconnect().await;
+            }
             let asking = self.wire.ask(method.clone(), headers, body.clone());
             let reply = match timeout(PATIENCE, asking).await {
                 Ok(Ok(reply)) => reply,

@@ -66,8 +66,8 @@ pub(crate) struct Tally {
     examples: Mutex<Vec<String>>,
 }
 
-/// Wrong answers that are shown.
-const EXAMPLES: usize = 10;
+/// Examples that are shown of each sort.
+const EXAMPLES: usize = 5;
 
 impl Tally {
     pub(crate) fn new() -> anyhow::Result<Self> {
@@ -93,7 +93,8 @@ impl Tally {
     /// Notes what is worth showing.
     pub(crate) fn example(&self, kind: Kind, how: &str, what: &str) {
         let mut examples = self.examples.lock().unwrap_or_else(PoisonError::into_inner);
-        if examples.len() < EXAMPLES {
+        let of_the_sort = examples.iter().filter(|example| example.starts_with(how)).count();
+        if of_the_sort < EXAMPLES {
             examples.push(format!("{how} {kind:?}: {what}"));
         }
     }
@@ -149,7 +150,7 @@ impl Tally {
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         println!(
             "{:<40} {:>9} {:>9} {:>9} {:>9}",
-            "calls of the traffic", "", "p50 µs", "p99 µs", "max µs"
+            "until the answer, in the traffic", "calls", "p50 µs", "p99 µs", "max µs"
         );
         for (name, key, times) in [
             ("whose child was there", "awake", &times[0]),

@@ -74,6 +74,16 @@ impl Clients {
         Ok(&mut self.0.first_mut().context("there are no clients")?.lines[0])
     }
 
+    /// Asks something on every connection.
+    pub(crate) async fn greet(&mut self) -> anyhow::Result<()> {
+        for client in &mut self.0 {
+            for line in &mut client.lines {
+                line.metric(&client.crowd, "mcp_broker_children").await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a session for every number below `count`, of one owner after the other.
     pub(crate) async fn open(&mut self, count: usize) -> anyhow::Result<Vec<Slot>> {
         let (next, slots) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
