@@ -111,9 +111,10 @@ impl Bridge {
             let number = table.mint();
             Arc::new(Stream::of_post(shared.epoch, number, requests, done))
         };
+        let is_single = incoming.single().is_some();
         for message in messages {
             if message.kind() == Kind::Request {
-                self.ask(message, &stream)?;
+                self.ask(message, &stream, is_single)?;
             } else {
                 shared.client_says(message)?;
             }
@@ -240,8 +241,14 @@ impl Bridge {
         Ok(())
     }
 
-    /// Sends one request to the child.
-    fn ask(&self, request: &Message, stream: &Arc<Stream>) -> Result<(), PostError> {
+    /// Sends one request to the child. When the child turns out to be gone, one that `is_single` was
+    /// not sent and can be posted to the next child; of a batch, others may have been.
+    fn ask(
+        &self,
+        request: &Message,
+        stream: &Arc<Stream>,
+        is_single: bool,
+    ) -> Result<(), PostError> {
         let shared = &self.shared;
         let limits = &shared.limits;
         let token = request.progress_token()?;
@@ -275,8 +282,17 @@ impl Bridge {
                 rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref))
             }
         };
-        if shared.outbox.send(rpc::line(line)) == Err(Unsent::Full) {
-            shared.fail(id, Outcome::Unread);
+        match shared.outbox.send(rpc::line(line)) {
+            Ok(()) => {}
+            Err(Unsent::Full) => shared.fail(id, Outcome::Unread),
+            Err(Unsent::Closed) if is_single => {
+                // Taken out first, or the end of the bridge would be its answer.
+                shared.table().pending.remove(&id);
+                return Err(PostError::Closed(shared.is_gone()));
+            }
+            Err(Unsent::Closed) => {
+                shared.is_gone();
+            }
         }
         if wake {
             shared.outbox.wake_driver();

@@ -31,6 +31,8 @@ struct State {
     queued: usize,
     /// When the queue last got shorter, or began.
     progress: Instant,
+    /// Writing failed; the driver has yet to hear of it.
+    broken: Option<io::Error>,
     /// The driver, which flushes the queue.
     driver: Option<Waker>,
 }
@@ -40,7 +42,7 @@ struct State {
 pub(crate) enum Unsent {
     /// The child does not read, and as much waits for it as may.
     Full,
-    /// The way is closed.
+    /// The way is closed, at this end or at the child's. Nothing of the line was written.
     Closed,
 }
 
@@ -51,6 +53,7 @@ impl Outbox {
             queue: VecDeque::new(),
             queued: 0,
             progress: Instant::now(),
+            broken: None,
             driver: None,
         };
         Self { state: Mutex::new(state), max_queued }
@@ -67,7 +70,18 @@ impl Outbox {
             let mut nobody = Context::from_waker(Waker::noop());
             match writer.as_mut().poll_write(&mut nobody, &line) {
                 Poll::Ready(Ok(written)) => line.advance(written),
-                Poll::Ready(Err(_)) | Poll::Pending => {}
+                Poll::Ready(Err(error)) => {
+                    // Nobody reads at the other end. The driver, which ends the bridge for that,
+                    // may not have had its turn since the child died.
+                    state.broken = Some(error);
+                    let driver = state.driver.take();
+                    drop(guard);
+                    if let Some(driver) = driver {
+                        driver.wake();
+                    }
+                    return Err(Unsent::Closed);
+                }
+                Poll::Pending => {}
             }
             if line.is_empty() {
                 return Ok(());
@@ -92,6 +106,9 @@ impl Outbox {
         let state = &mut *state;
         if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.driver = Some(cx.waker().clone());
+        }
+        if let Some(error) = state.broken.take() {
+            return Poll::Ready(Err(error));
         }
         let Some(writer) = state.writer.as_mut() else { return Poll::Ready(Ok(())) };
         while let Some(line) = state.queue.front_mut() {

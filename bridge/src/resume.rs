@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    Bridge, Closed, InitializeError, ResumeError,
+    Bridge, InitializeError, ResumeError,
     body::{Body, Hold},
     bridge::{Shared, respond},
     event_id::EventId,
@@ -184,9 +184,7 @@ impl Bridge {
             Ok(()) => Ok(()),
             // Its queue was empty when it answered: it does not read, and is of no use.
             Err(Unsent::Full) => Err(ResumeError::TimedOut),
-            Err(Unsent::Closed) => {
-                Err(ResumeError::Closed(self.closed().unwrap_or(Closed::Stopped)))
-            }
+            Err(Unsent::Closed) => Err(ResumeError::Closed(self.shared.is_gone())),
         }
     }
 

@@ -378,10 +378,14 @@ impl Shared {
         match self.outbox.send(rpc::line(message)) {
             Ok(()) => Ok(()),
             Err(Unsent::Full) => Err(PostError::Unread),
-            Err(Unsent::Closed) => {
-                Err(PostError::Closed(self.table().closed.unwrap_or(Closed::Stopped)))
-            }
+            Err(Unsent::Closed) => Err(PostError::Closed(self.is_gone())),
         }
+    }
+
+    /// The child takes nothing any more: the bridge has ended, if it had not before. Says why.
+    pub(crate) fn is_gone(&self) -> Closed {
+        self.close(Closed::ChildEnded);
+        self.table().closed.unwrap_or(Closed::ChildEnded)
     }
 
     fn drop_line(&self, bytes: usize, why: &'static str) {

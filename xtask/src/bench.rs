@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the load scenario or a crate's benches, kept and compared.
+//! `cargo xtask bench`: a load scenario or a crate's benches, kept and compared.
 
 use std::path::PathBuf;
 
@@ -13,15 +13,23 @@ use crate::{
     tally::Tally,
 };
 
+/// The scenario that is a choice of its own: it takes its time, and shows that something holds
+/// rather than how fast it is.
+const SLEEPERS: &str = "sleepers";
+
 pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
-    let package = flags.package.as_deref();
-    if let Some(package) = package {
+    let what = flags.what.as_deref();
+    if let Some(what) = what {
         anyhow::ensure!(
-            CRATES.contains(&package),
-            "there is no crate {package:?}; the crates are {}",
+            what == SLEEPERS || CRATES.contains(&what),
+            "there is no crate {what:?}; the crates are {}, and {SLEEPERS:?} is a scenario",
             CRATES.join(", ")
         );
     }
+    anyhow::ensure!(
+        flags.minutes.is_none() || what == Some(SLEEPERS),
+        "--minutes is for {SLEEPERS:?}"
+    );
     let name = match flags.name {
         Some(name) => name,
         None => commit(sh)?,
@@ -29,14 +37,20 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
     // Read first: the new result may bear the same name.
     let before = match &flags.against {
         Some(against) => {
-            let path = result(against, package);
+            let path = result(against, what);
             let hint = "run it there first, with `--name`";
             Some(sh.read_file(&path).with_context(|| format!("no result {against:?}; {hint}"))?)
         }
         None => None,
     };
 
-    let cmds = match package {
+    let cmds = match what {
+        Some(SLEEPERS) => {
+            cargo::build_broker(sh)?;
+            let minutes = flags.minutes.iter().flat_map(|minutes| ["--minutes", minutes]);
+            let load = cmd!(sh, "cargo run --release -p broker --example load");
+            vec![load.args(["--", SLEEPERS]).args(minutes)]
+        }
         Some(package) => {
             // By name: a plain `cargo bench` starts the unit tests too, which list themselves.
             let benches = cargo::benches(&cargo::members(sh)?, package);
@@ -61,7 +75,7 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
         anyhow::ensure!(finished.ok, "it ended with {}", finished.how);
     }
 
-    let path = result(&name, package);
+    let path = result(&name, what);
     sh.write_file(&path, &now)?;
     println!();
     println!("saved as {}", path.display());
@@ -72,10 +86,10 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
     Ok(Tally::default())
 }
 
-/// `target/bench/NAME.txt`, or `target/bench/NAME-CRATE.txt` for a crate's benches.
-fn result(name: &str, package: Option<&str>) -> PathBuf {
-    let file = match package {
-        Some(package) => format!("{name}-{package}.txt"),
+/// `target/bench/NAME.txt`, or `target/bench/NAME-WHAT.txt` for a crate's benches or the sleepers.
+fn result(name: &str, what: Option<&str>) -> PathBuf {
+    let file = match what {
+        Some(what) => format!("{name}-{what}.txt"),
         None => format!("{name}.txt"),
     };
     root().join("target/bench").join(file)

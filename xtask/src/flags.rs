@@ -32,8 +32,11 @@ xflags::xflags! {
         }
         /// The load scenario, or the benches of one crate; keeps the result under `target/bench`.
         cmd bench {
-            /// The crate whose benches run, instead of the load scenario.
-            optional package: String
+            /// The crate whose benches run, instead of the load scenario; or `sleepers`: many more
+            /// sessions than children, and every answer is its owner's.
+            optional what: String
+            /// Minutes of traffic among the sleepers; 10 unless given.
+            optional --minutes minutes: String
             /// What to call the result; the current commit unless given.
             optional --name name: String
             /// An earlier result to print beside this one.

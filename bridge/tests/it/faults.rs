@@ -104,6 +104,30 @@ async fn c4_a_crash_answers_everything_under_way_and_ends_all_streams() {
 }
 
 #[tokio::test]
+async fn a_call_to_a_child_that_died_unnoticed_was_not_sent_and_can_be_sent_to_the_next() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let before = bench.posts(call(json!(1), "before"));
+    bench.child.reads().await;
+    // The driver has no turn between these two.
+    drop(bench.child);
+    let after = bench.bridge.post(incoming(&call(json!(2), "after")), Box::new(|_| {})).await;
+    assert!(matches!(after, Err(PostError::Closed(Closed::ChildEnded))), "{after:?}");
+    assert_eq!(bench.bridge.closed(), Some(Closed::ChildEnded), "nobody tries it again");
+    let answer = document(before.await.expect("no panic").expect("accepted")).await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32603)));
+    assert_eq!(bench.driver.await.expect("no panic"), Closed::ChildEnded);
+}
+
+#[tokio::test]
+async fn a_notification_to_a_child_that_died_unnoticed_was_not_sent_either() {
+    let bench = session(NEW, Limits::default()).await;
+    drop(bench.child);
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+    let told = bench.bridge.post(incoming(&told), Box::new(|_| {})).await;
+    assert!(matches!(told, Err(PostError::Closed(Closed::ChildEnded))), "{told:?}");
+}
+
+#[tokio::test]
 async fn c5_a_line_beyond_the_limit_ends_the_bridge_with_an_error() {
     let mut bench = session(NEW, Limits { max_line_bytes: 1000, ..Limits::default() }).await;
     let post = bench.posts(call(json!(1), "a"));

@@ -14,6 +14,7 @@
 //! cargo build --release -p broker --example load       # apart: dev-dependencies add features
 //! target/release/examples/load                         # about two minutes; --quick for half
 //! target/release/examples/load churn --sessions 10000
+//! target/release/examples/load sleepers                # about twelve minutes; --quick for half of one
 //! ```
 //!
 //! | Module | Holds |
@@ -21,10 +22,11 @@
 //! | `calls` | `tools/call` at 1 and 32 connections against broker and floors |
 //! | `opening` | initialise latency, memory per session |
 //! | `churn` | sessions opened and ended in a loop leave nothing behind |
+//! | `sleepers` | many more sessions than children, and every answer is its owner's |
 //! | `wire` | one client connection, and the requests of a session |
 //! | `server` | starting and stopping broker and floors |
 //! | `proc` | what Linux tells about a process |
-//! | `floor`, `child` | the other ends |
+//! | `floor`, `child`, `sleeper` | the other ends |
 //!
 //! An answer that is not 200 or does not carry the request's id stops the run: a benchmark that
 //! counts errors measures nothing. Deliberately absent: open-loop load and several machines; both
@@ -49,6 +51,8 @@ mod opening;
 mod proc;
 mod report;
 mod server;
+mod sleeper;
+mod sleepers;
 mod wire;
 
 /// Measures the broker against floors built beside it.
@@ -64,15 +68,27 @@ struct Flags {
     /// Seconds measured per point, after one second of warm-up.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// One second per point.
+    /// One second per point; for `sleepers` some seconds with few sessions.
     #[arg(long)]
     quick: bool,
     /// Alternating rounds; the median is reported.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Sessions opened and ended by `churn`.
-    #[arg(long, default_value_t = 10_000)]
-    sessions: usize,
+    /// Sessions opened and ended by `churn` (10,000), or that sleep (5,000).
+    #[arg(long)]
+    sessions: Option<usize>,
+    /// Owners of the sessions that sleep.
+    #[arg(long)]
+    owners: Option<usize>,
+    /// Children of the sessions that sleep, at the same time.
+    #[arg(long)]
+    children: Option<usize>,
+    /// Minutes of traffic among the sessions that sleep.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Makes `sleepers` do again what it did; any number.
+    #[arg(long)]
+    seed: Option<u64>,
     /// The broker's binary; default: `mcp-broker` in the directory above this program's.
     #[arg(long)]
     broker: Option<PathBuf>,
@@ -93,8 +109,12 @@ enum Part {
     Memory,
     /// Sessions opened and ended in a loop.
     Churn,
+    /// Many more sessions than children, and random traffic.
+    Sleepers,
     /// Be the stdio server.
     Child,
+    /// Be the stdio server that says whose it is.
+    Sleeper,
     /// Be bare hyper that answers at once.
     FloorA,
     /// Be bare hyper with a child per connection.
@@ -103,8 +123,13 @@ enum Part {
 
 fn main() -> anyhow::Result<ExitCode> {
     // The child's start is part of what is measured, so nothing else comes first.
-    if std::env::args_os().nth(1).is_some_and(|part| part == "child") {
-        child::run()?;
+    let part = std::env::args_os().nth(1);
+    if let Some(be) = part.and_then(|part| match part.to_str()? {
+        "child" => Some(child::run as fn() -> anyhow::Result<()>),
+        "sleeper" => Some(sleeper::run as fn() -> anyhow::Result<()>),
+        _ => None,
+    }) {
+        be()?;
         return Ok(ExitCode::SUCCESS);
     }
     let flags = Flags::parse();
@@ -113,8 +138,31 @@ fn main() -> anyhow::Result<ExitCode> {
     runtime.block_on(run(flags))
 }
 
+impl Flags {
+    /// How many sessions sleep, and how long that is looked at.
+    fn size(&self) -> anyhow::Result<sleepers::Size> {
+        let (sessions, owners, children, clients, minutes, wakes) = match self.quick {
+            true => (300, 10, 16, 24, 0.1, 50),
+            false => (5_000, 50, 64, 56, 10.0, 200),
+        };
+        let traffic = Duration::try_from_secs_f64(60.0 * self.minutes.unwrap_or(minutes));
+        let mut chance = [0; 4];
+        getrandom::fill(&mut chance)?;
+        Ok(sleepers::Size {
+            sessions: self.sessions.unwrap_or(sessions),
+            owners: self.owners.unwrap_or(owners),
+            children: self.children.unwrap_or(children),
+            clients,
+            traffic: traffic.context("no such number of minutes")?,
+            wakes,
+            seed: self.seed.unwrap_or_else(|| u32::from_ne_bytes(chance).into()),
+        })
+    }
+}
+
 async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     proc::raise_open_files();
+    let size = flags.size()?;
     let broker = match flags.broker {
         Some(path) => path,
         None => server::beside_this_program("mcp-broker")?,
@@ -129,7 +177,12 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Part::Calls => calls::run(&broker, window, flags.rounds, &mut report).await?,
         Part::Initialize => opening::latency(&broker, &mut report).await?,
         Part::Memory => opening::memory(&broker, &mut report).await?,
-        Part::Churn => clean = churn::run(&broker, flags.sessions, &mut report).await?,
+        Part::Churn => {
+            let sessions = flags.sessions.unwrap_or(10_000);
+            clean = churn::run(&broker, sessions, &mut report).await?;
+        }
+        Part::Sleepers => clean = sleepers::run(&broker, size, &mut report).await?,
+        Part::Sleeper => sleeper::run()?,
         Part::All => {
             calls::run(&broker, window, flags.rounds, &mut report).await?;
             opening::latency(&broker, &mut report).await?;

@@ -30,7 +30,7 @@ pub(crate) async fn latency(broker: &Path, report: &mut Report) -> anyhow::Resul
     let mut wire = Wire::connect(server.endpoint.address).await?;
     let (mut direct, mut brokered) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
     for _ in 0..OPENINGS {
-        direct.record(spawn_directly()?)?;
+        direct.record(spawn_directly("child", &[])?)?;
         let asked = Instant::now();
         let session = wire.initialize(&server.endpoint).await?;
         brokered.record(u64::try_from(asked.elapsed().as_nanos())?)?;
@@ -52,11 +52,12 @@ pub(crate) async fn latency(broker: &Path, report: &mut Report) -> anyhow::Resul
 }
 
 /// Nanoseconds from the spawn to the answer.
-fn spawn_directly() -> anyhow::Result<u64> {
+pub(crate) fn spawn_directly(role: &str, environment: &[(&str, &str)]) -> anyhow::Result<u64> {
     let program = std::env::current_exe()?;
     let asked = Instant::now();
     let mut child = Command::new(program)
-        .arg("child")
+        .arg(role)
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

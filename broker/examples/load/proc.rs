@@ -23,6 +23,29 @@ pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<u64> {
         .context("no VmRSS in the process's status")
 }
 
+/// Memory of a process in KiB, as its mappings add up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// Resident, whoever shares it.
+    pub(crate) rss: u64,
+    /// Resident, what is shared divided among those who do.
+    pub(crate) pss: u64,
+    /// Resident and its own: heap and stacks.
+    pub(crate) anonymous: u64,
+}
+
+/// Memory of process `pid`. Unlike [`rss_kib`] this is exact, and takes the kernel longer.
+pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("process {pid} is gone, or the kernel has no smaps_rollup"))?;
+    let kib = |name: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.with_context(|| format!("no {name} of process {pid}"))
+    };
+    Ok(Memory { rss: kib("Rss")?, pss: kib("Pss")?, anonymous: kib("Anonymous")? })
+}
+
 /// Open file descriptors of process `pid`.
 pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
@@ -45,10 +68,7 @@ pub(crate) fn process(pid: u32) -> anyhow::Result<Process> {
 /// Children of `parent`, zombies included, and whoever carries `mark` on its command line.
 pub(crate) fn family(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
     let mut family = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    for pid in all()? {
         // A process that ends between listing and reading is no longer family.
         let Some((its_parent, process)) = stat(pid) else { continue };
         if its_parent == parent || (pid != parent && has_argument(pid, mark)) {
@@ -56,6 +76,20 @@ pub(crate) fn family(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
         }
     }
     Ok(family)
+}
+
+/// Every process of the machine, zombies included.
+pub(crate) fn all() -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(pids)
+}
+
+/// The parent of process `pid`; none when there is no such process.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    Some(stat(pid)?.0)
 }
 
 fn has_argument(pid: u32, mark: &str) -> bool {

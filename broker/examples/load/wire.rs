@@ -16,19 +16,27 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 /// What opens a session.
 pub(crate) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"load","version":"1"}}}"#;
-const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+pub(crate) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// Headers of one session's requests, ready to be cloned.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Where to ask, and as whom.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
-    headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
 }
 
 impl Endpoint {
@@ -72,6 +80,11 @@ impl Wire {
         Ok(Self { sender, next_id: 1, _driver: driver })
     }
 
+    /// Whether the server has closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Opens a session as a client does.
     pub(crate) async fn open(&mut self, endpoint: &Endpoint) -> anyhow::Result<Session> {
         let session = self.initialize(endpoint).await?;
@@ -82,17 +95,13 @@ impl Wire {
 
     /// Only the request that opens a session.
     pub(crate) async fn initialize(&mut self, endpoint: &Endpoint) -> anyhow::Result<Session> {
-        let request = request(Method::POST, "/mcp", &endpoint.headers, INITIALIZE.into());
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
+        let reply = self.ask(Method::POST, &endpoint.headers, INITIALIZE).await?;
         ensure!(
-            head.status == StatusCode::OK && carries(&body, 0),
+            reply.status == StatusCode::OK && carries(&reply.body, 0),
             "initialize: {}",
-            told(head.status, &body)
+            told(reply.status, &reply.body)
         );
-        let id = head.headers.get("mcp-session-id").context("no session id was given")?;
+        let id = reply.headers.get("mcp-session-id").context("no session id was given")?;
         Ok(endpoint.session(id.clone()))
     }
 
@@ -156,6 +165,20 @@ impl Wire {
         Ok(sum)
     }
 
+    /// Any request to the endpoint.
+    pub(crate) async fn ask(
+        &mut self,
+        method: Method,
+        headers: &HeaderMap,
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<Reply> {
+        self.sender.ready().await?;
+        let request = request(method, "/mcp", headers, body.into());
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply { status: head.status, headers: head.headers, body })
+    }
+
     async fn post(
         &mut self,
         headers: &HeaderMap,
@@ -197,6 +220,6 @@ fn carries(body: &[u8], id: u64) -> bool {
         && memmem::find(body, br#""result":"#).is_some()
 }
 
-fn told(status: StatusCode, body: &[u8]) -> String {
+pub(crate) fn told(status: StatusCode, body: &[u8]) -> String {
     format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)]))
 }

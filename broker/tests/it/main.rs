@@ -4,6 +4,7 @@
 mod admin;
 mod browser;
 mod children;
+mod crowd;
 mod doctor;
 mod door;
 mod http2;
