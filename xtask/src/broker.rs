@@ -106,6 +106,21 @@ impl Broker {
         Ok(())
     }
 
+    /// Ends it with SIGKILL, as nobody should.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            anyhow::bail!("the broker had ended before: {status}\n{}", self.last_words());
+        }
+        self.child.kill().context("the broker cannot be killed")?;
+        self.child.wait().context("cannot wait for the broker")?;
+        Ok(())
+    }
+
+    /// The processes it has started and not seen the end of.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        children_of(self.child.id())
+    }
+
     fn last_words(&self) -> String {
         process::tail(&fs::read_to_string(&self.log).unwrap_or_default(), 20)
     }
@@ -133,4 +148,35 @@ pub(crate) fn processes_with(text: &str) -> Vec<String> {
             (pid != std::process::id() && line.contains(text)).then(|| format!("{pid} {line}"))
         })
         .collect()
+}
+
+/// Processes whose parent is `parent`; none where the system has no `/proc`.
+fn children_of(parent: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let pid: u32 = path.file_name()?.to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(path.join("stat")).ok()?;
+            (parent_in(&stat)? == parent).then_some(pid)
+        })
+        .collect()
+}
+
+/// Reads `/proc/PID/stat`: `PID (NAME) STATE PARENT …`, where the name may be anything.
+fn parent_in(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_be_called_anything() {
+        assert_eq!(parent_in("12 (node) S 7 12 12"), Some(7));
+        assert_eq!(parent_in("12 (a) R 9 (b) Z 8 12"), Some(8));
+        assert_eq!(parent_in("12 (node"), None);
+    }
 }

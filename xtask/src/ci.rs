@@ -19,7 +19,15 @@ pub(crate) fn run(sh: &Shell, _: flags::Ci) -> anyhow::Result<Tally> {
     part("lint", &|| lint::run(sh, flags::Lint { fix: false }));
     part("test", &|| test::run(sh, flags::Test { package: None }));
     part("e2e", &|| {
-        e2e::run(sh, flags::E2e { server: None, client: None, only: None, sign_in: false })
+        let all = flags::E2e {
+            server: None,
+            client: None,
+            sign_in: false,
+            outlive: false,
+            rotate_for: None,
+            only: None,
+        };
+        e2e::run(sh, all)
     });
     part("conformance", &|| conformance::run(sh, flags::Conformance { filter: None }));
 

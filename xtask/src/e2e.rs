@@ -15,11 +15,13 @@ use xshell::{Cmd, Shell, cmd};
 use crate::{
     broker::{self, Broker},
     cargo, flags, pinned,
-    process::{self, Stopwatch},
+    process::{self, Finished, Stopwatch},
     root, rpc,
     tally::Tally,
 };
 
+mod outlive;
+mod provider;
 mod sign_in;
 
 const CLIENTS: [&str; 3] = ["typescript", "python", "rmcp"];
@@ -49,9 +51,18 @@ struct Rig {
 }
 
 pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
-    if flags.sign_in {
+    let rotate_for = flags.rotate_for.map(Duration::from_secs);
+    if flags.sign_in || flags.outlive {
         let rig = Rig::build(sh)?;
-        let total = sign_in::run(sh, &rig, flags.client.as_deref(), flags.only.as_deref())?;
+        let (client, only) = (flags.client.as_deref(), flags.only.as_deref());
+        let mut total = Tally::default();
+        if flags.sign_in {
+            total += sign_in::run(sh, &rig, client, only)?;
+        }
+        if flags.outlive {
+            let rotate_for = rotate_for.unwrap_or(outlive::ROTATE_FOR);
+            total += outlive::run(sh, &rig, client, only, rotate_for)?;
+        }
         println!();
         println!("e2e: {total}");
         return Ok(total);
@@ -87,7 +98,10 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
     total += Tally::one(ending.is_ok());
     // Who asks for one server or one client does not mean the pages of signing in.
     if flags.server.is_none() && flags.client.is_none() {
-        total += sign_in::run(sh, &rig, None, flags.only.as_deref())?;
+        let only = flags.only.as_deref();
+        total += sign_in::run(sh, &rig, None, only)?;
+        let rotate_for = rotate_for.unwrap_or(outlive::ROTATE_FOR_AMONG_OTHERS);
+        total += outlive::run(sh, &rig, None, only, rotate_for)?;
     }
     println!();
     println!("e2e: {total}");
@@ -255,6 +269,19 @@ impl Cell {
             self.problems.push(line.to_owned());
         }
     }
+
+    /// The whole of it, once the client has ended; it told all its stories or those `only` names.
+    fn ended(mut self, finished: &Finished, only: Option<&str>) -> Self {
+        if !finished.ok && self.failed == 0 {
+            self.failed = 1;
+            self.problems.push(format!("the client ended with {}", finished.how));
+        }
+        if finished.ok && self.passed == 0 && only.is_none() {
+            self.failed += 1;
+            self.problems.push("the client told no story".to_owned());
+        }
+        self
+    }
 }
 
 /// Runs a client that tells its stories, all of them or those `only` names.
@@ -264,15 +291,7 @@ fn follow(cmd: Cmd<'_>, only: Option<&str>) -> anyhow::Result<Cell> {
         println!("{line}");
         cell.count(line);
     })?;
-    if !finished.ok && cell.failed == 0 {
-        cell.failed = 1;
-        cell.problems.push(format!("the client ended with {}", finished.how));
-    }
-    if finished.ok && cell.passed == 0 && only.is_none() {
-        cell.failed += 1;
-        cell.problems.push("the client told no story".to_owned());
-    }
-    Ok(cell)
+    Ok(cell.ended(&finished, only))
 }
 
 /// All names, or the one that was asked for.

@@ -18,10 +18,15 @@ xflags::xflags! {
             /// Only this server: fixture, everything, filesystem or git.
             optional --server name: String
             /// Only this client: typescript, python or rmcp; signing in: typescript, python or
-            /// mcp-remote.
+            /// mcp-remote; sessions that outlive their process: typescript or python.
             optional --client name: String
             /// Only the stories of signing in.
             optional --sign-in
+            /// Only the stories of sessions that outlive their process.
+            optional --outlive
+            /// How many seconds clients go on calling while tokens of five seconds come and go: 120
+            /// with `--outlive`, otherwise 30 unless given.
+            optional --rotate-for seconds: u64
             /// Only stories whose name contains this text.
             optional --only text: String
         }

@@ -1,7 +1,7 @@
 //! Running a command: its line to paste, its output line by line, and how long it may take.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -75,15 +75,38 @@ pub(crate) fn watch(
     limit: Duration,
     mut see: impl FnMut(&str),
 ) -> anyhow::Result<Finished> {
+    attend(cmd, Stdio::null(), limit, |line| {
+        see(line);
+        None
+    })
+}
+
+/// [`watch`], of a command that asks for things and goes on once they are done: what `answer`
+/// returns for a line becomes a line of its standard input.
+pub(crate) fn converse(
+    cmd: Cmd<'_>,
+    limit: Duration,
+    answer: impl FnMut(&str) -> Option<String>,
+) -> anyhow::Result<Finished> {
+    attend(cmd, Stdio::piped(), limit, answer)
+}
+
+fn attend(
+    cmd: Cmd<'_>,
+    stdin: Stdio,
+    limit: Duration,
+    mut answer: impl FnMut(&str) -> Option<String>,
+) -> anyhow::Result<Finished> {
     announce(&[], &cmd);
     let watch = Stopwatch::start();
     let line = cmd.to_string();
     let mut child = Command::from(cmd)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
     let stdout = child.stdout.take().expect("it was asked to be piped");
+    let mut stdin = child.stdin.take();
     let (sender, lines) = mpsc::sync_channel(64);
     // Not joined: a grandchild may hold the pipe open long after the command was given up.
     thread::spawn(move || {
@@ -99,7 +122,13 @@ pub(crate) fn watch(
     });
     loop {
         match lines.recv_timeout(limit.saturating_sub(watch.elapsed())) {
-            Ok(text) => see(&text),
+            Ok(text) => {
+                let answer = answer(&text);
+                if let (Some(answer), Some(stdin)) = (answer, &mut stdin) {
+                    // One that does not listen any more is about to end, and how it did tells more.
+                    let _ = writeln!(stdin, "{answer}");
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => return give_up(child, limit, watch),
         }
@@ -157,6 +186,20 @@ mod tests {
         assert_eq!(seen, ["one", "two", "three"]);
         assert!(!finished.ok);
         assert_eq!(finished.how, "exit status: 3");
+    }
+
+    #[test]
+    fn a_command_is_answered_line_by_line() {
+        let sh = Shell::new().unwrap();
+        let script = "echo please; read answer; echo \"got $answer\"";
+        let mut seen = Vec::new();
+        let finished = converse(cmd!(sh, "sh -c {script}"), BUILD_LIMIT, |line| {
+            seen.push(line.to_owned());
+            (line == "please").then(|| "done".to_owned())
+        })
+        .unwrap();
+        assert_eq!(seen, ["please", "got done"]);
+        assert!(finished.ok, "{}", finished.how);
     }
 
     #[test]

@@ -95,7 +95,14 @@ pub(crate) fn tools(memory: &Memory) -> Vec<Tool> {
         tool(
             "touch_resource",
             "Changes a resource and tells whoever subscribed to it",
-            json!({ "uri": string("The resource") }),
+            json!({
+                "uri": string("The resource"),
+                "after_ms": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "Answer first, and tell so many milliseconds later",
+                },
+            }),
             &["uri"],
         ),
     ]);

@@ -60,7 +60,13 @@ pub(crate) async fn call(
         }
         "touch_resource" => {
             let uri = string(request, "uri")?.to_owned();
-            change(memory, context, Change::Resource(uri)).await;
+            if argument(request, "after_ms").is_some() {
+                let delay = Duration::from_millis(number(request, "after_ms")?);
+                memory.apply(Change::Resource(uri.clone()));
+                tell_later(memory, context, uri, delay);
+            } else {
+                change(memory, context, Change::Resource(uri)).await;
+            }
             "The resource changed.".to_owned()
         }
         _ => return Ok(None),
@@ -85,6 +91,23 @@ async fn change(memory: &Memory, context: &RequestContext<RoleServer>, change: C
         }
         Change::Resource(_) => Ok(()),
     };
+}
+
+/// Tells a client of the handshake era that a resource changed, when no call is under way any more.
+fn tell_later(memory: &Memory, context: &RequestContext<RoleServer>, uri: String, delay: Duration) {
+    if dialog::is_modern(context) || !memory.is_subscribed(&uri) {
+        return;
+    }
+    let peer = context.peer.clone();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it outlives its call and ends with the process"
+    )]
+    tokio::spawn(async move {
+        time::sleep(delay).await;
+        // As above: who left hears nothing.
+        let _ = peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri)).await;
+    });
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tool exists to show this child's environment")]

@@ -6,11 +6,7 @@ request. `../ts/client.mjs` tells the same stories under the same names.
 """
 
 import argparse
-import asyncio
-import logging
 import re
-import sys
-import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,19 +19,16 @@ import httpx2
 import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.exceptions import MCPDeprecationWarning
 
-from wire import Arrivals, Exchange, Wire
+import stories
+from stories import Skip, Teller, check, text_of
+from wire import Arrivals, Exchange, Wire, is_open_get
 
 STORY_LIMIT = 10.0
 """Real time a story may take, in seconds."""
 
 MODEL_SAYS = "the model of the end-to-end stories says hello"
 """What the imaginary model answers to a sampling request."""
-
-
-class Skip(Exception):
-    """Says that a story does not apply to this server."""
 
 
 @dataclass
@@ -140,17 +133,6 @@ async def read_the_log(client: Client, path: str) -> None:
     check(head in text_of(log), f"no HEAD commit in {text_of(log)!r}")
 
 
-def check(holds: object, why: str) -> None:
-    """An assertion that `python -O` keeps."""
-    if not holds:
-        raise AssertionError(why)
-
-
-def text_of(result: types.CallToolResult) -> str:
-    """The text blocks of a tool's result, joined."""
-    return "\n".join(block.text for block in result.content if isinstance(block, types.TextContent))
-
-
 def fill_in(schema: dict[str, Any]) -> dict[str, Any]:
     """Content that fits the form a server shows: every required field, strings marked as ours."""
 
@@ -206,10 +188,6 @@ def check_increasing(values: list[float]) -> None:
 
 def is_call(exchange: Exchange) -> bool:
     return '"tools/call"' in exchange.body
-
-
-def is_open_get(exchange: Exchange) -> bool:
-    return exchange.method == "GET" and exchange.status == 200
 
 
 class Stories:
@@ -485,52 +463,16 @@ class Stories:
                 raise AssertionError("a wrong bearer was accepted")
 
 
-def reason(error: BaseException) -> str:
-    """One line about an error; of a group, about its first member."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-async def tell(story: Callable[[], Any]) -> BaseException | None:
-    """Runs one story within its limit and returns what went wrong, if anything."""
-    try:
-        with anyio.fail_after(STORY_LIMIT):
-            await story()
-    except Exception as error:
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        return TimeoutError(f"not done after {STORY_LIMIT:.0f} s") if isinstance(error, TimeoutError) else error
-    return None
-
-
 async def run(flags: argparse.Namespace) -> int:
-    stories = Stories(flags)
-    counts = {"ok": 0, "FAILED": 0, "skipped": 0}
-
-    async def run_all() -> None:
-        for name, story in stories.told.items():
-            if flags.only and flags.only not in name:
-                continue
-            match await tell(story):
-                case None:
-                    verdict, why = "ok", ""
-                case Skip() as skip:
-                    verdict, why = "skipped", f": {skip}"
-                case error:
-                    verdict, why = "FAILED", f": {reason(error)}"
-            counts[verdict] += 1
-            print(f"{verdict} - {name}{why}", flush=True)
-
+    told = Stories(flags)
+    teller = Teller(STORY_LIMIT)
     try:
-        async with stories.connect() as stories.shared:
-            await run_all()
+        async with told.connect() as told.shared:
+            await teller.all(told.told, flags.only)
     except Exception as error:
         # Nothing can be told without the session that most stories share.
-        counts["FAILED"] += 1
-        print(f"FAILED - a session opens and has an id: {reason(error)}", flush=True)
-    print(f"{counts['ok']} passed, {counts['FAILED']} failed", flush=True)
-    return 0 if counts["FAILED"] == 0 else 1
+        teller.fail("a session opens and has an id", error)
+    return teller.end()
 
 
 def main() -> None:
@@ -543,10 +485,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.server in ("filesystem", "git") and not flags.path:
         parser.error("--path is needed for this server")
-    # The handshake era's methods are deprecated in the SDK, and they are what these stories are about.
-    warnings.simplefilter("ignore", MCPDeprecationWarning)
-    logging.disable(logging.CRITICAL)
-    sys.exit(asyncio.run(run(flags)))
+    stories.main(run(flags))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,10 @@ class Arrivals:
         self._news.set()
         self._news = anyio.Event()
 
-    async def until(self, matches: Callable[[Any], object]) -> Any:
+    async def until(self, matches: Callable[[Any], object], start: int = 0) -> Any:
+        """Waits for an item that `matches`; the first `start` of them are not asked."""
         while True:
-            for item in self.all:
+            for item in self.all[start:]:
                 if matches(item):
                     return item
             await self._news.wait()
@@ -58,8 +59,21 @@ class Wire(httpx2.AsyncBaseTransport):
     def __init__(self) -> None:
         self._inner = httpx2.AsyncHTTPTransport()
         self.exchanges = Arrivals()
+        self._home = anyio.Event()
+        self._home.set()
+
+    def go_away(self) -> None:
+        """The network goes, as it does when a lid is closed: open connections break, and nothing is asked."""
+        self._home = anyio.Event()
+        for exchange in self.exchanges.all:
+            exchange.cut.set()
+
+    def come_home(self) -> None:
+        """It is there again, and what had to wait goes on."""
+        self._home.set()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await self._home.wait()
         exchange = Exchange(request, (await request.aread()).decode())
         self.exchanges.push(exchange)
         response = await self._inner.handle_async_request(request)
@@ -70,6 +84,10 @@ class Wire(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def is_open_get(exchange: Exchange) -> bool:
+    return exchange.method == "GET" and exchange.status == 200
 
 
 class Cuttable(httpx2.AsyncByteStream):

@@ -20,6 +20,7 @@ import {
   ResourceUpdatedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 
+import { Teller, skip, textOf, within } from './stories.mjs';
 import { Inbox, Wire, isOpenGet } from './wire.mjs';
 
 /** Real time a story may take, in milliseconds. */
@@ -37,9 +38,6 @@ const { values: flags } = parseArgs({
     only: { type: 'string' },
   },
 });
-
-/** The text blocks of a tool's result, joined. */
-const textOf = (result) => result.content.filter((block) => block.type === 'text').map((block) => block.text).join('\n');
 
 /** Runs `git` in the repository the server was started with, as the second opinion. */
 const git = async (...args) => (await promisify(execFile)('git', ['-C', flags.path, ...args])).stdout.trim();
@@ -122,14 +120,8 @@ const SERVERS = {
   },
 };
 
-/** Says that a story does not apply to this server. */
-class Skip extends Error {}
-
 /** The server's entry for a story, or a skip. */
 const ability = (key) => SERVERS[flags.server][key] ?? skip('the server offers nothing for it');
-const skip = (why) => {
-  throw new Skip(why);
-};
 
 /** Content that fits the form a server shows: every required field, strings marked as ours. */
 function fillIn(schema) {
@@ -388,46 +380,16 @@ const STORIES = {
   },
 };
 
-/** Runs one story within its limit; the verdict is null when all went well. */
-async function tell(story) {
-  let timer;
-  const limit = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done after ${STORY_LIMIT / 1000} s`)), STORY_LIMIT);
-  });
-  try {
-    await Promise.race([story(), limit]);
-    return null;
-  } catch (error) {
-    return error;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 if (!flags.url || !SERVERS[flags.server] || (['filesystem', 'git'].includes(flags.server) && !flags.path)) {
   console.error(`usage: client.mjs --url URL [--token BEARER] --server ${Object.keys(SERVERS).join('|')} [--path DIR] [--only TEXT]`);
   process.exit(64);
 }
-// A story cuts connections on purpose; whatever is left dangling must not end the program early.
-process.on('unhandledRejection', () => {});
-
-let passed = 0;
-let failed = 0;
+const teller = new Teller(STORY_LIMIT);
 for (const [name, story] of Object.entries(STORIES)) {
   if (shared && flags.only && !name.includes(flags.only)) continue;
-  const verdict = await tell(story);
-  if (verdict === null) {
-    passed += 1;
-    console.log(`ok - ${name}`);
-  } else if (verdict instanceof Skip) {
-    console.log(`skipped - ${name}: ${verdict.message}`);
-  } else {
-    failed += 1;
-    console.log(`FAILED - ${name}: ${String(verdict.message ?? verdict).split('\n').slice(0, 3).join(' ')}`);
-  }
+  await teller.tell(name, story);
   // Nothing can be told without the session that most stories share.
   if (!shared) break;
 }
-if (shared) await tell(() => leave(shared));
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+if (shared) await within(STORY_LIMIT, leave(shared)).catch(() => {});
+process.exit(teller.end());

@@ -6,26 +6,15 @@
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
 
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-
 import { PasswordRefused, open } from './browser.mjs';
-import { Application, Listener } from './application.mjs';
-import { Wire } from './wire.mjs';
+import { call, leave, signIn as signInAt } from './sign-in.mjs';
+import { KINDS, Teller, pause, skip, toolOf } from './stories.mjs';
 
 /** Real time a story may take, in milliseconds, beside the lifetimes it waits for. */
 const STORY_LIMIT = 40_000;
 
 /** A second past a token's end, since lifetimes are whole seconds. */
 const MARGIN = 1_100;
-
-/** What each kind of server is asked; `who` finds the person in the answer. */
-const SERVERS = {
-  fixture: { name: 'echo', arguments: { text: 'hello' }, text: 'hello' },
-  everything: { name: 'echo', arguments: { message: 'hello' }, text: 'Echo: hello' },
-  gitea: { name: 'get_server_info', arguments: {}, who: (result) => JSON.parse(textOf(result)).gitea_user },
-};
 
 const { values: flags } = parseArgs({
   options: {
@@ -41,60 +30,11 @@ const { values: flags } = parseArgs({
   },
 });
 
-const textOf = (result) => result.content.filter((block) => block.type === 'text').map((block) => block.text).join('\n');
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
-/** Says that a story does not apply here. */
-class Skip extends Error {}
-const skip = (why) => {
-  throw new Skip(why);
-};
-
 const browser = await open();
 
-/** A transport of `application`; the SDK finds out by itself that it has to sign in. */
-function transportOf(application, options = {}) {
-  const wire = new Wire();
-  const fetch = (url, init = {}) => wire.fetch(url, { method: 'GET', ...init });
-  const transport = new StreamableHTTPClientTransport(new URL(flags.url), { authProvider: application, fetch, ...options });
-  return { wire, transport, client: new Client({ name: 'e2e-oauth', version: '1.0.0' }) };
-}
-
-/** Connects `name` from nothing: challenge, registration, browser, code, tokens, session. */
-async function signIn(name, password, options = {}) {
-  const listener = await Listener.open();
-  const person = await browser.person(name, password);
-  try {
-    const application = new Application(listener.redirectUri);
-    const first = transportOf(application);
-    await assert.rejects(first.client.connect(first.transport), UnauthorizedError);
-    const arrived = await person.visit(application.authorizationUrl, { provider: flags.provider, ...options });
-    const { searchParams } = new URL(arrived);
-    assert.equal(searchParams.get('state'), application.expectedState, 'the state came back');
-    if (searchParams.has('error')) return { error: searchParams.get('error') };
-    await first.transport.finishAuth(searchParams.get('code'));
-    const { wire, transport, client } = transportOf(application);
-    await client.connect(transport);
-    return { application, wire, transport, client, found: first.wire };
-  } finally {
-    await person.close();
-    await listener.close();
-  }
-}
-
-/** Calls the server's tool and checks what is known of the answer. */
-async function call({ client }, name) {
-  const { text, who, ...tool } = SERVERS[flags.server];
-  const result = await client.callTool(tool);
-  assert.ok(!result.isError, textOf(result));
-  if (text) assert.equal(textOf(result), text);
-  if (who) assert.equal(who(result), name, 'whom the server acts for');
-}
-
-async function leave({ client, transport }) {
-  await transport.terminateSession();
-  await client.close();
-}
+/** Connects `name` from nothing. */
+const signIn = (name, password, options = {}) =>
+  signInAt({ browser, url: flags.url, kind: flags.server, provider: flags.provider, person: name, password, ...options });
 
 /** One request of ours, beside the SDK. */
 const ask = (init, url = flags.url) => fetch(url, { redirect: 'manual', ...init });
@@ -138,8 +78,8 @@ const STORIES = {
   'a person signs in and calls a tool': async () => {
     const session = await signIn(flags.person, flags.password);
     const { tools } = await session.client.listTools();
-    assert.ok(tools.some(({ name }) => name === SERVERS[flags.server].name), 'the tool is not listed');
-    await call(session, flags.person);
+    assert.ok(tools.some(({ name }) => name === toolOf(flags.server).name), 'the tool is not listed');
+    await call(session);
     assert.equal(session.application.registrations, 1);
     await leave(session);
   },
@@ -152,7 +92,7 @@ const STORIES = {
     assert.ok(id, 'there is a session');
     for (const round of [1, 2]) {
       await pause(ttl + MARGIN);
-      await call(session, flags.person);
+      await call(session);
       const refreshes = wire.exchanges.filter(({ body }) => String(body).includes('grant_type=refresh_token'));
       assert.equal(refreshes.length, round, 'refreshes');
       assert.ok(refreshes.every(({ response }) => response.status === 200));
@@ -172,8 +112,8 @@ const STORIES = {
     const session = await signIn(flags.person, flags.password);
     await pause(ttl + MARGIN);
     // The SDK refreshes for each of them; a rotated refresh token has its grace.
-    await Promise.all([1, 2, 3, 4].map(() => call(session, flags.person)));
-    await call(session, flags.person);
+    await Promise.all([1, 2, 3, 4].map(() => call(session)));
+    await call(session);
     await leave(session);
   },
 
@@ -181,7 +121,7 @@ const STORIES = {
     if (flags['other-password'] === undefined) skip('no --other-password');
     const one = await signIn(flags.person, flags.password);
     const two = await signIn(flags.other, flags['other-password']);
-    await Promise.all([call(one, flags.person), call(two, flags.other)]);
+    await Promise.all([call(one), call(two)]);
     assert.notEqual(one.transport.sessionId, two.transport.sessionId);
     // Somebody else's session, asked for with one's own token.
     const { access_token } = two.application.tokens();
@@ -189,7 +129,7 @@ const STORIES = {
     const reply = await ask({ method: 'POST', headers, body: '{"jsonrpc":"2.0","id":7,"method":"tools/list"}' });
     await reply.body?.cancel();
     assert.ok([403, 404].includes(reply.status), `answered with ${reply.status}`);
-    await call(one, flags.person);
+    await call(one);
     await Promise.all([leave(one), leave(two)]);
   },
 
@@ -222,45 +162,11 @@ const STORIES = {
   },
 };
 
-/** Runs one story within its limit; the verdict is null when all went well. */
-async function tell(story) {
-  let timer;
-  const limit = STORY_LIMIT + 3 * Number(flags['access-ttl'] ?? 0) * 1000;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done after ${limit / 1000} s`)), limit);
-  });
-  try {
-    await Promise.race([story(), late]);
-    return null;
-  } catch (error) {
-    return error;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-if (!flags.url || !SERVERS[flags.server] || flags.password === undefined) {
-  const kinds = Object.keys(SERVERS).join('|');
-  console.error(`usage: oauth.mjs --url URL --server ${kinds} --person NAME --password TEXT [--other NAME --other-password TEXT] [--provider local|forgejo|oidc] [--access-ttl SECONDS] [--only TEXT]`);
+if (!flags.url || !KINDS.includes(flags.server) || flags.password === undefined) {
+  console.error(`usage: oauth.mjs --url URL --server ${KINDS.join('|')} --person NAME --password TEXT [--other NAME --other-password TEXT] [--provider local|forgejo|oidc] [--access-ttl SECONDS] [--only TEXT]`);
   process.exit(64);
 }
-process.on('unhandledRejection', () => {});
-
-let passed = 0;
-let failed = 0;
-for (const [name, story] of Object.entries(STORIES)) {
-  if (flags.only && !name.includes(flags.only)) continue;
-  const verdict = await tell(story);
-  if (verdict === null) {
-    passed += 1;
-    console.log(`ok - ${name}`);
-  } else if (verdict instanceof Skip) {
-    console.log(`skipped - ${name}: ${verdict.message}`);
-  } else {
-    failed += 1;
-    console.log(`FAILED - ${name}: ${String(verdict.message ?? verdict).split('\n').slice(0, 3).join(' ')}`);
-  }
-}
+const teller = new Teller(STORY_LIMIT + 3 * Number(flags['access-ttl'] ?? 0) * 1000);
+await teller.all(STORIES, flags.only);
 await browser.close();
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+process.exit(teller.end());

@@ -13,19 +13,13 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { program } from './browser.mjs';
+import { KINDS, Skip, Teller, checked, pause, skip, toolOf } from './stories.mjs';
 
 /** Real time a story may take, in milliseconds, beside the lifetimes it waits for. */
 const STORY_LIMIT = 60_000;
 
 /** A second past a token's end, since lifetimes are whole seconds. */
 const MARGIN = 1_100;
-
-/** What each kind of server is asked. */
-const SERVERS = {
-  fixture: { name: 'echo', arguments: { text: 'hello' }, text: /^hello$/ },
-  everything: { name: 'echo', arguments: { message: 'hello' }, text: /^Echo: hello$/ },
-  gitea: { name: 'get_server_info', arguments: {}, text: /"gitea_user": ?"ada"/ },
-};
 
 const { values: flags } = parseArgs({
   options: {
@@ -40,12 +34,6 @@ const { values: flags } = parseArgs({
 });
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
-class Skip extends Error {}
-const skip = (why) => {
-  throw new Skip(why);
-};
 
 /** A home with nothing in it, and a person who comes when a browser is opened. */
 class Home {
@@ -132,10 +120,7 @@ class Remote {
   }
 
   async call() {
-    const { text, ...tool } = SERVERS[flags.server];
-    const result = await this.request('tools/call', tool);
-    assert.ok(!result.isError, JSON.stringify(result));
-    assert.match(result.content.map((block) => block.text ?? '').join('\n'), text);
+    checked(flags.server, await this.request('tools/call', toolOf(flags.server)), flags.person);
   }
 
   async stop() {
@@ -173,7 +158,7 @@ const STORIES = {
     const { serverInfo } = await remote.initialize();
     assert.ok(serverInfo.name);
     const { tools } = await remote.request('tools/list');
-    assert.ok(tools.some(({ name }) => name === SERVERS[flags.server].name));
+    assert.ok(tools.some(({ name }) => name === toolOf(flags.server).name));
     await remote.call();
     assert.equal(await home.opened(), 1);
   }),
@@ -200,44 +185,10 @@ const STORIES = {
   }),
 };
 
-/** Runs one story within its limit; the verdict is null when all went well. */
-async function tell(story) {
-  let timer;
-  const limit = STORY_LIMIT + 3 * Number(flags['access-ttl'] ?? 0) * 1000;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done after ${limit / 1000} s`)), limit);
-  });
-  try {
-    await Promise.race([story(), late]);
-    return null;
-  } catch (error) {
-    return error;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-if (!flags.url || !SERVERS[flags.server] || flags.password === undefined) {
-  const kinds = Object.keys(SERVERS).join('|');
-  console.error(`usage: remote.mjs --url URL --server ${kinds} --person NAME --password TEXT [--provider local|forgejo|oidc] [--access-ttl SECONDS] [--only TEXT]`);
+if (!flags.url || !KINDS.includes(flags.server) || flags.password === undefined) {
+  console.error(`usage: remote.mjs --url URL --server ${KINDS.join('|')} --person NAME --password TEXT [--provider local|forgejo|oidc] [--access-ttl SECONDS] [--only TEXT]`);
   process.exit(64);
 }
-process.on('unhandledRejection', () => {});
-
-let passed = 0;
-let failed = 0;
-for (const [name, story] of Object.entries(STORIES)) {
-  if (flags.only && !name.includes(flags.only)) continue;
-  const verdict = await tell(story);
-  if (verdict === null) {
-    passed += 1;
-    console.log(`ok - ${name}`);
-  } else if (verdict instanceof Skip) {
-    console.log(`skipped - ${name}: ${verdict.message}`);
-  } else {
-    failed += 1;
-    console.log(`FAILED - ${name}: ${String(verdict.message ?? verdict).split('\n').slice(0, 3).join(' ')}`);
-  }
-}
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+const teller = new Teller(STORY_LIMIT + 3 * Number(flags['access-ttl'] ?? 0) * 1000);
+await teller.all(STORIES, flags.only);
+process.exit(teller.end());

@@ -4,8 +4,11 @@
 export class Wire {
   exchanges = [];
   #waiting = [];
+  #home = Promise.resolve();
+  #comeHome = () => {};
 
   fetch = async (url, init) => {
+    await this.#home;
     const cut = new AbortController();
     const exchange = { method: init.method, headers: new Headers(init.headers), body: init.body ?? '', text: '', cut: () => cut.abort() };
     this.exchanges.push(exchange);
@@ -26,10 +29,21 @@ export class Wire {
     return new Response(response.body.pipeThrough(tap), { status: response.status, headers: response.headers });
   };
 
-  /** Waits until an exchange answers `matches`, and returns it. */
-  async until(matches) {
+  /** The network goes, as it does when a lid is closed: open connections break, and nothing is asked. */
+  goAway() {
+    this.#home = new Promise((home) => (this.#comeHome = home));
+    for (const exchange of this.exchanges) exchange.cut();
+  }
+
+  /** It is there again, and what had to wait goes on. */
+  comeHome() {
+    this.#comeHome();
+  }
+
+  /** Waits until an exchange answers `matches`, and returns it; none of the first `from` is asked. */
+  async until(matches, from = 0) {
     for (;;) {
-      const found = this.exchanges.find(matches);
+      const found = this.exchanges.slice(from).find(matches);
       if (found) return found;
       await new Promise((wake) => this.#waiting.push(wake));
     }

@@ -7,24 +7,17 @@
 //! | `forgejo` | the forge double of `broker/examples/forge` | `gitea-mcp`, acting as the person |
 //! | `oidc` | npm's `oidc-provider` | the fixture |
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
+use std::path::Path;
+
+use xshell::{Shell, cmd};
+
+use super::{
+    Cell, Rig, follow, matrix,
+    provider::{self, PEOPLE, Provider, password},
 };
-
-use anyhow::Context;
-use xshell::{Cmd, Shell, cmd};
-
-use super::{Cell, Rig, follow, matrix};
 use crate::{
     broker::{self, Broker},
-    cargo, pinned, process, root,
+    process,
     tally::Tally,
 };
 
@@ -37,17 +30,7 @@ const ACCESS_TTL: &str = "8";
 
 /// The same of those who vouch. Shorter than most stories, so that children are replaced for a renewed
 /// token in the middle of them; a `gitea-mcp` needs two seconds to start.
-const UPSTREAM_TTL: &str = "20";
-
-/// What the broker is known as to who vouches.
-const CLIENT_ID: &str = "broker";
-const CLIENT_SECRET: &str = "hush-of-the-broker-0123456789";
-
-/// How long a provider may take until it prints its address.
-const START_LIMIT: Duration = Duration::from_secs(20);
-
-/// Who signs in; a password is the name with `-password`, which the forge double has as well.
-const PEOPLE: [&str; 2] = ["ada", "bob"];
+const UPSTREAM_TTL: u64 = 20;
 
 /// Tells all stories, or those of one client, or those whose name contains `only`.
 pub(super) fn run(
@@ -56,10 +39,7 @@ pub(super) fn run(
     client: Option<&str>,
     only: Option<&str>,
 ) -> anyhow::Result<Tally> {
-    pinned::browser(sh)?;
-    cargo::build_examples(sh, &["forge"])?;
-    let requirements = root().join("xtask/e2e/py/gitea.txt");
-    let gitea = pinned::pip(sh, &requirements, &rig.dir.join("gitea"))?.join("gitea-mcp");
+    let gitea = provider::prepare(sh, rig)?;
     let clients: Vec<_> =
         CLIENTS.into_iter().filter(|one| client.is_none_or(|c| c == *one)).collect();
     let mut cells = Vec::new();
@@ -98,33 +78,15 @@ impl Stage {
         let dir = rig.dir.join("sign-in").join(way);
         sh.remove_path(&dir)?;
         sh.create_dir(&dir)?;
-        // Both have to know the other's address before they start.
-        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let url = format!("http://{listen}");
+        let url = provider::address_of_the_broker()?;
         let back = format!("{url}/callback/{way}");
         let log = dir.join("provider.log");
         let provider = match way {
-            "forgejo" => {
-                let knobs = format!("{{\"access_ttl\": {UPSTREAM_TTL}}}");
-                let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
-                let cmd = cmd!(
-                    sh,
-                    "target/debug/examples/forge {app...} --redirect-uri {back} --knobs {knobs}"
-                );
-                Some(Provider::start(cmd, &log)?)
-            }
-            "oidc" => {
-                let script = rig.dir.join("ts/oidc.mjs");
-                let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
-                let cmd = cmd!(
-                    sh,
-                    "node {script} {app...} --redirect-uri {back} --access-ttl {UPSTREAM_TTL}"
-                );
-                Some(Provider::start(cmd, &log)?)
-            }
+            "forgejo" => Some(Provider::forge(sh, &back, UPSTREAM_TTL, &log)?),
+            "oidc" => Some(Provider::oidc(sh, rig, &back, UPSTREAM_TTL, &log)?),
             _ => None,
         };
-        let address = provider.as_ref().map_or("", |provider| provider.address.as_str());
+        let address = provider.as_ref().map_or("", Provider::address);
         let config = dir.join("mcp-broker.toml");
         let fixture = rig.dir.join("fixture");
         sh.write_file(&config, configuration(way, &url, address, &dir, &fixture, gitea))?;
@@ -178,10 +140,6 @@ impl Stage {
     }
 }
 
-fn password(name: &str) -> String {
-    format!("{name}-password")
-}
-
 /// The broker's configuration for one way.
 fn configuration(
     way: &str,
@@ -200,18 +158,12 @@ fn configuration(
          [oauth]\naccess_ttl = \"{ACCESS_TTL}s\"\n",
         quoted(&dir.join("data"))
     );
-    let client = format!("client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n");
     text += &match way {
-        "forgejo" => format!(
-            "\n[auth.forgejo]\nurl = \"{address}\"\n{client}\
-             scopes = [\"read:user\", \"read:repository\", \"write:issue\"]\n\n\
-             [server.gitea]\ncommand = {}\ndefault = true\n\
-             env = {{ GITEA_URL = \"{address}\", GITEA_TOKEN = \"${{upstream.access_token}}\" }}\n",
-            quoted(gitea)
-        ),
+        "forgejo" => provider::forge_tables(address, gitea),
         "oidc" => format!(
-            "\n[auth.oidc]\nissuer = \"{address}\"\n{client}\
-             scopes = [\"openid\", \"profile\", \"email\", \"offline_access\"]\n"
+            "\n[auth.oidc]\nissuer = \"{address}\"\n{}\
+             scopes = [\"openid\", \"profile\", \"email\", \"offline_access\"]\n",
+            provider::client()
         ),
         _ => String::new(),
     };
@@ -219,50 +171,6 @@ fn configuration(
         text += &format!("\n[server.fixture]\ncommand = {}\ndefault = true\n", quoted(fixture));
     }
     text
-}
-
-/// Who vouches for people. Dropping it kills the process.
-#[derive(Debug)]
-struct Provider {
-    child: Child,
-    /// `http://HOST:PORT`.
-    address: String,
-}
-
-impl Provider {
-    /// Starts `cmd` and waits for the address, which is its first line.
-    fn start(cmd: Cmd<'_>, log: &PathBuf) -> anyhow::Result<Self> {
-        process::announce(&[], &cmd);
-        let mut child = Command::from(cmd)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(log)?)
-            .spawn()
-            .context("the provider does not start")?;
-        let stdout = child.stdout.take().expect("it was asked to be piped");
-        let mut provider = Self { child, address: String::new() };
-        let (sender, found) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let read = BufReader::new(stdout).read_line(&mut line);
-            // Nobody listens once the start was given up.
-            let _ = read.map(|_| sender.send(line.trim().to_owned()));
-        });
-        provider.address = found
-            .recv_timeout(START_LIMIT)
-            .ok()
-            .filter(|address| address.starts_with("http://"))
-            .with_context(|| format!("the provider has no address, see {}", log.display()))?;
-        Ok(provider)
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        // Both fail for a process that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[cfg(test)]

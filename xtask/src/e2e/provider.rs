@@ -1,0 +1,136 @@
+//! Who vouches for people, and what the broker's configuration says about it.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context;
+use xshell::{Cmd, Shell, cmd};
+
+use super::Rig;
+use crate::{cargo, pinned, process, root};
+
+/// What the broker is known as to who vouches.
+const CLIENT_ID: &str = "broker";
+const CLIENT_SECRET: &str = "hush-of-the-broker-0123456789";
+
+/// How long a provider may take until it prints its address.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Who signs in.
+pub(super) const PEOPLE: [&str; 2] = ["ada", "bob"];
+
+/// Which the forge double has as well.
+pub(super) fn password(name: &str) -> String {
+    format!("{name}-password")
+}
+
+/// Installs a browser, the forge double, and the server that acts on it, whose path is returned.
+pub(super) fn prepare(sh: &Shell, rig: &Rig) -> anyhow::Result<PathBuf> {
+    pinned::browser(sh)?;
+    cargo::build_examples(sh, &["forge"])?;
+    let requirements = root().join("xtask/e2e/py/gitea.txt");
+    Ok(pinned::pip(sh, &requirements, &rig.dir.join("gitea"))?.join("gitea-mcp"))
+}
+
+/// An address where nobody listens, for the broker: it and who vouches have to know each other's
+/// before they start.
+pub(super) fn address_of_the_broker() -> anyhow::Result<String> {
+    let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    Ok(format!("http://{listen}"))
+}
+
+/// The keys that say who the broker is to who vouches.
+pub(super) fn client() -> String {
+    format!("client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n")
+}
+
+/// The tables of the forge double at `address`, and of the server `gitea` that acts on it.
+pub(super) fn forge_tables(address: &str, gitea: &Path) -> String {
+    format!(
+        "\n[auth.forgejo]\nurl = \"{address}\"\n{}\
+         scopes = [\"read:user\", \"read:repository\", \"write:issue\"]\n\n\
+         [server.gitea]\ncommand = {:?}\ndefault = true\n\
+         env = {{ GITEA_URL = \"{address}\", GITEA_TOKEN = \"${{upstream.access_token}}\" }}\n",
+        client(),
+        // A JSON string of this path is a TOML string too.
+        gitea.display().to_string()
+    )
+}
+
+/// Who vouches for people. Dropping it kills the process.
+#[derive(Debug)]
+pub(super) struct Provider {
+    child: Child,
+    /// `http://HOST:PORT`.
+    address: String,
+}
+
+impl Provider {
+    /// The forge double, whose access tokens live `ttl` seconds; `back` is where it sends people.
+    pub(super) fn forge(sh: &Shell, back: &str, ttl: u64, log: &Path) -> anyhow::Result<Self> {
+        let knobs = format!("{{\"access_ttl\": {ttl}}}");
+        let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
+        let forge = "target/debug/examples/forge";
+        Self::start(cmd!(sh, "{forge} {app...} --redirect-uri {back} --knobs {knobs}"), log)
+    }
+
+    /// npm's `oidc-provider`, in the same way.
+    pub(super) fn oidc(
+        sh: &Shell,
+        rig: &Rig,
+        back: &str,
+        ttl: u64,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let script = rig.dir.join("ts/oidc.mjs");
+        let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
+        let ttl = ["--access-ttl", &ttl.to_string()];
+        Self::start(cmd!(sh, "node {script} {app...} --redirect-uri {back} {ttl...}"), log)
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Starts `cmd` and waits for the address, which is its first line.
+    fn start(cmd: Cmd<'_>, log: &Path) -> anyhow::Result<Self> {
+        process::announce(&[], &cmd);
+        let mut child = Command::from(cmd)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log)?)
+            .spawn()
+            .context("the provider does not start")?;
+        let stdout = child.stdout.take().expect("it was asked to be piped");
+        let mut provider = Self { child, address: String::new() };
+        let (sender, found) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line);
+            // Nobody listens once the start was given up.
+            let _ = read.map(|_| sender.send(line.trim().to_owned()));
+        });
+        provider.address = found
+            .recv_timeout(START_LIMIT)
+            .ok()
+            .filter(|address| address.starts_with("http://"))
+            .with_context(|| format!("the provider has no address, see {}", log.display()))?;
+        Ok(provider)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        // Both fail for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
