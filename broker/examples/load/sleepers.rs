@@ -48,8 +48,9 @@ use watch::{Seen, Watch};
 
 /// Resident bytes of the broker that a sleeping session may cost.
 const MAX_BYTES: f64 = 2048.0;
-/// With fewer sessions than this, what an allocator rounds up is more than they cost.
-const WEIGHABLE: usize = 2_000;
+/// With fewer sessions than this, a few MiB that do not depend on their number (the store's caches,
+/// what an allocator keeps) are more than they may cost.
+const WEIGHABLE: usize = 5_000;
 /// How much the second half of the traffic may add to the broker's memory, in percent: what grows
 /// with time does so in both halves, and what an allocator keeps, in the first.
 const GROWTH: u64 = 15;
