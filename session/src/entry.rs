@@ -307,7 +307,15 @@ impl<B> Entry<B> {
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.lock().state, State::Gone(_))
+        self.why_gone().is_some()
+    }
+
+    /// Why the session is over for good, if it is.
+    pub(crate) fn why_gone(&self) -> Option<StopReason> {
+        match self.lock().state {
+            State::Gone(why) => Some(why),
+            State::Live(_) | State::Leaving | State::Asleep | State::Replaced => None,
+        }
     }
 
     /// When the session was last used: now, while a lease is held.

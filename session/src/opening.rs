@@ -120,11 +120,12 @@ impl Openings {
         drop(forgotten);
     }
 
-    /// Refuses the wakes under way from these records.
+    /// Refuses the wakes under way from these records. Those that are refused already keep the
+    /// reason they have.
     pub(crate) fn refuse(&self, keys: &[RecordKey], why: StopReason) {
         for opening in self.lock().open.values_mut() {
             if opening.key.is_some_and(|key| keys.contains(&key)) {
-                opening.refused = Some(why);
+                opening.refused.get_or_insert(why);
             }
         }
     }

@@ -193,7 +193,8 @@ where
             Ok(Stay::new(means, admitted, place))
         }
         Err((why, backend)) => {
-            take_back(shared, why, backend).await;
+            // The ticket may have been refused because a record was buried, and that for a reason.
+            take_back(shared, before.why_gone().unwrap_or(why), backend).await;
             Err(Some(place))
         }
     }

@@ -172,3 +172,19 @@ async fn a_revoked_session_does_not_wake_from_a_record_that_was_read_before_and_
     assert!(matches!(woken, Err(WakeError::Unknown)), "{woken:?}");
     assert_eq!(backends.spawns(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_revoked_during_its_rotation_was_revoked_and_not_deleted() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let (_, first) = opened(&registry, &mut backends, "ada").await;
+    backends.answer(Answer::Hold);
+    registry.rotate(|_| true, crate::Rotation { when: crate::When::Now, then: crate::Then::Awake });
+    first.end();
+    let held = backends.held().await;
+    registry.revoke(|owner| owner.subject() == "ada");
+    // The reaper removes what is left of it meanwhile.
+    sleep(MINUTE).await;
+    held.answer(Answer::SucceedAndObey);
+    assert_eq!(backends.next().await.asked_to_stop().await, StopReason::Revoked);
+}
