@@ -27,7 +27,7 @@ use model::Model;
 use steps::{ending, step, story};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn i1_i2_i3_i7_no_story_loses_a_session_or_brings_one_back_or_mixes_two_up(
