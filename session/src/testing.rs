@@ -1,4 +1,4 @@
-//! Fakes, as pairs of a thing and the handle that drives it, and the contract of [`Backend`].
+//! Fakes, as pairs of a thing and the handle that drives it, and the contract of [`Backend`](crate::Backend).
 //!
 //! ```
 //! use session::{Limits, StopReason, testing};
@@ -16,19 +16,22 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::{Backend, BoxFuture, Limits, Owner, Registry, Setback, Spawn, StopReason};
+use crate::{BoxFuture, Limits, Owner, Registry, Setback, Spawn};
 
+mod backend;
 pub mod contract;
 mod records;
 mod records_contract;
 
+use backend::State;
+pub use backend::{BackendHandle, FakeBackend};
 pub use records::MemoryRecords;
 pub use records_contract::records_contract;
 
@@ -421,172 +424,6 @@ impl HeldSpawn {
     /// Lets the spawn go on.
     pub fn answer(self, answer: Answer) {
         let _ = self.go.send(answer);
-    }
-}
-
-#[derive(Debug)]
-struct State {
-    owner: Owner,
-    obeys: bool,
-    woken: bool,
-    made: Instant,
-    snapshot: Mutex<Option<Vec<u8>>>,
-    stops: watch::Sender<Vec<StopReason>>,
-    over: watch::Sender<bool>,
-    counted: Mutex<Option<Counted>>,
-    panics_in_stop: AtomicBool,
-    panics_in_ended: watch::Sender<bool>,
-    dropped: AtomicBool,
-    before: OnceLock<Weak<Self>>,
-}
-
-impl State {
-    fn end(&self) {
-        // Not counted any more before anybody can learn that it has ended.
-        drop(self.counted.lock().expect("no test panics while it holds it").take());
-        self.over.send_replace(true);
-    }
-}
-
-/// A backend that does nothing.
-#[derive(Debug)]
-pub struct FakeBackend(Arc<State>);
-
-impl FakeBackend {
-    /// Whether `handle` drives this backend.
-    pub fn is(&self, handle: &BackendHandle) -> bool {
-        Arc::ptr_eq(&self.0, &handle.0)
-    }
-}
-
-impl Backend for FakeBackend {
-    fn stop(&self, why: StopReason) {
-        self.0.stops.send_modify(|stops| stops.push(why));
-        assert!(!self.0.panics_in_stop.load(Ordering::SeqCst), "told to panic when stopped");
-        if self.0.obeys {
-            self.0.end();
-        }
-    }
-
-    fn ended(&self) -> BoxFuture<'static, ()> {
-        let mut over = self.0.over.subscribe();
-        let mut panics = self.0.panics_in_ended.subscribe();
-        Box::pin(async move {
-            tokio::select! {
-                _ = over.wait_for(|&over| over) => {}
-                Ok(_) = panics.wait_for(|&panics| panics) => panic!("told to panic while it lives"),
-            }
-        })
-    }
-
-    fn kind(&self) -> &str {
-        KIND
-    }
-
-    fn snapshot(&self) -> Option<Vec<u8>> {
-        self.0.snapshot.lock().expect("no test panics while it holds it").clone()
-    }
-
-    fn succeed(&self, before: &Self) {
-        self.0.before.set(Arc::downgrade(&before.0)).expect("a backend succeeds one other");
-    }
-}
-
-impl Drop for FakeBackend {
-    fn drop(&mut self) {
-        self.0.dropped.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Drives one [`FakeBackend`].
-#[derive(Debug, Clone)]
-pub struct BackendHandle(Arc<State>);
-
-impl BackendHandle {
-    /// Whom it was made for.
-    pub fn owner(&self) -> &Owner {
-        &self.0.owner
-    }
-
-    /// Why it was first asked to stop, if it was.
-    pub fn stopped(&self) -> Option<StopReason> {
-        self.0.stops.borrow().first().copied()
-    }
-
-    /// Waits until it is asked to stop.
-    ///
-    /// # Panics
-    /// After [`PATIENCE`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing.
-    pub async fn asked_to_stop(&self) -> StopReason {
-        let mut stops = self.0.stops.subscribe();
-        let asked = stops.wait_for(|stops| !stops.is_empty());
-        patiently("the backend was not asked to stop", asked)
-            .await
-            .expect("this handle keeps the sender")[0]
-    }
-
-    /// Whether it was woken, and not spawned for a new session.
-    pub fn is_woken(&self) -> bool {
-        self.0.woken
-    }
-
-    /// Whether it took over from `before`.
-    pub fn succeeded(&self, before: &Self) -> bool {
-        self.0.before.get().is_some_and(|own| std::ptr::eq(own.as_ptr(), Arc::as_ptr(&before.0)))
-    }
-
-    /// When it came into being.
-    pub fn made(&self) -> Instant {
-        self.0.made
-    }
-
-    /// The number of the session it serves, if sessions are numbered and it is not stateful.
-    pub fn number(&self) -> Option<usize> {
-        number_in(&self.snapshot()?)
-    }
-
-    /// What it would tell its successor; a fresh one says `fresh`.
-    pub fn snapshot(&self) -> Option<Vec<u8>> {
-        self.0.snapshot.lock().expect("no test panics while it holds it").clone()
-    }
-
-    /// Changes what it would tell its successor. `None` makes it stateful.
-    pub fn remember(&self, snapshot: Option<&[u8]>) {
-        *self.0.snapshot.lock().expect("no test panics while it holds it") =
-            snapshot.map(<[u8]>::to_vec);
-    }
-
-    /// How often it was asked to stop.
-    pub fn stop_calls(&self) -> usize {
-        self.0.stops.borrow().len()
-    }
-
-    /// Ends it, as a process does that has exited and been reaped.
-    pub fn end(&self) {
-        self.0.end();
-    }
-
-    /// Whether it has ended.
-    pub fn has_ended(&self) -> bool {
-        *self.0.over.borrow()
-    }
-
-    /// Whether the backend itself was dropped.
-    pub fn is_dropped(&self) -> bool {
-        self.0.dropped.load(Ordering::SeqCst)
-    }
-
-    /// Lets every later `stop` panic.
-    pub fn panic_when_stopped(&self) {
-        self.0.panics_in_stop.store(true, Ordering::SeqCst);
-    }
-
-    /// Lets whoever waits for its end panic now.
-    pub fn panic_now(&self) {
-        self.0.panics_in_ended.send_replace(true);
     }
 }
 
