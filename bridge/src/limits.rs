@@ -40,8 +40,10 @@ pub struct Limits {
     /// `Last-Event-ID` (for proxies with a hard limit on a response). Zero never closes. Default
     /// zero.
     pub rotate_after: Duration,
-    /// The `retry` field of event streams: how long a client waits before it reconnects. Default
-    /// 1 s.
+    /// The `retry` field of event streams: how long a client waits before it reconnects. SDKs give
+    /// their standalone stream up for good when that fails twice in a row, so twice this has to
+    /// span a restart of whoever serves the streams, with children that end only when they are
+    /// killed. Default 3 s.
     pub retry: Duration,
     /// How long a request of the child may wait for any stream to the client, before the child
     /// is told that nobody is there. Default 30 s.
@@ -73,7 +75,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(15),
             stream_after: Duration::from_secs(5),
             rotate_after: Duration::ZERO,
-            retry: Duration::from_secs(1),
+            retry: Duration::from_secs(3),
             undelivered_timeout: Duration::from_secs(30),
             max_asked: 64,
             max_subscriptions: 256,

@@ -24,6 +24,15 @@ async fn an_answer_with_nothing_before_it_is_one_json_document() {
 }
 
 #[tokio::test]
+async fn a_standalone_stream_is_not_given_up_while_a_restart_waits_for_its_children() {
+    let bench = session(NEW, Limits::default()).await;
+    let opening = Events::of(bench.listen(None)).next().await.expect("it comes first");
+    // A child that keeps its time ends after two graces of two seconds each, and SDKs come back
+    // twice before they give up.
+    assert!(2 * opening.retry.expect("a retry field") > 4000 + 1000, "{opening:?}");
+}
+
+#[tokio::test]
 async fn an_answer_with_something_before_it_is_a_stream() {
     let mut bench = session(NEW, Limits::default()).await;
     let post = bench.posts(call(json!(1), "tools/call"));
@@ -32,7 +41,7 @@ async fn an_answer_with_something_before_it_is_a_stream() {
     let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
     let priming = events.next().await.expect("it comes first");
     assert_eq!(priming.data, Some(serde_json::Value::Null), "the priming event is empty");
-    assert_eq!(priming.retry, Some(1000));
+    assert_eq!(priming.retry, Some(3000));
     assert_eq!(events.comments, ["ok"], "the very first bytes are a comment");
     assert_eq!(events.message().await.expect("a log line")["method"], "notifications/message");
     bench.child.answers(&request, json!({})).await;

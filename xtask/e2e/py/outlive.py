@@ -67,11 +67,14 @@ def check_unnoticed(session: Session) -> None:
     check(not refused, f"calls that failed: {refused}")
 
 
-async def while_the_stream_returns(session: Session, steps: Callable[[], Awaitable[Any]]) -> None:
+async def while_the_stream_returns(
+    session: Session, steps: Callable[[], Awaitable[str | None]]
+) -> str | None:
     """Runs `steps`, after which the stream that was open has been opened once more."""
     before = len(session.wire.exchanges.all)
-    await steps()
+    figures = await steps()
     await session.wire.exchanges.until(is_open_get, before)
+    return figures
 
 
 async def sleep(session: Session) -> None:
@@ -81,8 +84,16 @@ async def sleep(session: Session) -> None:
     session.wire.come_home()
 
 
-def asked_to(what: str) -> Callable[[Session], Awaitable[Any]]:
+Event = Callable[[Session], Awaitable[str | None]]
+"""Something that goes unnoticed; what it returns belongs into the story's line."""
+
+
+def asked_to(what: str) -> Event:
     return lambda _: please(what)
+
+
+async def kill_the_child(_: Session) -> None:
+    await please("kill the child")
 
 
 class Stories:
@@ -93,7 +104,7 @@ class Stories:
         restart, kill = asked_to("restart the broker"), asked_to("kill the broker")
         self.told: dict[str, Story] = {
             "an idle session sleeps, and the next call wakes it": self.another(sleep),
-            "a killed child is replaced": self.another(asked_to("kill the child")),
+            "a killed child is replaced": self.another(kill_the_child),
             "the broker is stopped and started": self.another(restart),
             "the broker is killed and started": self.another(kill),
             "log level and subscription are in force after it slept": self.unnoticed("fixture", self.in_force),
@@ -121,30 +132,32 @@ class Stories:
 
         return story
 
-    def another(self, happens: Callable[[Session], Awaitable[Any]]) -> Story:
+    def another(self, happens: Event) -> Story:
         """The person is known to another child than before, once something has happened."""
 
-        async def steps(session: Session, _: Heard) -> None:
+        async def steps(session: Session, _: Heard) -> str | None:
             await session.call()
             before = await please("name the child")
 
-            async def on() -> None:
-                await happens(session)
+            async def on() -> str | None:
+                said = await happens(session)
                 await session.call()
+                return said
 
-            await while_the_stream_returns(session, on)
+            figures = await while_the_stream_returns(session, on)
             after = await please("name the child")
             check(after != before, f"it is still {before}")
+            return figures
 
         return self.unnoticed("gitea", steps)
 
-    def still_told(self, happens: Callable[[Session], Awaitable[Any]]) -> Story:
+    def still_told(self, happens: Event) -> Story:
         """A notification that no call waits for arrives once something has happened."""
 
-        async def steps(session: Session, heard: Heard) -> None:
+        async def steps(session: Session, heard: Heard) -> str | None:
             exchanges = session.wire.exchanges
             await session.client.subscribe_resource(WATCHED)
-            await while_the_stream_returns(session, lambda: happens(session))
+            figures = await while_the_stream_returns(session, lambda: happens(session))
             # Whoever was asleep is told that it may have changed.
             await heard.updated.until(lambda uri: uri == WATCHED)
             before = len(exchanges.all)
@@ -153,6 +166,7 @@ class Stories:
             carriers = [at for at, e in enumerate(exchanges.all) if "resources/updated" in e.text]
             check(exchanges.all[carriers[-1]].method == "GET", "it came over another stream")
             check(carriers[-1] < before, "it did not come over the stream that was open")
+            return figures
 
         return self.unnoticed("fixture", steps)
 

@@ -79,11 +79,13 @@ const another = (steps) =>
   unnoticed('gitea', async (session) => {
     await call(session);
     const before = await please('name the child');
-    await whileTheStreamReturns(session, async () => {
-      await steps(session);
+    const figures = await whileTheStreamReturns(session, async () => {
+      const said = await steps(session);
       await call(session);
+      return said;
     });
     assert.notEqual(await please('name the child'), before);
+    return figures;
   });
 
 /** The child ends because nobody calls. An open stream is use, so the network has to go first. */
@@ -99,7 +101,7 @@ const stillTold = (steps) =>
     const updated = new Inbox();
     session.client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => updated.push(params.uri));
     await session.client.subscribeResource({ uri: WATCHED });
-    await whileTheStreamReturns(session, steps);
+    const figures = await whileTheStreamReturns(session, steps);
     // Whoever was asleep is told that it may have changed.
     await updated.until((uri) => uri === WATCHED);
     const before = session.wire.exchanges.length;
@@ -108,12 +110,15 @@ const stillTold = (steps) =>
     const carrier = session.wire.exchanges.findLast(({ text }) => text.includes('resources/updated'));
     assert.equal(carrier.method, 'GET');
     assert.ok(session.wire.exchanges.indexOf(carrier) < before, 'it came over the stream that was open');
+    return figures;
   });
 
 const STORIES = {
   'an idle session sleeps, and the next call wakes it': another(sleep),
 
-  'a killed child is replaced': another(() => please('kill the child')),
+  'a killed child is replaced': another(async () => {
+    await please('kill the child');
+  }),
 
   'the broker is stopped and started': another(() => please('restart the broker')),
 
