@@ -59,6 +59,15 @@ where
     result.unwrap_or_else(Refusal::response)
 }
 
+/// What a session's child is needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// To do something with the user's credential, which has to be good for that.
+    Call,
+    /// To hear from it. A client that only listens is no reason to replace its child.
+    Stream,
+}
+
 /// One request to the endpoint of one server.
 struct Exchange {
     app: Arc<App>,
@@ -88,7 +97,8 @@ impl Exchange {
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
-        let lease = self.lease(headers, &owner).await.map_err(|refusal| refusal.to(id))?;
+        let lease = self.lease(headers, &owner, Use::Call).await;
+        let lease = lease.map_err(|refusal| refusal.to(id))?;
         let incoming = match incoming {
             Ok(incoming) => incoming,
             Err(malformed) => return Err(Refusal::malformed(malformed)),
@@ -116,7 +126,7 @@ impl Exchange {
             match self.carry(lease, incoming.clone(), begun).await {
                 Ok(answered) => return answered,
                 // Nothing of it was sent. The child ended, or was replaced, just now.
-                Err((id, owner)) => lease = self.awake(&id, &owner).await?,
+                Err((id, owner)) => lease = self.awake(&id, &owner, Use::Call).await?,
             }
         }
         let carried = self.carry(lease, incoming, begun).await;
@@ -212,7 +222,7 @@ impl Exchange {
     async fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
         negotiate::accepts_events(headers)?;
-        let lease = self.lease(headers, &owner).await?.ok_or_else(no_session_id)?;
+        let lease = self.lease(headers, &owner, Use::Stream).await?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
         let last = match headers.get(LAST_EVENT_ID) {
             None => None,
@@ -224,7 +234,9 @@ impl Exchange {
         };
         let id = *lease.id();
         let listening = match listen(lease, last.clone()) {
-            Err(ListenError::Closed(_)) => listen(self.awake(&id, &owner).await?, last),
+            Err(ListenError::Closed(_)) => {
+                listen(self.awake(&id, &owner, Use::Stream).await?, last)
+            }
             listening => listening,
         };
         listening.map_err(|error| Refusal::listen(&error))
@@ -292,21 +304,30 @@ impl Exchange {
         &self,
         headers: &HeaderMap,
         owner: &Owner,
+        what_for: Use,
     ) -> Result<Option<Lease<Live>>, Refusal> {
         match self.named(headers)? {
-            Some(id) => self.awake(&id, owner).await.map(Some),
+            Some(id) => self.awake(&id, owner, what_for).await.map(Some),
             None => Ok(None),
         }
     }
 
     /// A lease on a session of this endpoint's server whose child is there. Costs no waiting when
     /// the session is awake.
-    async fn awake(&self, id: &SessionId, owner: &Owner) -> Result<Lease<Live>, Refusal> {
+    async fn awake(
+        &self,
+        id: &SessionId,
+        owner: &Owner,
+        what_for: Use,
+    ) -> Result<Lease<Live>, Refusal> {
         let mut replaced = false;
         for _ in 0..ATTEMPTS {
             let woken = self.app.sessions.wake(id, owner, &self.server.name).await;
             let lease = woken.map_err(|error| self.not_awake(&error))?;
             if lease.bridge.closed().is_none() {
+                if what_for == Use::Stream {
+                    return Ok(lease);
+                }
                 match self.current(lease, replaced).await? {
                     Some(lease) => return Ok(lease),
                     None => {

@@ -60,6 +60,28 @@ fn an_open_stream_does_not_keep_an_old_token_in_use() {
 }
 
 #[test]
+fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
+    long_story(LONG, async {
+        let (house, _, _, session) = at_work(2).await;
+        let before = child(&session).await;
+        let begun = Instant::now();
+        let ended = async || begun.elapsed() > Duration::from_secs(3);
+        let mut stream = session.listen().await;
+        until_so("the token has ended", ended).await;
+        drop(stream);
+        stream = until("it listens again", async || {
+            let mut stream = session.send("GET", "").await;
+            (stream.head().await.status == 200).then_some(stream)
+        })
+        .await;
+        assert_eq!(house.place.witness.children().len(), 1, "a child was replaced for nobody");
+        let replaced = async || child(&session).await != before;
+        until_so("a call replaces it", replaced).await;
+        while stream.event().await.is_some() {}
+    });
+}
+
+#[test]
 fn a_grant_taken_back_at_the_forge_is_a_401_with_a_challenge_and_the_child_is_gone() {
     long_story(LONG, async {
         let (house, _, _, session) = at_work(2).await;
