@@ -60,7 +60,7 @@ pub(crate) fn run_with(variables: &[(&str, &str)], cmd: Cmd<'_>) -> anyhow::Resu
     announce(variables, &cmd);
     let watch = Stopwatch::start();
     let line = cmd.to_string();
-    let status = Command::from(cmd)
+    let status = as_from_a_shell(cmd)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .status()
@@ -100,7 +100,7 @@ fn attend(
     announce(&[], &cmd);
     let watch = Stopwatch::start();
     let line = cmd.to_string();
-    let mut child = Command::from(cmd)
+    let mut child = as_from_a_shell(cmd)
         .stdin(stdin)
         .stdout(Stdio::piped())
         .spawn()
@@ -139,6 +139,19 @@ fn attend(
         }
         None => give_up(child, limit, watch),
     }
+}
+
+/// The command without what cargo tells this program about its own package. Build scripts look at
+/// that, and what was built from a shell would be built once more.
+fn as_from_a_shell(cmd: Cmd<'_>) -> Command {
+    let mut command = Command::from(cmd);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Waits for `child` no longer than `limit`; `None` when it still runs then.
