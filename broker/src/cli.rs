@@ -85,7 +85,7 @@ enum Command {
     Client(client::ClientCommand),
     /// List and take back what people have authorized
     Grant(grant::GrantCommand),
-    /// List and remove the sessions that can be woken
+    /// List the sessions that are kept, awake or asleep, and end them
     Session(session::SessionCommand),
     /// Make, list and revoke bearer tokens for what has no browser (the verifier `static`)
     Token(token::TokenCommand),

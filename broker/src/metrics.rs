@@ -120,7 +120,11 @@ impl Metrics {
             "Children that did not start or did not answer initialize",
             metrics.spawn_failures.clone(),
         );
-        registry.register("reaped", "Sessions ended, by reason", metrics.reaped.clone());
+        registry.register(
+            "reaped",
+            "Children whose stay in a session ended, by reason",
+            metrics.reaped.clone(),
+        );
         registry.register(
             "auth_failures",
             "Requests that were not admitted",
