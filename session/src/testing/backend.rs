@@ -101,7 +101,7 @@ impl BackendHandle {
     /// Waits until it is asked to stop.
     ///
     /// # Panics
-    /// After [`PATIENCE`].
+    /// After [`PATIENCE`](super::PATIENCE).
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
