@@ -21,6 +21,10 @@ use super::{
 /// The write-ahead log is cut back to this size when it was larger.
 const MAX_LOG_BYTES: u32 = 16 * 1024 * 1024;
 
+/// Pages that each connection keeps in memory. Little, because the system keeps the file there as
+/// well, once for all connections, and a broker whose sessions sleep should be small.
+const CACHE_KIB: u32 = 256;
+
 /// Why the store did not open. Each one says what the operator can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -172,6 +176,7 @@ fn common(path: &Path, limits: &Limits) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(limits.patience)
         // Nothing is spilled to files outside of our directory.
+        .pragma("cache_size", format!("-{CACHE_KIB}"))
         .pragma("temp_store", "MEMORY")
         .pragma("trusted_schema", "OFF")
         // Statements are the same all the time; the log would tell nothing.
