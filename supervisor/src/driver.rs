@@ -98,6 +98,8 @@ impl Driver {
 
 /// Passes on the signals that are asked for.
 async fn reload(leader: &Leader, mut asked: watch::Receiver<Option<Reload>>) {
+    // One may have been asked for before this was first polled.
+    asked.mark_changed();
     // An error means that nobody is left to ask.
     while asked.changed().await.is_ok() {
         let signal = *asked.borrow_and_update();
