@@ -88,7 +88,8 @@
 //!
 //! A lease on a live session asks no store. A session that falls asleep with nothing changed asks
 //! none either; times of last use, and who fell asleep or woke, are told in one batch per
-//! `reap_interval`. A wake reads one record, an open writes one (and counts, where there are caps on records), an end removes one.
+//! `reap_interval`. A wake reads one record, an open writes one (and counts, where there are caps on
+//! records), an end removes one.
 //!
 //! # Cancellation
 //!
