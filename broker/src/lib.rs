@@ -30,7 +30,7 @@ mod http;
 mod listener;
 pub mod log;
 mod metrics;
-// For the gallery in `examples/pages.rs`, which shows every page; not a promise to anybody else.
+// For the gallery in `rigs/pages.rs`, which shows every page; not a promise to anybody else.
 #[doc(hidden)]
 pub mod pages;
 mod serve;

@@ -1,4 +1,4 @@
-//! One of every page, for the tests and for the gallery in `examples/pages.rs`, which includes this
+//! One of every page, for the tests and for the gallery in `rigs/pages.rs`, which includes this
 //! file: both see the same views.
 
 use auth::oauth::{

@@ -1,5 +1,5 @@
 //! I1 and I2 with many more sessions than children: whoever asks gets the right answer, nobody
-//! else's bytes, and there are never more children than there may be. `examples/load` does the same
+//! else's bytes, and there are never more children than there may be. `rigs/load` does the same
 //! for longer, with more of everything and with children that are killed.
 
 use std::{

@@ -20,5 +20,5 @@ mod store_down;
 mod token_file;
 
 // The double is a program of its own; a test has it in its own process.
-#[path = "../../examples/forge/forge.rs"]
+#[path = "../../rigs/forge/forge.rs"]
 mod forge;

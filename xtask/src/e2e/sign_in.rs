@@ -4,7 +4,7 @@
 //! | Way | Who says who it is | Server behind the broker |
 //! |---|---|---|
 //! | `local` | the broker's own accounts | the fixture |
-//! | `forgejo` | the forge double of `broker/examples/forge` | `gitea-mcp`, acting as the person |
+//! | `forgejo` | the forge double of `broker/rigs/forge` | `gitea-mcp`, acting as the person |
 //! | `oidc` | npm's `oidc-provider` | the fixture |
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Which server is behind the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// `examples/everything`.
+    /// `rigs/everything`.
     Fixture,
     /// `@modelcontextprotocol/server-everything`.
     Everything,

@@ -3,7 +3,7 @@
 //! It is one file with its modules beside it, so that a test can have it in its own process:
 //!
 //! ```ignore
-//! #[path = "../../examples/forge/forge.rs"]
+//! #[path = "../../rigs/forge/forge.rs"]
 //! mod forge;
 //! ```
 
