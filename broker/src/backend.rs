@@ -11,7 +11,7 @@ use std::{
 
 use auth::upstream::{CredentialError, Vault};
 use bridge::{Bridge, InitializeError, Message, ResumeError, Snapshot, SnapshotError, Welcome};
-use session::{BoxFuture, Owner, Setback, StopReason};
+use session::{BoxFuture, Owner, StopReason, WakeFailure};
 use supervisor::{Child, SpawnError};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -249,20 +249,20 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
         ))
     }
 
-    fn judge(&self, failure: &SpawnFailure) -> Setback {
+    fn judge(&self, failure: &SpawnFailure) -> WakeFailure {
         if failure.is_final() {
-            return Setback::GiveUp;
+            return WakeFailure::Permanent;
         }
         match failure {
             // Somebody may sign in, or the upstream come back, at any moment.
-            SpawnFailure::Credential { .. } => Setback::Retry,
+            SpawnFailure::Credential { .. } => WakeFailure::RetryNow,
             SpawnFailure::Directory(_)
             | SpawnFailure::TokenFile(_)
             | SpawnFailure::Environment(_)
             | SpawnFailure::Start(_)
             | SpawnFailure::Initialize(_)
             | SpawnFailure::Snapshot(_)
-            | SpawnFailure::Resume(_) => Setback::BackOff,
+            | SpawnFailure::Resume(_) => WakeFailure::Backoff,
         }
     }
 }

@@ -36,24 +36,24 @@ pub trait Spawn<A, B, E>: fmt::Debug + Send + Sync {
     }
 
     /// What a failed [`wake`](Self::wake) means for the session.
-    fn judge(&self, error: &E) -> Setback {
+    fn judge(&self, error: &E) -> WakeFailure {
         let _ = error;
-        Setback::BackOff
+        WakeFailure::Backoff
     }
 }
 
 /// What a failed wake means for the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setback {
+pub enum WakeFailure {
     /// The backend is in trouble: the session stays asleep, and further attempts are spaced out
     /// (`Limits::wake_backoff`, `Limits::max_wake_failures`).
-    BackOff,
+    Backoff,
     /// The reason lies elsewhere and may be gone at any moment, such as a credential that is to be
     /// renewed: the session stays asleep, and the next request tries at once.
-    Retry,
+    RetryNow,
     /// The session can never be woken again, such as when the new backend speaks another version:
     /// it ends, and its record is removed.
-    GiveUp,
+    Permanent,
 }
 
 /// What answers for one session.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::counts::Counts;
 use crate::place::Heir;
-use crate::rotation::{Rotation, Then, When};
+use crate::replacement::{AfterStop, Replacement, StopWhen};
 use crate::{Limits, Owner, RecordKey, SessionId, StopReason};
 
 /// One backend's stay in the table. A session that is woken gets another one.
@@ -61,7 +61,7 @@ struct Usage {
     /// The time of last use that the store knows or is about to.
     told: Option<Instant>,
     /// A replacement that waits for the session to become idle.
-    rotation: Option<Rotation>,
+    replacement: Option<Replacement>,
     state: State,
 }
 
@@ -84,7 +84,7 @@ enum State {
 pub(crate) struct Ending {
     pub(crate) why: StopReason,
     pub(crate) heir: Option<Heir>,
-    pub(crate) then: Then,
+    pub(crate) then: AfterStop,
 }
 
 /// How a stay went out.
@@ -155,7 +155,7 @@ impl<B> Entry<B> {
             leases: usize::from(idle_since.is_none()),
             last_active: idle_since.unwrap_or(now),
             told: None,
-            rotation: None,
+            replacement: None,
             state: State::Live(order),
         });
         let stage = watch::Sender::new(Stage::Here);
@@ -198,12 +198,12 @@ impl<B> Entry<B> {
             State::Gone(_) => return Acquired::Over,
             State::Leaving | State::Asleep | State::Replaced => return Acquired::Moving,
         }
-        if usage.rotation.is_some_and(|rotation| rotation.when >= When::Drained) {
+        if usage.replacement.is_some_and(|replacement| replacement.when >= StopWhen::Drained) {
             return Acquired::Moving;
         }
         // Without a lifetime the clock need not be read.
         if !lifetime.is_zero() && self.snapshot(&usage).outlived(lifetime, Instant::now()) {
-            self.leave(&mut usage, StopReason::Lifetime, None, Then::Asleep);
+            self.leave(&mut usage, StopReason::Lifetime, None, AfterStop::Asleep);
             return Acquired::Outlived;
         }
         usage.leases += 1;
@@ -221,10 +221,10 @@ impl<B> Entry<B> {
         if usage.leases > 0 {
             return;
         }
-        if let Some(rotation) = usage.rotation
+        if let Some(replacement) = usage.replacement
             && usage.is_live()
         {
-            self.leave(&mut usage, StopReason::Rotated, None, rotation.then);
+            self.leave(&mut usage, StopReason::Replaced, None, replacement.then);
         }
         drop(usage);
         self.counts.ring();
@@ -244,23 +244,23 @@ impl<B> Entry<B> {
         let Some(why) = judge(self.snapshot(&usage)) else {
             return Err(heir);
         };
-        self.leave(&mut usage, why, heir, Then::Asleep);
+        self.leave(&mut usage, why, heir, AfterStop::Asleep);
         Ok(why)
     }
 
-    /// Has the backend replaced, now or as soon as the rotation allows. `false` for a session that
+    /// Has the backend replaced, now or as soon as the replacement allows. `false` for a session that
     /// is over or cannot sleep.
-    pub(crate) fn rotate(&self, rotation: Rotation) -> bool {
+    pub(crate) fn replace(&self, replacement: Replacement) -> bool {
         let mut usage = self.lock();
         if !usage.is_live() || self.kept().is_none() {
             return false;
         }
-        let rotation = rotation.and(usage.rotation);
-        if usage.leases == 0 || rotation.when == When::Now {
-            self.leave(&mut usage, StopReason::Rotated, None, rotation.then);
+        let replacement = replacement.and(usage.replacement);
+        if usage.leases == 0 || replacement.when == StopWhen::Now {
+            self.leave(&mut usage, StopReason::Replaced, None, replacement.then);
         } else {
-            usage.rotation = Some(rotation);
-            if rotation.when == When::Drained {
+            usage.replacement = Some(replacement);
+            if replacement.when == StopWhen::Drained {
                 self.stage.send_replace(Stage::Draining);
             }
         }
@@ -287,7 +287,7 @@ impl<B> Entry<B> {
         }
         let (order, orders) = oneshot::channel();
         usage.state = State::Live(order);
-        usage.rotation = None;
+        usage.replacement = None;
         usage.last_active = Instant::now();
         self.counts.stopping.fetch_sub(1, Ordering::Relaxed);
         self.counts.live.fetch_add(1, Ordering::Relaxed);
@@ -394,7 +394,7 @@ impl<B> Entry<B> {
 
     /// From live to leaving or gone. The order is sent under the lock: whoever finds it taken
     /// finds it delivered, too.
-    fn leave(&self, usage: &mut Usage, why: StopReason, heir: Option<Heir>, then: Then) {
+    fn leave(&self, usage: &mut Usage, why: StopReason, heir: Option<Heir>, then: AfterStop) {
         let next = match why.sleeps() && self.kept().is_some() {
             true => State::Leaving,
             false => State::Gone(why),

@@ -35,7 +35,7 @@ impl<B> Lease<B> {
     }
 
     /// Resolves when the backend is to be replaced and waits for its leases
-    /// ([`When::Drained`](crate::When::Drained)), or is being stopped. Who holds a lease for a
+    /// ([`StopWhen::Drained`](crate::StopWhen::Drained)), or is being stopped. Who holds a lease for a
     /// stream closes that then, in a way that lets the client come back for the rest.
     ///
     /// # Cancel safety

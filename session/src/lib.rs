@@ -24,7 +24,7 @@
 //!     │                           │    old, failed; and any   │  │            ▲  ▲
 //!     ▼                           ▼    end of what has no     ▼  │            │  │
 //!    Gone ◀─────────────────── ended() snapshot            Leaving            │  │
-//!     ▲                                                     │   │  rotated     │  │
+//!     ▲                                                     │   │  replaced    │  │
 //!     │ deleted, revoked meanwhile, or no snapshot any more │   └──────────────┘  │
 //!     ├─────────────────────────────────────────────────────┤   keeps its place   │
 //!     │                                                     │ idle, evicted,      │
@@ -134,14 +134,14 @@ mod reason;
 mod record;
 mod recording;
 mod registry;
-mod rotation;
+mod replacement;
 mod shared;
 mod table;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 mod wake;
 
-pub use backend::{Backend, BoxFuture, Setback, Spawn};
+pub use backend::{Backend, BoxFuture, Spawn, WakeFailure};
 pub use driver::{Driver, Report};
 pub use error::{EndError, LeaseError, OpenError, WakeError};
 pub use id::{ParseIdError, SessionId, ShortId};
@@ -153,4 +153,4 @@ pub use record::{
     Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use,
 };
 pub use registry::{Listed, Registry, Revocation, View};
-pub use rotation::{Rotation, Then, When};
+pub use replacement::{AfterStop, Replacement, StopWhen};

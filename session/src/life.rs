@@ -16,7 +16,7 @@ use crate::opening::Ticket;
 use crate::place::Place;
 use crate::reason::Tally;
 use crate::recording::Refused;
-use crate::rotation::Then;
+use crate::replacement::AfterStop;
 use crate::shared::{Admitted, Newcomer, Shared};
 use crate::wake::wake_anew;
 use crate::{Backend, OpenError, Owner, Spawn, StopReason};
@@ -126,7 +126,7 @@ where
 {
     loop {
         let then = stay.see_to_the_end().await;
-        if then == Then::Awake
+        if then == AfterStop::Awake
             && let Some(place) = stay.place.take()
         {
             match wake_anew(&means, &stay.entry, place).await {
@@ -220,7 +220,7 @@ impl<A, B: Backend, E> Stay<A, B, E> {
 
     /// Returns when the backend has ended and what a later one must know is stored, as far as the
     /// store can be reached.
-    async fn see_to_the_end(&mut self) -> Then {
+    async fn see_to_the_end(&mut self) -> AfterStop {
         let entry = Arc::clone(&self.entry);
         let shared = Arc::clone(&self.means.shared);
         let mut ended = entry.backend().ended();
@@ -273,7 +273,7 @@ impl<A, B: Backend, E> Stay<A, B, E> {
             return then;
         }
         self.has_exited().await;
-        self.ending.as_ref().map_or(Then::Asleep, |ending| ending.then)
+        self.ending.as_ref().map_or(AfterStop::Asleep, |ending| ending.then)
     }
 
     /// The backend has ended by itself.

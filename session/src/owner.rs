@@ -19,7 +19,7 @@ pub struct Owner {
     issuer: Arc<str>,
     subject: Arc<str>,
     client: Arc<str>,
-    grant: Option<Arc<str>>,
+    grant_id: Option<Arc<str>>,
 }
 
 impl Owner {
@@ -29,13 +29,18 @@ impl Owner {
         subject: impl Into<Arc<str>>,
         client: impl Into<Arc<str>>,
     ) -> Self {
-        Self { issuer: issuer.into(), subject: subject.into(), client: client.into(), grant: None }
+        Self {
+            issuer: issuer.into(),
+            subject: subject.into(),
+            client: client.into(),
+            grant_id: None,
+        }
     }
 
     /// The same owner, with the name of the grant it came with.
     #[must_use]
-    pub fn with_grant(mut self, grant: Option<Arc<str>>) -> Self {
-        self.grant = grant;
+    pub fn with_grant_id(mut self, grant_id: Option<Arc<str>>) -> Self {
+        self.grant_id = grant_id;
         self
     }
 
@@ -55,8 +60,8 @@ impl Owner {
     }
 
     /// The grant the owner came with, if there is one.
-    pub fn grant(&self) -> Option<&str> {
-        self.grant.as_deref()
+    pub fn grant_id(&self) -> Option<&str> {
+        self.grant_id.as_deref()
     }
 
     fn parts(&self) -> [&Arc<str>; 3] {
@@ -105,9 +110,9 @@ mod tests {
     #[test]
     fn d2_another_grant_makes_no_other_owner() {
         let ada = Owner::new("https://id", "ada", "editor");
-        let again = ada.clone().with_grant(Some("g2".into()));
+        let again = ada.clone().with_grant_id(Some("g2".into()));
         assert_eq!(ada, again);
-        assert_eq!((ada.grant(), again.grant()), (None, Some("g2")));
+        assert_eq!((ada.grant_id(), again.grant_id()), (None, Some("g2")));
     }
 
     #[test]

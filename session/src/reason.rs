@@ -32,7 +32,7 @@ pub enum StopReason {
     /// The task that kept the session panicked.
     Panicked,
     /// The backend was to be replaced.
-    Rotated,
+    Replaced,
     /// Its record was removed by another process on the same store, such as an operator's.
     Removed,
 }
@@ -51,7 +51,7 @@ impl StopReason {
         Self::Collision,
         Self::Exited,
         Self::Panicked,
-        Self::Rotated,
+        Self::Replaced,
         Self::Removed,
     ];
 
@@ -69,7 +69,8 @@ impl StopReason {
             Self::Collision => "collision",
             Self::Exited => "exited",
             Self::Panicked => "panicked",
-            Self::Rotated => "rotated",
+            // The word that stores and dashboards have known from the start.
+            Self::Replaced => "rotated",
             Self::Removed => "removed",
         }
     }
@@ -87,7 +88,7 @@ impl StopReason {
             | Self::Exited
             | Self::Shutdown
             | Self::Panicked
-            | Self::Rotated => true,
+            | Self::Replaced => true,
             Self::Deleted
             | Self::Lifetime
             | Self::Abandoned
@@ -121,7 +122,7 @@ pub enum WakeReason {
     /// Its backend had ended by itself, or was lost to a panic.
     Exited,
     /// Its backend was to be replaced.
-    Rotated,
+    Replaced,
     /// The registry that had it awake stopped or was killed.
     Restart,
 }
@@ -129,7 +130,7 @@ pub enum WakeReason {
 impl WakeReason {
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 5] =
-        [Self::Idle, Self::Evicted, Self::Exited, Self::Rotated, Self::Restart];
+        [Self::Idle, Self::Evicted, Self::Exited, Self::Replaced, Self::Restart];
 
     /// A lowercase word, stable, for metrics.
     pub const fn as_str(self) -> &'static str {
@@ -137,7 +138,8 @@ impl WakeReason {
             Self::Idle => "idle",
             Self::Evicted => "evicted",
             Self::Exited => "exited",
-            Self::Rotated => "rotated",
+            // The word that stores and dashboards have known from the start.
+            Self::Replaced => "rotated",
             Self::Restart => "restart",
         }
     }
@@ -149,7 +151,7 @@ impl WakeReason {
             Some(StopReason::Idle) => Self::Idle,
             Some(StopReason::Evicted) => Self::Evicted,
             Some(StopReason::Exited | StopReason::Panicked) => Self::Exited,
-            Some(StopReason::Rotated) => Self::Rotated,
+            Some(StopReason::Replaced) => Self::Replaced,
             // Nobody was left to tell, or it was told that the registry stopped.
             _ => Self::Restart,
         }

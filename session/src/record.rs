@@ -135,7 +135,7 @@ impl Selection {
     pub fn matches(&self, owner: &Owner) -> bool {
         match self {
             Self::All => true,
-            Self::Grant(grant) => owner.grant() == Some(grant),
+            Self::Grant(grant) => owner.grant_id() == Some(grant),
             Self::Owner(wanted) => owner == wanted,
             Self::Person { issuer, subject } => {
                 owner.issuer() == &**issuer && owner.subject() == &**subject
@@ -271,12 +271,12 @@ mod tests {
 
     #[test]
     fn a_selection_means_what_it_says() {
-        let ada = Owner::new("https://id", "ada", "editor").with_grant(Some("g1".into()));
+        let ada = Owner::new("https://id", "ada", "editor").with_grant_id(Some("g1".into()));
         let person = Selection::Person { issuer: "https://id".into(), subject: "ada".into() };
         for which in [
             Selection::All,
             Selection::Grant("g1".into()),
-            Selection::Owner(ada.clone().with_grant(None)),
+            Selection::Owner(ada.clone().with_grant_id(None)),
             person,
             Selection::Client("editor".into()),
         ] {

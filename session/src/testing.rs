@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::{BoxFuture, Limits, Owner, Registry, Setback, Spawn};
+use crate::{BoxFuture, Limits, Owner, Registry, Spawn, WakeFailure};
 
 mod backend;
 pub mod contract;
@@ -76,7 +76,7 @@ pub fn fakes() -> (FakeSpawner, Backends) {
     let (held, waiting) = mpsc::unbounded_channel();
     let script = Arc::new(Script {
         answer: Mutex::new(Answer::Succeed),
-        setback: Mutex::new(Setback::BackOff),
+        wake_failure: Mutex::new(WakeFailure::Backoff),
         stateful: AtomicBool::new(false),
         number: Mutex::new(None),
         census: Mutex::default(),
@@ -121,7 +121,7 @@ pub struct FakeError;
 #[derive(Debug)]
 struct Script {
     answer: Mutex<Answer>,
-    setback: Mutex<Setback>,
+    wake_failure: Mutex<WakeFailure>,
     stateful: AtomicBool,
     /// The number of the next new session, if they are numbered.
     number: Mutex<Option<usize>>,
@@ -282,8 +282,8 @@ impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
         (kind == KIND).then(|| self.make(owner, Some(snapshot)))
     }
 
-    fn judge(&self, _: &FakeError) -> Setback {
-        *self.script.setback.lock().expect("no test panics while it holds it")
+    fn judge(&self, _: &FakeError) -> WakeFailure {
+        *self.script.wake_failure.lock().expect("no test panics while it holds it")
     }
 }
 
@@ -302,9 +302,9 @@ impl Backends {
         *self.script.answer.lock().expect("no test panics while it holds it") = answer;
     }
 
-    /// Says what a failed wake means from now on; at first [`Setback::BackOff`].
-    pub fn setback(&self, setback: Setback) {
-        *self.script.setback.lock().expect("no test panics while it holds it") = setback;
+    /// Says what a failed wake means from now on; at first [`WakeFailure::Backoff`].
+    pub fn wake_failure(&self, wake_failure: WakeFailure) {
+        *self.script.wake_failure.lock().expect("no test panics while it holds it") = wake_failure;
     }
 
     /// Says whether backends made from now on are stateful, and so have no snapshot.

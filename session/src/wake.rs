@@ -1,4 +1,4 @@
-//! Waking: from a record, when a request asks, and in the old backend's place, after a rotation.
+//! Waking: from a record, when a request asks, and in the old backend's place, after a replacement.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use crate::life::{Means, Stay, keep, roll_back, take_back};
 use crate::opening::Ticket;
 use crate::place::Place;
 use crate::shared::{Found, Newcomer, Shared, stopping};
-use crate::{Backend, Lease, Record, Setback, StopReason, WakeError, WakeReason};
+use crate::{Backend, Lease, Record, StopReason, WakeError, WakeFailure, WakeReason};
 
 /// What a wake found before it started anything.
 enum Prepared<B> {
@@ -189,7 +189,7 @@ where
     let newcomer = Newcomer { owner: before.owner().clone(), backend, age, kept: Some(kept) };
     match shared.succeed(ticket, before, newcomer) {
         Ok(admitted) => {
-            shared.has_woken(&admitted.entry, WakeReason::Rotated);
+            shared.has_woken(&admitted.entry, WakeReason::Replaced);
             Ok(Stay::new(means, admitted, place))
         }
         Err((why, backend)) => {
@@ -216,13 +216,13 @@ impl<B> Shared<B> {
 fn failed<A, B, E>(means: &Means<A, B, E>, wanted: &Wanted, error: &Arc<E>) -> bool {
     means.shared.counts.wake_failures.fetch_add(1, Ordering::Relaxed);
     match means.spawn.judge(error) {
-        Setback::BackOff => {
+        WakeFailure::Backoff => {
             let (last, limits) = (Some(Arc::clone(error)), means.shared.limits());
             means.desk.trouble(wanted.id, &wanted.owner, last, &limits);
             false
         }
-        Setback::Retry => false,
-        Setback::GiveUp => true,
+        WakeFailure::RetryNow => false,
+        WakeFailure::Permanent => true,
     }
 }
 

@@ -12,7 +12,7 @@ use auth::{
     oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
-use session::{Rotation, Selection, Then, View, When};
+use session::{AfterStop, Replacement, Selection, StopWhen, View};
 use tokio::{sync::Notify, time::interval};
 use tracing::{debug, info, warn};
 
@@ -194,7 +194,8 @@ pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenF
                 let is_its = |view: &View<'_, Live>| {
                     view.backend.own.as_ref().is_some_and(|its| Arc::ptr_eq(its, &own))
                 };
-                sessions.rotate(is_its, Rotation { when: When::Idle, then: Then::Awake });
+                sessions
+                    .replace(is_its, Replacement { when: StopWhen::Idle, then: AfterStop::Awake });
             }
         }
     }

@@ -20,7 +20,7 @@ use auth::{
     },
 };
 
-use session::{Owner, Rotation, Then, When};
+use session::{AfterStop, Owner, Replacement, StopWhen};
 use tokio::sync::Notify;
 
 use super::{AccessError, providers};
@@ -121,16 +121,16 @@ impl CredentialListener for Renewals {
         let how = match change {
             // One in use is replaced when nobody uses it, or when a call finds its own credential
             // due.
-            Change::Renewed => Rotation { when: When::Idle, then: Then::Awake },
+            Change::Renewed => Replacement { when: StopWhen::Idle, then: AfterStop::Awake },
             // The user means this one, and not one that still works for a while.
-            Change::Kept => Rotation { when: When::Drained, then: Then::Awake },
-            Change::Removed => Rotation { when: When::Now, then: Then::Asleep },
+            Change::Kept => Replacement { when: StopWhen::Drained, then: AfterStop::Awake },
+            Change::Removed => Replacement { when: StopWhen::Now, then: AfterStop::Asleep },
             // What was given out works until its end.
             Change::Refused => return,
         };
         // A child that reads its token from a file is no worse for a new one.
         let by_file = |own: &Own| change != Change::Removed && own.is_in_a_file();
-        sessions.rotate(
+        sessions.replace(
             |view| {
                 let own = view.backend.own.as_ref().filter(|own| own.is_of(key));
                 own.is_some_and(|own| !by_file(own))

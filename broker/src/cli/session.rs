@@ -124,7 +124,7 @@ fn as_json(each: &Summary) -> serde_json::Value {
         "issuer": each.owner.issuer(),
         "subject": each.owner.subject(),
         "client": each.owner.client(),
-        "grant": each.owner.grant(),
+        "grant": each.owner.grant_id(),
         "kind": &*each.kind,
         "state": if each.asleep.is_some() { "asleep" } else { "awake" },
         "asleep": each.asleep.map(StopReason::as_str),
@@ -168,7 +168,7 @@ mod tests {
         for key in keys {
             let record = Record {
                 key: *key,
-                owner: Owner::new("local", "ada", "editor").with_grant(Some("g1".into())),
+                owner: Owner::new("local", "ada", "editor").with_grant_id(Some("g1".into())),
                 kind: "demo".into(),
                 snapshot: Arc::from([]),
                 created: at(1_709_164_800),

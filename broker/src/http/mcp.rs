@@ -10,8 +10,8 @@ use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostE
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use session::{
-    Backend, Lease, LeaseError, OpenError, Owner, Rotation, Selection, SessionId, StopReason, Then,
-    View, WakeError, When,
+    AfterStop, Backend, Lease, LeaseError, OpenError, Owner, Replacement, Selection, SessionId,
+    StopReason, StopWhen, View, WakeError,
 };
 use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
@@ -371,25 +371,25 @@ impl Exchange {
                 if own.hand_over(renewed, now).await {
                     return Ok(Some(lease));
                 }
-                Rotation { when: When::Drained, then: Then::Awake }
+                Replacement { when: StopWhen::Drained, then: AfterStop::Awake }
             }
             Ok(_) => return Ok(Some(lease)),
             Err(failure) if failure.takes_the_user() => {
-                Rotation { when: When::Now, then: Then::Asleep }
+                Replacement { when: StopWhen::Now, then: AfterStop::Asleep }
             }
             // It is not the user's fault, and what the child has may still work.
             Err(_) if own.works(now) => return Ok(Some(lease)),
-            Err(_) => Rotation { when: When::Idle, then: Then::Asleep },
+            Err(_) => Replacement { when: StopWhen::Idle, then: AfterStop::Asleep },
         };
         let version = renewed.as_ref().ok().and_then(|own| own.as_ref().map(|own| own.version));
         let is_this = |view: &View<'_, Live>| {
             let is_old = |own: &Arc<Own>| version.is_none_or(|version| own.is_before(version));
             *view.id == id && view.backend.own.as_ref().is_some_and(is_old)
         };
-        let rotated = self.app.sessions.rotate(is_this, how);
+        let replaced = self.app.sessions.replace(is_this, how);
         match renewed {
             // A session that cannot sleep keeps its child, and with it the old credential.
-            Ok(_) => Ok((rotated == 0 && lease.stateful).then_some(lease)),
+            Ok(_) => Ok((replaced == 0 && lease.stateful).then_some(lease)),
             Err(failure) => Err(self.not_awake(&WakeError::Spawn(Arc::new(failure)))),
         }
     }
@@ -475,7 +475,7 @@ fn label(incoming: &Incoming) -> &'static str {
 fn owner_of(verified: &Verified) -> Owner {
     let shared = |part: &Arc<str>| Arc::clone(part);
     Owner::new(shared(&verified.issuer), shared(&verified.subject), shared(&verified.client))
-        .with_grant(verified.family.clone())
+        .with_grant_id(verified.family.clone())
 }
 
 fn no_session_id() -> Refusal {

@@ -23,7 +23,7 @@ pub(super) async fn create(db: &mut Db, record: &Record) -> Result<bool> {
         .bind(record.owner.issuer())
         .bind(record.owner.subject())
         .bind(record.owner.client())
-        .bind(record.owner.grant())
+        .bind(record.owner.grant_id())
         .bind(&*record.kind)
         .bind(micros(record.created))
         .bind(micros(record.active))
@@ -192,7 +192,7 @@ fn read_summary(row: &SqliteRow) -> Result<Summary> {
     let owner = Owner::new(row.text("issuer")?, row.text("subject")?, row.text("client")?);
     Ok(Summary {
         key: read_key(row)?,
-        owner: owner.with_grant(row.maybe_text("family")?.map(Into::into)),
+        owner: owner.with_grant_id(row.maybe_text("family")?.map(Into::into)),
         kind: row.text("kind")?.into(),
         created: read_time(row, "created")?,
         active: read_time(row, "active")?,

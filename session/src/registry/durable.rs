@@ -13,7 +13,7 @@ use crate::opening::Matches;
 use crate::recording::Sweep;
 use crate::shared::{Found, Phase, Shared, stopping};
 use crate::{
-    Backend, EndError, Lease, Owner, RecordKey, RecordsError, Rotation, Selection, SessionId,
+    Backend, EndError, Lease, Owner, RecordKey, RecordsError, Replacement, Selection, SessionId,
     StopReason, Summary, WakeError, WakeReason,
 };
 
@@ -246,10 +246,10 @@ where
     ///
     /// One that is idle is replaced at once, one in use as `how` says; whoever asks for it while
     /// it has no backend waits for the new one. `which` runs without any lock held.
-    pub fn rotate(&self, which: impl Fn(&View<'_, B>) -> bool, how: Rotation) -> usize {
+    pub fn replace(&self, which: impl Fn(&View<'_, B>) -> bool, how: Replacement) -> usize {
         let entries = self.shared.table.select(|_| true);
         let meant = entries.iter().filter(|entry| View::of(entry).is_some_and(|view| which(&view)));
-        meant.filter(|entry| entry.rotate(how)).count()
+        meant.filter(|entry| entry.replace(how)).count()
     }
 
     /// At most `limit` recorded sessions that `which` means, with a key above `after`, in the order
@@ -323,7 +323,7 @@ where
         Ok(kinds)
     }
 
-    /// Backends woken so far, for requests and after rotations, in the place of one that was gone
+    /// Backends woken so far, for requests and after replacements, in the place of one that was gone
     /// for this reason.
     pub fn woken(&self, why: WakeReason) -> u64 {
         self.shared.counts.woken(why)

@@ -77,8 +77,8 @@ async fn find(records: &dyn Records, number: u8) -> Option<Record> {
 
 async fn what_was_created_is_found_as_it_was(records: &dyn Records) {
     let plain = record(1, &owner("ada"), 5);
-    let granted = record(2, &owner("ada").with_grant(Some("g1".into())), 6);
-    let odd = Owner::new("https://é.example/'\"", "a\u{0}b%_", "").with_grant(Some("".into()));
+    let granted = record(2, &owner("ada").with_grant_id(Some("g1".into())), 6);
+    let odd = Owner::new("https://é.example/'\"", "a\u{0}b%_", "").with_grant_id(Some("".into()));
     let odd = Record { kind: "".into(), snapshot: Arc::from([]), ..record(3, &odd, 7) };
     for wanted in [&plain, &granted, &odd] {
         create(records, wanted.clone()).await;
@@ -86,7 +86,7 @@ async fn what_was_created_is_found_as_it_was(records: &dyn Records) {
     for wanted in [plain, granted, odd] {
         let found = records.find(&wanted.key).await.expect("the store is there").expect("found");
         assert_eq!(found, wanted);
-        assert_eq!(found.owner.grant(), wanted.owner.grant(), "owners compare without it");
+        assert_eq!(found.owner.grant_id(), wanted.owner.grant_id(), "owners compare without it");
     }
     assert_eq!(find(records, 9).await, None);
 }
@@ -174,8 +174,8 @@ async fn kinds_are_counted_apart(records: &dyn Records) {
 }
 
 async fn a_selection_removes_what_it_means_and_what_is_old_enough(records: &dyn Records) {
-    let ada = owner("ada").with_grant(Some("g1".into()));
-    let again = owner("ada").with_grant(Some("g2".into()));
+    let ada = owner("ada").with_grant_id(Some("g1".into()));
+    let again = owner("ada").with_grant_id(Some("g2".into()));
     let elsewhere = Owner::new(ada.issuer(), "ada", "another client");
     let other_issuer = Owner::new("https://other.example", "ada", ada.client());
     let everyone = [&ada, &again, &elsewhere, &other_issuer, &owner("bob")];

@@ -1,4 +1,4 @@
-//! Random stories of sessions that sleep, wake, crash, are rotated, ended and revoked, and survive
+//! Random stories of sessions that sleep, wake, crash, are replaced, ended and revoked, and survive
 //! restarts, over a store that is slow, fails, or loses its answers now and then.
 //!
 //! Every new session's first snapshot is a number, and every later one begins with that. So each

@@ -2,7 +2,7 @@ use super::*;
 use crate::{Owner, Selection};
 
 fn granted(grant: &str) -> Owner {
-    owner("ada").with_grant(Some(grant.into()))
+    owner("ada").with_grant_id(Some(grant.into()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn a_revocation_reaches_a_session_at_every_step_of_its_wake() {
         if spawning {
             held = Some(backends.held().await);
         }
-        let revocation = registry.revoke(|owner| owner.grant() == Some("g1"));
+        let revocation = registry.revoke(|owner| owner.grant_id() == Some("g1"));
         if let Some(held) = held {
             held.answer(Answer::Succeed);
             let backend = backends.next().await;
@@ -174,12 +174,15 @@ async fn a_revoked_session_does_not_wake_from_a_record_that_was_read_before_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_revoked_during_its_rotation_was_revoked_and_not_deleted() {
+async fn a_session_revoked_during_its_replacement_was_revoked_and_not_deleted() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let (_, first) = opened(&registry, &mut backends, "ada").await;
     backends.answer(Answer::Hold);
-    registry.rotate(|_| true, crate::Rotation { when: crate::When::Now, then: crate::Then::Awake });
+    registry.replace(
+        |_| true,
+        crate::Replacement { when: crate::StopWhen::Now, then: crate::AfterStop::Awake },
+    );
     first.end();
     let held = backends.held().await;
     registry.revoke(|owner| owner.subject() == "ada");

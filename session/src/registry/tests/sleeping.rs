@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Rotation, Then, When};
+use crate::{AfterStop, Replacement, StopWhen};
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_sleeps_and_the_next_request_goes_on_with_it() {
@@ -230,8 +230,8 @@ async fn wakes_are_counted_by_why_the_session_slept_also_after_a_restart() {
     opened(&registry, &mut backends, "bob").await;
     sleep(MINUTE).await;
     drop(wake(&registry, &ada, "ada").await.expect("it made room"));
-    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Asleep });
-    drop(wake(&registry, &ada, "ada").await.expect("it was rotated"));
+    registry.replace(|_| true, Replacement { when: StopWhen::Now, then: AfterStop::Asleep });
+    drop(wake(&registry, &ada, "ada").await.expect("its backend was replaced"));
     assert_eq!(woken(&registry), [1, 1, 1, 1, 0]);
     registry.stop(Instant::now() + MINUTE).await;
     assert_eq!(asleep(), Some(StopReason::Shutdown));

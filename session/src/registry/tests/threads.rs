@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::{Rotation, Selection, Then, When};
+use crate::{AfterStop, Replacement, Selection, StopWhen};
 
 const SESSIONS: usize = 12;
 const ROUNDS: usize = 1_500;
@@ -89,9 +89,9 @@ async fn work(worker: usize, registry: &FakeRegistry, ids: &[SessionId], deleted
                 Err(other) => panic!("{other}"),
             },
             80..98 => {
-                let when = [When::Idle, When::Drained, When::Now][next(&mut seed) % 3];
-                let then = [Then::Asleep, Then::Awake][next(&mut seed) % 2];
-                registry.rotate(|view| view.id == &ids[at], Rotation { when, then });
+                let when = [StopWhen::Idle, StopWhen::Drained, StopWhen::Now][next(&mut seed) % 3];
+                let then = [AfterStop::Asleep, AfterStop::Awake][next(&mut seed) % 2];
+                registry.replace(|view| view.id == &ids[at], Replacement { when, then });
             }
             // A third of the sessions ends in the second half.
             _ if round > ROUNDS / 2 && at.is_multiple_of(3) => {

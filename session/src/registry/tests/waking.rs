@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::Setback;
+use crate::WakeFailure;
 
 #[tokio::test(start_paused = true)]
 async fn many_requests_share_one_wake_and_all_get_a_lease() {
@@ -198,13 +198,13 @@ async fn the_spawner_says_what_a_failure_means() {
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let id = asleep(&registry, &mut backends, "ada").await;
     backends.answer(Answer::Fail);
-    backends.setback(Setback::Retry);
+    backends.wake_failure(WakeFailure::RetryNow);
     let begun = Instant::now();
     for _ in 0..20 {
         assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Spawn(_))));
     }
     assert_eq!(begun.elapsed(), Duration::ZERO, "such as a credential that is renewed elsewhere");
-    backends.setback(Setback::GiveUp);
+    backends.wake_failure(WakeFailure::Permanent);
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Spawn(_))));
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
     settle().await;

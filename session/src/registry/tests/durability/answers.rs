@@ -187,7 +187,7 @@ impl Model {
             Err(LeaseError::Unknown) => {
                 let mut stays = self.stays.iter();
                 let there = stays
-                    .any(|stay| stay.session == at && stay.is_well() && stay.rotation.is_none());
+                    .any(|stay| stay.session == at && stay.is_well() && stay.replacement.is_none());
                 prop_assert!(
                     !there || !self.is_calm() || self.may_be_unknown(at),
                     "session {at} is live and was not found"

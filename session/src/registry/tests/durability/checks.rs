@@ -2,7 +2,7 @@
 
 use super::facts::{Asked, Fate, Session, Stay, read};
 use super::*;
-use crate::When;
+use crate::StopWhen;
 use crate::testing::HeldSpawn;
 
 impl Model {
@@ -28,7 +28,7 @@ impl Model {
                 let session = &mut self.sessions[at];
                 // Without the grant: who asks comes with any.
                 prop_assert_eq!(handle.owner(), &session.owner, "another owner's state");
-                prop_assert_eq!(handle.owner().grant(), session.owner.grant());
+                prop_assert_eq!(handle.owner().grant_id(), session.owner.grant_id());
                 prop_assert!(
                     version >= session.told,
                     "session {at} woke in state {version} and had been told of {}",
@@ -61,8 +61,8 @@ impl Model {
             }
             // A new backend in an old one's place is as idle as that was.
             let before = self.stays.iter().rev().find(|stay| stay.session == at);
-            let rotated = |stay: &&Stay| stay.handle.stopped() == Some(StopReason::Rotated);
-            let idle_since = before.filter(rotated).filter(|stay| !stay.is_leased());
+            let replaced = |stay: &&Stay| stay.handle.stopped() == Some(StopReason::Replaced);
+            let idle_since = before.filter(replaced).filter(|stay| !stay.is_leased());
             self.stays.push(Stay {
                 used: idle_since.map_or(handle.made(), |before| before.used),
                 handle,
@@ -71,7 +71,7 @@ impl Model {
                 stateful: false,
                 leases: Vec::new(),
                 lent: 0,
-                rotation: None,
+                replacement: None,
                 stopped: None,
                 ended: false,
             });
@@ -120,9 +120,9 @@ impl Model {
                     || self.caps_records() && session.fate != Fate::Answers
             }
             StopReason::Lifetime => self.is_old(stay.session) && !stay.is_leased(),
-            StopReason::Rotated => match stay.rotation {
-                Some(When::Now) => true,
-                Some(When::Idle | When::Drained) => !stay.is_leased(),
+            StopReason::Replaced => match stay.replacement {
+                Some(StopWhen::Now) => true,
+                Some(StopWhen::Idle | StopWhen::Drained) => !stay.is_leased(),
                 None => false,
             },
             StopReason::Deleted => session.ends_begun,

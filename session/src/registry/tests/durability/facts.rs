@@ -3,7 +3,7 @@
 use tokio::task::AbortHandle;
 
 use super::*;
-use crate::{Owner, RecordsError, When};
+use crate::{Owner, RecordsError, StopWhen};
 
 /// What must become of a session that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,8 @@ pub(super) struct Stay {
     pub(super) lent: usize,
     /// When the model last dropped a lease.
     pub(super) used: Instant,
-    /// The most urgent rotation that was demanded.
-    pub(super) rotation: Option<When>,
+    /// The most urgent replacement that was demanded.
+    pub(super) replacement: Option<StopWhen>,
     /// What the model has already seen of its end.
     pub(super) stopped: Option<StopReason>,
     pub(super) ended: bool,

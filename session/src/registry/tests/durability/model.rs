@@ -41,7 +41,7 @@ impl Model {
         let (registry, backends) = Self::registry(story, &records, 0);
         Self {
             limits: story.limits,
-            gives_up: story.setback == crate::Setback::GiveUp,
+            gives_up: story.wake_failure == crate::WakeFailure::Permanent,
             story,
             records,
             registry,
@@ -70,7 +70,7 @@ impl Model {
     ) -> (FakeRegistry, Backends) {
         let (registry, backends) = testing::recorded(story.limits, records);
         backends.answer(Answer::SucceedAndObey);
-        backends.setback(story.setback);
+        backends.wake_failure(story.wake_failure);
         backends.number_from(sessions);
         (registry, backends)
     }
@@ -150,9 +150,9 @@ impl Model {
             Step::Rotate { owner: at, how } => {
                 let which = at.map(|at| owner(OWNERS[at]));
                 let meant = |owner: &Owner| which.as_ref().is_none_or(|which| which == owner);
-                self.registry.rotate(|view| meant(view.owner), how);
+                self.registry.replace(|view| meant(view.owner), how);
                 for stay in self.stays.iter_mut().filter(|stay| meant(stay.handle.owner())) {
-                    stay.rotation = stay.rotation.max(Some(how.when));
+                    stay.replacement = stay.replacement.max(Some(how.when));
                     self.sessions[stay.session].asked_for += 1;
                 }
             }
@@ -362,7 +362,7 @@ impl Model {
     fn asker(&self, session: usize, asker: Asker) -> (Owner, bool) {
         let owner = &self.sessions[session].owner;
         let asker = match asker {
-            Asker::Own { grant } => owner.clone().with_grant(Some(GRANTS[grant].into())),
+            Asker::Own { grant } => owner.clone().with_grant_id(Some(GRANTS[grant].into())),
             Asker::Anybody(who) => who.owner(),
         };
         let own = asker == *owner;

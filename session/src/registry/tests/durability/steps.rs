@@ -1,7 +1,7 @@
 //! What can happen in a story, and under which limits.
 
 use super::*;
-use crate::{Rotation, Setback, Then, When};
+use crate::{AfterStop, Replacement, StopWhen, WakeFailure};
 
 pub(super) const GRANTS: [&str; 2] = ["first grant", "second grant"];
 
@@ -14,7 +14,7 @@ pub(super) struct Who {
 
 impl Who {
     pub(super) fn owner(self) -> crate::Owner {
-        owner(OWNERS[self.owner]).with_grant(Some(GRANTS[self.grant].into()))
+        owner(OWNERS[self.owner]).with_grant_id(Some(GRANTS[self.grant].into()))
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) enum Step {
     Revoke(Meant),
     Rotate {
         owner: Option<usize>,
-        how: Rotation,
+        how: Replacement,
     },
     Spawns(Answer),
     AnswerHeld {
@@ -116,9 +116,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     let stays = || prop_oneof![6 => Just(Stays::ToTheEnd), 1 => Just(Stays::NotLong)];
     // What an end does that nobody waits for is rare to see, so it is often tried.
     let ends = prop_oneof![2 => Just(Stays::ToTheEnd), 1 => Just(Stays::NotLong)];
-    let when = prop_oneof![Just(When::Idle), Just(When::Drained), Just(When::Now)];
-    let then = prop_oneof![Just(Then::Asleep), Just(Then::Awake)];
-    let how = (when, then).prop_map(|(when, then)| Rotation { when, then });
+    let when = prop_oneof![Just(StopWhen::Idle), Just(StopWhen::Drained), Just(StopWhen::Now)];
+    let then = prop_oneof![Just(AfterStop::Asleep), Just(AfterStop::Awake)];
+    let how = (when, then).prop_map(|(when, then)| Replacement { when, then });
     let spawned = || {
         prop_oneof![
             6 => Just(Answer::SucceedAndObey),
@@ -176,7 +176,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 pub(super) struct Story {
     pub(super) limits: Limits,
     /// What a failed wake means.
-    pub(super) setback: Setback,
+    pub(super) wake_failure: WakeFailure,
 }
 
 pub(super) fn story() -> impl Strategy<Value = Story> {
@@ -199,13 +199,13 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
         2 => Just((None, None)),
         1 => (at_most(6), at_most(3)),
     ];
-    let setback = prop_oneof![
-        4 => Just(Setback::BackOff),
-        1 => Just(Setback::Retry),
-        1 => Just(Setback::GiveUp),
+    let wake_failure = prop_oneof![
+        4 => Just(WakeFailure::Backoff),
+        1 => Just(WakeFailure::RetryNow),
+        1 => Just(WakeFailure::Permanent),
     ];
-    (places, ages, records, setback, 0..4u32).prop_map(
-        |(places, ages, records, setback, max_wake_failures)| {
+    (places, ages, records, wake_failure, 0..4u32).prop_map(
+        |(places, ages, records, wake_failure, max_wake_failures)| {
             let limits = Limits {
                 max_sessions: places.0,
                 max_per_owner: places.1,
@@ -218,7 +218,7 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
                 max_wake_failures,
                 ..unlimited()
             };
-            Story { limits, setback }
+            Story { limits, wake_failure }
         },
     )
 }

@@ -1,8 +1,8 @@
 use super::*;
-use crate::{Rotation, Then, When};
+use crate::{AfterStop, Replacement, StopWhen};
 
-const ANEW: Rotation = Rotation { when: When::Idle, then: Then::Awake };
-const DRAINED: Rotation = Rotation { when: When::Drained, then: Then::Awake };
+const ANEW: Replacement = Replacement { when: StopWhen::Idle, then: AfterStop::Awake };
+const DRAINED: Replacement = Replacement { when: StopWhen::Drained, then: AfterStop::Awake };
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_gets_a_new_backend_in_the_old_ones_place() {
@@ -10,8 +10,8 @@ async fn an_idle_session_gets_a_new_backend_in_the_old_ones_place() {
     let (registry, mut backends) = testing::recorded(capped(1), &records);
     let (id, first) = opened(&registry, &mut backends, "ada").await;
     first.remember(Some(b"state"));
-    assert_eq!(registry.rotate(|view| *view.id == id, ANEW), 1);
-    assert_eq!(first.asked_to_stop().await, StopReason::Rotated);
+    assert_eq!(registry.replace(|view| *view.id == id, ANEW), 1);
+    assert_eq!(first.asked_to_stop().await, StopReason::Replaced);
     let mut wakes = JoinSet::new();
     wake_in(&mut wakes, &registry, id, "ada");
     settle().await;
@@ -25,7 +25,10 @@ async fn an_idle_session_gets_a_new_backend_in_the_old_ones_place() {
     assert_eq!(second.snapshot().as_deref(), Some(&b"state"[..]));
     assert!(second.succeeded(&first), "it takes over what was not fetched yet");
     assert_eq!((backends.peak(), registry.active(), registry.places()), (1, 1, 1));
-    assert_eq!((registry.ended(StopReason::Rotated), registry.woken(WakeReason::Rotated)), (1, 1));
+    assert_eq!(
+        (registry.ended(StopReason::Replaced), registry.woken(WakeReason::Replaced)),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,13 +38,13 @@ async fn a_busy_session_is_replaced_as_soon_as_its_last_lease_is_dropped() {
     backends.answer(Answer::SucceedAndObey);
     let call = registry.open(owner("ada"), ()).await.expect("there is room");
     let (id, first) = (*call.id(), backends.next().await);
-    assert_eq!(registry.rotate(|_| true, ANEW), 1);
+    assert_eq!(registry.replace(|_| true, ANEW), 1);
     let another = registry.lease(&id, &owner("ada")).expect("until then all is as ever");
     drop(call);
     settle().await;
     assert_eq!(first.stopped(), None);
     drop(another);
-    assert_eq!(first.asked_to_stop().await, StopReason::Rotated);
+    assert_eq!(first.asked_to_stop().await, StopReason::Replaced);
     assert!(wake(&registry, &id, "ada").await.expect("it is awake").is(&backends.next().await));
 }
 
@@ -52,12 +55,12 @@ async fn a_draining_session_gives_no_new_lease_and_asks_the_holders_to_leave() {
     backends.answer(Answer::SucceedAndObey);
     let stream = registry.open(owner("ada"), ()).await.expect("there is room");
     let (id, first) = (*stream.id(), backends.next().await);
-    registry.rotate(|_| true, ANEW);
+    registry.replace(|_| true, ANEW);
     let mut asked = Box::pin(stream.asked_to_leave());
     assert!(tokio::time::timeout(SECOND, &mut asked).await.is_err(), "nobody is in a hurry");
-    registry.rotate(|_| true, DRAINED);
+    registry.replace(|_| true, DRAINED);
     // The less urgent demand does not take the more urgent one back.
-    registry.rotate(|_| true, Rotation { when: When::Idle, then: Then::Asleep });
+    registry.replace(|_| true, Replacement { when: StopWhen::Idle, then: AfterStop::Asleep });
     asked.await;
     assert_eq!(registry.lease(&id, &owner("ada")).err(), Some(LeaseError::Unknown));
     let mut wakes = JoinSet::new();
@@ -77,8 +80,8 @@ async fn a_backend_can_be_taken_away_at_once_and_lazily() {
     backends.answer(Answer::SucceedAndObey);
     let call = registry.open(owner("ada"), ()).await.expect("there is room");
     let first = backends.next().await;
-    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Asleep });
-    assert_eq!(first.asked_to_stop().await, StopReason::Rotated);
+    registry.replace(|_| true, Replacement { when: StopWhen::Now, then: AfterStop::Asleep });
+    assert_eq!(first.asked_to_stop().await, StopReason::Replaced);
     call.asked_to_leave().await;
     settle().await;
     assert_eq!((registry.places(), backends.spawns()), (0, 1), "nobody asked for it yet");
@@ -86,7 +89,7 @@ async fn a_backend_can_be_taken_away_at_once_and_lazily() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_under_continuous_calls_fails_none() {
+async fn a_replacement_under_continuous_calls_fails_none() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(capped(1), &records);
     backends.answer(Answer::SucceedAndObey);
@@ -103,22 +106,22 @@ async fn a_rotation_under_continuous_calls_fails_none() {
         });
     }
     let begun = Instant::now();
-    let mut rotations = 0;
+    let mut replacements = 0;
     while !calls.is_empty() {
         sleep(5 * SECOND).await;
-        rotations += registry.rotate(|_| true, DRAINED);
+        replacements += registry.replace(|_| true, DRAINED);
         while let Some(done) = calls.try_join_next() {
             done.expect("no call fails");
         }
     }
-    assert!(begun.elapsed() > 100 * SECOND && rotations > 20);
+    assert!(begun.elapsed() > 100 * SECOND && replacements > 20);
     settle().await;
-    assert_eq!(registry.woken(WakeReason::Rotated) as usize, rotations);
+    assert_eq!(registry.woken(WakeReason::Replaced) as usize, replacements);
     assert_eq!(backends.peak(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_does_not_make_an_idle_session_look_used() {
+async fn a_replacement_does_not_make_an_idle_session_look_used() {
     let records = MemoryRecords::new();
     let limits = Limits { idle: 10 * MINUTE, ..unlimited() };
     let (registry, mut backends) = testing::recorded(limits, &records);
@@ -126,7 +129,7 @@ async fn a_rotation_does_not_make_an_idle_session_look_used() {
     opened(&registry, &mut backends, "ada").await;
     for _ in 0..11 {
         sleep(MINUTE).await;
-        registry.rotate(|_| true, ANEW);
+        registry.replace(|_| true, ANEW);
         settle().await;
     }
     sleep(MINUTE).await;
@@ -141,10 +144,10 @@ async fn a_session_in_use_is_not_idle_after_its_backend_was_replaced() {
     backends.answer(Answer::SucceedAndObey);
     let stream = registry.open(owner("ada"), ()).await.expect("there is room");
     sleep(60 * MINUTE).await;
-    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake });
+    registry.replace(|_| true, Replacement { when: StopWhen::Now, then: AfterStop::Awake });
     sleep(5 * MINUTE).await;
     assert_eq!(
-        (registry.active(), registry.woken(WakeReason::Rotated)),
+        (registry.active(), registry.woken(WakeReason::Replaced)),
         (1, 1),
         "it was in use until now"
     );
@@ -157,7 +160,7 @@ async fn a_replacement_that_fails_leaves_the_session_asleep() {
     let (registry, mut backends) = testing::recorded(capped(1), &records);
     let (id, first) = opened(&registry, &mut backends, "ada").await;
     backends.answer(Answer::Fail);
-    registry.rotate(|_| true, ANEW);
+    registry.replace(|_| true, ANEW);
     first.end();
     settle().await;
     assert_eq!((registry.active(), registry.places(), records.len()), (0, 0, 1));
@@ -168,13 +171,13 @@ async fn a_replacement_that_fails_leaves_the_session_asleep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_ended_during_its_rotation_is_gone() {
+async fn a_session_ended_during_its_replacement_is_gone() {
     for spawning in [false, true] {
         let records = MemoryRecords::new();
         let (registry, mut backends) = testing::recorded(unlimited(), &records);
         let (id, first) = opened(&registry, &mut backends, "ada").await;
         backends.answer(Answer::Hold);
-        registry.rotate(|_| true, ANEW);
+        registry.replace(|_| true, ANEW);
         first.asked_to_stop().await;
         let mut held = None;
         if spawning {
@@ -201,12 +204,12 @@ async fn a_session_ended_during_its_rotation_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn what_changes_while_a_backend_stops_is_not_lost() {
-    for then in [Then::Asleep, Then::Awake] {
+    for then in [AfterStop::Asleep, AfterStop::Awake] {
         let records = MemoryRecords::new();
         let (registry, mut backends) = testing::recorded(unlimited(), &records);
         let call = registry.open(owner("ada"), ()).await.expect("there is room");
         let first = backends.next().await;
-        registry.rotate(|_| true, Rotation { when: When::Now, then });
+        registry.replace(|_| true, Replacement { when: StopWhen::Now, then });
         first.asked_to_stop().await;
         first.remember(Some(b"told while it stopped"));
         first.end();
@@ -222,7 +225,7 @@ async fn what_the_store_has_missed_of_a_backend_is_stored_for_the_next_one() {
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let call = registry.open(owner("ada"), ()).await.expect("there is room");
     let first = backends.next().await;
-    registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake });
+    registry.replace(|_| true, Replacement { when: StopWhen::Now, then: AfterStop::Awake });
     first.asked_to_stop().await;
     first.remember(Some(b"told while it stopped"));
     records.fail(true);
@@ -236,18 +239,18 @@ async fn what_the_store_has_missed_of_a_backend_is_stored_for_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_sleep_is_not_rotated() {
+async fn what_cannot_sleep_is_not_replaced() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     backends.stateful(true);
     let (_, backend) = opened(&registry, &mut backends, "ada").await;
-    assert_eq!(registry.rotate(|_| true, ANEW), 0);
+    assert_eq!(registry.replace(|_| true, ANEW), 0);
     settle().await;
     assert_eq!(backend.stopped(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_whose_opener_leaves_during_its_first_rotation_is_gone() {
+async fn a_session_whose_opener_leaves_during_its_first_replacement_is_gone() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     // Polled until its session lives and the lease is in the channel.
@@ -259,7 +262,10 @@ async fn a_session_whose_opener_leaves_during_its_first_rotation_is_gone() {
     }
     settle().await;
     backends.answer(Answer::Hold);
-    assert_eq!(registry.rotate(|_| true, Rotation { when: When::Now, then: Then::Awake }), 1);
+    assert_eq!(
+        registry.replace(|_| true, Replacement { when: StopWhen::Now, then: AfterStop::Awake }),
+        1
+    );
     backends.next().await.end();
     let held = backends.held().await;
     drop(open);

@@ -2,17 +2,17 @@
 
 /// How backends are replaced, or only taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
+pub struct Replacement {
     /// When the old backend is stopped.
-    pub when: When,
+    pub when: StopWhen,
     /// What comes after it.
-    pub then: Then,
+    pub then: AfterStop,
 }
 
 /// When a backend that is to be replaced is stopped. One that nobody uses is stopped at once in
 /// any case; later demands on the same session make earlier ones more urgent, never less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum When {
+pub enum StopWhen {
     /// As soon as nobody uses it. Until then new leases are given as ever, so a session in constant
     /// use keeps its backend.
     Idle,
@@ -25,14 +25,14 @@ pub enum When {
 
 /// What follows the old backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Then {
+pub enum AfterStop {
     /// The session sleeps until a request wakes it.
     Asleep,
     /// A new backend is woken at once, in the old one's place. If that fails the session sleeps.
     Awake,
 }
 
-impl Rotation {
+impl Replacement {
     /// Both demands in one.
     pub(crate) fn and(self, other: Option<Self>) -> Self {
         other.map_or(self, |other| Self {
