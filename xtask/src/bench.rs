@@ -6,10 +6,9 @@ use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::{
-    cargo::{self, CRATES},
+    cargo::{self, CRATES, root},
     flags,
     process::{self, BUILD_LIMIT},
-    root,
     tally::Tally,
 };
 

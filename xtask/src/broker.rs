@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{process, root};
+use crate::{cargo::root, process};
 
 /// How long it may take until the broker listens.
 const START_LIMIT: Duration = Duration::from_secs(20);

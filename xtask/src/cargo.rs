@@ -1,5 +1,7 @@
 //! What cargo says about the workspace.
 
+use std::path::Path;
+
 use anyhow::Context;
 use serde_json::Value;
 use xshell::{Shell, cmd};
@@ -8,6 +10,11 @@ use crate::process::{self, Finished};
 
 /// The members, leaves first: when a leaf is broken, that is the first thing to know.
 pub(crate) const CRATES: [&str; 6] = ["auth", "session", "supervisor", "bridge", "broker", "xtask"];
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
+}
 
 /// `cargo metadata` without the dependencies of dependencies.
 pub(crate) fn members(sh: &Shell) -> anyhow::Result<Value> {

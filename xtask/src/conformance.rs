@@ -13,7 +13,8 @@ use xshell::{Shell, cmd};
 
 use crate::{
     broker::{self, Broker},
-    cargo, flags, pinned, process, root,
+    cargo::{self, root},
+    flags, pinned, process,
     tally::Tally,
 };
 

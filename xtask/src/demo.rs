@@ -5,7 +5,12 @@ use std::os::unix::process::CommandExt;
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-use crate::{broker, cargo, flags, process, root, tally::Tally};
+use crate::{
+    broker,
+    cargo::{self, root},
+    flags, process,
+    tally::Tally,
+};
 
 pub(crate) fn run(sh: &Shell, flags: flags::Demo) -> anyhow::Result<Tally> {
     let listen = flags.listen.as_deref().unwrap_or("127.0.0.1:8080");

@@ -8,8 +8,8 @@ use xshell::{Shell, cmd};
 
 use crate::{
     broker,
-    cargo::{self, array},
-    flags, process, root,
+    cargo::{self, array, root},
+    flags, process,
     tally::Tally,
 };
 

@@ -14,9 +14,10 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::{
     broker::{self, Broker},
-    cargo, flags, pinned,
+    cargo::{self, root},
+    flags, pinned,
     process::{self, Finished, Stopwatch},
-    root, rpc,
+    rpc,
     tally::Tally,
 };
 

@@ -13,6 +13,8 @@ xflags::xflags! {
             /// Let rustfmt and clippy mend what they can.
             optional --fix
         }
+        /// The floors of `broker`, circles between files, and what else the repository promises.
+        cmd tidy {}
         /// Real clients against real servers through a release broker.
         cmd e2e {
             /// Only this server: fixture, everything, filesystem or git.

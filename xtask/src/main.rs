@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `flags` | the command line |
 //! | `test`, `lint`, `e2e`, `conformance`, `bench`, `demo`, `dist`, `ci` | one subcommand each |
-//! | `tidy` | what the repository promises about itself; part of `lint`, and a test |
+//! | `tidy` | what the repository promises about itself: a subcommand, part of `lint`, and a test |
 //! | `process` | running a command, its lines and its time |
 //! | `broker` | a broker on loopback, from its first line to its last child |
 //! | `pinned` | packages of other languages, installed under `target/` |
@@ -21,7 +21,7 @@
 
 #![expect(clippy::print_stdout, reason = "the task runner talks to whoever started it")]
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use xshell::Shell;
@@ -43,6 +43,7 @@ mod tally;
 mod test;
 mod tidy;
 
+use cargo::root;
 use flags::{Xtask, XtaskCmd};
 use tally::Tally;
 
@@ -67,6 +68,7 @@ fn dispatch(flags: Xtask) -> anyhow::Result<Tally> {
     match flags.subcommand {
         XtaskCmd::Test(flags) => test::run(&sh, flags),
         XtaskCmd::Lint(flags) => lint::run(&sh, flags),
+        XtaskCmd::Tidy(flags) => tidy::run(&sh, flags),
         XtaskCmd::E2e(flags) => e2e::run(&sh, flags),
         XtaskCmd::Conformance(flags) => conformance::run(&sh, flags),
         XtaskCmd::Bench(flags) => bench::run(&sh, flags),
@@ -74,9 +76,4 @@ fn dispatch(flags: Xtask) -> anyhow::Result<Tally> {
         XtaskCmd::Dist(flags) => dist::run(&sh, flags),
         XtaskCmd::Ci(flags) => ci::run(&sh, flags),
     }
-}
-
-/// The repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
 }

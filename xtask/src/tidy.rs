@@ -1,24 +1,51 @@
 //! What the repository promises about itself: the edges between its crates, what a leaf's manifest
-//! keeps out, and how its files begin and end. Part of `cargo xtask lint`, and a test, so that
-//! `cargo test` alone notices too.
+//! keeps out, in which order its files know each other, and how they begin and end.
+//!
+//! `cargo xtask tidy` prints it, `cargo xtask lint` has it as its last step, and a test here lets
+//! `cargo test` alone notice too.
 
-use anyhow::Context;
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
-use crate::{cargo, root};
+use crate::{cargo, flags, tally::Tally};
 
+mod edges;
+mod files;
+mod floors;
 mod manifests;
+mod modules;
 mod rows;
 mod sources;
+mod targets;
+mod tokens;
+
+use edges::Edges;
 
 /// A rule, and every place that breaks it.
 pub(crate) type Findings = (&'static str, Vec<String>);
+
+pub(crate) fn run(sh: &Shell, _: flags::Tidy) -> anyhow::Result<Tally> {
+    let files = files::tracked(sh)?;
+    print!("{}", floors::print(&files));
+    println!();
+    let mut total = Tally::default();
+    let mut findings = check(sh)?;
+    findings.extend(imports(sh)?);
+    for (rule, problems) in findings {
+        total += Tally::one(problems.is_empty());
+        for problem in &problems {
+            println!("tidy: {rule}: {problem}");
+        }
+    }
+    println!();
+    println!("tidy: {total}");
+    Ok(total)
+}
 
 /// Looks at the whole repository.
 pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
     let members = cargo::members(sh)?;
     let graph = cargo::graph(sh)?;
-    let files = tracked(sh)?;
+    let files = files::tracked(sh)?;
     let manifests: Vec<_> =
         files.iter().filter(|file| file.path.ends_with("/Cargo.toml")).cloned().collect();
     Ok(vec![
@@ -32,36 +59,37 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
     ])
 }
 
-/// A text file of the repository.
-#[derive(Debug, Clone)]
-pub(crate) struct File {
-    /// Relative to the repository, with slashes.
-    pub(crate) path: String,
-    pub(crate) text: String,
-}
-
-/// Everything git knows or would add. Files that are not UTF-8 have no text to look at.
-fn tracked(sh: &Shell) -> anyhow::Result<Vec<File>> {
-    let list = cmd!(sh, "git ls-files -z --cached --others --exclude-standard")
-        .quiet()
-        .read()
-        .context("git does not list the files")?;
-    let mut files = Vec::new();
-    for path in list.split('\0').filter(|path| !path.is_empty()) {
-        // A file that is deleted and not yet staged is listed and gone.
-        let Ok(bytes) = std::fs::read(root().join(path)) else { continue };
-        if let Ok(text) = String::from_utf8(bytes) {
-            files.push(File { path: path.to_owned(), text });
+/// Who names what: the floors, circles, and types that share a name.
+fn imports(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
+    let members = cargo::members(sh)?;
+    let files = files::tracked(sh)?;
+    let mut upward = Vec::new();
+    let mut circular = Vec::new();
+    let mut twice = Vec::new();
+    for (package, targets) in targets::modules(&members, &files) {
+        let mut edges = Edges::new();
+        for modules in &targets {
+            edges::collect(modules, &mut edges);
+            twice.extend(sources::names(&package, modules));
+        }
+        let circles = edges::circles(&edges);
+        println!("{package}: {} circles", circles.len());
+        circular.extend(circles.iter().map(|circle| edges::describe(circle, &edges)));
+        if package == "broker" {
+            upward = floors::upward(&files, &edges);
         }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files.dedup_by(|a, b| a.path == b.path);
-    Ok(files)
+    Ok(vec![
+        ("floors of broker", upward),
+        ("circles between files", circular),
+        ("types of one name", twice),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cargo::root;
 
     #[test]
     fn the_repository_keeps_its_promises() {

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     broker::{self, Broker},
+    cargo::root,
     process::{self, Stopwatch},
-    root,
     tally::Tally,
 };
 

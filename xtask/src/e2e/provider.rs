@@ -15,7 +15,10 @@ use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
 use super::Rig;
-use crate::{cargo, pinned, process, root};
+use crate::{
+    cargo::{self, root},
+    pinned, process,
+};
 
 /// What the broker is known as to who vouches.
 const CLIENT_ID: &str = "broker";

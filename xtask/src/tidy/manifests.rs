@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::File;
+use super::files::File;
 use crate::cargo::array;
 
 /// The map: who may depend on which other member, for any purpose, tests included.

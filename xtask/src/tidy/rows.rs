@@ -5,7 +5,7 @@
 //! where the row is decided. A test elsewhere that goes the same way over the wire is welcome and does
 //! not count: the crate must hold its promise alone.
 
-use super::File;
+use super::files::File;
 
 /// What a row is about, in the words of a reviewer, and the crates one of which must test it.
 struct Row {

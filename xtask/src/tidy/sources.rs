@@ -1,6 +1,11 @@
 //! How files begin, how long they are, and which words must not stay in them.
 
-use super::File;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    files::File,
+    modules::{Modules, Visibility},
+};
 
 /// Past this many lines, a noun wants to leave the file.
 const MAX_LINES: usize = 600;
@@ -53,6 +58,28 @@ pub(super) fn words(files: &[File]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Types that a module shows to its crate under one name: whoever reads the name has to look twice.
+pub(super) fn names(package: &str, modules: &Modules) -> Vec<String> {
+    let mut places: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for module in &modules.0 {
+        for definition in &module.definitions {
+            let is_type =
+                matches!(definition.keyword.as_str(), "struct" | "enum" | "trait" | "union");
+            if is_type && definition.visibility >= Visibility::Crate {
+                let place = format!("{}:{}", module.file, definition.line);
+                places.entry(&definition.name).or_default().insert(place);
+            }
+        }
+    }
+    let twice = places.into_iter().filter(|(_, places)| places.len() > 1);
+    twice
+        .map(|(name, places)| {
+            let places: Vec<_> = places.into_iter().collect();
+            format!("`{name}` is more than one type of {package}: {}", places.join(", "))
+        })
+        .collect()
 }
 
 fn rust(files: &[File]) -> impl Iterator<Item = &File> {
