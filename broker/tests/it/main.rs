@@ -7,6 +7,7 @@ mod children;
 mod crowd;
 mod doctor;
 mod door;
+mod golden;
 mod http2;
 mod messages;
 mod operator;
