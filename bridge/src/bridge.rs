@@ -2,27 +2,28 @@
 
 use std::{
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
     time::Instant,
 };
 
 use crate::{
-    Closed, Driver, ListenError, Outcome, PostError,
     body::{Body, Events, Hold},
+    driver::Driver,
     epoch::Epoch,
+    error::{Closed, ListenError, Outcome, PostError},
     event_id::{EventId, UnknownEvent},
     limits::Limits,
     message::{Incoming, Kind, Malformed, Message},
     outbox::{Outbox, Unsent},
     revision::Revision,
     rpc,
+    shared::Shared,
     snapshot::Change,
     stream::{Decision, Done, Stream},
     table::{Pending, Sink, Table},
@@ -34,20 +35,6 @@ pub struct Bridge {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What handle, driver and bodies share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) limits: Limits,
-    pub(crate) epoch: Epoch,
-    pub(crate) outbox: Outbox,
-    pub(crate) table: Mutex<Table>,
-    pub(crate) standalone: Arc<Stream>,
-    pub(crate) revision: OnceLock<Revision>,
-    pub(crate) dropped: AtomicU64,
-    /// Counts changes of the table's memory.
-    pub(crate) changes: watch::Sender<u64>,
-}
-
 impl Bridge {
     /// Joins a child's output and input. The returned [`Driver`] must be run for anything to move.
     pub fn attach(
@@ -55,17 +42,8 @@ impl Bridge {
         input: impl AsyncWrite + Send + 'static,
         limits: Limits,
     ) -> (Self, Driver) {
-        let epoch = Epoch::draw();
-        let shared = Arc::new(Shared {
-            epoch,
-            outbox: Outbox::new(Box::pin(input), limits.max_queued_bytes),
-            table: Mutex::default(),
-            standalone: Arc::new(Stream::standalone(epoch)),
-            revision: OnceLock::new(),
-            dropped: AtomicU64::new(0),
-            changes: watch::Sender::new(0),
-            limits,
-        });
+        let outbox = Outbox::new(Box::pin(input), limits.max_queued_bytes);
+        let shared = Arc::new(Shared::new(Epoch::draw(), outbox, limits));
         (Self { shared: Arc::clone(&shared) }, Driver::new(shared, Box::new(output)))
     }
 
@@ -194,8 +172,18 @@ impl Bridge {
     /// nothing of it sent, and can be posted to the next bridge.
     #[must_use]
     pub fn close_if_idle(&self) -> bool {
-        self.shared
-            .close_if(Closed::Stopped, |table| table.pending.is_empty() && table.asked.is_empty())
+        self.shared.close_if(Closed::Stopped, Table::is_idle)
+    }
+
+    /// As [`close_if_idle`](Self::close_if_idle), at the first moment at which nothing is under way.
+    /// Resolves when the bridge has ended, for this reason or another.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the bridge open.
+    pub async fn close_when_idle(&self) {
+        while self.closed().is_none() && !self.close_if_idle() {
+            self.shared.idle().await;
+        }
     }
 
     /// Whether and why it has ended.
@@ -213,7 +201,7 @@ impl Bridge {
     /// Messages of the child that were no message, or answered nothing, and were dropped.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Refuses what must not reach the child, before any of it does.
@@ -317,12 +305,6 @@ impl Bridge {
         // Tells nginx, and proxies that follow it, to pass every byte on at once.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
-    }
-}
-
-impl Shared {
-    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

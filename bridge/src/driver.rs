@@ -15,9 +15,9 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    Closed,
-    bridge::Shared,
+    error::Closed,
     lines::{End, Lines},
+    shared::Shared,
 };
 
 /// Lines handled before other tasks get their turn.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
-    Bridge, Closed, InitializeError,
+    bridge::Bridge,
+    error::{Closed, InitializeError},
     message::{Kind, Message},
     revision::Revision,
     rpc,

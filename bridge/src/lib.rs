@@ -59,7 +59,7 @@
 //!   progress tokens towards a child count from one in each child, and no child sees another's.
 //! - **Same version, same server, no capability less**, or [`ResumeError::Changed`]: see
 //!   [`Difference`]. Whoever resumed a session tells the client that lists may differ.
-//! - **A replacement fails no call.** [`Bridge::close_if_idle`] closes only if nothing is under
+//! - **A replacement fails no call.** [`Bridge::close_when_idle`] closes when nothing is under
 //!   way, and a POST that comes too late is refused untouched ([`PostError::Closed`]), for the next
 //!   bridge to take.
 //! - What cannot be told again is lost: tasks (2025-11-25), cursors into lists, whatever a server
@@ -90,6 +90,7 @@ mod revision;
 mod route;
 pub mod rpc;
 mod server;
+mod shared;
 mod snapshot;
 mod stream;
 mod table;

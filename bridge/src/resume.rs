@@ -8,14 +8,15 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    Bridge, InitializeError, ResumeError,
     body::{Body, Hold},
-    bridge::{Shared, respond},
+    bridge::{Bridge, respond},
+    error::{InitializeError, ResumeError},
     event_id::EventId,
     message::{Kind, Message},
     outbox::Unsent,
     rpc,
     server::Server,
+    shared::Shared,
     snapshot::{Change, Snapshot},
     stream::{Carries, Stream},
 };

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tracing::{debug, trace};
 
 use crate::{
-    Closed, Outcome, PostError,
-    bridge::Shared,
     epoch::Epoch,
+    error::{Closed, Outcome, PostError},
     message::{Kind, Message},
     outbox::Unsent,
     rpc,
+    shared::Shared,
     stream::{Carries, Stream},
     table::{Asked, Pending, Sink, Table},
 };
@@ -389,7 +389,7 @@ impl Shared {
     }
 
     fn drop_line(&self, bytes: usize, why: &'static str) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.count_dropped();
         debug!(bytes, why, "a line of the child was dropped");
     }
 }

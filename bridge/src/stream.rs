@@ -14,8 +14,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    Outcome,
     epoch::Epoch,
+    error::Outcome,
     event_id::{EventId, owable},
     limits::Limits,
 };

@@ -10,8 +10,8 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    Closed,
     epoch::Epoch,
+    error::Closed,
     message::Message,
     snapshot::{Change, Snapshot},
     stream::Stream,
@@ -44,6 +44,8 @@ pub(crate) struct Table {
     /// The standalone stream of the one before, if that was in this process.
     pub(crate) standalone_before: Option<Arc<Stream>>,
     pub(crate) closed: Option<Closed>,
+    /// Whoever unlocks an idle or closed table has to tell of it.
+    pub(crate) idle_is_awaited: bool,
 }
 
 /// A request of the client that the child has not answered.
@@ -93,6 +95,11 @@ impl Pending {
 }
 
 impl Table {
+    /// Whether nothing is under way, in either direction.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.asked.is_empty()
+    }
+
     /// A number never used before in this bridge.
     pub(crate) fn mint(&mut self) -> u64 {
         self.next += 1;

@@ -1,5 +1,7 @@
 //! A session that goes on with another child.
 
+use std::{future::poll_fn, task::Poll};
+
 use bridge::{Closed, Difference, Limits, PostError, ResumeError};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -275,6 +277,41 @@ async fn progress_on_a_question_reaches_the_child_that_asked_and_no_other() {
     bench.post(progress(&token)).await;
     bench.post(progress(&json!(5))).await;
     call_answered(&mut bench, "tools/call", json!({})).await;
+}
+
+#[tokio::test]
+async fn closing_when_idle_waits_for_the_last_call_and_the_last_question() {
+    let mut bench = conversation(Limits::default()).await;
+    let closing = bench.bridge.clone();
+    let mut closed = Box::pin(async move { closing.close_when_idle().await });
+    let post = bench.posts(call(json!(1), "a"));
+    let request = bench.child.reads().await;
+    let mut events = Events::of(bench.listen(None));
+    bench.child.writes(json!({"jsonrpc": "2.0", "id": 5, "method": "roots/list"})).await;
+    bench.child.answers(&request, json!(1)).await;
+    // It was asked on the stream of the call, the only one with a request under way.
+    let mut answered = Events::of(post.await.expect("no panic").expect("accepted"));
+    let question = answered.message().await.expect("the question");
+    answered.message().await.expect("the answer");
+    assert!(poll_fn(|cx| Poll::Ready(closed.as_mut().poll(cx).is_pending())).await);
+    bench.post(json!({"jsonrpc": "2.0", "id": question["id"], "result": {}})).await;
+    closed.await;
+    assert_eq!(bench.bridge.closed(), Some(Closed::Stopped));
+    assert_eq!(events.message().await, None, "the standalone stream ends with the bridge");
+}
+
+#[tokio::test]
+async fn closing_when_idle_is_done_when_the_child_dies_first() {
+    let mut bench = conversation(Limits::default()).await;
+    let closing = bench.bridge.clone();
+    let mut closed = Box::pin(async move { closing.close_when_idle().await });
+    let post = bench.posts(call(json!(1), "a"));
+    bench.child.reads().await;
+    assert!(poll_fn(|cx| Poll::Ready(closed.as_mut().poll(cx).is_pending())).await);
+    dies(&mut bench).await;
+    closed.await;
+    assert_eq!(bench.bridge.closed(), Some(Closed::ChildEnded));
+    post.await.expect("no panic").expect("answered with an error");
 }
 
 #[tokio::test]

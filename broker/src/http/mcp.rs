@@ -1,9 +1,6 @@
 //! The MCP endpoint: POST, GET and DELETE of the Streamable HTTP transport.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use auth::{Challenge, Denied, Verified};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
@@ -31,9 +28,6 @@ use crate::{
 
 /// How often a session whose child has just ended is looked for again.
 const ATTEMPTS: usize = 4;
-
-/// How often it is looked whether the last call of a child that is to be replaced has ended.
-const UNTIL_IDLE: Duration = Duration::from_millis(20);
 
 /// More records than one owner may have.
 const MAX_LISTED: usize = 10_000;
@@ -435,9 +429,7 @@ fn listen(lease: Lease<Live>, last: Option<EventId>) -> Result<Response<Body>, L
     let closing = bridge.clone();
     watch.spawn(async move {
         leaving.await;
-        while closing.closed().is_none() && !closing.close_if_idle() {
-            tokio::time::sleep(UNTIL_IDLE).await;
-        }
+        closing.close_when_idle().await;
     });
     bridge.listen(last, Box::new((lease, watch)))
 }

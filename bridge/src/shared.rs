@@ -1,0 +1,101 @@
+//! What the handle, the driver and the response bodies of one bridge share.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    epoch::Epoch, limits::Limits, outbox::Outbox, revision::Revision, stream::Stream, table::Table,
+};
+
+/// The state of one bridge.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) epoch: Epoch,
+    pub(crate) outbox: Outbox,
+    table: Mutex<Table>,
+    /// Notified when the table has become idle or has closed, if it is told to.
+    idle: Notify,
+    pub(crate) standalone: Arc<Stream>,
+    pub(crate) revision: OnceLock<Revision>,
+    pub(crate) dropped: AtomicU64,
+    /// Counts changes of the table's memory.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(epoch: Epoch, outbox: Outbox, limits: Limits) -> Self {
+        Self {
+            epoch,
+            outbox,
+            table: Mutex::default(),
+            idle: Notify::new(),
+            standalone: Arc::new(Stream::standalone(epoch)),
+            revision: OnceLock::new(),
+            dropped: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+            limits,
+        }
+    }
+
+    pub(crate) fn table(&self) -> TableGuard<'_> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        TableGuard { table, idle: &self.idle }
+    }
+
+    /// Waits until the table is idle or closed. It may be neither when this returns.
+    pub(crate) async fn idle(&self) {
+        // Created before the look at the table, so that a change in between is not missed.
+        let notified = self.idle.notified();
+        {
+            let mut table = self.table();
+            if table.closed.is_some() || table.is_idle() {
+                return;
+            }
+            table.idle_is_awaited = true;
+        }
+        notified.await;
+    }
+
+    /// Counts one line of the child that was dropped.
+    pub(crate) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The locked table. On release it wakes those who wait for an idle table, so that no place that
+/// takes an entry out has to think of them.
+pub(crate) struct TableGuard<'a> {
+    table: MutexGuard<'a, Table>,
+    idle: &'a Notify,
+}
+
+impl Deref for TableGuard<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl DerefMut for TableGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+}
+
+impl Drop for TableGuard<'_> {
+    fn drop(&mut self) {
+        if self.table.idle_is_awaited && (self.table.closed.is_some() || self.table.is_idle()) {
+            self.table.idle_is_awaited = false;
+            self.idle.notify_waiters();
+        }
+    }
+}
