@@ -185,7 +185,7 @@ fn complain(text: impl std::fmt::Display) {
 
 /// An error with its causes on one line, for a person at a terminal.
 fn told(error: &dyn std::error::Error) -> String {
-    let causes = crate::http::causes(error);
+    let causes = crate::error_chain::error_chain(error);
     if causes.is_empty() { error.to_string() } else { format!("{error}: {causes}") }
 }
 

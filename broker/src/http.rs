@@ -4,13 +4,14 @@
 //! credentials, then what it asks for. `reply` has the words for everything that can go wrong.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod account;
 mod body;
 mod mcp;
 mod negotiate;
 mod peer;
-mod people;
 pub(crate) mod reply;
-pub(crate) mod site;
+mod setup;
+mod sign_in;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,8 +20,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::{reply::Refusal, site::Stranger};
-use crate::{app::App, pages};
+use self::reply::Refusal;
+use crate::{
+    compose::app::App,
+    error_chain::error_chain,
+    host_policy::{self, Stranger},
+    pages,
+};
 
 /// What web pages of allowed origins may send, and read of the answers.
 const ALLOWED_METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -54,7 +60,7 @@ where
     // for themselves whether one is theirs.
     let hides_its_origin = matches!(admitted, Err(Stranger::Origin))
         && people.is_some()
-        && site::is_null_origin(request.headers());
+        && host_policy::is_null_origin(request.headers());
     let admitted = if hides_its_origin { Ok(()) } else { admitted };
     if let Err(stranger) = admitted {
         let words = match stranger {
@@ -74,7 +80,7 @@ where
         mcp::answer(app, server, state, request).await
     } else if people.is_some() {
         let peer = peer::client(connection, request.headers(), &state.config.http.trusted_proxies);
-        people::answer(&app, &state, peer, request).await
+        sign_in::answer(&app, &state, peer, request).await
     } else if let Some(metadata) = metadata {
         let answer = metadata.handle(&request).expect("they claimed the path");
         answer.map(Body::whole)
@@ -99,7 +105,7 @@ fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
         "/healthz" => |_| reply::text(StatusCode::OK, "ok\n"),
         // Reading them was answered before.
         "/readyz" | "/metrics" => |_| not_allowed("GET"),
-        "/" if wants_html(request.headers()) => |app| people::front(app).map(Body::whole),
+        "/" if wants_html(request.headers()) => |app| sign_in::front(app).map(Body::whole),
         "/" => |_| {
             let text = "This is an MCP session broker. Point an MCP client at /mcp.\n";
             reply::text(StatusCode::OK, text)
@@ -125,7 +131,7 @@ async fn ready(app: &App) -> Response<Body> {
     match timeout(STORE_ANSWERS_WITHIN, app.ready()).await {
         Ok(Ok(())) => reply::text(StatusCode::OK, "ready\n"),
         Ok(Err(error)) => {
-            let cause = causes(&error);
+            let cause = error_chain(&error);
             warn!(%error, %cause, "not ready: the store does not answer");
             unready("the store does not answer\n")
         }
@@ -172,10 +178,4 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let exposed = HeaderValue::from_static(EXPOSED_HEADERS);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
-}
-
-/// The chain of causes, for the log.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(error.source(), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -8,8 +8,8 @@
 //!                        │  ├──── auth::oauth::AuthServer signs people in, rendered by pages
 //!                        │  ├──── session::Registry       which child answers
 //!                        │  └──── bridge::Bridge          HTTP to lines and back
-//!                        ├─ access  = verifiers, providers, store, vault, fetch: joined
-//!                        └─ backend = supervisor::Child + bridge::Bridge + the user's credential
+//!                        ├─ compose  = verifiers, providers, store, vault, fetch: joined
+//!                        └─ sessions = supervisor::Child + bridge::Bridge + the user's credential
 //! ```
 //!
 //! # What it does not do
@@ -17,15 +17,15 @@
 //! no knowledge of how a process ends (`supervisor`); it converts one vocabulary to the other where
 //! two of them meet, and picks the words for clients (`http::reply`).
 
-mod access;
-mod app;
-mod backend;
+mod calls;
 pub mod cli;
+mod compose;
 pub mod config;
 pub mod demo;
-mod directory;
+mod error_chain;
 pub mod fetch;
 mod guard;
+mod host_policy;
 mod http;
 mod listener;
 pub mod log;
@@ -35,9 +35,10 @@ mod metrics;
 pub mod pages;
 mod serve;
 mod server;
+mod sessions;
 pub mod store;
 pub mod tokens;
 
-pub use access::AccessError;
+pub use compose::start_error::AccessError;
 pub use listener::{ListenError, Listener};
 pub use serve::{Control, serve};

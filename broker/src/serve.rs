@@ -26,8 +26,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    access::AccessError,
-    app::App,
+    compose::{app::App, start_error::AccessError},
     config::{Change, Config, Environment},
     guard::Guard,
     http,

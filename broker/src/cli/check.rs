@@ -1,10 +1,10 @@
 //! `mcp-broker check`: every mistake in the configuration, before anything runs.
 
 use super::{ConfigArgs, Exit, complain, say};
-use crate::{access, config::Environment};
+use crate::{compose::check, config::Environment};
 
 pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {
-    let vetted = args.load(environment).and_then(|loaded| access::vet(&loaded).map(|()| loaded));
+    let vetted = args.load(environment).and_then(|loaded| check::vet(&loaded).map(|()| loaded));
     match vetted {
         Ok(loaded) => {
             for warning in &loaded.warnings {

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
-    access::{self, AccessError},
+    compose::{check, start_error::AccessError},
     config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
     guard,
     listener::Listener,
@@ -63,7 +63,7 @@ pub(super) fn guard(launch: bool) -> Exit {
 /// The configuration, checked as far as that goes without starting anything.
 fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
     let loaded = Config::load(&sources(args, environment))?;
-    access::vet(&loaded).map(|()| loaded)
+    check::vet(&loaded).map(|()| loaded)
 }
 
 fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a> {

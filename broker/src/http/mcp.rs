@@ -14,16 +14,21 @@ use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
 
 use super::{
-    body, causes,
+    body,
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
     not_allowed,
     reply::{self, Refusal},
 };
 use crate::{
-    app::{App, Counted, State},
-    backend::{self, Ask, Live, Own, SpawnFailure},
+    calls::Counted,
+    compose::{app::App, state::State},
+    error_chain::error_chain,
     metrics::{ReasonLabel, method_label},
     server::Server,
+    sessions::{
+        child_credential::Own, child_session::Live, credential::credential,
+        spawn_failure::SpawnFailure, spawner::Ask,
+    },
 };
 
 /// How often a session whose child has just ended is looked for again.
@@ -143,7 +148,7 @@ impl Exchange {
         let call = Call {
             method: label(&incoming),
             begun,
-            _counted: Counted::new(Arc::clone(&self.app)),
+            _counted: Counted::new(&self.app.calls),
             lease,
         };
         let done = Box::new(move |outcome: Outcome| call.ended(outcome.as_str()));
@@ -163,7 +168,7 @@ impl Exchange {
     /// session does not fall asleep before this has succeeded, so a failure is for the log.
     async fn save(&self, lease: &Lease<Live>) {
         if let Err(error) = self.app.sessions.save(lease).await {
-            let cause = causes(&error);
+            let cause = error_chain(&error);
             let session = lease.id().short();
             warn!(%session, %error, %cause, "a change of the session is not stored yet");
         }
@@ -186,7 +191,7 @@ impl Exchange {
         };
         let id = request.id().expect("a request has an id");
         let ask = Ask { server: Arc::clone(&self.server), initialize: request.clone() };
-        let counted = Counted::new(Arc::clone(&self.app));
+        let counted = Counted::new(&self.app.calls);
         let opened = self.app.sessions.open(owner, ask).await;
         drop(counted);
         let outcome = if opened.is_ok() { "ok" } else { "refused" };
@@ -197,7 +202,7 @@ impl Exchange {
                 error,
             )))) => return Ok(reply::refused_by_child(id, &error)),
             Err(error) => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 warn!(server = %self.server.name, %error, %cause, "no session was opened");
                 return Err(Refusal::open(&error).challenged(self.challenge()));
             }
@@ -358,7 +363,7 @@ impl Exchange {
         let settings = lease.server.settings();
         let vault = self.app.vault.as_deref();
         let id = *lease.id();
-        let renewed = backend::credential(vault, &self.server.name, &settings, lease.owner()).await;
+        let renewed = credential(vault, &self.server.name, &settings, lease.owner()).await;
         let how = match &renewed {
             // Somebody else may have replaced it meanwhile: then it stays.
             Ok(Some(renewed)) if own.is_before(renewed.version) => {
@@ -392,7 +397,7 @@ impl Exchange {
         let is_usual =
             matches!(error, WakeError::Unknown | WakeError::Foreign | WakeError::Draining);
         if !is_usual {
-            let cause = causes(error);
+            let cause = error_chain(error);
             warn!(server = %self.server.name, %error, %cause, "a session did not wake");
         }
         let unknown = self.state.config.session.unknown_status;

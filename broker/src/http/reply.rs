@@ -12,8 +12,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use session::{EndError, LeaseError, OpenError, WakeError};
 
 use crate::{
-    backend::SpawnFailure,
     config::{UnknownStatus, Upstream},
+    sessions::spawn_failure::SpawnFailure,
 };
 
 /// How long a client should wait before it tries again, when nothing better is known.

@@ -100,7 +100,7 @@ impl Site {
 }
 
 /// What browsers send for a page that keeps its address to itself.
-pub(super) fn is_null_origin(headers: &HeaderMap) -> bool {
+pub(crate) fn is_null_origin(headers: &HeaderMap) -> bool {
     only(headers, &header::ORIGIN).is_some_and(|origin| origin == "null")
 }
 

@@ -9,7 +9,7 @@ use auth::{
     providers::{Forgejo, ForgejoConfig, GitHub, GitHubConfig, Oidc, OidcConfig},
 };
 
-use super::AccessError;
+use super::start_error::AccessError;
 use crate::config::{Config, Identity, SecretSetting};
 
 /// A way to sign in at another place; `None` for local accounts.

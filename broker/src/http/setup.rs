@@ -10,8 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tracing::info;
 
-use super::People;
-use crate::pages::{self, SetupAnswer, SetupForm, SetupPage, SetupProblem};
+use crate::{
+    compose::sign_in_ui::People,
+    pages::{self, SetupAnswer, SetupForm, SetupPage, SetupProblem},
+};
 
 /// Its path.
 pub(super) const PATH: &str = "/login/setup";

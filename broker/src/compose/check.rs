@@ -3,10 +3,10 @@
 
 use auth::{SetupError, oauth::ConfigError};
 
-use super::{AccessError, Outside, metadata, people, providers};
+use super::{http_clients::Outside, metadata, providers, server_config, start_error::AccessError};
 use crate::{
     config::{Config, Loaded, Mistake, Mistakes, Source, Verifier},
-    http::causes,
+    error_chain::error_chain,
 };
 
 /// Where a broker would be that nobody has started.
@@ -44,7 +44,7 @@ fn errors(config: &Config) -> Vec<AccessError> {
                 errors.extend(
                     identities.filter_map(|own| providers::outside(config, *own, fetch).err()),
                 );
-                errors.extend(people::check(config, base).err());
+                errors.extend(server_config::check(config, base).err());
             }
             Verifier::Jwt => errors.extend(providers::jwt(config, base, fetch).err()),
             Verifier::Introspection => {
@@ -76,7 +76,7 @@ fn mistake(error: &AccessError, loaded: &Loaded) -> Mistake {
 }
 
 fn told(error: &dyn std::error::Error) -> String {
-    match causes(error) {
+    match error_chain(error) {
         causes if causes.is_empty() => error.to_string(),
         causes => format!("{error}: {causes}"),
     }

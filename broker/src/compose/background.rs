@@ -16,13 +16,14 @@ use session::{AfterStop, Replacement, Selection, StopWhen, View};
 use tokio::{sync::Notify, time::interval};
 use tracing::{debug, info, warn};
 
-use super::INTERVAL;
 use crate::{
-    app::Sessions,
-    backend::{self, Live},
-    http::causes,
+    error_chain::error_chain,
+    sessions::{child_session::Live, credential::credential, registry::Sessions},
     tokens::TokenWatch,
 };
+
+/// How often the store is looked at for what others revoked.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -56,7 +57,7 @@ pub(super) async fn static_tokens(
                 });
             }
             Err(error) => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 warn!(%error, %cause, "the static tokens stay as they were");
             }
         }
@@ -107,7 +108,7 @@ pub(super) async fn revocations(revocations: Revocations) {
                 told = families;
             }
             Err(error) => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 warn!(%error, %cause, "revocations by others go unnoticed for now");
             }
         }
@@ -139,7 +140,7 @@ pub(super) async fn removals(sessions: Sessions) {
             Ok(0) => {}
             Ok(ended) => info!(ended, "sessions were ended by somebody else"),
             Err(error) => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 warn!(%error, %cause, "sessions ended by others go on for now");
             }
         }
@@ -175,13 +176,13 @@ pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenF
         );
         for (server, owner, own) in due.into_iter().flatten() {
             let (vault, settings) = (Some(&*vault), server.settings());
-            let renewed = backend::credential(vault, &server.name, &settings, &owner);
+            let renewed = credential(vault, &server.name, &settings, &owner);
             let handed = match renewed.await {
                 Ok(Some(credential)) => own.hand_over(&credential, now).await,
                 // Nobody asks for one any more since the configuration was read again.
                 Ok(None) => true,
                 Err(error) => {
-                    let cause = causes(&error);
+                    let cause = error_chain(&error);
                     debug!(owner = ?owner.subject(), %error, %cause, "no renewed token to hand over");
                     // If it takes the user, the next call says so to its client.
                     if !error.takes_the_user() {
@@ -210,7 +211,7 @@ pub(super) async fn sweeps(server: Arc<AuthServer>) {
             Ok(0) => {}
             Ok(removed) => debug!(removed, "old records removed"),
             Err(error) => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 warn!(%error, %cause, "old records stay for now");
             }
         }
@@ -228,7 +229,7 @@ pub(super) async fn seals(vault: Arc<Vault>) {
             }
             Ok(_) => {}
             Err(error) => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 warn!(%error, %cause, "credentials are not sealed anew for now");
             }
         }

@@ -8,11 +8,8 @@ use auth::{
     testing::MemoryStore,
 };
 
-use super::{follow::all_revoked_since, providers::audiences};
-use crate::{
-    app::App,
-    config::{Config, Sources},
-};
+use super::{app::App, background::all_revoked_since, providers::audiences};
+use crate::config::{Config, Sources};
 
 const BASE: &str = "https://mcp.example.org";
 /// Two servers, and another authorization server that knows all tokens.

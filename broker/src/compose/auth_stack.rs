@@ -1,34 +1,23 @@
 //! Who may connect, put together from the configuration: verifiers, ways to sign in, the
 //! authorization server, and where they keep what they know.
 
-mod account;
-mod follow;
-mod kept;
-mod metadata;
-mod people;
-mod providers;
-mod setup;
-mod vet;
-
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use auth::{
-    Challenge, Denied, Gate, NoSignIn, SetupError, StaticTokens, TokenVerifier, Verified,
-    oauth::{ConfigError, Fetch, ResourceMetadata},
+    Challenge, Denied, Gate, NoSignIn, StaticTokens, TokenVerifier, Verified,
+    oauth::ResourceMetadata,
 };
 use tokio::task::JoinSet;
 
-pub(crate) use self::{kept::Kept, people::People, vet::vet};
-use crate::{
-    app::Sessions,
-    config::{Config, Verifier},
-    fetch::{Configured, ConfiguredSettings, Roots, RootsError},
-    store::{self, KeysError},
-    tokens::{TokenFile, TokenFileError},
+use super::{
+    background, http_clients::Outside, identity::Kept, metadata, providers,
+    server_config::resources, sign_in_ui::People, start_error::AccessError,
 };
-
-/// How often the store is looked at for what others revoked.
-const INTERVAL: Duration = Duration::from_secs(1);
+use crate::{
+    config::{Config, Verifier},
+    sessions::registry::Sessions,
+    tokens::TokenFile,
+};
 
 /// Who may connect.
 #[derive(Debug)]
@@ -38,22 +27,6 @@ pub(crate) struct Access {
     people: Option<People>,
     /// For clients that get their tokens elsewhere.
     metadata: Option<ResourceMetadata>,
-}
-
-/// How the broker asks other machines.
-#[derive(Debug)]
-pub(crate) struct Outside {
-    roots: Roots,
-    /// For addresses that the operator wrote down.
-    pub(crate) fetch: Arc<dyn Fetch>,
-}
-
-impl Outside {
-    pub(crate) fn new(config: &Config) -> Result<Self, AccessError> {
-        let roots = Roots::load(config.auth.ca_file.as_deref())?;
-        let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
-        Ok(Self { roots, fetch })
-    }
 }
 
 /// What a server's endpoint tells those it does not let in.
@@ -69,40 +42,6 @@ struct Endpoint {
     root: Challenge,
 }
 
-/// Access could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// The file of static tokens cannot be used.
-    #[error("the static tokens cannot be read")]
-    Tokens(#[from] TokenFileError),
-    /// The store did not open.
-    #[error("the store cannot be used")]
-    Store(#[from] store::OpenError),
-    /// A key is missing or cannot be read.
-    #[error("the keys cannot be used")]
-    Keys(#[from] KeysError),
-    /// The store opened and then did not answer.
-    #[error("the store does not answer")]
-    Unavailable(#[from] auth::oauth::StoreError),
-    /// The certificates of private authorities cannot be used.
-    #[error("auth.ca_file cannot be used")]
-    Roots(#[from] RootsError),
-    /// A way to sign in, or a verifier, cannot be used as it is configured.
-    #[error("{table} cannot be used as it is configured")]
-    Provider {
-        /// Its table in the configuration.
-        table: String,
-        /// Why not.
-        source: SetupError,
-    },
-    /// The authorization server's settings contradict each other.
-    #[error("the authorization server cannot be used as it is configured")]
-    OAuth(#[from] ConfigError),
-    /// The system gave no randomness.
-    #[error("the system gives no randomness")]
-    Seed(#[from] auth::SeedError),
-}
-
 impl Access {
     /// Opens what is needed and sets going what watches for changes; those tasks go to `followers`.
     /// `base` is the address people and clients use.
@@ -116,22 +55,22 @@ impl Access {
         if let Some(kept) = &kept
             && config.server.values().any(|server| server.token_file.is_some())
         {
-            let files = follow::TokenFiles {
+            let files = background::TokenFiles {
                 sessions: sessions.clone(),
                 vault: Arc::clone(&kept.vault),
                 outdated: kept.outdated(),
             };
-            followers.spawn(follow::token_files(files));
+            followers.spawn(background::token_files(files));
         }
         let people = match kept {
             Some(kept) => Some(People::new(config, base, &outside.roots, kept, sessions)?),
             None => None,
         };
-        followers.spawn(follow::removals(sessions.clone()));
+        followers.spawn(background::removals(sessions.clone()));
         if let Some(people) = &people {
-            followers.spawn(follow::revocations(people.revocations()));
-            followers.spawn(follow::sweeps(people.server()));
-            followers.spawn(follow::seals(people.vault()));
+            followers.spawn(background::revocations(people.revocations()));
+            followers.spawn(background::sweeps(people.server()));
+            followers.spawn(background::seals(people.vault()));
         }
         let fetch = &outside.fetch;
         let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
@@ -142,7 +81,7 @@ impl Access {
                     let (table, watch) = TokenFile::new(&config.auth.tokens_file).watch()?;
                     let tokens = Arc::new(StaticTokens::new(table));
                     let watched = Arc::clone(&tokens);
-                    followers.spawn(follow::static_tokens(watch, watched, sessions.clone()));
+                    followers.spawn(background::static_tokens(watch, watched, sessions.clone()));
                     tokens
                 }
                 Verifier::Jwt => providers::jwt(config, base, fetch)?,
@@ -156,7 +95,7 @@ impl Access {
             let url = own.or_else(|| metadata.as_ref().map(|metadata| metadata.url(path)));
             Challenge::new(url.as_deref())
         };
-        let (resources, _) = people::resources(config);
+        let (resources, _) = resources(config);
         let endpoints = resources.into_iter().map(|server| {
             let endpoint = Endpoint {
                 resource: format!("{base}{}", server.paths[0]),
@@ -200,7 +139,7 @@ impl Access {
 
     /// The canonical address of a server.
     #[cfg(test)]
-    fn resource(&self, server: &str) -> &str {
+    pub(super) fn resource(&self, server: &str) -> &str {
         &self.endpoint(server).resource
     }
 
@@ -208,6 +147,3 @@ impl Access {
         self.endpoints.get(server).expect("servers are laid out once")
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,15 +12,15 @@ use session::{EndError, RecordKey, RecordsError, Selection, StopReason};
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::People;
 use crate::{
-    app::{App, Sessions},
+    compose::{app::App, sign_in_ui::People},
     config::Upstream,
-    http::causes,
+    error_chain::error_chain,
     pages::{
         self, AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Deed,
         Notice, ServerTokenView, SessionState, SessionView,
     },
+    sessions::registry::Sessions,
 };
 
 /// Its path.
@@ -235,7 +235,7 @@ impl People {
     }
 
     pub(super) fn store_down(&self, error: &StoreError) -> Response<Bytes> {
-        let cause = causes(error);
+        let cause = error_chain(error);
         error!(%error, %cause, "the store does not answer");
         let mut response = self.refuse(
             StatusCode::SERVICE_UNAVAILABLE,

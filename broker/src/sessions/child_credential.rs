@@ -12,7 +12,7 @@ use auth::upstream::{Credential, CredentialKey};
 use supervisor::Child;
 use tracing::{debug, warn};
 
-use super::{NEEDED_LIFE, token_file::TokenFile};
+use super::{credential::NEEDED_LIFE, token_file::TokenFile};
 
 /// The credential a child works with, without its secret.
 #[derive(Debug)]

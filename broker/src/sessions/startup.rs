@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use auth::upstream::{Credential, CredentialError, CredentialKey, Vault};
+use auth::upstream::{Credential, Vault};
 use bridge::Bridge;
 use session::Owner;
 use supervisor::SpawnError;
@@ -16,11 +16,16 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, warn};
 
 use super::{
-    Children, Live, NEEDED_LIFE, Own, SpawnFailure, children::Counted, token_file::TokenFile,
+    child_credential::Own,
+    child_session::Live,
+    children::{Children, Counted},
+    credential::{credential, key},
+    directory::Directory,
+    spawn_failure::SpawnFailure,
+    token_file::TokenFile,
 };
 use crate::{
-    config::{ServerCommand, Template, UnfitValue, Upstream, Variable},
-    directory::Directory,
+    config::{ServerCommand, UnfitValue, Variable},
     metrics::{ReasonLabels, ServerLabel},
     server::{Server, Settings},
 };
@@ -37,29 +42,6 @@ pub(super) struct Coming {
     pub(super) children: Arc<Children>,
     pub(super) span: Span,
     pub(super) begun: Instant,
-}
-
-/// The user's own credential, if the server asks for one.
-pub(crate) async fn credential(
-    vault: Option<&Vault>,
-    server: &str,
-    settings: &Settings,
-    owner: &Owner,
-) -> Result<Option<Credential>, SpawnFailure> {
-    let asked = settings.server.token_file.is_some()
-        || settings.server.env.values().any(Template::asks_upstream);
-    let (Some(upstream), true) = (settings.server.upstream, asked) else { return Ok(None) };
-    #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
-    let now = SystemTime::now();
-    let (issuer, subject) = (owner.issuer(), owner.subject());
-    let found = match (vault, upstream) {
-        (None, _) => Err(CredentialError::Missing),
-        (Some(vault), Upstream::User) => vault.user_token(server, issuer, subject).await,
-        (Some(vault), Upstream::Provider(identity)) => {
-            vault.credential(identity.name(), issuer, subject, now, NEEDED_LIFE).await
-        }
-    };
-    found.map(Some).map_err(|source| SpawnFailure::Credential { upstream, source })
 }
 
 impl Coming {
@@ -193,14 +175,4 @@ impl Coming {
             }
         }
     }
-}
-
-/// Under what a user's credential for this server is stored.
-fn key(upstream: Upstream, server: &str, owner: &Owner) -> CredentialKey {
-    let provider = match upstream {
-        Upstream::User => format!("server:{server}"),
-        Upstream::Provider(identity) => identity.name().to_owned(),
-    };
-    let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
-    CredentialKey { provider, issuer, subject }
 }

@@ -2,7 +2,7 @@
 
 use auth::oauth::ResourceMetadata;
 
-use super::{AccessError, people, providers};
+use super::{providers, server_config::resources, start_error::AccessError};
 use crate::config::{Config, Listen, Verifier};
 
 /// The metadata of servers whose tokens somebody else issues: a jwt or introspection issuer. `None`
@@ -18,7 +18,7 @@ pub(super) fn outside(
     if config.auth.verifiers.contains(&Verifier::OAuth) || issuers.is_empty() || !is_found {
         return Ok(None);
     }
-    let (resources, default) = people::resources(config);
+    let (resources, default) = resources(config);
     Ok(Some(ResourceMetadata::new(base, resources, default, issuers)?))
 }
 

@@ -7,9 +7,9 @@ use bridge::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use super::{body, reply::Refusal};
+use super::{account, body, reply::Refusal, setup};
 use crate::{
-    app::{App, State},
+    compose::{app::App, sign_in_ui::People, state::State},
     config::Verifier,
     pages::{self, Access, EndpointView, FrontPage, Pages},
 };
@@ -70,4 +70,37 @@ where
     let request = Request::from_parts(head, body);
     let people = app.access.people().expect("the caller found somebody");
     people.answer(app, &request, peer, now).await.map(Body::whole)
+}
+
+impl People {
+    /// Whether [`answer`](Self::answer) has one for this path.
+    pub(crate) fn claims(&self, path: &str) -> bool {
+        [account::PATH, setup::PATH].contains(&path) || self.server.claims(path)
+    }
+
+    /// Answers what is for people, or for OAuth clients.
+    pub(crate) async fn answer(
+        &self,
+        app: &App,
+        request: &Request<Bytes>,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Response<Bytes> {
+        match request.uri().path() {
+            account::PATH => return self.account(app, request, now).await,
+            setup::PATH => return self.setup(request, now).await,
+            _ => {}
+        }
+        let answer = self.server.handle(request, peer, now).await;
+        let answer = answer.expect("the authorization server claimed the path");
+        let mut is_page = false;
+        let mut response = answer.into_response(|page| {
+            is_page = true;
+            self.pages.render(page)
+        });
+        if is_page {
+            pages::finish(response.headers_mut());
+        }
+        response
+    }
 }

@@ -23,12 +23,11 @@ use auth::{
 use session::{AfterStop, Owner, Replacement, StopWhen};
 use tokio::sync::Notify;
 
-use super::{AccessError, providers};
+use super::{providers, start_error::AccessError};
 use crate::{
-    app::Sessions,
-    backend::Own,
     config::{Config, Upstream, Verifier},
     metrics::{Metrics, RefreshLabels},
+    sessions::{child_credential::Own, registry::Sessions},
     store::{Keys, Store},
 };
 

@@ -1,10 +1,9 @@
 //! What is running: the pieces of the other crates, joined by the choices of the configuration.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -12,22 +11,24 @@ use std::{
 use arc_swap::ArcSwap;
 use auth::{oauth::StoreError, upstream::Vault};
 use session::{Calendar, Registry, StopReason, WakeReason};
-use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use super::{
+    auth_stack::Access,
+    http_clients::Outside,
+    identity::Kept,
+    start_error::AccessError,
+    state::{State, session_limits},
+};
 use crate::{
-    access::{Access, AccessError, Kept, Outside},
-    backend::{Ask, Children, Live, SpawnFailure, Spawner},
+    calls::Calls,
     config::{Change, Config, Environment},
-    directory,
-    http::site::Site,
     metrics::{Metrics, ReasonLabel, StateLabels},
-    server::{Server, Settings},
+    sessions::{children::Children, directory, registry::Sessions, spawner::Spawner},
     store::Store,
 };
-
-pub(crate) type Sessions = Registry<Ask, Live, SpawnFailure>;
 
 /// How long the store has to be closed: as long as it waits for another process.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -45,7 +46,7 @@ pub(crate) struct App {
     store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) children: Arc<Children>,
-    pub(crate) calls: Calls,
+    pub(crate) calls: Arc<Calls>,
     draining: AtomicBool,
     /// Told to what runs in `tasks` besides sessions.
     stopping: CancellationToken,
@@ -53,14 +54,6 @@ pub(crate) struct App {
     tasks: TaskTracker,
     /// What watches the outside; it ends with the broker.
     followers: Mutex<JoinSet<()>>,
-}
-
-/// What a reload replaces.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) config: Config,
-    pub(crate) site: Site,
-    servers: BTreeMap<String, Arc<Server>>,
 }
 
 impl App {
@@ -117,7 +110,7 @@ impl App {
             store,
             metrics,
             children,
-            calls: Calls::default(),
+            calls: Arc::default(),
             draining: AtomicBool::new(false),
             stopping,
             tasks,
@@ -224,95 +217,5 @@ impl App {
             }
         }
         self.metrics.page(self.children.resident_bytes())
-    }
-}
-
-impl State {
-    fn of(config: Config, old: Option<&Self>, metrics: &Arc<Metrics>) -> Self {
-        let servers = config.server.iter().filter_map(|(name, server)| {
-            let settings = Settings::of(&config, server);
-            let server = match old {
-                // Routes, and what tokens are good for, are laid out once: a server that is new in
-                // the file waits for a restart.
-                Some(old) => {
-                    let kept = old.servers.get(name.as_str())?;
-                    kept.replace(settings);
-                    Arc::clone(kept)
-                }
-                None => Arc::new(Server::new(name.as_str(), settings, Arc::clone(metrics))),
-            };
-            Some((name.as_str().to_owned(), server))
-        });
-        Self { servers: servers.collect(), site: Site::of(&config), config }
-    }
-
-    /// The server whose MCP endpoint is at this path.
-    pub(crate) fn server_at(&self, path: &str) -> Option<Arc<Server>> {
-        let name = match path {
-            "/mcp" => self.config.default_server.as_str(),
-            _ => path.strip_prefix('/')?.strip_suffix("/mcp")?,
-        };
-        self.servers.get(name).cloned()
-    }
-}
-
-fn session_limits(config: &Config) -> session::Limits {
-    let session = &config.session;
-    session::Limits {
-        max_sessions: session.max,
-        max_per_owner: session.max_per_owner,
-        // Here zero means "however short"; there it means "never".
-        evict_idle: session.evict_idle.max(Duration::from_nanos(1)),
-        idle: session.idle.unwrap_or(Duration::ZERO),
-        lifetime: session.lifetime.unwrap_or(Duration::ZERO),
-        reap_interval: session.reap_interval,
-        place_wait: session.place_wait,
-        max_records: session.max_records,
-        max_records_per_owner: session.max_records_per_owner,
-        ..session::Limits::default()
-    }
-}
-
-/// Calls under way, so that a shutdown can let them finish.
-#[derive(Debug, Default)]
-pub(crate) struct Calls {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-/// One call under way; dropping it ends the count.
-#[derive(Debug)]
-pub(crate) struct Counted(Arc<App>);
-
-impl Counted {
-    pub(crate) fn new(app: Arc<App>) -> Self {
-        app.calls.count.fetch_add(1, Ordering::Relaxed);
-        Self(app)
-    }
-}
-
-impl Calls {
-    pub(crate) fn under_way(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
-    /// Waits until none is under way.
-    async fn none(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.under_way() == 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let calls = &self.0.calls;
-        if calls.count.fetch_sub(1, Ordering::Release) == 1 {
-            calls.changed.notify_waiters();
-        }
     }
 }

@@ -1,0 +1,20 @@
+//! What is running here, with which choices: the pieces of the other crates, joined, started,
+//! reloaded and stopped.
+//!
+//! One file per plug point turns configuration into trait objects (`providers`); `app` holds what
+//! was made of it. Nothing here answers a request: that is `http`'s.
+
+pub(crate) mod app;
+pub(crate) mod auth_stack;
+mod background;
+pub(crate) mod check;
+mod http_clients;
+mod identity;
+mod metadata;
+mod providers;
+mod server_config;
+pub(crate) mod sign_in_ui;
+pub(crate) mod start_error;
+pub(crate) mod state;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! How the broker asks other machines.
+
+use std::sync::Arc;
+
+use auth::oauth::Fetch;
+
+use super::start_error::AccessError;
+use crate::{
+    config::Config,
+    fetch::{Configured, ConfiguredSettings, Roots},
+};
+
+/// How the broker asks other machines.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(super) roots: Roots,
+    /// For addresses that the operator wrote down.
+    pub(crate) fetch: Arc<dyn Fetch>,
+}
+
+impl Outside {
+    pub(crate) fn new(config: &Config) -> Result<Self, AccessError> {
+        let roots = Roots::load(config.auth.ca_file.as_deref())?;
+        let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
+        Ok(Self { roots, fetch })
+    }
+}

@@ -1,0 +1,95 @@
+//! Those who sign people in: the authorization server with its store, its ways to sign in and the
+//! vault of upstream credentials.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use auth::{
+    TokenVerifier,
+    local::Local,
+    oauth::{AuthServer, CacheLimits, OAuthTokens, Parts, Resource, RevocationListener},
+    upstream::Vault,
+};
+
+use super::{
+    background::{EndSessions, Revocations},
+    identity::{Credentials, Kept},
+    server_config::{resources, server_config},
+    start_error::AccessError,
+};
+use crate::{
+    config::Config,
+    fetch::{Roots, Stranger},
+    pages::Pages,
+    sessions::registry::Sessions,
+    store::Store,
+};
+
+/// Everything that has to do with people.
+#[derive(Debug)]
+pub(crate) struct People {
+    pub(crate) server: Arc<AuthServer>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) vault: Arc<Vault>,
+    tokens: Arc<OAuthTokens>,
+    listeners: Vec<Arc<dyn RevocationListener>>,
+    pub(crate) pages: Pages,
+    /// Where local accounts are made, if people sign in with them.
+    pub(crate) local: Option<Arc<Local>>,
+    /// What people call the ways to sign in, by name.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// What people call the servers, by canonical address.
+    pub(crate) titles: BTreeMap<String, String>,
+}
+
+impl People {
+    pub(super) fn new(
+        config: &Config,
+        base: &str,
+        roots: &Roots,
+        kept: Kept,
+        sessions: &Sessions,
+    ) -> Result<Self, AccessError> {
+        let Kept { store, vault, identities, local, key, .. } = kept;
+        let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
+        // First nobody is let in any more, then whoever is in has to go.
+        let listeners: Vec<Arc<dyn RevocationListener>> =
+            vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))];
+        let (resources, _) = resources(config);
+        let address = |resource: &Resource| format!("{base}{}", resource.paths[0]);
+        let upstreams = resources.iter().filter_map(|resource| {
+            Some((address(resource), config.server.get(resource.name.as_str())?.upstream?))
+        });
+        let credentials = Credentials { vault: Arc::clone(&vault), upstreams: upstreams.collect() };
+        let titles = resources.iter().map(|own| (address(own), own.title.clone())).collect();
+        let labels = identities.iter();
+        let labels = labels.map(|own| (own.name().to_owned(), own.label().to_owned())).collect();
+        let parts = Parts {
+            store: store.clone(),
+            providers: identities,
+            fetch: Some(Arc::new(Stranger::new(roots))),
+            credentials: Some(Arc::new(credentials)),
+            listeners: listeners.clone(),
+            key,
+            rng: auth::os_rng()?,
+        };
+        let server = Arc::new(AuthServer::new(server_config(config, base), parts)?);
+        let pages = Pages::at(base);
+        Ok(Self { server, store, vault, tokens, listeners, pages, local, labels, titles })
+    }
+
+    pub(super) fn vault(&self) -> Arc<Vault> {
+        Arc::clone(&self.vault)
+    }
+
+    pub(crate) fn server(&self) -> Arc<AuthServer> {
+        Arc::clone(&self.server)
+    }
+
+    pub(super) fn tokens(&self) -> Arc<dyn TokenVerifier> {
+        self.tokens.clone()
+    }
+
+    pub(super) fn revocations(&self) -> Revocations {
+        Revocations { store: self.store.clone(), listeners: self.listeners.clone() }
+    }
+}

@@ -1,0 +1,46 @@
+//! Why a broker could not be put together.
+
+use auth::{
+    SetupError,
+    oauth::{ConfigError, StoreError},
+};
+
+use crate::{
+    fetch::RootsError,
+    store::{self, KeysError},
+    tokens::TokenFileError,
+};
+
+/// Access could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file of static tokens cannot be used.
+    #[error("the static tokens cannot be read")]
+    Tokens(#[from] TokenFileError),
+    /// The store did not open.
+    #[error("the store cannot be used")]
+    Store(#[from] store::OpenError),
+    /// A key is missing or cannot be read.
+    #[error("the keys cannot be used")]
+    Keys(#[from] KeysError),
+    /// The store opened and then did not answer.
+    #[error("the store does not answer")]
+    Unavailable(#[from] StoreError),
+    /// The certificates of private authorities cannot be used.
+    #[error("auth.ca_file cannot be used")]
+    Roots(#[from] RootsError),
+    /// A way to sign in, or a verifier, cannot be used as it is configured.
+    #[error("{table} cannot be used as it is configured")]
+    Provider {
+        /// Its table in the configuration.
+        table: String,
+        /// Why not.
+        source: SetupError,
+    },
+    /// The authorization server's settings contradict each other.
+    #[error("the authorization server cannot be used as it is configured")]
+    OAuth(#[from] ConfigError),
+    /// The system gave no randomness.
+    #[error("the system gives no randomness")]
+    Seed(#[from] auth::SeedError),
+}

@@ -1,0 +1,9 @@
+//! What led to an error, for the log and for a person at a terminal.
+
+use std::iter::successors;
+
+/// The causes of `error`, outermost first, without `error` itself; empty when it has none.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let chain = successors(error.source(), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

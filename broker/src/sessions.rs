@@ -1,0 +1,16 @@
+//! Sessions' children and their credentials: how they are started, woken and replaced.
+//!
+//! `session` decides when a child comes and goes; here is what a child is: a process
+//! (`supervisor`), a bridge on its pipes (`bridge`), and its user's credential (`auth`). Nothing in
+//! this folder knows HTTP.
+
+pub(crate) mod child_credential;
+pub(crate) mod child_session;
+pub(crate) mod children;
+pub(crate) mod credential;
+pub(crate) mod directory;
+pub(crate) mod registry;
+pub(crate) mod spawn_failure;
+pub(crate) mod spawner;
+mod startup;
+mod token_file;

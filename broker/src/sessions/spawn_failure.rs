@@ -1,0 +1,91 @@
+//! Why a backend did not come up.
+
+use std::io;
+
+use auth::upstream::CredentialError;
+use bridge::{InitializeError, ResumeError, SnapshotError};
+use supervisor::SpawnError;
+
+use super::directory::DirectoryError;
+use crate::config::{UnfitValue, Upstream};
+
+/// Why a backend did not come up. The client gets a sentence by kind; this is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnFailure {
+    #[error("the child's directory could not be made")]
+    Directory(#[source] DirectoryError),
+    #[error("the file with the user's token could not be written")]
+    TokenFile(#[source] io::Error),
+    #[error("the child's environment could not be filled")]
+    Environment(#[source] UnfitValue),
+    #[error("there is no credential of the user at {}", .upstream.name())]
+    Credential {
+        upstream: Upstream,
+        #[source]
+        source: CredentialError,
+    },
+    #[error("the child did not start")]
+    Start(#[source] SpawnError),
+    #[error("the handshake failed")]
+    Initialize(#[source] InitializeError),
+    #[error("what was kept of the session cannot be read")]
+    Snapshot(#[source] SnapshotError),
+    #[error("the session did not go on with a new child")]
+    Resume(#[source] ResumeError),
+}
+
+impl SpawnFailure {
+    /// Lowercase and stable, for metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "directory",
+            Self::TokenFile(_) => "token_file",
+            Self::Environment(_) => "environment",
+            Self::Credential { .. } => "credential",
+            Self::Start(SpawnError::Missing { .. }) => "missing",
+            Self::Start(SpawnError::NotExecutable { .. }) => "not_executable",
+            Self::Start(SpawnError::OutOfResources(_)) => "out_of_resources",
+            Self::Start(_) => "start",
+            Self::Initialize(InitializeError::Refused(_))
+            | Self::Resume(ResumeError::Refused(_)) => "refused",
+            Self::Initialize(InitializeError::TimedOut) | Self::Resume(ResumeError::TimedOut) => {
+                "timeout"
+            }
+            Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_)) => {
+                "died"
+            }
+            Self::Snapshot(_) => "snapshot",
+            Self::Resume(ResumeError::Changed(_)) => "changed",
+        }
+    }
+
+    /// Whether no later attempt to wake the session will do better.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Snapshot(_) | Self::Resume(ResumeError::Changed(_) | ResumeError::Refused(_))
+        )
+    }
+
+    /// Whether only the user can change that, by signing in.
+    pub(crate) fn takes_the_user(&self) -> bool {
+        matches!(
+            self,
+            Self::Credential {
+                source: CredentialError::SignInAgain | CredentialError::Missing,
+                ..
+            }
+        )
+    }
+
+    /// Whether the child's own log may say why.
+    pub(super) fn is_the_childs(&self) -> bool {
+        match self {
+            Self::Initialize(error) => !matches!(error, InitializeError::Refused(_)),
+            Self::Resume(error) => {
+                matches!(error, ResumeError::TimedOut | ResumeError::Closed(_))
+            }
+            _ => false,
+        }
+    }
+}
