@@ -11,7 +11,7 @@ use crate::config::{Config, HostName, Listen};
 
 /// The names of this site.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct HostPolicy {
     names: Vec<(String, Option<u16>)>,
     extra: Vec<HostName>,
     origins: Vec<String>,
@@ -21,14 +21,14 @@ pub(crate) struct Site {
 
 /// Why a request was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stranger {
+pub(crate) enum HostError {
     /// `Host` names somebody else, or nobody.
     Host,
     /// `Origin` is a page that was not allowed.
     Origin,
 }
 
-impl Site {
+impl HostPolicy {
     pub(crate) fn of(config: &Config) -> Self {
         let mut names = Vec::new();
         let mut origins: Vec<_> =
@@ -51,20 +51,20 @@ impl Site {
     }
 
     /// Checks the names a request carries. `uri` has the host in HTTP/2.
-    pub(crate) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Stranger> {
+    pub(crate) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), HostError> {
         let host = match uri.authority() {
             Some(authority) => Some(authority.clone()),
             None => only(headers, &header::HOST)
                 .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
         };
-        let host = host.filter(|host| !host.as_str().contains('@')).ok_or(Stranger::Host)?;
+        let host = host.filter(|host| !host.as_str().contains('@')).ok_or(HostError::Host)?;
         if !self.knows(host.host(), host.port_u16()) {
-            return Err(Stranger::Host);
+            return Err(HostError::Host);
         }
         if headers.contains_key(header::ORIGIN) {
             let origin = only(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok());
             if !origin.is_some_and(|origin| self.knows_origin(origin, &host)) {
-                return Err(Stranger::Origin);
+                return Err(HostError::Origin);
             }
         }
         Ok(())
@@ -128,8 +128,8 @@ fn bracketed(ip: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    fn site(local: bool) -> Site {
-        Site {
+    fn site(local: bool) -> HostPolicy {
+        HostPolicy {
             names: vec![("mcp.example.org".into(), Some(443)), ("mcp.example.org".into(), None)],
             extra: Vec::new(),
             origins: vec!["https://mcp.example.org".into()],
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    fn asked(site: &Site, host: &str, origin: Option<&str>) -> Result<(), Stranger> {
+    fn asked(site: &HostPolicy, host: &str, origin: Option<&str>) -> Result<(), HostError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().expect("a header"));
         if let Some(origin) = origin {
@@ -154,13 +154,13 @@ mod tests {
         for host in
             ["evil.example.com", "127.0.0.1.evil.com", "localhost@evil.com", "192.168.1.1", ""]
         {
-            assert_eq!(asked(&site(true), host, None), Err(Stranger::Host), "{host}");
+            assert_eq!(asked(&site(true), host, None), Err(HostError::Host), "{host}");
         }
         assert_eq!(
             site(true).admit(&Uri::from_static("/mcp"), &HeaderMap::new()),
-            Err(Stranger::Host)
+            Err(HostError::Host)
         );
-        assert_eq!(asked(&site(false), "localhost", None), Err(Stranger::Host));
+        assert_eq!(asked(&site(false), "localhost", None), Err(HostError::Host));
         assert_eq!(asked(&site(false), "192.168.1.1:8080", None), Ok(()), "no name, no rebinding");
     }
 
@@ -171,12 +171,12 @@ mod tests {
         for origin in
             ["null", "https://evil.example.com", "https://mcp.example.org.evil.com", "file://", ""]
         {
-            assert_eq!(asked(&site(false), host, Some(origin)), Err(Stranger::Origin), "{origin}");
+            assert_eq!(asked(&site(false), host, Some(origin)), Err(HostError::Origin), "{origin}");
         }
         assert_eq!(asked(&site(true), "127.0.0.1:80", Some("http://localhost:6274")), Ok(()));
         assert_eq!(
             asked(&site(false), host, Some("http://localhost:6274")),
-            Err(Stranger::Origin),
+            Err(HostError::Origin),
             "only a local broker trusts local pages"
         );
     }
@@ -186,6 +186,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert_eq!(site(true).admit(&Uri::from_static("/"), &headers), Err(Stranger::Host));
+        assert_eq!(site(true).admit(&Uri::from_static("/"), &headers), Err(HostError::Host));
     }
 }

@@ -24,7 +24,7 @@ use self::reply::Refusal;
 use crate::{
     compose::app::App,
     error_chain::error_chain,
-    host_policy::{self, Stranger},
+    host_policy::{self, HostError},
     pages,
 };
 
@@ -58,14 +58,14 @@ where
     let admitted = state.site.admit(request.uri(), request.headers());
     // A form on a page that sends no referrer comes with `Origin: null`. Those who answer forms look
     // for themselves whether one is theirs.
-    let hides_its_origin = matches!(admitted, Err(Stranger::Origin))
+    let hides_its_origin = matches!(admitted, Err(HostError::Origin))
         && people.is_some()
         && host_policy::is_null_origin(request.headers());
     let admitted = if hides_its_origin { Ok(()) } else { admitted };
     if let Err(stranger) = admitted {
         let words = match stranger {
-            Stranger::Host => "This broker does not answer under that Host; see `allowed_hosts`",
-            Stranger::Origin => "Pages of that Origin may not call; see `allowed_origins`",
+            HostError::Host => "This broker does not answer under that Host; see `allowed_hosts`",
+            HostError::Origin => "Pages of that Origin may not call; see `allowed_origins`",
         };
         return Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response();
     }

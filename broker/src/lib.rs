@@ -39,6 +39,6 @@ mod sessions;
 pub mod store;
 pub mod tokens;
 
-pub use compose::start_error::AccessError;
+pub use compose::start_error::StartError;
 pub use listener::{ListenError, Listener};
 pub use serve::{Control, serve};

@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    compose::{app::App, start_error::AccessError},
+    compose::{app::App, start_error::StartError},
     config::{Change, Config, Environment},
     guard::Guard,
     http,
@@ -49,7 +49,7 @@ impl Control {
     /// Puts the broker together. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`AccessError`] when something it needs to let people in cannot be used.
+    /// [`StartError`] when something it needs to let people in cannot be used.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing running; files that were made stay.
@@ -57,7 +57,7 @@ impl Control {
         config: Config,
         environment: Arc<dyn Environment>,
         listener: &Listener,
-    ) -> Result<Self, AccessError> {
+    ) -> Result<Self, StartError> {
         let base = listener.base(&config);
         Ok(Self { app: App::start(config, environment, &base).await?, tls: listener.tls() })
     }

@@ -4,8 +4,10 @@ use super::{ConfigArgs, Exit, complain, say};
 use crate::{compose::check, config::Environment};
 
 pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {
-    let vetted = args.load(environment).and_then(|loaded| check::vet(&loaded).map(|()| loaded));
-    match vetted {
+    let checked = args
+        .load(environment)
+        .and_then(|loaded| check::validate_providers(&loaded).map(|()| loaded));
+    match checked {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 complain(format_args!("warning: {warning}"));

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
-    compose::{check, start_error::AccessError},
+    compose::{check, start_error::StartError},
     config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
     guard,
     listener::Listener,
@@ -63,7 +63,7 @@ pub(super) fn guard(launch: bool) -> Exit {
 /// The configuration, checked as far as that goes without starting anything.
 fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
     let loaded = Config::load(&sources(args, environment))?;
-    check::vet(&loaded).map(|()| loaded)
+    check::validate_providers(&loaded).map(|()| loaded)
 }
 
 fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a> {
@@ -96,7 +96,7 @@ async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> 
             Err(error) => {
                 error!("{}", told(&error));
                 return match error {
-                    AccessError::Provider { .. } | AccessError::OAuth(_) => Exit::Config,
+                    StartError::Provider { .. } | StartError::OAuth(_) => Exit::Config,
                     _ => Exit::Unavailable,
                 };
             }

@@ -16,10 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{
-    auth_stack::Access,
-    http_clients::Outside,
-    identity::Kept,
-    start_error::AccessError,
+    auth_stack::AuthStack,
+    http_clients::HttpClients,
+    identity::IdentityServices,
+    start_error::StartError,
     state::{State, session_limits},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) struct App {
     base: String,
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
-    pub(crate) access: Access,
+    pub(crate) access: AuthStack,
     /// Has users' credentials at upstreams; `None` when nobody signs in here.
     pub(crate) vault: Option<Arc<Vault>>,
     /// What outlives this process: people, their credentials, sessions.
@@ -63,16 +63,16 @@ impl App {
         config: Config,
         environment: Arc<dyn Environment>,
         base: &str,
-    ) -> Result<Arc<Self>, AccessError> {
+    ) -> Result<Arc<Self>, StartError> {
         directory::sweep(&config.data_dir.join("children"));
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
         let children = Arc::<Children>::default();
-        let outside = Outside::new(&config)?;
+        let outside = HttpClients::new(&config)?;
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);
         store.put_sessions_to_rest().await?;
-        let kept = match Kept::open(&config, &store, &outside.fetch, &metrics).await? {
+        let kept = match IdentityServices::open(&config, &store, &outside.fetch, &metrics).await? {
             Some((kept, driver)) => {
                 tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
                 Some(kept)
@@ -100,7 +100,7 @@ impl App {
         let vault = kept.as_ref().map(|kept| Arc::clone(&kept.vault));
 
         let mut followers = JoinSet::new();
-        let access = Access::open(config, base, (&outside, kept), &sessions, &mut followers)?;
+        let access = AuthStack::open(config, base, (&outside, kept), &sessions, &mut followers)?;
         Ok(Arc::new(Self {
             base: base.to_owned(),
             state: ArcSwap::from_pointee(state),

@@ -10,8 +10,8 @@ use auth::{
 use tokio::task::JoinSet;
 
 use super::{
-    background, http_clients::Outside, identity::Kept, metadata, providers,
-    server_config::resources, sign_in_ui::People, start_error::AccessError,
+    background, http_clients::HttpClients, identity::IdentityServices, metadata, providers,
+    server_config::resources, sign_in_ui::SignInUi, start_error::StartError,
 };
 use crate::{
     config::{Config, Verifier},
@@ -21,10 +21,10 @@ use crate::{
 
 /// Who may connect.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub(crate) struct AuthStack {
     pub(crate) gate: Gate,
     endpoints: BTreeMap<String, Endpoint>,
-    people: Option<People>,
+    people: Option<SignInUi>,
     /// For clients that get their tokens elsewhere.
     metadata: Option<ResourceMetadata>,
 }
@@ -42,16 +42,16 @@ struct Endpoint {
     root: Challenge,
 }
 
-impl Access {
+impl AuthStack {
     /// Opens what is needed and sets going what watches for changes; those tasks go to `followers`.
     /// `base` is the address people and clients use.
     pub(crate) fn open(
         config: &Config,
         base: &str,
-        (outside, kept): (&Outside, Option<Kept>),
+        (outside, kept): (&HttpClients, Option<IdentityServices>),
         sessions: &Sessions,
         followers: &mut JoinSet<()>,
-    ) -> Result<Self, AccessError> {
+    ) -> Result<Self, StartError> {
         if let Some(kept) = &kept
             && config.server.values().any(|server| server.token_file.is_some())
         {
@@ -63,7 +63,7 @@ impl Access {
             followers.spawn(background::token_files(files));
         }
         let people = match kept {
-            Some(kept) => Some(People::new(config, base, &outside.roots, kept, sessions)?),
+            Some(kept) => Some(SignInUi::new(config, base, &outside.roots, kept, sessions)?),
             None => None,
         };
         followers.spawn(background::removals(sessions.clone()));
@@ -120,7 +120,7 @@ impl Access {
     }
 
     /// Those who sign people in, if they can.
-    pub(crate) fn people(&self) -> Option<&People> {
+    pub(crate) fn people(&self) -> Option<&SignInUi> {
         self.people.as_ref()
     }
 

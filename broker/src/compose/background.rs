@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     error_chain::error_chain,
-    sessions::{child_session::Live, credential::credential, registry::Sessions},
+    sessions::{child_session::ChildSession, credential::credential, registry::Sessions},
     tokens::TokenWatch,
 };
 
@@ -170,7 +170,7 @@ pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenF
             |_| true,
             |view| {
                 let own = view.backend.own.as_ref().filter(|own| own.is_in_a_file())?;
-                let wanted = own.was_outdated() || (view.idle_since.is_none() && own.is_due(now));
+                let wanted = own.take_stale() || (view.idle_since.is_none() && own.must_renew(now));
                 wanted.then(|| (Arc::clone(&view.backend.server), view.owner.clone(), own.clone()))
             },
         );
@@ -178,7 +178,7 @@ pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenF
             let (vault, settings) = (Some(&*vault), server.settings());
             let renewed = credential(vault, &server.name, &settings, &owner);
             let handed = match renewed.await {
-                Ok(Some(credential)) => own.hand_over(&credential, now).await,
+                Ok(Some(credential)) => own.deliver(&credential, now).await,
                 // Nobody asks for one any more since the configuration was read again.
                 Ok(None) => true,
                 Err(error) => {
@@ -186,13 +186,13 @@ pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenF
                     debug!(owner = ?owner.subject(), %error, %cause, "no renewed token to hand over");
                     // If it takes the user, the next call says so to its client.
                     if !error.takes_the_user() {
-                        own.outdate();
+                        own.mark_stale();
                     }
                     true
                 }
             };
             if !handed {
-                let is_its = |view: &View<'_, Live>| {
+                let is_its = |view: &View<'_, ChildSession>| {
                     view.backend.own.as_ref().is_some_and(|its| Arc::ptr_eq(its, &own))
                 };
                 sessions

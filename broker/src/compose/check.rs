@@ -3,7 +3,9 @@
 
 use auth::{SetupError, oauth::ConfigError};
 
-use super::{http_clients::Outside, metadata, providers, server_config, start_error::AccessError};
+use super::{
+    http_clients::HttpClients, metadata, providers, server_config, start_error::StartError,
+};
 use crate::{
     config::{Config, Loaded, Mistake, Mistakes, Source, Verifier},
     error_chain::error_chain,
@@ -18,7 +20,7 @@ const NOWHERE: &str = "http://localhost";
 /// # Errors
 ///
 /// Every table that cannot be used, with the key that is to blame.
-pub(crate) fn vet(loaded: &Loaded) -> Result<(), Mistakes> {
+pub(crate) fn validate_providers(loaded: &Loaded) -> Result<(), Mistakes> {
     let config = &loaded.config;
     let errors = errors(config);
     if errors.is_empty() {
@@ -28,8 +30,8 @@ pub(crate) fn vet(loaded: &Loaded) -> Result<(), Mistakes> {
     Err(Mistakes(told.collect()))
 }
 
-fn errors(config: &Config) -> Vec<AccessError> {
-    let outside = match Outside::new(config) {
+fn errors(config: &Config) -> Vec<StartError> {
+    let outside = match HttpClients::new(config) {
         Ok(outside) => outside,
         Err(error) => return vec![error],
     };
@@ -58,16 +60,16 @@ fn errors(config: &Config) -> Vec<AccessError> {
 }
 
 /// The error in the words, and at the place, of the configuration.
-fn mistake(error: &AccessError, loaded: &Loaded) -> Mistake {
+fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
     let (key, what, hint) = match error {
-        AccessError::Provider { table, source } => {
+        StartError::Provider { table, source } => {
             (format!("{table}{}", blamed(source)), source.to_string(), hint(source))
         }
-        AccessError::Roots(source) => ("auth.ca_file".to_owned(), told(source), None),
-        AccessError::OAuth(source @ ConfigError::PublicUrl(_)) => {
+        StartError::Roots(source) => ("auth.ca_file".to_owned(), told(source), None),
+        StartError::OAuth(source @ ConfigError::PublicUrl(_)) => {
             ("public_url".to_owned(), told(source), None)
         }
-        AccessError::OAuth(source) => ("server".to_owned(), told(source), None),
+        StartError::OAuth(source) => ("server".to_owned(), told(source), None),
         other => ("auth".to_owned(), told(other), None),
     };
     let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
@@ -126,12 +128,12 @@ mod tests {
     use crate::config::Sources;
 
     /// What is wrong with these settings.
-    fn vetted(settings: &[&str]) -> Vec<Mistake> {
+    fn checked(settings: &[&str]) -> Vec<Mistake> {
         let environment: BTreeMap<String, String> = BTreeMap::new();
         let mut sources = Sources::new(&environment);
         sources.set = settings.iter().map(|&set| set.to_owned()).collect();
         let loaded = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        vet(&loaded).err().map(|mistakes| mistakes.0).unwrap_or_default()
+        validate_providers(&loaded).err().map(|mistakes| mistakes.0).unwrap_or_default()
     }
 
     fn forge(settings: &[&'static str]) -> Vec<Mistake> {
@@ -142,12 +144,12 @@ mod tests {
             "auth.forgejo.client_secret=hush",
         ];
         all.extend(settings);
-        vetted(&all)
+        checked(&all)
     }
 
     #[test]
     fn what_can_be_used_is_not_complained_about() {
-        assert_eq!(vetted(&[]), []);
+        assert_eq!(checked(&[]), []);
         assert_eq!(forge(&[]), []);
         let outside = [
             "auth.verifiers=[\"jwt\", \"introspection\"]",
@@ -156,7 +158,7 @@ mod tests {
             "auth.introspection.client_id=broker",
             "auth.introspection.client_secret=hush",
         ];
-        assert_eq!(vetted(&outside), []);
+        assert_eq!(checked(&outside), []);
     }
 
     #[test]
@@ -167,7 +169,7 @@ mod tests {
         assert_eq!(scope.hint.as_deref(), Some("did you mean \"read:issue\"?"));
         let open = &forge(&["auth.forgejo.url=http://git.example.org"])[0];
         assert_eq!(open.key, "auth.forgejo.url");
-        let secret = &vetted(&[
+        let secret = &checked(&[
             "auth.verifiers=[\"introspection\"]",
             "auth.introspection.client_id=broker",
             "auth.introspection.endpoint=https://id.example.org",
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn everything_is_told_at_once() {
-        let all = vetted(&[
+        let all = checked(&[
             "auth.verifiers=[\"jwt\", \"introspection\"]",
             "auth.jwt.issuer=http://id.example.org",
             "auth.introspection.endpoint=http://id.example.org",

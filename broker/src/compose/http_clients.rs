@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth::oauth::Fetch;
 
-use super::start_error::AccessError;
+use super::start_error::StartError;
 use crate::{
     config::Config,
     fetch::{Configured, ConfiguredSettings, Roots},
@@ -12,14 +12,14 @@ use crate::{
 
 /// How the broker asks other machines.
 #[derive(Debug)]
-pub(crate) struct Outside {
+pub(crate) struct HttpClients {
     pub(super) roots: Roots,
     /// For addresses that the operator wrote down.
     pub(crate) fetch: Arc<dyn Fetch>,
 }
 
-impl Outside {
-    pub(crate) fn new(config: &Config) -> Result<Self, AccessError> {
+impl HttpClients {
+    pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
         let roots = Roots::load(config.auth.ca_file.as_deref())?;
         let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
         Ok(Self { roots, fetch })

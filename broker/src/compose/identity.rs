@@ -23,17 +23,17 @@ use auth::{
 use session::{AfterStop, Owner, Replacement, StopWhen};
 use tokio::sync::Notify;
 
-use super::{providers, start_error::AccessError};
+use super::{providers, start_error::StartError};
 use crate::{
     config::{Config, Upstream, Verifier},
     metrics::{Metrics, RefreshLabels},
-    sessions::{child_credential::Own, registry::Sessions},
+    sessions::{child_credential::ChildCredential, registry::Sessions},
     store::{Keys, Store},
 };
 
 /// What is kept about people.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct IdentityServices {
     pub(crate) store: Arc<Store>,
     pub(crate) vault: Arc<Vault>,
     /// Where local accounts are made, if people sign in with them.
@@ -43,14 +43,14 @@ pub(crate) struct Kept {
     renewals: Arc<Renewals>,
 }
 
-impl Kept {
+impl IdentityServices {
     /// Opens it, if anybody signs in here. The driver renews credentials and has to be run.
     pub(crate) async fn open(
         config: &Config,
         store: &Arc<Store>,
         fetch: &Arc<dyn Fetch>,
         metrics: &Arc<Metrics>,
-    ) -> Result<Option<(Self, VaultDriver)>, AccessError> {
+    ) -> Result<Option<(Self, VaultDriver)>, StartError> {
         if !config.auth.verifiers.contains(&Verifier::OAuth) {
             return Ok(None);
         }
@@ -128,7 +128,7 @@ impl CredentialListener for Renewals {
             Change::Refused => return,
         };
         // A child that reads its token from a file is no worse for a new one.
-        let by_file = |own: &Own| change != Change::Removed && own.is_in_a_file();
+        let by_file = |own: &ChildCredential| change != Change::Removed && own.is_in_a_file();
         sessions.replace(
             |view| {
                 let own = view.backend.own.as_ref().filter(|own| own.is_of(key));
@@ -140,7 +140,7 @@ impl CredentialListener for Renewals {
             |owner: &Owner| owner.issuer() == key.issuer && owner.subject() == key.subject;
         let outdated = sessions.look(is_users, |view| {
             let own = view.backend.own.as_ref().filter(|own| own.is_of(key) && by_file(own));
-            own.map(|own| own.outdate()).is_some()
+            own.map(|own| own.mark_stale()).is_some()
         });
         if outdated.contains(&true) {
             self.outdated.notify_one();

@@ -2,16 +2,13 @@
 
 use auth::oauth::ResourceMetadata;
 
-use super::{providers, server_config::resources, start_error::AccessError};
+use super::{providers, server_config::resources, start_error::StartError};
 use crate::config::{Config, Listen, Verifier};
 
 /// The metadata of servers whose tokens somebody else issues: a jwt or introspection issuer. `None`
 /// when people sign in here (then the authorization server has metadata of its own), when nobody
 /// issues tokens that a client could ask for, and when the broker has no address to be found at.
-pub(super) fn outside(
-    config: &Config,
-    base: &str,
-) -> Result<Option<ResourceMetadata>, AccessError> {
+pub(super) fn outside(config: &Config, base: &str) -> Result<Option<ResourceMetadata>, StartError> {
     let issuers = issuers(config);
     let is_local = config.listen.is_local() && matches!(config.listen, Listen::Tcp(_));
     let is_found = config.public_url.is_some() || is_local;

@@ -9,7 +9,7 @@ use auth::{
     providers::{Forgejo, ForgejoConfig, GitHub, GitHubConfig, Oidc, OidcConfig},
 };
 
-use super::start_error::AccessError;
+use super::start_error::StartError;
 use crate::config::{Config, Identity, SecretSetting};
 
 /// A way to sign in at another place; `None` for local accounts.
@@ -17,7 +17,7 @@ pub(super) fn outside(
     config: &Config,
     identity: Identity,
     fetch: &Arc<dyn Fetch>,
-) -> Result<Option<Arc<dyn IdentityProvider>>, AccessError> {
+) -> Result<Option<Arc<dyn IdentityProvider>>, StartError> {
     let Some(provider) = config.auth.provider(identity) else { return Ok(None) };
     let url = provider.url.clone().unwrap_or_default();
     let (name, fetch) = (identity.name().to_owned(), Arc::clone(fetch));
@@ -60,7 +60,7 @@ pub(super) fn jwt(
     config: &Config,
     base: &str,
     fetch: &Arc<dyn Fetch>,
-) -> Result<Arc<dyn TokenVerifier>, AccessError> {
+) -> Result<Arc<dyn TokenVerifier>, StartError> {
     let settings = &config.auth.jwt;
     let own = JwtConfig {
         issuer: settings.issuer.clone().unwrap_or_default(),
@@ -77,7 +77,7 @@ pub(super) fn introspection(
     config: &Config,
     base: &str,
     fetch: &Arc<dyn Fetch>,
-) -> Result<Arc<dyn TokenVerifier>, AccessError> {
+) -> Result<Arc<dyn TokenVerifier>, StartError> {
     let settings = &config.auth.introspection;
     let endpoint = settings.endpoint.clone().unwrap_or_default();
     let own = IntrospectionConfig {
@@ -122,8 +122,8 @@ pub(super) fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<
     each.collect()
 }
 
-fn unfit(table: &str, source: SetupError) -> AccessError {
-    AccessError::Provider { table: table.to_owned(), source }
+fn unfit(table: &str, source: SetupError) -> StartError {
+    StartError::Provider { table: table.to_owned(), source }
 }
 
 fn secret(setting: &SecretSetting) -> Option<Secret> {

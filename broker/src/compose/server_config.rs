@@ -2,7 +2,7 @@
 
 use auth::oauth::{Config as ServerConfig, Registration, Resource, ScopeView};
 
-use super::start_error::AccessError;
+use super::start_error::StartError;
 use crate::config::{Config, Registration as Registrations};
 
 /// The servers as protected resources, in the order of the configuration, and which of them is the
@@ -22,7 +22,7 @@ pub(super) fn resources(config: &Config) -> (Vec<Resource>, usize) {
 }
 
 /// Whether an authorization server can be made of the configuration.
-pub(super) fn check(config: &Config, base: &str) -> Result<(), AccessError> {
+pub(super) fn check(config: &Config, base: &str) -> Result<(), StartError> {
     Ok(server_config(config, base).check()?)
 }
 

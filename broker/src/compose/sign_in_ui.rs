@@ -12,9 +12,9 @@ use auth::{
 
 use super::{
     background::{EndSessions, Revocations},
-    identity::{Credentials, Kept},
+    identity::{Credentials, IdentityServices},
     server_config::{resources, server_config},
-    start_error::AccessError,
+    start_error::StartError,
 };
 use crate::{
     config::Config,
@@ -26,7 +26,7 @@ use crate::{
 
 /// Everything that has to do with people.
 #[derive(Debug)]
-pub(crate) struct People {
+pub(crate) struct SignInUi {
     pub(crate) server: Arc<AuthServer>,
     pub(crate) store: Arc<Store>,
     pub(crate) vault: Arc<Vault>,
@@ -41,15 +41,15 @@ pub(crate) struct People {
     pub(crate) titles: BTreeMap<String, String>,
 }
 
-impl People {
+impl SignInUi {
     pub(super) fn new(
         config: &Config,
         base: &str,
         roots: &Roots,
-        kept: Kept,
+        kept: IdentityServices,
         sessions: &Sessions,
-    ) -> Result<Self, AccessError> {
-        let Kept { store, vault, identities, local, key, .. } = kept;
+    ) -> Result<Self, StartError> {
+        let IdentityServices { store, vault, identities, local, key, .. } = kept;
         let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
         // First nobody is let in any more, then whoever is in has to go.
         let listeners: Vec<Arc<dyn RevocationListener>> =

@@ -11,9 +11,9 @@ use crate::{
     tokens::TokenFileError,
 };
 
-/// Access could not be put together.
+/// AuthStack could not be put together.
 #[derive(Debug, thiserror::Error)]
-pub enum AccessError {
+pub enum StartError {
     /// The file of static tokens cannot be used.
     #[error("the static tokens cannot be read")]
     Tokens(#[from] TokenFileError),

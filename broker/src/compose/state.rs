@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     config::Config,
-    host_policy::Site,
+    host_policy::HostPolicy,
     metrics::Metrics,
     server::{Server, Settings},
 };
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: Config,
-    pub(crate) site: Site,
+    pub(crate) site: HostPolicy,
     pub(super) servers: BTreeMap<String, Arc<Server>>,
 }
 
@@ -33,7 +33,7 @@ impl State {
             };
             Some((name.as_str().to_owned(), server))
         });
-        Self { servers: servers.collect(), site: Site::of(&config), config }
+        Self { servers: servers.collect(), site: HostPolicy::of(&config), config }
     }
 
     /// The server whose MCP endpoint is at this path.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::{
-    compose::{app::App, sign_in_ui::People},
+    compose::{app::App, sign_in_ui::SignInUi},
     config::Upstream,
     error_chain::error_chain,
     pages::{
@@ -29,7 +29,7 @@ pub(super) const PATH: &str = "/account";
 /// More sessions are not shown to one person.
 const MAX_SHOWN: usize = 1_000;
 
-impl People {
+impl SignInUi {
     /// `GET` shows the page, `POST` does what one of its forms asks for and shows it again.
     pub(super) async fn account(
         &self,

@@ -26,8 +26,8 @@ use crate::{
     metrics::{ReasonLabel, method_label},
     server::Server,
     sessions::{
-        child_credential::Own, child_session::Live, credential::credential,
-        spawn_failure::SpawnFailure, spawner::Ask,
+        child_credential::ChildCredential, child_session::ChildSession, credential::credential,
+        spawn_failure::SpawnFailure, spawner::OpenRequest,
     },
 };
 
@@ -116,7 +116,7 @@ impl Exchange {
     /// A message for a session that is there.
     async fn call(
         &self,
-        mut lease: Lease<Live>,
+        mut lease: Lease<ChildSession>,
         incoming: Incoming,
         begun: Instant,
     ) -> Result<Response<Body>, Refusal> {
@@ -135,7 +135,7 @@ impl Exchange {
     /// Carries a message to the child; an error says that the child had ended before.
     async fn carry(
         &self,
-        lease: Lease<Live>,
+        lease: Lease<ChildSession>,
         incoming: Incoming,
         begun: Instant,
     ) -> Result<Result<Response<Body>, Refusal>, (SessionId, Owner)> {
@@ -166,7 +166,7 @@ impl Exchange {
 
     /// Has the store hold what a later child must be told. The call was done in any case, and the
     /// session does not fall asleep before this has succeeded, so a failure is for the log.
-    async fn save(&self, lease: &Lease<Live>) {
+    async fn save(&self, lease: &Lease<ChildSession>) {
         if let Err(error) = self.app.sessions.save(lease).await {
             let cause = error_chain(&error);
             let session = lease.id().short();
@@ -190,7 +190,7 @@ impl Exchange {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words));
         };
         let id = request.id().expect("a request has an id");
-        let ask = Ask { server: Arc::clone(&self.server), initialize: request.clone() };
+        let ask = OpenRequest { server: Arc::clone(&self.server), initialize: request.clone() };
         let counted = Counted::new(&self.app.calls);
         let opened = self.app.sessions.open(owner, ask).await;
         drop(counted);
@@ -304,7 +304,7 @@ impl Exchange {
         headers: &HeaderMap,
         owner: &Owner,
         what_for: Use,
-    ) -> Result<Option<Lease<Live>>, Refusal> {
+    ) -> Result<Option<Lease<ChildSession>>, Refusal> {
         match self.named(headers)? {
             Some(id) => self.awake(&id, owner, what_for).await.map(Some),
             None => Ok(None),
@@ -318,7 +318,7 @@ impl Exchange {
         id: &SessionId,
         owner: &Owner,
         what_for: Use,
-    ) -> Result<Lease<Live>, Refusal> {
+    ) -> Result<Lease<ChildSession>, Refusal> {
         let mut replaced = false;
         for _ in 0..ATTEMPTS {
             let woken = self.app.sessions.wake(id, owner, &self.server.name).await;
@@ -351,13 +351,13 @@ impl Exchange {
     /// be replaced for ever.
     async fn current(
         &self,
-        lease: Lease<Live>,
+        lease: Lease<ChildSession>,
         replaced: bool,
-    ) -> Result<Option<Lease<Live>>, Refusal> {
+    ) -> Result<Option<Lease<ChildSession>>, Refusal> {
         let Some(own) = &lease.own else { return Ok(Some(lease)) };
         #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
         let now = SystemTime::now();
-        if !own.is_due(now) || (replaced && own.works(now)) {
+        if !own.must_renew(now) || (replaced && own.works(now)) {
             return Ok(Some(lease));
         }
         let settings = lease.server.settings();
@@ -367,7 +367,7 @@ impl Exchange {
         let how = match &renewed {
             // Somebody else may have replaced it meanwhile: then it stays.
             Ok(Some(renewed)) if own.is_before(renewed.version) => {
-                if own.hand_over(renewed, now).await {
+                if own.deliver(renewed, now).await {
                     return Ok(Some(lease));
                 }
                 Replacement { when: StopWhen::Drained, then: AfterStop::Awake }
@@ -381,8 +381,9 @@ impl Exchange {
             Err(_) => Replacement { when: StopWhen::Idle, then: AfterStop::Asleep },
         };
         let version = renewed.as_ref().ok().and_then(|own| own.as_ref().map(|own| own.version));
-        let is_this = |view: &View<'_, Live>| {
-            let is_old = |own: &Arc<Own>| version.is_none_or(|version| own.is_before(version));
+        let is_this = |view: &View<'_, ChildSession>| {
+            let is_old =
+                |own: &Arc<ChildCredential>| version.is_none_or(|version| own.is_before(version));
             *view.id == id && view.backend.own.as_ref().is_some_and(is_old)
         };
         let replaced = self.app.sessions.replace(is_this, how);
@@ -428,7 +429,10 @@ impl Exchange {
 
 /// Opens a stream of a session; it is in use for as long. When the child is to be replaced, the
 /// stream ends as soon as no call is under way, and the client comes back to the next one.
-fn listen(lease: Lease<Live>, last: Option<EventId>) -> Result<Response<Body>, ListenError> {
+fn listen(
+    lease: Lease<ChildSession>,
+    last: Option<EventId>,
+) -> Result<Response<Body>, ListenError> {
     let (bridge, leaving) = (lease.bridge.clone(), lease.asked_to_leave());
     let mut watch = JoinSet::new();
     let closing = bridge.clone();
@@ -456,7 +460,7 @@ struct Call {
     begun: Instant,
     _counted: Counted,
     /// A session with a call under way is not idle.
-    lease: Lease<Live>,
+    lease: Lease<ChildSession>,
 }
 
 impl Call {

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tracing::info;
 
 use crate::{
-    compose::sign_in_ui::People,
+    compose::sign_in_ui::SignInUi,
     pages::{self, SetupAnswer, SetupForm, SetupPage, SetupProblem},
 };
 
@@ -21,7 +21,7 @@ pub(super) const PATH: &str = "/login/setup";
 /// The shortest password that is taken, as the page tells it beforehand.
 const MIN_PASSWORD: usize = 10;
 
-impl People {
+impl SignInUi {
     /// The address of the set-up page, if people sign in with local accounts and there is none.
     pub(crate) async fn setup_link(&self, now: SystemTime) -> Result<Option<String>, StoreError> {
         let Some(local) = &self.local else { return Ok(None) };

@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 
 use super::{account, body, reply::Refusal, setup};
 use crate::{
-    compose::{app::App, sign_in_ui::People, state::State},
+    compose::{app::App, sign_in_ui::SignInUi, state::State},
     config::Verifier,
     pages::{self, Access, EndpointView, FrontPage, Pages},
 };
@@ -72,7 +72,7 @@ where
     people.answer(app, &request, peer, now).await.map(Body::whole)
 }
 
-impl People {
+impl SignInUi {
     /// Whether [`answer`](Self::answer) has one for this path.
     pub(crate) fn claims(&self, path: &str) -> bool {
         [account::PATH, setup::PATH].contains(&path) || self.server.claims(path)

@@ -16,7 +16,7 @@ use super::{credential::NEEDED_LIFE, token_file::TokenFile};
 
 /// The credential a child works with, without its secret.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct ChildCredential {
     key: CredentialKey,
     term: RwLock<Term>,
     /// Whether a newer one was stored since somebody looked.
@@ -36,7 +36,7 @@ struct Term {
     ends: Option<SystemTime>,
 }
 
-impl Own {
+impl ChildCredential {
     /// What `child` was started with, by `file` or for good. It is stored under `key`.
     pub(super) fn new(
         key: CredentialKey,
@@ -56,7 +56,7 @@ impl Own {
     }
 
     /// Whether no call is to start with it any more.
-    pub(crate) fn is_due(&self, now: SystemTime) -> bool {
+    pub(crate) fn must_renew(&self, now: SystemTime) -> bool {
         self.term().good_until.is_some_and(|until| now >= until)
     }
 
@@ -81,12 +81,12 @@ impl Own {
     }
 
     /// Notes that there is a newer one.
-    pub(crate) fn outdate(&self) {
+    pub(crate) fn mark_stale(&self) {
         self.outdated.store(true, Ordering::SeqCst);
     }
 
     /// Whether that was noted since the last time this was asked.
-    pub(crate) fn was_outdated(&self) -> bool {
+    pub(crate) fn take_stale(&self) -> bool {
         self.outdated.swap(false, Ordering::SeqCst)
     }
 
@@ -97,7 +97,7 @@ impl Own {
     /// # Cancel safety
     /// Dropping the future leaves what the child had, or it has the new one and is not told: then
     /// the next call of this does so.
-    pub(crate) async fn hand_over(&self, credential: &Credential, now: SystemTime) -> bool {
+    pub(crate) async fn deliver(&self, credential: &Credential, now: SystemTime) -> bool {
         let Some(file) = &self.file else { return false };
         let _turn = self.writing.lock().await;
         if !self.is_before(credential.version) {

@@ -9,16 +9,16 @@ use supervisor::Child;
 use tokio::sync::watch;
 use tracing::{Span, info};
 
-use super::{child_credential::Own, children::Counted};
+use super::{child_credential::ChildCredential, children::Counted};
 use crate::server::Server;
 
 /// One live session's child.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct ChildSession {
     pub(crate) server: Arc<Server>,
     pub(crate) bridge: Bridge,
     /// What the child has of its user's, if anything.
-    pub(crate) own: Option<Arc<Own>>,
+    pub(crate) own: Option<Arc<ChildCredential>>,
     /// Its state is in the process: the session ends with it.
     pub(crate) stateful: bool,
     pub(super) child: Child,
@@ -30,14 +30,14 @@ pub(crate) struct Live {
     pub(super) span: Span,
 }
 
-impl Live {
+impl ChildSession {
     /// The handshake's result, once.
     pub(crate) fn take_welcome(&self) -> Option<Welcome> {
         self.welcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl session::Backend for Live {
+impl session::Backend for ChildSession {
     fn stop(&self, why: StopReason) {
         if self.why.set(why).is_ok() {
             self.span.in_scope(|| info!(reason = %why, "session stops"));

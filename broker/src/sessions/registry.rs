@@ -1,6 +1,6 @@
 //! The registry of sessions, as this broker fills it.
 
-use super::{child_session::Live, spawn_failure::SpawnFailure, spawner::Ask};
+use super::{child_session::ChildSession, spawn_failure::SpawnFailure, spawner::OpenRequest};
 
 /// Every session of this broker.
-pub(crate) type Sessions = session::Registry<Ask, Live, SpawnFailure>;
+pub(crate) type Sessions = session::Registry<OpenRequest, ChildSession, SpawnFailure>;

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span, warn};
 
 use super::{
-    child_session::Live, children::Children, spawn_failure::SpawnFailure, startup::Coming,
+    child_session::ChildSession, children::Children, spawn_failure::SpawnFailure, startup::Startup,
 };
 use crate::{
     config::Environment,
@@ -25,7 +25,7 @@ use crate::{
 
 /// What a session is opened for.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct OpenRequest {
     pub(crate) server: Arc<Server>,
     /// The client's `initialize`.
     pub(crate) initialize: Message,
@@ -43,23 +43,27 @@ pub(crate) struct Spawner {
     pub(crate) servers: BTreeMap<String, Arc<Server>>,
 }
 
-impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
-    fn spawn(&self, owner: &Owner, ask: Ask) -> BoxFuture<'static, Result<Live, SpawnFailure>> {
-        let coming = self.coming(owner, ask.server);
-        let span = coming.span.clone();
+impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
+    fn spawn(
+        &self,
+        owner: &Owner,
+        ask: OpenRequest,
+    ) -> BoxFuture<'static, Result<ChildSession, SpawnFailure>> {
+        let startup = self.startup(owner, ask.server);
+        let span = startup.span.clone();
         Box::pin(
             async move {
-                let patience = coming.settings.server.initialize_timeout;
+                let patience = startup.settings.server.initialize_timeout;
                 let brought_up = async {
-                    let live = coming.start().await?;
+                    let live = startup.start().await?;
                     let handshake = live.bridge.initialize(&ask.initialize, patience);
                     let shaken = async { handshake.await.map_err(SpawnFailure::Initialize) };
-                    let welcome = see_through(&live, shaken).await?;
+                    let welcome = complete_handshake(&live, shaken).await?;
                     *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
                     Ok(live)
                 };
                 let result = brought_up.await;
-                coming.came(&result, "session starts");
+                startup.record_outcome(&result, "session starts");
                 result
             }
             .instrument(span),
@@ -71,23 +75,23 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
         owner: &Owner,
         kind: &str,
         snapshot: Arc<[u8]>,
-    ) -> Option<BoxFuture<'static, Result<Live, SpawnFailure>>> {
-        let coming = self.coming(owner, Arc::clone(self.servers.get(kind)?));
-        let span = coming.span.clone();
+    ) -> Option<BoxFuture<'static, Result<ChildSession, SpawnFailure>>> {
+        let startup = self.startup(owner, Arc::clone(self.servers.get(kind)?));
+        let span = startup.span.clone();
         Some(Box::pin(
             async move {
-                let patience = coming.settings.server.initialize_timeout;
+                let patience = startup.settings.server.initialize_timeout;
                 let brought_up = async {
                     let snapshot =
                         Snapshot::from_bytes(&snapshot).map_err(SpawnFailure::Snapshot)?;
-                    let live = coming.start().await?;
+                    let live = startup.start().await?;
                     let resume = live.bridge.resume(&snapshot, patience);
                     let resumed = async { resume.await.map_err(SpawnFailure::Resume) };
-                    see_through(&live, resumed).await?;
+                    complete_handshake(&live, resumed).await?;
                     Ok(live)
                 };
                 let result = brought_up.await;
-                coming.came(&result, "session wakes");
+                startup.record_outcome(&result, "session wakes");
                 result
             }
             .instrument(span),
@@ -114,9 +118,9 @@ impl session::Spawn<Ask, Live, SpawnFailure> for Spawner {
 
 impl Spawner {
     /// A backend that is about to be made.
-    fn coming(&self, owner: &Owner, server: Arc<Server>) -> Coming {
+    fn startup(&self, owner: &Owner, server: Arc<Server>) -> Startup {
         let settings = server.settings();
-        Coming {
+        Startup {
             inherited: self.inherited(&settings),
             owner: owner.clone(),
             vault: self.vault.clone(),
@@ -138,8 +142,8 @@ impl Spawner {
 
 /// Waits until the child can be used. When that fails, the child has ended before this returns: the
 /// place it took is free then and not earlier.
-async fn see_through<T>(
-    live: &Live,
+async fn complete_handshake<T>(
+    live: &ChildSession,
     handshake: impl Future<Output = Result<T, SpawnFailure>>,
 ) -> Result<T, SpawnFailure> {
     let guard = KillOnDrop(Some((live.bridge.clone(), live.child.clone())));

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, warn};
 
 use super::{
-    child_credential::Own,
-    child_session::Live,
+    child_credential::ChildCredential,
+    child_session::ChildSession,
     children::{Children, Counted},
     credential::{credential, key},
     directory::Directory,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A backend on its way, and all it is made with.
-pub(super) struct Coming {
+pub(super) struct Startup {
     pub(super) server: Arc<Server>,
     pub(super) settings: Arc<Settings>,
     pub(super) owner: Owner,
@@ -44,9 +44,9 @@ pub(super) struct Coming {
     pub(super) begun: Instant,
 }
 
-impl Coming {
+impl Startup {
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
-    pub(super) async fn start(&self) -> Result<Live, SpawnFailure> {
+    pub(super) async fn start(&self) -> Result<ChildSession, SpawnFailure> {
         let Self { server, settings, owner, tasks, span, .. } = self;
         let credential = credential(self.vault.as_deref(), &server.name, settings, owner).await?;
         let directory =
@@ -67,7 +67,7 @@ impl Coming {
             let key = key(upstream, &server.name, owner);
             #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar")]
             let now = SystemTime::now();
-            Arc::new(Own::new(key, &credential, now, child.clone(), file))
+            Arc::new(ChildCredential::new(key, &credential, now, child.clone(), file))
         });
 
         let (bridge, bridge_driver) =
@@ -94,7 +94,7 @@ impl Coming {
             over.send_replace(true);
         };
         tasks.spawn(run.instrument(span.clone()));
-        Ok(Live {
+        Ok(ChildSession {
             server: Arc::clone(server),
             bridge,
             own,
@@ -160,7 +160,7 @@ impl Coming {
     }
 
     /// Counts how it went.
-    pub(super) fn came(&self, result: &Result<Live, SpawnFailure>, what: &str) {
+    pub(super) fn record_outcome(&self, result: &Result<ChildSession, SpawnFailure>, what: &str) {
         let metrics = &self.server.metrics;
         match result {
             Ok(live) => {
