@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn o27_no_header_and_another_scheme_are_both_no_bearer() {
+    fn no_header_and_another_scheme_are_both_no_bearer() {
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[b"Basic YWRhOnNlY3JldA=="]), Ok(None));
         assert_eq!(read(&[b"Bearerish x"]), Ok(None));
@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn o27_two_authorization_headers_are_an_error_even_when_they_agree() {
+    fn two_authorization_headers_are_an_error_even_when_they_agree() {
         assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err(CredentialError::Several));
         assert_eq!(read(&[b"Basic a", b"Bearer a"]), Err(CredentialError::Several));
     }
 
     #[test]
-    fn o27_a_header_that_cannot_be_meant_is_an_error() {
+    fn a_header_that_cannot_be_meant_is_an_error() {
         let bad: [&[u8]; 12] = [
             b"",
             b" ",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn c21_debug_shows_stars_and_nothing_of_the_secret() {
+    fn debug_shows_stars_and_nothing_of_the_secret() {
         let bearer = Bearer::parse("canary-7f3a").unwrap();
         assert_eq!(format!("{bearer:?} {bearer:#?}"), "Bearer(***) Bearer(***)");
     }

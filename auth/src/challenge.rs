@@ -114,13 +114,13 @@ mod tests {
     const URL: &str = "https://mcp.example.org/.well-known/oauth-protected-resource/mcp";
 
     #[test]
-    fn o27_without_a_token_the_challenge_names_the_metadata_and_no_error() {
+    fn without_a_token_the_challenge_names_the_metadata_and_no_error() {
         let value = Challenge::new(Some(URL)).answer(&Denied::NoCredentials).unwrap();
         assert_eq!(value, format!("Bearer resource_metadata=\"{URL}\""));
     }
 
     #[test]
-    fn o26_a_refused_token_is_an_invalid_token_whatever_the_reason() {
+    fn a_refused_token_is_an_invalid_token_whatever_the_reason() {
         let challenge = Challenge::new(Some(URL));
         for refusal in
             [Refusal::Unknown, Refusal::Expired, Refusal::Revoked, Refusal::WrongAudience]
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn o28_a_missing_scope_is_named_with_the_metadata() {
+    fn a_missing_scope_is_named_with_the_metadata() {
         let denied = Denied::InsufficientScope { needed: "mcp:read mcp:call".into() };
         assert_eq!(
             Challenge::new(Some(URL)).answer(&denied).unwrap(),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn o27_unreadable_credentials_are_an_invalid_request() {
+    fn unreadable_credentials_are_an_invalid_request() {
         let denied = Denied::BadRequest(CredentialError::Several);
         let value = Challenge::new(Some(URL)).answer(&denied).unwrap();
         let expected = format!("Bearer error=\"invalid_request\", resource_metadata=\"{URL}\"");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn o26_a_bearer_that_cannot_be_a_token_is_an_invalid_token() {
+    fn a_bearer_that_cannot_be_a_token_is_an_invalid_token() {
         for error in [CredentialError::Malformed, CredentialError::TooLong] {
             let value = Challenge::new(Some(URL)).answer(&Denied::BadRequest(error)).unwrap();
             let expected = format!("Bearer error=\"invalid_token\", resource_metadata=\"{URL}\"");

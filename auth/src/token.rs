@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn o32_hashes_that_differ_in_their_first_or_last_byte_are_different() {
+    fn hashes_that_differ_in_their_first_or_last_byte_are_different() {
         let zeros = TokenHash([0; 32]);
         for at in [0, 8, 31] {
             let mut other = [0; 32];
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn c21_a_record_shows_neither_token_nor_hash() {
+    fn a_record_shows_neither_token_nor_hash() {
         let (record, token) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
         let shown = format!("{record:?} {token:?}");
         assert!(!shown.contains(token.expose()) && !shown.contains(&record.sha256.to_hex()));

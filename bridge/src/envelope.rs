@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn t13_a_key_that_stands_twice_or_in_another_case_is_ambiguous() {
+    fn a_key_that_stands_twice_or_in_another_case_is_ambiguous() {
         for text in [
             r#"{"id":1,"id":2}"#,
             r#"{"id":1,"\u0069d":2}"#,

@@ -127,19 +127,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t15_a_pretty_printed_text_becomes_one_line() {
+    fn a_pretty_printed_text_becomes_one_line() {
         let line = one_line("{\r\n\t\"a\": 1,\n \"b\": \"x\"\n}").expect("it is fine");
         assert_eq!(line, "{  \t\"a\": 1,  \"b\": \"x\" }");
     }
 
     #[test]
-    fn t15_separators_inside_strings_become_escapes() {
+    fn separators_inside_strings_become_escapes() {
         let line = one_line("[\"a\u{2028}b\u{2029}c\u{85}d\"]").expect("it is fine");
         assert_eq!(line, r#"["a\u2028b\u2029c\u0085d"]"#);
     }
 
     #[test]
-    fn t12_nesting_deeper_than_128_is_refused() {
+    fn nesting_deeper_than_128_is_refused() {
         let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert!(one_line(&deep(128)).is_ok());
         assert_eq!(one_line(&deep(129)), Err(Fault::TooDeep));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn t14_a_lone_surrogate_is_refused_and_a_pair_is_not() {
+    fn a_lone_surrogate_is_refused_and_a_pair_is_not() {
         assert!(one_line(r#"["\ud83d\ude00"]"#).is_ok());
         for lone in
             [r#"["\ud83d"]"#, r#"["\ude00"]"#, r#"["\ud83dx\ude00"]"#, r#"["\uD83D\uD83D"]"#]

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn c5_a_line_without_end_is_given_up_at_the_bound() {
+    async fn a_line_without_end_is_given_up_at_the_bound() {
         let (mut child, ours) = tokio::io::duplex(1 << 20);
         let mut lines = Lines::new(ours, 10_000);
         child.write_all(&vec![b'x'; 30_000]).await.expect("there is room");

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn c9_what_does_not_fit_waits_whole_and_in_order_up_to_the_bound() {
+    async fn what_does_not_fit_waits_whole_and_in_order_up_to_the_bound() {
         let (ours, mut childs) = tokio::io::duplex(4);
         let outbox = Outbox::new(Box::pin(ours), 12);
         outbox.send(line("first")).expect("it waits");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn c9_a_child_that_reads_nothing_stalls_from_the_first_waiting_byte() {
+    async fn a_child_that_reads_nothing_stalls_from_the_first_waiting_byte() {
         let (ours, _childs) = tokio::io::duplex(4);
         let outbox = Outbox::new(Box::pin(ours), 100);
         let deadline = Duration::from_secs(15);

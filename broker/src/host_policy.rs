@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn t2_a_foreign_host_is_a_stranger() {
+    fn a_foreign_host_is_a_stranger() {
         for host in ["127.0.0.1:8080", "localhost", "[::1]:9", "LOCALHOST:1", "mcp.example.org"] {
             assert_eq!(asked(&site(true), host, None), Ok(()), "{host}");
         }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn t1_a_foreign_origin_is_a_stranger_and_so_is_null() {
+    fn a_foreign_origin_is_a_stranger_and_so_is_null() {
         let host = "mcp.example.org";
         assert_eq!(asked(&site(false), host, Some("https://mcp.example.org")), Ok(()));
         for origin in
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn t1_two_origins_or_hosts_are_none() {
+    fn two_origins_or_hosts_are_none() {
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
         headers.append(header::HOST, HeaderValue::from_static("localhost"));

@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn t32_threads_that_lease_and_a_reaper_never_both_win() {
+    fn threads_that_lease_and_a_reaper_never_both_win() {
         for _ in 0..200 {
             let (entry, _orders) = entry();
             entry.release();

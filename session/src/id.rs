@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn t7_logs_show_eight_digits_of_the_hash_and_never_the_id() {
+    fn logs_show_eight_digits_of_the_hash_and_never_the_id() {
         let id = SessionId([0; BYTES]);
         // SHA-256 of 24 zero bytes begins with these.
         assert_eq!(id.short().to_string(), hex::encode(&Sha256::digest([0u8; 24])[..4]));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn t7_minted_ids_differ_and_use_every_bit() {
+    fn minted_ids_differ_and_use_every_bit() {
         let mint = Mint::from_os();
         let ids: HashSet<_> = (0..1000).map(|_| mint.next()).collect();
         assert_eq!(ids.len(), 1000);

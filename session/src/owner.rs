@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d2_two_owners_are_equal_when_all_three_parts_are() {
+    fn two_owners_are_equal_when_all_three_parts_are() {
         let ada = Owner::new("https://id", "ada", "editor");
         assert_eq!(ada, ada.clone());
         assert_eq!(ada, Owner::new("https://id", "ada", "editor"));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_another_grant_makes_no_other_owner() {
+    fn another_grant_makes_no_other_owner() {
         let ada = Owner::new("https://id", "ada", "editor");
         let again = ada.clone().with_grant_id(Some("g2".into()));
         assert_eq!(ada, again);

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn t29_threads_that_race_for_places_get_exactly_as_many_as_there_are() {
+    fn threads_that_race_for_places_get_exactly_as_many_as_there_are() {
         let places = Arc::new(Places::default());
         let cap = NonZeroUsize::new(50);
         let gate = std::sync::Barrier::new(8);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn t30_one_owner_gets_no_more_than_its_share() {
+    fn one_owner_gets_no_more_than_its_share() {
         let places = Arc::new(Places::default());
         let (ada, bob) = (owner("ada"), owner("bob"));
         let limits = limits(None, THREE);

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t7_a_record_is_named_by_the_hash_of_the_id_and_logged_by_its_first_digits() {
+    fn a_record_is_named_by_the_hash_of_the_id_and_logged_by_its_first_digits() {
         let id = SessionId::from_bytes([7; 24]);
         assert_eq!(id.key().as_bytes()[..], Sha256::digest([7u8; 24])[..]);
         assert_eq!(id.key().short(), id.short());

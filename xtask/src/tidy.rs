@@ -13,7 +13,6 @@ mod files;
 mod floors;
 mod manifests;
 mod modules;
-mod rows;
 mod sources;
 mod targets;
 mod tokens;
@@ -55,7 +54,6 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
         ("module docs", sources::module_docs(&files)),
         ("file length", sources::length(&files)),
         ("words that must not stay", sources::words(&files)),
-        ("rows without a test", rows::untested(&files)),
     ])
 }
 

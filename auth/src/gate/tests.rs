@@ -35,7 +35,7 @@ async fn the_first_verifier_that_claims_a_bearer_decides() {
 }
 
 #[tokio::test]
-async fn o26_a_bearer_nobody_claims_and_one_for_another_audience_are_both_refused() {
+async fn a_bearer_nobody_claims_and_one_for_another_audience_are_both_refused() {
     let (verifier, handle) = testing::verifier("fake");
     handle.refuse("upstream-own-token", Refusal::WrongAudience);
     let gate = Gate::new(vec![verifier]);
@@ -46,7 +46,7 @@ async fn o26_a_bearer_nobody_claims_and_one_for_another_audience_are_both_refuse
 }
 
 #[tokio::test]
-async fn t33_requests_without_a_readable_bearer_reach_no_verifier() {
+async fn requests_without_a_readable_bearer_reach_no_verifier() {
     let (verifier, handle) = testing::verifier("fake");
     let gate = Gate::new(vec![verifier]);
     let oversized = format!("Bearer {}", "a".repeat(Bearer::MAX_LEN + 1));
@@ -103,7 +103,7 @@ async fn a_gate_without_verifiers_denies_everybody() {
 }
 
 #[tokio::test]
-async fn o28_a_missing_scope_names_everything_that_is_needed() {
+async fn a_missing_scope_names_everything_that_is_needed() {
     let (verifier, handle) = testing::verifier("fake");
     let narrow = Principal { scopes: Scopes::listed("mcp:read"), ..testing::principal("ada") };
     handle.accept("token", narrow);
@@ -117,7 +117,7 @@ async fn o28_a_missing_scope_names_everything_that_is_needed() {
 }
 
 #[tokio::test]
-async fn c21_neither_the_gate_nor_a_denial_shows_a_token() {
+async fn neither_the_gate_nor_a_denial_shows_a_token() {
     let (verifier, handle) = testing::verifier("fake");
     handle.refuse("canary-5d1e", Refusal::Revoked);
     let gate = Gate::new(vec![verifier]);

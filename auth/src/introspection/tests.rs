@@ -156,7 +156,7 @@ async fn what_is_active_and_not_for_us_is_refused() {
 }
 
 #[tokio::test]
-async fn o40_an_endpoint_that_does_not_answer_signs_nobody_out() {
+async fn an_endpoint_that_does_not_answer_signs_nobody_out() {
     let failing = [
         answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
         answer(StatusCode::TOO_MANY_REQUESTS, &json!({})),
@@ -194,7 +194,7 @@ async fn the_number_of_kept_answers_is_bounded() {
 }
 
 #[test]
-fn c21_the_verifier_shows_no_secret() {
+fn the_verifier_shows_no_secret() {
     let (verifier, _web) = verifier(config(), active());
     let shown = format!("{verifier:?} {:?}", config());
     assert!(!shown.contains("canary") && !shown.contains("Y2FuYXJ5"), "{shown}");

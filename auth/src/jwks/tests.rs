@@ -25,7 +25,7 @@ fn has(set: &KeySet, id: &str) -> bool {
 }
 
 #[tokio::test]
-async fn o34_a_hundred_thousand_made_up_names_cost_at_most_two_requests() {
+async fn a_hundred_thousand_made_up_names_cost_at_most_two_requests() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     for n in 0_u32..100_000 {
@@ -43,7 +43,7 @@ async fn o34_a_hundred_thousand_made_up_names_cost_at_most_two_requests() {
 }
 
 #[tokio::test]
-async fn o34_a_new_key_is_found_within_ten_seconds_and_the_old_one_is_gone_with_its_set() {
+async fn a_new_key_is_found_within_ten_seconds_and_the_old_one_is_gone_with_its_set() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     let old = jwks.keys(now()).await.unwrap();
@@ -53,7 +53,7 @@ async fn o34_a_new_key_is_found_within_ten_seconds_and_the_old_one_is_gone_with_
 }
 
 #[tokio::test]
-async fn o34_the_last_good_set_is_used_while_the_server_is_down_and_for_a_day() {
+async fn the_last_good_set_is_used_while_the_server_is_down_and_for_a_day() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     let set = jwks.keys(now()).await.unwrap();
@@ -72,7 +72,7 @@ async fn o34_the_last_good_set_is_used_while_the_server_is_down_and_for_a_day() 
 }
 
 #[tokio::test]
-async fn o34_what_is_no_set_of_keys_is_an_outage_and_replaces_nothing() {
+async fn what_is_no_set_of_keys_is_an_outage_and_replaces_nothing() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     jwks.keys(now()).await.unwrap();
@@ -94,7 +94,7 @@ async fn o34_what_is_no_set_of_keys_is_an_outage_and_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn o34_many_who_wait_share_one_request() {
+async fn many_who_wait_share_one_request() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     web.close();
@@ -113,7 +113,7 @@ async fn o34_many_who_wait_share_one_request() {
 }
 
 #[tokio::test]
-async fn o34_whoever_hangs_up_leaves_the_request_to_the_next() {
+async fn whoever_hangs_up_leaves_the_request_to_the_next() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     web.close();
@@ -128,7 +128,7 @@ async fn o34_whoever_hangs_up_leaves_the_request_to_the_next() {
 }
 
 #[tokio::test]
-async fn o35_a_clock_that_was_set_back_forbids_no_request_and_prolongs_no_set() {
+async fn a_clock_that_was_set_back_forbids_no_request_and_prolongs_no_set() {
     let (jwks, web) = keys();
     web.put(ADDRESS, key_set([&Signer::first()]));
     jwks.keys(now()).await.unwrap();
@@ -138,7 +138,7 @@ async fn o35_a_clock_that_was_set_back_forbids_no_request_and_prolongs_no_set() 
 }
 
 #[test]
-fn o33_a_key_serves_the_algorithms_of_its_kind_alone() {
+fn a_key_serves_the_algorithms_of_its_kind_alone() {
     let set = |signers: &[&Signer]| {
         let keys = signers.iter().map(|signer| signer.jwk()).collect();
         KeySet::of(RawSet { keys }).unwrap()

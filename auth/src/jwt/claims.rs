@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn o33_a_claim_that_comes_twice_makes_the_token_unreadable() {
+    fn a_claim_that_comes_twice_makes_the_token_unreadable() {
         assert!(claims(r#"{"sub":"ada","sub":"bob"}"#).is_none());
         assert!(claims(r#"{"aud":"a","aud":"b"}"#).is_none());
     }

@@ -135,7 +135,7 @@ async fn every_kind_of_public_key_verifies() {
 }
 
 #[tokio::test]
-async fn o33_no_algorithm_but_the_keys_own_is_believed() {
+async fn no_algorithm_but_the_keys_own_is_believed() {
     let rsa = Signer::rsa();
     let (verifier, _web) = verifier(config(), &[&rsa]);
     let (header, payload) = (rsa.header(), encode(&claims().to_string()));
@@ -162,7 +162,7 @@ async fn o33_no_algorithm_but_the_keys_own_is_believed() {
 }
 
 #[tokio::test]
-async fn o33_algorithms_are_pinned_by_the_configuration() {
+async fn algorithms_are_pinned_by_the_configuration() {
     let signer = Signer::first();
     let algorithms = Algorithms::named(["RS256"]).unwrap();
     let (verifier, _web) = verifier(JwtConfig { algorithms, ..config() }, &[&signer]);
@@ -170,7 +170,7 @@ async fn o33_algorithms_are_pinned_by_the_configuration() {
 }
 
 #[tokio::test]
-async fn o33_a_token_that_brings_its_key_or_asks_for_an_extension_is_refused() {
+async fn a_token_that_brings_its_key_or_asks_for_an_extension_is_refused() {
     let (known, thief) = (Signer::first(), Signer::second());
     let (verifier, web) = verifier(config(), &[&known]);
     let additions = [
@@ -193,7 +193,7 @@ async fn o33_a_token_that_brings_its_key_or_asks_for_an_extension_is_refused() {
 }
 
 #[tokio::test]
-async fn o33_a_key_of_somebody_else_under_a_known_name_is_refused() {
+async fn a_key_of_somebody_else_under_a_known_name_is_refused() {
     let signer = Signer::first();
     let (verifier, web) = verifier(config(), &[&signer]);
     let forged = Signer::second().called("first").token(&claims());
@@ -202,7 +202,7 @@ async fn o33_a_key_of_somebody_else_under_a_known_name_is_refused() {
 }
 
 #[tokio::test]
-async fn o33_only_access_tokens_count() {
+async fn only_access_tokens_count() {
     let signer = Signer::first();
     let (verifier, _web) = verifier(config(), &[&signer]);
     let typed = |typ: Value| {
@@ -223,7 +223,7 @@ async fn o33_only_access_tokens_count() {
 }
 
 #[tokio::test]
-async fn o33_a_token_for_another_audience_or_without_one_is_refused() {
+async fn a_token_for_another_audience_or_without_one_is_refused() {
     let signer = Signer::first();
     let (verifier, _web) = verifier(config(), &[&signer]);
     let slash = format!("{RESOURCE}/");
@@ -236,7 +236,7 @@ async fn o33_a_token_for_another_audience_or_without_one_is_refused() {
 }
 
 #[tokio::test]
-async fn o35_times_have_a_leeway_of_a_minute_and_no_more() {
+async fn times_have_a_leeway_of_a_minute_and_no_more() {
     let signer = Signer::first();
     let (verifier, _web) = verifier(config(), &[&signer]);
     let at = |offset: i64| json!(seconds(now()).checked_add_signed(offset).unwrap());
@@ -256,7 +256,7 @@ async fn o35_times_have_a_leeway_of_a_minute_and_no_more() {
 }
 
 #[tokio::test]
-async fn o37_nobody_without_a_subject_and_nobody_with_two() {
+async fn nobody_without_a_subject_and_nobody_with_two() {
     let signer = Signer::first();
     let (verifier, _web) = verifier(config(), &[&signer]);
     refused(&verifier, &signer.token(&without("sub"))).await;
@@ -283,7 +283,7 @@ async fn a_scope_can_be_required() {
 }
 
 #[tokio::test]
-async fn o34_a_token_with_an_unknown_key_is_undecided_while_the_issuer_is_down() {
+async fn a_token_with_an_unknown_key_is_undecided_while_the_issuer_is_down() {
     let (old, new) = (Signer::first(), Signer::second());
     let (verifier, web) = verifier(config(), &[&old]);
     accepted(&verifier, &old.token(&claims())).await;
@@ -303,7 +303,7 @@ async fn o34_a_token_with_an_unknown_key_is_undecided_while_the_issuer_is_down()
 }
 
 #[tokio::test]
-async fn o34_a_set_without_names_is_asked_for_again_when_no_key_fits() {
+async fn a_set_without_names_is_asked_for_again_when_no_key_fits() {
     let (old, new) = (Signer::first(), Signer::second());
     let (verifier, web) = verifier(config(), &[&old]);
     let nameless = |signer: &Signer| {

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn o38_a_password_is_kept_as_argon2id_of_the_recommended_cost() {
+    async fn a_password_is_kept_as_argon2id_of_the_recommended_cost() {
         let hasher = hasher(HashCost::default(), 1, 1);
         let password = Secret::new("open sesame");
         let (first, second) =
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn o38_nobody_has_a_password_and_it_takes_a_hash_to_say_so() {
+    async fn nobody_has_a_password_and_it_takes_a_hash_to_say_so() {
         let hasher = hasher(CHEAP, 1, 1);
         for stored in
             [None, Some(""), Some("plain"), Some("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ")]
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn o38_hashes_are_few_at_a_time_and_a_flood_is_sent_away() {
+    async fn hashes_are_few_at_a_time_and_a_flood_is_sent_away() {
         let hasher = hasher(CHEAP, 1, 2);
         let turn = hasher.take_turn().await;
         let password = Secret::new("open sesame");

@@ -83,7 +83,7 @@ async fn name_and_password_let_in_and_the_subject_is_not_the_name() {
 }
 
 #[tokio::test]
-async fn o38_unknown_names_and_wrong_passwords_are_answered_alike_and_cost_one_hash() {
+async fn unknown_names_and_wrong_passwords_are_answered_alike_and_cost_one_hash() {
     let (local, store) = local().await;
     let mut answers = Vec::new();
     for (at, (name, password)) in
@@ -103,7 +103,7 @@ async fn o38_unknown_names_and_wrong_passwords_are_answered_alike_and_cost_one_h
 }
 
 #[tokio::test]
-async fn o38_incomplete_and_oversized_forms_cost_nothing() {
+async fn incomplete_and_oversized_forms_cost_nothing() {
     let (local, store) = local().await;
     let (hashed, calls) = (local.hashed(), store.calls());
     let twice = [("name", "ada"), ("password", SESAME), ("password", "x")].into_iter().collect();
@@ -117,7 +117,7 @@ async fn o38_incomplete_and_oversized_forms_cost_nothing() {
 }
 
 #[tokio::test]
-async fn o38_guesses_wait_longer_and_longer_for_known_and_unknown_names_alike() {
+async fn guesses_wait_longer_and_longer_for_known_and_unknown_names_alike() {
     let (local, _store) = local().await;
     for name in ["ada", "nobody"] {
         let finish = async |password: &str, after: Duration, peer| {
@@ -147,7 +147,7 @@ async fn o38_guesses_wait_longer_and_longer_for_known_and_unknown_names_alike() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o38_fifty_guesses_at_once_are_three() {
+async fn fifty_guesses_at_once_are_three() {
     let (local, _store) = local().await;
     let (local, before) = (Arc::new(local), 1);
     let mut guesses = JoinSet::new();
@@ -165,7 +165,7 @@ async fn o38_fifty_guesses_at_once_are_three() {
 }
 
 #[tokio::test]
-async fn o38_a_flood_of_addresses_is_bounded_by_the_places_to_hash() {
+async fn a_flood_of_addresses_is_bounded_by_the_places_to_hash() {
     let store = Arc::new(MemoryStore::new());
     let limits = LocalLimits {
         cost: CHEAP,
@@ -199,7 +199,7 @@ async fn o38_a_flood_of_addresses_is_bounded_by_the_places_to_hash() {
 }
 
 #[tokio::test]
-async fn o38_a_password_that_is_changed_during_the_hashing_lets_nobody_in() {
+async fn a_password_that_is_changed_during_the_hashing_lets_nobody_in() {
     let (local, store) = local().await;
     let bob = local.add("bob", &Secret::new("another password"), now()).await.unwrap();
     let before = local.hashed();
@@ -310,7 +310,7 @@ async fn the_set_up_link_makes_one_account_within_a_day() {
 }
 
 #[tokio::test]
-async fn c21_nothing_of_a_password_is_shown() {
+async fn nothing_of_a_password_is_shown() {
     let (local, store) = local().await;
     sign_in(&local, "ada", SESAME).await.unwrap();
     let account = store.account("ada").await.unwrap();

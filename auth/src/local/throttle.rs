@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn o38_three_wrong_passwords_are_free_and_then_each_doubles_the_wait() {
+    fn three_wrong_passwords_are_free_and_then_each_doubles_the_wait() {
         let throttle = throttle();
         let mut at = now();
         for _ in 0..3 {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn o38_one_address_cannot_try_all_accounts() {
+    fn one_address_cannot_try_all_accounts() {
         let throttle = throttle();
         for n in 0..20 {
             throttle.enter(&format!("user-{n}"), ip(1), now()).expect("free");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn o38_a_right_password_forgets_the_account_and_not_the_address() {
+    fn a_right_password_forgets_the_account_and_not_the_address() {
         let throttle = throttle();
         for _ in 0..2 {
             throttle.enter("ada", ip(1), now()).expect("free");
@@ -229,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn o38_many_at_once_do_not_all_get_through() {
+    fn many_at_once_do_not_all_get_through() {
         let throttle = throttle();
         let through = (0..100).filter(|_| throttle.enter("ada", ip(1), now()).is_ok()).count();
         assert_eq!(through, 3);
     }
 
     #[test]
-    fn o38_what_is_remembered_is_bounded_and_who_guessed_most_stays() {
+    fn what_is_remembered_is_bounded_and_who_guessed_most_stays() {
         let max_remembered = NonZeroUsize::new(100).unwrap();
         let throttle = Throttle::new(Guessing { max_remembered, ..Guessing::default() });
         for _ in 0..3 {

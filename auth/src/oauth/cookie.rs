@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn o13_over_https_only_the_host_prefix_counts() {
+    fn over_https_only_the_host_prefix_counts() {
         let cookies = Cookies { secure: true };
         let lines = headers(&["a=1; __Host-b=2", "b=3"]);
         assert_eq!(cookies.read(&lines, "b"), Some("2"));

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn o21_the_number_of_buckets_is_bounded() {
+    fn the_number_of_buckets_is_bounded() {
         let limiter = Limiter::new(Rate { burst: 2, every: SECOND }, 100);
         for key in 0..100_000 {
             let _ = limiter.take(key, now());

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn o20_what_deceives_is_taken_out_of_a_name() {
+    fn what_deceives_is_taken_out_of_a_name() {
         assert_eq!(plain("Pay\u{202e}lap\u{202c}  \t x\u{0}\u{200b}", 200), "Paylap x");
         assert_eq!(plain("<script>alert(1)</script>", 200), "<script>alert(1)</script>");
         assert_eq!(plain(&"ä".repeat(300), 3), "äää…");

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn c21_debug_shows_names_only() {
+    fn debug_shows_names_only() {
         let shown = format!("{:?}", Params::parse(b"password=canary&code=canary"));
         assert_eq!(shown, r#"["password", "code"]"#);
     }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn o29_indicators_are_read_tolerantly_and_others_are_none_of_ours() {
+    fn indicators_are_read_tolerantly_and_others_are_none_of_ours() {
         let ours = resources("https://mcp.example.org");
         for (indicator, expected) in [
             ("https://mcp.example.org/mcp", Some("forgejo")),

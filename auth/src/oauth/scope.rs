@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn o10_a_scope_can_be_narrowed_and_not_widened() {
+    fn a_scope_can_be_narrowed_and_not_widened() {
         assert_eq!(narrowed(None, "a b").as_deref(), Some("a b"));
         assert_eq!(narrowed(Some("b offline_access"), "a b").as_deref(), Some("b"));
         assert_eq!(narrowed(Some("b c"), "a b"), None);

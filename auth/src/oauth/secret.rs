@@ -176,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn c21_secrets_and_keys_show_stars() {
+    fn secrets_and_keys_show_stars() {
         let shown = format!("{:?} {:?}", Secret::new("canary"), ServerKey::new([7; 32]));
         assert_eq!(shown, "Secret(***) ServerKey(***)");
     }
 
     #[test]
-    fn o32_texts_are_compared_whole() {
+    fn texts_are_compared_whole() {
         assert!(same("abc", "abc") && !same("abc", "abd") && !same("abc", "ab"));
     }
 }

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn o2_a_verifier_is_checked_as_rfc_7636_appendix_b_does() {
+    fn a_verifier_is_checked_as_rfc_7636_appendix_b_does() {
         let (verifier, challenge) = (
             "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
             "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",

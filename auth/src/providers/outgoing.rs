@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c21_what_an_upstream_says_is_quoted_in_one_line_and_without_secrets() {
+    fn what_an_upstream_says_is_quoted_in_one_line_and_without_secrets() {
         assert_eq!(quote("no\r\nINFO forged \u{1b}[2J", &[]), "no??INFO forged ?[2J");
         assert_eq!(quote(&"a".repeat(500), &[]).len(), 200);
         assert!(!quote("bad token gtr-canary", &["gtr-canary"]).contains("canary"));

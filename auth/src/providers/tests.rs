@@ -110,7 +110,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// Whatever goes wrong at `token_address`, it is nobody's fault but the upstream's: nobody is signed
 /// out and nothing has to be configured.
-pub(super) async fn o39_trouble_of_the_upstream_is_temporary(
+pub(super) async fn trouble_of_the_upstream_is_temporary(
     provider: Arc<dyn IdentityProvider>,
     web: &FetchHandle,
     token_address: &str,

@@ -51,7 +51,7 @@ fn a_known_token_is_its_name_under_the_static_issuer() {
 }
 
 #[test]
-fn o26_a_foreign_token_is_left_to_others_and_a_forged_one_is_refused() {
+fn a_foreign_token_is_left_to_others_and_a_forged_one_is_refused() {
     let (record, token) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
     let hash = record.sha256.to_hex();
     let verifier = StaticTokens::new(table([record]));
@@ -104,7 +104,7 @@ fn a_replaced_table_counts_from_the_next_request_on() {
 }
 
 #[test]
-fn o32_every_token_of_a_large_table_is_found_by_its_hash() {
+fn every_token_of_a_large_table_is_found_by_its_hash() {
     let rng = &mut os_rng().unwrap();
     let (records, tokens): (Vec<_>, Vec<_>) =
         (0..500).map(|n| TokenRecord::mint(&n.to_string(), rng, now())).unzip();
@@ -118,7 +118,7 @@ fn o32_every_token_of_a_large_table_is_found_by_its_hash() {
 }
 
 #[test]
-fn o32_hashes_with_the_same_first_bytes_are_told_apart() {
+fn hashes_with_the_same_first_bytes_are_told_apart() {
     let rng = &mut os_rng().unwrap();
     let (record, token) = TokenRecord::mint("real", rng, now());
     let hex = record.sha256.to_hex();
@@ -142,7 +142,7 @@ fn one_token_in_two_records_makes_no_table() {
 }
 
 #[test]
-fn c21_the_verifier_shows_how_many_tokens_it_has_and_no_more() {
+fn the_verifier_shows_how_many_tokens_it_has_and_no_more() {
     let (record, _) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
     let verifier = StaticTokens::new(table([record]));
     assert_eq!(format!("{verifier:?}"), "StaticTokens { tokens: 1 }");

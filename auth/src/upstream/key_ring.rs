@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn s2_a_row_that_was_moved_to_another_user_does_not_open() {
+    fn a_row_that_was_moved_to_another_user_does_not_open() {
         let (rng, ada) = (&mut rng(), key("forge", "https://forge.example", "7"));
         let ring = KeyRing::mint(rng);
         let (id, bytes) = ring.seal(&ada, b"token", rng);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn s2_no_bit_of_a_sealed_credential_can_be_changed_nor_its_end_be_cut() {
+    fn no_bit_of_a_sealed_credential_can_be_changed_nor_its_end_be_cut() {
         let (rng, ada) = (&mut rng(), key("forge", "https://forge.example", "7"));
         let ring = KeyRing::mint(rng);
         let (id, bytes) = ring.seal(&ada, b"token", rng);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn s2_a_key_of_the_same_bytes_and_another_name_opens_nothing() {
+    fn a_key_of_the_same_bytes_and_another_name_opens_nothing() {
         let (rng, ada) = (&mut rng(), key("forge", "https://forge.example", "7"));
         let digits = "ab".repeat(32);
         let ring = KeyRing::parse(&format!("a:{digits}\nb:{digits}")).unwrap();
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_after_a_rotation_old_keys_open_and_the_new_one_seals() {
+    fn after_a_rotation_old_keys_open_and_the_new_one_seals() {
         let (rng, ada) = (&mut rng(), key("forge", "https://forge.example", "7"));
         let mut ring = KeyRing::mint(rng);
         let (old_id, old) = ring.seal(&ada, b"token", rng);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn c21_a_ring_shows_names_and_stars() {
+    fn a_ring_shows_names_and_stars() {
         let ring = KeyRing::parse(&format!("first:{}", "ab".repeat(32))).unwrap();
         assert_eq!(format!("{ring:?}"), r#"{"first": ***}"#);
     }

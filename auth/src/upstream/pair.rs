@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn o39_what_a_renewal_leaves_out_stays() {
+    fn what_a_renewal_leaves_out_stays() {
         let bare = UpstreamCredential {
             access_token: Secret::new("new"),
             refresh_token: None,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn c21_a_pair_shows_no_token() {
+    fn a_pair_shows_no_token() {
         let shown = format!("{:?}", lives(MINUTE));
         assert!(!shown.contains("access \"") && !shown.contains("\"refresh\""), "{shown}");
     }

@@ -32,7 +32,7 @@ async fn answer(gate: &Gate, headers: &HeaderMap) -> Result<Verified, (&'static 
 }
 
 #[tokio::test]
-async fn o27_no_token_and_a_bad_token_get_different_challenges() {
+async fn no_token_and_a_bad_token_get_different_challenges() {
     let gate = Gate::new(vec![static_tokens().0]);
     let none = answer(&gate, &HeaderMap::new()).await.unwrap_err();
     assert_eq!(none, ("no_credentials", "Bearer realm=\"mcp-broker\"".into()));
@@ -44,7 +44,7 @@ async fn o27_no_token_and_a_bad_token_get_different_challenges() {
 }
 
 #[tokio::test]
-async fn o26_a_token_of_an_upstream_is_an_invalid_token() {
+async fn a_token_of_an_upstream_is_an_invalid_token() {
     let gate = Gate::new(vec![static_tokens().0]);
     let foreign = bearing("0123456789abcdef0123456789abcdef01234567");
     let (reason, challenge) = answer(&gate, &foreign).await.unwrap_err();

@@ -39,14 +39,14 @@ fn every_kind_is_told_by_its_members() {
 }
 
 #[test]
-fn t12_a_body_nested_too_deep_is_a_parse_error() {
+fn a_body_nested_too_deep_is_a_parse_error() {
     let deep =
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"a":{}}}}}"#, "[".repeat(9999));
     assert_eq!(refused(&deep), (-32700, None));
 }
 
 #[test]
-fn t13_duplicate_and_case_variant_keys_are_refused() {
+fn duplicate_and_case_variant_keys_are_refused() {
     for text in [
         r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"x","Method":"y"}"#,
@@ -57,7 +57,7 @@ fn t13_duplicate_and_case_variant_keys_are_refused() {
 }
 
 #[test]
-fn t14_bytes_that_are_no_text_are_a_parse_error() {
+fn bytes_that_are_no_text_are_a_parse_error() {
     for body in [
         &b"\xFF\xFE"[..],
         b"\xEF\xBB\xBF{\"jsonrpc\":\"2.0\",\"method\":\"x\"}",
@@ -73,7 +73,7 @@ fn t14_bytes_that_are_no_text_are_a_parse_error() {
 }
 
 #[test]
-fn t17_ids_are_strings_or_numbers_and_come_back_as_they_were() {
+fn ids_are_strings_or_numbers_and_come_back_as_they_were() {
     for id in ["1", "\"1\"", "9007199254740993", "1e400", "1.50", "\"\\u0041\"", "\"\""] {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#);
         assert_eq!(one(&text).id(), Some(id));
@@ -85,7 +85,7 @@ fn t17_ids_are_strings_or_numbers_and_come_back_as_they_were() {
 }
 
 #[test]
-fn t35_a_message_that_is_request_and_response_at_once_is_refused() {
+fn a_message_that_is_request_and_response_at_once_is_refused() {
     for text in [
         r#"{"jsonrpc":"2.0","method":"x","result":{}}"#,
         r#"{"jsonrpc":"2.0","id":7,"method":"x","error":{}}"#,

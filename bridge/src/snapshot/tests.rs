@@ -57,7 +57,7 @@ fn garbage_and_the_future_are_told_apart() {
 }
 
 #[test]
-fn t15_a_tampered_record_cannot_write_a_second_line() {
+fn a_tampered_record_cannot_write_a_second_line() {
     let text = "{\"v\":1,\"initialized\":true,\"params\":{\n\"a\":\"\u{2028}\"},\"subscriptions\":[\"\\n\\u2028\"]}";
     let read = Snapshot::from_bytes(text.as_bytes()).expect("it is JSON");
     assert_eq!(read.params.as_ref().expect("it has some").get(), r#"{ "a":"\u2028"}"#);

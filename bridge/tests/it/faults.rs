@@ -11,7 +11,7 @@ use crate::child::*;
 const NEW: &str = "2025-11-25";
 
 #[tokio::test]
-async fn c2_a_child_that_dies_during_initialize_is_told_at_once() {
+async fn a_child_that_dies_during_initialize_is_told_at_once() {
     let bench = bench_with(Limits::default());
     let request = incoming(&call(json!(1), "initialize"));
     drop(bench.child);
@@ -21,7 +21,7 @@ async fn c2_a_child_that_dies_during_initialize_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_a_child_silent_on_initialize_times_out() {
+async fn a_child_silent_on_initialize_times_out() {
     let bench = bench_with(Limits::default());
     let request = incoming(&call(json!(1), "initialize"));
     let failed =
@@ -47,7 +47,7 @@ async fn a_child_that_refuses_to_initialize_says_why_to_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_a_call_without_an_answer_ends_with_504_and_the_child_is_told() {
+async fn a_call_without_an_answer_ends_with_504_and_the_child_is_told() {
     let limits = Limits { request_timeout: Duration::from_secs(3), ..Limits::default() };
     let mut bench = session(NEW, limits).await;
     let post = bench.posts(call(json!("a"), "slow"));
@@ -86,7 +86,7 @@ async fn progress_starts_the_wait_anew() {
 }
 
 #[tokio::test]
-async fn c4_a_crash_answers_everything_under_way_and_ends_all_streams() {
+async fn a_crash_answers_everything_under_way_and_ends_all_streams() {
     let mut bench = session(NEW, Limits::default()).await;
     let mut standalone = Events::of(bench.listen(None));
     let posts = [bench.posts(call(json!(1), "a")), bench.posts(call(json!("b"), "b"))];
@@ -128,7 +128,7 @@ async fn a_notification_to_a_child_that_died_unnoticed_was_not_sent_either() {
 }
 
 #[tokio::test]
-async fn c5_a_line_beyond_the_limit_ends_the_bridge_with_an_error() {
+async fn a_line_beyond_the_limit_ends_the_bridge_with_an_error() {
     let mut bench = session(NEW, Limits { max_line_bytes: 1000, ..Limits::default() }).await;
     let post = bench.posts(call(json!(1), "a"));
     bench.child.reads().await;
@@ -139,7 +139,7 @@ async fn c5_a_line_beyond_the_limit_ends_the_bridge_with_an_error() {
 }
 
 #[tokio::test]
-async fn c6_a_flood_of_notifications_stays_within_the_ring() {
+async fn a_flood_of_notifications_stays_within_the_ring() {
     let mut bench = session(NEW, Limits { replay_events: 8, ..Limits::default() }).await;
     for n in 0..5000 {
         bench
@@ -162,7 +162,7 @@ async fn c6_a_flood_of_notifications_stays_within_the_ring() {
 }
 
 #[tokio::test]
-async fn c7_lines_that_are_no_messages_are_skipped() {
+async fn lines_that_are_no_messages_are_skipped() {
     let mut bench = session(NEW, Limits::default()).await;
     let post = bench.posts(call(json!(1), "a"));
     let request = bench.child.reads().await;
@@ -182,7 +182,7 @@ async fn c7_lines_that_are_no_messages_are_skipped() {
 }
 
 #[tokio::test]
-async fn c8_an_answer_to_nothing_and_a_second_answer_are_dropped() {
+async fn an_answer_to_nothing_and_a_second_answer_are_dropped() {
     let mut bench = session(NEW, Limits::default()).await;
     let post = bench.posts(call(json!(1), "a"));
     let request = bench.child.reads().await;
@@ -202,7 +202,7 @@ async fn c8_an_answer_to_nothing_and_a_second_answer_are_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c9_a_child_that_never_reads_is_given_up_and_its_callers_are_told() {
+async fn a_child_that_never_reads_is_given_up_and_its_callers_are_told() {
     let mut bench = session(NEW, Limits { max_queued_bytes: 200_000, ..Limits::default() }).await;
     let big = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "x", "params": {"fill": "y".repeat(100_000)}});
     let first = bench.posts(big(1));

@@ -307,7 +307,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn i3_every_accepted_call_gets_one_answer_and_no_child_another_childs(
+    fn every_accepted_call_gets_one_answer_and_no_child_another_childs(
         steps in prop::collection::vec(step(), 0..40),
         break_streams: bool,
     ) {

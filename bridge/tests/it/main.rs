@@ -1,6 +1,6 @@
 //! The bridge from outside: HTTP exchanges on one side, a scripted child on the other.
 //!
-//! Rows of the fault catalogue (T…, C…) are named in the tests that show them.
+//! `docs/THREATS.md` lists which test answers to which attack or fault.
 
 mod child;
 mod faults;

@@ -72,7 +72,7 @@ async fn notifications_and_responses_are_accepted_with_202_and_no_body() {
 }
 
 #[tokio::test]
-async fn t15_a_pretty_printed_body_reaches_the_child_as_one_line() {
+async fn a_pretty_printed_body_reaches_the_child_as_one_line() {
     let mut bench = session(NEW, Limits::default()).await;
     let body = "{\n \"jsonrpc\": \"2.0\",\r\n \"method\": \"n\",\n \"params\": {\n  \"a\": \"x\u{2028}y\"\n }\n}\n";
     let incoming = Incoming::parse(&Bytes::from(body), 1).expect("a message");
@@ -85,7 +85,7 @@ async fn t15_a_pretty_printed_body_reaches_the_child_as_one_line() {
 }
 
 #[tokio::test]
-async fn t17_numbers_in_params_and_results_pass_byte_for_byte() {
+async fn numbers_in_params_and_results_pass_byte_for_byte() {
     let mut bench = session(NEW, Limits::default()).await;
     let body = r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"x","params":{"n":1e400,"m":1.10, "k":"\u00e9"}}"#;
     let incoming = Incoming::parse(&Bytes::from(body), 1).expect("a message");
@@ -110,7 +110,7 @@ async fn t17_numbers_in_params_and_results_pass_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn t18_the_same_id_twice_at_once_gets_both_answers_each_on_its_own_post() {
+async fn the_same_id_twice_at_once_gets_both_answers_each_on_its_own_post() {
     let mut bench = session(NEW, Limits::default()).await;
     let first = bench.posts(call(json!(7), "slow"));
     let slow = bench.child.reads().await;
@@ -126,7 +126,7 @@ async fn t18_the_same_id_twice_at_once_gets_both_answers_each_on_its_own_post() 
 }
 
 #[tokio::test]
-async fn t21_progress_goes_to_its_own_request_under_the_clients_token() {
+async fn progress_goes_to_its_own_request_under_the_clients_token() {
     let mut bench = session(NEW, Limits::default()).await;
     let posts = [
         bench.posts(call_with_token(json!(1), json!("t"))),
@@ -152,7 +152,7 @@ async fn t21_progress_goes_to_its_own_request_under_the_clients_token() {
 }
 
 #[tokio::test]
-async fn t16_a_batch_belongs_to_revision_2025_03_26_only() {
+async fn a_batch_belongs_to_revision_2025_03_26_only() {
     let two = json!([call(json!(1), "a"), call(json!(2), "b"), {"jsonrpc": "2.0", "method": "n"}]);
     let bench = session(NEW, Limits::default()).await;
     let refused = bench.posts(two.clone()).await.expect("no panic");
@@ -170,7 +170,7 @@ async fn t16_a_batch_belongs_to_revision_2025_03_26_only() {
 }
 
 #[tokio::test]
-async fn t8_a_second_initialize_is_refused_and_the_child_does_not_see_it() {
+async fn a_second_initialize_is_refused_and_the_child_does_not_see_it() {
     let mut bench = session(NEW, Limits::default()).await;
     let refused = bench.posts(call(json!("again"), "initialize")).await.expect("no panic");
     let Err(PostError::Malformed(malformed)) = refused else { panic!("{refused:?}") };
@@ -180,7 +180,7 @@ async fn t8_a_second_initialize_is_refused_and_the_child_does_not_see_it() {
 }
 
 #[tokio::test]
-async fn t28_a_cancellation_reaches_the_child_under_its_own_id_and_ends_the_wait() {
+async fn a_cancellation_reaches_the_child_under_its_own_id_and_ends_the_wait() {
     let mut bench = session(NEW, Limits::default()).await;
     let post = bench.posts(call(json!("mine"), "slow"));
     let request = bench.child.reads().await;

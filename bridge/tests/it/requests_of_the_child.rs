@@ -70,7 +70,7 @@ async fn a_question_the_child_withdraws_is_withdrawn_where_it_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t20_a_question_that_finds_no_stream_waits_and_is_then_refused() {
+async fn a_question_that_finds_no_stream_waits_and_is_then_refused() {
     let mut bench = session(NEW, Limits::default()).await;
     bench.child.writes(json!({"jsonrpc": "2.0", "id": 5, "method": "roots/list"})).await;
     let refused = bench.child.reads().await;
@@ -78,7 +78,7 @@ async fn t20_a_question_that_finds_no_stream_waits_and_is_then_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t20_questions_that_wait_are_bounded() {
+async fn questions_that_wait_are_bounded() {
     let mut bench = session(NEW, Limits { max_asked: 2, ..Limits::default() }).await;
     for id in 1..=3 {
         bench.child.writes(json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"})).await;

@@ -62,7 +62,7 @@ async fn an_event_that_is_not_kept_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn t6_a_second_standalone_stream_is_refused_and_the_first_goes_on() {
+async fn a_second_standalone_stream_is_refused_and_the_first_goes_on() {
     let mut bench = session(NEW, Limits::default()).await;
     let mut first = Events::of(bench.listen(None));
     first.next().await.expect("the priming event");
@@ -90,7 +90,7 @@ async fn what_came_while_nobody_listened_is_delivered_once() {
 }
 
 #[tokio::test]
-async fn t22_a_reader_that_falls_behind_is_cut_off_and_others_are_not() {
+async fn a_reader_that_falls_behind_is_cut_off_and_others_are_not() {
     let mut bench = session(NEW, Limits { replay_events: 4, ..Limits::default() }).await;
     let slow = bench.posts(call(json!("slow"), "x"));
     bench.child.reads().await;
@@ -108,7 +108,7 @@ async fn t22_a_reader_that_falls_behind_is_cut_off_and_others_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t23_silence_is_filled_with_comments() {
+async fn silence_is_filled_with_comments() {
     let bench = session(NEW, Limits::default()).await;
     let mut events = Events::of(bench.listen(None));
     events.next().await.expect("the priming event");

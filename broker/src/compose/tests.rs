@@ -38,7 +38,7 @@ async fn app(config: Config) -> Arc<App> {
 }
 
 #[tokio::test]
-async fn o26_a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones() {
+async fn a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones() {
     let directory = tempfile::tempdir().expect("a directory");
     let config = config(directory.path(), FILES_FIRST);
     let app = app(config.clone()).await;
@@ -55,7 +55,7 @@ async fn o26_a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones(
 }
 
 #[tokio::test]
-async fn o26_a_reload_neither_adds_a_server_nor_makes_another_one_the_default() {
+async fn a_reload_neither_adds_a_server_nor_makes_another_one_the_default() {
     let directory = tempfile::tempdir().expect("a directory");
     let app = app(config(directory.path(), FILES_FIRST)).await;
     let changes = app.reload(config(directory.path(), FORGE_FIRST));
@@ -68,7 +68,7 @@ async fn o26_a_reload_neither_adds_a_server_nor_makes_another_one_the_default() 
 }
 
 #[tokio::test]
-async fn o26_what_was_allowed_at_one_default_server_is_not_allowed_at_the_next() {
+async fn what_was_allowed_at_one_default_server_is_not_allowed_at_the_next() {
     let directory = tempfile::tempdir().expect("a directory");
     let first =
         app(config(directory.path(), FILES_FIRST)).await.access.resource("files").to_owned();
@@ -109,7 +109,7 @@ async fn revoked(store: &MemoryStore, n: usize, now: Moment) {
 }
 
 #[tokio::test]
-async fn o31_a_client_that_is_removed_takes_the_sessions_of_all_its_users_along() {
+async fn a_client_that_is_removed_takes_the_sessions_of_all_its_users_along() {
     let (store, now) = (MemoryStore::new(), Moment(1_800_000_000));
     for n in 0..1201 {
         revoked(&store, n, now).await;

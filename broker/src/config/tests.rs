@@ -265,7 +265,7 @@ fn exactly_one_server_is_the_default() {
 }
 
 #[test]
-fn c19_line_breaks_and_user_data_in_arguments_are_refused() {
+fn line_breaks_and_user_data_in_arguments_are_refused() {
     for bad in [
         "args = [\"${user.subject}\"]",
         "args = [\"a\\u0000\"]",
@@ -288,14 +288,14 @@ fn c19_line_breaks_and_user_data_in_arguments_are_refused() {
 }
 
 #[test]
-fn c17_settings_of_the_broker_are_never_passed_to_a_child() {
+fn settings_of_the_broker_are_never_passed_to_a_child() {
     let text = format!("{SERVER}pass_env = [\"LANG\", \"MCP_BROKER_LISTEN\"]");
     let mistakes = load(&text, &[]).unwrap_err();
     assert_eq!(mistakes.0[0].key, "server.notes.pass_env");
 }
 
 #[test]
-fn c17_values_of_an_environment_are_shown_nowhere() {
+fn values_of_an_environment_are_shown_nowhere() {
     let text = format!("{SERVER}env = {{ TOKEN = \"hunter2\" }}");
     let loaded = load(&text, &[]).unwrap();
     assert!(!format!("{loaded:?}").contains("hunter2"));
@@ -314,7 +314,7 @@ fn c17_values_of_an_environment_are_shown_nowhere() {
 }
 
 #[test]
-fn o36_a_public_url_is_only_scheme_host_and_port() {
+fn a_public_url_is_only_scheme_host_and_port() {
     for bad in ["mcp.example.org", "https://h/p", "https://h?q", "https://h#f", "https://u@h", ""] {
         let found = mistake(&format!("public_url = {bad:?}"));
         assert_eq!(found.key, "public_url", "{found}");
@@ -322,7 +322,7 @@ fn o36_a_public_url_is_only_scheme_host_and_port() {
 }
 
 #[test]
-fn t2_names_and_origins_have_no_wildcards_and_a_missing_name_is_warned_about() {
+fn names_and_origins_have_no_wildcards_and_a_missing_name_is_warned_about() {
     assert_eq!(mistake("allowed_hosts = [\"*\"]").key, "allowed_hosts");
     assert_eq!(mistake("allowed_origins = [\"*\"]").key, "allowed_origins");
     let warned = |text: &str| load(&format!("{text}\n{SERVER}"), &[]).unwrap().warnings.len();
@@ -415,7 +415,7 @@ fn a_secret_may_stand_in_a_file_and_is_shown_nowhere() {
 }
 
 #[test]
-fn o38_a_broker_behind_a_proxy_that_it_does_not_know_is_warned() {
+fn a_broker_behind_a_proxy_that_it_does_not_know_is_warned() {
     let proxied = "public_url = \"https://mcp.example.org\"\n";
     let warned = |text: &str| {
         let loaded = load(&format!("{text}{SERVER}"), &[]).unwrap();
@@ -427,7 +427,7 @@ fn o38_a_broker_behind_a_proxy_that_it_does_not_know_is_warned() {
 }
 
 #[test]
-fn o37_no_outside_issuer_can_be_called_like_the_brokers_own() {
+fn no_outside_issuer_can_be_called_like_the_brokers_own() {
     for name in ["local", "static", "none"] {
         let found = mistake(&format!("auth.introspection.issuer = {name:?}"));
         assert!(found.what.contains("own users"), "{found}");

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn o23_no_address_inside_is_public() {
+    fn no_address_inside_is_public() {
         for inside in [
             // Loopback, unspecified, "this network".
             "127.0.0.1",

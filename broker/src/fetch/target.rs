@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn o23_numbers_are_numbers_however_they_are_written() {
+    fn numbers_are_numbers_however_they_are_written() {
         for text in [
             "https://127.0.0.1/",
             "https://127.1/",

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn t3_only_a_json_media_type_is_taken() {
+    fn only_a_json_media_type_is_taken() {
         for good in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
             assert!(content_type(&headers(header::CONTENT_TYPE, good)).is_ok(), "{good}");
         }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn t4_a_client_must_take_json_and_events() {
+    fn a_client_must_take_json_and_events() {
         for good in ["application/json, text/event-stream", "*/*", "text/*;q=0.5,application/*"] {
             assert!(accepts_both(&headers(header::ACCEPT, good)).is_ok(), "{good}");
         }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn t9_an_unknown_revision_is_refused() {
+    fn an_unknown_revision_is_refused() {
         assert!(version(&HeaderMap::new()).is_ok());
         for revision in Revision::ALL {
             assert!(version(&headers(PROTOCOL_VERSION, revision.as_str())).is_ok());

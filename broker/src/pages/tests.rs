@@ -121,7 +121,7 @@ fn buttons_that_look_alike_sound_different() {
 }
 
 #[test]
-fn o17_no_page_runs_or_fetches_anything() {
+fn no_page_runs_or_fetches_anything() {
     for (name, document) in all() {
         assert_inert(name, &document);
     }
@@ -162,7 +162,7 @@ fn assert_inert(name: &str, document: &Document) {
 }
 
 #[test]
-fn o17_every_page_gets_the_headers_of_a_page_and_keeps_its_own() {
+fn every_page_gets_the_headers_of_a_page_and_keeps_its_own() {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
     headers.append(header::SET_COOKIE, HeaderValue::from_static("a=1"));
@@ -226,7 +226,7 @@ fn the_consent_form_sends_what_was_given_and_the_pressed_button() {
 }
 
 #[test]
-fn o12_the_consent_page_shows_who_asks_and_where_the_access_goes() {
+fn the_consent_page_shows_who_asks_and_where_the_access_goes() {
     let html = page("consent-loopback");
     assert_eq!(
         part(&html, "<dt>Access", "</dd>"),
@@ -247,7 +247,7 @@ fn o12_the_consent_page_shows_who_asks_and_where_the_access_goes() {
 }
 
 #[test]
-fn o12_every_warning_has_its_own_words() {
+fn every_warning_has_its_own_words() {
     let told = |warnings: &[Warning]| {
         let page = samples::consent("x", Standing::Nobody, "cursor:", warnings, None);
         let document = Document::parse(&site().render(&Page::Consent(Box::new(page))));

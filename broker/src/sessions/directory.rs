@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn c18_a_childs_directory_is_private_and_leaves_nothing_behind() {
+    async fn a_childs_directory_is_private_and_leaves_nothing_behind() {
         let parent = tempfile::tempdir().expect("a directory");
         let parent = parent.path().join("children");
         let directory = Directory::create(&parent).await.expect("it is made");

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s7_a_migration_that_fails_leaves_nothing_behind() {
+    async fn a_migration_that_fails_leaves_nothing_behind() {
         let mut db = empty().await;
         let fails = "CREATE TABLE one (a TEXT); INSERT INTO nowhere VALUES (1);";
         let broken = [MIGRATIONS.as_slice(), &[fails]].concat();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s7_a_database_of_another_program_is_told_from_a_new_one() {
+    async fn a_database_of_another_program_is_told_from_a_new_one() {
         let mut db = empty().await;
         raw_sql("CREATE TABLE theirs (a TEXT)").execute(&mut db).await.unwrap();
         assert_eq!(migrate(&mut db).await.unwrap(), Found::Foreign);

@@ -27,7 +27,7 @@ fn assert_discreet(answer: &Answer) {
 }
 
 #[test]
-fn c1_a_missing_program_is_502_with_the_request_id() {
+fn a_missing_program_is_502_with_the_request_id() {
     story(async {
         let rig = Rig::start(&["server.main.command=/nonexistent/canary", ONE_PLACE]).await;
         for _ in 0..3 {
@@ -44,7 +44,7 @@ fn c1_a_missing_program_is_502_with_the_request_id() {
 }
 
 #[test]
-fn c1_a_file_that_cannot_run_is_502_with_the_request_id() {
+fn a_file_that_cannot_run_is_502_with_the_request_id() {
     story(async {
         let rig = Rig::start(&["server.main.command=$W/canary", ONE_PLACE]).await;
         let file = Path::new(rig.witness.path()).join("canary");
@@ -59,7 +59,7 @@ fn c1_a_file_that_cannot_run_is_502_with_the_request_id() {
 }
 
 #[test]
-fn c2_t34_a_child_that_dies_in_initialize_is_502_at_once_and_its_last_words_stay_here() {
+fn a_child_that_dies_in_initialize_is_502_at_once_and_its_last_words_stay_here() {
     story(async {
         let secret = r#"server.main.env={SECRET="canary-in-environment"}"#;
         let dies = r#"server.main.args=["$W","dies"]"#;
@@ -91,7 +91,7 @@ fn a_child_that_refuses_to_initialize_has_its_own_error_passed_on_and_no_session
 }
 
 #[test]
-fn c3_a_child_silent_in_initialize_is_504_and_killed() {
+fn a_child_silent_in_initialize_is_504_and_killed() {
     story(async {
         let timeout = "server.main.initialize_timeout=300ms";
         let silent = r#"server.main.args=["$W","silent"]"#;
@@ -105,7 +105,7 @@ fn c3_a_child_silent_in_initialize_is_504_and_killed() {
 }
 
 #[test]
-fn c3_a_call_without_an_answer_is_504_and_the_child_is_told() {
+fn a_call_without_an_answer_is_504_and_the_child_is_told() {
     story(async {
         let rig = Rig::start(&["server.main.request_timeout=200ms"]).await;
         let session = rig.client.open().await;
@@ -117,7 +117,7 @@ fn c3_a_call_without_an_answer_is_504_and_the_child_is_told() {
 }
 
 #[test]
-fn c3_on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
+fn on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
     story(async {
         let settings = ["server.main.request_timeout=400ms", "stream.after=100ms"];
         let rig = Rig::start(&settings).await;
@@ -128,7 +128,7 @@ fn c3_on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
 }
 
 #[test]
-fn c4_t34_a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_another_child() {
+fn a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_another_child() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -158,7 +158,7 @@ fn c4_t34_a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_
 }
 
 #[test]
-fn c5_a_line_without_end_is_an_error_and_the_child_is_killed() {
+fn a_line_without_end_is_an_error_and_the_child_is_killed() {
     story(async {
         let rig = Rig::start(&["server.main.max_line=1MiB"]).await;
         let session = rig.client.open().await;
@@ -170,7 +170,7 @@ fn c5_a_line_without_end_is_an_error_and_the_child_is_killed() {
 }
 
 #[test]
-fn c6_a_flood_from_one_child_leaves_other_sessions_alone() {
+fn a_flood_from_one_child_leaves_other_sessions_alone() {
     story(async {
         let rig = Rig::start(&[]).await;
         let loud = rig.client.open().await;
@@ -195,7 +195,7 @@ fn c6_a_flood_from_one_child_leaves_other_sessions_alone() {
 }
 
 #[test]
-fn c7_lines_that_are_no_messages_are_skipped_and_counted() {
+fn lines_that_are_no_messages_are_skipped_and_counted() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -220,7 +220,7 @@ fn c7_lines_that_are_no_messages_are_skipped_and_counted() {
 }
 
 #[test]
-fn c8_an_answer_to_nothing_and_a_second_answer_are_dropped() {
+fn an_answer_to_nothing_and_a_second_answer_are_dropped() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -237,7 +237,7 @@ fn c8_an_answer_to_nothing_and_a_second_answer_are_dropped() {
 }
 
 #[test]
-fn c9_a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
+fn a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
     story(async {
         let rig = Rig::start(&["http.max_body=64KiB", "server.main.request_timeout=2s"]).await;
         let other = rig.client.open().await;
@@ -268,7 +268,7 @@ fn c9_a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() 
 }
 
 #[test]
-fn c10_a_flood_on_standard_error_blocks_nothing() {
+fn a_flood_on_standard_error_blocks_nothing() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -279,7 +279,7 @@ fn c10_a_flood_on_standard_error_blocks_nothing() {
 }
 
 #[test]
-fn c11_c12_a_child_that_ignores_everything_is_killed_with_its_grandchild() {
+fn a_child_that_ignores_everything_is_killed_with_its_grandchild() {
     story(async {
         let settings = [STUBBORN, "server.main.stop_grace=200ms", ONE_PLACE];
         let rig = Rig::start(&settings).await;
@@ -295,7 +295,7 @@ fn c11_c12_a_child_that_ignores_everything_is_killed_with_its_grandchild() {
 }
 
 #[test]
-fn c13_a_client_that_leaves_during_initialize_leaves_nothing_behind() {
+fn a_client_that_leaves_during_initialize_leaves_nothing_behind() {
     story(async {
         let timeout = "server.main.initialize_timeout=500ms";
         let silent = r#"server.main.args=["$W","silent"]"#;
@@ -309,7 +309,7 @@ fn c13_a_client_that_leaves_during_initialize_leaves_nothing_behind() {
 }
 
 #[test]
-fn c18_a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_with_it() {
+fn a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_with_it() {
     story(async {
         let rig = Rig::start(&[]).await;
         let mut directories = Vec::new();
@@ -339,7 +339,7 @@ fn c18_a_child_has_a_private_directory_and_three_descriptors_and_the_directory_g
 }
 
 #[test]
-fn c19_arguments_pass_as_they_are_and_no_shell_sees_them() {
+fn arguments_pass_as_they_are_and_no_shell_sees_them() {
     story(async {
         let args = r#"server.main.args=["$W","$(touch canary)","a b;c","*","'"]"#;
         let rig = Rig::start(&[args]).await;

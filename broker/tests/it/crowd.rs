@@ -152,7 +152,7 @@ async fn wakes(rig: &Rig) -> usize {
 }
 
 #[test]
-fn i1_i2_many_more_sessions_than_children_and_every_answer_is_its_owners() {
+fn many_more_sessions_than_children_and_every_answer_is_its_owners() {
     long_story(Duration::from_secs(60), async {
         let max = format!("session.max={CHILDREN}");
         let settings = [

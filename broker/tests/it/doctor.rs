@@ -445,7 +445,7 @@ fn a_certificate_is_judged_as_clients_judge_it() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
-fn o23_no_proxy_is_taken_from_the_environment() {
+fn no_proxy_is_taken_from_the_environment() {
     story(async {
         let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         proxy.set_nonblocking(true).expect("a socket option");

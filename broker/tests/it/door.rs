@@ -19,7 +19,7 @@ const ROUTES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn t1_a_foreign_origin_is_refused_on_every_route_and_method() {
+fn a_foreign_origin_is_refused_on_every_route_and_method() {
     story(async {
         let rig = Rig::start(&[]).await;
         for (method, path) in ROUTES {
@@ -36,7 +36,7 @@ fn t1_a_foreign_origin_is_refused_on_every_route_and_method() {
 }
 
 #[test]
-fn t2_a_foreign_host_is_refused_on_every_route_and_method() {
+fn a_foreign_host_is_refused_on_every_route_and_method() {
     story(async {
         let rig = Rig::start(&[]).await;
         for (method, path) in ROUTES {
@@ -54,7 +54,7 @@ fn t2_a_foreign_host_is_refused_on_every_route_and_method() {
 }
 
 #[test]
-fn t3_a_body_of_another_type_is_415() {
+fn a_body_of_another_type_is_415() {
     story(async {
         let rig = Rig::start(&[]).await;
         for media_type in ["text/plain", "text/plain; application/json", "application/jsonx", ""] {
@@ -68,7 +68,7 @@ fn t3_a_body_of_another_type_is_415() {
 }
 
 #[test]
-fn t4_a_client_that_does_not_take_both_answers_is_406() {
+fn a_client_that_does_not_take_both_answers_is_406() {
     story(async {
         let rig = Rig::start(&[]).await;
         for accept in ["application/json", "text/event-stream", "text/html"] {
@@ -82,7 +82,7 @@ fn t4_a_client_that_does_not_take_both_answers_is_406() {
 }
 
 #[test]
-fn t9_an_unknown_revision_in_the_header_is_400_with_the_request_id() {
+fn an_unknown_revision_in_the_header_is_400_with_the_request_id() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -96,7 +96,7 @@ fn t9_an_unknown_revision_in_the_header_is_400_with_the_request_id() {
 }
 
 #[test]
-fn t26_a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
+fn a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
     story(async {
         let rig = Rig::start(&[]).await;
         let body = initialize("1", "2025-11-25");
@@ -122,7 +122,7 @@ fn t26_a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
 /// hyper takes a body with both by its chunks and then closes, which RFC 9112 section 6.3 allows:
 /// what stands behind it is never taken for a request, whoever is in front of us.
 #[test]
-fn t26_a_length_beside_chunks_is_the_last_thing_a_connection_says() {
+fn a_length_beside_chunks_is_the_last_thing_a_connection_says() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -142,7 +142,7 @@ fn t26_a_length_beside_chunks_is_the_last_thing_a_connection_says() {
 }
 
 #[test]
-fn t26_a_head_that_readers_disagree_about_is_400_and_the_connection_closes() {
+fn a_head_that_readers_disagree_about_is_400_and_the_connection_closes() {
     story(async {
         let rig = Rig::start(&[]).await;
         let body = initialize("1", "2025-11-25");
@@ -162,7 +162,7 @@ fn t26_a_head_that_readers_disagree_about_is_400_and_the_connection_closes() {
 }
 
 #[test]
-fn t33_a_flood_without_tokens_starts_nothing_and_is_counted() {
+fn a_flood_without_tokens_starts_nothing_and_is_counted() {
     story(async {
         let rig = Rig::with_tokens(&["ada"], &[]).await;
         for number in 0..200 {
@@ -207,7 +207,7 @@ fn a_request_without_a_token_is_told_to_sign_in_and_a_bad_one_that_it_is_bad() {
 }
 
 #[test]
-fn t36_pages_of_allowed_origins_may_call_without_cookies_and_read_the_session_id() {
+fn pages_of_allowed_origins_may_call_without_cookies_and_read_the_session_id() {
     story(async {
         let page = "https://app.example.org";
         let rig = Rig::start(&[r#"allowed_origins=["https://app.example.org"]"#]).await;

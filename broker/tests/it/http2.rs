@@ -123,7 +123,7 @@ async fn assert_well(broker: &Program, before: usize) {
 }
 
 #[test]
-fn t25_streams_reset_as_soon_as_they_are_opened_end_the_connection() {
+fn streams_reset_as_soon_as_they_are_opened_end_the_connection() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;
@@ -144,7 +144,7 @@ fn t25_streams_reset_as_soon_as_they_are_opened_end_the_connection() {
 }
 
 #[test]
-fn t25_a_head_that_never_ends_ends_the_connection() {
+fn a_head_that_never_ends_ends_the_connection() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;
@@ -165,7 +165,7 @@ fn t25_a_head_that_never_ends_ends_the_connection() {
 }
 
 #[test]
-fn t25_a_flood_of_pings_and_settings_costs_no_memory() {
+fn a_flood_of_pings_and_settings_costs_no_memory() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;

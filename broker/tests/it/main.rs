@@ -1,5 +1,5 @@
 //! The broker from outside: real sockets, real children, and for what a process alone can show, the
-//! real program. A test named `t5_…` or `c9_…` shows that row of the catalogue of attacks and faults.
+//! real program. `docs/THREATS.md` lists which test answers to which attack or fault.
 
 mod admin;
 mod browser;

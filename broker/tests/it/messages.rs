@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn t8_an_initialize_inside_a_session_is_400_and_so_is_anything_else_outside() {
+fn an_initialize_inside_a_session_is_400_and_so_is_anything_else_outside() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -26,7 +26,7 @@ fn t8_an_initialize_inside_a_session_is_400_and_so_is_anything_else_outside() {
 }
 
 #[test]
-fn t11_a_body_over_the_limit_is_413_and_the_connection_closes() {
+fn a_body_over_the_limit_is_413_and_the_connection_closes() {
     story(async {
         let rig = Rig::start(&["http.max_body=8KiB"]).await;
         let session = rig.client.open().await;
@@ -49,7 +49,7 @@ fn t11_a_body_over_the_limit_is_413_and_the_connection_closes() {
 }
 
 #[test]
-fn t12_a_body_nested_too_deep_is_400_and_the_broker_lives() {
+fn a_body_nested_too_deep_is_400_and_the_broker_lives() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -65,7 +65,7 @@ fn t12_a_body_nested_too_deep_is_400_and_the_broker_lives() {
 }
 
 #[test]
-fn t13_keys_that_stand_twice_or_in_another_case_are_400_and_reach_no_child() {
+fn keys_that_stand_twice_or_in_another_case_are_400_and_reach_no_child() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -85,7 +85,7 @@ fn t13_keys_that_stand_twice_or_in_another_case_are_400_and_reach_no_child() {
 }
 
 #[test]
-fn t14_bytes_that_are_no_text_are_400_and_reach_no_child() {
+fn bytes_that_are_no_text_are_400_and_reach_no_child() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -114,7 +114,7 @@ fn t14_bytes_that_are_no_text_are_400_and_reach_no_child() {
 }
 
 #[test]
-fn t15_a_pretty_printed_body_reaches_the_child_as_one_line() {
+fn a_pretty_printed_body_reaches_the_child_as_one_line() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -131,7 +131,7 @@ fn t15_a_pretty_printed_body_reaches_the_child_as_one_line() {
 }
 
 #[test]
-fn t16_a_batch_is_served_on_2025_03_26_and_refused_elsewhere() {
+fn a_batch_is_served_on_2025_03_26_and_refused_elsewhere() {
     story(async {
         let rig = Rig::start(&[]).await;
         let batch = format!(
@@ -162,7 +162,7 @@ fn t16_a_batch_is_served_on_2025_03_26_and_refused_elsewhere() {
 }
 
 #[test]
-fn t17_ids_and_numbers_come_back_byte_for_byte() {
+fn ids_and_numbers_come_back_byte_for_byte() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -184,7 +184,7 @@ fn t17_ids_and_numbers_come_back_byte_for_byte() {
 }
 
 #[test]
-fn t18_the_same_id_twice_at_once_gets_both_answers() {
+fn the_same_id_twice_at_once_gets_both_answers() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -201,7 +201,7 @@ fn t18_the_same_id_twice_at_once_gets_both_answers() {
 }
 
 #[test]
-fn t18_two_clients_with_the_same_ids_never_see_each_others_answers() {
+fn two_clients_with_the_same_ids_never_see_each_others_answers() {
     story(async {
         let rig = Rig::with_tokens(&["ada", "bob"], &[]).await;
         let (ada, bob) = (rig.of("ada").open().await, rig.of("bob").open().await);
@@ -217,7 +217,7 @@ fn t18_two_clients_with_the_same_ids_never_see_each_others_answers() {
 }
 
 #[test]
-fn t19_an_answer_to_nothing_is_accepted_and_dropped() {
+fn an_answer_to_nothing_is_accepted_and_dropped() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -234,7 +234,7 @@ fn t19_an_answer_to_nothing_is_accepted_and_dropped() {
 }
 
 #[test]
-fn t27_a_client_that_leaves_is_no_cancellation_and_its_call_runs_on() {
+fn a_client_that_leaves_is_no_cancellation_and_its_call_runs_on() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -250,7 +250,7 @@ fn t27_a_client_that_leaves_is_no_cancellation_and_its_call_runs_on() {
 }
 
 #[test]
-fn t28_a_cancellation_reaches_the_child_under_the_childs_own_id() {
+fn a_cancellation_reaches_the_child_under_the_childs_own_id() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -281,7 +281,7 @@ fn t28_a_cancellation_reaches_the_child_under_the_childs_own_id() {
 }
 
 #[test]
-fn t35_a_line_that_is_notification_and_answer_at_once_is_dropped() {
+fn a_line_that_is_notification_and_answer_at_once_is_dropped() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;

@@ -144,7 +144,7 @@ fn challenge(answer: &Answer) -> &str {
 }
 
 #[test]
-fn o27_without_sign_in_of_its_own_a_broker_leads_clients_to_those_it_believes() {
+fn without_sign_in_of_its_own_a_broker_leads_clients_to_those_it_believes() {
     story(async {
         let (place, others) = (Place::new(), Others::start().await);
         let broker = others.believed(&place).await;
@@ -193,7 +193,7 @@ fn o27_without_sign_in_of_its_own_a_broker_leads_clients_to_those_it_believes() 
 }
 
 #[test]
-fn o26_a_signed_token_counts_at_the_server_it_is_meant_for_and_for_its_scope() {
+fn a_signed_token_counts_at_the_server_it_is_meant_for_and_for_its_scope() {
     story(async {
         let (place, others) = (Place::new(), Others::start().await);
         let broker = others.believed(&place).await;

@@ -1,6 +1,5 @@
 //! People sign in: the whole way from a bare address to a tool call, with the real program, a double
-//! of a forge, a small browser and a small OAuth client. A test named `o13_…` or `s4_…` shows that
-//! row of the catalogue of attacks and faults.
+//! of a forge, a small browser and a small OAuth client.
 
 mod application;
 mod attacks;

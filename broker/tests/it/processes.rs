@@ -15,7 +15,7 @@ use crate::{
 const MEBIBYTE: usize = 1 << 20;
 
 #[test]
-fn c16_children_are_gone_two_seconds_after_the_broker_was_killed() {
+fn children_are_gone_two_seconds_after_the_broker_was_killed() {
     story(async {
         let place = Place::new();
         // The second server has a shell in between, as package runners have: its grandchild reads
@@ -41,7 +41,7 @@ fn c16_children_are_gone_two_seconds_after_the_broker_was_killed() {
 }
 
 #[test]
-fn c16_a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
+fn a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
     story(async {
         let place = Place::new();
         let mut broker = place.serve(&["--set", STUBBORN]).await;
@@ -60,7 +60,7 @@ fn c16_a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_
 }
 
 #[test]
-fn c16_a_grandchild_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
+fn a_grandchild_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
     story(async {
         let place = Place::new();
         let mut broker = place.serve(&["--set", STUBBORN]).await;
@@ -79,7 +79,7 @@ async fn assert_gone_in_two_seconds(place: &Place) {
 }
 
 #[test]
-fn c11_sigterm_ends_stubborn_children_within_their_graces_and_the_exit_is_clean() {
+fn sigterm_ends_stubborn_children_within_their_graces_and_the_exit_is_clean() {
     story(async {
         let place = Place::new();
         let args = ["--set", STUBBORN, "--set", "server.main.stop_grace=200ms"];
@@ -111,7 +111,7 @@ fn a_second_signal_forces() {
 }
 
 #[test]
-fn t31_a_signal_lets_calls_finish() {
+fn a_signal_lets_calls_finish() {
     story(async {
         let place = Place::new();
         let mut broker = place.serve(&[]).await;
@@ -128,7 +128,7 @@ fn t31_a_signal_lets_calls_finish() {
 }
 
 #[test]
-fn c17_nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
+fn nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
     story(async {
         let place = Place::new();
         place.configure("env = { GIVEN = \"given\" }\npass_env = [\"PATH\", \"PASSED\"]\n");
@@ -152,7 +152,7 @@ fn c17_nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
 }
 
 #[test]
-fn c14_sessions_opened_and_ended_leave_no_zombie_and_no_descriptor() {
+fn sessions_opened_and_ended_leave_no_zombie_and_no_descriptor() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&["--set", "log.level=warn"]).await;
@@ -178,7 +178,7 @@ fn c14_sessions_opened_and_ended_leave_no_zombie_and_no_descriptor() {
 }
 
 #[test]
-fn c5_a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
+fn a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&["--set", "server.main.max_line=16MiB"]).await;
@@ -197,7 +197,7 @@ fn c5_a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
 }
 
 #[test]
-fn c21_t7_logs_at_their_most_talkative_hold_no_token_no_session_id_and_no_message() {
+fn logs_at_their_most_talkative_hold_no_token_no_session_id_and_no_message() {
     story(async {
         let place = Place::new();
         place.configure("env = { SECRET = \"canary-environment\" }\n");

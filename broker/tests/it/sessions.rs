@@ -11,7 +11,7 @@ use crate::{
 const SESSION_NOT_FOUND: i64 = -32001;
 
 #[test]
-fn t5_a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing() {
+fn a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing() {
     story(async {
         let rig = Rig::with_tokens(&["ada", "mallory"], &[]).await;
         let ada = rig.of("ada").open().await;
@@ -34,7 +34,7 @@ fn t5_a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing()
 }
 
 #[test]
-fn t5_a_thief_does_not_keep_the_session_from_being_idle() {
+fn a_thief_does_not_keep_the_session_from_being_idle() {
     story(async {
         let settings = ["session.idle=700ms", "session.reap_interval=50ms"];
         let rig = Rig::with_tokens(&["ada", "mallory"], &settings).await;
@@ -63,7 +63,7 @@ fn t5_a_thief_does_not_keep_the_session_from_being_idle() {
 }
 
 #[test]
-fn t7_an_id_nobody_was_given_is_404_with_the_request_id_and_ids_are_48_hex_digits() {
+fn an_id_nobody_was_given_is_404_with_the_request_id_and_ids_are_48_hex_digits() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -137,7 +137,7 @@ fn each_server_has_its_own_path_and_sessions_and_one_is_the_default() {
 }
 
 #[test]
-fn t29_many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
+fn many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
     story(async {
         let rig =
             Rig::start(&["session.max=4", "session.max_per_owner=0", "session.place_wait=0s"])
@@ -175,7 +175,7 @@ fn t29_many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
 }
 
 #[test]
-fn t30_an_owner_at_its_cap_is_429_and_others_still_get_in() {
+fn an_owner_at_its_cap_is_429_and_others_still_get_in() {
     story(async {
         let rig = Rig::with_tokens(
             &["ada", "bob"],
@@ -221,7 +221,7 @@ fn at_the_cap_a_session_that_is_idle_makes_room() {
 }
 
 #[test]
-fn t31_a_drain_lets_calls_finish_and_refuses_what_is_new() {
+fn a_drain_lets_calls_finish_and_refuses_what_is_new() {
     story(async {
         let mut rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -247,7 +247,7 @@ fn t31_a_drain_lets_calls_finish_and_refuses_what_is_new() {
 }
 
 #[test]
-fn t31_what_does_not_finish_within_the_drain_is_answered_with_an_error() {
+fn what_does_not_finish_within_the_drain_is_answered_with_an_error() {
     story(async {
         let mut rig = Rig::start(&["drain=1s"]).await;
         let session = rig.client.open().await;
@@ -270,7 +270,7 @@ fn t31_what_does_not_finish_within_the_drain_is_answered_with_an_error() {
 }
 
 #[test]
-fn t32_a_session_with_a_call_or_a_stream_is_not_reaped_and_an_idle_one_is() {
+fn a_session_with_a_call_or_a_stream_is_not_reaped_and_an_idle_one_is() {
     story(async {
         let rig = Rig::start(&["session.idle=200ms", "session.reap_interval=30ms"]).await;
         let busy = rig.client.open().await;

@@ -181,7 +181,7 @@ fn at_the_cap_on_sessions_the_one_asleep_longest_makes_room() {
 }
 
 #[test]
-fn s4_a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
+fn a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
     story(async {
         let place = Place::new();
         let broker = place.serve(&["--set", IDLE[0], "--set", IDLE[1]]).await;

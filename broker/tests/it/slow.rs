@@ -24,7 +24,7 @@ async fn drip(wire: &mut Wire, bytes: &str) {
 }
 
 #[test]
-fn t24_a_head_that_drips_is_cut_off() {
+fn a_head_that_drips_is_cut_off() {
     story(async {
         let rig = Rig::start(&SLOW).await;
         let begun = Instant::now();
@@ -37,7 +37,7 @@ fn t24_a_head_that_drips_is_cut_off() {
 }
 
 #[test]
-fn t24_a_connection_that_says_nothing_is_closed() {
+fn a_connection_that_says_nothing_is_closed() {
     story(async {
         let rig = Rig::start(&SLOW).await;
         assert_closed_soon(&rig, "").await;
@@ -45,7 +45,7 @@ fn t24_a_connection_that_says_nothing_is_closed() {
 }
 
 #[test]
-fn t24_a_connection_that_may_become_either_version_of_http_is_closed() {
+fn a_connection_that_may_become_either_version_of_http_is_closed() {
     story(async {
         let rig = Rig::start(&SLOW).await;
         for start in ["P", "PRI * HT"] {
@@ -63,7 +63,7 @@ async fn assert_closed_soon(rig: &Rig, start: &str) {
 }
 
 #[test]
-fn t24_a_connection_that_is_kept_alive_and_idle_is_closed() {
+fn a_connection_that_is_kept_alive_and_idle_is_closed() {
     story(async {
         let rig = Rig::start(&SLOW).await;
         let mut wire = rig.client.at("/healthz").send("GET", "").await;
@@ -75,7 +75,7 @@ fn t24_a_connection_that_is_kept_alive_and_idle_is_closed() {
 }
 
 #[test]
-fn t24_a_body_that_drips_is_408_and_the_connection_closes() {
+fn a_body_that_drips_is_408_and_the_connection_closes() {
     story(async {
         let rig = Rig::start(&SLOW).await;
         let body = initialize("1", "2025-11-25");
@@ -94,7 +94,7 @@ fn t24_a_body_that_drips_is_408_and_the_connection_closes() {
 }
 
 #[test]
-fn t24_slow_clients_hold_no_place_from_quick_ones() {
+fn slow_clients_hold_no_place_from_quick_ones() {
     story(async {
         let rig = Rig::start(&[SLOW[0], SLOW[1], "http.max_connections=4"]).await;
         let mut slow = Vec::new();

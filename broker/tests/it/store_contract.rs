@@ -114,7 +114,7 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 }
 
 #[test]
-fn s5_a_hundred_token_requests_at_once_see_no_busy_database() {
+fn a_hundred_token_requests_at_once_see_no_busy_database() {
     story(async {
         let desk = Desk::open().await;
         // The other process asks at the same time.

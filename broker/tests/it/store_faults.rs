@@ -24,7 +24,7 @@ use crate::{
 const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
-fn s4_a_locked_database_is_a_temporary_failure_and_recovers() {
+fn a_locked_database_is_a_temporary_failure_and_recovers() {
     story(async {
         let desk = Desk::with(Limits { patience: SHORT, ..Limits::default() }).await;
         let (_, pair) = desk.sign_in("code").await;
@@ -48,7 +48,7 @@ fn s4_a_locked_database_is_a_temporary_failure_and_recovers() {
 }
 
 #[test]
-fn s4_a_full_database_changes_nothing_and_recovers() {
+fn a_full_database_changes_nothing_and_recovers() {
     story(async {
         // An empty one has about 50 pages.
         let limits = Limits { max_pages: Some(80), patience: SHORT, ..Limits::default() };
@@ -97,7 +97,7 @@ fn s4_a_full_database_changes_nothing_and_recovers() {
 }
 
 #[test]
-fn s4_a_closed_store_refuses_and_its_file_opens_again() {
+fn a_closed_store_refuses_and_its_file_opens_again() {
     story(async {
         let desk = Desk::open().await;
         desk.sign_in("code").await;
@@ -114,7 +114,7 @@ fn s4_a_closed_store_refuses_and_its_file_opens_again() {
 }
 
 #[test]
-fn s4_a_file_that_was_replaced_is_noticed() {
+fn a_file_that_was_replaced_is_noticed() {
     story(async {
         let desk = Desk::open().await;
         desk.store.ready().await.unwrap();
@@ -138,7 +138,7 @@ async fn refusal(desk: &Desk) -> (OpenError, String) {
 }
 
 #[test]
-fn s7_a_newer_schema_refuses_to_open() {
+fn a_newer_schema_refuses_to_open() {
     story(async {
         let desk = Desk::open().await;
         desk.sign_in("code").await;
@@ -156,7 +156,7 @@ fn s7_a_newer_schema_refuses_to_open() {
 }
 
 #[test]
-fn s7_a_damaged_file_refuses_to_open() {
+fn a_damaged_file_refuses_to_open() {
     story(async {
         let desk = Desk::open().await;
         desk.sign_in("code").await;
@@ -183,7 +183,7 @@ fn s7_a_damaged_file_refuses_to_open() {
 }
 
 #[test]
-fn s7_a_database_of_another_program_refuses_to_open() {
+fn a_database_of_another_program_refuses_to_open() {
     story(async {
         let desk = Desk::open().await;
         desk.store.close().await;
@@ -198,7 +198,7 @@ fn s7_a_database_of_another_program_refuses_to_open() {
 }
 
 #[test]
-fn s7_a_locked_file_says_who_is_to_stop() {
+fn a_locked_file_says_who_is_to_stop() {
     story(async {
         let desk = Desk::open().await;
         desk.store.close().await;

@@ -24,7 +24,7 @@ async fn seal(store: &Store, ring: &KeyRing) {
 }
 
 #[test]
-fn s3_keys_are_made_once_and_only_their_owner_reads_them() {
+fn keys_are_made_once_and_only_their_owner_reads_them() {
     story(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
@@ -47,7 +47,7 @@ fn s3_keys_are_made_once_and_only_their_owner_reads_them() {
 }
 
 #[test]
-fn s3_a_missing_key_refuses_to_start_and_makes_no_new_one() {
+fn a_missing_key_refuses_to_start_and_makes_no_new_one() {
     story(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
@@ -77,7 +77,7 @@ fn s3_a_missing_key_refuses_to_start_and_makes_no_new_one() {
 }
 
 #[test]
-fn s3_a_rotated_ring_still_opens_what_the_old_key_sealed() {
+fn a_rotated_ring_still_opens_what_the_old_key_sealed() {
     story(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
@@ -96,7 +96,7 @@ fn s3_a_rotated_ring_still_opens_what_the_old_key_sealed() {
 }
 
 #[test]
-fn s3_keys_that_are_damaged_are_named_and_not_shown() {
+fn keys_that_are_damaged_are_named_and_not_shown() {
     story(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();

@@ -190,7 +190,7 @@ async fn check_family(store: &Store, name: &str, said: &mut Said) {
 }
 
 #[test]
-fn s1_two_hundred_kills_lose_no_pair_and_double_none() {
+fn two_hundred_kills_lose_no_pair_and_double_none() {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("randomness");
     // To see a failure again, put the printed seed here.

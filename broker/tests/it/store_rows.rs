@@ -33,7 +33,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn s2_no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
+fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
     story(async {
         let desk = Desk::open().await;
         let mut secrets = vec!["mcpac_canary-code".to_owned()];
@@ -87,7 +87,7 @@ fn s2_no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
 }
 
 #[test]
-fn s2_files_that_others_could_read_are_closed_again() {
+fn files_that_others_could_read_are_closed_again() {
     story(async {
         let desk = Desk::open().await;
         let path = desk.store.path().to_owned();
@@ -171,7 +171,7 @@ async fn traffic(store: &Store, round: u64, now: Moment) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s6_years_of_traffic_fill_no_table() {
+async fn years_of_traffic_fill_no_table() {
     const STEP: std::time::Duration = std::time::Duration::from_secs(3 * 24 * 3600);
     let desk = Desk::open().await;
     let mut stranger = desk.stranger().await;

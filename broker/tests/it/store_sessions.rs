@@ -51,7 +51,7 @@ fn the_store_keeps_the_contract_of_session_records() {
 }
 
 #[test]
-fn s7_a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
+fn a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
     story(async {
         let directory = tempfile::tempdir().unwrap();
         fs::write(database(directory.path()), b"").unwrap();
@@ -113,7 +113,7 @@ fn an_account_takes_its_session_records_along_and_nobody_elses() {
 }
 
 #[test]
-fn s2_no_session_id_lies_in_the_files() {
+fn no_session_id_lies_in_the_files() {
     story(async {
         let desk = Desk::open().await;
         let id = SessionId::from_bytes(*b"canary-session-id-24-cha");

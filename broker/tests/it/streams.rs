@@ -26,7 +26,7 @@ fn a_stream_starts_at_once_and_tells_proxies_to_pass_it_on() {
 }
 
 #[test]
-fn t6_a_second_standalone_stream_is_409_and_the_first_goes_on() {
+fn a_second_standalone_stream_is_409_and_the_first_goes_on() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -45,7 +45,7 @@ fn t6_a_second_standalone_stream_is_409_and_the_first_goes_on() {
 }
 
 #[test]
-fn t20_a_question_without_a_stream_waits_for_one_and_its_answer_finds_the_child() {
+fn a_question_without_a_stream_waits_for_one_and_its_answer_finds_the_child() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -80,7 +80,7 @@ fn a_question_of_the_child_comes_on_the_stream_of_its_call() {
 }
 
 #[test]
-fn t21_progress_comes_on_the_stream_of_its_request_only_and_under_its_own_token() {
+fn progress_comes_on_the_stream_of_its_request_only_and_under_its_own_token() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -110,7 +110,7 @@ fn t21_progress_comes_on_the_stream_of_its_request_only_and_under_its_own_token(
 }
 
 #[test]
-fn t22_a_reader_that_falls_behind_is_cut_off_and_harms_nobody() {
+fn a_reader_that_falls_behind_is_cut_off_and_harms_nobody() {
     story(async {
         let rig = Rig::start(&[]).await;
         let session = rig.client.open().await;
@@ -133,7 +133,7 @@ fn t22_a_reader_that_falls_behind_is_cut_off_and_harms_nobody() {
 }
 
 #[test]
-fn t23_a_silent_stream_carries_comments() {
+fn a_silent_stream_carries_comments() {
     story(async {
         let rig = Rig::start(&["http.keep_alive=100ms"]).await;
         let session = rig.client.open().await;

@@ -63,7 +63,7 @@ async fn a_write_that_waits_fails_when_the_child_is_stopped() {
 }
 
 #[tokio::test]
-async fn c11_a_child_that_ignores_end_of_file_and_sigterm_is_killed() {
+async fn a_child_that_ignores_end_of_file_and_sigterm_is_killed() {
     let mut rig = run_with_grace(DEAF, &[], SHORT).await;
     assert_eq!(rig.line().await, "ready");
     let start = Instant::now();
@@ -76,7 +76,7 @@ async fn c11_a_child_that_ignores_end_of_file_and_sigterm_is_killed() {
 }
 
 #[tokio::test]
-async fn c11_the_default_graces_end_the_most_stubborn_child_within_five_seconds() {
+async fn the_default_graces_end_the_most_stubborn_child_within_five_seconds() {
     let limits = supervisor::Limits::default();
     assert!(2 * limits.stop_grace + Duration::from_secs(1) <= Duration::from_secs(5));
 }
@@ -112,7 +112,7 @@ async fn a_child_that_closes_its_output_is_not_taken_for_dead() {
 }
 
 #[tokio::test]
-async fn c13_dropping_the_driver_kills_and_reaps() {
+async fn dropping_the_driver_kills_and_reaps() {
     for run_it in [false, true] {
         let Started { child, stdin: _stdin, stdout: _stdout, driver } =
             start(spec(DEAF, &[])).await.unwrap();
@@ -133,7 +133,7 @@ async fn c13_dropping_the_driver_kills_and_reaps() {
 }
 
 #[test]
-fn c13_a_runtime_that_goes_away_takes_its_children_along() {
+fn a_runtime_that_goes_away_takes_its_children_along() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let child = runtime.block_on(async {
         let rig = run(DEAF, &[]).await;

@@ -6,7 +6,7 @@ use tokio::io::{copy, sink};
 use crate::rig::{BROOD, RUNAWAY, Stranger, run, soon};
 
 #[tokio::test]
-async fn c12_a_grandchild_in_the_group_dies_with_a_child_that_leaves_by_itself() {
+async fn a_grandchild_in_the_group_dies_with_a_child_that_leaves_by_itself() {
     let mut rig = run(BROOD, &["wait"]).await;
     let grandchild = Stranger::new(&rig.line().await);
     assert!(grandchild.lives());
@@ -16,14 +16,14 @@ async fn c12_a_grandchild_in_the_group_dies_with_a_child_that_leaves_by_itself()
 }
 
 #[tokio::test]
-async fn c12_a_grandchild_that_was_abandoned_at_once_does_not_hold_stdout_open() {
+async fn a_grandchild_that_was_abandoned_at_once_does_not_hold_stdout_open() {
     let mut rig = run(BROOD, &["abandon"]).await;
     assert_ne!(rig.rest().await, "");
     assert_eq!(rig.ended().await, Exit::Code(0));
 }
 
 #[tokio::test]
-async fn c12_a_kill_reaches_the_grandchildren() {
+async fn a_kill_reaches_the_grandchildren() {
     let mut rig = run(BROOD, &["wait"]).await;
     let grandchild = Stranger::new(&rig.line().await);
     rig.child.kill();
@@ -32,7 +32,7 @@ async fn c12_a_kill_reaches_the_grandchildren() {
 }
 
 #[tokio::test]
-async fn c12_a_grandchild_that_left_the_group_delays_neither_the_end_nor_end_of_file() {
+async fn a_grandchild_that_left_the_group_delays_neither_the_end_nor_end_of_file() {
     for habit in ["quiet", "chatter"] {
         let mut rig = run(RUNAWAY, &[habit]).await;
         let runaway = Stranger::new(&rig.line().await);

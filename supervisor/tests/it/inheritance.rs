@@ -7,7 +7,7 @@ use supervisor::{Exit, Spec};
 use crate::rig::{MIRROR, PARENT, run, run_spec, spec};
 
 #[tokio::test]
-async fn c17_the_environment_is_exactly_what_the_spec_says() {
+async fn the_environment_is_exactly_what_the_spec_says() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = run_spec(Spec {
         args: vec!["one".into(), "".into(), "two words".into()],
@@ -40,7 +40,7 @@ async fn c17_the_environment_is_exactly_what_the_spec_says() {
 }
 
 #[tokio::test]
-async fn c17_nothing_of_the_parents_environment_reaches_the_child() {
+async fn nothing_of_the_parents_environment_reaches_the_child() {
     // The test runner has plenty: CARGO_MANIFEST_DIR, HOME, PATH.
     assert!(std::env::vars_os().count() > 3);
     let mut rig = run("cat", &["/proc/self/environ"]).await;
@@ -59,14 +59,14 @@ async fn through_a_careless_parent(command: &str) -> String {
 }
 
 #[tokio::test]
-async fn c18_the_child_has_descriptors_zero_to_two_and_no_other() {
+async fn the_child_has_descriptors_zero_to_two_and_no_other() {
     let said = through_a_careless_parent("ls /proc/self/fd").await;
     // The one beyond is the directory that `ls` reads.
     assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
 }
 
 #[tokio::test]
-async fn c18_the_child_ignores_and_blocks_no_signal() {
+async fn the_child_ignores_and_blocks_no_signal() {
     let said = through_a_careless_parent("cat /proc/self/status").await;
     for field in ["SigBlk:", "SigIgn:", "SigCgt:"] {
         let line = said.lines().find_map(|line| line.strip_prefix(field)).unwrap();

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::rig::{BROOD, DEAF, ECHO, MUTE, PARENT, Stranger, run};
 
 #[tokio::test]
-async fn c16_a_child_dies_with_a_parent_that_got_sigkill() {
+async fn a_child_dies_with_a_parent_that_got_sigkill() {
     // Deaf, so that it is the signal and not end of file that ends it.
     let mut parent = run(PARENT, &["doomed", DEAF]).await;
     let child = Stranger::new(&parent.line().await);
@@ -20,7 +20,7 @@ async fn c16_a_child_dies_with_a_parent_that_got_sigkill() {
 }
 
 #[tokio::test]
-async fn d11_children_outlive_the_threads_that_asked_for_them() {
+async fn children_outlive_the_threads_that_asked_for_them() {
     let children = std::thread::spawn(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let started = runtime.block_on(supervisor::start(crate::rig::spec(MUTE, &[]))).unwrap();
@@ -37,7 +37,7 @@ async fn d11_children_outlive_the_threads_that_asked_for_them() {
 }
 
 #[tokio::test]
-async fn c14_a_thousand_starts_and_stops_leave_nothing_behind() {
+async fn a_thousand_starts_and_stops_leave_nothing_behind() {
     let mut parent = run(PARENT, &["churn", ECHO, "1000"]).await;
     let said = parent.rest().await;
     assert_eq!(parent.ended().await, Exit::Code(0), "{}", parent.child.stderr_tail());
@@ -47,21 +47,21 @@ async fn c14_a_thousand_starts_and_stops_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn c14_descendants_in_the_group_are_no_exception() {
+async fn descendants_in_the_group_are_no_exception() {
     let mut parent = run(PARENT, &["churn", BROOD, "abandon", "100"]).await;
     parent.rest().await;
     assert_eq!(parent.ended().await, Exit::Code(0), "{}", parent.child.stderr_tail());
 }
 
 #[tokio::test]
-async fn c13_a_start_that_nobody_waits_for_leaves_no_child() {
+async fn a_start_that_nobody_waits_for_leaves_no_child() {
     let mut parent = run(PARENT, &["impatient", DEAF, "100"]).await;
     parent.rest().await;
     assert_eq!(parent.ended().await, Exit::Code(0), "{}", parent.child.stderr_tail());
 }
 
 #[tokio::test]
-async fn c1_running_out_of_descriptors_is_told_and_passes() {
+async fn running_out_of_descriptors_is_told_and_passes() {
     let mut parent = run(PARENT, &["starved", ECHO]).await;
     let said = parent.rest().await;
     assert_eq!(parent.ended().await, Exit::Code(0), "{}", parent.child.stderr_tail());

@@ -28,7 +28,7 @@ async fn a_child_answers_through_its_pipes() {
 }
 
 #[tokio::test]
-async fn c1_a_missing_program_is_told_as_missing() {
+async fn a_missing_program_is_told_as_missing() {
     for program in ["/no/such/program", "no-such-program"] {
         match refused(spec(program, &[])).await {
             SpawnError::Missing { program: named } => assert_eq!(named, program),
@@ -38,7 +38,7 @@ async fn c1_a_missing_program_is_told_as_missing() {
 }
 
 #[tokio::test]
-async fn c1_a_file_that_cannot_run_is_told_apart_from_a_missing_one() {
+async fn a_file_that_cannot_run_is_told_apart_from_a_missing_one() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, mode: u32, content: &str| {
         let path = folder.path().join(name);
@@ -56,7 +56,7 @@ async fn c1_a_file_that_cannot_run_is_told_apart_from_a_missing_one() {
 }
 
 #[tokio::test]
-async fn c19_a_nul_byte_is_refused_wherever_it_stands() {
+async fn a_nul_byte_is_refused_wherever_it_stands() {
     let nul = || OsString::from_vec(b"a\0b".to_vec());
     let with_env = Spec { env: vec![("TOKEN".into(), nul())], ..spec(ECHO, &[]) };
     let with_arg = Spec { args: vec![nul()], ..spec(ECHO, &[]) };
@@ -68,7 +68,7 @@ async fn c19_a_nul_byte_is_refused_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn c19_no_shell_looks_at_the_arguments() {
+async fn no_shell_looks_at_the_arguments() {
     let mut rig = run("printf", &["%s|", "$HOME", "`id`", "a b", "*", "; exit 1"]).await;
     assert_eq!(rig.rest().await, "$HOME|`id`|a b|*|; exit 1|");
     assert_eq!(rig.ended().await.to_string(), "exit code 0");

@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt;
 use crate::rig::{ECHO, FLOOD, SHORT, run, run_spec, run_with_grace, soon, spec};
 
 #[tokio::test]
-async fn c10_a_flood_on_standard_error_blocks_nothing_and_is_kept_in_bounds() {
+async fn a_flood_on_standard_error_blocks_nothing_and_is_kept_in_bounds() {
     let mut rig = run(FLOOD, &["50000000"]).await;
     assert_eq!(rig.line().await, "done", "the child was never stuck");
     rig.child.stop();
@@ -18,7 +18,7 @@ async fn c10_a_flood_on_standard_error_blocks_nothing_and_is_kept_in_bounds() {
 }
 
 #[tokio::test]
-async fn c10_an_endless_flood_does_not_keep_the_child_from_being_stopped() {
+async fn an_endless_flood_does_not_keep_the_child_from_being_stopped() {
     let rig = run_with_grace(FLOOD, &[], SHORT).await;
     rig.child.stop();
     assert_eq!(rig.ended().await, Exit::Signal(15), "SIGTERM was enough");

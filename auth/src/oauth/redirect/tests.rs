@@ -31,7 +31,7 @@ fn https_loopback_and_listed_schemes_may_be_registered() {
 }
 
 #[test]
-fn o19_dangerous_and_unclear_addresses_are_refused() {
+fn dangerous_and_unclear_addresses_are_refused() {
     use BadRedirect::*;
     let long = format!("https://a.example/{}", "x".repeat(MAX_REDIRECT));
     let cases = [
@@ -77,7 +77,7 @@ fn o19_dangerous_and_unclear_addresses_are_refused() {
 }
 
 #[test]
-fn o5_only_the_port_of_a_loopback_address_is_free() {
+fn only_the_port_of_a_loopback_address_is_free() {
     for host in ["127.0.0.1", "[::1]", "localhost"] {
         let registered = format!("http://{host}/callback");
         for port in ["", ":1", ":8080", ":65535"] {
@@ -109,7 +109,7 @@ fn o5_only_the_port_of_a_loopback_address_is_free() {
 }
 
 #[test]
-fn o4_everything_but_loopback_matches_byte_by_byte() {
+fn everything_but_loopback_matches_byte_by_byte() {
     let registered = "https://a.example/cb";
     for other in [
         "https://a.example/cb/",
@@ -130,7 +130,7 @@ fn o4_everything_but_loopback_matches_byte_by_byte() {
 }
 
 #[test]
-fn o11_an_answer_stands_in_the_address_exactly_once() {
+fn an_answer_stands_in_the_address_exactly_once() {
     let answer = [("code", "c"), ("iss", "https://i")];
     assert_eq!(with_answer("https://a/cb", &answer), "https://a/cb?code=c&iss=https%3A%2F%2Fi");
     assert_eq!(
@@ -151,7 +151,7 @@ fn what_a_page_shows_is_the_host_in_ascii() {
 proptest! {
     /// Whatever matches leads to the same place, as a browser reads it, but for a loopback port.
     #[test]
-    fn o4_o5_what_matches_leads_a_browser_to_the_same_place(
+    fn what_matches_leads_a_browser_to_the_same_place(
         host in prop_oneof![
             Just("127.0.0.1"), Just("[::1]"), Just("localhost"), Just("a.example")
         ],
@@ -184,7 +184,7 @@ proptest! {
 
     /// No text at all makes the check panic, and what passes is what a browser reads.
     #[test]
-    fn o19_whatever_passes_is_https_loopback_or_listed(address in "\\PC{0,40}") {
+    fn whatever_passes_is_https_loopback_or_listed(address in "\\PC{0,40}") {
         if let Ok(landing) = policy().check(&address) {
             let url = Url::parse(&address).unwrap();
             prop_assert!(url.fragment().is_none());

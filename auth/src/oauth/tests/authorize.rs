@@ -6,7 +6,7 @@ use super::rig::*;
 use crate::oauth::{Answer, AuthStore, Moment, Page, Standing, Warning};
 
 #[tokio::test]
-async fn o1_without_s256_there_is_no_code() {
+async fn without_s256_there_is_no_code() {
     let rig = rig();
     let long = "a".repeat(44);
     let cases: [&[(&str, &str)]; 7] = [
@@ -27,7 +27,7 @@ async fn o1_without_s256_there_is_no_code() {
 }
 
 #[tokio::test]
-async fn o4_nothing_is_redirected_to_an_address_the_client_did_not_register() {
+async fn nothing_is_redirected_to_an_address_the_client_did_not_register() {
     let rig = rig();
     let mut cases = vec![
         ("web", "https://client.example/cb/"),
@@ -91,7 +91,7 @@ async fn other_mistakes_are_told_to_the_client() {
 }
 
 #[tokio::test]
-async fn o11_the_issuer_stands_exactly_once_in_every_answer() {
+async fn the_issuer_stands_exactly_once_in_every_answer() {
     let odd = "https://client.example/cb?iss=https%3A%2F%2Fevil.example&x=%2F&state=old";
     let rig = rig_with(config(), 1, |config| config.clients[0].redirect_uris = vec![odd.into()]);
     let changes = [("redirect_uri", odd)];
@@ -112,7 +112,7 @@ async fn o11_the_issuer_stands_exactly_once_in_every_answer() {
 }
 
 #[tokio::test]
-async fn o12_the_page_says_who_asks_for_what_and_where_the_answer_goes() {
+async fn the_page_says_who_asks_for_what_and_where_the_answer_goes() {
     let rig = rig();
     let answer = Visitor::new(&rig).get(&query(&[("scope", "mcp:read")])).await;
     let Answer::Page(page) = &answer else { panic!("{answer:?}") };
@@ -134,7 +134,7 @@ async fn o12_the_page_says_who_asks_for_what_and_where_the_answer_goes() {
 }
 
 #[tokio::test]
-async fn o12_consent_is_remembered_for_user_client_address_scope_and_server_together() {
+async fn consent_is_remembered_for_user_client_address_scope_and_server_together() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let first = visitor.authorize(&query(&[("scope", "mcp:read")])).await;
@@ -159,7 +159,7 @@ async fn o12_consent_is_remembered_for_user_client_address_scope_and_server_toge
 }
 
 #[tokio::test]
-async fn o12_programs_on_the_users_computer_are_always_asked_about() {
+async fn programs_on_the_users_computer_are_always_asked_about() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let changes = [("client_id", "native"), ("redirect_uri", "http://127.0.0.1:9/callback")];
@@ -170,7 +170,7 @@ async fn o12_programs_on_the_users_computer_are_always_asked_about() {
 }
 
 #[tokio::test]
-async fn o16_a_remembered_consent_does_not_answer_another_site() {
+async fn a_remembered_consent_does_not_answer_another_site() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     visitor.authorize(&query(&[])).await;
@@ -184,7 +184,7 @@ async fn o16_a_remembered_consent_does_not_answer_another_site() {
 }
 
 #[tokio::test]
-async fn o19_an_address_that_is_no_longer_allowed_is_not_redirected_to() {
+async fn an_address_that_is_no_longer_allowed_is_not_redirected_to() {
     let cursor = "cursor://anysphere.cursor-mcp/oauth/callback";
     let with = |schemes: &'static [&'static str]| {
         let mut config = config();
@@ -212,7 +212,7 @@ async fn o19_an_address_that_is_no_longer_allowed_is_not_redirected_to() {
 }
 
 #[tokio::test]
-async fn o29_the_resource_is_read_tolerantly_and_no_other_one_is_granted() {
+async fn the_resource_is_read_tolerantly_and_no_other_one_is_granted() {
     let rig = rig();
     for (resource, audience) in [
         ("", "https://mcp.example.org/forgejo/mcp"),

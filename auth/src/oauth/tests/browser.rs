@@ -11,7 +11,7 @@ fn bound(visitor: &Visitor<'_>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn o13_a_callback_from_a_browser_that_did_not_approve_is_stopped() {
+async fn a_callback_from_a_browser_that_did_not_approve_is_stopped() {
     let rig = rig();
     // The victim is led to the upstream address, and comes back with his own sign-in: without the
     // cookie, with a forged one, and with that of a sign-in of his own.
@@ -41,7 +41,7 @@ async fn o13_a_callback_from_a_browser_that_did_not_approve_is_stopped() {
 }
 
 #[tokio::test]
-async fn o14_the_state_exists_after_the_approval_serves_once_and_ends() {
+async fn the_state_exists_after_the_approval_serves_once_and_ends() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let page = visitor.get(&query(&[])).await;
@@ -75,7 +75,7 @@ async fn o14_the_state_exists_after_the_approval_serves_once_and_ends() {
 }
 
 #[tokio::test]
-async fn o14_a_state_of_one_provider_is_not_taken_from_another() {
+async fn a_state_of_one_provider_is_not_taken_from_another() {
     let rig = rig_with(config(), 3, |_| {});
     let mut visitor = Visitor::new(&rig);
     let page = visitor.get(&query(&[])).await;
@@ -90,7 +90,7 @@ async fn o14_a_state_of_one_provider_is_not_taken_from_another() {
 }
 
 #[tokio::test]
-async fn o15_two_tabs_come_to_their_ends_in_any_order() {
+async fn two_tabs_come_to_their_ends_in_any_order() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let mut upstreams = Vec::new();
@@ -116,7 +116,7 @@ async fn o15_two_tabs_come_to_their_ends_in_any_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o15_sixty_sign_ins_at_once_all_come_to_their_ends() {
+async fn sixty_sign_ins_at_once_all_come_to_their_ends() {
     let rig = std::sync::Arc::new(rig());
     let mut racers = tokio::task::JoinSet::new();
     for _ in 0..60 {
@@ -133,7 +133,7 @@ async fn o15_sixty_sign_ins_at_once_all_come_to_their_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o15_a_callback_that_is_loaded_fifty_times_gives_one_code() {
+async fn a_callback_that_is_loaded_fifty_times_gives_one_code() {
     let rig = std::sync::Arc::new(rig());
     let mut visitor = Visitor::new(&rig);
     let page = visitor.get(&query(&[])).await;
@@ -156,7 +156,7 @@ async fn o15_a_callback_that_is_loaded_fifty_times_gives_one_code() {
 }
 
 #[tokio::test]
-async fn o16_a_form_from_elsewhere_changes_nothing() {
+async fn a_form_from_elsewhere_changes_nothing() {
     let rig = rig();
     let mut victim = Visitor::new(&rig);
     victim.authorize(&query(&[])).await;
@@ -214,7 +214,7 @@ async fn o16_a_form_from_elsewhere_changes_nothing() {
 }
 
 #[tokio::test]
-async fn o17_o18_pages_cannot_be_framed_and_posts_are_answered_with_303() {
+async fn pages_cannot_be_framed_and_posts_are_answered_with_303() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let page = visitor.get(&query(&[])).await;
@@ -236,7 +236,7 @@ async fn o17_o18_pages_cannot_be_framed_and_posts_are_answered_with_303() {
 }
 
 #[tokio::test]
-async fn o37_users_are_told_apart_by_issuer_and_subject_and_by_nothing_else() {
+async fn users_are_told_apart_by_issuer_and_subject_and_by_nothing_else() {
     let rig = rig();
     let mut owners = std::collections::BTreeSet::new();
     for (issuer, subject) in [("https://a", "1"), ("https://a", "2"), ("https://b", "1")] {
@@ -264,7 +264,7 @@ async fn o37_users_are_told_apart_by_issuer_and_subject_and_by_nothing_else() {
 }
 
 #[tokio::test]
-async fn o38_a_sign_in_gives_the_browser_a_new_cookie() {
+async fn a_sign_in_gives_the_browser_a_new_cookie() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     visitor.cookies.insert("__Host-mcpb-session".into(), "planted".into());
@@ -393,7 +393,7 @@ async fn one_stranger_cannot_take_every_place_of_a_sign_in() {
 }
 
 #[tokio::test]
-async fn o39_a_dead_upstream_credential_leads_back_to_the_upstream_and_not_in_circles() {
+async fn a_dead_upstream_credential_leads_back_to_the_upstream_and_not_in_circles() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let done = visitor.authorize(&query(&[])).await;

@@ -44,7 +44,7 @@ async fn a_client_gets_from_nothing_to_a_token_that_opens_the_gate() {
 }
 
 #[tokio::test]
-async fn c21_the_store_has_no_secret_in_it() {
+async fn the_store_has_no_secret_in_it() {
     let rig = rig();
     let mut visitor = Visitor::new(&rig);
     let answer = visitor.authorize(&query(&[])).await;
@@ -59,7 +59,7 @@ async fn c21_the_store_has_no_secret_in_it() {
 }
 
 #[tokio::test]
-async fn o2_a_wrong_verifier_gets_no_token_and_spends_the_code() {
+async fn a_wrong_verifier_gets_no_token_and_spends_the_code() {
     let rig = rig();
     let long = "a".repeat(129);
     for wrong in ["wrong-but-of-a-length-that-would-be-accepted-0", "short", &long, &challenge()] {
@@ -85,7 +85,7 @@ async fn o2_a_wrong_verifier_gets_no_token_and_spends_the_code() {
 }
 
 #[tokio::test]
-async fn o3_a_code_without_a_challenge_does_not_exist() {
+async fn a_code_without_a_challenge_does_not_exist() {
     let rig = rig();
     for changes in [&[("code_challenge", "")][..], &[("code_challenge_method", "")]] {
         let answer = Visitor::new(&rig).authorize(&query(changes)).await;
@@ -95,7 +95,7 @@ async fn o3_a_code_without_a_challenge_does_not_exist() {
 }
 
 #[tokio::test]
-async fn o5_a_code_is_bound_to_the_loopback_port_that_was_asked_for() {
+async fn a_code_is_bound_to_the_loopback_port_that_was_asked_for() {
     let rig = rig();
     let requested = "http://127.0.0.1:51234/callback";
     let changes = [("client_id", "native"), ("redirect_uri", requested)];
@@ -126,7 +126,7 @@ async fn o5_a_code_is_bound_to_the_loopback_port_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn o6_the_redirect_address_may_be_left_out_and_must_not_differ() {
+async fn the_redirect_address_may_be_left_out_and_must_not_differ() {
     let rig = rig();
     for (redirect_uri, expected) in
         [(None, OK), (Some(WEB), OK), (Some("https://client.example/cb/"), BAD)]
@@ -146,7 +146,7 @@ async fn o6_the_redirect_address_may_be_left_out_and_must_not_differ() {
 }
 
 #[tokio::test]
-async fn o7_a_code_that_is_used_twice_revokes_what_it_gave() {
+async fn a_code_that_is_used_twice_revokes_what_it_gave() {
     let rig = rig();
     let code = rig.code().await;
     let (_, body) = rig.redeem(&code).await;
@@ -162,7 +162,7 @@ async fn o7_a_code_that_is_used_twice_revokes_what_it_gave() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o7_of_a_hundred_racing_redemptions_one_wins() {
+async fn of_a_hundred_racing_redemptions_one_wins() {
     let rig = Arc::new(rig());
     for _ in 0..5 {
         let code = rig.code().await;
@@ -185,7 +185,7 @@ async fn o7_of_a_hundred_racing_redemptions_one_wins() {
 }
 
 #[tokio::test]
-async fn o8_another_clients_code_an_old_one_and_another_resource_are_refused() {
+async fn another_clients_code_an_old_one_and_another_resource_are_refused() {
     let rig = rig();
     let code = rig.code().await;
     let form = |client, extra: Vec<(&'static str, &'static str)>| {
@@ -230,7 +230,7 @@ async fn o8_another_clients_code_an_old_one_and_another_resource_are_refused() {
 }
 
 #[tokio::test]
-async fn o30_the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_name() {
+async fn the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_name() {
     let rig = rig();
     let get = rig.get("/oauth/token?grant_type=refresh_token").await;
     assert_eq!(get.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -272,7 +272,7 @@ async fn o30_the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_
 }
 
 #[tokio::test]
-async fn o30_a_confidential_client_proves_itself_in_one_way() {
+async fn a_confidential_client_proves_itself_in_one_way() {
     let rig = rig();
     let encoded: String = url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("machine:{encoded}")));

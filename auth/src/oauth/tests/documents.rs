@@ -66,7 +66,7 @@ async fn a_client_with_a_document_signs_a_user_in() {
 }
 
 #[tokio::test]
-async fn o22_an_identifier_that_is_no_plain_address_is_not_fetched() {
+async fn an_identifier_that_is_no_plain_address_is_not_fetched() {
     let rig = rig();
     let long = format!("https://app.example/{}", "x".repeat(1100));
     for id in [
@@ -110,7 +110,7 @@ async fn o22_an_identifier_that_is_no_plain_address_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn o24_a_document_is_kept_within_limits_and_an_error_never() {
+async fn a_document_is_kept_within_limits_and_an_error_never() {
     let rig = rig();
     for _ in 0..2 {
         assert_eq!(error_code(&ask(&rig, ID).await), "invalid_client");
@@ -140,7 +140,7 @@ async fn o24_a_document_is_kept_within_limits_and_an_error_never() {
 }
 
 #[tokio::test]
-async fn o24_fetches_are_limited_by_host_and_altogether() {
+async fn fetches_are_limited_by_host_and_altogether() {
     let rate = |burst| Rate { burst, every: Duration::from_secs(10) };
     let rig = rig_with(config(), 1, |config| {
         config.document_rate = rate(3);
@@ -160,7 +160,7 @@ async fn o24_fetches_are_limited_by_host_and_altogether() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o24_a_hundred_who_ask_at_once_wait_for_one_fetch() {
+async fn a_hundred_who_ask_at_once_wait_for_one_fetch() {
     for found in [true, false] {
         let rig = Arc::new(rig());
         if found {
@@ -197,7 +197,7 @@ async fn o24_a_hundred_who_ask_at_once_wait_for_one_fetch() {
 }
 
 #[tokio::test]
-async fn o24_those_who_wait_share_one_fetch() {
+async fn those_who_wait_share_one_fetch() {
     let rig = rig();
     rig.web.put(ID, served(&document()));
     rig.web.close();
@@ -217,7 +217,7 @@ async fn o24_those_who_wait_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn o25_a_document_that_breaks_a_rule_is_refused_and_not_kept() {
+async fn a_document_that_breaks_a_rule_is_refused_and_not_kept() {
     let rig = rig_with(config(), 1, |config| {
         config.document_rate = Rate { burst: 1000, every: Duration::from_secs(1) };
         config.document_rate_total = config.document_rate;
@@ -278,7 +278,7 @@ async fn o25_a_document_that_breaks_a_rule_is_refused_and_not_kept() {
 }
 
 #[tokio::test]
-async fn o4_a_document_client_is_redirected_to_its_own_addresses_only() {
+async fn a_document_client_is_redirected_to_its_own_addresses_only() {
     let rig = rig();
     rig.web.put(ID, served(&document()));
     let changes = [("client_id", ID), ("redirect_uri", "https://evil.example/cb")];

@@ -15,7 +15,7 @@ fn check(answer: &Answer) -> bool {
 }
 
 #[tokio::test]
-async fn s4_whatever_call_fails_the_answer_is_503_and_a_new_try_succeeds() {
+async fn whatever_call_fails_the_answer_is_503_and_a_new_try_succeeds() {
     for fault in [Fault::Before, Fault::After] {
         for nth in 1..40 {
             let rig = rig();
@@ -65,7 +65,7 @@ async fn sign_in(visitor: &mut Visitor<'_>) -> Option<(String, String)> {
 }
 
 #[tokio::test]
-async fn s4_a_store_that_is_down_is_503_everywhere() {
+async fn a_store_that_is_down_is_503_everywhere() {
     let rig = rig();
     let (access, refresh) = rig.pair().await;
     let mut visitor = Visitor::new(&rig);

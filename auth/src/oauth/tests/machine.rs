@@ -42,7 +42,7 @@ proptest! {
     /// Whatever happens, the family has one newest token, a repeated rotation gives what the first
     /// one gave, and reuse ends everything.
     #[test]
-    fn o9_a_family_does_what_its_model_does(steps in proptest::collection::vec(step(), 1..40)) {
+    fn a_family_does_what_its_model_does(steps in proptest::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(play(steps))?;
     }

@@ -74,7 +74,7 @@ async fn steps_of_sign_ins_cost_a_stranger_his_own_turns() {
 }
 
 #[tokio::test]
-async fn o24_one_stranger_cannot_use_up_the_fetches_of_all() {
+async fn one_stranger_cannot_use_up_the_fetches_of_all() {
     let rig = rig_with(config(), 1, |config| config.document_rate_peer = SLOW);
     let ask = |id: &str| Request::get(query(&[("client_id", id)])).body(Bytes::new()).unwrap();
     for n in 0..100 {

@@ -34,7 +34,7 @@ async fn a_refresh_gives_a_new_pair_and_the_old_access_token_lives_on() {
 }
 
 #[tokio::test]
-async fn o9_within_the_grace_window_the_same_pair_comes_again() {
+async fn within_the_grace_window_the_same_pair_comes_again() {
     let rig = rig();
     let (_, refresh) = rig.pair().await;
     let (_, first) = rig.refresh(&refresh).await;
@@ -49,7 +49,7 @@ async fn o9_within_the_grace_window_the_same_pair_comes_again() {
 }
 
 #[tokio::test]
-async fn o9_after_the_grace_window_reuse_ends_the_whole_family_at_once() {
+async fn after_the_grace_window_reuse_ends_the_whole_family_at_once() {
     let rig = rig();
     let (access, refresh) = rig.pair().await;
     let (_, body) = rig.refresh(&refresh).await;
@@ -69,7 +69,7 @@ async fn o9_after_the_grace_window_reuse_ends_the_whole_family_at_once() {
 }
 
 #[tokio::test]
-async fn o9_of_five_generations_any_old_token_ends_the_family() {
+async fn of_five_generations_any_old_token_ends_the_family() {
     for old in 0..4 {
         let rig = rig();
         let (access, first) = rig.pair().await;
@@ -91,7 +91,7 @@ async fn o9_of_five_generations_any_old_token_ends_the_family() {
 }
 
 #[tokio::test]
-async fn o9_another_sign_in_of_the_same_user_and_client_is_another_family() {
+async fn another_sign_in_of_the_same_user_and_client_is_another_family() {
     let rig = rig();
     let (other_access, other_refresh) = rig.pair().await;
     let (_, refresh) = rig.pair().await;
@@ -103,7 +103,7 @@ async fn o9_another_sign_in_of_the_same_user_and_client_is_another_family() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o9_a_hundred_racing_refreshes_get_one_pair() {
+async fn a_hundred_racing_refreshes_get_one_pair() {
     let rig = Arc::new(rig());
     let (_, mut refresh) = rig.pair().await;
     for _ in 0..5 {
@@ -126,7 +126,7 @@ async fn o9_a_hundred_racing_refreshes_get_one_pair() {
 }
 
 #[tokio::test]
-async fn o9_an_expired_refresh_token_is_of_no_use_even_in_the_window() {
+async fn an_expired_refresh_token_is_of_no_use_even_in_the_window() {
     let rig = rig_with(config(), 1, |config| {
         config.refresh_ttl = std::time::Duration::from_secs(100);
     });
@@ -140,7 +140,7 @@ async fn o9_an_expired_refresh_token_is_of_no_use_even_in_the_window() {
 }
 
 #[tokio::test]
-async fn o10_scope_client_and_resource_of_a_refresh_stay_within_the_grant() {
+async fn scope_client_and_resource_of_a_refresh_stay_within_the_grant() {
     let rig = rig();
     let answer = Visitor::new(&rig).authorize(&query(&[("scope", "mcp:read")])).await;
     let (_, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
@@ -170,7 +170,7 @@ async fn o10_scope_client_and_resource_of_a_refresh_stay_within_the_grant() {
 }
 
 #[tokio::test]
-async fn o10_a_narrowed_token_can_do_less_and_the_grant_keeps_all() {
+async fn a_narrowed_token_can_do_less_and_the_grant_keeps_all() {
     let rig = rig();
     let (_, refresh) = rig.pair().await;
     let form = [
@@ -189,7 +189,7 @@ async fn o10_a_narrowed_token_can_do_less_and_the_grant_keeps_all() {
 }
 
 #[tokio::test]
-async fn o35_a_clock_that_is_set_back_revives_nothing() {
+async fn a_clock_that_is_set_back_revives_nothing() {
     let rig = rig();
     let code = rig.code().await;
     rig.pass(7200);
@@ -209,7 +209,7 @@ async fn o35_a_clock_that_is_set_back_revives_nothing() {
 }
 
 #[tokio::test]
-async fn s1_a_rotation_whose_answer_got_lost_can_be_repeated() {
+async fn a_rotation_whose_answer_got_lost_can_be_repeated() {
     let rig = rig();
     let (_, refresh) = rig.pair().await;
     // The second call of a refresh is the rotation.
@@ -234,7 +234,7 @@ async fn a_client_without_the_grant_type_gets_no_refresh_token() {
 }
 
 #[tokio::test]
-async fn s3_another_server_key_signs_nobody_out() {
+async fn another_server_key_signs_nobody_out() {
     let mut rig = rig();
     let (_, refresh) = rig.pair().await;
     let (access, next) = pair(&rig.refresh(&refresh).await.1);

@@ -106,7 +106,7 @@ async fn a_confidential_client_gets_a_secret_once() {
 }
 
 #[tokio::test]
-async fn o19_dangerous_addresses_are_refused_and_nothing_is_stored() {
+async fn dangerous_addresses_are_refused_and_nothing_is_stored() {
     let rig = rig();
     for bad in [
         "javascript:alert(1)",
@@ -150,7 +150,7 @@ async fn o19_dangerous_addresses_are_refused_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn o20_names_are_bounded_and_shown_without_what_deceives() {
+async fn names_are_bounded_and_shown_without_what_deceives() {
     let rig = rig();
     let mut body = claude();
     body["client_name"] = "x".repeat(201).into();
@@ -171,7 +171,7 @@ async fn o20_names_are_bounded_and_shown_without_what_deceives() {
 }
 
 #[tokio::test]
-async fn o21_the_same_registration_gives_the_same_client() {
+async fn the_same_registration_gives_the_same_client() {
     let rig = rig();
     let (_, first) = register(&rig, &claude()).await;
     let (status, again) = register(&rig, &claude()).await;
@@ -194,7 +194,7 @@ async fn o21_the_same_registration_gives_the_same_client() {
 }
 
 #[tokio::test]
-async fn o21_a_flood_is_slowed_down_and_unused_clients_go() {
+async fn a_flood_is_slowed_down_and_unused_clients_go() {
     let rig = rig_with(config(), 1, |config| {
         config.registration_rate = Rate { burst: 30, every: std::time::Duration::from_secs(10) };
         config.max_unused_clients = 20;

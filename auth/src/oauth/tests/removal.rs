@@ -64,7 +64,7 @@ async fn has_nothing(rig: &Rig, ada: &mut Visitor<'_>, last: &Answer, at: u64) {
 }
 
 #[tokio::test]
-async fn o7_whoever_is_removed_while_signing_in_is_out() {
+async fn whoever_is_removed_while_signing_in_is_out() {
     for at in 0..16 {
         let rig = rig_with_ada().await;
         let mut ada = Visitor::new(&rig);
@@ -75,7 +75,7 @@ async fn o7_whoever_is_removed_while_signing_in_is_out() {
 }
 
 #[tokio::test]
-async fn o7_whoever_is_removed_while_a_code_is_made_silently_is_out() {
+async fn whoever_is_removed_while_a_code_is_made_silently_is_out() {
     for at in 0..10 {
         let rig = rig_with_ada().await;
         let mut ada = Visitor::new(&rig);
@@ -89,7 +89,7 @@ async fn o7_whoever_is_removed_while_a_code_is_made_silently_is_out() {
 }
 
 #[tokio::test]
-async fn o7_whoever_is_removed_while_approving_is_out() {
+async fn whoever_is_removed_while_approving_is_out() {
     for at in 0..12 {
         let rig = rig_with_ada().await;
         let mut ada = Visitor::new(&rig);
@@ -103,7 +103,7 @@ async fn o7_whoever_is_removed_while_approving_is_out() {
 }
 
 #[tokio::test]
-async fn o13_a_reply_of_an_upstream_does_not_come_by_a_form() {
+async fn a_reply_of_an_upstream_does_not_come_by_a_form() {
     let rig = rig_with(config(), 3, |_| {});
     let mut visitor = Visitor::new(&rig);
     let consent = visitor.get(&query(&[])).await;

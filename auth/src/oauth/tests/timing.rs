@@ -30,7 +30,7 @@ fn apart(mut first: impl FnMut(), mut last: impl FnMut()) -> f64 {
 }
 
 #[test]
-fn o32_a_wrong_first_byte_takes_as_long_as_a_wrong_last_byte() {
+fn a_wrong_first_byte_takes_as_long_as_a_wrong_last_byte() {
     // Far longer than any secret, so that a byte more or less shows.
     const LENGTH: usize = 256 * 1024;
     let right = "a".repeat(LENGTH);
@@ -47,7 +47,7 @@ fn o32_a_wrong_first_byte_takes_as_long_as_a_wrong_last_byte() {
 }
 
 #[test]
-fn o32_a_refused_client_secret_takes_as_long_wherever_it_is_wrong() {
+fn a_refused_client_secret_takes_as_long_wherever_it_is_wrong() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let rig = rig_with(config(), 1, |config| {
         config.failure_rate = Rate { burst: 1_000_000, every: Duration::from_secs(1) };

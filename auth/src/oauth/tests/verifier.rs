@@ -42,7 +42,7 @@ async fn it_keeps_the_contract_of_a_verifier() {
 }
 
 #[tokio::test]
-async fn o26_only_access_tokens_for_this_server_are_let_in() {
+async fn only_access_tokens_for_this_server_are_let_in() {
     let rig = rig();
     let (access, refresh) = rig.pair().await;
     assert_eq!(rig.admit(&refresh).await.unwrap_err(), "wrong_audience");
@@ -56,7 +56,7 @@ async fn o26_only_access_tokens_for_this_server_are_let_in() {
 }
 
 #[tokio::test]
-async fn o27_the_challenge_leads_to_the_metadata_of_the_endpoint() {
+async fn the_challenge_leads_to_the_metadata_of_the_endpoint() {
     let rig = rig();
     let url = rig.server.resource_metadata_url("/files/mcp");
     let denied = rig.gate.admit(&http::HeaderMap::new(), rig.now()).await.unwrap_err();
@@ -67,7 +67,7 @@ async fn o27_the_challenge_leads_to_the_metadata_of_the_endpoint() {
 }
 
 #[tokio::test]
-async fn o28_a_token_with_too_little_scope_is_told_all_that_is_needed() {
+async fn a_token_with_too_little_scope_is_told_all_that_is_needed() {
     let rig = rig();
     let answer = Visitor::new(&rig).authorize(&query(&[("scope", "mcp:read")])).await;
     let (_, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
@@ -81,7 +81,7 @@ async fn o28_a_token_with_too_little_scope_is_told_all_that_is_needed() {
 }
 
 #[tokio::test]
-async fn o40_a_remembered_token_asks_nobody() {
+async fn a_remembered_token_asks_nobody() {
     let rig = rig();
     let (access, _) = rig.pair().await;
     rig.admit(&access).await.unwrap();
@@ -163,7 +163,7 @@ async fn the_cache_is_bounded_and_keeps_who_comes_often() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o31_after_a_revocation_is_answered_nobody_is_let_in() {
+async fn after_a_revocation_is_answered_nobody_is_let_in() {
     let rig = Arc::new(rig());
     for _ in 0..20 {
         let (access, refresh) = rig.pair().await;

@@ -7,9 +7,8 @@ use super::*;
 use crate::{
     jwt::signer::{answer, page},
     providers::tests::{
-        CANARY, after, attempt, bearer, begin, chain, field, finish, form,
-        o39_trouble_of_the_upstream_is_temporary, renew, renew_class, reply, sign_in_class,
-        signed_in,
+        CANARY, after, attempt, bearer, begin, chain, field, finish, form, renew, renew_class,
+        reply, sign_in_class, signed_in, trouble_of_the_upstream_is_temporary,
     },
     testing::{self, FetchHandle, now, provider_contract},
 };
@@ -121,7 +120,7 @@ async fn the_type_of_a_token_is_read_in_any_case_and_is_bearer() {
 }
 
 #[tokio::test]
-async fn o37_the_key_of_a_user_is_the_number_and_nothing_that_can_be_renamed() {
+async fn the_key_of_a_user_is_the_number_and_nothing_that_can_be_renamed() {
     let (forge, web) = forge();
     let (ada, mut renamed) = (signed_in(&*forge).await, user());
     renamed["preferred_username"] = "lovelace".into();
@@ -217,9 +216,9 @@ async fn the_table_of_errors_at_the_refresh_grant() {
 }
 
 #[tokio::test]
-async fn o39_a_forge_in_trouble_signs_nobody_out() {
+async fn a_forge_in_trouble_signs_nobody_out() {
     let (forge, web) = forge();
-    o39_trouble_of_the_upstream_is_temporary(forge, &web, TOKEN).await;
+    trouble_of_the_upstream_is_temporary(forge, &web, TOKEN).await;
 }
 
 #[tokio::test]
@@ -270,7 +269,7 @@ async fn who_may_not_come_in_and_who_does_not_answer_differ_at_userinfo() {
 }
 
 #[tokio::test]
-async fn o39_a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
+async fn a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
     let (forge, web) = forge();
     let renewed = renew(&*forge).await.unwrap();
     assert_eq!(renewed.refresh_token.unwrap().expose(), "refresh2-canary-7f3a");
@@ -286,7 +285,7 @@ async fn o39_a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
 }
 
 #[tokio::test]
-async fn o40_a_renewal_asks_for_tokens_and_for_nothing_else() {
+async fn a_renewal_asks_for_tokens_and_for_nothing_else() {
     let (forge, web) = forge();
     web.remove(USERINFO);
     renew(&*forge).await.unwrap();
@@ -341,7 +340,7 @@ fn a_gitea_below_a_path_is_a_forge_with_another_name() {
 }
 
 #[tokio::test]
-async fn c21_no_error_and_no_debug_shows_a_secret() {
+async fn no_error_and_no_debug_of_the_forgejo_provider_shows_a_secret() {
     let (forge, web) = forge();
     assert!(!format!("{forge:?}").contains(CANARY));
     let said = format!("bad code code-{CANARY} or token refresh-{CANARY}\nforged line");

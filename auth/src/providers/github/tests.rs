@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     jwt::signer::{answer, page},
     providers::tests::{
-        CANARY, after, bearer, begin, field, finish, o39_trouble_of_the_upstream_is_temporary,
-        renew, renew_class, reply, sign_in_class, signed_in,
+        CANARY, after, bearer, begin, field, finish, renew, renew_class, reply, sign_in_class,
+        signed_in, trouble_of_the_upstream_is_temporary,
     },
     testing::{self, FetchHandle, now, provider_contract},
 };
@@ -65,7 +65,7 @@ async fn it_keeps_the_contract_of_a_provider() {
 }
 
 #[tokio::test]
-async fn o37_ada_signs_in_under_her_number() {
+async fn ada_signs_in_under_her_number() {
     let (github, _web) = github();
     let sent = begin(&*github).await;
     assert_eq!(field(&sent, "scope"), Some("repo read:user"));
@@ -81,7 +81,7 @@ async fn o37_ada_signs_in_under_her_number() {
 }
 
 #[tokio::test]
-async fn o37_an_id_that_is_no_number_is_no_key() {
+async fn an_id_that_is_no_number_is_no_key() {
     let (github, web) = github();
     for user in [json!({ "login": "ada" }), json!({ "id": "583231", "login": "ada" }), json!([])] {
         web.put(USER, page(&user));
@@ -120,9 +120,9 @@ async fn errors_with_status_200_are_errors() {
 }
 
 #[tokio::test]
-async fn o39_github_in_trouble_signs_nobody_out() {
+async fn github_in_trouble_signs_nobody_out() {
     let (github, web) = github();
-    o39_trouble_of_the_upstream_is_temporary(github, &web, TOKEN).await;
+    trouble_of_the_upstream_is_temporary(github, &web, TOKEN).await;
 }
 
 #[tokio::test]

@@ -9,9 +9,8 @@ use super::*;
 use crate::{
     jwt::signer::{RSA_PUBLIC, Signer, answer, encode, key_set, page, seconds, secs},
     providers::tests::{
-        CANARY, after, attempt, begin, chain, field, finish, form,
-        o39_trouble_of_the_upstream_is_temporary, renew, renew_class, reply, sign_in_class,
-        signed_in,
+        CANARY, after, attempt, begin, chain, field, finish, form, renew, renew_class, reply,
+        sign_in_class, signed_in, trouble_of_the_upstream_is_temporary,
     },
     testing::{self, FetchHandle, now, provider_contract},
 };
@@ -97,7 +96,7 @@ async fn it_keeps_the_contract_of_a_provider() {
 }
 
 #[tokio::test]
-async fn o33_the_contract_holds_even_where_any_code_is_good() {
+async fn the_contract_holds_even_where_any_code_is_good() {
     let (oidc, web) = provider();
     // The nonce in the id token is that of another attempt.
     let good = tokens(&Signer::first().token(&claims()));
@@ -168,7 +167,7 @@ async fn the_client_shows_who_it_is_the_way_the_provider_wants() {
 }
 
 #[tokio::test]
-async fn o33_no_id_token_but_the_providers_own_is_believed() {
+async fn no_id_token_but_the_providers_own_is_believed() {
     let (first, thief) = (Signer::first(), Signer::second());
     let payload = encode(&claims().to_string());
     let header = |alg: &str| encode(&json!({ "alg": alg, "kid": "first" }).to_string());
@@ -204,7 +203,7 @@ async fn o33_no_id_token_but_the_providers_own_is_believed() {
 }
 
 #[tokio::test]
-async fn o33_the_claims_of_an_id_token_fit_this_client_and_this_attempt() {
+async fn the_claims_of_an_id_token_fit_this_client_and_this_attempt() {
     let signer = Signer::first();
     let at = |offset: i64| json!(seconds(now()).checked_add_signed(offset).unwrap());
     let good = [
@@ -248,7 +247,7 @@ async fn o33_the_claims_of_an_id_token_fit_this_client_and_this_attempt() {
 }
 
 #[tokio::test]
-async fn o37_userinfo_gives_names_and_never_somebody_else() {
+async fn userinfo_gives_names_and_never_somebody_else() {
     let bare = Signer::first().token(&without(&["name", "preferred_username"]));
     let (oidc, web) = provider();
     web.put(TOKEN, page(&tokens(&bare)));
@@ -325,7 +324,7 @@ async fn metadata_of_somebody_else_are_a_mistake_and_missing_ones_an_outage() {
 }
 
 #[tokio::test]
-async fn o34_discovery_that_fails_backs_off_and_the_last_good_one_serves_a_day() {
+async fn discovery_that_fails_backs_off_and_the_last_good_one_serves_a_day() {
     let (oidc, web) = provider();
     web.remove(METADATA);
     let begin = async |after: u64| oidc.begin(&attempt("oidc"), now() + secs(after)).await.is_ok();
@@ -347,7 +346,7 @@ async fn o34_discovery_that_fails_backs_off_and_the_last_good_one_serves_a_day()
 }
 
 #[tokio::test]
-async fn o40_keys_that_cannot_be_had_are_an_outage_and_no_verdict() {
+async fn keys_that_cannot_be_had_are_an_outage_and_no_verdict() {
     let (oidc, web) = provider();
     web.remove(KEYS);
     assert_eq!(sign_in_class(&finish(&*oidc, reply()).await), "unavailable");
@@ -374,13 +373,13 @@ async fn errors_of_the_token_endpoint_are_read_by_the_book() {
 }
 
 #[tokio::test]
-async fn o39_a_provider_in_trouble_signs_nobody_out() {
+async fn a_provider_in_trouble_signs_nobody_out() {
     let (oidc, web) = provider();
-    o39_trouble_of_the_upstream_is_temporary(oidc, &web, TOKEN).await;
+    trouble_of_the_upstream_is_temporary(oidc, &web, TOKEN).await;
 }
 
 #[tokio::test]
-async fn o39_a_renewal_needs_no_id_token_and_keeps_the_old_refresh_token() {
+async fn a_renewal_needs_no_id_token_and_keeps_the_old_refresh_token() {
     let (oidc, web) = provider();
     let bare = json!({ "access_token": "new", "token_type": "Bearer" });
     web.put(TOKEN, page(&bare));
@@ -391,7 +390,7 @@ async fn o39_a_renewal_needs_no_id_token_and_keeps_the_old_refresh_token() {
 }
 
 #[tokio::test]
-async fn c21_no_error_and_no_debug_shows_a_secret() {
+async fn no_error_and_no_debug_of_the_oidc_provider_shows_a_secret() {
     let (oidc, web) = provider();
     assert!(!format!("{oidc:?} {:?}", config()).contains(CANARY));
     let stolen = Signer::second().token(&claims());

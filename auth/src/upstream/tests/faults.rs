@@ -119,7 +119,7 @@ async fn without_the_provider_the_token_serves_to_its_end() {
 /// The store fails at every call of a renewal in turn, before and after doing its work: the old
 /// pair or the new one is there, and the next renewal finds it.
 #[tokio::test(start_paused = true)]
-async fn o39_a_store_that_fails_at_any_step_loses_no_pair() {
+async fn a_store_that_fails_at_any_step_loses_no_pair() {
     let steps = {
         let mut rig = Rig::new();
         let vault = rig.vault();
@@ -161,7 +161,7 @@ async fn o39_a_store_that_fails_at_any_step_loses_no_pair() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_a_new_pair_waits_for_the_store_and_is_given_to_nobody_before() {
+async fn a_new_pair_waits_for_the_store_and_is_given_to_nobody_before() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;
@@ -185,7 +185,7 @@ async fn o39_a_new_pair_waits_for_the_store_and_is_given_to_nobody_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_who_comes_too_late_with_a_spent_token_does_not_end_the_other_ones_chain() {
+async fn who_comes_too_late_with_a_spent_token_does_not_end_the_other_ones_chain() {
     let mut rig = Rig::new();
     let (slow, late) = (rig.vault(), rig.vault());
     rig.sign_in(&slow).await;

@@ -88,7 +88,7 @@ async fn the_account_page_learns_how_every_connection_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s2_no_token_can_be_read_from_the_store_or_a_log() {
+async fn no_token_can_be_read_from_the_store_or_a_log() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;
@@ -108,7 +108,7 @@ async fn s2_no_token_can_be_read_from_the_store_or_a_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s2_a_row_that_was_moved_to_another_user_is_not_given_out() {
+async fn a_row_that_was_moved_to_another_user_is_not_given_out() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;
@@ -122,7 +122,7 @@ async fn s2_a_row_that_was_moved_to_another_user_is_not_given_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s3_a_ring_without_a_key_in_use_is_named_before_anybody_is_signed_out() {
+async fn a_ring_without_a_key_in_use_is_named_before_anybody_is_signed_out() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     vault.check_keys().await.expect("nothing is sealed yet");
@@ -140,7 +140,7 @@ async fn s3_a_ring_without_a_key_in_use_is_named_before_anybody_is_signed_out() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn s3_after_a_rotation_everything_is_sealed_anew_bit_by_bit_and_nobody_notices() {
+async fn after_a_rotation_everything_is_sealed_anew_bit_by_bit_and_nobody_notices() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;
@@ -179,7 +179,7 @@ async fn s3_after_a_rotation_everything_is_sealed_anew_bit_by_bit_and_nobody_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn s3_sealing_anew_leaves_alone_what_is_being_renewed() {
+async fn sealing_anew_leaves_alone_what_is_being_renewed() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;

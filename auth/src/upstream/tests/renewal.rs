@@ -36,7 +36,7 @@ async fn a_credential_is_given_as_it_is_until_it_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_sixty_callers_of_one_vault_make_one_call_and_get_the_same() {
+async fn sixty_callers_of_one_vault_make_one_call_and_get_the_same() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;
@@ -46,7 +46,7 @@ async fn o39_sixty_callers_of_one_vault_make_one_call_and_get_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_two_vaults_with_sixty_callers_make_one_call_for_each_end() {
+async fn two_vaults_with_sixty_callers_make_one_call_for_each_end() {
     let mut rig = Rig::new();
     let vaults = [rig.vault(), rig.vault()];
     rig.sign_in(&vaults[0]).await;
@@ -60,7 +60,7 @@ async fn o39_two_vaults_with_sixty_callers_make_one_call_for_each_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn o39_the_same_holds_with_threads() {
+async fn the_same_holds_with_threads() {
     let mut rig = Rig::new();
     let vaults = [rig.vault(), rig.vault()];
     // The clock runs here, so the token is old from the beginning.
@@ -71,7 +71,7 @@ async fn o39_the_same_holds_with_threads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_while_another_broker_renews_the_old_token_serves() {
+async fn while_another_broker_renews_the_old_token_serves() {
     let mut rig = Rig::new();
     let (here, there) = (rig.vault(), rig.vault());
     rig.sign_in(&here).await;
@@ -90,7 +90,7 @@ async fn o39_while_another_broker_renews_the_old_token_serves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_an_omitted_refresh_token_keeps_the_old_one() {
+async fn an_omitted_refresh_token_keeps_the_old_one() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;
@@ -105,7 +105,7 @@ async fn o39_an_omitted_refresh_token_keeps_the_old_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_a_dead_credential_is_given_to_its_end_and_not_asked_for_again() {
+async fn a_dead_credential_is_given_to_its_end_and_not_asked_for_again() {
     let mut rig = Rig::new();
     let vaults = [rig.vault(), rig.vault()];
     rig.sign_in(&vaults[0]).await;
@@ -129,7 +129,7 @@ async fn o39_a_dead_credential_is_given_to_its_end_and_not_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o39_who_leaves_during_the_renewal_takes_no_token_along() {
+async fn who_leaves_during_the_renewal_takes_no_token_along() {
     let mut rig = Rig::new();
     let vault = rig.vault();
     rig.sign_in(&vault).await;

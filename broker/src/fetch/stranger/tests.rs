@@ -39,7 +39,7 @@ async fn a_page_of_the_open_internet_is_fetched_from_the_address_that_was_checke
 }
 
 #[tokio::test(start_paused = true)]
-async fn o23_a_name_with_one_inner_address_is_never_dialled() {
+async fn a_name_with_one_inner_address_is_never_dialled() {
     for inside in [
         "127.0.0.1",
         "10.1.2.3",
@@ -78,7 +78,7 @@ async fn o23_a_name_with_one_inner_address_is_never_dialled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o23_a_number_in_the_address_is_judged_like_a_name() {
+async fn a_number_in_the_address_is_judged_like_a_name() {
     for host in [
         "127.0.0.1",
         "127.1",
@@ -105,7 +105,7 @@ async fn o23_a_number_in_the_address_is_judged_like_a_name() {
 }
 
 #[tokio::test]
-async fn o23_a_forbidden_target_sees_no_connection() {
+async fn a_forbidden_target_sees_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a socket option");
     let port = listener.local_addr().expect("an address").port();
@@ -137,7 +137,7 @@ async fn o23_a_forbidden_target_sees_no_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o23_the_name_is_resolved_once_whatever_a_second_answer_would_be() {
+async fn the_name_is_resolved_once_whatever_a_second_answer_would_be() {
     let answers: &[&[&str]] = &[&[PUBLIC], &["127.0.0.1"]];
     let (answered, seen) = ask(PAGE, answers, answer("200 OK", "", "{}")).await;
     assert!(answered.is_ok(), "{answered:?}");
@@ -146,7 +146,7 @@ async fn o23_the_name_is_resolved_once_whatever_a_second_answer_would_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o23_a_redirect_is_an_answer_and_nothing_more() {
+async fn a_redirect_is_an_answer_and_nothing_more() {
     let script = answer("302 Found", "location: https://127.0.0.1/\r\n", "");
     let (answered, seen) = ask(PAGE, &[&[PUBLIC], &[PUBLIC]], script).await;
     assert_eq!(answered.expect("an answer").status(), StatusCode::FOUND);
@@ -154,7 +154,7 @@ async fn o23_a_redirect_is_an_answer_and_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o23_other_schemes_and_users_are_refused_before_anything_is_resolved() {
+async fn other_schemes_and_users_are_refused_before_anything_is_resolved() {
     for page in
         ["http://app.example.org/c", "ftp://app.example.org/c", "https://a@app.example.org/c", "/c"]
     {
@@ -165,7 +165,7 @@ async fn o23_other_schemes_and_users_are_refused_before_anything_is_resolved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o23_the_certificate_must_name_the_host_and_come_from_somebody_who_is_believed() {
+async fn the_certificate_must_name_the_host_and_come_from_somebody_who_is_believed() {
     let (answered, seen) = ask("https://other.example.org/c", &[&[PUBLIC]], Script::Hang).await;
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
     assert!(seen.requests.lock().unwrap().is_empty());
@@ -177,7 +177,7 @@ async fn o23_the_certificate_must_name_the_host_and_come_from_somebody_who_is_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn o24_a_body_is_cut_off_where_it_gets_too_long_announced_or_not() {
+async fn a_body_is_cut_off_where_it_gets_too_long_announced_or_not() {
     let exact = "x".repeat(LIMITS.max_bytes);
     let (answered, _) = ask(PAGE, &[&[PUBLIC]], answer("200 OK", "", &exact)).await;
     assert_eq!(answered.expect("it fits").body().len(), LIMITS.max_bytes);
@@ -203,7 +203,7 @@ async fn o24_a_body_is_cut_off_where_it_gets_too_long_announced_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o24_one_timeout_spans_name_connection_handshake_head_and_body() {
+async fn one_timeout_spans_name_connection_handshake_head_and_body() {
     for (page, address) in [("https://lost.example.org/c", PUBLIC), (PAGE, "9.9.9.9")] {
         let begun = tokio::time::Instant::now();
         let (answered, _) = ask(page, &[&[address]], Script::Hang).await;
@@ -225,7 +225,7 @@ async fn o24_one_timeout_spans_name_connection_handshake_head_and_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o24_a_compressed_answer_is_refused_unread() {
+async fn a_compressed_answer_is_refused_unread() {
     for head in ["content-encoding: gzip\r\n", "content-encoding: br\r\n"] {
         let (answered, _) = ask(PAGE, &[&[PUBLIC]], answer("200 OK", head, "bomb")).await;
         assert!(matches!(answered, Err(FetchError::Failed(_))), "{head}: {answered:?}");

@@ -120,7 +120,7 @@ fn colours_that_meet_can_be_told_apart_in_light_and_dark() {
 }
 
 #[test]
-fn o17_the_sheet_fetches_nothing() {
+fn the_sheet_fetches_nothing() {
     let css = stylesheet().1;
     for word in ["url(", "@import", "@font-face", "http:", "https:", "expression("] {
         assert!(!css.contains(word), "{word}");

@@ -21,7 +21,7 @@ fn upstream(browser: &Browser) -> String {
 }
 
 #[test]
-fn o13_a_link_to_the_forge_is_worth_nothing_in_another_browser() {
+fn a_link_to_the_forge_is_worth_nothing_in_another_browser() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let application = house.application("/mcp").await;
@@ -48,7 +48,7 @@ fn o13_a_link_to_the_forge_is_worth_nothing_in_another_browser() {
 }
 
 #[test]
-fn o13_only_the_host_cookie_counts_behind_https() {
+fn only_the_host_cookie_counts_behind_https() {
     story(async {
         let top = "public_url = \"https://mcp.example.org\"";
         let house = House::at_forge(Knobs::default(), top, "").await;
@@ -82,7 +82,7 @@ fn o13_only_the_host_cookie_counts_behind_https() {
 }
 
 #[test]
-fn o14_a_state_serves_once_and_only_if_it_is_ours() {
+fn a_state_serves_once_and_only_if_it_is_ours() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let application = house.application("/mcp").await;
@@ -103,7 +103,7 @@ fn o14_a_state_serves_once_and_only_if_it_is_ours() {
 }
 
 #[test]
-fn o16_a_forged_consent_or_login_changes_nothing() {
+fn a_forged_consent_or_login_changes_nothing() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
@@ -142,7 +142,7 @@ async fn forged(browser: &mut Browser, page: &Page, button: (&str, &str), fields
 }
 
 #[test]
-fn o16_a_remembered_consent_is_asked_again_when_another_site_sends_the_browser() {
+fn a_remembered_consent_is_asked_again_when_another_site_sends_the_browser() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let redirect = "https://app.example.org/back";
@@ -169,7 +169,7 @@ fn leads_to(answer: &Answer) -> &str {
 }
 
 #[test]
-fn o27_a_token_in_the_address_is_no_token_and_is_written_nowhere() {
+fn a_token_in_the_address_is_no_token_and_is_written_nowhere() {
     story(async {
         let house = House::of(&["ada"], "log.level = \"trace\"", "").await;
         let application = house.application("/mcp").await;
@@ -194,7 +194,7 @@ fn o27_a_token_in_the_address_is_no_token_and_is_written_nowhere() {
 }
 
 #[test]
-fn o36_no_header_of_a_request_gets_into_an_address_that_the_broker_hands_out() {
+fn no_header_of_a_request_gets_into_an_address_that_the_broker_hands_out() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
@@ -233,7 +233,7 @@ fn o36_no_header_of_a_request_gets_into_an_address_that_the_broker_hands_out() {
 }
 
 #[test]
-fn o38_who_guesses_passwords_waits_and_learns_nothing() {
+fn who_guesses_passwords_waits_and_learns_nothing() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let login = format!("{}/login", house.root());
@@ -272,7 +272,7 @@ fn o38_who_guesses_passwords_waits_and_learns_nothing() {
 }
 
 #[test]
-fn o38_a_cookie_that_somebody_planted_is_replaced_at_the_sign_in() {
+fn a_cookie_that_somebody_planted_is_replaced_at_the_sign_in() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let mut browser = Browser::default();

@@ -145,7 +145,7 @@ async fn sign_in_again(browser: &mut Browser, application: &Application) -> Toke
 }
 
 #[test]
-fn s2_a_canary_in_every_secret_is_found_only_where_it_belongs() {
+fn a_canary_in_every_secret_is_found_only_where_it_belongs() {
     story(async {
         let mut life = live().await;
         let house = &life.house;

@@ -33,7 +33,7 @@ async fn open(application: &Application, tokens: &Tokens) -> Answer {
 }
 
 #[test]
-fn o39_fifty_sessions_at_once_ask_the_forge_once_and_all_have_the_new_token() {
+fn fifty_sessions_at_once_ask_the_forge_once_and_all_have_the_new_token() {
     story(async {
         let top = "session.max = 64\nsession.max_per_owner = 64";
         let (house, application, tokens, _) = ada_in_need(top).await;
@@ -59,7 +59,7 @@ fn o39_fifty_sessions_at_once_ask_the_forge_once_and_all_have_the_new_token() {
 }
 
 #[test]
-fn o39_a_grant_taken_back_at_the_forge_is_healed_by_signing_in_there_again() {
+fn a_grant_taken_back_at_the_forge_is_healed_by_signing_in_there_again() {
     story(async {
         let (house, application, tokens, mut browser) = ada_in_need("").await;
         house.forge().state().revoke(7, None);
@@ -86,7 +86,7 @@ fn o39_a_grant_taken_back_at_the_forge_is_healed_by_signing_in_there_again() {
 }
 
 #[test]
-fn o39_a_forge_that_is_down_costs_a_wait_and_no_sign_in() {
+fn a_forge_that_is_down_costs_a_wait_and_no_sign_in() {
     story(async {
         let (house, application, tokens, _) = ada_in_need("").await;
         house.forge().turn(|knobs| knobs.token_faults = vec![Fault::Unavailable; 8]);
@@ -106,7 +106,7 @@ fn o39_a_forge_that_is_down_costs_a_wait_and_no_sign_in() {
 }
 
 #[test]
-fn o39_a_wrong_client_secret_is_the_operators_fault_and_nobody_is_signed_out() {
+fn a_wrong_client_secret_is_the_operators_fault_and_nobody_is_signed_out() {
     story(async {
         let (house, application, tokens, _) = ada_in_need("").await;
         house.forge().state().apps[0].secret = "another".to_owned();
@@ -125,7 +125,7 @@ fn o39_a_wrong_client_secret_is_the_operators_fault_and_nobody_is_signed_out() {
 }
 
 #[test]
-fn o40_a_session_that_runs_asks_nobody_whether_the_forge_still_agrees() {
+fn a_session_that_runs_asks_nobody_whether_the_forge_still_agrees() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let application = house.application("/mcp").await;

@@ -13,7 +13,7 @@ use super::{
 use crate::rig::story;
 
 #[test]
-fn i1_two_people_at_one_endpoint_are_two_people_at_the_forge() {
+fn two_people_at_one_endpoint_are_two_people_at_the_forge() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let application = house.application("/mcp").await;
@@ -51,7 +51,7 @@ fn an_old_forgejo_and_a_gitea_sign_people_in_as_well() {
 }
 
 #[test]
-fn i4_nobody_elses_token_is_in_a_childs_environment() {
+fn nobody_elses_token_is_in_a_childs_environment() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let application = house.application("/mcp").await;
@@ -77,7 +77,7 @@ fn i4_nobody_elses_token_is_in_a_childs_environment() {
 }
 
 #[test]
-fn o37_who_takes_over_a_login_does_not_become_its_former_owner() {
+fn who_takes_over_a_login_does_not_become_its_former_owner() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let application = house.application("/mcp").await;
@@ -98,7 +98,7 @@ fn o37_who_takes_over_a_login_does_not_become_its_former_owner() {
 }
 
 #[test]
-fn o12_consent_is_asked_before_the_forge_and_again_for_every_other_application() {
+fn consent_is_asked_before_the_forge_and_again_for_every_other_application() {
     story(async {
         let house = House::at_forge(Knobs::default(), "", "").await;
         let mut browser = Browser::default();

@@ -110,7 +110,7 @@ fn whoever_denies_sends_the_application_away_without_a_code() {
 }
 
 #[test]
-fn o15_two_tabs_of_one_browser_both_come_to_their_end() {
+fn two_tabs_of_one_browser_both_come_to_their_end() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
@@ -131,7 +131,7 @@ fn o15_two_tabs_of_one_browser_both_come_to_their_end() {
 }
 
 #[test]
-fn o15_a_tab_that_names_a_user_who_signed_out_meanwhile_gives_nothing_away() {
+fn a_tab_that_names_a_user_who_signed_out_meanwhile_gives_nothing_away() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;

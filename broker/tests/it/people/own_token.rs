@@ -61,7 +61,7 @@ fn a_token_set_on_the_account_page_reaches_the_next_child_and_nothing_else() {
 }
 
 #[test]
-fn o16_a_forged_form_sets_no_token() {
+fn a_forged_form_sets_no_token() {
     story(async {
         let house = house().await;
         let application = house.application("/notes/mcp").await;

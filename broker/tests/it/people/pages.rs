@@ -98,7 +98,7 @@ async fn house() -> House {
 }
 
 #[test]
-fn o17_every_page_has_every_header_and_no_script() {
+fn every_page_has_every_header_and_no_script() {
     story(async {
         let house = house().await;
         let browser = walk(&house).await;
@@ -123,7 +123,7 @@ fn o17_every_page_has_every_header_and_no_script() {
 }
 
 #[test]
-fn o18_whatever_redirects_does_it_with_303_and_keeps_to_itself() {
+fn whatever_redirects_does_it_with_303_and_keeps_to_itself() {
     story(async {
         let house = house().await;
         let browser = walk(&house).await;

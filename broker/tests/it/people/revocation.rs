@@ -55,7 +55,7 @@ async fn run(house: &House, args: &[&str]) -> serde_json::Value {
 }
 
 #[test]
-fn o31_a_refresh_token_given_back_ends_the_session() {
+fn a_refresh_token_given_back_ends_the_session() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let ada = work(&house).await;
@@ -69,7 +69,7 @@ fn o31_a_refresh_token_given_back_ends_the_session() {
 }
 
 #[test]
-fn o31_access_removed_on_the_account_page_ends_the_session() {
+fn access_removed_on_the_account_page_ends_the_session() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let mut ada = work(&house).await;
@@ -82,7 +82,7 @@ fn o31_access_removed_on_the_account_page_ends_the_session() {
 }
 
 #[test]
-fn o31_a_grant_revoked_by_another_process_ends_the_session() {
+fn a_grant_revoked_by_another_process_ends_the_session() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let ada = work(&house).await;
@@ -94,7 +94,7 @@ fn o31_a_grant_revoked_by_another_process_ends_the_session() {
 }
 
 #[test]
-fn o31_a_client_removed_by_another_process_ends_the_session() {
+fn a_client_removed_by_another_process_ends_the_session() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let ada = work(&house).await;
@@ -105,7 +105,7 @@ fn o31_a_client_removed_by_another_process_ends_the_session() {
 }
 
 #[test]
-fn o31_a_client_of_thousands_is_removed_and_nobody_keeps_a_session() {
+fn a_client_of_thousands_is_removed_and_nobody_keeps_a_session() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let ada = work(&house).await;
@@ -123,7 +123,7 @@ fn o31_a_client_of_thousands_is_removed_and_nobody_keeps_a_session() {
 }
 
 #[test]
-fn o31_a_user_removed_by_another_process_is_signed_out_everywhere() {
+fn a_user_removed_by_another_process_is_signed_out_everywhere() {
     story(async {
         let house = House::of(&["ada", "bob"], "", "").await;
         let mut ada = work(&house).await;
@@ -138,7 +138,7 @@ fn o31_a_user_removed_by_another_process_is_signed_out_everywhere() {
 }
 
 #[test]
-fn o7_a_code_that_comes_twice_ends_what_came_of_it() {
+fn a_code_that_comes_twice_ends_what_came_of_it() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
@@ -155,7 +155,7 @@ fn o7_a_code_that_comes_twice_ends_what_came_of_it() {
 }
 
 #[test]
-fn o7_of_fifty_racing_redemptions_one_wins() {
+fn of_fifty_racing_redemptions_one_wins() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
@@ -182,7 +182,7 @@ fn o7_of_fifty_racing_redemptions_one_wins() {
 }
 
 #[test]
-fn o9_a_refresh_token_that_comes_again_after_the_grace_ends_the_session() {
+fn a_refresh_token_that_comes_again_after_the_grace_ends_the_session() {
     story(async {
         let house = House::of(&["ada"], "oauth.refresh_grace = \"0s\"", "").await;
         let mut ada = work(&house).await;
@@ -197,7 +197,7 @@ fn o9_a_refresh_token_that_comes_again_after_the_grace_ends_the_session() {
 }
 
 #[test]
-fn o9_fifty_racing_refreshes_get_the_same_successor() {
+fn fifty_racing_refreshes_get_the_same_successor() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let ada = work(&house).await;

@@ -19,7 +19,7 @@ async fn house() -> House {
 }
 
 #[test]
-fn o28_a_token_without_the_servers_scope_is_told_which_and_a_step_up_gives_it() {
+fn a_token_without_the_servers_scope_is_told_which_and_a_step_up_gives_it() {
     story(async {
         let house = house().await;
         let application = house.application("/notes/mcp").await;
@@ -51,7 +51,7 @@ fn o28_a_token_without_the_servers_scope_is_told_which_and_a_step_up_gives_it() 
 }
 
 #[test]
-fn o10_a_refresh_may_ask_for_less_and_not_for_more() {
+fn a_refresh_may_ask_for_less_and_not_for_more() {
     story(async {
         let house = house().await;
         let application = house.application("/notes/mcp").await;
@@ -68,7 +68,7 @@ fn o10_a_refresh_may_ask_for_less_and_not_for_more() {
 }
 
 #[test]
-fn o26_a_token_for_one_server_opens_no_other() {
+fn a_token_for_one_server_opens_no_other() {
     story(async {
         let house = house().await;
         let application = house.application("/plain/mcp").await;
@@ -90,7 +90,7 @@ fn o26_a_token_for_one_server_opens_no_other() {
 }
 
 #[test]
-fn o29_a_resource_that_is_none_of_ours_goes_back_to_the_application_as_an_error() {
+fn a_resource_that_is_none_of_ours_goes_back_to_the_application_as_an_error() {
     story(async {
         let house = house().await;
         let application = house.application("/notes/mcp").await;

@@ -18,7 +18,7 @@ use crate::{
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn s4_a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
+fn a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
     long_story(LONG, async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;
@@ -64,7 +64,7 @@ fn s4_a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
 }
 
 #[test]
-fn s4_a_database_that_was_replaced_is_noticed_by_readyz() {
+fn a_database_that_was_replaced_is_noticed_by_readyz() {
     story(async {
         let house = House::of(&["ada"], "", "").await;
         let readyz = house.client().at("/readyz");
@@ -78,7 +78,7 @@ fn s4_a_database_that_was_replaced_is_noticed_by_readyz() {
 }
 
 #[test]
-fn s4_a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
+fn a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
     story(async {
         // SQLite never locks readers out, so the one who cannot answer is another server here.
         let rig = Rig::start(&[
@@ -100,7 +100,7 @@ fn s4_a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
 }
 
 #[test]
-fn s5_a_hundred_token_requests_at_once_are_all_answered() {
+fn a_hundred_token_requests_at_once_are_all_answered() {
     long_story(LONG, async {
         let house = House::of(&["ada"], "", "").await;
         let application = house.application("/mcp").await;

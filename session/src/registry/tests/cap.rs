@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn t29_ten_times_cap_concurrent_opens_give_exactly_cap_sessions() {
+async fn ten_times_cap_concurrent_opens_give_exactly_cap_sessions() {
     const CAP: usize = 8;
     let (registry, mut backends) = testing::registry(capped(CAP));
     backends.answer(Answer::Hold);
@@ -30,7 +30,7 @@ async fn t29_ten_times_cap_concurrent_opens_give_exactly_cap_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t29_a_session_that_is_still_stopping_keeps_its_place() {
+async fn a_session_that_is_still_stopping_keeps_its_place() {
     let limits = Limits { idle: MINUTE, ..capped(1) };
     let (registry, mut backends) = testing::registry(limits);
     let lease = registry.open(owner("ada"), ()).await.expect("there is room");
@@ -48,7 +48,7 @@ async fn t29_a_session_that_is_still_stopping_keeps_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t29_the_cap_holds_through_failures_and_departures() {
+async fn the_cap_holds_through_failures_and_departures() {
     let (registry, mut backends) = testing::registry(capped(3));
     for round in 0..20 {
         backends.answer(if round % 3 == 0 { Answer::Fail } else { Answer::SucceedAndObey });
@@ -69,7 +69,7 @@ async fn t29_the_cap_holds_through_failures_and_departures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t30_one_owner_at_its_cap_leaves_room_for_others() {
+async fn one_owner_at_its_cap_leaves_room_for_others() {
     let limits = Limits { max_per_owner: NonZeroUsize::new(2), ..capped(3) };
     let (registry, backends) = testing::registry(limits);
     let mut opens = JoinSet::new();

@@ -30,7 +30,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn i1_i2_i3_i7_no_story_loses_a_session_or_brings_one_back_or_mixes_two_up(
+    fn no_story_loses_a_session_or_brings_one_back_or_mixes_two_up(
         story in story(),
         steps in prop::collection::vec(step(), 1..100),
         ending in ending(),

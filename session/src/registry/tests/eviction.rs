@@ -139,7 +139,7 @@ async fn an_opener_that_leaves_when_its_place_has_just_come_gives_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t30_an_owner_at_its_own_cap_evicts_its_own_idle_session_and_no_other() {
+async fn an_owner_at_its_own_cap_evicts_its_own_idle_session_and_no_other() {
     let limits = Limits { max_per_owner: NonZeroUsize::new(1), ..evicting(2) };
     let (registry, mut backends) = testing::registry(limits);
     drop(registry.open(owner("bob"), ()).await.expect("there is room"));

@@ -2,7 +2,7 @@ use super::*;
 use crate::Owner;
 
 #[tokio::test(start_paused = true)]
-async fn t7_an_id_nobody_minted_is_unknown() {
+async fn an_id_nobody_minted_is_unknown() {
     let (registry, _backends) = testing::registry(unlimited());
     let lease = registry.open(owner("ada"), ()).await.expect("there is room");
     let guess = SessionId::from_bytes([9; 24]);
@@ -13,7 +13,7 @@ async fn t7_an_id_nobody_minted_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t5_a_stolen_id_is_foreign_and_leaves_the_session_as_it_was() {
+async fn a_stolen_id_is_foreign_and_leaves_the_session_as_it_was() {
     let limits = Limits { idle: 5 * MINUTE, lifetime: 20 * MINUTE, ..unlimited() };
     let (registry, mut backends) = testing::registry(limits);
     let lease = registry.open(owner("ada"), ()).await.expect("there is room");
@@ -33,7 +33,7 @@ async fn t5_a_stolen_id_is_foreign_and_leaves_the_session_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d2_a_session_outlives_the_token_that_opened_it_but_not_its_client() {
+async fn a_session_outlives_the_token_that_opened_it_but_not_its_client() {
     let (registry, _backends) = testing::registry(unlimited());
     let at_sign_in = Owner::new("https://id", "ada", "editor");
     let id = *registry.open(at_sign_in, ()).await.expect("there is room").id();

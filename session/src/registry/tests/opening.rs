@@ -21,7 +21,7 @@ async fn an_open_spawns_a_backend_and_later_requests_reach_the_same_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t7_each_session_gets_an_id_of_its_own_of_48_hex_digits() {
+async fn each_session_gets_an_id_of_its_own_of_48_hex_digits() {
     let (registry, _backends) = testing::registry(unlimited());
     let one = registry.open(owner("ada"), ()).await.expect("there is room");
     let two = registry.open(owner("ada"), ()).await.expect("there is room");

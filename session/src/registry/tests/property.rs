@@ -494,7 +494,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn i2_i3_no_story_exceeds_a_cap_or_leaves_an_open_without_its_one_answer(
+    fn no_story_exceeds_a_cap_or_leaves_an_open_without_its_one_answer(
         limits in limits(),
         steps in prop::collection::vec(step(), 1..80),
     ) {

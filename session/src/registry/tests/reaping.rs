@@ -33,7 +33,7 @@ async fn an_idle_session_ends_at_the_first_look_after_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t32_a_session_with_a_lease_or_a_stream_is_never_reaped() {
+async fn a_session_with_a_lease_or_a_stream_is_never_reaped() {
     let limits = Limits { idle: MINUTE, lifetime: 30 * MINUTE, ..unlimited() };
     let (registry, mut backends) = testing::registry(limits);
     let stream = registry.open(owner("ada"), ()).await.expect("there is room");
@@ -65,7 +65,7 @@ async fn dropping_a_lease_starts_the_idle_time_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t32_a_lifetime_ends_a_session_however_busy_it_is() {
+async fn a_lifetime_ends_a_session_however_busy_it_is() {
     let limits = Limits { idle: 5 * MINUTE, lifetime: 60 * MINUTE, ..unlimited() };
     let (registry, mut backends) = testing::registry(limits);
     let id = *registry.open(owner("ada"), ()).await.expect("there is room").id();
@@ -82,7 +82,7 @@ async fn t32_a_lifetime_ends_a_session_however_busy_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t32_a_request_that_comes_after_the_lifetime_does_not_wait_for_the_reaper() {
+async fn a_request_that_comes_after_the_lifetime_does_not_wait_for_the_reaper() {
     let limits = Limits { lifetime: MINUTE, reap_interval: 60 * MINUTE, ..unlimited() };
     let (registry, mut backends) = testing::registry(limits);
     let id = *registry.open(owner("ada"), ()).await.expect("there is room").id();

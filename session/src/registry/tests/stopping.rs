@@ -2,7 +2,7 @@ use super::*;
 use crate::Report;
 
 #[tokio::test(start_paused = true)]
-async fn t31_draining_refuses_new_sessions_and_leaves_the_old_ones_alone() {
+async fn draining_refuses_new_sessions_and_leaves_the_old_ones_alone() {
     let (registry, mut backends) = testing::registry(unlimited());
     backends.answer(Answer::Hold);
     let mut opens = JoinSet::new();
@@ -19,7 +19,7 @@ async fn t31_draining_refuses_new_sessions_and_leaves_the_old_ones_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t31_stop_ends_every_session_together_and_counts_them() {
+async fn stop_ends_every_session_together_and_counts_them() {
     let (registry, mut backends) = testing::registry(unlimited());
     let mut leases = Vec::new();
     for _ in 0..3 {
@@ -91,7 +91,7 @@ async fn a_second_stop_may_bring_the_deadline_nearer_but_not_push_it_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t31_stop_answers_openers_at_once_and_ends_what_they_were_waiting_for() {
+async fn stop_answers_openers_at_once_and_ends_what_they_were_waiting_for() {
     let limits = Limits { evict_idle: MINUTE, ..capped(2) };
     let (registry, mut backends) = testing::registry(limits);
     drop(registry.open(owner("ada"), ()).await.expect("there is room"));

@@ -23,7 +23,7 @@ fn next(seed: &mut usize) -> usize {
 }
 
 #[test]
-fn t32_threads_that_wake_rotate_and_end_the_same_sessions_agree_in_the_end() {
+fn threads_that_wake_rotate_and_end_the_same_sessions_agree_in_the_end() {
     let runtime = runtime();
     let records = MemoryRecords::new();
     let limits = Limits { evict_idle: Duration::from_nanos(1), place_wait: MINUTE, ..capped(4) };

@@ -26,7 +26,7 @@ async fn many_requests_share_one_wake_and_all_get_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t5_a_stranger_wakes_nothing_and_spoils_no_wake() {
+async fn a_stranger_wakes_nothing_and_spoils_no_wake() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let id = asleep(&registry, &mut backends, "ada").await;
