@@ -53,29 +53,60 @@ class Kept:
         self.client = client_info
 
 
-@asynccontextmanager
-async def listener() -> AsyncIterator[tuple[str, "asyncio.Future[dict[str, str]]"]]:
-    """A loopback redirect address, and what the browser brings there."""
-    brought: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+class Listener:
+    """A loopback redirect address, and what the browser brings there.
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    A callback counts for the attempt whose `state` it carries. A browser may load an address more
+    than once, a client may sign in more than once, and a port may have belonged to another story.
+    """
+
+    def __init__(self) -> None:
+        self._server: asyncio.Server | None = None
+        self._attempts: dict[str, asyncio.Future[dict[str, str]]] = {}
+        self._current: asyncio.Future[dict[str, str]] | None = None
+
+    async def __aenter__(self) -> "Listener":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server
+        self._server.close()
+
+    @property
+    def redirect_uri(self) -> str:
+        assert self._server
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/callback"
+
+    def expect(self, authorization_url: str) -> None:
+        """Begins the attempt that this address is opened for."""
+        state = parse_qs(urlsplit(authorization_url).query)["state"][0]
+        self._current = asyncio.get_running_loop().create_future()
+        self._attempts[state] = self._current
+
+    async def brought(self) -> dict[str, str]:
+        """What the browser brought for the latest attempt."""
+        assert self._current, "nothing is expected"
+        return await self._current
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = (await reader.readline()).decode()
         while (await reader.readline()).strip():
             pass
-        target = urlsplit(line.split(" ")[1])
-        if target.path == "/callback" and not brought.done():
-            brought.set_result({name: values[0] for name, values in parse_qs(target.query).items()})
+        status = "404 Not Found"
+        if line:
+            target = urlsplit(line.split(" ")[1])
+            fields = {name: values[0] for name, values in parse_qs(target.query).items()}
+            attempt = self._attempts.get(fields.get("state", ""))
+            if target.path == "/callback" and attempt:
+                status = "200 OK"
+                if not attempt.done():
+                    attempt.set_result(fields)
         page = b"<title>Done</title>You may close this page."
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n")
-        writer.write(b"content-length: %d\r\n\r\n%s" % (len(page), page))
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-type: text/html\r\n".encode())
+        writer.write(b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page))
         await writer.drain()
         writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/callback", brought
-    finally:
-        server.close()
 
 
 @dataclass
@@ -138,13 +169,14 @@ class Visitor:
         self, url: str, kind: str, *, deny: bool = False, **handlers: Any
     ) -> AsyncIterator[Session]:
         """A session from nothing at `url`, where a server of that kind is."""
-        async with listener() as (redirect_uri, brought):
+        async with Listener() as listener:
 
             async def show(url: str) -> None:
+                listener.expect(url)
                 await self.visit(url, deny)
 
             async def returned() -> AuthorizationCodeResult:
-                fields = await brought
+                fields = await listener.brought()
                 if "error" in fields:
                     raise Refused(fields["error"])
                 return AuthorizationCodeResult(
@@ -153,7 +185,7 @@ class Visitor:
 
             metadata = OAuthClientMetadata(
                 client_name="The end-to-end stories",
-                redirect_uris=[redirect_uri],  # type: ignore[list-item]
+                redirect_uris=[listener.redirect_uri],  # type: ignore[list-item]
                 grant_types=["authorization_code", "refresh_token"],
                 response_types=["code"],
                 token_endpoint_auth_method="none",
