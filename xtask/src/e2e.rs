@@ -45,7 +45,7 @@ struct Cell {
 
 /// Where everything is.
 #[derive(Debug)]
-struct Rig {
+struct Harness {
     dir: PathBuf,
     python: PathBuf,
     has_rmcp: bool,
@@ -54,15 +54,15 @@ struct Rig {
 pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
     let rotate_for = flags.rotate_for.map(Duration::from_secs);
     if flags.sign_in || flags.outlive {
-        let rig = Rig::build(sh)?;
+        let harness = Harness::build(sh)?;
         let (client, only) = (flags.client.as_deref(), flags.only.as_deref());
         let mut total = Tally::default();
         if flags.sign_in {
-            total += sign_in::run(sh, &rig, client, only)?;
+            total += sign_in::run(sh, &harness, client, only)?;
         }
         if flags.outlive {
             let rotate_for = rotate_for.unwrap_or(outlive::ROTATE_FOR);
-            total += outlive::run(sh, &rig, client, only, rotate_for)?;
+            total += outlive::run(sh, &harness, client, only, rotate_for)?;
         }
         println!();
         println!("e2e: {total}");
@@ -70,20 +70,20 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
     }
     let clients = chosen("client", &CLIENTS, flags.client.as_deref())?;
     let servers = chosen("server", &SERVERS, flags.server.as_deref())?;
-    let rig = Rig::build(sh)?;
-    let config = rig.prepare(sh)?;
+    let harness = Harness::build(sh)?;
+    let config = harness.prepare(sh)?;
     let binary = broker::binary();
     let cmd = cmd!(sh, "{binary} token add e2e --config {config}");
     process::announce(&[], &cmd);
     let token = cmd.quiet().read().context("no token")?;
-    let log = rig.dir.join("broker.log");
+    let log = harness.dir.join("broker.log");
     let broker = Broker::start(cmd!(sh, "{binary} serve --config {config}"), &log)?;
 
     let mut cells = Vec::new();
     for server in &servers {
         for client in &clients {
             let url = format!("{}/{server}/mcp", broker.url());
-            let cell = rig
+            let cell = harness
                 .tell(sh, client, server, &url, &token, flags.only.as_deref())
                 .unwrap_or_else(Cell::broken);
             cells.push((*client, *server, cell));
@@ -91,7 +91,7 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
     }
 
     let mut total = matrix(&clients, &servers, &cells);
-    let ending = rig.end(sh, broker, &servers, &token);
+    let ending = harness.end(sh, broker, &servers, &token);
     match &ending {
         Ok(()) => println!("ok - the broker stops and leaves nothing behind"),
         Err(error) => println!("FAILED - the broker stops and leaves nothing behind: {error:#}"),
@@ -100,16 +100,16 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
     // Who asks for one server or one client does not mean the pages of signing in.
     if flags.server.is_none() && flags.client.is_none() {
         let only = flags.only.as_deref();
-        total += sign_in::run(sh, &rig, None, only)?;
+        total += sign_in::run(sh, &harness, None, only)?;
         let rotate_for = rotate_for.unwrap_or(outlive::ROTATE_FOR_AMONG_OTHERS);
-        total += outlive::run(sh, &rig, None, only, rotate_for)?;
+        total += outlive::run(sh, &harness, None, only, rotate_for)?;
     }
     println!();
     println!("e2e: {total}");
     Ok(total)
 }
 
-impl Rig {
+impl Harness {
     /// Builds and installs what is needed and not there yet.
     fn build(sh: &Shell) -> anyhow::Result<Self> {
         cargo::build_broker(sh)?;

@@ -30,7 +30,7 @@ const ISSUER: &str = "https://forge.example";
 const RACERS: usize = 60;
 
 /// Vaults on one store and one upstream, on the paused clock.
-struct Rig {
+struct Harness {
     forge: Arc<Forge>,
     store: Arc<MemoryStore>,
     heard: Arc<Heard>,
@@ -38,7 +38,7 @@ struct Rig {
     started: Instant,
 }
 
-impl Rig {
+impl Harness {
     fn new() -> Self {
         Self {
             forge: Arc::new(Forge::new()),

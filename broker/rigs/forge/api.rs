@@ -32,7 +32,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
     };
     match parts.as_slice() {
         ["version"] => {
-            return ok(&json!({ "version": shared.state().knobs.version }));
+            return ok(&json!({ "version": shared.state().options.version }));
         }
         ["settings", "api"] => {
             return ok(&json!({
@@ -183,7 +183,7 @@ fn scope_refusal(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> O
         _ => "user",
     };
     let write = call.method != Method::GET;
-    if scope::allows(scope, category, write, &shared.state().knobs) {
+    if scope::allows(scope, category, write, &shared.state().options) {
         return None;
     }
     let verb = if write { "write" } else { "read" };
@@ -194,7 +194,7 @@ fn scope_refusal(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> O
 
 fn sees(state: &State, doer: &Doer, repo: &Repo) -> bool {
     let public_only =
-        doer.scope.as_deref().is_some_and(|scope| scope::public_only(scope, &state.knobs));
+        doer.scope.as_deref().is_some_and(|scope| scope::public_only(scope, &state.options));
     !repo.private || (repo.owner == doer.user.id && !public_only)
 }
 

@@ -81,13 +81,13 @@ pub(crate) fn authorize(shared: &Shared, call: &Call) -> Answer {
         return refuse(&uri, "unsupported_response_type", why, &tag);
     }
     let (method, challenge) = (asked("code_challenge_method"), asked("code_challenge"));
-    let knobs = state.knobs.clone();
+    let options = state.options.clone();
     let browser = state.browsers.get_mut(&session).expect("somebody is signed in with it");
     match method.as_str() {
         // Forgotten by older forges, which is why they never check it.
-        "S256" if !knobs.keep_s256 => {}
+        "S256" if !options.keep_s256 => {}
         "S256" => (browser.challenge, browser.method) = (challenge.clone(), method.clone()),
-        "plain" if knobs.plain => {
+        "plain" if options.plain => {
             (browser.challenge, browser.method) = (challenge.clone(), method.clone());
         }
         "" if app.confidential => {}
@@ -100,7 +100,7 @@ pub(crate) fn authorize(shared: &Shared, call: &Call) -> Answer {
     let granted = state.grant_of(user, app.id).map(|grant| grant.id);
     if let Some(grant) = granted.filter(|_| app.confidential) {
         let nonce = asked("nonce");
-        let code = new_code(&mut state, grant, &challenge, &method, &uri, shared.now_in(&knobs));
+        let code = new_code(&mut state, grant, &challenge, &method, &uri, shared.now_in(&options));
         set_nonce(&mut state, grant, &nonce);
         return see_other(&with_query(&uri, &[("code", &code), ("state", &tag)]));
     }
@@ -145,7 +145,7 @@ pub(crate) fn grant(shared: &Shared, call: &Call) -> Answer {
         Some(grant) => grant.id,
     };
     set_nonce(&mut state, grant, &browser.nonce);
-    let now = shared.now_in(&state.knobs);
+    let now = shared.now_in(&state.options);
     let code = new_code(&mut state, grant, &browser.challenge, &browser.method, uri, now);
     see_other(&with_query(uri, &[("code", &code), ("state", tag)]))
 }

@@ -2,7 +2,7 @@
 //!
 //! | Route | Does |
 //! |---|---|
-//! | `GET knobs`, `POST knobs` | shows the knobs; replaces those in the body |
+//! | `GET options`, `POST options` | shows the options; replaces those in the body |
 //! | `GET counters`, `POST counters/reset` | shows what happened; begins again at zero |
 //! | `GET grants` | user, application, counter and scope of each |
 //! | `POST apps` | `{client_id, client_secret, redirect_uris}`; no secret makes it public |
@@ -35,10 +35,10 @@ fn act(shared: &Shared, call: &Call) -> Result<Value, String> {
     let shown = |value: Result<Value, serde_json::Error>| value.map_err(|error| error.to_string());
     let mut state = shared.state();
     match (&call.method, call.path.trim_start_matches("/_test/")) {
-        (&Method::GET, "knobs") => shown(serde_json::to_value(&state.knobs)),
-        (&Method::POST, "knobs") => {
-            state.knobs = state.knobs.patched(&body).map_err(|error| error.to_string())?;
-            shown(serde_json::to_value(&state.knobs))
+        (&Method::GET, "options") => shown(serde_json::to_value(&state.options)),
+        (&Method::POST, "options") => {
+            state.options = state.options.patched(&body).map_err(|error| error.to_string())?;
+            shown(serde_json::to_value(&state.options))
         }
         (&Method::GET, "counters") => shown(serde_json::to_value(&state.counters)),
         (&Method::POST, "counters/reset") => {

@@ -30,18 +30,18 @@ mod control;
 mod identity;
 mod issues;
 mod jwt;
-mod knobs;
+mod options;
 mod scope;
 mod state;
 mod token;
 
 use call::{Answer, Call, Fields, answer, page};
-// For tests; the program itself needs the knobs alone.
+// For tests; the program itself needs the options alone.
 #[allow(unused_imports, reason = "each includer uses its part of them")]
-pub(crate) use knobs::{Fault, ForeignRefresh, Knobs};
+pub(crate) use options::{Fault, ForeignRefresh, ForgeOptions};
 pub(crate) use state::{App, Counters, State};
 
-/// How long token requests wait for each other where the knob `meet` asks for it.
+/// How long token requests wait for each other where the option `meet` asks for it.
 const MEETING_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running forge. Dropping it ends it and its connections.
@@ -74,12 +74,12 @@ enum Outcome {
 
 /// Serves a forge on `listener` until the handle is dropped. `root` is its public address, when
 /// that is not the listener's.
-pub(crate) fn start(listener: TcpListener, root: Option<String>, knobs: Knobs) -> Forge {
+pub(crate) fn start(listener: TcpListener, root: Option<String>, options: ForgeOptions) -> Forge {
     let address = listener.local_addr().expect("it is bound");
     let shared = Arc::new(Shared {
         root: root.unwrap_or_else(|| format!("http://{address}")),
         signer: jwt::Signer::new(),
-        state: Mutex::new(State::new(knobs)),
+        state: Mutex::new(State::new(options)),
         release: Notify::new(),
         waiting: Mutex::new(0),
         company: Notify::new(),
@@ -101,9 +101,9 @@ impl Forge {
         self.shared.state()
     }
 
-    /// Turns knobs.
-    pub(crate) fn turn(&self, change: impl FnOnce(&mut Knobs)) {
-        change(&mut self.state().knobs);
+    /// Changes the options.
+    pub(crate) fn change_options(&self, change: impl FnOnce(&mut ForgeOptions)) {
+        change(&mut self.state().options);
     }
 
     /// What happened so far.
@@ -142,17 +142,17 @@ impl Shared {
 
     /// The forge's clock, in seconds.
     fn now(&self) -> i64 {
-        let knobs = &self.state().knobs;
-        self.now_in(knobs)
+        let options = &self.state().options;
+        self.now_in(options)
     }
 
     /// The same, for who holds the state.
     #[expect(clippy::disallowed_methods, reason = "another server has a clock of its own")]
     #[expect(clippy::unused_self, reason = "it reads as the forge's")]
-    fn now_in(&self, knobs: &Knobs) -> i64 {
+    fn now_in(&self, options: &ForgeOptions) -> i64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let seconds = since.expect("it is past 1970").as_secs();
-        i64::try_from(seconds).expect("it is long before the end") + knobs.clock_skew
+        i64::try_from(seconds).expect("it is long before the end") + options.clock_skew
     }
 
     fn token_for(&self, user: &str, scope: &str) -> Option<String> {
@@ -161,13 +161,13 @@ impl Shared {
         let user = state.named(user)?.id;
         // No application has this number.
         let grant = state.add_grant(user, 0, scope);
-        let exp = now + state.knobs.access_ttl;
+        let exp = now + state.options.access_ttl;
         Some(self.signer.sign(&jwt::Claims { gnt: grant, tt: 0, cnt: 0, exp, iat: now }))
     }
 
     /// Waits until as many token requests are here as `meet` says.
     async fn meet(&self) {
-        let expected = self.state().knobs.meet;
+        let expected = self.state().options.meet;
         if expected < 2 {
             return;
         }
@@ -240,13 +240,13 @@ async fn route(shared: &Shared, call: &Call) -> Outcome {
     let reply = match (call.path.as_str(), &call.method) {
         ("/login/oauth/access_token", &Method::POST) => {
             shared.state().counters.token_calls += 1;
-            let delay = shared.state().knobs.token_delay;
+            let delay = shared.state().options.token_delay;
             sleep(Duration::from_millis(delay)).await;
-            let fault = next(&mut shared.state().knobs.token_faults);
+            let fault = next(&mut shared.state().options.token_faults);
             return with_fault(shared, fault, token::answer(shared, call)).await;
         }
         ("/login/oauth/userinfo", _) => {
-            let fault = next(&mut shared.state().knobs.userinfo_faults);
+            let fault = next(&mut shared.state().options.userinfo_faults);
             return with_fault(shared, fault, async { identity::userinfo(shared, call) }).await;
         }
         ("/.well-known/openid-configuration", &Method::GET) => identity::discovery(shared),

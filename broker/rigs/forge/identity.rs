@@ -45,7 +45,7 @@ pub(crate) fn userinfo(shared: &Shared, call: &Call) -> Answer {
     let Some((user, _)) = found else {
         let kind = "text/plain;charset=utf-8";
         let mut reply = answer(StatusCode::UNAUTHORIZED, kind, "no valid authorization");
-        let realm = format!("Bearer realm=\"{}\"", shared.state().knobs.userinfo_realm);
+        let realm = format!("Bearer realm=\"{}\"", shared.state().options.userinfo_realm);
         let realm = HeaderValue::from_str(&realm).expect("a realm is plain text");
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
         return reply;
@@ -62,7 +62,7 @@ pub(crate) fn userinfo(shared: &Shared, call: &Call) -> Answer {
         "email": user.email(),
         "picture": format!("{}/avatars/{}", shared.root, user.login),
     });
-    match (user.groups.is_empty(), state.knobs.null_groups) {
+    match (user.groups.is_empty(), state.options.null_groups) {
         (false, _) => body["groups"] = json!(user.groups),
         (true, true) => body["groups"] = Value::Null,
         (true, false) => {}
@@ -160,5 +160,5 @@ pub(crate) fn claims(
 }
 
 fn issuer(shared: &Shared, state: &State) -> String {
-    format!("{}{}", shared.root, if state.knobs.issuer_slash { "/" } else { "" })
+    format!("{}{}", shared.root, if state.options.issuer_slash { "/" } else { "" })
 }

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run -p broker --example forge -- --client-id broker --client-secret hush \
-//!     --redirect-uri http://127.0.0.1:8080/callback/forgejo --knobs '{"access_ttl": 5}'
+//!     --redirect-uri http://127.0.0.1:8080/callback/forgejo --options '{"access_ttl": 5}'
 //! ```
 //!
 //! It prints its address and nothing else on stdout, and a line per request on stderr. Ada's
@@ -13,7 +13,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | `forge` | starting it, the way from a request to its answer, faults |
-//! | `knobs` | in what forges differ and how they fail |
+//! | `options` | in what forges differ and how they fail |
 //! | `state` | people, applications, grants, counters |
 //! | `authorize` | login and consent, in a browser |
 //! | `token`, `jwt` | codes and refresh tokens become tokens |
@@ -33,7 +33,7 @@ mod forge;
 #[cfg(test)]
 mod tests;
 
-use forge::Knobs;
+use forge::ForgeOptions;
 
 /// A double of Forgejo or Gitea.
 #[derive(Debug, Parser)]
@@ -48,9 +48,9 @@ struct Flags {
     /// Which forge to be: forgejo, forgejo-8 or gitea.
     #[arg(long, default_value = "forgejo")]
     preset: String,
-    /// Knobs to turn, as a JSON object.
+    /// ForgeOptions to turn, as a JSON object.
     #[arg(long, default_value = "{}")]
-    knobs: String,
+    options: String,
     /// An application to begin with.
     #[arg(long, requires = "redirect_uri")]
     client_id: Option<String>,
@@ -71,10 +71,10 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .with_target(false)
         .init();
-    let knobs = Knobs::preset(&flags.preset).context("no such preset")?;
-    let knobs = knobs.patched(&serde_json::from_str(&flags.knobs)?).context("--knobs")?;
+    let options = ForgeOptions::preset(&flags.preset).context("no such preset")?;
+    let options = options.patched(&serde_json::from_str(&flags.options)?).context("--options")?;
     let listener = TcpListener::bind(flags.listen).await.context("cannot listen")?;
-    let forge = forge::start(listener, flags.root_url, knobs);
+    let forge = forge::start(listener, flags.root_url, options);
     if let (Some(id), Some(uri)) = (&flags.client_id, &flags.redirect_uri) {
         forge.add_app(id, &flags.client_secret, uri);
     }

@@ -1,6 +1,6 @@
 //! What a grant's scope allows, as a forge reads it: in doubt, everything.
 
-use super::knobs::Knobs;
+use super::options::ForgeOptions;
 
 /// Parts of the API that scopes tell apart.
 const CATEGORIES: [&str; 9] = [
@@ -19,15 +19,15 @@ const CATEGORIES: [&str; 9] = [
 const OPENID: [&str; 4] = ["openid", "profile", "email", "groups"];
 
 /// Whether `scope` allows to read, or to write, a part of the API.
-pub(crate) fn allows(scope: &str, category: &str, write: bool, knobs: &Knobs) -> bool {
-    if !knobs.enforce_scopes {
+pub(crate) fn allows(scope: &str, category: &str, write: bool, options: &ForgeOptions) -> bool {
+    if !options.enforce_scopes {
         return true;
     }
     let words: Vec<_> =
         scope.split(' ').filter(|word| !word.is_empty() && !OPENID.contains(word)).collect();
     let known: Vec<_> = words.iter().copied().filter(|word| is_known(word)).collect();
     let api = known.iter().any(|word| *word != "public-only");
-    let strict = knobs.strict_scope_words && known.len() < words.len();
+    let strict = options.strict_scope_words && known.len() < words.len();
     if !api || strict || known.contains(&"all") {
         return true;
     }
@@ -39,8 +39,8 @@ pub(crate) fn allows(scope: &str, category: &str, write: bool, knobs: &Knobs) ->
 }
 
 /// Whether `scope` hides what is private.
-pub(crate) fn public_only(scope: &str, knobs: &Knobs) -> bool {
-    knobs.enforce_scopes && scope.split(' ').any(|word| word == "public-only")
+pub(crate) fn public_only(scope: &str, options: &ForgeOptions) -> bool {
+    options.enforce_scopes && scope.split(' ').any(|word| word == "public-only")
 }
 
 fn is_known(word: &str) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::knobs::Knobs;
+use super::options::ForgeOptions;
 
 /// Somebody with an account.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ pub(crate) struct Counters {
 /// Everything.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) knobs: Knobs,
+    pub(crate) options: ForgeOptions,
     pub(crate) users: Vec<User>,
     pub(crate) apps: Vec<App>,
     pub(crate) grants: Vec<Grant>,
@@ -127,7 +127,7 @@ pub(crate) struct State {
 
 impl State {
     /// Two people, three repositories, no application.
-    pub(crate) fn new(knobs: Knobs) -> Self {
+    pub(crate) fn new(options: ForgeOptions) -> Self {
         let user = |id, login: &str, full_name: &str, groups: &[&str]| User {
             id,
             login: login.to_owned(),
@@ -138,7 +138,7 @@ impl State {
         };
         let repo = |id, owner, name: &str, private| Repo { id, owner, name: name.into(), private };
         Self {
-            knobs,
+            options,
             users: vec![
                 user(7, "ada", "Ada L", &["engines", "engines:owners"]),
                 user(8, "bob", "", &[]),

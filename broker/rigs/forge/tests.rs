@@ -10,7 +10,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::forge::{Forge, Knobs};
+use crate::forge::{Forge, ForgeOptions};
 
 mod api;
 mod authorize;
@@ -53,9 +53,9 @@ impl Reply {
 }
 
 /// A forge with a confidential application `broker` and a public one `tool`.
-async fn forge(knobs: Knobs) -> Forge {
+async fn forge(options: ForgeOptions) -> Forge {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let forge = crate::forge::start(listener, None, knobs);
+    let forge = crate::forge::start(listener, None, options);
     forge.add_app("broker", "hush", BACK);
     forge.add_app("tool", "", BACK);
     forge

@@ -11,7 +11,7 @@ use super::{
     call::{Answer, Call, Fields, json as json_answer},
     identity,
     jwt::Claims,
-    knobs::ForeignRefresh,
+    options::ForeignRefresh,
     state::{App, Code, Grant},
 };
 
@@ -101,7 +101,7 @@ async fn exchange(
     let before = state.codes.len();
     state.codes.retain(|other| other.code != code.code);
     // Whoever gives codes a lifetime also lets only one request have each.
-    if state.codes.len() == before && state.knobs.code_ttl.is_some() {
+    if state.codes.len() == before && state.options.code_ttl.is_some() {
         return Err(unauthorized("client is not authorized"));
     }
     let grant = state.grant(code.grant).cloned();
@@ -115,9 +115,9 @@ async fn exchange(
 
 /// Whether the code is for this application, in time, and asked for by who has the verifier.
 fn check_code(shared: &Shared, form: &Fields, app: &App, code: &Code) -> Result<(), Refused> {
-    let knobs = shared.state().knobs.clone();
+    let options = shared.state().options.clone();
     let now = shared.now();
-    if knobs.code_ttl.is_some_and(|ttl| now >= code.made_at + ttl) {
+    if options.code_ttl.is_some_and(|ttl| now >= code.made_at + ttl) {
         return Err(("invalid_grant", "authorization code expired".to_owned()));
     }
     let verifier = form.of("code_verifier");
@@ -134,8 +134,8 @@ fn check_code(shared: &Shared, form: &Fields, app: &App, code: &Code) -> Result<
         return Err(("invalid_grant", "invalid grant".to_owned()));
     }
     // The two families say it in their own words.
-    if knobs.same_redirect && form.of("redirect_uri") != code.redirect_uri {
-        return Err(match knobs.foreign_refresh {
+    if options.same_redirect && form.of("redirect_uri") != code.redirect_uri {
+        return Err(match options.foreign_refresh {
             ForeignRefresh::Gitea => (
                 "invalid_grant",
                 "redirect_uri differs from the original authorization request".to_owned(),
@@ -167,12 +167,12 @@ async fn refresh(
         let token = shared.signer.read(form.of("refresh_token"), now);
         let unparsed = || ("unauthorized_client", "unable to parse refresh token".to_owned());
         let token = token.ok_or_else(unparsed)?;
-        if state.knobs.token_types && token.tt != 1 {
+        if state.options.token_types && token.tt != 1 {
             return Err(("unauthorized_client", "token is not a refresh token".to_owned()));
         }
         let grant = state.grant(token.gnt).cloned();
         let grant = grant.ok_or_else(|| ("invalid_grant", "grant does not exist".to_owned()))?;
-        let foreign = match state.knobs.foreign_refresh {
+        let foreign = match state.options.foreign_refresh {
             _ if grant.app == app.id => None,
             ForeignRefresh::Accepted => None,
             ForeignRefresh::Forgejo => Some("refresh token was not issued to this client"),
@@ -182,7 +182,7 @@ async fn refresh(
             return Err(("invalid_grant", text.to_owned()));
         }
         let used = grant.counter != token.cnt || token.cnt == 0;
-        if state.knobs.invalidate_refresh && used {
+        if state.options.invalidate_refresh && used {
             return Err(("unauthorized_client", "token was already used".to_owned()));
         }
         grant
@@ -199,23 +199,23 @@ async fn refresh(
 fn mint(shared: &Shared, seen: &Grant) -> Result<Value, Refused> {
     let now = shared.now();
     let mut state = shared.state();
-    let knobs = state.knobs.clone();
+    let options = state.options.clone();
     let grant = state.grants.iter_mut().find(|grant| grant.id == seen.id);
     let grant = grant.ok_or_else(|| ("invalid_grant", "grant does not exist".to_owned()))?;
-    if knobs.invalidate_refresh {
-        if knobs.conditional_counter && grant.counter != seen.counter {
+    if options.invalidate_refresh {
+        if options.conditional_counter && grant.counter != seen.counter {
             return Err(("invalid_grant", "cannot increase the grant counter".to_owned()));
         }
         grant.counter += 1;
     }
     let grant = grant.clone();
-    let (exp, refresh_exp) = (now + knobs.access_ttl, now + knobs.refresh_ttl);
+    let (exp, refresh_exp) = (now + options.access_ttl, now + options.refresh_ttl);
     let access = Claims { gnt: grant.id, tt: 0, cnt: 0, exp, iat: now };
     let refresh = Claims { gnt: grant.id, tt: 1, cnt: grant.counter, exp: refresh_exp, iat: now };
     let mut body = json!({
         "access_token": shared.signer.sign(&access),
         "token_type": "bearer",
-        "expires_in": knobs.access_ttl,
+        "expires_in": options.access_ttl,
         "refresh_token": shared.signer.sign(&refresh),
     });
     if grant.scope.split(' ').any(|word| word == "openid") {

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::{
     browser::{self, Browser, REDIRECT, authorize_url, redeem, register},
+    harness::{until_so, with_timeout},
     program::{Place, Program},
-    rig::{story, until_so},
     terminal::Terminal,
     wire::{PATIENCE, PING},
 };
@@ -44,7 +44,7 @@ async fn listed(place: &Place, args: &[&str]) -> Value {
 
 #[test]
 fn accounts_are_kept_while_the_broker_runs_and_while_it_does_not() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         accounts(&place).await;
         let _broker = place.serve(&SIGN_IN).await;
@@ -111,7 +111,7 @@ async fn accounts(place: &Place) {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
 fn at_a_terminal_a_password_is_typed_twice_and_not_shown() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         for (first, second, code) in
             [(PASSWORD, PASSWORD, 0), (PASSWORD, "another one\n", 64), ("abc\u{3}\n", "", 64)]
@@ -142,7 +142,7 @@ fn at_a_terminal_a_password_is_typed_twice_and_not_shown() {
 
 #[test]
 fn clients_are_kept_while_the_broker_runs_and_while_it_does_not() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         clients(&place).await;
         let _broker = place.serve(&SIGN_IN).await;
@@ -225,7 +225,7 @@ fn access(tokens: &Value) -> &str {
 
 #[test]
 fn a_grant_is_listed_and_taken_back_with_its_session() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&SIGN_IN).await;
         let (empty, hint) = told(&place, &["grant", "list"], "", 0).await;
@@ -267,7 +267,7 @@ fn a_grant_is_listed_and_taken_back_with_its_session() {
 
 #[test]
 fn removing_an_account_or_a_client_revokes_what_came_of_it_and_what_is_on_its_way() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&SIGN_IN).await;
         let first = signed_in(&place, &broker, "first").await;
@@ -298,7 +298,7 @@ fn removing_an_account_or_a_client_revokes_what_came_of_it_and_what_is_on_its_wa
 
 #[test]
 fn of_two_calls_at_once_one_is_first() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let _broker = place.serve(&SIGN_IN).await;
         let user = ["user", "add", "ada"];
@@ -322,7 +322,7 @@ fn of_two_calls_at_once_one_is_first() {
 
 #[test]
 fn a_store_out_of_reach_is_69_and_a_mistake_in_the_configuration_78() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let calls: [&[&str]; 3] =
             [&["user", "list"], &["client", "remove", "x"], &["grant", "revoke", "x"]];
@@ -347,7 +347,7 @@ fn a_store_out_of_reach_is_69_and_a_mistake_in_the_configuration_78() {
 
 #[test]
 fn a_broker_whose_store_or_keys_cannot_be_used_says_so_and_ends_with_69() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let serve = [&["serve"][..], &SIGN_IN].concat();
         let mut broker = place.serve(&SIGN_IN).await;
@@ -370,7 +370,7 @@ fn a_broker_whose_store_or_keys_cannot_be_used_says_so_and_ends_with_69() {
 
 #[test]
 fn a_provider_that_cannot_be_made_is_a_mistake_that_check_and_serve_find() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         place.configure(
             "[auth.forgejo]\nurl = \"https://git.example.org\"\nclient_id = \"broker\"\n\

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    rig::{HOPELESS, Rig, STUBBORN, story, until_so},
+    harness::{HOPELESS, Harness, STUBBORN, until_so, with_timeout},
     wire::{Answer, call, initialize},
 };
 
@@ -14,8 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A place that is not given back makes the second attempt fail otherwise than the first.
 const ONE_PLACE: &str = "session.max=1";
 
-async fn open(rig: &Rig) -> Answer {
-    rig.client.post(initialize("\"first\"", "2025-11-25")).await
+async fn open(harness: &Harness) -> Answer {
+    harness.client.post(initialize("\"first\"", "2025-11-25")).await
 }
 
 /// Nothing of how the broker or its children are set up.
@@ -28,30 +28,30 @@ fn assert_discreet(answer: &Answer) {
 
 #[test]
 fn a_missing_program_is_502_with_the_request_id() {
-    story(async {
-        let rig = Rig::start(&["server.main.command=/nonexistent/canary", ONE_PLACE]).await;
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.command=/nonexistent/canary", ONE_PLACE]).await;
         for _ in 0..3 {
             let begun = Instant::now();
-            let answer = open(&rig).await;
+            let answer = open(&harness).await;
             assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
             assert_eq!(answer.error(), (502, -32603, json!("first")));
             assert_eq!(answer.header("mcp-session-id"), None);
             assert_discreet(&answer);
         }
         let failed = r#"mcp_broker_spawn_failures_total{server="main",reason="missing"}"#;
-        assert_eq!(rig.metric(failed).await, 3);
+        assert_eq!(harness.metric(failed).await, 3);
     });
 }
 
 #[test]
 fn a_file_that_cannot_run_is_502_with_the_request_id() {
-    story(async {
-        let rig = Rig::start(&["server.main.command=$W/canary", ONE_PLACE]).await;
-        let file = Path::new(rig.witness.path()).join("canary");
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.command=$W/canary", ONE_PLACE]).await;
+        let file = Path::new(harness.witness.path()).join("canary");
         fs::write(&file, "#!/bin/sh\n").expect("a file");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
         for _ in 0..3 {
-            let answer = open(&rig).await;
+            let answer = open(&harness).await;
             assert_eq!(answer.error(), (502, -32603, json!("first")));
             assert_discreet(&answer);
         }
@@ -60,68 +60,69 @@ fn a_file_that_cannot_run_is_502_with_the_request_id() {
 
 #[test]
 fn a_child_that_dies_in_initialize_is_502_at_once_and_its_last_words_stay_here() {
-    story(async {
+    with_timeout(async {
         let secret = r#"server.main.env={SECRET="canary-in-environment"}"#;
         let dies = r#"server.main.args=["$W","dies"]"#;
-        let rig = Rig::start(&[HOPELESS, dies, secret, ONE_PLACE]).await;
+        let harness = Harness::start(&[HOPELESS, dies, secret, ONE_PLACE]).await;
         for _ in 0..3 {
             let begun = Instant::now();
-            let answer = open(&rig).await;
+            let answer = open(&harness).await;
             assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
             assert_eq!(answer.error(), (502, -32603, json!("first")));
             assert_discreet(&answer);
         }
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
     });
 }
 
 #[test]
 fn a_child_that_refuses_to_initialize_has_its_own_error_passed_on_and_no_session() {
-    story(async {
-        let rig = Rig::start(&[HOPELESS, r#"server.main.args=["$W","refuses"]"#, ONE_PLACE]).await;
+    with_timeout(async {
+        let harness =
+            Harness::start(&[HOPELESS, r#"server.main.args=["$W","refuses"]"#, ONE_PLACE]).await;
         for _ in 0..2 {
-            let answer = open(&rig).await;
+            let answer = open(&harness).await;
             assert_eq!(answer.status, 200);
             assert_eq!(answer.header("mcp-session-id"), None);
             let error = json!({ "code": -32099, "message": "not today" });
             assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": "first", "error": error }));
         }
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
     });
 }
 
 #[test]
 fn a_child_silent_in_initialize_is_504_and_killed() {
-    story(async {
+    with_timeout(async {
         let timeout = "server.main.initialize_timeout=300ms";
         let silent = r#"server.main.args=["$W","silent"]"#;
-        let rig = Rig::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
+        let harness = Harness::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
         for _ in 0..2 {
-            let answer = open(&rig).await;
+            let answer = open(&harness).await;
             assert_eq!(answer.error(), (504, -32603, json!("first")));
-            assert!(!rig.witness.children().into_iter().any(crate::rig::is_alive));
+            assert!(!harness.witness.children().into_iter().any(crate::harness::is_alive));
         }
     });
 }
 
 #[test]
 fn a_call_without_an_answer_is_504_and_the_child_is_told() {
-    story(async {
-        let rig = Rig::start(&["server.main.request_timeout=200ms"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.request_timeout=200ms"]).await;
+        let session = harness.client.open().await;
         let answer = session.call("hang", json!({})).await;
         assert_eq!(answer.error(), (504, -32603, json!(1)));
-        until_so("the child is told", async || rig.witness.read().contains("cancelled")).await;
+        until_so("the child is told", async || harness.witness.read().contains("cancelled")).await;
         assert!(session.is_alive().await, "the session goes on");
     });
 }
 
 #[test]
 fn on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
-    story(async {
+    with_timeout(async {
         let settings = ["server.main.request_timeout=400ms", "stream.after=100ms"];
-        let rig = Rig::start(&settings).await;
-        let session = rig.client.open().await;
+        let harness = Harness::start(&settings).await;
+        let session = harness.client.open().await;
         let answer = session.call("hang", json!({})).await;
         assert_eq!(answer.error(), (200, -32603, json!(1)));
     });
@@ -129,15 +130,15 @@ fn on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
 
 #[test]
 fn a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_another_child() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut stream = session.listen().await;
         let mut waiting = Vec::new();
         for id in 0..10 {
             waiting.push(session.send("POST", call(&id.to_string(), "hang", &json!({}))).await);
         }
-        let all = async || rig.witness.read().matches("hang").count() == 10;
+        let all = async || harness.witness.read().matches("hang").count() == 10;
         until_so("the child has them", all).await;
         let begun = Instant::now();
         let crashed = session.call("crash", json!({})).await;
@@ -150,35 +151,35 @@ fn a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_another
         }
         while stream.event().await.is_some() {}
         assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
-        assert_eq!(rig.witness.children().len(), 1, "nothing is started until it is asked for");
+        assert_eq!(harness.witness.children().len(), 1, "nothing is started until it is asked for");
         assert!(session.is_alive().await);
-        assert_eq!(rig.witness.children().len(), 2);
-        assert_eq!(rig.witness.read().matches("crash").count(), 1, "no call is repeated");
+        assert_eq!(harness.witness.children().len(), 2);
+        assert_eq!(harness.witness.read().matches("crash").count(), 1, "no call is repeated");
     });
 }
 
 #[test]
 fn a_line_without_end_is_an_error_and_the_child_is_killed() {
-    story(async {
-        let rig = Rig::start(&["server.main.max_line=1MiB"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.max_line=1MiB"]).await;
+        let session = harness.client.open().await;
         let answer = session.call("endless", json!({})).await;
         assert_eq!(answer.json()["error"]["code"], -32603);
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
         assert!(session.is_alive().await);
     });
 }
 
 #[test]
 fn a_flood_from_one_child_leaves_other_sessions_alone() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let loud = rig.client.open().await;
-        let quiet = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let loud = harness.client.open().await;
+        let quiet = harness.client.open().await;
         // Nobody listens, so nobody is told; what is kept is bounded.
         let flood = json!({ "count": 10_000, "bytes": 1000 });
         let wire = loud.send("POST", call("1", "flood", &flood)).await;
-        until_so("the child has it", async || rig.witness.read().contains("flood")).await;
+        until_so("the child has it", async || harness.witness.read().contains("flood")).await;
         drop(wire);
         let ended = r#"mcp_broker_requests_total{server="main",method="tools/call",outcome="ok"}"#;
         let mut slowest = Duration::ZERO;
@@ -186,7 +187,7 @@ fn a_flood_from_one_child_leaves_other_sessions_alone() {
             let begun = Instant::now();
             assert!(quiet.is_alive().await);
             slowest = slowest.max(begun.elapsed());
-            rig.metric(ended).await == 1
+            harness.metric(ended).await == 1
         })
         .await;
         assert!(slowest < SECOND, "{slowest:?}");
@@ -196,9 +197,9 @@ fn a_flood_from_one_child_leaves_other_sessions_alone() {
 
 #[test]
 fn lines_that_are_no_messages_are_skipped_and_counted() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let junk = [
             "Server listening!",
             "",
@@ -215,15 +216,15 @@ fn lines_that_are_no_messages_are_skipped_and_counted() {
         assert!(session.is_alive().await);
         session.delete().await;
         let dropped = r#"mcp_broker_child_lines_dropped_total{server="main"}"#;
-        until_so("they are counted", async || rig.metric(dropped).await == 7).await;
+        until_so("they are counted", async || harness.metric(dropped).await == 7).await;
     });
 }
 
 #[test]
 fn an_answer_to_nothing_and_a_second_answer_are_dropped() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let lines = [
             r#"{"jsonrpc":"2.0","id":424242,"result":{"canary":1}}"#,
             r#"{"jsonrpc":"2.0","id":"$ID","result":{"canary":2}}"#,
@@ -238,10 +239,11 @@ fn an_answer_to_nothing_and_a_second_answer_are_dropped() {
 
 #[test]
 fn a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
-    story(async {
-        let rig = Rig::start(&["http.max_body=64KiB", "server.main.request_timeout=2s"]).await;
-        let other = rig.client.open().await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness =
+            Harness::start(&["http.max_body=64KiB", "server.main.request_timeout=2s"]).await;
+        let other = harness.client.open().await;
+        let session = harness.client.open().await;
         assert_eq!(session.call("deafen", json!({})).await.status, 200);
         let params = json!({ "x": "y".repeat(60_000) });
         let note = json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": params });
@@ -262,16 +264,16 @@ fn a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
         assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
         assert!(other.is_alive().await);
         assert_eq!(session.delete().await.status, 204);
-        let gone = async || rig.metric(r#"mcp_broker_children{server="main"}"#).await == 1;
+        let gone = async || harness.metric(r#"mcp_broker_children{server="main"}"#).await == 1;
         until_so("it is gone", gone).await;
     });
 }
 
 #[test]
 fn a_flood_on_standard_error_blocks_nothing() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let answer = session.call("stderr", json!({ "bytes": 8 << 20 })).await;
         assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
         assert!(session.is_alive().await);
@@ -280,41 +282,41 @@ fn a_flood_on_standard_error_blocks_nothing() {
 
 #[test]
 fn a_child_that_ignores_everything_is_killed_with_its_grandchild() {
-    story(async {
+    with_timeout(async {
         let settings = [STUBBORN, "server.main.stop_grace=200ms", ONE_PLACE];
-        let rig = Rig::start(&settings).await;
-        let session = rig.client.open().await;
-        let both = async || rig.witness.children().len() == 2;
+        let harness = Harness::start(&settings).await;
+        let session = harness.client.open().await;
+        let both = async || harness.witness.children().len() == 2;
         until_so("both are there", both).await;
         assert_eq!(session.delete().await.status, 204);
-        let first = rig.witness.children();
-        assert_eq!(open(&rig).await.status, 200);
-        let left = first.into_iter().filter(|pid| crate::rig::is_alive(*pid)).count();
+        let first = harness.witness.children();
+        assert_eq!(open(&harness).await.status, 200);
+        let left = first.into_iter().filter(|pid| crate::harness::is_alive(*pid)).count();
         assert_eq!(left, 0, "a session that still stops keeps its place");
     });
 }
 
 #[test]
 fn a_client_that_leaves_during_initialize_leaves_nothing_behind() {
-    story(async {
+    with_timeout(async {
         let timeout = "server.main.initialize_timeout=500ms";
         let silent = r#"server.main.args=["$W","silent"]"#;
-        let rig = Rig::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
-        let wire = rig.client.send("POST", initialize("1", "2025-11-25")).await;
-        until_so("there is a child", async || rig.witness.children().len() == 1).await;
+        let harness = Harness::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
+        let wire = harness.client.send("POST", initialize("1", "2025-11-25")).await;
+        until_so("there is a child", async || harness.witness.children().len() == 1).await;
         drop(wire);
-        rig.witness.all_gone().await;
-        until_so("the place is free", async || open(&rig).await.status == 504).await;
+        harness.witness.all_gone().await;
+        until_so("the place is free", async || open(&harness).await.status == 504).await;
     });
 }
 
 #[test]
 fn a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_with_it() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         let mut directories = Vec::new();
         for _ in 0..2 {
-            let session = rig.client.open().await;
+            let session = harness.client.open().await;
             let report = session.call("report", json!({})).await.json()["result"].clone();
             let cwd = report["cwd"].as_str().expect("text").to_owned();
             assert_eq!(report["mode"], 0o700, "{report}");
@@ -323,7 +325,7 @@ fn a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_
             let own = |fd: &&Value| {
                 let fd = fd.as_str().expect("text");
                 // The listing itself, and the fixture's record.
-                !fd.contains("/proc/") && !fd.contains(rig.witness.path())
+                !fd.contains("/proc/") && !fd.contains(harness.witness.path())
             };
             let fds: Vec<_> = report["fds"].as_array().expect("fds").iter().filter(own).collect();
             assert_eq!(fds.len(), 3, "{fds:?}");
@@ -340,10 +342,10 @@ fn a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_
 
 #[test]
 fn arguments_pass_as_they_are_and_no_shell_sees_them() {
-    story(async {
+    with_timeout(async {
         let args = r#"server.main.args=["$W","$(touch canary)","a b;c","*","'"]"#;
-        let rig = Rig::start(&[args]).await;
-        let session = rig.client.open().await;
+        let harness = Harness::start(&[args]).await;
+        let session = harness.client.open().await;
         let report = session.call("report", json!({})).await.json()["result"].clone();
         assert_eq!(report["arguments"], json!(["$(touch canary)", "a b;c", "*", "'"]));
     });

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use self::fake::{Fake, Said, document, good, html, resource, said, server};
 use crate::{
     browser::{self, Browser},
+    harness::{metric, until_so, with_timeout},
     program::{Place, Program},
-    rig::{metric, story, until_so},
     terminal::Terminal,
     wire::{PATIENCE, initialize},
 };
@@ -69,7 +69,7 @@ const WITH_TOKEN: &[&str] = &["--token-file", "$TOKEN"];
 
 #[test]
 fn a_server_without_fault_has_none_found_with_a_token_and_without_a_terminal() {
-    story(async {
+    with_timeout(async {
         let fake = Fake::start(good).await;
         let url = format!("{}/mcp", fake.base);
         let found = Found::at(&url, WITH_TOKEN).await;
@@ -101,7 +101,7 @@ fn a_server_without_fault_has_none_found_with_a_token_and_without_a_terminal() {
 
 #[test]
 fn metadata_that_names_another_resource_or_issuer_is_explained() {
-    story(async {
+    with_timeout(async {
         let named = |wrong: fn(&str) -> String| {
             Fake::start(move |asked, base| match asked.what.as_str() {
                 "GET /.well-known/oauth-protected-resource/mcp" => {
@@ -142,7 +142,7 @@ fn metadata_that_names_another_resource_or_issuer_is_explained() {
 
 #[test]
 fn a_page_of_another_product_is_recognised() {
-    story(async {
+    with_timeout(async {
         let fake = Fake::start(|_, _| html("200 OK")).await;
         let found = Found::at(&format!("{}/mcp", fake.base), &[]).await;
         found.assert_fault("challenge", &["Another Portal", "another program answers"]);
@@ -159,7 +159,7 @@ fn a_page_of_another_product_is_recognised() {
 
 #[test]
 fn a_path_that_is_not_forwarded_a_410_and_a_broker_that_is_down_are_told_apart() {
-    story(async {
+    with_timeout(async {
         for (status, words) in [
             ("404 Not Found", "send this path to the broker"),
             ("410 Gone", "after 404 only"),
@@ -174,7 +174,7 @@ fn a_path_that_is_not_forwarded_a_410_and_a_broker_that_is_down_are_told_apart()
 
 #[test]
 fn an_address_without_a_path_is_met_with_the_usual_one() {
-    story(async {
+    with_timeout(async {
         let fake = Fake::start(good).await;
         let found = Found::at(&fake.base, &[]).await;
         found.assert_fault("challenge", &["404", "try /mcp"]);
@@ -183,7 +183,7 @@ fn an_address_without_a_path_is_met_with_the_usual_one() {
 
 #[test]
 fn a_challenge_that_points_nowhere_is_a_fault_only_for_those_who_would_sign_in() {
-    story(async {
+    with_timeout(async {
         let fake = Fake::start(|asked, base| match asked.what.as_str() {
             "POST /mcp" if !asked.authorized => {
                 said("401 Unauthorized", "www-authenticate: Bearer realm=\"x\"\r\n", "")
@@ -208,7 +208,7 @@ fn a_challenge_that_points_nowhere_is_a_fault_only_for_those_who_would_sign_in()
 
 #[test]
 fn a_redirect_is_reported_and_not_followed() {
-    story(async {
+    with_timeout(async {
         let fake = Fake::start(|asked, base| {
             assert_eq!(asked.what, "POST /mcp", "nobody goes elsewhere");
             let to = base.replace("http://", "https://");
@@ -222,7 +222,7 @@ fn a_redirect_is_reported_and_not_followed() {
 
 #[test]
 fn a_stream_that_is_held_back_is_blamed_on_buffering() {
-    story(async {
+    with_timeout(async {
         for head in ["HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", ""] {
             let fake = Fake::start(move |asked, base| match asked.what.as_str() {
                 "GET /mcp" => Said::Held(head.to_owned()),
@@ -239,7 +239,7 @@ fn a_stream_that_is_held_back_is_blamed_on_buffering() {
 
 #[test]
 fn a_wrong_token_and_an_odd_session_are_found_where_they_show() {
-    story(async {
+    with_timeout(async {
         let fake = Fake::start(good).await;
         let found = Found::at(&format!("{}/mcp", fake.base), &["--token", "wrong"]).await;
         found.assert_fault("initialize", &["401", "expired nor revoked"]);
@@ -258,7 +258,7 @@ fn a_wrong_token_and_an_odd_session_are_found_where_they_show() {
 
 #[test]
 fn dns_tcp_and_http_are_told_apart() {
-    story(async {
+    with_timeout(async {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
@@ -290,7 +290,7 @@ fn url(broker: &Program) -> String {
 
 #[test]
 fn the_broker_itself_is_well_when_it_is_open() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&DEMO).await;
         let found = Found::at(&url(&broker), &[]).await;
@@ -314,7 +314,7 @@ fn the_broker_itself_is_well_when_it_is_open() {
 
 #[test]
 fn the_broker_itself_is_well_with_a_token() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let args = [&DEMO[..], &["--set", "auth.verifiers=[\"static\"]"]].concat();
         let broker = place.serve(&args).await;
@@ -345,7 +345,7 @@ const PASSWORD: &str = "correct horse battery";
 
 #[test]
 fn the_broker_itself_is_well_where_people_sign_in() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = signing_in(&place).await;
         let known = ["challenge", "resource metadata", "server metadata"];
@@ -383,7 +383,7 @@ fn the_broker_itself_is_well_where_people_sign_in() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
 fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = signing_in(&place).await;
         let mut terminal = Terminal::open();
@@ -420,7 +420,7 @@ fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
 
 #[test]
 fn a_certificate_is_judged_as_clients_judge_it() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let names = vec!["localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -446,7 +446,7 @@ fn a_certificate_is_judged_as_clients_judge_it() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
 fn no_proxy_is_taken_from_the_environment() {
-    story(async {
+    with_timeout(async {
         let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         proxy.set_nonblocking(true).expect("a socket option");
         let address = format!("http://{}", proxy.local_addr().expect("an address"));
@@ -465,7 +465,7 @@ fn no_proxy_is_taken_from_the_environment() {
 
 #[test]
 fn what_is_no_address_or_no_token_is_refused_before_anything_is_asked() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         for url in ["mcp.example.org", "ftp://a.example/mcp", "https://ada:pw@a.example/mcp"] {
             let (code, _, told) = place.run(&["doctor", url]).await;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
+    harness::{Harness, with_timeout},
     program::{Place, Program},
-    rig::{Rig, story},
     wire::{Client, Wire, call, initialize},
 };
 
@@ -52,15 +52,16 @@ async fn post(
 
 #[test]
 fn a_session_works_over_one_connection_with_many_streams() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let (sender, _moving) = connect(&rig.client).await;
-        let opened = post(&rig.client, &sender, "", initialize("1", "2025-11-25")).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let (sender, _moving) = connect(&harness.client).await;
+        let opened = post(&harness.client, &sender, "", initialize("1", "2025-11-25")).await;
         assert_eq!(opened.0, StatusCode::OK);
         let session = opened.1;
         let mut calls = JoinSet::new();
         for number in 0..50 {
-            let (client, sender, session) = (rig.client.clone(), sender.clone(), session.clone());
+            let (client, sender, session) =
+                (harness.client.clone(), sender.clone(), session.clone());
             let body = call(&number.to_string(), "echo", &json!(number));
             calls.spawn(async move { (number, post(&client, &sender, &session, body).await) });
         }
@@ -124,7 +125,7 @@ async fn assert_well(broker: &Program, before: usize) {
 
 #[test]
 fn streams_reset_as_soon_as_they_are_opened_end_the_connection() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;
         let before = broker.memory();
@@ -145,7 +146,7 @@ fn streams_reset_as_soon_as_they_are_opened_end_the_connection() {
 
 #[test]
 fn a_head_that_never_ends_ends_the_connection() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;
         let before = broker.memory();
@@ -166,7 +167,7 @@ fn a_head_that_never_ends_ends_the_connection() {
 
 #[test]
 fn a_flood_of_pings_and_settings_costs_no_memory() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;
         let before = broker.memory();

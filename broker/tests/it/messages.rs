@@ -3,39 +3,39 @@
 use serde_json::{Value, json};
 
 use crate::{
-    rig::{Rig, story, until, until_so},
+    harness::{Harness, until, until_so, with_timeout},
     wire::{PING, Wire, call, initialize},
 };
 
 #[test]
 fn an_initialize_inside_a_session_is_400_and_so_is_anything_else_outside() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let again = session.post(initialize("7", "2025-11-25")).await;
         assert_eq!(again.error(), (400, -32600, json!(7)));
-        assert_eq!(rig.client.post(PING).await.error(), (400, -32000, json!("ping")));
+        assert_eq!(harness.client.post(PING).await.error(), (400, -32000, json!("ping")));
         let note = r#"{"jsonrpc":"2.0","method":"initialize"}"#;
-        assert_eq!(rig.client.post(note).await.status, 400, "a notification opens nothing");
+        assert_eq!(harness.client.post(note).await.status, 400, "a notification opens nothing");
         for method in ["GET", "DELETE"] {
-            assert_eq!(rig.client.ask(method, "").await.status, 400, "{method} without an id");
+            assert_eq!(harness.client.ask(method, "").await.status, 400, "{method} without an id");
         }
-        assert_eq!(rig.witness.children().len(), 1);
+        assert_eq!(harness.witness.children().len(), 1);
         assert!(session.is_alive().await);
     });
 }
 
 #[test]
 fn a_body_over_the_limit_is_413_and_the_connection_closes() {
-    story(async {
-        let rig = Rig::start(&["http.max_body=8KiB"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["http.max_body=8KiB"]).await;
+        let session = harness.client.open().await;
         let announced = session.head("POST", "content-length: 8193\r\n");
         // The announcement is enough; so is the first chunk too many, of a body without an end.
         let chunked = session.head("POST", "transfer-encoding: chunked\r\n");
         let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000)).repeat(3);
         for (head, body) in [(announced, String::new()), (chunked, chunk)] {
-            let mut wire = Wire::connect(rig.client.address).await;
+            let mut wire = Wire::connect(harness.client.address).await;
             wire.send(head + &body).await;
             let answer = wire.answer().await;
             assert_eq!(answer.status, 413, "{answer:?}");
@@ -50,9 +50,9 @@ fn a_body_over_the_limit_is_413_and_the_connection_closes() {
 
 #[test]
 fn a_body_nested_too_deep_is_400_and_the_broker_lives() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let nested = |depth: usize| {
             let inner = "[".repeat(depth) + &"]".repeat(depth);
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":{inner}}}}}"#)
@@ -66,9 +66,9 @@ fn a_body_nested_too_deep_is_400_and_the_broker_lives() {
 
 #[test]
 fn keys_that_stand_twice_or_in_another_case_are_400_and_reach_no_child() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         for body in [
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"smuggled"}"#,
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"smuggled"}"#,
@@ -80,15 +80,15 @@ fn keys_that_stand_twice_or_in_another_case_are_400_and_reach_no_child() {
             assert_eq!((status, code), (400, -32600), "{body}");
         }
         assert!(session.is_alive().await);
-        assert!(!rig.witness.read().contains("smuggled"), "{}", rig.witness.read());
+        assert!(!harness.witness.read().contains("smuggled"), "{}", harness.witness.read());
     });
 }
 
 #[test]
 fn bytes_that_are_no_text_are_400_and_reach_no_child() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let with = |bytes: &[u8]| {
             let start = br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":""#;
             [start, bytes, br#""}}"#].concat()
@@ -107,24 +107,24 @@ fn bytes_that_are_no_text_are_400_and_reach_no_child() {
             let (status, code, _) = session.post(&body).await.error();
             assert_eq!((status, code), (400, -32700), "{}", body.escape_ascii());
         }
-        let lines = rig.witness.read().lines().count();
+        let lines = harness.witness.read().lines().count();
         assert!(session.post(with(br"\u0000\ud83d\ude00")).await.status == 200, "escapes are text");
-        assert_eq!(rig.witness.read().lines().count(), lines + 1);
+        assert_eq!(harness.witness.read().lines().count(), lines + 1);
     });
 }
 
 #[test]
 fn a_pretty_printed_body_reaches_the_child_as_one_line() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
-        let before = rig.witness.read().len();
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
+        let before = harness.witness.read().len();
         let body = "{\r\n  \"jsonrpc\": \"2.0\",\n  \"id\": 1,\r  \"method\": \"tools/call\",\n\
                     \"params\": {\n\"name\": \"echo\",\r\n \"arguments\": {\"x\":\
                     \"a\u{2028}b\u{2029}c\u{85}d\"}}}\n\n";
         let answer = session.post(body).await;
         assert_eq!(answer.json()["result"]["arguments"]["x"], "a\u{2028}b\u{2029}c\u{85}d");
-        let read = rig.witness.read()[before..].to_owned();
+        let read = harness.witness.read()[before..].to_owned();
         assert_eq!(read.matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count(), 1);
         assert!(read.ends_with('\n'), "{read:?}");
     });
@@ -132,13 +132,13 @@ fn a_pretty_printed_body_reaches_the_child_as_one_line() {
 
 #[test]
 fn a_batch_is_served_on_2025_03_26_and_refused_elsewhere() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         let batch = format!(
             r#"[{},{{"jsonrpc":"2.0","method":"notifications/x"}},{PING}]"#,
             call("1", "echo", &json!({})),
         );
-        let old = rig.client.open_as("2025-03-26").await;
+        let old = harness.client.open_as("2025-03-26").await;
         let answer = old.post(&batch).await;
         assert_eq!(answer.status, 200);
         let answers = answer.json();
@@ -153,19 +153,19 @@ fn a_batch_is_served_on_2025_03_26_and_refused_elsewhere() {
             assert_eq!((status, found), (400, code), "{bad}");
         }
         for revision in ["2024-11-05", "2025-06-18", "2025-11-25"] {
-            let session = rig.client.open_as(revision).await;
+            let session = harness.client.open_as(revision).await;
             assert_eq!(session.post(&batch).await.error(), (400, -32600, Value::Null));
         }
         let opening = format!("[{}]", initialize("1", "2025-03-26"));
-        assert_eq!(rig.client.post(opening).await.status, 400, "a batch opens no session");
+        assert_eq!(harness.client.post(opening).await.status, 400, "a batch opens no session");
     });
 }
 
 #[test]
 fn ids_and_numbers_come_back_byte_for_byte() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         for id in ["1", r#""1""#, "9007199254740993", "-1", "1.50", "1e2", r#""\u0041\/ä""#] {
             let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
             let answer = session.post(body).await;
@@ -179,19 +179,19 @@ fn ids_and_numbers_come_back_byte_for_byte() {
         let params = format!(r#"{{"name":"echo","arguments":{arguments}}}"#);
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
         session.post(&body).await;
-        assert!(rig.witness.read().contains(&params), "{}", rig.witness.read());
+        assert!(harness.witness.read().contains(&params), "{}", harness.witness.read());
     });
 }
 
 #[test]
 fn the_same_id_twice_at_once_gets_both_answers() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut first = session.send("POST", call("1", "wait", &json!({}))).await;
         let second = session.call("echo", json!({ "n": 2 })).await;
         assert_eq!(second.json()["result"]["arguments"], json!({ "n": 2 }));
-        rig.witness.release();
+        harness.witness.release();
         let first = first.answer().await;
         assert_eq!(
             first.json(),
@@ -202,9 +202,9 @@ fn the_same_id_twice_at_once_gets_both_answers() {
 
 #[test]
 fn two_clients_with_the_same_ids_never_see_each_others_answers() {
-    story(async {
-        let rig = Rig::with_tokens(&["ada", "bob"], &[]).await;
-        let (ada, bob) = (rig.of("ada").open().await, rig.of("bob").open().await);
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada", "bob"], &[]).await;
+        let (ada, bob) = (harness.of("ada").open().await, harness.of("bob").open().await);
         for number in 0..50 {
             let id = number.to_string();
             let (a, b) = (call(&id, "echo", &json!("ada")), call(&id, "echo", &json!("bob")));
@@ -212,15 +212,15 @@ fn two_clients_with_the_same_ids_never_see_each_others_answers() {
             assert_eq!(for_ada.json()["result"]["arguments"], "ada");
             assert_eq!(for_bob.json()["result"]["arguments"], "bob");
         }
-        assert_eq!(rig.witness.children().len(), 2);
+        assert_eq!(harness.witness.children().len(), 2);
     });
 }
 
 #[test]
 fn an_answer_to_nothing_is_accepted_and_dropped() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         for id in ["99", r#""smuggled""#, "0"] {
             let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"x":"smuggled"}}}}"#);
             let status = session.post(body).await.status;
@@ -229,34 +229,34 @@ fn an_answer_to_nothing_is_accepted_and_dropped() {
         let hybrid = r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{"x":"smuggled"}}"#;
         assert_eq!(session.post(hybrid).await.status, 400);
         assert!(session.is_alive().await);
-        assert!(!rig.witness.read().contains("smuggled"), "{}", rig.witness.read());
+        assert!(!harness.witness.read().contains("smuggled"), "{}", harness.witness.read());
     });
 }
 
 #[test]
 fn a_client_that_leaves_is_no_cancellation_and_its_call_runs_on() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let wire = session.send("POST", call("1", "wait", &json!({}))).await;
-        until_so("the child has it", async || rig.witness.read().contains("wait")).await;
+        until_so("the child has it", async || harness.witness.read().contains("wait")).await;
         drop(wire);
-        rig.witness.release();
+        harness.witness.release();
         let ended = r#"mcp_broker_requests_total{server="main",method="tools/call",outcome="ok"}"#;
-        until_so("it ends well", async || rig.metric(ended).await == 1).await;
-        assert!(!rig.witness.read().contains("cancelled"), "{}", rig.witness.read());
+        until_so("it ends well", async || harness.metric(ended).await == 1).await;
+        assert!(!harness.witness.read().contains("cancelled"), "{}", harness.witness.read());
         assert!(session.is_alive().await);
     });
 }
 
 #[test]
 fn a_cancellation_reaches_the_child_under_the_childs_own_id() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut wire = session.send("POST", call("\"mine\"", "hang", &json!({}))).await;
         let asked = until("the child has it", async || {
-            let read = rig.witness.read();
+            let read = harness.witness.read();
             let line = read.lines().find(|line| line.contains("hang"))?;
             serde_json::from_str::<Value>(line).ok()
         })
@@ -268,7 +268,7 @@ fn a_cancellation_reaches_the_child_under_the_childs_own_id() {
         assert_eq!(session.post(cancel(json!("other")).to_string()).await.status, 202);
         assert_eq!(session.post(cancel(json!("mine")).to_string()).await.status, 202);
         let told = until("the child is told", async || {
-            let read = rig.witness.read();
+            let read = harness.witness.read();
             let line = read.lines().find(|line| line.contains("cancelled"))?;
             serde_json::from_str::<Value>(line).ok()
         })
@@ -276,15 +276,19 @@ fn a_cancellation_reaches_the_child_under_the_childs_own_id() {
         assert_eq!(told["params"], json!({ "requestId": asked["id"], "reason": "enough" }));
         // Nobody waits any longer, and nothing hangs.
         assert_eq!(wire.answer().await.json()["id"], "mine");
-        assert_eq!(rig.witness.read().matches("cancelled").count(), 1, "unknown ids are ignored");
+        assert_eq!(
+            harness.witness.read().matches("cancelled").count(),
+            1,
+            "unknown ids are ignored"
+        );
     });
 }
 
 #[test]
 fn a_line_that_is_notification_and_answer_at_once_is_dropped() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let hybrid = r#"{"jsonrpc":"2.0","id":$ID,"method":"notifications/message","result":{"x":"smuggled"}}"#;
         let answer = session.call("say", json!({ "lines": [hybrid] })).await;
         assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
@@ -295,9 +299,9 @@ fn a_line_that_is_notification_and_answer_at_once_is_dropped() {
 
 #[test]
 fn a_notification_is_202_without_a_body_and_what_is_no_json_is_400() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let note = r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
         let answer = session.post(note).await;
         assert_eq!((answer.status, answer.body.len()), (202, 0));

@@ -11,14 +11,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::{
+    harness::{until_so, with_timeout},
     program::{Place, Program},
-    rig::{story, until_so},
     wire::{Client, PING, Wire, initialize},
 };
 
 #[test]
 fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         fs::remove_file(place.path().join("mcp-broker.toml")).expect("it is there");
         let mut broker = place.serve(&["--listen", "127.0.0.1:0"]).await;
@@ -51,10 +51,11 @@ fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
 
 #[test]
 fn what_follows_two_dashes_is_served() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let witness = place.witness.path();
-        let args = ["serve", "--listen", "127.0.0.1:0", "--", crate::rig::OBLIGING, witness, "--x"];
+        let args =
+            ["serve", "--listen", "127.0.0.1:0", "--", crate::harness::OBLIGING, witness, "--x"];
         let broker = place.serve(&args).await;
         let session = broker.client.open().await;
         let report = session.call("report", serde_json::Value::Null).await.json();
@@ -64,7 +65,7 @@ fn what_follows_two_dashes_is_served() {
 
 #[test]
 fn exit_codes_are_64_for_usage_69_for_a_port_that_is_taken_and_78_for_mistakes() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         assert_eq!(place.run(&["--nonsense"]).await.0, 64);
         assert_eq!(place.run(&["token", "frobnicate"]).await.0, 64);
@@ -87,7 +88,7 @@ fn exit_codes_are_64_for_usage_69_for_a_port_that_is_taken_and_78_for_mistakes()
 
 #[test]
 fn check_reports_every_mistake_with_its_key_and_line() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let (code, said, _) = place.run(&["check"]).await;
         assert_eq!((code, said.contains("is fine")), (0, true), "{said}");
@@ -109,7 +110,7 @@ fn check_reports_every_mistake_with_its_key_and_line() {
 
 #[test]
 fn none_is_refused_where_other_machines_can_connect() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let args = ["--listen", "0.0.0.0:0", "--set", "auth.verifiers=[\"none\"]"];
         let (code, _, told) = place.run(&args).await;
@@ -123,7 +124,7 @@ fn none_is_refused_where_other_machines_can_connect() {
 
 #[test]
 fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&["--set", "auth.verifiers=[\"static\"]"]).await;
         let (code, said, _) = place.run(&["token", "add", "ada"]).await;
@@ -156,7 +157,7 @@ fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
 
 #[test]
 fn sighup_applies_what_can_be_applied_and_names_what_needs_a_restart() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         place.configure("[session]\nmax = 1\nplace_wait = \"0s\"\n");
         let broker = place.serve(&[]).await;
@@ -184,7 +185,7 @@ fn sighup_applies_what_can_be_applied_and_names_what_needs_a_restart() {
 
 #[test]
 fn a_unix_socket_serves_its_group_is_cleared_up_and_taken_over_from_a_killed_broker() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let path = place.path().join("socket");
         let listen = format!("unix:{}", path.display());
@@ -214,7 +215,7 @@ fn a_unix_socket_serves_its_group_is_cleared_up_and_taken_over_from_a_killed_bro
 
 #[test]
 fn healthcheck_says_whether_a_broker_is_ready() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&[]).await;
         let address = broker.client.address;
@@ -230,7 +231,7 @@ fn healthcheck_says_whether_a_broker_is_ready() {
 
 #[test]
 fn tls_serves_both_versions_of_http_and_sighup_changes_the_certificate() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let certificate = |place: &Place| {
             let names = vec!["localhost".to_owned()];

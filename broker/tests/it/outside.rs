@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     doctor::fake::{Fake, document, said},
+    harness::{OBLIGING, metric, until_so, with_timeout},
     program::{Place, Program},
-    rig::{OBLIGING, metric, story, until_so},
     wire::{Answer, Client, initialize},
 };
 
@@ -145,7 +145,7 @@ fn challenge(answer: &Answer) -> &str {
 
 #[test]
 fn without_sign_in_of_its_own_a_broker_leads_clients_to_those_it_believes() {
-    story(async {
+    with_timeout(async {
         let (place, others) = (Place::new(), Others::start().await);
         let broker = others.believed(&place).await;
         let base = base(&broker);
@@ -194,7 +194,7 @@ fn without_sign_in_of_its_own_a_broker_leads_clients_to_those_it_believes() {
 
 #[test]
 fn a_signed_token_counts_at_the_server_it_is_meant_for_and_for_its_scope() {
-    story(async {
+    with_timeout(async {
         let (place, others) = (Place::new(), Others::start().await);
         let broker = others.believed(&place).await;
         let (base, client) = (base(&broker), &broker.client);
@@ -237,7 +237,7 @@ fn a_signed_token_counts_at_the_server_it_is_meant_for_and_for_its_scope() {
 
 #[test]
 fn verifiers_are_asked_in_order_and_their_users_are_different_people() {
-    story(async {
+    with_timeout(async {
         let (place, others) = (Place::new(), Others::start().await);
         let broker = others.believed(&place).await;
         let (base, client) = (base(&broker), &broker.client);
@@ -280,7 +280,7 @@ fn verifiers_are_asked_in_order_and_their_users_are_different_people() {
 
 #[test]
 fn where_nobody_issues_tokens_nothing_leads_anywhere() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&["--set", "auth.verifiers=[\"static\"]"]).await;
         let answer = broker.client.post(initialize("1", "2025-11-25")).await;

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
+    harness::{OBLIGING, STUBBORN, is_alive, metric, until_so, with_timeout},
     program::Place,
-    rig::{OBLIGING, STUBBORN, is_alive, metric, story, until_so},
     wire::{PING, call, initialize},
 };
 
@@ -16,7 +16,7 @@ const MEBIBYTE: usize = 1 << 20;
 
 #[test]
 fn children_are_gone_two_seconds_after_the_broker_was_killed() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         // The second server has a shell in between, as package runners have: its grandchild reads
         // the pipe and sees its end.
@@ -42,7 +42,7 @@ fn children_are_gone_two_seconds_after_the_broker_was_killed() {
 
 #[test]
 fn a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&["--set", STUBBORN]).await;
         broker.client.open().await;
@@ -61,7 +61,7 @@ fn a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_kill
 
 #[test]
 fn a_grandchild_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&["--set", STUBBORN]).await;
         broker.client.open().await;
@@ -80,7 +80,7 @@ async fn assert_gone_in_two_seconds(place: &Place) {
 
 #[test]
 fn sigterm_ends_stubborn_children_within_their_graces_and_the_exit_is_clean() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let args = ["--set", STUBBORN, "--set", "server.main.stop_grace=200ms"];
         let mut broker = place.serve(&args).await;
@@ -95,7 +95,7 @@ fn sigterm_ends_stubborn_children_within_their_graces_and_the_exit_is_clean() {
 
 #[test]
 fn a_second_signal_forces() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&["--set", "drain=1h"]).await;
         let session = broker.client.open().await;
@@ -112,7 +112,7 @@ fn a_second_signal_forces() {
 
 #[test]
 fn a_signal_lets_calls_finish() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&[]).await;
         let session = broker.client.open().await;
@@ -129,7 +129,7 @@ fn a_signal_lets_calls_finish() {
 
 #[test]
 fn nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         place.configure("env = { GIVEN = \"given\" }\npass_env = [\"PATH\", \"PASSED\"]\n");
         let env = [
@@ -153,7 +153,7 @@ fn nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
 
 #[test]
 fn sessions_opened_and_ended_leave_no_zombie_and_no_descriptor() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&["--set", "log.level=warn"]).await;
         let cycle = async || {
@@ -179,7 +179,7 @@ fn sessions_opened_and_ended_leave_no_zombie_and_no_descriptor() {
 
 #[test]
 fn a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&["--set", "server.main.max_line=16MiB"]).await;
         let session = broker.client.open().await;
@@ -198,7 +198,7 @@ fn a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
 
 #[test]
 fn logs_at_their_most_talkative_hold_no_token_no_session_id_and_no_message() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         place.configure("env = { SECRET = \"canary-environment\" }\n");
         let (code, token, _) = place.run(&["token", "add", "ada"]).await;
@@ -223,7 +223,7 @@ fn logs_at_their_most_talkative_hold_no_token_no_session_id_and_no_message() {
 
 #[test]
 fn children_of_a_broker_that_stops_leave_no_directory() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&[]).await;
         let session = broker.client.open().await;

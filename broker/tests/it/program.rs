@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    rig::{Witness, configuration},
+    harness::{Witness, configuration},
     wire::{Client, PATIENCE},
 };
 

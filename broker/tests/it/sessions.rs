@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    rig::{OBLIGING, Rig, story, until_so},
+    harness::{Harness, OBLIGING, until_so, with_timeout},
     wire::{PING, Wire, call, initialize},
 };
 
@@ -12,11 +12,11 @@ const SESSION_NOT_FOUND: i64 = -32001;
 
 #[test]
 fn a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing() {
-    story(async {
-        let rig = Rig::with_tokens(&["ada", "mallory"], &[]).await;
-        let ada = rig.of("ada").open().await;
-        let mallory = rig.of("mallory").with("mcp-session-id", ada.session());
-        let before = rig.witness.read();
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada", "mallory"], &[]).await;
+        let ada = harness.of("ada").open().await;
+        let mallory = harness.of("mallory").with("mcp-session-id", ada.session());
+        let before = harness.witness.read();
         let post = mallory.post(call("8", "crash", &json!({}))).await;
         assert_eq!(post.status, 403);
         assert_eq!(post.json()["id"], 8);
@@ -24,9 +24,9 @@ fn a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing() {
         assert_eq!(mallory.with("last-event-id", "1-1").ask("GET", "").await.status, 403);
         assert_eq!(mallory.delete().await.status, 403);
         assert_eq!(mallory.post("{").await.status, 403, "whose it is comes first");
-        assert_eq!(rig.witness.read(), before, "the child saw no byte of it");
+        assert_eq!(harness.witness.read(), before, "the child saw no byte of it");
         assert!(ada.is_alive().await);
-        let nobody = rig.client.with("mcp-session-id", ada.session());
+        let nobody = harness.client.with("mcp-session-id", ada.session());
         for method in ["POST", "GET", "DELETE"] {
             assert_eq!(nobody.ask(method, "").await.status, 401, "{method} without a token");
         }
@@ -35,11 +35,11 @@ fn a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing() {
 
 #[test]
 fn a_thief_does_not_keep_the_session_from_being_idle() {
-    story(async {
+    with_timeout(async {
         let settings = ["session.idle=700ms", "session.reap_interval=50ms"];
-        let rig = Rig::with_tokens(&["ada", "mallory"], &settings).await;
-        let ada = rig.of("ada").open().await;
-        let mallory = rig.of("mallory").with("mcp-session-id", ada.session());
+        let harness = Harness::with_tokens(&["ada", "mallory"], &settings).await;
+        let ada = harness.of("ada").open().await;
+        let mallory = harness.of("mallory").with("mcp-session-id", ada.session());
         assert_eq!(mallory.delete().await.status, 403);
         // She asks every few milliseconds; were that a touch, it would never end.
         let reaped = r#"mcp_broker_reaped_total{reason="idle"}"#;
@@ -50,29 +50,29 @@ fn a_thief_does_not_keep_the_session_from_being_idle() {
                 mallory.delete().await.status,
             ];
             assert_eq!(statuses, [403; 3]);
-            rig.metric(reaped).await == 1
+            harness.metric(reaped).await == 1
         })
         .await;
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
         for method in ["POST", "GET", "DELETE"] {
             assert_eq!(mallory.ask(method, PING).await.status, 403, "{method} while it sleeps");
         }
-        assert_eq!(rig.witness.children().len(), 1, "nothing wakes for a stranger");
+        assert_eq!(harness.witness.children().len(), 1, "nothing wakes for a stranger");
         assert!(ada.is_alive().await);
     });
 }
 
 #[test]
 fn an_id_nobody_was_given_is_404_with_the_request_id_and_ids_are_48_hex_digits() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let id = session.session();
         assert_eq!(id.len(), 48);
         assert!(id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
         let long = "a".repeat(5000);
         for id in ["0", "", &"0".repeat(48), &"z".repeat(48), &long, "../../etc", "ä"] {
-            let stranger = rig.client.with("mcp-session-id", id);
+            let stranger = harness.client.with("mcp-session-id", id);
             let answer = stranger.post(PING).await;
             assert_eq!(answer.error(), (404, SESSION_NOT_FOUND, json!("ping")), "{id}");
             assert_eq!(answer.json()["error"]["message"], "Session not found");
@@ -81,18 +81,18 @@ fn an_id_nobody_was_given_is_404_with_the_request_id_and_ids_are_48_hex_digits()
             let opening = stranger.post(initialize("1", "2025-11-25")).await;
             assert_eq!(opening.status, 404, "initialize under a made-up id opens nothing");
         }
-        assert_eq!(rig.witness.children().len(), 1);
+        assert_eq!(harness.witness.children().len(), 1);
     });
 }
 
 #[test]
 fn a_deleted_session_is_404_and_its_child_is_gone() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut stream = session.listen().await;
         let mut call = session.send("POST", call("3", "hang", &json!({}))).await;
-        until_so("the child has it", async || rig.witness.read().contains("hang")).await;
+        until_so("the child has it", async || harness.witness.read().contains("hang")).await;
         let deleted = session.delete().await;
         assert_eq!((deleted.status, deleted.body.len()), (204, 0));
         let cut_off = call.answer().await.json();
@@ -100,15 +100,15 @@ fn a_deleted_session_is_404_and_its_child_is_gone() {
         while stream.event().await.is_some() {}
         assert_eq!(session.post(PING).await.error(), (404, SESSION_NOT_FOUND, json!("ping")));
         assert_eq!(session.delete().await.status, 404);
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
     });
 }
 
 #[test]
 fn the_answer_to_an_unknown_id_may_be_410() {
-    story(async {
-        let rig = Rig::start(&["session.unknown_status=410"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["session.unknown_status=410"]).await;
+        let session = harness.client.open().await;
         session.delete().await;
         assert_eq!(session.post(PING).await.error(), (410, SESSION_NOT_FOUND, json!("ping")));
         assert_eq!(session.ask("GET", "").await.status, 410);
@@ -118,11 +118,11 @@ fn the_answer_to_an_unknown_id_may_be_410() {
 
 #[test]
 fn each_server_has_its_own_path_and_sessions_and_one_is_the_default() {
-    story(async {
+    with_timeout(async {
         let command = format!("server.second.command={OBLIGING}");
-        let rig = Rig::start(&[&command, r#"server.second.args=["$W","extra"]"#]).await;
-        let first = rig.client.at("/main/mcp").open().await;
-        let second = rig.client.at("/second/mcp").open().await;
+        let harness = Harness::start(&[&command, r#"server.second.args=["$W","extra"]"#]).await;
+        let first = harness.client.at("/main/mcp").open().await;
+        let second = harness.client.at("/second/mcp").open().await;
         for (session, arguments) in [(&first, json!([])), (&second, json!(["extra"]))] {
             let report = session.call("report", json!({})).await.json();
             assert_eq!(report["result"]["arguments"], arguments);
@@ -132,19 +132,19 @@ fn each_server_has_its_own_path_and_sessions_and_one_is_the_default() {
         assert_eq!(first.at("/second/mcp").post(PING).await.status, 404);
         assert_eq!(first.at("/second/mcp").delete().await.status, 404);
         assert!(first.is_alive().await && second.is_alive().await);
-        assert_eq!(rig.client.at("/third/mcp").post(PING).await.status, 404);
+        assert_eq!(harness.client.at("/third/mcp").post(PING).await.status, 404);
     });
 }
 
 #[test]
 fn many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
-    story(async {
-        let rig =
-            Rig::start(&["session.max=4", "session.max_per_owner=0", "session.place_wait=0s"])
+    with_timeout(async {
+        let harness =
+            Harness::start(&["session.max=4", "session.max_per_owner=0", "session.place_wait=0s"])
                 .await;
         let mut openers = JoinSet::new();
         for number in 0..40 {
-            let client = rig.client.clone();
+            let client = harness.client.clone();
             let body = initialize(&number.to_string(), "2025-11-25");
             openers.spawn(async move { (number, client.post(body).await) });
         }
@@ -153,7 +153,7 @@ fn many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
             let (number, answer) = answer.expect("no panic");
             if answer.status == 200 {
                 let id = answer.header("mcp-session-id").expect("an id");
-                opened.push(rig.client.with("mcp-session-id", id));
+                opened.push(harness.client.with("mcp-session-id", id));
             } else {
                 assert_eq!(answer.error(), (503, -32000, json!(number)));
                 answer.assert_retry();
@@ -161,34 +161,35 @@ fn many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
             }
         }
         assert_eq!((opened.len(), refused), (4, 36));
-        assert_eq!(rig.witness.children().len(), 4, "no child was started without a place");
-        assert_eq!(rig.metric(r#"mcp_broker_children{server="main"}"#).await, 4);
+        assert_eq!(harness.witness.children().len(), 4, "no child was started without a place");
+        assert_eq!(harness.metric(r#"mcp_broker_children{server="main"}"#).await, 4);
         // A place comes back with the end of its child, and not earlier.
         assert_eq!(opened[0].delete().await.status, 204);
         until_so("there is room again", async || {
-            rig.client.post(initialize("1", "2025-11-25")).await.status == 200
+            harness.client.post(initialize("1", "2025-11-25")).await.status == 200
         })
         .await;
-        let living = rig.witness.children().into_iter().filter(|pid| crate::rig::is_alive(*pid));
+        let living =
+            harness.witness.children().into_iter().filter(|pid| crate::harness::is_alive(*pid));
         assert_eq!(living.count(), 4);
     });
 }
 
 #[test]
 fn an_owner_at_its_cap_is_429_and_others_still_get_in() {
-    story(async {
-        let rig = Rig::with_tokens(
+    with_timeout(async {
+        let harness = Harness::with_tokens(
             &["ada", "bob"],
             &["session.max_per_owner=2", "session.place_wait=0s"],
         )
         .await;
-        let ada = rig.of("ada");
+        let ada = harness.of("ada");
         let first = ada.open().await;
         ada.open().await;
         let refused = ada.post(initialize("3", "2025-11-25")).await;
         assert_eq!(refused.error(), (429, -32000, json!(3)));
         refused.assert_retry();
-        rig.of("bob").open().await;
+        harness.of("bob").open().await;
         first.delete().await;
         until_so("there is room again", async || {
             ada.post(initialize("3", "2025-11-25")).await.status == 200
@@ -199,39 +200,41 @@ fn an_owner_at_its_cap_is_429_and_others_still_get_in() {
 
 #[test]
 fn at_the_cap_a_session_that_is_idle_makes_room() {
-    story(async {
-        let rig =
-            Rig::start(&["session.max=1", "session.evict_idle=0s", "session.place_wait=0s"]).await;
-        let first = rig.client.open().await;
+    with_timeout(async {
+        let harness =
+            Harness::start(&["session.max=1", "session.evict_idle=0s", "session.place_wait=0s"])
+                .await;
+        let first = harness.client.open().await;
         let call = first.send("POST", call("1", "wait", &json!({}))).await;
-        until_so("the child has it", async || rig.witness.read().contains("wait")).await;
-        let refused = rig.client.post(initialize("1", "2025-11-25")).await;
+        until_so("the child has it", async || harness.witness.read().contains("wait")).await;
+        let refused = harness.client.post(initialize("1", "2025-11-25")).await;
         assert_eq!(refused.status, 503, "a session with a call under way is not idle");
-        rig.witness.release();
+        harness.witness.release();
         drop(call);
         until_so("it makes room", async || {
-            rig.client.post(initialize("1", "2025-11-25")).await.status == 200
+            harness.client.post(initialize("1", "2025-11-25")).await.status == 200
         })
         .await;
         // It was put to sleep, and the other one is as idle.
         assert!(first.is_alive().await);
-        let living = rig.witness.children().into_iter().filter(|pid| crate::rig::is_alive(*pid));
+        let living =
+            harness.witness.children().into_iter().filter(|pid| crate::harness::is_alive(*pid));
         assert_eq!(living.count(), 1);
     });
 }
 
 #[test]
 fn a_drain_lets_calls_finish_and_refuses_what_is_new() {
-    story(async {
-        let mut rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let mut harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut call = session.send("POST", call("1", "wait", &json!({}))).await;
-        until_so("the child has it", async || rig.witness.read().contains("wait")).await;
-        let mut open = rig.client.at("/readyz").send("GET", "").await;
+        until_so("the child has it", async || harness.witness.read().contains("wait")).await;
+        let mut open = harness.client.at("/readyz").send("GET", "").await;
         assert_eq!(open.answer().await.status, 200);
-        rig.stop();
+        harness.stop();
         until_so("it drains", async || {
-            rig.client.at("/readyz").send_on(&mut open, "GET", "").await;
+            harness.client.at("/readyz").send_on(&mut open, "GET", "").await;
             open.answer().await.status == 503
         })
         .await;
@@ -239,65 +242,65 @@ fn a_drain_lets_calls_finish_and_refuses_what_is_new() {
         let refused = open.answer().await;
         assert_eq!((refused.status, refused.json()["error"]["code"].as_i64()), (503, Some(-32000)));
         refused.assert_retry();
-        rig.witness.release();
+        harness.witness.release();
         assert_eq!(call.answer().await.json()["result"], json!({ "waited": true }));
-        rig.stopped().await;
-        rig.witness.all_gone().await;
+        harness.stopped().await;
+        harness.witness.all_gone().await;
     });
 }
 
 #[test]
 fn what_does_not_finish_within_the_drain_is_answered_with_an_error() {
-    story(async {
-        let mut rig = Rig::start(&["drain=1s"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let mut harness = Harness::start(&["drain=1s"]).await;
+        let session = harness.client.open().await;
         let mut stream = session.listen().await;
         let mut calls = Vec::new();
         for id in 0..20 {
             calls.push(session.send("POST", call(&id.to_string(), "hang", &json!({}))).await);
         }
-        let all = async || rig.witness.read().matches("hang").count() == 20;
+        let all = async || harness.witness.read().matches("hang").count() == 20;
         until_so("the child has them", all).await;
-        rig.stop();
+        harness.stop();
         for (id, call) in calls.iter_mut().enumerate() {
             let answer = call.answer().await.json();
             assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32603)));
         }
         while stream.event().await.is_some() {}
-        rig.stopped().await;
-        rig.witness.all_gone().await;
+        harness.stopped().await;
+        harness.witness.all_gone().await;
     });
 }
 
 #[test]
 fn a_session_with_a_call_or_a_stream_is_not_reaped_and_an_idle_one_is() {
-    story(async {
-        let rig = Rig::start(&["session.idle=200ms", "session.reap_interval=30ms"]).await;
-        let busy = rig.client.open().await;
-        let listening = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["session.idle=200ms", "session.reap_interval=30ms"]).await;
+        let busy = harness.client.open().await;
+        let listening = harness.client.open().await;
         let mut call = busy.send("POST", call("1", "wait", &json!({}))).await;
         let stream = listening.listen().await;
         // The idle one is the clock: it is younger than the others.
-        rig.client.open().await;
+        harness.client.open().await;
         let reaped = r#"mcp_broker_reaped_total{reason="idle"}"#;
-        until_so("the idle one is reaped", async || rig.metric(reaped).await == 1).await;
-        rig.witness.release();
+        until_so("the idle one is reaped", async || harness.metric(reaped).await == 1).await;
+        harness.witness.release();
         assert_eq!(call.answer().await.status, 200);
         assert!(listening.is_alive().await);
         // T23: with the end of its stream its time begins.
         drop(stream);
-        until_so("all are reaped", async || rig.metric(reaped).await == 3).await;
-        rig.witness.all_gone().await;
+        until_so("all are reaped", async || harness.metric(reaped).await == 3).await;
+        harness.witness.all_gone().await;
     });
 }
 
 #[test]
 fn every_session_has_a_child_of_its_own() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         let mut pids = Vec::new();
         for _ in 0..3 {
-            let answer = rig.client.open().await.call("echo", Value::Null).await;
+            let answer = harness.client.open().await.call("echo", Value::Null).await;
             pids.push(answer.json()["result"]["pid"].clone());
         }
         pids.dedup();
@@ -307,10 +310,10 @@ fn every_session_has_a_child_of_its_own() {
 
 #[test]
 fn a_connection_serves_many_requests() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
-        let mut wire = Wire::connect(rig.client.address).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
+        let mut wire = Wire::connect(harness.client.address).await;
         for number in 0..100 {
             session.send_on(&mut wire, "POST", call("1", "echo", &json!(number))).await;
             assert_eq!(wire.answer().await.json()["result"]["arguments"], number);

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 
 use crate::{
+    harness::{Harness, is_alive, metric, until_so, with_timeout},
     program::Place,
-    rig::{Rig, is_alive, metric, story, until_so},
-    store_rig::stranger,
+    store_harness::stranger,
     wire::{Client, PING, call},
 };
 
@@ -34,62 +34,62 @@ fn moved(session: &Client, to: &Client) -> Client {
 
 #[test]
 fn an_idle_session_sleeps_and_the_next_call_wakes_it_under_the_same_id() {
-    story(async {
-        let rig = Rig::start(&IDLE).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&IDLE).await;
+        let session = harness.client.open().await;
         let before = pid(&session).await;
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
         let after = pid(&session).await;
         assert_ne!(before, after);
-        let told = rig.witness.read();
+        let told = harness.witness.read();
         assert_eq!(told.matches("notifications/initialized").count(), 2, "both were told: {told}");
     });
 }
 
 #[test]
 fn a_stateful_session_ends_when_it_is_idle() {
-    story(async {
-        let rig = Rig::start(&[IDLE[0], IDLE[1], "server.main.stateful=true"]).await;
-        let session = rig.client.open().await;
-        rig.witness.all_gone().await;
+    with_timeout(async {
+        let harness = Harness::start(&[IDLE[0], IDLE[1], "server.main.stateful=true"]).await;
+        let session = harness.client.open().await;
+        harness.witness.all_gone().await;
         assert_eq!(session.post(PING).await.error(), (404, -32001, json!("ping")));
         assert_eq!(session.ask("GET", "").await.status, 404);
-        assert_eq!(rig.witness.children().len(), 1);
+        assert_eq!(harness.witness.children().len(), 1);
     });
 }
 
 #[test]
 fn a_stateful_session_ends_with_its_child() {
-    story(async {
-        let rig = Rig::start(&["server.main.stateful=true"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.stateful=true"]).await;
+        let session = harness.client.open().await;
         kill(pid(&session).await);
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
         until_so("it is over", async || session.post(PING).await.status == 404).await;
-        assert_eq!(rig.witness.children().len(), 1);
+        assert_eq!(harness.witness.children().len(), 1);
     });
 }
 
 #[test]
 fn a_killed_child_is_replaced_and_no_call_after_it_fails() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let before = pid(&session).await;
         kill(before);
         until_so("it is dead", async || !is_alive(before.try_into().expect("a pid"))).await;
         assert_ne!(pid(&session).await, before);
-        assert_eq!(rig.witness.children().len(), 2);
+        assert_eq!(harness.witness.children().len(), 2);
     });
 }
 
 #[test]
 fn calls_that_arrive_together_while_it_sleeps_wait_for_one_wake() {
-    story(async {
-        let rig = Rig::start(&["session.idle=300ms", "session.reap_interval=20ms"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["session.idle=300ms", "session.reap_interval=20ms"]).await;
+        let session = harness.client.open().await;
         let before = pid(&session).await;
-        rig.witness.all_gone().await;
+        harness.witness.all_gone().await;
         let (a, b, c) = tokio::join!(pid(&session), pid(&session), pid(&session));
         assert!(a != before && a == b && b == c, "{before} {a} {b} {c}");
     });
@@ -97,23 +97,24 @@ fn calls_that_arrive_together_while_it_sleeps_wait_for_one_wake() {
 
 #[test]
 fn a_session_that_sleeps_can_be_deleted_and_is_gone() {
-    story(async {
-        let rig = Rig::start(&[IDLE[0], IDLE[1], "server.other.command=/nonexistent"]).await;
-        let session = rig.client.open().await;
-        rig.witness.all_gone().await;
+    with_timeout(async {
+        let harness =
+            Harness::start(&[IDLE[0], IDLE[1], "server.other.command=/nonexistent"]).await;
+        let session = harness.client.open().await;
+        harness.witness.all_gone().await;
         let elsewhere = session.at("/other/mcp");
         assert_eq!(elsewhere.delete().await.status, 404, "another server's id");
         assert_eq!(elsewhere.post(PING).await.status, 404);
         assert_eq!(session.delete().await.status, 204);
         assert_eq!(session.delete().await.status, 404);
         assert_eq!(session.post(PING).await.status, 404);
-        assert_eq!(rig.witness.children().len(), 1, "nothing woke for it");
+        assert_eq!(harness.witness.children().len(), 1, "nothing woke for it");
     });
 }
 
 #[test]
 fn an_operator_sees_which_sessions_sleep_and_ends_them() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let args = ["--set", IDLE[0], "--set", IDLE[1]];
         let broker = place.serve(&args).await;
@@ -141,7 +142,7 @@ fn an_operator_sees_which_sessions_sleep_and_ends_them() {
 
 #[test]
 fn an_operator_ends_a_session_in_the_middle_of_a_call_and_its_child_is_gone() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&[]).await;
         let session = broker.client.open().await;
@@ -168,13 +169,13 @@ fn an_operator_ends_a_session_in_the_middle_of_a_call_and_its_child_is_gone() {
 
 #[test]
 fn at_the_cap_on_sessions_the_one_asleep_longest_makes_room() {
-    story(async {
+    with_timeout(async {
         let cap = "session.max_records_per_owner=2";
-        let rig = Rig::start(&[IDLE[0], IDLE[1], cap]).await;
-        let first = rig.client.open().await;
-        rig.witness.all_gone().await;
-        let second = rig.client.open().await;
-        let third = rig.client.open().await;
+        let harness = Harness::start(&[IDLE[0], IDLE[1], cap]).await;
+        let first = harness.client.open().await;
+        harness.witness.all_gone().await;
+        let second = harness.client.open().await;
+        let third = harness.client.open().await;
         assert_eq!(first.post(PING).await.status, 404);
         assert!(second.is_alive().await && third.is_alive().await);
     });
@@ -182,7 +183,7 @@ fn at_the_cap_on_sessions_the_one_asleep_longest_makes_room() {
 
 #[test]
 fn a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&["--set", IDLE[0], "--set", IDLE[1]]).await;
         let session = broker.client.open().await;
@@ -202,22 +203,22 @@ fn a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
 
 #[test]
 fn a_stranger_is_refused_and_wakes_nothing() {
-    story(async {
-        let rig = Rig::with_tokens(&["ada", "bob"], &IDLE).await;
-        let ada = rig.of("ada").open().await;
-        rig.witness.all_gone().await;
-        let bob = rig.of("bob").with("mcp-session-id", ada.session());
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada", "bob"], &IDLE).await;
+        let ada = harness.of("ada").open().await;
+        harness.witness.all_gone().await;
+        let bob = harness.of("bob").with("mcp-session-id", ada.session());
         assert_eq!(bob.post(PING).await.status, 403);
         assert_eq!(bob.ask("GET", "").await.status, 403);
         assert_eq!(bob.delete().await.status, 403);
-        assert_eq!(rig.witness.children().len(), 1);
+        assert_eq!(harness.witness.children().len(), 1);
         assert!(ada.is_alive().await);
     });
 }
 
 #[test]
 fn a_session_survives_that_the_broker_is_stopped_and_started() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&[]).await;
         let session = broker.client.open().await;
@@ -232,7 +233,7 @@ fn a_session_survives_that_the_broker_is_stopped_and_started() {
 
 #[test]
 fn a_session_survives_that_the_broker_is_killed() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let mut broker = place.serve(&[]).await;
         let session = broker.client.open().await;
@@ -250,7 +251,7 @@ fn a_session_survives_that_the_broker_is_killed() {
 
 #[test]
 fn a_stateful_session_does_not_survive_the_broker() {
-    story(async {
+    with_timeout(async {
         let place = Place::new();
         let stateful = ["--set", "server.main.stateful=true"];
         let mut broker = place.serve(&stateful).await;

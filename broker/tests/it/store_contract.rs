@@ -12,15 +12,15 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 
 use crate::{
-    rig::story,
-    store_rig::{
+    harness::with_timeout,
+    store_harness::{
         DAY, Desk, HOUR, MINUTE, code, json, now, redemption, refreshment, server, text, token,
     },
 };
 
 #[test]
 fn the_store_keeps_the_contract_of_the_authorization_server() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         store_contract(desk.store).await;
     });
@@ -28,7 +28,7 @@ fn the_store_keeps_the_contract_of_the_authorization_server() {
 
 #[test]
 fn the_store_keeps_the_contract_of_credentials() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         credentials_contract(desk.store).await;
     });
@@ -36,7 +36,7 @@ fn the_store_keeps_the_contract_of_credentials() {
 
 #[test]
 fn the_store_keeps_the_contract_of_accounts() {
-    story(async {
+    with_timeout(async {
         let Desk { store, directory: _directory, .. } = Desk::open().await;
         accounts_contract(store.clone(), store.clone(), store).await;
     });
@@ -50,7 +50,7 @@ async fn two(desk: &Desk) -> [Arc<Store>; 2] {
 
 #[test]
 fn of_two_processes_one_redeems_a_code_and_one_rotates_a_token() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let stores = two(&desk).await;
         for round in 0..10 {
@@ -115,7 +115,7 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 
 #[test]
 fn a_hundred_token_requests_at_once_see_no_busy_database() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         // The other process asks at the same time.
         let stores = two(&desk).await;
@@ -142,7 +142,7 @@ fn a_hundred_token_requests_at_once_see_no_busy_database() {
 
 #[test]
 fn a_caller_who_leaves_leaves_nothing_half_done() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let mut callers = JoinSet::new();
         for n in 0..100 {

@@ -15,8 +15,8 @@ use http::StatusCode;
 use sqlx::{Connection, Executor};
 
 use crate::{
-    rig::story,
-    store_rig::{
+    harness::with_timeout,
+    store_harness::{
         DAY, Desk, HOUR, MINUTE, code, database, now, refreshment, stranger, text, token, user,
     },
 };
@@ -25,7 +25,7 @@ const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_locked_database_is_a_temporary_failure_and_recovers() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::with(Limits { patience: SHORT, ..Limits::default() }).await;
         let (_, pair) = desk.sign_in("code").await;
         let (access, refresh) = (text(&pair, "access_token"), text(&pair, "refresh_token"));
@@ -49,7 +49,7 @@ fn a_locked_database_is_a_temporary_failure_and_recovers() {
 
 #[test]
 fn a_full_database_changes_nothing_and_recovers() {
-    story(async {
+    with_timeout(async {
         // An empty one has about 50 pages.
         let limits = Limits { max_pages: Some(80), patience: SHORT, ..Limits::default() };
         let desk = Desk::with(limits).await;
@@ -98,7 +98,7 @@ fn a_full_database_changes_nothing_and_recovers() {
 
 #[test]
 fn a_closed_store_refuses_and_its_file_opens_again() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         desk.sign_in("code").await;
         desk.store.close().await;
@@ -115,7 +115,7 @@ fn a_closed_store_refuses_and_its_file_opens_again() {
 
 #[test]
 fn a_file_that_was_replaced_is_noticed() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         desk.store.ready().await.unwrap();
         let path = desk.store.path();
@@ -139,7 +139,7 @@ async fn refusal(desk: &Desk) -> (OpenError, String) {
 
 #[test]
 fn a_newer_schema_refuses_to_open() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         desk.sign_in("code").await;
         desk.store.close().await;
@@ -157,7 +157,7 @@ fn a_newer_schema_refuses_to_open() {
 
 #[test]
 fn a_damaged_file_refuses_to_open() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         desk.sign_in("code").await;
         desk.store.close().await;
@@ -184,7 +184,7 @@ fn a_damaged_file_refuses_to_open() {
 
 #[test]
 fn a_database_of_another_program_refuses_to_open() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         desk.store.close().await;
         fs::remove_file(database(desk.directory.path())).unwrap();
@@ -199,7 +199,7 @@ fn a_database_of_another_program_refuses_to_open() {
 
 #[test]
 fn a_locked_file_says_who_is_to_stop() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         desk.store.close().await;
         let mut stranger = stranger(desk.directory.path()).await;
@@ -212,7 +212,7 @@ fn a_locked_file_says_who_is_to_stop() {
 
 #[test]
 fn processes_that_start_at_once_make_one_database() {
-    story(async {
+    with_timeout(async {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("deeper/data");
         let mut starting = tokio::task::JoinSet::new();
@@ -230,7 +230,7 @@ fn processes_that_start_at_once_make_one_database() {
 
 #[test]
 fn a_directory_that_cannot_be_made_is_named() {
-    story(async {
+    with_timeout(async {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), b"").unwrap();
         let error = Store::open(&directory.path().join("file/data")).await.unwrap_err();
@@ -241,7 +241,7 @@ fn a_directory_that_cannot_be_made_is_named() {
 
 #[test]
 fn a_broker_that_has_drained_has_closed_its_store() {
-    story(async {
+    with_timeout(async {
         let directory = tempfile::tempdir().expect("a directory");
         let data = directory.path().join("data");
         let environment: BTreeMap<String, String> = BTreeMap::new();

@@ -6,8 +6,8 @@ use auth::upstream::{CredentialKey, CredentialStore, KeyRing};
 use broker::store::{Keys, KeysError, Store};
 
 use crate::{
-    rig::story,
-    store_rig::{Desk, now},
+    harness::with_timeout,
+    store_harness::{Desk, now},
 };
 
 fn key() -> CredentialKey {
@@ -25,7 +25,7 @@ async fn seal(store: &Store, ring: &KeyRing) {
 
 #[test]
 fn keys_are_made_once_and_only_their_owner_reads_them() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
         let keys = Keys::open(directory, &*desk.store).await.unwrap();
@@ -48,7 +48,7 @@ fn keys_are_made_once_and_only_their_owner_reads_them() {
 
 #[test]
 fn a_missing_key_refuses_to_start_and_makes_no_new_one() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
         let keys = Keys::open(directory, &*desk.store).await.unwrap();
@@ -78,7 +78,7 @@ fn a_missing_key_refuses_to_start_and_makes_no_new_one() {
 
 #[test]
 fn a_rotated_ring_still_opens_what_the_old_key_sealed() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
         let mut keys = Keys::open(directory, &*desk.store).await.unwrap();
@@ -97,7 +97,7 @@ fn a_rotated_ring_still_opens_what_the_old_key_sealed() {
 
 #[test]
 fn keys_that_are_damaged_are_named_and_not_shown() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let directory = desk.directory.path();
         Keys::open(directory, &*desk.store).await.unwrap();
@@ -116,7 +116,7 @@ fn keys_that_are_damaged_are_named_and_not_shown() {
 
 #[test]
 fn processes_that_start_at_once_agree_on_the_keys() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let mut starting = tokio::task::JoinSet::new();
         for _ in 0..8 {

@@ -21,7 +21,7 @@ use auth::{
 use broker::store::Store;
 use sqlx::{Connection, Row, query};
 
-use crate::store_rig::{HOUR, MINUTE, stranger};
+use crate::store_harness::{HOUR, MINUTE, stranger};
 
 /// How often the traffic is killed.
 const KILLS: usize = 200;

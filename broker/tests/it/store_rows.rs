@@ -16,8 +16,8 @@ use http::StatusCode;
 use session::{Owner, Records};
 
 use crate::{
-    rig::story,
-    store_rig::{DAY, Desk, HOUR, MINUTE, code, now, rows, text, user},
+    harness::with_timeout,
+    store_harness::{DAY, Desk, HOUR, MINUTE, code, now, rows, text, user},
     store_sessions::record,
 };
 
@@ -34,7 +34,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let mut secrets = vec!["mcpac_canary-code".to_owned()];
         let (status, pair) = desk.sign_in("mcpac_canary-code").await;
@@ -88,7 +88,7 @@ fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
 
 #[test]
 fn files_that_others_could_read_are_closed_again() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let path = desk.store.path().to_owned();
         desk.store.close().await;

@@ -17,8 +17,8 @@ use session::{
 use sqlx::{Connection, Executor, Row, query};
 
 use crate::{
-    rig::story,
-    store_rig::{Desk, database, now, stranger},
+    harness::with_timeout,
+    store_harness::{Desk, database, now, stranger},
 };
 
 /// The schema of the first release, which no migration of ours changes any more.
@@ -44,7 +44,7 @@ pub(crate) fn record(number: u64, owner: Owner) -> Record {
 
 #[test]
 fn the_store_keeps_the_contract_of_session_records() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         records_contract(desk.store).await;
     });
@@ -52,7 +52,7 @@ fn the_store_keeps_the_contract_of_session_records() {
 
 #[test]
 fn a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
-    story(async {
+    with_timeout(async {
         let directory = tempfile::tempdir().unwrap();
         fs::write(database(directory.path()), b"").unwrap();
         let mut old = stranger(directory.path()).await;
@@ -89,7 +89,7 @@ fn a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
 
 #[test]
 fn an_account_takes_its_session_records_along_and_nobody_elses() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         for (subject, name) in [("1", "ada"), ("2", "bob")] {
             let (subject, name) = (subject.to_owned(), name.to_owned());
@@ -114,7 +114,7 @@ fn an_account_takes_its_session_records_along_and_nobody_elses() {
 
 #[test]
 fn no_session_id_lies_in_the_files() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let id = SessionId::from_bytes(*b"canary-session-id-24-cha");
         let record = Record { key: id.key(), ..record(0, Owner::new(ISSUER, "ada", "web")) };
@@ -132,7 +132,7 @@ fn no_session_id_lies_in_the_files() {
 
 #[test]
 fn every_question_about_sessions_has_its_index() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let mut db = desk.stranger().await;
         for (asked, index) in [
@@ -155,7 +155,7 @@ fn every_question_about_sessions_has_its_index() {
 
 #[test]
 fn of_two_processes_one_makes_a_record_and_a_removed_one_stays_removed() {
-    story(async {
+    with_timeout(async {
         let desk = Desk::open().await;
         let other = Store::open(desk.directory.path()).await.unwrap();
         let (ada, bob) = (

@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use crate::{
-    rig::{Rig, story, until_so},
+    harness::{Harness, until_so, with_timeout},
     wire::{call, initialize},
 };
 
 #[test]
 fn a_stream_starts_at_once_and_tells_proxies_to_pass_it_on() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut wire = session.send("GET", "").await;
         let head = wire.head().await;
         assert_eq!(head.status, 200);
@@ -27,9 +27,9 @@ fn a_stream_starts_at_once_and_tells_proxies_to_pass_it_on() {
 
 #[test]
 fn a_second_standalone_stream_is_409_and_the_first_goes_on() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut first = session.listen().await;
         assert_eq!(session.ask("GET", "").await.status, 409);
         let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
@@ -46,9 +46,9 @@ fn a_second_standalone_stream_is_409_and_the_first_goes_on() {
 
 #[test]
 fn a_question_without_a_stream_waits_for_one_and_its_answer_finds_the_child() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         assert_eq!(session.call("ask-after", json!({})).await.status, 200);
         let mut stream = session.listen().await;
         let (_, question) = stream.message().await.expect("the question");
@@ -56,20 +56,20 @@ fn a_question_without_a_stream_waits_for_one_and_its_answer_finds_the_child() {
         let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "n": 1 } });
         assert_eq!(session.post(answer.to_string()).await.status, 202);
         let heard = r#""id":"late","result":{"n":1}"#;
-        until_so("the child hears it", async || rig.witness.read().contains(heard)).await;
+        until_so("the child hears it", async || harness.witness.read().contains(heard)).await;
     });
 }
 
 #[test]
 fn a_question_of_the_child_comes_on_the_stream_of_its_call() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut wire = session.send("POST", call("4", "ask", &json!({}))).await;
         assert_eq!(wire.head().await.header("content-type"), Some("text/event-stream"));
         let (_, question) = wire.message().await.expect("the question");
         let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "n": 1 } });
-        let other = rig.client.open().await;
+        let other = harness.client.open().await;
         assert_eq!(other.post(answer.to_string()).await.status, 202, "nobody asked there");
         assert_eq!(session.post(answer.to_string()).await.status, 202);
         let (_, result) = wire.message().await.expect("the result");
@@ -81,9 +81,9 @@ fn a_question_of_the_child_comes_on_the_stream_of_its_call() {
 
 #[test]
 fn progress_comes_on_the_stream_of_its_request_only_and_under_its_own_token() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut standalone = session.listen().await;
         let mut waiting = session.send("POST", call("1", "wait", &json!({}))).await;
         let params = json!({
@@ -98,8 +98,8 @@ fn progress_comes_on_the_stream_of_its_request_only_and_under_its_own_token() {
             assert_eq!(message["params"], expected);
         }
         assert_eq!(messages[3]["id"], 2);
-        assert!(!rig.witness.read().contains("mine"), "the child has a token of the broker's");
-        rig.witness.release();
+        assert!(!harness.witness.read().contains("mine"), "the child has a token of the broker's");
+        harness.witness.release();
         let waited = waiting.answer().await;
         assert_eq!(waited.header("content-type"), Some("application/json"), "nothing else came");
         session.delete().await;
@@ -111,16 +111,16 @@ fn progress_comes_on_the_stream_of_its_request_only_and_under_its_own_token() {
 
 #[test]
 fn a_reader_that_falls_behind_is_cut_off_and_harms_nobody() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let flood = json!({ "count": 30_000, "bytes": 1000 });
         // Thirty megabytes for somebody who reads nothing.
         let mut lazy = session.send("POST", call("1", "flood", &flood)).await;
         let ended = r#"mcp_broker_requests_total{server="main",method="tools/call",outcome="ok"}"#;
-        let other = rig.client.open().await;
+        let other = harness.client.open().await;
         assert!(other.is_alive().await);
-        until_so("the child is drained", async || rig.metric(ended).await == 1).await;
+        until_so("the child is drained", async || harness.metric(ended).await == 1).await;
         assert!(session.is_alive().await);
         // What is kept for it is bounded; the stream ends before the answer.
         assert_eq!(lazy.head().await.status, 200);
@@ -134,9 +134,9 @@ fn a_reader_that_falls_behind_is_cut_off_and_harms_nobody() {
 
 #[test]
 fn a_silent_stream_carries_comments() {
-    story(async {
-        let rig = Rig::start(&["http.keep_alive=100ms"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["http.keep_alive=100ms"]).await;
+        let session = harness.client.open().await;
         let mut stream = session.listen().await;
         let mut comments = 0;
         while comments < 3 {
@@ -144,12 +144,12 @@ fn a_silent_stream_carries_comments() {
             comments += usize::from(event.text.starts_with(": still"));
         }
         // A call that takes its time becomes a stream, with the same comments.
-        let rig = Rig::start(&["http.keep_alive=100ms", "stream.after=100ms"]).await;
-        let session = rig.client.open().await;
+        let harness = Harness::start(&["http.keep_alive=100ms", "stream.after=100ms"]).await;
+        let session = harness.client.open().await;
         let mut call = session.send("POST", call("1", "wait", &json!({}))).await;
         assert_eq!(call.head().await.header("content-type"), Some("text/event-stream"));
         while !call.event().await.expect("it stays open").text.starts_with(": still") {}
-        rig.witness.release();
+        harness.witness.release();
         assert_eq!(call.message().await.expect("the result").1["id"], 1);
         assert!(call.event().await.is_none());
     });
@@ -157,14 +157,14 @@ fn a_silent_stream_carries_comments() {
 
 #[test]
 fn a_broken_stream_is_resumed_behind_the_last_event_without_loss_or_repetition() {
-    story(async {
-        let rig = Rig::start(&["stream.after=50ms"]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&["stream.after=50ms"]).await;
+        let session = harness.client.open().await;
         let mut wire = session.send("POST", call("9", "wait", &json!({}))).await;
         wire.head().await;
         let priming = until_id(&mut wire).await;
         drop(wire);
-        rig.witness.release();
+        harness.witness.release();
         let again = session.with("last-event-id", &priming);
         let mut wire = again.listen().await;
         let (last, result) = wire.message().await.expect("the result");
@@ -176,7 +176,7 @@ fn a_broken_stream_is_resumed_behind_the_last_event_without_loss_or_repetition()
             let answer = session.with("last-event-id", unknown).ask("GET", "").await;
             assert_eq!(answer.status, 400, "{unknown}");
         }
-        let other = rig.client.open().await.with("last-event-id", &priming);
+        let other = harness.client.open().await.with("last-event-id", &priming);
         assert_ne!(other.ask("GET", "").await.status, 200, "streams are the session's own");
     });
 }
@@ -191,9 +191,9 @@ async fn until_id(wire: &mut crate::wire::Wire) -> String {
 
 #[test]
 fn the_standalone_stream_is_resumed_too() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let mut stream = session.listen().await;
         let line = |n: u32| {
             json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated",
@@ -217,11 +217,11 @@ fn the_standalone_stream_is_resumed_too() {
 
 #[test]
 fn answers_are_json_when_nothing_precedes_them_and_a_stream_otherwise() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let opened = rig.client.post(initialize("1", "2025-11-25")).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let opened = harness.client.post(initialize("1", "2025-11-25")).await;
         assert_eq!(opened.header("content-type"), Some("application/json"));
-        let session = rig.client.open().await;
+        let session = harness.client.open().await;
         let plain = session.call("echo", json!({})).await;
         assert_eq!(plain.header("content-type"), Some("application/json"));
         let flood = session.call("flood", json!({ "count": 2, "bytes": 3 })).await;

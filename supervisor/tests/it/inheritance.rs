@@ -4,12 +4,12 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use supervisor::{Exit, Spec};
 
-use crate::rig::{MIRROR, PARENT, run, run_spec, spec};
+use crate::harness::{MIRROR, PARENT, run, run_spec, spec};
 
 #[tokio::test]
 async fn the_environment_is_exactly_what_the_spec_says() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = run_spec(Spec {
+    let mut harness = run_spec(Spec {
         args: vec!["one".into(), "".into(), "two words".into()],
         env: vec![
             ("TWICE".into(), "first".into()),
@@ -20,7 +20,7 @@ async fn the_environment_is_exactly_what_the_spec_says() {
         ..spec(MIRROR, &[])
     })
     .await;
-    let said = rig.rest().await;
+    let said = harness.rest().await;
     let cwd = folder.path().canonicalize().unwrap();
     let expected = [
         format!("arg {MIRROR}"),
@@ -33,7 +33,7 @@ async fn the_environment_is_exactly_what_the_spec_says() {
         "leads true".into(),
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
-    assert_eq!(rig.ended().await, Exit::Code(0));
+    assert_eq!(harness.ended().await, Exit::Code(0));
 
     let mode = fs::metadata(folder.path().join("made-by-mirror")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "C18: umask 077");
@@ -43,8 +43,8 @@ async fn the_environment_is_exactly_what_the_spec_says() {
 async fn nothing_of_the_parents_environment_reaches_the_child() {
     // The test runner has plenty: CARGO_MANIFEST_DIR, HOME, PATH.
     assert!(std::env::vars_os().count() > 3);
-    let mut rig = run("cat", &["/proc/self/environ"]).await;
-    assert_eq!(rig.rest().await, "");
+    let mut harness = run("cat", &["/proc/self/environ"]).await;
+    assert_eq!(harness.rest().await, "");
 }
 
 /// Runs `ls` or `cat` as a child of a parent with bad manners: signals ignored and blocked or not,
@@ -52,9 +52,9 @@ async fn nothing_of_the_parents_environment_reaches_the_child() {
 async fn through_a_careless_parent(command: &str) -> String {
     let script =
         format!("trap '' HUP INT TERM USR1; exec 7</dev/null; exec {PARENT} reflect {command}");
-    let mut rig = run("/bin/sh", &["-c", &script]).await;
-    let said = rig.rest().await;
-    assert_eq!(rig.ended().await, Exit::Code(0), "{}", rig.child.stderr_tail());
+    let mut harness = run("/bin/sh", &["-c", &script]).await;
+    let said = harness.rest().await;
+    assert_eq!(harness.ended().await, Exit::Code(0), "{}", harness.child.stderr_tail());
     said
 }
 

@@ -3,8 +3,8 @@
 
 mod ending;
 mod group;
+mod harness;
 mod inheritance;
 mod parent;
-mod rig;
 mod starting;
 mod streams;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use supervisor::Exit;
 use tokio::time::timeout;
 
-use crate::rig::{BROOD, DEAF, ECHO, MUTE, PARENT, Stranger, run};
+use crate::harness::{BROOD, DEAF, ECHO, MUTE, PARENT, Stranger, run};
 
 #[tokio::test]
 async fn a_child_dies_with_a_parent_that_got_sigkill() {
@@ -23,14 +23,14 @@ async fn a_child_dies_with_a_parent_that_got_sigkill() {
 async fn children_outlive_the_threads_that_asked_for_them() {
     let children = std::thread::spawn(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let started = runtime.block_on(supervisor::start(crate::rig::spec(MUTE, &[]))).unwrap();
+        let started = runtime.block_on(supervisor::start(crate::harness::spec(MUTE, &[]))).unwrap();
         // Kept across the end of the runtime and of this thread.
         (started, runtime.shutdown_background())
     });
-    let ((started, ()), rig) = (children.join().unwrap(), run(MUTE, &[]).await);
+    let ((started, ()), harness) = (children.join().unwrap(), run(MUTE, &[]).await);
     let child = Stranger::new(&started.child.pid().to_string());
-    rig.child.stop();
-    assert_eq!(rig.ended().await, Exit::Code(0), "time enough for a stray signal");
+    harness.child.stop();
+    assert_eq!(harness.ended().await, Exit::Code(0), "time enough for a stray signal");
     assert!(child.lives());
     drop(started);
     child.is_gone().await;

@@ -10,7 +10,7 @@ use std::{
 use supervisor::{SpawnError, Spec, start};
 use tokio::io::AsyncWriteExt;
 
-use crate::rig::{ECHO, run, run_spec, soon, spec};
+use crate::harness::{ECHO, run, run_spec, soon, spec};
 
 async fn refused(spec: Spec) -> SpawnError {
     soon(start(spec)).await.expect_err("this cannot start")
@@ -18,13 +18,13 @@ async fn refused(spec: Spec) -> SpawnError {
 
 #[tokio::test]
 async fn a_child_answers_through_its_pipes() {
-    let mut rig = run(ECHO, &[]).await;
-    rig.stdin.write_all(b"hello\n").await.unwrap();
-    assert_eq!(rig.line().await, "hello");
-    rig.stdin.shutdown().await.unwrap();
-    assert_eq!(rig.rest().await, "");
-    assert_eq!(rig.ended().await.to_string(), "exit code 0");
-    assert!(rig.stdin.write_all(b"anybody there?\n").await.is_err());
+    let mut harness = run(ECHO, &[]).await;
+    harness.stdin.write_all(b"hello\n").await.unwrap();
+    assert_eq!(harness.line().await, "hello");
+    harness.stdin.shutdown().await.unwrap();
+    assert_eq!(harness.rest().await, "");
+    assert_eq!(harness.ended().await.to_string(), "exit code 0");
+    assert!(harness.stdin.write_all(b"anybody there?\n").await.is_err());
 }
 
 #[tokio::test]
@@ -69,9 +69,9 @@ async fn a_nul_byte_is_refused_wherever_it_stands() {
 
 #[tokio::test]
 async fn no_shell_looks_at_the_arguments() {
-    let mut rig = run("printf", &["%s|", "$HOME", "`id`", "a b", "*", "; exit 1"]).await;
-    assert_eq!(rig.rest().await, "$HOME|`id`|a b|*|; exit 1|");
-    assert_eq!(rig.ended().await.to_string(), "exit code 0");
+    let mut harness = run("printf", &["%s|", "$HOME", "`id`", "a b", "*", "; exit 1"]).await;
+    assert_eq!(harness.rest().await, "$HOME|`id`|a b|*|; exit 1|");
+    assert_eq!(harness.ended().await.to_string(), "exit code 0");
 }
 
 #[tokio::test]
@@ -86,12 +86,12 @@ async fn a_working_directory_that_is_missing_or_relative_is_refused() {
 async fn a_bare_name_is_found_in_the_path_that_the_child_gets() {
     let path = Path::new(ECHO);
     let folder = path.parent().unwrap();
-    let mut rig = run_spec(Spec {
+    let mut harness = run_spec(Spec {
         program: path.file_name().unwrap().into(),
         env: vec![("PATH".into(), folder.into())],
         ..spec(ECHO, &[])
     })
     .await;
-    rig.stdin.shutdown().await.unwrap();
-    assert_eq!(rig.ended().await.to_string(), "exit code 0");
+    harness.stdin.shutdown().await.unwrap();
+    assert_eq!(harness.ended().await.to_string(), "exit code 0");
 }

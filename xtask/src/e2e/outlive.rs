@@ -19,7 +19,7 @@ use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
 use super::{
-    Cell, LIMIT, Rig, matrix,
+    Cell, Harness, LIMIT, matrix,
     provider::{self, PEOPLE, Provider, password},
 };
 use crate::{
@@ -48,24 +48,24 @@ const CHILD_LIMIT: Duration = Duration::from_secs(20);
 /// Tells all stories, or those of one client, or those whose name contains `only`.
 pub(super) fn run(
     sh: &Shell,
-    rig: &Rig,
+    harness: &Harness,
     client: Option<&str>,
     only: Option<&str>,
     rotate_for: Duration,
 ) -> anyhow::Result<Tally> {
-    let gitea = provider::prepare(sh, rig)?;
+    let gitea = provider::prepare(sh, harness)?;
     let clients: Vec<_> =
         CLIENTS.into_iter().filter(|one| client.is_none_or(|c| c == *one)).collect();
     let mut cells = Vec::new();
     for (name, ttl) in [STEADY, ROTATING] {
-        let told = Stage::set(sh, rig, name, ttl, &gitea).and_then(|mut stage| {
+        let told = Stage::set(sh, harness, name, ttl, &gitea).and_then(|mut stage| {
             if name == STEADY.0 {
                 for client in &clients {
-                    let cell = stage.tell(sh, rig, client, only).unwrap_or_else(Cell::broken);
+                    let cell = stage.tell(sh, harness, client, only).unwrap_or_else(Cell::broken);
                     cells.push((*client, name, cell));
                 }
             } else {
-                cells.extend(stage.rotate(rig, &clients, only, rotate_for)?);
+                cells.extend(stage.rotate(harness, &clients, only, rotate_for)?);
             }
             stage.broker.take().context("there is no broker")?.stop(sh)
         });
@@ -94,16 +94,22 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn set(sh: &'a Shell, rig: &Rig, name: &str, ttl: u64, gitea: &Path) -> anyhow::Result<Self> {
+    fn set(
+        sh: &'a Shell,
+        harness: &Harness,
+        name: &str,
+        ttl: u64,
+        gitea: &Path,
+    ) -> anyhow::Result<Self> {
         println!();
         println!("=== sessions that outlive their process: {name}");
-        let dir = rig.dir.join("outlive").join(name);
+        let dir = harness.dir.join("outlive").join(name);
         sh.remove_path(&dir)?;
         sh.create_dir(&dir)?;
         let url = provider::address_of_the_broker()?;
         let back = format!("{url}/callback/forgejo");
         let forge = Provider::forge(sh, &back, ttl, &dir.join("forge.log"))?;
-        let text = configuration(&url, forge.address(), &dir, rig, gitea);
+        let text = configuration(&url, forge.address(), &dir, harness, gitea);
         sh.write_file(dir.join("mcp-broker.toml"), text)?;
         let mut stage = Self { sh, dir, url, broker: None, starts: 0, _forge: forge };
         stage.start()?;
@@ -124,13 +130,13 @@ impl<'a> Stage<'a> {
     fn tell(
         &mut self,
         sh: &Shell,
-        rig: &Rig,
+        harness: &Harness,
         client: &str,
         only: Option<&str>,
     ) -> anyhow::Result<Cell> {
         println!();
         println!("=== {client}, sessions that outlive their process");
-        let cmd = command(sh, rig, client, &self.url, PEOPLE[0], only);
+        let cmd = command(sh, harness, client, &self.url, PEOPLE[0], only);
         let mut cell = Cell::default();
         let finished = process::converse(cmd, LIMIT, |line| {
             let Some(what) = line.strip_prefix("please - ") else {
@@ -207,7 +213,7 @@ impl<'a> Stage<'a> {
     /// one client after the other.
     fn rotate<'c>(
         &self,
-        rig: &Rig,
+        harness: &Harness,
         clients: &[&'c str],
         only: Option<&str>,
         rotate_for: Duration,
@@ -222,7 +228,7 @@ impl<'a> Stage<'a> {
                         // A shell belongs to one thread.
                         let sh = Shell::new()?;
                         sh.change_dir(root());
-                        let cmd = command(&sh, rig, client, url, person, only)
+                        let cmd = command(&sh, harness, client, url, person, only)
                             .args(["--rotate-for", &seconds.to_string()]);
                         let (mut cell, mut said) = (Cell::default(), Vec::new());
                         let finished = process::converse(cmd, LIMIT + rotate_for, |line| {
@@ -256,17 +262,17 @@ impl<'a> Stage<'a> {
 /// A client's program, as far as both stages want the same of it.
 fn command<'a>(
     sh: &'a Shell,
-    rig: &Rig,
+    harness: &Harness,
     client: &str,
     url: &str,
     person: &str,
     only: Option<&str>,
 ) -> Cmd<'a> {
-    let modules = rig.dir.join("ts");
+    let modules = harness.dir.join("ts");
     let cmd = if client == "typescript" {
         cmd!(sh, "node").arg(modules.join("outlive.mjs"))
     } else {
-        let (python, script) = (rig.python.join("python"), "xtask/e2e/py/outlive.py");
+        let (python, script) = (harness.python.join("python"), "xtask/e2e/py/outlive.py");
         let browser = modules.join("browser.mjs");
         cmd!(sh, "{python} -B {script} --browser {browser}")
     };
@@ -279,7 +285,7 @@ fn command<'a>(
 }
 
 /// The broker's configuration: three servers, and a short patience with idle sessions.
-fn configuration(url: &str, forge: &str, dir: &Path, rig: &Rig, gitea: &Path) -> String {
+fn configuration(url: &str, forge: &str, dir: &Path, harness: &Harness, gitea: &Path) -> String {
     let listen = url.trim_start_matches("http://");
     // JSON strings of these paths are TOML strings too.
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
@@ -293,7 +299,7 @@ fn configuration(url: &str, forge: &str, dir: &Path, rig: &Rig, gitea: &Path) ->
          [server.fixture]\ncommand = {}\n",
         quoted(&dir.join("data")),
         provider::forge_tables(forge, gitea),
-        quoted(&rig.dir.join("ts/who.mjs")),
-        quoted(&rig.dir.join("fixture")),
+        quoted(&harness.dir.join("ts/who.mjs")),
+        quoted(&harness.dir.join("fixture")),
     )
 }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
-use super::Rig;
+use super::Harness;
 use crate::{
     cargo::{self, root},
     pinned, process,
@@ -36,11 +36,11 @@ pub(super) fn password(name: &str) -> String {
 }
 
 /// Installs a browser, the forge double, and the server that acts on it, whose path is returned.
-pub(super) fn prepare(sh: &Shell, rig: &Rig) -> anyhow::Result<PathBuf> {
+pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> {
     pinned::browser(sh)?;
     cargo::build_examples(sh, &["forge"])?;
     let requirements = root().join("xtask/e2e/py/gitea.txt");
-    Ok(pinned::pip(sh, &requirements, &rig.dir.join("gitea"))?.join("gitea-mcp"))
+    Ok(pinned::pip(sh, &requirements, &harness.dir.join("gitea"))?.join("gitea-mcp"))
 }
 
 /// An address where nobody listens, for the broker: it and who vouches have to know each other's
@@ -79,21 +79,21 @@ pub(super) struct Provider {
 impl Provider {
     /// The forge double, whose access tokens live `ttl` seconds; `back` is where it sends people.
     pub(super) fn forge(sh: &Shell, back: &str, ttl: u64, log: &Path) -> anyhow::Result<Self> {
-        let knobs = format!("{{\"access_ttl\": {ttl}}}");
+        let options = format!("{{\"access_ttl\": {ttl}}}");
         let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
         let forge = "target/debug/examples/forge";
-        Self::start(cmd!(sh, "{forge} {app...} --redirect-uri {back} --knobs {knobs}"), log)
+        Self::start(cmd!(sh, "{forge} {app...} --redirect-uri {back} --options {options}"), log)
     }
 
     /// npm's `oidc-provider`, in the same way.
     pub(super) fn oidc(
         sh: &Shell,
-        rig: &Rig,
+        harness: &Harness,
         back: &str,
         ttl: u64,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let script = rig.dir.join("ts/oidc.mjs");
+        let script = harness.dir.join("ts/oidc.mjs");
         let app = ["--client-id", CLIENT_ID, "--client-secret", CLIENT_SECRET];
         let ttl = ["--access-ttl", &ttl.to_string()];
         Self::start(cmd!(sh, "node {script} {app...} --redirect-uri {back} {ttl...}"), log)

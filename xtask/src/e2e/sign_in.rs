@@ -12,7 +12,7 @@ use std::path::Path;
 use xshell::{Shell, cmd};
 
 use super::{
-    Cell, Rig, follow, matrix,
+    Cell, Harness, follow, matrix,
     provider::{self, PEOPLE, Provider, password},
 };
 use crate::{
@@ -35,19 +35,19 @@ const UPSTREAM_TTL: u64 = 20;
 /// Tells all stories, or those of one client, or those whose name contains `only`.
 pub(super) fn run(
     sh: &Shell,
-    rig: &Rig,
+    harness: &Harness,
     client: Option<&str>,
     only: Option<&str>,
 ) -> anyhow::Result<Tally> {
-    let gitea = provider::prepare(sh, rig)?;
+    let gitea = provider::prepare(sh, harness)?;
     let clients: Vec<_> =
         CLIENTS.into_iter().filter(|one| client.is_none_or(|c| c == *one)).collect();
     let mut cells = Vec::new();
     for way in WAYS {
-        match Stage::set(sh, rig, way, &gitea) {
+        match Stage::set(sh, harness, way, &gitea) {
             Ok(stage) => {
                 for name in &clients {
-                    let cell = stage.tell(sh, rig, name, only).unwrap_or_else(Cell::broken);
+                    let cell = stage.tell(sh, harness, name, only).unwrap_or_else(Cell::broken);
                     cells.push((*name, way, cell));
                 }
                 if let Err(error) = stage.broker.stop(sh) {
@@ -72,10 +72,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(sh: &Shell, rig: &Rig, way: &'static str, gitea: &Path) -> anyhow::Result<Self> {
+    fn set(sh: &Shell, harness: &Harness, way: &'static str, gitea: &Path) -> anyhow::Result<Self> {
         println!();
         println!("=== signing in: {way}");
-        let dir = rig.dir.join("sign-in").join(way);
+        let dir = harness.dir.join("sign-in").join(way);
         sh.remove_path(&dir)?;
         sh.create_dir(&dir)?;
         let url = provider::address_of_the_broker()?;
@@ -83,12 +83,12 @@ impl Stage {
         let log = dir.join("provider.log");
         let provider = match way {
             "forgejo" => Some(Provider::forge(sh, &back, UPSTREAM_TTL, &log)?),
-            "oidc" => Some(Provider::oidc(sh, rig, &back, UPSTREAM_TTL, &log)?),
+            "oidc" => Some(Provider::oidc(sh, harness, &back, UPSTREAM_TTL, &log)?),
             _ => None,
         };
         let address = provider.as_ref().map_or("", Provider::address);
         let config = dir.join("mcp-broker.toml");
-        let fixture = rig.dir.join("fixture");
+        let fixture = harness.dir.join("fixture");
         sh.write_file(&config, configuration(way, &url, address, &dir, &fixture, gitea))?;
         let binary = broker::binary();
         if way == "local" {
@@ -106,18 +106,18 @@ impl Stage {
     fn tell(
         &self,
         sh: &Shell,
-        rig: &Rig,
+        harness: &Harness,
         client: &str,
         only: Option<&str>,
     ) -> anyhow::Result<Cell> {
         println!();
         println!("=== {client}, signing in: {}", self.way);
-        let modules = rig.dir.join("ts");
+        let modules = harness.dir.join("ts");
         let cmd = match client {
             "typescript" => cmd!(sh, "node").arg(modules.join("oauth.mjs")),
             "mcp-remote" => cmd!(sh, "node").arg(modules.join("remote.mjs")),
             _ => {
-                let (python, script) = (rig.python.join("python"), "xtask/e2e/py/oauth.py");
+                let (python, script) = (harness.python.join("python"), "xtask/e2e/py/oauth.py");
                 let browser = modules.join("browser.mjs");
                 cmd!(sh, "{python} -B {script} --browser {browser}")
             }

@@ -2,12 +2,12 @@
 
 use http::{StatusCode, header};
 
-use super::rig::*;
+use super::harness::*;
 use crate::oauth::{Answer, AuthStore, Moment, Page, Standing, Warning};
 
 #[tokio::test]
 async fn without_s256_there_is_no_code() {
-    let rig = rig();
+    let harness = harness();
     let long = "a".repeat(44);
     let cases: [&[(&str, &str)]; 7] = [
         &[("code_challenge", "")],
@@ -19,7 +19,7 @@ async fn without_s256_there_is_no_code() {
         &[("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-c=")],
     ];
     for changes in cases {
-        let answer = Visitor::new(&rig).get(&query(changes)).await;
+        let answer = Visitor::new(&harness).get(&query(changes)).await;
         assert_eq!(field(&answer, "error").as_deref(), Some("invalid_request"), "{changes:?}");
         assert_eq!(field(&answer, "state").as_deref(), Some("the state"));
         assert_eq!(field(&answer, "code"), None);
@@ -28,7 +28,7 @@ async fn without_s256_there_is_no_code() {
 
 #[tokio::test]
 async fn nothing_is_redirected_to_an_address_the_client_did_not_register() {
-    let rig = rig();
+    let harness = harness();
     let mut cases = vec![
         ("web", "https://client.example/cb/"),
         ("web", "https://client.example/CB"),
@@ -54,7 +54,7 @@ async fn nothing_is_redirected_to_an_address_the_client_did_not_register() {
     cases.extend([("nobody", WEB), ("WEB", WEB), ("", WEB)]);
     for (client, redirect_uri) in cases {
         let changes = [("client_id", client), ("redirect_uri", redirect_uri)];
-        let answer = Visitor::new(&rig).get(&query(&changes)).await;
+        let answer = Visitor::new(&harness).get(&query(&changes)).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{client} {redirect_uri}");
         assert!(!answer.headers().contains_key(header::LOCATION));
         assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
@@ -63,14 +63,14 @@ async fn nothing_is_redirected_to_an_address_the_client_did_not_register() {
         assert!(known.contains(&code), "{code}");
     }
     let twice = format!("{}&client_id=web", query(&[]));
-    assert_eq!(error_code(&Visitor::new(&rig).get(&twice).await), "invalid_request");
+    assert_eq!(error_code(&Visitor::new(&harness).get(&twice).await), "invalid_request");
     let twice = format!("{}&redirect_uri=https%3A%2F%2Fevil.example", query(&[]));
-    assert_eq!(error_code(&Visitor::new(&rig).get(&twice).await), "invalid_request");
+    assert_eq!(error_code(&Visitor::new(&harness).get(&twice).await), "invalid_request");
 }
 
 #[tokio::test]
 async fn other_mistakes_are_told_to_the_client() {
-    let rig = rig();
+    let harness = harness();
     let huge = "s".repeat(5000);
     for (changes, error) in [
         ([("response_type", "")], "invalid_request"),
@@ -82,25 +82,26 @@ async fn other_mistakes_are_told_to_the_client() {
         ([("prompt", "none")], "login_required"),
         ([("state", &*huge)], "invalid_request"),
     ] {
-        let answer = Visitor::new(&rig).get(&query(&changes)).await;
+        let answer = Visitor::new(&harness).get(&query(&changes)).await;
         assert_eq!(field(&answer, "error").as_deref(), Some(error), "{changes:?}");
         assert_eq!(field(&answer, "iss").as_deref(), Some(ISSUER));
     }
-    let answer = Visitor::new(&rig).get(&format!("{}&scope=a&scope=b", query(&[]))).await;
+    let answer = Visitor::new(&harness).get(&format!("{}&scope=a&scope=b", query(&[]))).await;
     assert_eq!(field(&answer, "error").as_deref(), Some("invalid_request"));
 }
 
 #[tokio::test]
 async fn the_issuer_stands_exactly_once_in_every_answer() {
     let odd = "https://client.example/cb?iss=https%3A%2F%2Fevil.example&x=%2F&state=old";
-    let rig = rig_with(config(), 1, |config| config.clients[0].redirect_uris = vec![odd.into()]);
+    let harness =
+        harness_with(config(), 1, |config| config.clients[0].redirect_uris = vec![odd.into()]);
     let changes = [("redirect_uri", odd)];
-    let good = Visitor::new(&rig).authorize(&query(&changes)).await;
+    let good = Visitor::new(&harness).authorize(&query(&changes)).await;
     assert!(field(&good, "code").is_some());
-    let bad = Visitor::new(&rig).get(&query(&[changes[0], ("scope", "x")])).await;
-    let consent = Visitor::new(&rig).get(&query(&changes)).await;
+    let bad = Visitor::new(&harness).get(&query(&[changes[0], ("scope", "x")])).await;
+    let consent = Visitor::new(&harness).get(&query(&changes)).await;
     drop(consent);
-    let mut visitor = Visitor::new(&rig);
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&changes)).await;
     let denied = visitor.press(&page, &[("choice", "deny")]).await;
     assert_eq!(field(&denied, "error").as_deref(), Some("access_denied"));
@@ -113,8 +114,8 @@ async fn the_issuer_stands_exactly_once_in_every_answer() {
 
 #[tokio::test]
 async fn the_page_says_who_asks_for_what_and_where_the_answer_goes() {
-    let rig = rig();
-    let answer = Visitor::new(&rig).get(&query(&[("scope", "mcp:read")])).await;
+    let harness = harness();
+    let answer = Visitor::new(&harness).get(&query(&[("scope", "mcp:read")])).await;
     let Answer::Page(page) = &answer else { panic!("{answer:?}") };
     let Page::Consent(consent) = &page.page else { panic!("{page:?}") };
     assert_eq!(consent.client.redirect, "client.example");
@@ -123,10 +124,10 @@ async fn the_page_says_who_asks_for_what_and_where_the_answer_goes() {
     assert_eq!(consent.scopes.len(), 1);
     assert_eq!(consent.user, None);
     assert!(consent.warnings.is_empty());
-    assert!(rig.provider.attempts().is_empty(), "nothing upstream before the approval");
+    assert!(harness.provider.attempts().is_empty(), "nothing upstream before the approval");
 
     let changes = [("client_id", "native"), ("redirect_uri", "http://127.0.0.1:9/callback")];
-    let answer = Visitor::new(&rig).get(&query(&changes)).await;
+    let answer = Visitor::new(&harness).get(&query(&changes)).await;
     let Answer::Page(page) = &answer else { panic!("{answer:?}") };
     let Page::Consent(consent) = &page.page else { panic!("{page:?}") };
     assert_eq!(consent.client.redirect, "127.0.0.1:9");
@@ -135,8 +136,8 @@ async fn the_page_says_who_asks_for_what_and_where_the_answer_goes() {
 
 #[tokio::test]
 async fn consent_is_remembered_for_user_client_address_scope_and_server_together() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let first = visitor.authorize(&query(&[("scope", "mcp:read")])).await;
     assert!(field(&first, "code").is_some());
     let silent = visitor.get(&query(&[("scope", "mcp:read")])).await;
@@ -160,8 +161,8 @@ async fn consent_is_remembered_for_user_client_address_scope_and_server_together
 
 #[tokio::test]
 async fn programs_on_the_users_computer_are_always_asked_about() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let changes = [("client_id", "native"), ("redirect_uri", "http://127.0.0.1:9/callback")];
     let first = visitor.authorize(&query(&changes)).await;
     assert!(field(&first, "code").is_some());
@@ -171,8 +172,8 @@ async fn programs_on_the_users_computer_are_always_asked_about() {
 
 #[tokio::test]
 async fn a_remembered_consent_does_not_answer_another_site() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     visitor.authorize(&query(&[])).await;
     for site in [Some("cross-site"), Some("same-site"), None] {
         visitor.site = site;
@@ -191,21 +192,22 @@ async fn an_address_that_is_no_longer_allowed_is_not_redirected_to() {
         config.redirect_schemes = schemes.iter().map(|&own| own.into()).collect();
         config
     };
-    let rig = rig_with(with(&["cursor"]), 1, |_| {});
+    let harness = harness_with(with(&["cursor"]), 1, |_| {});
     let body = serde_json::json!({
         "redirect_uris": [cursor], "token_endpoint_auth_method": "none"
     });
-    let id = super::registration::register(&rig, &body).await.1["client_id"].clone();
+    let id = super::registration::register(&harness, &body).await.1["client_id"].clone();
     let changes = [("client_id", id.as_str().unwrap()), ("redirect_uri", cursor)];
-    let answer = Visitor::new(&rig).authorize(&query(&changes)).await;
+    let answer = Visitor::new(&harness).authorize(&query(&changes)).await;
     assert!(
         location(&answer)
             .unwrap()
             .starts_with("cursor://anysphere.cursor-mcp/oauth/callback?code=")
     );
-    let known = rig.store.client(changes[0].1, Moment::of(rig.now())).await.unwrap().unwrap();
-    let other = rig_with(with(&[]), 1, |_| {});
-    other.store.register_client(known, None, 9, Moment::of(rig.now())).await.unwrap();
+    let known =
+        harness.store.client(changes[0].1, Moment::of(harness.now())).await.unwrap().unwrap();
+    let other = harness_with(with(&[]), 1, |_| {});
+    other.store.register_client(known, None, 9, Moment::of(harness.now())).await.unwrap();
     let answer = Visitor::new(&other).get(&query(&changes)).await;
     assert_eq!(error_code(&answer), "invalid_redirect_uri");
     assert!(!answer.headers().contains_key(header::LOCATION));
@@ -213,16 +215,16 @@ async fn an_address_that_is_no_longer_allowed_is_not_redirected_to() {
 
 #[tokio::test]
 async fn the_resource_is_read_tolerantly_and_no_other_one_is_granted() {
-    let rig = rig();
+    let harness = harness();
     for (resource, audience) in [
         ("", "https://mcp.example.org/forgejo/mcp"),
         ("https://mcp.example.org", "https://mcp.example.org/forgejo/mcp"),
         ("https://mcp.example.org/mcp/", "https://mcp.example.org/forgejo/mcp"),
         ("HTTPS://MCP.EXAMPLE.ORG/files/mcp", "https://mcp.example.org/files/mcp"),
     ] {
-        let answer = Visitor::new(&rig).authorize(&query(&[("resource", resource)])).await;
-        let (_, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
-        let verified = rig.admit(&pair(&body).0).await.unwrap();
+        let answer = Visitor::new(&harness).authorize(&query(&[("resource", resource)])).await;
+        let (_, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
+        let verified = harness.admit(&pair(&body).0).await.unwrap();
         verified.meant_for(audience).unwrap_or_else(|_| panic!("{resource}"));
     }
     for resource in [
@@ -231,26 +233,26 @@ async fn the_resource_is_read_tolerantly_and_no_other_one_is_granted() {
         "mcp",
         "https://mcp.example.org/no",
     ] {
-        let answer = Visitor::new(&rig).get(&query(&[("resource", resource)])).await;
+        let answer = Visitor::new(&harness).get(&query(&[("resource", resource)])).await;
         assert_eq!(field(&answer, "error").as_deref(), Some("invalid_target"), "{resource}");
     }
     let two = format!(
         "{}&resource=https%3A%2F%2Fmcp.example.org%2Fmcp&resource=https%3A%2F%2Fmcp.example.org%2Ffiles%2Fmcp",
         query(&[])
     );
-    let answer = Visitor::new(&rig).get(&two).await;
+    let answer = Visitor::new(&harness).get(&two).await;
     assert_eq!(field(&answer, "error").as_deref(), Some("invalid_target"), "two servers");
 }
 
 #[tokio::test]
 async fn the_conformance_suites_request_without_resource_and_scope_works() {
-    let rig = rig();
+    let harness = harness();
     let changes = [
         ("client_id", "native"),
         ("redirect_uri", "http://127.0.0.1:40123/callback"),
         ("state", ""),
     ];
-    let answer = Visitor::new(&rig).authorize(&query(&changes)).await;
+    let answer = Visitor::new(&harness).authorize(&query(&changes)).await;
     assert!(field(&answer, "code").is_some());
     assert_eq!(field(&answer, "state"), None, "nothing that was not sent comes back");
 }

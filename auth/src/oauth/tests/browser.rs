@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
-use super::rig::*;
+use super::harness::*;
 use crate::oauth::{Answer, Page, Problem, SignInError};
 
 fn bound(visitor: &Visitor<'_>) -> Vec<String> {
@@ -12,15 +12,15 @@ fn bound(visitor: &Visitor<'_>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_callback_from_a_browser_that_did_not_approve_is_stopped() {
-    let rig = rig();
+    let harness = harness();
     // The victim is led to the upstream address, and comes back with his own sign-in: without the
     // cookie, with a forged one, and with that of a sign-in of his own.
     for kind in 0..3 {
-        let mut attacker = Visitor::new(&rig);
+        let mut attacker = Visitor::new(&harness);
         let page = attacker.get(&query(&[])).await;
         let answer = attacker.press(&page, &[("choice", "approve")]).await;
         let upstream = attacker.follow(&answer).await;
-        let mut victim = Visitor::new(&rig);
+        let mut victim = Visitor::new(&harness);
         let page = victim.get(&query(&[])).await;
         victim.press(&page, &[("choice", "approve")]).await;
         let own = victim.cookies[&bound(&victim)[0]].clone();
@@ -37,19 +37,19 @@ async fn a_callback_from_a_browser_that_did_not_approve_is_stopped() {
         let answer = attacker.come_back(&upstream).await;
         assert_eq!(error_code(&answer), "expired", "the transaction is burned, for both");
     }
-    assert!(rig.credentials.kept().is_empty());
+    assert!(harness.credentials.kept().is_empty());
 }
 
 #[tokio::test]
 async fn the_state_exists_after_the_approval_serves_once_and_ends() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[])).await;
     assert!(bound(&visitor).is_empty(), "no binding before the approval");
     let (_, hidden) = Visitor::hidden(&page);
     let early = visitor.get(&format!("/login?t={}", hidden[0].1)).await;
     assert_eq!(early.status(), StatusCode::FORBIDDEN, "the consent page cannot be skipped");
-    assert!(rig.provider.attempts().is_empty());
+    assert!(harness.provider.attempts().is_empty());
     let answer = visitor.press(&page, &[("choice", "approve")]).await;
     assert_eq!(bound(&visitor).len(), 1);
     let upstream = visitor.follow(&answer).await;
@@ -66,18 +66,18 @@ async fn the_state_exists_after_the_approval_serves_once_and_ends() {
     let again = visitor.come_back(&upstream).await;
     assert_eq!(error_code(&again), "expired");
 
-    let mut late = Visitor::new(&rig);
+    let mut late = Visitor::new(&harness);
     let page = late.get(&query(&[])).await;
     let answer = late.press(&page, &[("choice", "approve")]).await;
     let upstream = late.follow(&answer).await;
-    rig.pass(600);
+    harness.pass(600);
     assert_eq!(error_code(&late.come_back(&upstream).await), "expired");
 }
 
 #[tokio::test]
 async fn a_state_of_one_provider_is_not_taken_from_another() {
-    let rig = rig_with(config(), 3, |_| {});
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness_with(config(), 3, |_| {});
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[])).await;
     let answer = visitor.press(&page, &[("choice", "approve")]).await;
     let choices = visitor.follow(&answer).await;
@@ -91,8 +91,8 @@ async fn a_state_of_one_provider_is_not_taken_from_another() {
 
 #[tokio::test]
 async fn two_tabs_come_to_their_ends_in_any_order() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let mut upstreams = Vec::new();
     let mut pages = Vec::new();
     for _ in 0..2 {
@@ -105,26 +105,26 @@ async fn two_tabs_come_to_their_ends_in_any_order() {
     let mut tokens = Vec::new();
     for upstream in upstreams.iter().rev() {
         let answer = visitor.come_back(upstream).await;
-        let (status, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
+        let (status, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
         assert_eq!(status, StatusCode::OK);
         tokens.push(pair(&body));
     }
     for (access, refresh) in &tokens {
-        rig.admit(access).await.expect("neither tab took the other's token away");
-        assert_eq!(rig.refresh(refresh).await.0, StatusCode::OK);
+        harness.admit(access).await.expect("neither tab took the other's token away");
+        assert_eq!(harness.refresh(refresh).await.0, StatusCode::OK);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_sign_ins_at_once_all_come_to_their_ends() {
-    let rig = std::sync::Arc::new(rig());
+    let harness = std::sync::Arc::new(harness());
     let mut racers = tokio::task::JoinSet::new();
     for _ in 0..60 {
-        let rig = std::sync::Arc::clone(&rig);
+        let harness = std::sync::Arc::clone(&harness);
         racers.spawn(async move {
-            let (access, refresh) = rig.pair().await;
-            rig.admit(&access).await.unwrap();
-            rig.refresh(&refresh).await.0
+            let (access, refresh) = harness.pair().await;
+            harness.admit(&access).await.unwrap();
+            harness.refresh(&refresh).await.0
         });
     }
     for status in racers.join_all().await {
@@ -134,18 +134,18 @@ async fn sixty_sign_ins_at_once_all_come_to_their_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_callback_that_is_loaded_fifty_times_gives_one_code() {
-    let rig = std::sync::Arc::new(rig());
-    let mut visitor = Visitor::new(&rig);
+    let harness = std::sync::Arc::new(harness());
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[])).await;
     let answer = visitor.press(&page, &[("choice", "approve")]).await;
     let upstream = visitor.follow(&answer).await;
     let cookies = visitor.cookies.clone();
     let mut racers = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        let (rig, cookies) = (std::sync::Arc::clone(&rig), cookies.clone());
+        let (harness, cookies) = (std::sync::Arc::clone(&harness), cookies.clone());
         let state = field(&upstream, "state").unwrap();
         racers.spawn(async move {
-            let mut visitor = Visitor::new(&rig);
+            let mut visitor = Visitor::new(&harness);
             visitor.cookies = cookies;
             let answer = visitor.get(&format!("/callback/forge?code=x&state={state}")).await;
             field(&answer, "code").is_some()
@@ -157,10 +157,10 @@ async fn a_callback_that_is_loaded_fifty_times_gives_one_code() {
 
 #[tokio::test]
 async fn a_form_from_elsewhere_changes_nothing() {
-    let rig = rig();
-    let mut victim = Visitor::new(&rig);
+    let harness = harness();
+    let mut victim = Visitor::new(&harness);
     victim.authorize(&query(&[])).await;
-    let mut attacker = Visitor::new(&rig);
+    let mut attacker = Visitor::new(&harness);
     let foreign = attacker.get(&query(&[("client_id", "two"), ("redirect_uri", WEB)])).await;
     let (_, foreign) = Visitor::hidden(&foreign);
     let own = victim.get(&query(&[("prompt", "consent")])).await;
@@ -208,15 +208,15 @@ async fn a_form_from_elsewhere_changes_nothing() {
     }
     let answer = send(&mut victim, form(&own[0].1, &own[1].1), good).await;
     assert!(field(&answer, "code").is_some(), "none of that spent the transaction");
-    let mut nobody = Visitor::new(&rig);
+    let mut nobody = Visitor::new(&harness);
     let answer = send(&mut nobody, form(&own[0].1, &own[1].1), good).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN, "a stolen form without the cookie");
 }
 
 #[tokio::test]
 async fn pages_cannot_be_framed_and_posts_are_answered_with_303() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[])).await;
     let error = visitor.get("/oauth/authorize").await;
     for answer in [&page, &error] {
@@ -237,36 +237,36 @@ async fn pages_cannot_be_framed_and_posts_are_answered_with_303() {
 
 #[tokio::test]
 async fn users_are_told_apart_by_issuer_and_subject_and_by_nothing_else() {
-    let rig = rig();
+    let harness = harness();
     let mut owners = std::collections::BTreeSet::new();
     for (issuer, subject) in [("https://a", "1"), ("https://a", "2"), ("https://b", "1")] {
         let mut identity = crate::testing::identity(subject);
         identity.issuer = issuer.into();
         identity.display_name = "the same name".into();
-        rig.provider.sign_in(identity);
-        let verified = rig.admit(&rig.pair().await.0).await.unwrap();
+        harness.provider.sign_in(identity);
+        let verified = harness.admit(&harness.pair().await.0).await.unwrap();
         owners.insert((verified.issuer.to_string(), verified.subject.to_string()));
     }
     assert_eq!(owners.len(), 3);
     let mut renamed = crate::testing::identity("1");
     renamed.issuer = "https://a".into();
     renamed.display_name = "another name".into();
-    rig.provider.sign_in(renamed);
-    let verified = rig.admit(&rig.pair().await.0).await.unwrap();
+    harness.provider.sign_in(renamed);
+    let verified = harness.admit(&harness.pair().await.0).await.unwrap();
     assert!(owners.contains(&(verified.issuer.to_string(), verified.subject.to_string())));
     for (issuer, subject) in [("", "1"), ("https://a", ""), ("https://a", "1\n2")] {
         let mut broken = crate::testing::identity(subject);
         broken.issuer = issuer.into();
-        rig.provider.sign_in(broken);
-        let answer = Visitor::new(&rig).authorize(&query(&[])).await;
+        harness.provider.sign_in(broken);
+        let answer = Visitor::new(&harness).authorize(&query(&[])).await;
         assert_eq!(error_code(&answer), "provider_misconfigured");
     }
 }
 
 #[tokio::test]
 async fn a_sign_in_gives_the_browser_a_new_cookie() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     visitor.cookies.insert("__Host-mcpb-session".into(), "planted".into());
     visitor.authorize(&query(&[])).await;
     let first = visitor.cookies["__Host-mcpb-session"].clone();
@@ -282,8 +282,8 @@ async fn a_sign_in_gives_the_browser_a_new_cookie() {
 
 #[tokio::test]
 async fn a_user_signs_in_with_a_form_and_may_mistype() {
-    let rig = rig_with(config(), 3, |_| {});
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness_with(config(), 3, |_| {});
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[])).await;
     let answer = visitor.press(&page, &[("choice", "approve")]).await;
     let choices = visitor.follow(&answer).await;
@@ -308,7 +308,7 @@ async fn a_user_signs_in_with_a_form_and_may_mistype() {
 
 #[tokio::test]
 async fn what_goes_wrong_upstream_is_told_by_its_kind() {
-    let rig = rig();
+    let harness = harness();
     type Failure = fn() -> SignInError;
     let cases: [(Failure, StatusCode, &str); 5] = [
         (|| SignInError::NotAdmitted, StatusCode::FORBIDDEN, "not_admitted"),
@@ -330,34 +330,34 @@ async fn what_goes_wrong_upstream_is_told_by_its_kind() {
         ),
     ];
     for (failure, status, code) in cases {
-        rig.provider.fail(Some(failure));
-        let answer = Visitor::new(&rig).authorize(&query(&[])).await;
+        harness.provider.fail(Some(failure));
+        let answer = Visitor::new(&harness).authorize(&query(&[])).await;
         assert_eq!((answer.status(), error_code(&answer)), (status, code));
         assert!(!format!("{answer:?}").contains("canary"));
     }
-    rig.provider.fail(Some(|| SignInError::Declined));
-    let answer = Visitor::new(&rig).authorize(&query(&[])).await;
+    harness.provider.fail(Some(|| SignInError::Declined));
+    let answer = Visitor::new(&harness).authorize(&query(&[])).await;
     assert_eq!(field(&answer, "error").as_deref(), Some("access_denied"));
-    assert!(rig.credentials.kept().is_empty());
+    assert!(harness.credentials.kept().is_empty());
 }
 
 #[tokio::test]
 async fn another_account_can_be_chosen_on_the_consent_page() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     visitor.authorize(&query(&[])).await;
-    rig.provider.sign_in(crate::testing::identity("bob"));
+    harness.provider.sign_in(crate::testing::identity("bob"));
     let page = visitor.get(&query(&[("scope", "mcp:read"), ("prompt", "consent")])).await;
     let answer = visitor.press(&page, &[("choice", "switch")]).await;
     let upstream = visitor.follow(&answer).await;
     let answer = visitor.come_back(&upstream).await;
-    let (_, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
-    assert_eq!(&*rig.admit(&pair(&body).0).await.unwrap().subject, "bob");
+    let (_, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
+    assert_eq!(&*harness.admit(&pair(&body).0).await.unwrap().subject, "bob");
 }
 
 #[tokio::test]
 async fn pages_answer_their_methods_alone() {
-    let rig = rig();
+    let harness = harness();
     for (method, path) in [
         ("POST", "/oauth/authorize"),
         ("GET", "/consent"),
@@ -366,49 +366,53 @@ async fn pages_answer_their_methods_alone() {
     ] {
         let method: Method = method.parse().unwrap();
         let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
-        assert_eq!(rig.send(request).await.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(harness.send(request).await.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
 }
 
 #[tokio::test]
 async fn over_plain_http_cookies_have_plain_names() {
-    let rig = rig_with(config(), 1, |config| config.public_url = "http://127.0.0.1:8080".into());
-    let answer = rig.get(&query(&[])).await;
+    let harness =
+        harness_with(config(), 1, |config| config.public_url = "http://127.0.0.1:8080".into());
+    let answer = harness.get(&query(&[])).await;
     let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("mcpb-browser=") && !cookie.contains("Secure"), "{cookie}");
 }
 
 #[tokio::test]
 async fn one_stranger_cannot_take_every_place_of_a_sign_in() {
-    let rig = rig_with(config(), 1, |config| config.max_transactions = 200);
+    let harness = harness_with(config(), 1, |config| config.max_transactions = 200);
     let mut statuses = std::collections::BTreeMap::new();
     for _ in 0..1000 {
-        let answer = rig.get(&query(&[])).await;
+        let answer = harness.get(&query(&[])).await;
         *statuses.entry(answer.status().as_u16()).or_insert(0) += 1;
     }
     assert_eq!(statuses, [(200, 120), (429, 880)].into());
-    assert_eq!(rig.store.records(), 120);
-    rig.pass(600);
-    assert_eq!(rig.server.sweep(rig.now()).await.unwrap(), 120);
+    assert_eq!(harness.store.records(), 120);
+    harness.pass(600);
+    assert_eq!(harness.server.sweep(harness.now()).await.unwrap(), 120);
 }
 
 #[tokio::test]
 async fn a_dead_upstream_credential_leads_back_to_the_upstream_and_not_in_circles() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let done = visitor.authorize(&query(&[])).await;
-    let (_, body) = rig.redeem(&field(&done, "code").expect("signed in")).await;
+    let (_, body) = harness.redeem(&field(&done, "code").expect("signed in")).await;
     let (access, refresh) = pair(&body);
 
-    rig.credentials.kill();
-    let (status, refused) = rig.refresh(&refresh).await;
+    harness.credentials.kill();
+    let (status, refused) = harness.refresh(&refresh).await;
     assert_eq!((status.as_u16(), &refused["error"]), (400, &"invalid_grant".into()));
-    rig.admit(&access).await.expect("nothing was revoked: a session can go on after the sign-in");
+    harness
+        .admit(&access)
+        .await
+        .expect("nothing was revoked: a session can go on after the sign-in");
     let consent = visitor.get(&query(&[])).await;
     assert!(field(&consent, "code").is_none(), "knowing the browser is not enough");
     let done = visitor.approve(&consent).await;
     assert!(field(&done, "code").is_some());
-    assert_eq!(rig.credentials.kept().len(), 2, "the upstream was asked again");
-    let (status, _) = rig.refresh(&refresh).await;
+    assert_eq!(harness.credentials.kept().len(), 2, "the upstream was asked again");
+    let (status, _) = harness.refresh(&refresh).await;
     assert_eq!(status.as_u16(), 200, "the new credential serves the old grant as well");
 }

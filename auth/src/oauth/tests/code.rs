@@ -8,19 +8,19 @@ use http::{Request, StatusCode, header};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::rig::*;
+use super::harness::*;
 
 const OK: StatusCode = StatusCode::OK;
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
 
 #[tokio::test]
 async fn a_client_gets_from_nothing_to_a_token_that_opens_the_gate() {
-    let rig = rig();
-    let answer = Visitor::new(&rig).authorize(&query(&[])).await;
+    let harness = harness();
+    let answer = Visitor::new(&harness).authorize(&query(&[])).await;
     assert!(location(&answer).unwrap().starts_with("https://client.example/cb?code=mcpac_"));
     assert_eq!(field(&answer, "state").as_deref(), Some("the state"));
     assert_eq!(field(&answer, "iss").as_deref(), Some(ISSUER));
-    let (status, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
+    let (status, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
     assert_eq!(status, OK, "{body}");
     assert_eq!(body["token_type"], "Bearer");
     assert_eq!(body["expires_in"], 3600);
@@ -28,30 +28,30 @@ async fn a_client_gets_from_nothing_to_a_token_that_opens_the_gate() {
     let (access, refresh) = pair(&body);
     assert!(access.starts_with("mcpat_") && refresh.starts_with("mcprt_"));
 
-    let verified = rig.admit(&access).await.unwrap();
+    let verified = harness.admit(&access).await.unwrap();
     assert_eq!(&*verified.issuer, "https://forge.example");
     assert_eq!((&*verified.subject, &*verified.client), ("ada", "web"));
     verified.require("mcp:call").unwrap();
     verified.meant_for("https://mcp.example.org/forgejo/mcp").unwrap();
     assert!(verified.meant_for("https://mcp.example.org/files/mcp").is_err());
     assert_eq!(
-        rig.server.resource_at("/mcp").as_deref(),
+        harness.server.resource_at("/mcp").as_deref(),
         Some("https://mcp.example.org/forgejo/mcp")
     );
-    let kept = rig.credentials.kept();
+    let kept = harness.credentials.kept();
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].1.subject, "ada");
 }
 
 #[tokio::test]
 async fn the_store_has_no_secret_in_it() {
-    let rig = rig();
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
     let answer = visitor.authorize(&query(&[])).await;
     let code = field(&answer, "code").unwrap();
-    let (_, body) = rig.redeem(&code).await;
+    let (_, body) = harness.redeem(&code).await;
     let (access, refresh) = pair(&body);
-    let dump = format!("{} {:?} {:?}", rig.store.dump(), rig.server, rig.tokens);
+    let dump = format!("{} {:?} {:?}", harness.store.dump(), harness.server, harness.tokens);
     for secret in [&code, &access, &refresh].into_iter().chain(visitor.cookies.values()) {
         assert!(!dump.contains(secret.as_str()));
     }
@@ -60,10 +60,10 @@ async fn the_store_has_no_secret_in_it() {
 
 #[tokio::test]
 async fn a_wrong_verifier_gets_no_token_and_spends_the_code() {
-    let rig = rig();
+    let harness = harness();
     let long = "a".repeat(129);
     for wrong in ["wrong-but-of-a-length-that-would-be-accepted-0", "short", &long, &challenge()] {
-        let code = rig.code().await;
+        let code = harness.code().await;
         let form = |verifier| {
             vec![
                 ("grant_type", "authorization_code"),
@@ -72,23 +72,23 @@ async fn a_wrong_verifier_gets_no_token_and_spends_the_code() {
                 ("code_verifier", verifier),
             ]
         };
-        let (status, body) = rig.token(&form(wrong)).await;
+        let (status, body) = harness.token(&form(wrong)).await;
         assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")), "{wrong}");
-        let (status, body) = rig.token(&form(VERIFIER)).await;
+        let (status, body) = harness.token(&form(VERIFIER)).await;
         assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")), "the code is burned");
     }
-    let code = rig.code().await;
+    let code = harness.code().await;
     let form = [("grant_type", "authorization_code"), ("client_id", "web"), ("code", &*code)];
-    let (status, body) = rig.token(&form).await;
+    let (status, body) = harness.token(&form).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_request")), "no verifier at all");
-    assert_eq!(rig.redeem(&code).await.0, OK, "a request that says nothing spends nothing");
+    assert_eq!(harness.redeem(&code).await.0, OK, "a request that says nothing spends nothing");
 }
 
 #[tokio::test]
 async fn a_code_without_a_challenge_does_not_exist() {
-    let rig = rig();
+    let harness = harness();
     for changes in [&[("code_challenge", "")][..], &[("code_challenge_method", "")]] {
-        let answer = Visitor::new(&rig).authorize(&query(changes)).await;
+        let answer = Visitor::new(&harness).authorize(&query(changes)).await;
         assert_eq!(field(&answer, "error").as_deref(), Some("invalid_request"));
         assert_eq!(field(&answer, "code"), None);
     }
@@ -96,7 +96,7 @@ async fn a_code_without_a_challenge_does_not_exist() {
 
 #[tokio::test]
 async fn a_code_is_bound_to_the_loopback_port_that_was_asked_for() {
-    let rig = rig();
+    let harness = harness();
     let requested = "http://127.0.0.1:51234/callback";
     let changes = [("client_id", "native"), ("redirect_uri", requested)];
     for (redirect_uri, expected) in [
@@ -105,10 +105,10 @@ async fn a_code_is_bound_to_the_loopback_port_that_was_asked_for() {
         ("http://127.0.0.1/callback", BAD),
         ("http://127.0.0.1:51234/other", BAD),
     ] {
-        let answer = Visitor::new(&rig).authorize(&query(&changes)).await;
+        let answer = Visitor::new(&harness).authorize(&query(&changes)).await;
         assert!(location(&answer).unwrap().starts_with(requested));
         let code = field(&answer, "code").unwrap();
-        let (status, body) = rig
+        let (status, body) = harness
             .token(&[
                 ("grant_type", "authorization_code"),
                 ("client_id", "native"),
@@ -121,17 +121,17 @@ async fn a_code_is_bound_to_the_loopback_port_that_was_asked_for() {
         assert!(expected == OK || body["error"] == "invalid_grant");
     }
     let changes = [("client_id", "machine-local"), ("redirect_uri", requested)];
-    let answer = Visitor::new(&rig).get(&query(&changes)).await;
+    let answer = Visitor::new(&harness).get(&query(&changes)).await;
     assert_eq!(error_code(&answer), "invalid_redirect_uri", "confidential clients have one port");
 }
 
 #[tokio::test]
 async fn the_redirect_address_may_be_left_out_and_must_not_differ() {
-    let rig = rig();
+    let harness = harness();
     for (redirect_uri, expected) in
         [(None, OK), (Some(WEB), OK), (Some("https://client.example/cb/"), BAD)]
     {
-        let code = rig.code().await;
+        let code = harness.code().await;
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("client_id", "web"),
@@ -139,7 +139,7 @@ async fn the_redirect_address_may_be_left_out_and_must_not_differ() {
             ("code_verifier", VERIFIER),
         ];
         form.extend(redirect_uri.map(|own| ("redirect_uri", own)));
-        let (status, body) = rig.token(&form).await;
+        let (status, body) = harness.token(&form).await;
         assert_eq!(status, expected, "{redirect_uri:?} {body}");
         assert!(expected == OK || body["error"] == "invalid_grant");
     }
@@ -147,30 +147,30 @@ async fn the_redirect_address_may_be_left_out_and_must_not_differ() {
 
 #[tokio::test]
 async fn a_code_that_is_used_twice_revokes_what_it_gave() {
-    let rig = rig();
-    let code = rig.code().await;
-    let (_, body) = rig.redeem(&code).await;
+    let harness = harness();
+    let code = harness.code().await;
+    let (_, body) = harness.redeem(&code).await;
     let (access, refresh) = pair(&body);
-    rig.admit(&access).await.expect("the token is good, and remembered now");
-    let (status, body) = rig.redeem(&code).await;
+    harness.admit(&access).await.expect("the token is good, and remembered now");
+    let (status, body) = harness.redeem(&code).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    assert_eq!(rig.admit(&access).await.unwrap_err(), "revoked_token", "at once");
-    assert_eq!(rig.refresh(&refresh).await.1["error"], "invalid_grant");
-    let heard = rig.heard.0.lock().unwrap().clone();
+    assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token", "at once");
+    assert_eq!(harness.refresh(&refresh).await.1["error"], "invalid_grant");
+    let heard = harness.heard.0.lock().unwrap().clone();
     assert_eq!(heard.len(), 1, "the children are told to end, once");
     assert_eq!((&*heard[0].subject, &*heard[0].client), ("ada", "web"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_hundred_racing_redemptions_one_wins() {
-    let rig = Arc::new(rig());
+    let harness = Arc::new(harness());
     for _ in 0..5 {
-        let code = rig.code().await;
-        let before = rig.heard();
+        let code = harness.code().await;
+        let before = harness.heard();
         let mut racers = JoinSet::new();
         for _ in 0..100 {
-            let (rig, code) = (Arc::clone(&rig), code.clone());
-            racers.spawn(async move { rig.redeem(&code).await });
+            let (harness, code) = (Arc::clone(&harness), code.clone());
+            racers.spawn(async move { harness.redeem(&code).await });
         }
         let outcomes = racers.join_all().await;
         let (won, lost): (Vec<_>, Vec<_>) = outcomes.iter().partition(|(status, _)| *status == OK);
@@ -179,15 +179,15 @@ async fn of_a_hundred_racing_redemptions_one_wins() {
             assert_eq!((*status, &body["error"]), (BAD, &json!("invalid_grant")));
         }
         let (access, _) = pair(&won[0].1);
-        assert_eq!(rig.admit(&access).await.unwrap_err(), "revoked_token");
-        assert_eq!(rig.heard() - before, 1);
+        assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token");
+        assert_eq!(harness.heard() - before, 1);
     }
 }
 
 #[tokio::test]
 async fn another_clients_code_an_old_one_and_another_resource_are_refused() {
-    let rig = rig();
-    let code = rig.code().await;
+    let harness = harness();
+    let code = harness.code().await;
     let form = |client, extra: Vec<(&'static str, &'static str)>| {
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -198,14 +198,14 @@ async fn another_clients_code_an_old_one_and_another_resource_are_refused() {
         form.extend(extra);
         form
     };
-    let (status, body) = rig.token(&form("two", vec![])).await;
+    let (status, body) = harness.token(&form("two", vec![])).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    rig.pass(59);
-    assert_eq!(rig.redeem(&code).await.0, OK, "another client's try did not spend it");
+    harness.pass(59);
+    assert_eq!(harness.redeem(&code).await.0, OK, "another client's try did not spend it");
 
-    let code = rig.code().await;
-    rig.pass(60);
-    let (status, body) = rig.redeem(&code).await;
+    let code = harness.code().await;
+    harness.pass(60);
+    let (status, body) = harness.redeem(&code).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
 
     for (resource, expected) in [
@@ -214,8 +214,8 @@ async fn another_clients_code_an_old_one_and_another_resource_are_refused() {
         ("https://mcp.example.org/mcp/", ""),
         ("https://MCP.example.org", ""),
     ] {
-        let code = rig.code().await;
-        let (status, body) = rig
+        let code = harness.code().await;
+        let (status, body) = harness
             .token(&[
                 ("grant_type", "authorization_code"),
                 ("client_id", "web"),
@@ -231,15 +231,15 @@ async fn another_clients_code_an_old_one_and_another_resource_are_refused() {
 
 #[tokio::test]
 async fn the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_name() {
-    let rig = rig();
-    let get = rig.get("/oauth/token?grant_type=refresh_token").await;
+    let harness = harness();
+    let get = harness.get("/oauth/token?grant_type=refresh_token").await;
     assert_eq!(get.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(get.headers()[header::ALLOW], "POST");
     let request = Request::post("/oauth/token").header(header::CONTENT_TYPE, "application/json");
-    let answer = rig.send(request.body(Bytes::from("{\"grant_type\":\"x\"}")).unwrap()).await;
+    let answer = harness.send(request.body(Bytes::from("{\"grant_type\":\"x\"}")).unwrap()).await;
     assert_eq!(answer.status(), BAD);
 
-    let code = rig.code().await;
+    let code = harness.code().await;
     let good = [
         ("grant_type", "authorization_code"),
         ("client_id", "web"),
@@ -249,7 +249,7 @@ async fn the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_
     for name in ["grant_type", "client_id", "code", "code_verifier"] {
         let mut form = good.to_vec();
         form.push(*good.iter().find(|(own, _)| *own == name).unwrap());
-        let (status, body) = rig.token(&form).await;
+        let (status, body) = harness.token(&form).await;
         assert_eq!((status, &body["error"]), (BAD, &json!("invalid_request")), "{name} twice");
     }
     for (grant_type, error) in [
@@ -257,7 +257,8 @@ async fn the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_
         ("password", "unsupported_grant_type"),
         ("CODE", "unsupported_grant_type"),
     ] {
-        let (status, body) = rig.token(&[("grant_type", grant_type), ("client_id", "web")]).await;
+        let (status, body) =
+            harness.token(&[("grant_type", grant_type), ("client_id", "web")]).await;
         assert_eq!((status, &body["error"]), (BAD, &json!(error)), "{grant_type}");
     }
     for (client, secret) in
@@ -265,7 +266,7 @@ async fn the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_
     {
         let form =
             [("grant_type", "refresh_token"), ("client_id", client), ("client_secret", secret)];
-        let (status, body) = rig.token(&form).await;
+        let (status, body) = harness.token(&form).await;
         let expected = (StatusCode::UNAUTHORIZED, &json!("invalid_client"));
         assert_eq!((status, &body["error"]), expected, "{client} {secret}");
     }
@@ -273,7 +274,7 @@ async fn the_token_endpoint_takes_forms_by_post_and_answers_each_mistake_by_its_
 
 #[tokio::test]
 async fn a_confidential_client_proves_itself_in_one_way() {
-    let rig = rig();
+    let harness = harness();
     let encoded: String = url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("machine:{encoded}")));
     let wrong = format!("Basic {}", BASE64_STANDARD.encode("machine:wrong"));
@@ -295,7 +296,7 @@ async fn a_confidential_client_proves_itself_in_one_way() {
         (Some(&*wrong), &none[..], StatusCode::UNAUTHORIZED, "invalid_client"),
         (Some("Bearer x"), &none[..], StatusCode::UNAUTHORIZED, "invalid_client"),
     ] {
-        let answer = rig.send(send(authorization, form)).await;
+        let answer = harness.send(send(authorization, form)).await;
         let challenged = answer.headers().contains_key(header::WWW_AUTHENTICATE);
         assert_eq!(challenged, status == StatusCode::UNAUTHORIZED);
         assert_eq!(answer.status(), status, "{authorization:?}");

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::rig::*;
+use super::harness::*;
 use crate::oauth::{Answer, Page, Rate, Standing};
 
 const ID: &str = "https://app.example/oauth/client.json";
@@ -27,15 +27,15 @@ fn served(body: &Value) -> Response<Bytes> {
     Response::new(Bytes::from(body.to_string()))
 }
 
-async fn ask(rig: &Rig, id: &str) -> Answer {
-    Visitor::new(rig).get(&query(&[("client_id", id)])).await
+async fn ask(harness: &Harness, id: &str) -> Answer {
+    Visitor::new(harness).get(&query(&[("client_id", id)])).await
 }
 
 #[tokio::test]
 async fn a_client_with_a_document_signs_a_user_in() {
-    let rig = rig();
-    rig.web.put(ID, served(&document()));
-    let mut visitor = Visitor::new(&rig);
+    let harness = harness();
+    harness.web.put(ID, served(&document()));
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[("client_id", ID)])).await;
     let Answer::Page(shown) = &page else { panic!() };
     let Page::Consent(consent) = &shown.page else { panic!("{:?}", shown.page) };
@@ -43,9 +43,9 @@ async fn a_client_with_a_document_signs_a_user_in() {
     assert_eq!(consent.client.standing, Standing::Host("app.example".into()));
     let answer = visitor.approve(&page).await;
     let code = field(&answer, "code").unwrap();
-    rig.web.remove(ID);
-    rig.pass(30);
-    let (status, body) = rig
+    harness.web.remove(ID);
+    harness.pass(30);
+    let (status, body) = harness
         .token(&[
             ("grant_type", "authorization_code"),
             ("client_id", ID),
@@ -55,19 +55,19 @@ async fn a_client_with_a_document_signs_a_user_in() {
         .await;
     assert_eq!(status, StatusCode::OK, "{body}");
     let refresh = pair(&body).1;
-    rig.pass(3600 * 24 * 20);
+    harness.pass(3600 * 24 * 20);
     let form = [("grant_type", "refresh_token"), ("client_id", ID), ("refresh_token", &*refresh)];
-    assert_eq!(rig.token(&form).await.0, StatusCode::OK, "its host need not be up for that");
-    assert_eq!(rig.web.asked(), [ID]);
+    assert_eq!(harness.token(&form).await.0, StatusCode::OK, "its host need not be up for that");
+    assert_eq!(harness.web.asked(), [ID]);
     let loopback = "http://127.0.0.1:7777/callback";
-    rig.web.put(ID, served(&document()));
+    harness.web.put(ID, served(&document()));
     let page = visitor.get(&query(&[("client_id", ID), ("redirect_uri", loopback)])).await;
     assert_eq!(page.status(), StatusCode::OK, "any loopback port");
 }
 
 #[tokio::test]
 async fn an_identifier_that_is_no_plain_address_is_not_fetched() {
-    let rig = rig();
+    let harness = harness();
     let long = format!("https://app.example/{}", "x".repeat(1100));
     for id in [
         "http://app.example/client.json",
@@ -99,27 +99,27 @@ async fn an_identifier_that_is_no_plain_address_is_not_fetched() {
         "https://[::1]/client.json",
         &long,
     ] {
-        let answer = ask(&rig, id).await;
+        let answer = ask(&harness, id).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{id}");
         assert!(["invalid_client", "unknown_client"].contains(&error_code(&answer)));
     }
-    assert!(rig.web.asked().is_empty(), "{:?}", rig.web.asked());
-    let off = rig_with(config(), 1, |config| config.client_id_metadata = false);
+    assert!(harness.web.asked().is_empty(), "{:?}", harness.web.asked());
+    let off = harness_with(config(), 1, |config| config.client_id_metadata = false);
     assert_eq!(error_code(&ask(&off, ID).await), "unknown_client");
     assert!(off.web.asked().is_empty());
 }
 
 #[tokio::test]
 async fn a_document_is_kept_within_limits_and_an_error_never() {
-    let rig = rig();
+    let harness = harness();
     for _ in 0..2 {
-        assert_eq!(error_code(&ask(&rig, ID).await), "invalid_client");
+        assert_eq!(error_code(&ask(&harness, ID).await), "invalid_client");
     }
-    assert_eq!(rig.web.asked().len(), 2, "errors are not kept");
+    assert_eq!(harness.web.asked().len(), 2, "errors are not kept");
     let mut huge = document();
     huge["x"] = "x".repeat(5 * 1024).into();
-    rig.web.put(ID, served(&huge));
-    assert_eq!(error_code(&ask(&rig, ID).await), "invalid_client");
+    harness.web.put(ID, served(&huge));
+    assert_eq!(error_code(&ask(&harness, ID).await), "invalid_client");
     for (header, seconds) in [
         ("max-age=1", 30),
         ("no-store", 30),
@@ -129,50 +129,50 @@ async fn a_document_is_kept_within_limits_and_an_error_never() {
     ] {
         let mut response = served(&document());
         response.headers_mut().insert("cache-control", header.parse().unwrap());
-        rig.web.put(ID, response);
-        let before = rig.web.asked().len();
-        assert_eq!(ask(&rig, ID).await.status(), StatusCode::OK);
-        rig.pass(seconds - 1);
-        assert_eq!(ask(&rig, ID).await.status(), StatusCode::OK);
-        assert_eq!(rig.web.asked().len() - before, 1, "{header}: kept for {seconds} s");
-        rig.pass(1);
+        harness.web.put(ID, response);
+        let before = harness.web.asked().len();
+        assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+        harness.pass(seconds - 1);
+        assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+        assert_eq!(harness.web.asked().len() - before, 1, "{header}: kept for {seconds} s");
+        harness.pass(1);
     }
 }
 
 #[tokio::test]
 async fn fetches_are_limited_by_host_and_altogether() {
     let rate = |burst| Rate { burst, every: Duration::from_secs(10) };
-    let rig = rig_with(config(), 1, |config| {
+    let harness = harness_with(config(), 1, |config| {
         config.document_rate = rate(3);
         config.document_rate_total = rate(20);
         config.document_rate_peer = rate(10_000);
     });
     for n in 0..100 {
-        ask(&rig, &format!("https://app.example/{n}")).await;
+        ask(&harness, &format!("https://app.example/{n}")).await;
     }
-    assert_eq!(rig.web.asked().len(), 3);
+    assert_eq!(harness.web.asked().len(), 3);
     let mut last = None;
     for n in 0..1000 {
-        last = Some(ask(&rig, &format!("https://app{n}.example/c")).await);
+        last = Some(ask(&harness, &format!("https://app{n}.example/c")).await);
     }
-    assert_eq!(rig.web.asked().len(), 20);
+    assert_eq!(harness.web.asked().len(), 20);
     assert_eq!(last.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_who_ask_at_once_wait_for_one_fetch() {
     for found in [true, false] {
-        let rig = Arc::new(rig());
+        let harness = Arc::new(harness());
         if found {
-            rig.web.put(ID, served(&document()));
+            harness.web.put(ID, served(&document()));
         }
-        rig.web.close();
+        harness.web.close();
         let mut racers = JoinSet::new();
         let started = Arc::new(tokio::sync::Barrier::new(101));
         for n in 0..100 {
-            let (rig, started) = (Arc::clone(&rig), Arc::clone(&started));
+            let (harness, started) = (Arc::clone(&harness), Arc::clone(&started));
             racers.spawn(async move {
-                let asked = async { ask(&rig, ID).await.status() };
+                let asked = async { ask(&harness, ID).await.status() };
                 let mut asked = Box::pin(asked);
                 // Everybody has asked, and waits, before the answer comes.
                 std::future::poll_fn(|context| {
@@ -186,39 +186,39 @@ async fn a_hundred_who_ask_at_once_wait_for_one_fetch() {
             });
         }
         started.wait().await;
-        rig.web.open();
+        harness.web.open();
         let expected = if found { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         for status in racers.join_all().await.into_iter().flatten() {
             assert_eq!(status, expected);
         }
         // One fetch, and one more for each time that the one who fetched left.
-        assert!(rig.web.asked().len() <= 35, "{}", rig.web.asked().len());
+        assert!(harness.web.asked().len() <= 35, "{}", harness.web.asked().len());
     }
 }
 
 #[tokio::test]
 async fn those_who_wait_share_one_fetch() {
-    let rig = rig();
-    rig.web.put(ID, served(&document()));
-    rig.web.close();
-    let asks = async { tokio::join!(ask(&rig, ID), ask(&rig, ID), ask(&rig, ID)) };
+    let harness = harness();
+    harness.web.put(ID, served(&document()));
+    harness.web.close();
+    let asks = async { tokio::join!(ask(&harness, ID), ask(&harness, ID), ask(&harness, ID)) };
     let open = async {
-        while rig.web.asked().is_empty() {
+        while harness.web.asked().is_empty() {
             tokio::task::yield_now().await;
         }
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        rig.web.open();
+        harness.web.open();
     };
     let ((a, b, c), ()) = tokio::join!(asks, open);
     assert!([a, b, c].iter().all(|own| own.status() == StatusCode::OK));
-    assert_eq!(rig.web.asked().len(), 1);
+    assert_eq!(harness.web.asked().len(), 1);
 }
 
 #[tokio::test]
 async fn a_document_that_breaks_a_rule_is_refused_and_not_kept() {
-    let rig = rig_with(config(), 1, |config| {
+    let harness = harness_with(config(), 1, |config| {
         config.document_rate = Rate { burst: 1000, every: Duration::from_secs(1) };
         config.document_rate_total = config.document_rate;
         config.document_rate_peer = config.document_rate;
@@ -265,23 +265,23 @@ async fn a_document_that_breaks_a_rule_is_refused_and_not_kept() {
     ];
     for (n, response) in cases.into_iter().enumerate() {
         let shown = format!("{response:?}");
-        rig.web.put(ID, response);
+        harness.web.put(ID, response);
         for time in 1..=2 {
-            let answer = ask(&rig, ID).await;
+            let answer = ask(&harness, ID).await;
             assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{shown}");
             assert_eq!(error_code(&answer), "invalid_client");
-            assert_eq!(rig.web.asked().len(), 2 * n + time, "not kept: {shown}");
+            assert_eq!(harness.web.asked().len(), 2 * n + time, "not kept: {shown}");
         }
     }
-    rig.web.put(ID, served(&document()));
-    assert_eq!(ask(&rig, ID).await.status(), StatusCode::OK);
+    harness.web.put(ID, served(&document()));
+    assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_document_client_is_redirected_to_its_own_addresses_only() {
-    let rig = rig();
-    rig.web.put(ID, served(&document()));
+    let harness = harness();
+    harness.web.put(ID, served(&document()));
     let changes = [("client_id", ID), ("redirect_uri", "https://evil.example/cb")];
-    let answer = Visitor::new(&rig).get(&query(&changes)).await;
+    let answer = Visitor::new(&harness).get(&query(&changes)).await;
     assert_eq!(error_code(&answer), "invalid_redirect_uri");
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::rig::*;
+use super::harness::*;
 
 /// What may happen to a family.
 #[derive(Debug, Clone)]
@@ -49,22 +49,22 @@ proptest! {
 }
 
 async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let rig = rig_with(config(), 1, |config| {
+    let harness = harness_with(config(), 1, |config| {
         config.refresh_ttl = std::time::Duration::from_secs(REFRESH_TTL);
     });
-    let (access, refresh) = rig.pair().await;
+    let (access, refresh) = harness.pair().await;
     let mut line = vec![Generation { access, refresh, expires: REFRESH_TTL, used: None }];
     let (mut now, mut revoked) = (0u64, false);
     for step in steps {
         match step {
             Step::Pass(seconds) => {
                 now += seconds;
-                rig.pass(seconds);
+                harness.pass(seconds);
             }
             Step::Revoke => {
-                let first = rig.store_family(&line[0].access).await;
+                let first = harness.store_family(&line[0].access).await;
                 let Some(family) = first else { continue };
-                let was_live = rig.server.revoke_family(&family, rig.now()).await.unwrap();
+                let was_live = harness.server.revoke_family(&family, harness.now()).await.unwrap();
                 prop_assert_eq!(was_live, !revoked);
                 revoked = true;
             }
@@ -72,7 +72,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let at = line.len().saturating_sub(1 + back);
                 let newest = line.len() - 1;
                 let own = &line[at];
-                let (status, body) = rig.refresh(&own.refresh).await;
+                let (status, body) = harness.refresh(&own.refresh).await;
                 let expired = now >= own.expires;
                 let fresh = !revoked && own.used.is_none() && !expired;
                 let repeated = !revoked
@@ -104,10 +104,10 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
         let newest = line.last().unwrap();
-        let admitted = rig.admit(&newest.access).await.is_ok();
+        let admitted = harness.admit(&newest.access).await.is_ok();
         let born = newest.expires - REFRESH_TTL;
         prop_assert_eq!(admitted, !revoked && now < born + 3600);
-        prop_assert_eq!(rig.heard(), usize::from(revoked));
+        prop_assert_eq!(harness.heard(), usize::from(revoked));
     }
     Ok(())
 }

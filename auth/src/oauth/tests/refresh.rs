@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::rig::*;
+use super::harness::*;
 use crate::testing::{Fault, MemoryStore, store_contract};
 
 const OK: StatusCode = StatusCode::OK;
@@ -19,99 +19,100 @@ async fn the_store_in_memory_keeps_the_contract_of_a_store() {
 
 #[tokio::test]
 async fn a_refresh_gives_a_new_pair_and_the_old_access_token_lives_on() {
-    let rig = rig();
-    let (access, refresh) = rig.pair().await;
-    let (status, body) = rig.refresh(&refresh).await;
+    let harness = harness();
+    let (access, refresh) = harness.pair().await;
+    let (status, body) = harness.refresh(&refresh).await;
     assert_eq!(status, OK, "{body}");
     let (next_access, next_refresh) = pair(&body);
     assert!(next_access != access && next_refresh != refresh);
     assert_eq!(next_access.len(), access.len(), "derived tokens look like minted ones");
-    let (old, new) = (rig.admit(&access).await.unwrap(), rig.admit(&next_access).await.unwrap());
+    let (old, new) =
+        (harness.admit(&access).await.unwrap(), harness.admit(&next_access).await.unwrap());
     assert_eq!((&old.subject, &old.client), (&new.subject, &new.client), "the same owner");
     assert_eq!(old.family, new.family);
-    let (status, _) = rig.refresh(&next_refresh).await;
+    let (status, _) = harness.refresh(&next_refresh).await;
     assert_eq!(status, OK);
 }
 
 #[tokio::test]
 async fn within_the_grace_window_the_same_pair_comes_again() {
-    let rig = rig();
-    let (_, refresh) = rig.pair().await;
-    let (_, first) = rig.refresh(&refresh).await;
-    rig.pass(119);
-    let before = rig.store.records();
-    let (status, again) = rig.refresh(&refresh).await;
+    let harness = harness();
+    let (_, refresh) = harness.pair().await;
+    let (_, first) = harness.refresh(&refresh).await;
+    harness.pass(119);
+    let before = harness.store.records();
+    let (status, again) = harness.refresh(&refresh).await;
     assert_eq!(status, OK, "{again}");
     assert_eq!(pair(&again), pair(&first));
     assert_eq!(again["expires_in"], 3600 - 119);
-    assert_eq!(rig.store.records(), before, "nothing was added");
-    rig.admit(&pair(&again).0).await.expect("the pair is good");
+    assert_eq!(harness.store.records(), before, "nothing was added");
+    harness.admit(&pair(&again).0).await.expect("the pair is good");
 }
 
 #[tokio::test]
 async fn after_the_grace_window_reuse_ends_the_whole_family_at_once() {
-    let rig = rig();
-    let (access, refresh) = rig.pair().await;
-    let (_, body) = rig.refresh(&refresh).await;
+    let harness = harness();
+    let (access, refresh) = harness.pair().await;
+    let (_, body) = harness.refresh(&refresh).await;
     let (next_access, next_refresh) = pair(&body);
     for token in [&access, &next_access] {
-        rig.admit(token).await.expect("good, and remembered");
+        harness.admit(token).await.expect("good, and remembered");
     }
-    rig.pass(120);
-    let (status, body) = rig.refresh(&refresh).await;
+    harness.pass(120);
+    let (status, body) = harness.refresh(&refresh).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
     for token in [&access, &next_access] {
-        assert_eq!(rig.admit(token).await.unwrap_err(), "revoked_token");
+        assert_eq!(harness.admit(token).await.unwrap_err(), "revoked_token");
     }
-    let (status, body) = rig.refresh(&next_refresh).await;
+    let (status, body) = harness.refresh(&next_refresh).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    assert_eq!(rig.heard(), 1, "told once");
+    assert_eq!(harness.heard(), 1, "told once");
 }
 
 #[tokio::test]
 async fn of_five_generations_any_old_token_ends_the_family() {
     for old in 0..4 {
-        let rig = rig();
-        let (access, first) = rig.pair().await;
+        let harness = harness();
+        let (access, first) = harness.pair().await;
         let mut generations = vec![(access, first)];
         for _ in 0..4 {
-            let (_, body) = rig.refresh(&generations.last().unwrap().1).await;
+            let (_, body) = harness.refresh(&generations.last().unwrap().1).await;
             generations.push(pair(&body));
         }
         if old == 3 {
-            rig.pass(120);
+            harness.pass(120);
         }
-        let (status, _) = rig.refresh(&generations[old].1).await;
+        let (status, _) = harness.refresh(&generations[old].1).await;
         assert_eq!(status, BAD, "grace is for the predecessor alone: {old}");
         for (access, refresh) in &generations {
-            assert_eq!(rig.admit(access).await.unwrap_err(), "revoked_token");
-            assert_eq!(rig.refresh(refresh).await.1["error"], "invalid_grant");
+            assert_eq!(harness.admit(access).await.unwrap_err(), "revoked_token");
+            assert_eq!(harness.refresh(refresh).await.1["error"], "invalid_grant");
         }
     }
 }
 
 #[tokio::test]
 async fn another_sign_in_of_the_same_user_and_client_is_another_family() {
-    let rig = rig();
-    let (other_access, other_refresh) = rig.pair().await;
-    let (_, refresh) = rig.pair().await;
-    rig.refresh(&refresh).await;
-    rig.pass(120);
-    assert_eq!(rig.refresh(&refresh).await.0, BAD);
-    rig.admit(&other_access).await.expect("the other machine is not concerned");
-    assert_eq!(rig.refresh(&other_refresh).await.0, OK);
+    let harness = harness();
+    let (other_access, other_refresh) = harness.pair().await;
+    let (_, refresh) = harness.pair().await;
+    harness.refresh(&refresh).await;
+    harness.pass(120);
+    assert_eq!(harness.refresh(&refresh).await.0, BAD);
+    harness.admit(&other_access).await.expect("the other machine is not concerned");
+    assert_eq!(harness.refresh(&other_refresh).await.0, OK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_racing_refreshes_get_one_pair() {
-    let rig = Arc::new(rig());
-    let (_, mut refresh) = rig.pair().await;
+    let harness = Arc::new(harness());
+    let (_, mut refresh) = harness.pair().await;
     for _ in 0..5 {
         let mut racers = JoinSet::new();
         for _ in 0..100 {
-            let (rig, refresh) = (Arc::clone(&rig), refresh.clone());
+            let (harness, refresh) = (Arc::clone(&harness), refresh.clone());
             racers.spawn(async move {
-                let (status, body) = rig.refresh(&refresh).await;
+                let (status, body) = harness.refresh(&refresh).await;
                 assert_eq!(status, OK, "{body}");
                 pair(&body)
             });
@@ -119,37 +120,37 @@ async fn a_hundred_racing_refreshes_get_one_pair() {
         let pairs: HashSet<_> = racers.join_all().await.into_iter().collect();
         assert_eq!(pairs.len(), 1);
         let (access, next) = pairs.into_iter().next().unwrap();
-        rig.admit(&access).await.expect("the pair is good");
+        harness.admit(&access).await.expect("the pair is good");
         refresh = next;
     }
-    assert_eq!(rig.heard(), 0);
+    assert_eq!(harness.heard(), 0);
 }
 
 #[tokio::test]
 async fn an_expired_refresh_token_is_of_no_use_even_in_the_window() {
-    let rig = rig_with(config(), 1, |config| {
+    let harness = harness_with(config(), 1, |config| {
         config.refresh_ttl = std::time::Duration::from_secs(100);
     });
-    let (_, unused) = rig.pair().await;
-    let (_, used) = rig.pair().await;
-    rig.pass(99);
-    assert_eq!(rig.refresh(&used).await.0, OK);
-    rig.pass(1);
-    assert_eq!(rig.refresh(&used).await.0, BAD);
-    assert_eq!(rig.refresh(&unused).await.0, BAD);
+    let (_, unused) = harness.pair().await;
+    let (_, used) = harness.pair().await;
+    harness.pass(99);
+    assert_eq!(harness.refresh(&used).await.0, OK);
+    harness.pass(1);
+    assert_eq!(harness.refresh(&used).await.0, BAD);
+    assert_eq!(harness.refresh(&unused).await.0, BAD);
 }
 
 #[tokio::test]
 async fn scope_client_and_resource_of_a_refresh_stay_within_the_grant() {
-    let rig = rig();
-    let answer = Visitor::new(&rig).authorize(&query(&[("scope", "mcp:read")])).await;
-    let (_, body) = rig.redeem(&field(&answer, "code").unwrap()).await;
+    let harness = harness();
+    let answer = Visitor::new(&harness).authorize(&query(&[("scope", "mcp:read")])).await;
+    let (_, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
     assert_eq!(body["scope"], "mcp:read");
     let (_, refresh) = pair(&body);
     let ask = async |extra: &[(&str, &str)]| {
         let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
         form.extend_from_slice(extra);
-        rig.token(&form).await
+        harness.token(&form).await
     };
     for (extra, error) in [
         ([("client_id", "web"), ("scope", "mcp:read mcp:call")], "invalid_scope"),
@@ -166,82 +167,86 @@ async fn scope_client_and_resource_of_a_refresh_stay_within_the_grant() {
     }
     let (status, _) = ask(&[("client_id", "web"), ("resource", "https://mcp.example.org/")]).await;
     assert_eq!(status, OK, "none of that spent it");
-    assert_eq!(rig.heard(), 0);
+    assert_eq!(harness.heard(), 0);
 }
 
 #[tokio::test]
 async fn a_narrowed_token_can_do_less_and_the_grant_keeps_all() {
-    let rig = rig();
-    let (_, refresh) = rig.pair().await;
+    let harness = harness();
+    let (_, refresh) = harness.pair().await;
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", "web"),
         ("refresh_token", &*refresh),
         ("scope", "mcp:read"),
     ];
-    let (_, body) = rig.token(&form).await;
+    let (_, body) = harness.token(&form).await;
     assert_eq!(body["scope"], "mcp:read");
     let (access, next) = pair(&body);
-    let verified = rig.admit(&access).await.unwrap();
+    let verified = harness.admit(&access).await.unwrap();
     assert!(verified.require("mcp:read").is_ok());
     assert!(verified.require("mcp:call").is_err(), "o28: a step up needs another token");
-    assert_eq!(rig.refresh(&next).await.1["scope"], "mcp:read mcp:call");
+    assert_eq!(harness.refresh(&next).await.1["scope"], "mcp:read mcp:call");
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_back_revives_nothing() {
-    let rig = rig();
-    let code = rig.code().await;
-    rig.pass(7200);
-    assert_eq!(rig.redeem(&code).await.0, BAD);
-    let (access, refresh) = rig.pair().await;
-    rig.refresh(&refresh).await;
-    rig.server
-        .revoke_family(&rig.admit(&access).await.unwrap().family.clone().unwrap(), rig.now())
+    let harness = harness();
+    let code = harness.code().await;
+    harness.pass(7200);
+    assert_eq!(harness.redeem(&code).await.0, BAD);
+    let (access, refresh) = harness.pair().await;
+    harness.refresh(&refresh).await;
+    harness
+        .server
+        .revoke_family(
+            &harness.admit(&access).await.unwrap().family.clone().unwrap(),
+            harness.now(),
+        )
         .await
         .unwrap();
-    let used = rig.code().await;
-    assert_eq!(rig.redeem(&used).await.0, OK);
-    rig.pass(u64::MAX - 3599); // wraps: an hour back
-    assert_eq!(rig.admit(&access).await.unwrap_err(), "revoked_token");
-    assert_eq!(rig.refresh(&refresh).await.0, BAD);
-    assert_eq!(rig.redeem(&used).await.0, BAD);
+    let used = harness.code().await;
+    assert_eq!(harness.redeem(&used).await.0, OK);
+    harness.pass(u64::MAX - 3599); // wraps: an hour back
+    assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token");
+    assert_eq!(harness.refresh(&refresh).await.0, BAD);
+    assert_eq!(harness.redeem(&used).await.0, BAD);
 }
 
 #[tokio::test]
 async fn a_rotation_whose_answer_got_lost_can_be_repeated() {
-    let rig = rig();
-    let (_, refresh) = rig.pair().await;
+    let harness = harness();
+    let (_, refresh) = harness.pair().await;
     // The second call of a refresh is the rotation.
     for fault in [Fault::Before, Fault::After] {
-        rig.store.fail_at(2, fault);
-        let (status, body) = rig.refresh(&refresh).await;
+        harness.store.fail_at(2, fault);
+        let (status, body) = harness.refresh(&refresh).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
     }
-    let (status, body) = rig.refresh(&refresh).await;
+    let (status, body) = harness.refresh(&refresh).await;
     assert_eq!(status, OK, "{body}");
     let (access, next) = pair(&body);
-    rig.admit(&access).await.expect("the pair is good");
-    assert_eq!(rig.refresh(&next).await.0, OK);
+    harness.admit(&access).await.expect("the pair is good");
+    assert_eq!(harness.refresh(&next).await.0, OK);
 }
 
 #[tokio::test]
 async fn a_client_without_the_grant_type_gets_no_refresh_token() {
-    let rig = rig_with(config(), 1, |config| config.clients[0].refreshes = false);
-    let (status, body) = rig.redeem(&rig.code().await).await;
+    let harness = harness_with(config(), 1, |config| config.clients[0].refreshes = false);
+    let (status, body) = harness.redeem(&harness.code().await).await;
     assert_eq!(status, OK);
     assert!(body.get("refresh_token").is_none());
 }
 
 #[tokio::test]
 async fn another_server_key_signs_nobody_out() {
-    let mut rig = rig();
-    let (_, refresh) = rig.pair().await;
-    let (access, next) = pair(&rig.refresh(&refresh).await.1);
-    rig.server.key = crate::oauth::ServerKey::new([8; 32]);
-    let (status, body) = rig.refresh(&refresh).await;
+    let mut harness = harness();
+    let (_, refresh) = harness.pair().await;
+    let (access, next) = pair(&harness.refresh(&refresh).await.1);
+    harness.server.key = crate::oauth::ServerKey::new([8; 32]);
+    let (status, body) = harness.refresh(&refresh).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")), "it cannot be repeated");
-    rig.admit(&access).await.expect("nothing was revoked");
-    assert_eq!(rig.refresh(&next).await.0, OK);
-    assert_eq!(rig.heard(), 0);
+    harness.admit(&access).await.expect("nothing was revoked");
+    assert_eq!(harness.refresh(&next).await.0, OK);
+    assert_eq!(harness.heard(), 0);
 }

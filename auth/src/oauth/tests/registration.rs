@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::rig::*;
+use super::harness::*;
 use crate::{
     TokenHash,
     oauth::{Answer, AuthStore, Moment, Page, Rate, Registration, Standing, Warning},
@@ -20,14 +20,14 @@ fn request(body: &Value) -> Request<Bytes> {
         .unwrap()
 }
 
-pub(super) async fn register(rig: &Rig, body: &Value) -> (StatusCode, Value) {
-    let answer = rig.send(request(body)).await;
+pub(super) async fn register(harness: &Harness, body: &Value) -> (StatusCode, Value) {
+    let answer = harness.send(request(body)).await;
     assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
     (answer.status(), json(answer))
 }
 
-pub(super) async fn raw(rig: &Rig, body: &Value) -> Answer {
-    rig.send(request(body)).await
+pub(super) async fn raw(harness: &Harness, body: &Value) -> Answer {
+    harness.send(request(body)).await
 }
 
 fn claude() -> Value {
@@ -44,7 +44,7 @@ fn claude() -> Value {
 
 #[tokio::test]
 async fn a_client_registers_itself_and_signs_a_user_in() {
-    let rig = rig();
+    let harness = harness();
     let cursor = json!({
         "client_name": "Cursor",
         "redirect_uris": [
@@ -54,14 +54,14 @@ async fn a_client_registers_itself_and_signs_a_user_in() {
         ],
         "token_endpoint_auth_method": "none",
     });
-    let (status, body) = register(&rig, &cursor).await;
+    let (status, body) = register(&harness, &cursor).await;
     assert_eq!(status, CREATED, "{body}");
     let id = body["client_id"].as_str().unwrap();
     assert!(!id.starts_with("https://"));
     assert!(body.get("client_secret").is_none());
     assert_eq!(body["redirect_uris"], cursor["redirect_uris"]);
     let redirect = "http://localhost:43210/callback";
-    let mut visitor = Visitor::new(&rig);
+    let mut visitor = Visitor::new(&harness);
     let page = visitor.get(&query(&[("client_id", id), ("redirect_uri", redirect)])).await;
     let Answer::Page(shown) = &page else { panic!() };
     let Page::Consent(consent) = &shown.page else { panic!() };
@@ -69,7 +69,7 @@ async fn a_client_registers_itself_and_signs_a_user_in() {
     assert_eq!(consent.client.standing, Standing::Nobody);
     assert_eq!(consent.warnings, [Warning::Loopback, Warning::UnverifiedName]);
     let answer = visitor.approve(&page).await;
-    let (status, body) = rig
+    let (status, body) = harness
         .token(&[
             ("grant_type", "authorization_code"),
             ("client_id", id),
@@ -78,21 +78,24 @@ async fn a_client_registers_itself_and_signs_a_user_in() {
         ])
         .await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    rig.pass(3600 * 24 * 29);
-    assert!(rig.store.client(id, Moment::of(rig.now())).await.unwrap().is_some(), "in use: kept");
+    harness.pass(3600 * 24 * 29);
+    assert!(
+        harness.store.client(id, Moment::of(harness.now())).await.unwrap().is_some(),
+        "in use: kept"
+    );
 }
 
 #[tokio::test]
 async fn a_confidential_client_gets_a_secret_once() {
-    let rig = rig();
+    let harness = harness();
     let mut body = claude();
     body["token_endpoint_auth_method"] = "client_secret_post".into();
-    let (_, one) = register(&rig, &body).await;
-    let (_, two) = register(&rig, &body).await;
+    let (_, one) = register(&harness, &body).await;
+    let (_, two) = register(&harness, &body).await;
     assert_ne!(one["client_id"], two["client_id"], "a secret is not shared");
     let secret = one["client_secret"].as_str().unwrap();
     assert_eq!(one["client_secret_expires_at"], 0);
-    assert!(!rig.store.dump().contains(secret));
+    assert!(!harness.store.dump().contains(secret));
     let form = |secret| {
         [
             ("grant_type", "refresh_token"),
@@ -101,13 +104,13 @@ async fn a_confidential_client_gets_a_secret_once() {
             ("client_secret", secret),
         ]
     };
-    assert_eq!(rig.token(&form(secret)).await.1["error"], "invalid_grant");
-    assert_eq!(rig.token(&form("x")).await.1["error"], "invalid_client");
+    assert_eq!(harness.token(&form(secret)).await.1["error"], "invalid_grant");
+    assert_eq!(harness.token(&form("x")).await.1["error"], "invalid_client");
 }
 
 #[tokio::test]
 async fn dangerous_addresses_are_refused_and_nothing_is_stored() {
-    let rig = rig();
+    let harness = harness();
     for bad in [
         "javascript:alert(1)",
         "data:text/html,x",
@@ -121,13 +124,13 @@ async fn dangerous_addresses_are_refused_and_nothing_is_stored() {
     ] {
         let mut body = claude();
         body["redirect_uris"] = json!(["https://claude.ai/cb", bad]);
-        let (status, answer) = register(&rig, &body).await;
+        let (status, answer) = register(&harness, &body).await;
         assert_eq!((status, &answer["error"]), (BAD, &json!("invalid_redirect_uri")), "{bad}");
     }
     for member in ["client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri"] {
         let mut body = claude();
         body[member] = "javascript:alert(1)".into();
-        let (status, answer) = register(&rig, &body).await;
+        let (status, answer) = register(&harness, &body).await;
         assert_eq!(
             (status, &answer["error"]),
             (BAD, &json!("invalid_client_metadata")),
@@ -144,27 +147,27 @@ async fn dangerous_addresses_are_refused_and_nothing_is_stored() {
     ] {
         let mut body = claude();
         body[member] = value;
-        assert_eq!(register(&rig, &body).await.0, BAD, "{member}");
+        assert_eq!(register(&harness, &body).await.0, BAD, "{member}");
     }
-    assert_eq!(rig.store.records(), 0);
+    assert_eq!(harness.store.records(), 0);
 }
 
 #[tokio::test]
 async fn names_are_bounded_and_shown_without_what_deceives() {
-    let rig = rig();
+    let harness = harness();
     let mut body = claude();
     body["client_name"] = "x".repeat(201).into();
-    assert_eq!(register(&rig, &body).await.0, BAD);
+    assert_eq!(register(&harness, &body).await.0, BAD);
     body["client_name"] = "x".repeat(1 << 20).into();
-    assert_eq!(register(&rig, &body).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(register(&harness, &body).await.0, StatusCode::PAYLOAD_TOO_LARGE);
     body["client_name"] = "<script>\u{202e}evil\u{0}".into();
-    let (status, answer) = register(&rig, &body).await;
+    let (status, answer) = register(&harness, &body).await;
     assert_eq!(status, CREATED);
     let changes = [
         ("client_id", answer["client_id"].as_str().unwrap()),
         ("redirect_uri", "https://claude.ai/api/mcp/auth_callback"),
     ];
-    let page = Visitor::new(&rig).get(&query(&changes)).await;
+    let page = Visitor::new(&harness).get(&query(&changes)).await;
     let Answer::Page(page) = &page else { panic!() };
     let Page::Consent(consent) = &page.page else { panic!() };
     assert_eq!(consent.client.name, "<script>evil", "a text, for the renderer to escape");
@@ -172,9 +175,9 @@ async fn names_are_bounded_and_shown_without_what_deceives() {
 
 #[tokio::test]
 async fn the_same_registration_gives_the_same_client() {
-    let rig = rig();
-    let (_, first) = register(&rig, &claude()).await;
-    let (status, again) = register(&rig, &claude()).await;
+    let harness = harness();
+    let (_, first) = register(&harness, &claude()).await;
+    let (status, again) = register(&harness, &claude()).await;
     assert_eq!((status, &again["client_id"]), (CREATED, &first["client_id"]));
     let local = |port: u16| {
         json!({
@@ -183,19 +186,19 @@ async fn the_same_registration_gives_the_same_client() {
             "token_endpoint_auth_method": "none",
         })
     };
-    let (_, one) = register(&rig, &local(1000)).await;
-    let (_, two) = register(&rig, &local(2000)).await;
+    let (_, one) = register(&harness, &local(1000)).await;
+    let (_, two) = register(&harness, &local(2000)).await;
     assert_eq!(one["client_id"], two["client_id"], "only the port differs");
     assert_eq!(two["redirect_uris"], json!(["http://127.0.0.1:2000/cb"]));
     let mut other = claude();
     other["client_name"] = "Claude 2".into();
-    assert_ne!(register(&rig, &other).await.1["client_id"], first["client_id"]);
-    assert_eq!(rig.store.records(), 3);
+    assert_ne!(register(&harness, &other).await.1["client_id"], first["client_id"]);
+    assert_eq!(harness.store.records(), 3);
 }
 
 #[tokio::test]
 async fn a_flood_is_slowed_down_and_unused_clients_go() {
-    let rig = rig_with(config(), 1, |config| {
+    let harness = harness_with(config(), 1, |config| {
         config.registration_rate = Rate { burst: 30, every: std::time::Duration::from_secs(10) };
         config.max_unused_clients = 20;
     });
@@ -206,7 +209,7 @@ async fn a_flood_is_slowed_down_and_unused_clients_go() {
     };
     let mut seen = [0; 2];
     for n in 0..1000 {
-        let answer = rig.send(request(&numbered(n))).await;
+        let answer = harness.send(request(&numbered(n))).await;
         let at = match answer.status() {
             CREATED => 0,
             StatusCode::TOO_MANY_REQUESTS => 1,
@@ -216,16 +219,16 @@ async fn a_flood_is_slowed_down_and_unused_clients_go() {
         assert!(at == 0 || answer.headers().contains_key(header::RETRY_AFTER));
     }
     assert_eq!(seen, [30, 970]);
-    assert_eq!(rig.store.records(), 20, "the oldest make room");
-    rig.pass(24 * 3600);
-    assert_eq!(rig.store.sweep(Moment::of(rig.now()), 1000).await.unwrap(), 20);
-    assert_eq!(register(&rig, &claude()).await.0, CREATED);
+    assert_eq!(harness.store.records(), 20, "the oldest make room");
+    harness.pass(24 * 3600);
+    assert_eq!(harness.store.sweep(Moment::of(harness.now()), 1000).await.unwrap(), 20);
+    assert_eq!(register(&harness, &claude()).await.0, CREATED);
 }
 
 #[tokio::test]
 async fn registration_can_need_a_token_or_be_off() {
     let token = "an-initial-access-token";
-    let guarded = rig_with(config(), 1, |config| {
+    let guarded = harness_with(config(), 1, |config| {
         config.registration =
             Registration::Token(vec![TokenHash::of("other"), TokenHash::of(token)]);
     });
@@ -236,7 +239,7 @@ async fn registration_can_need_a_token_or_be_off() {
         request.headers_mut().insert(header::AUTHORIZATION, value);
         assert_eq!(guarded.send(request).await.status(), status);
     }
-    let off = rig_with(config(), 1, |config| config.registration = Registration::Off);
+    let off = harness_with(config(), 1, |config| config.registration = Registration::Off);
     assert_eq!(register(&off, &claude()).await.0, StatusCode::FORBIDDEN);
     let metadata = json(off.get("/.well-known/oauth-authorization-server").await);
     assert!(metadata.get("registration_endpoint").is_none());
@@ -244,13 +247,13 @@ async fn registration_can_need_a_token_or_be_off() {
 
 #[tokio::test]
 async fn what_is_not_json_is_not_registered() {
-    let rig = rig();
+    let harness = harness();
     let mut plain = request(&claude());
     plain.headers_mut().insert(header::CONTENT_TYPE, "text/plain".parse().unwrap());
-    assert_eq!(rig.send(plain).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(harness.send(plain).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     for body in ["", "{", "[]", "null", "\"x\""] {
         let mut request = request(&claude());
         *request.body_mut() = Bytes::copy_from_slice(body.as_bytes());
-        assert_eq!(rig.send(request).await.status(), BAD, "{body}");
+        assert_eq!(harness.send(request).await.status(), BAD, "{body}");
     }
 }

@@ -9,7 +9,7 @@ use std::{hint::black_box, time::Duration};
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::rig::*;
+use super::harness::*;
 use crate::oauth::{Rate, secret::same};
 
 const SAMPLES: usize = 60;
@@ -49,7 +49,7 @@ fn a_wrong_first_byte_takes_as_long_as_a_wrong_last_byte() {
 #[test]
 fn a_refused_client_secret_takes_as_long_wherever_it_is_wrong() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let rig = rig_with(config(), 1, |config| {
+    let harness = harness_with(config(), 1, |config| {
         config.failure_rate = Rate { burst: 1_000_000, every: Duration::from_secs(1) };
     });
     let refused = |secret: &str| {
@@ -60,7 +60,7 @@ fn a_refused_client_secret_takes_as_long_wherever_it_is_wrong() {
                 ("client_secret", secret),
                 ("refresh_token", "mcprt_x"),
             ];
-            let (status, _) = runtime.block_on(rig.token(&form));
+            let (status, _) = runtime.block_on(harness.token(&form));
             assert_eq!(status, StatusCode::UNAUTHORIZED);
         }
     };

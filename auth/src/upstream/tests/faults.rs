@@ -7,112 +7,112 @@ use crate::testing::Fault;
 
 #[tokio::test(start_paused = true)]
 async fn one_lost_question_is_asked_again() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(HOUR).await;
-    rig.forge.be(&[Mood::NoAnswer]);
-    assert_eq!(rig.token(&vault).await, "access-2");
-    assert_eq!(rig.forge.calls(), 2);
+    harness.forge.be(&[Mood::NoAnswer]);
+    assert_eq!(harness.token(&vault).await, "access-2");
+    assert_eq!(harness.forge.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_a_lost_chain_and_only_the_upstream_can_say_so() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(HOUR).await;
-    rig.forge.be(&[Mood::AnswerLost]);
-    let outcome = rig.ask(&vault).await;
+    harness.forge.be(&[Mood::AnswerLost]);
+    let outcome = harness.ask(&vault).await;
     assert!(matches!(outcome, Err(CredentialError::SignInAgain)), "{outcome:?}");
-    assert_eq!(rig.forge.calls(), 2);
+    assert_eq!(harness.forge.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_is_down_is_asked_less_and_less_while_the_old_token_serves() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(DUE).await;
-    rig.forge.be(&[Mood::NoAnswer; 1000]);
+    harness.forge.be(&[Mood::NoAnswer; 1000]);
     for _ in 0..10 * 60 {
-        assert_eq!(rig.token(&vault).await, "access-1");
+        assert_eq!(harness.token(&vault).await, "access-1");
         sleep(SECOND).await;
     }
     // Failures at 0, 5, 15, 35, 75, 155 and 315 seconds, two questions each.
-    assert_eq!(rig.forge.calls(), 14);
+    assert_eq!(harness.forge.calls(), 14);
     sleep(MINUTE).await;
-    match rig.ask(&vault).await {
+    match harness.ask(&vault).await {
         Err(CredentialError::Unavailable { retry_after }) => {
             assert!(retry_after >= SECOND && retry_after <= 5 * MINUTE, "{retry_after:?}");
-            rig.forge.be(&[]);
+            harness.forge.be(&[]);
             sleep(retry_after).await;
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(rig.token(&vault).await, "access-2", "it came back");
+    assert_eq!(harness.token(&vault).await, "access-2", "it came back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_hangs_holds_up_nobody_for_long() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(DUE).await;
-    rig.forge.be(&[Mood::Hangs; 2]);
+    harness.forge.be(&[Mood::Hangs; 2]);
     let asked = Instant::now();
-    assert_eq!(rig.token(&vault).await, "access-1", "the old one still serves");
+    assert_eq!(harness.token(&vault).await, "access-1", "the old one still serves");
     assert_eq!(asked.elapsed(), VaultLimits::default().patience);
     sleep(HOUR - DUE).await;
-    rig.forge.be(&[Mood::Hangs; 2]);
+    harness.forge.be(&[Mood::Hangs; 2]);
     let asked = Instant::now();
-    let outcome = rig.ask(&vault).await;
+    let outcome = harness.ask(&vault).await;
     assert!(matches!(outcome, Err(CredentialError::Unavailable { .. })), "{outcome:?}");
     assert!(asked.elapsed() < 41 * SECOND, "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_client_secret_signs_nobody_out() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(DUE).await;
-    rig.forge.be(&[Mood::UnknownClient; 100]);
-    assert_eq!(rig.token(&vault).await, "access-1");
-    assert_eq!(rig.token(&vault).await, "access-1");
-    assert_eq!(rig.forge.calls(), 1, "nobody asks again at once");
+    harness.forge.be(&[Mood::UnknownClient; 100]);
+    assert_eq!(harness.token(&vault).await, "access-1");
+    assert_eq!(harness.token(&vault).await, "access-1");
+    assert_eq!(harness.forge.calls(), 1, "nobody asks again at once");
     sleep(HOUR - DUE).await;
-    let outcome = rig.ask(&vault).await;
+    let outcome = harness.ask(&vault).await;
     assert!(matches!(outcome, Err(CredentialError::Misconfigured)), "{outcome:?}");
-    rig.forge.be(&[]);
+    harness.forge.be(&[]);
     sleep(5 * MINUTE).await;
-    assert_eq!(rig.token(&vault).await, "access-2", "the operator mended it");
+    assert_eq!(harness.token(&vault).await, "access-2", "the operator mended it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_panics_takes_nothing_down() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(HOUR).await;
-    rig.forge.be(&[Mood::Panics]);
-    let outcome = rig.ask(&vault).await;
+    harness.forge.be(&[Mood::Panics]);
+    let outcome = harness.ask(&vault).await;
     assert!(matches!(outcome, Err(CredentialError::Unavailable { .. })), "{outcome:?}");
     sleep(MINUTE).await;
-    assert_eq!(rig.token(&vault).await, "access-2", "once the claim is over");
+    assert_eq!(harness.token(&vault).await, "access-2", "once the claim is over");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_the_provider_the_token_serves_to_its_end() {
-    let mut rig = Rig::new();
-    let mut parts = rig.parts(1, ring());
+    let mut harness = Harness::new();
+    let mut parts = harness.parts(1, ring());
     parts.providers.clear();
-    let vault = rig.vault_with(parts);
-    rig.sign_in(&vault).await;
+    let vault = harness.vault_with(parts);
+    harness.sign_in(&vault).await;
     sleep(DUE).await;
-    assert_eq!(rig.token(&vault).await, "access-1");
+    assert_eq!(harness.token(&vault).await, "access-1");
     sleep(HOUR - DUE).await;
-    let outcome = rig.ask(&vault).await;
+    let outcome = harness.ask(&vault).await;
     assert!(matches!(outcome, Err(CredentialError::Misconfigured)), "{outcome:?}");
 }
 
@@ -121,24 +121,24 @@ async fn without_the_provider_the_token_serves_to_its_end() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_at_any_step_loses_no_pair() {
     let steps = {
-        let mut rig = Rig::new();
-        let vault = rig.vault();
-        rig.sign_in(&vault).await;
+        let mut harness = Harness::new();
+        let vault = harness.vault();
+        harness.sign_in(&vault).await;
         sleep(DUE).await;
-        let before = rig.store.calls();
-        rig.token(&vault).await;
-        rig.store.calls() - before
+        let before = harness.store.calls();
+        harness.token(&vault).await;
+        harness.store.calls() - before
     };
     assert!(steps >= 4, "read, read again, claim, store: {steps} calls");
     for fault in [Fault::Before, Fault::After] {
         for step in 1..=steps {
-            let mut rig = Rig::new();
-            let vault = rig.vault();
-            rig.sign_in(&vault).await;
+            let mut harness = Harness::new();
+            let vault = harness.vault();
+            harness.sign_in(&vault).await;
             sleep(DUE).await;
-            let before = rig.store.calls();
-            rig.store.fail_at(step, fault);
-            match rig.ask(&vault).await {
+            let before = harness.store.calls();
+            harness.store.fail_at(step, fault);
+            match harness.ask(&vault).await {
                 Ok(credential) => {
                     let token = credential.access_token.expose().to_owned();
                     assert!(["access-1", "access-2"].contains(&&*token), "{token}");
@@ -146,14 +146,14 @@ async fn a_store_that_fails_at_any_step_loses_no_pair() {
                 Err(CredentialError::Store(_)) => assert_eq!(step, 1, "{fault:?}"),
                 Err(other) => panic!("step {step}, {fault:?}: {other}"),
             }
-            assert!(rig.store.calls() - before >= step, "the fault was met");
+            assert!(harness.store.calls() - before >= step, "the fault was met");
             // Long enough for a claim whose answer was lost to end.
             sleep(MINUTE).await;
-            assert_eq!(rig.token(&vault).await, "access-2", "step {step}, {fault:?}");
+            assert_eq!(harness.token(&vault).await, "access-2", "step {step}, {fault:?}");
             sleep(HOUR).await;
-            assert_eq!(rig.token(&vault).await, "access-3", "step {step}, {fault:?}");
-            assert_eq!(rig.forge.calls(), 2, "step {step}, {fault:?}: no call too many");
-            let heard = rig.heard.take();
+            assert_eq!(harness.token(&vault).await, "access-3", "step {step}, {fault:?}");
+            assert_eq!(harness.forge.calls(), 2, "step {step}, {fault:?}: no call too many");
+            let heard = harness.heard.take();
             let renewed = heard.iter().filter(|own| *own == "forge Renewed").count();
             assert_eq!(renewed, 2, "step {step}, {fault:?}: {heard:?}");
         }
@@ -162,51 +162,51 @@ async fn a_store_that_fails_at_any_step_loses_no_pair() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_pair_waits_for_the_store_and_is_given_to_nobody_before() {
-    let mut rig = Rig::new();
-    let vault = rig.vault();
-    rig.sign_in(&vault).await;
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
     sleep(HOUR).await;
-    rig.forge.close();
-    let asking = async { rig.ask(&vault).await };
+    harness.forge.close();
+    let asking = async { harness.ask(&vault).await };
     let outage = async {
         sleep(SECOND).await;
-        rig.store.fail(true);
-        rig.forge.open();
+        harness.store.fail(true);
+        harness.forge.open();
     };
     let (outcome, ()) = tokio::join!(asking, outage);
     assert!(matches!(outcome, Err(CredentialError::Store(_))), "{outcome:?}");
     sleep(10 * MINUTE).await;
-    let outcome = rig.ask(&vault).await;
+    let outcome = harness.ask(&vault).await;
     assert!(matches!(outcome, Err(CredentialError::Store(_))), "{outcome:?}");
-    rig.store.fail(false);
+    harness.store.fail(false);
     sleep(10 * SECOND).await;
-    assert_eq!(rig.token(&vault).await, "access-2");
-    assert_eq!(rig.forge.calls(), 1, "the pair was kept all the time");
+    assert_eq!(harness.token(&vault).await, "access-2");
+    assert_eq!(harness.forge.calls(), 1, "the pair was kept all the time");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_too_late_with_a_spent_token_does_not_end_the_other_ones_chain() {
-    let mut rig = Rig::new();
-    let (slow, late) = (rig.vault(), rig.vault());
-    rig.sign_in(&slow).await;
+    let mut harness = Harness::new();
+    let (slow, late) = (harness.vault(), harness.vault());
+    harness.sign_in(&slow).await;
     sleep(HOUR).await;
     // The first broker has a new pair and cannot store it, until its claim is over.
-    rig.forge.close();
+    harness.forge.close();
     let mut waiting = JoinSet::new();
-    let (vault, at) = (slow.clone(), rig.now());
+    let (vault, at) = (slow.clone(), harness.now());
     waiting.spawn(async move { vault.credential("forge", ISSUER, "ada", at, MINUTE).await });
     sleep(SECOND).await;
-    rig.store.fail(true);
-    rig.forge.open();
+    harness.store.fail(true);
+    harness.forge.open();
     let outcome = waiting.join_next().await.unwrap().unwrap();
     assert!(matches!(outcome, Err(CredentialError::Store(_))), "{outcome:?}");
     sleep(57 * SECOND).await;
     // The store is back for a moment, in which the second broker asks with the spent token.
-    rig.store.fail(false);
-    let outcome = rig.ask(&late).await;
+    harness.store.fail(false);
+    let outcome = harness.ask(&late).await;
     assert!(matches!(outcome, Err(CredentialError::SignInAgain)), "{outcome:?}");
-    assert_eq!(rig.heard.take().last().map(String::as_str), Some("forge Refused"));
+    assert_eq!(harness.heard.take().last().map(String::as_str), Some("forge Refused"));
     sleep(10 * SECOND).await;
-    assert_eq!(rig.token(&late).await, "access-2", "the good pair replaced the mark");
-    assert_eq!(rig.token(&slow).await, "access-2");
+    assert_eq!(harness.token(&late).await, "access-2", "the good pair replaced the mark");
+    assert_eq!(harness.token(&slow).await, "access-2");
 }

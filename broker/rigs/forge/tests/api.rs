@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{FORM, basic, forge, get, post, sign_in, text};
-use crate::forge::Knobs;
+use crate::forge::ForgeOptions;
 
 const USERINFO: &str = "/login/oauth/userinfo";
 
@@ -14,7 +14,7 @@ fn bearer(token: &str) -> String {
 
 #[tokio::test]
 async fn userinfo_tells_who_it_is_whatever_the_scope() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let ada = forge.token_for("ada", "read:issue").unwrap();
     let body = get(&forge, USERINFO, &[("authorization", &bearer(&ada))]).await.json();
     assert_eq!(
@@ -30,14 +30,14 @@ async fn userinfo_tells_who_it_is_whatever_the_scope() {
     let body = get(&forge, USERINFO, &[("authorization", &header)]).await.json();
     assert_eq!(body["name"], "bob", "the login, for want of a full name");
     assert_eq!(body.get("groups"), None);
-    forge.turn(|knobs| knobs.null_groups = true);
+    forge.change_options(|options| options.null_groups = true);
     let body = get(&forge, USERINFO, &[("authorization", &header)]).await.json();
     assert_eq!(body.get("groups"), Some(&json!(null)));
 }
 
 #[tokio::test]
 async fn userinfo_without_a_token_is_plain_text_and_a_challenge() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let reply = get(&forge, USERINFO, &[("authorization", "Bearer no")]).await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
     assert_eq!(reply.text(), "no valid authorization");
@@ -47,7 +47,7 @@ async fn userinfo_without_a_token_is_plain_text_and_a_challenge() {
 
 #[tokio::test]
 async fn introspection_wants_the_application_and_tells_its_scope() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let body = sign_in(&forge, "ada", "read:user write:issue").await;
     let path = "/login/oauth/introspect";
     let form = format!("token={}", text(&body, "access_token"));
@@ -70,7 +70,7 @@ async fn introspection_wants_the_application_and_tells_its_scope() {
 
 #[tokio::test]
 async fn the_api_takes_a_token_in_every_way_a_forge_does() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let ada = forge.token_for("ada", "all").unwrap();
     for header in
         [format!("token {ada}"), bearer(&ada), basic(&ada, "x-oauth-basic"), basic("x", &ada)]
@@ -88,7 +88,7 @@ async fn the_api_takes_a_token_in_every_way_a_forge_does() {
 
 #[tokio::test]
 async fn a_bad_token_is_refused_even_for_the_version() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let version = get(&forge, "/api/v1/version", &[]).await.json();
     assert_eq!(version, json!({ "version": "15.0.1+gitea-1.22.0" }));
     let reply = get(&forge, "/api/v1/version", &[("authorization", "token no")]).await;
@@ -99,7 +99,7 @@ async fn a_bad_token_is_refused_even_for_the_version() {
 
 #[tokio::test]
 async fn scopes_are_kept_and_fail_open() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let ask = async |scope: &str, path: &str| {
         let token = forge.token_for("ada", scope).unwrap();
         get(&forge, path, &[("authorization", &bearer(&token))]).await
@@ -120,7 +120,7 @@ async fn scopes_are_kept_and_fail_open() {
     let mixed = "read:user nonsense";
     let status = ask(mixed, "/api/v1/repos/ada/engine").await.status;
     assert_eq!(status, StatusCode::FORBIDDEN, "Forgejo leaves the unknown word out");
-    forge.turn(|knobs| knobs.strict_scope_words = true);
+    forge.change_options(|options| options.strict_scope_words = true);
     let status = ask(mixed, "/api/v1/repos/ada/engine").await.status;
     assert_eq!(status, StatusCode::OK, "Gitea gives everything");
     let status = ask("public-only read:repository", "/api/v1/repos/ada/notes").await.status;
@@ -129,7 +129,7 @@ async fn scopes_are_kept_and_fail_open() {
 
 #[tokio::test]
 async fn what_is_private_is_not_there_for_others_and_issues_name_their_author() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let (ada, bob) = (forge.token_for("ada", "").unwrap(), forge.token_for("bob", "").unwrap());
     let (ada, bob) = (bearer(&ada), bearer(&bob));
     let notes = "/api/v1/repos/ada/notes";
@@ -147,7 +147,7 @@ async fn what_is_private_is_not_there_for_others_and_issues_name_their_author() 
 
 #[tokio::test]
 async fn lists_come_in_pages_and_end() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let header = bearer(&forge.token_for("ada", "").unwrap());
     for (query, names) in [
         ("", vec!["engine", "notes"]),
@@ -166,7 +166,7 @@ async fn lists_come_in_pages_and_end() {
 
 #[tokio::test]
 async fn a_revoked_grant_ends_its_tokens_at_once() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let body = sign_in(&forge, "ada", "").await;
     let header = bearer(&text(&body, "access_token"));
     assert_eq!(get(&forge, USERINFO, &[("authorization", &header)]).await.status, StatusCode::OK);
@@ -180,7 +180,7 @@ async fn a_revoked_grant_ends_its_tokens_at_once() {
 
 #[tokio::test]
 async fn somebody_prohibited_is_told_so() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let header = bearer(&forge.token_for("ada", "").unwrap());
     let body = "{\"name\":\"ada\",\"prohibited\":true}";
     assert_eq!(post(&forge, "/_test/users", &[], body).await.status, StatusCode::OK);
@@ -193,7 +193,7 @@ async fn somebody_prohibited_is_told_so() {
 
 #[tokio::test]
 async fn an_application_can_be_registered_over_the_api() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let header = basic("ada", "ada-password");
     let body = json!({
         "name": "other", "confidential_client": true, "redirect_uris": ["https://x.example/cb"],

@@ -3,11 +3,11 @@
 use http::{Method, StatusCode};
 
 use super::{BACK, Browser, VERIFIER, exchange, forge, form, get, returned, token};
-use crate::forge::Knobs;
+use crate::forge::ForgeOptions;
 
 #[tokio::test]
 async fn discovery_has_these_keys_and_no_other() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let body = get(&forge, "/.well-known/openid-configuration", &[]).await.json();
     let mut keys: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
@@ -31,14 +31,14 @@ async fn discovery_has_these_keys_and_no_other() {
     );
     assert_eq!(body["claims_supported"].as_array().unwrap().len(), 15);
     assert_eq!(body["issuer"], forge.root());
-    forge.turn(|knobs| knobs.issuer_slash = true);
+    forge.change_options(|options| options.issuer_slash = true);
     let body = get(&forge, "/.well-known/openid-configuration", &[]).await.json();
     assert_eq!(body["issuer"], format!("{}/", forge.root()));
 }
 
 #[tokio::test]
 async fn who_is_not_signed_in_comes_back_after_the_login() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     let reply = browser.authorize(&forge, &[("scope", "read:user")]).await;
     assert_eq!((reply.status, reply.header("location")), (StatusCode::SEE_OTHER, "/user/login"));
@@ -60,7 +60,7 @@ async fn who_is_not_signed_in_comes_back_after_the_login() {
 
 #[tokio::test]
 async fn a_denial_goes_back_with_its_state() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     let page = browser.authorize(&forge, &[]).await;
@@ -72,7 +72,7 @@ async fn a_denial_goes_back_with_its_state() {
 
 #[tokio::test]
 async fn nobody_is_sent_to_an_address_that_is_not_registered() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     for (fields, text) in [
@@ -106,7 +106,7 @@ async fn nobody_is_sent_to_an_address_that_is_not_registered() {
 
 #[tokio::test]
 async fn a_request_that_is_wrong_goes_back_with_the_reason() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     for (fields, error, description) in [
@@ -136,7 +136,7 @@ async fn a_request_that_is_wrong_goes_back_with_the_reason() {
 
 #[tokio::test]
 async fn a_confidential_application_asks_once_and_keeps_the_first_scope() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     browser.code(&forge, &[("scope", "read:user")]).await;
@@ -149,7 +149,7 @@ async fn a_confidential_application_asks_once_and_keeps_the_first_scope() {
 
 #[tokio::test]
 async fn a_public_application_asks_each_time_and_cannot_change_its_scope() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     let tool = |scope| [("client_id", "tool"), ("scope", scope)];
@@ -165,7 +165,7 @@ async fn a_public_application_asks_each_time_and_cannot_change_its_scope() {
 
 #[tokio::test]
 async fn the_second_tab_spoils_the_first() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     let first = browser.authorize(&forge, &[("state", "one")]).await;
@@ -185,8 +185,8 @@ async fn the_second_tab_spoils_the_first() {
 
 #[tokio::test]
 async fn an_old_forge_forgets_the_challenge_on_the_consent_page() {
-    let knobs = Knobs { keep_s256: false, ..Knobs::default() };
-    let forge = forge(knobs).await;
+    let options = ForgeOptions { keep_s256: false, ..ForgeOptions::default() };
+    let forge = forge(options).await;
     let mut browser = Browser::default();
     browser.log_in(&forge, "ada").await;
     let trade = async |code: &str| {
@@ -212,7 +212,7 @@ async fn an_old_forge_forgets_the_challenge_on_the_consent_page() {
 
 #[tokio::test]
 async fn somebody_prohibited_does_not_get_past_the_login() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     forge.state().users[0].prohibited = true;
     let mut browser = Browser::default();
     assert!(browser.log_in(&forge, "ada").await.text().contains("prohibited"));

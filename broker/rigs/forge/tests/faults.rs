@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 
 use super::{FORM, ask, forge, form, get, post, refresh, sign_in, text};
-use crate::forge::{Fault, Forge, Knobs};
+use crate::forge::{Fault, Forge, ForgeOptions};
 
 async fn try_refresh(forge: &Forge, refresh_token: &str) -> Option<StatusCode> {
     let body = form(&[
@@ -18,9 +18,10 @@ async fn try_refresh(forge: &Forge, refresh_token: &str) -> Option<StatusCode> {
 
 #[tokio::test]
 async fn a_lost_answer_is_a_lost_chain() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
-    forge.turn(|knobs| knobs.token_faults = vec![Fault::DropBefore, Fault::DropAfter]);
+    forge
+        .change_options(|options| options.token_faults = vec![Fault::DropBefore, Fault::DropAfter]);
     assert_eq!(try_refresh(&forge, &kept).await, None);
     assert!(forge.counters().refreshes.is_empty(), "nothing was done");
     assert_eq!(try_refresh(&forge, &kept).await, None);
@@ -30,10 +31,10 @@ async fn a_lost_answer_is_a_lost_chain() {
 
 #[tokio::test]
 async fn a_proxy_answers_in_html_and_nothing_happens() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
-    forge.turn(|knobs| {
-        knobs.token_faults = vec![Fault::BadGateway, Fault::Unavailable, Fault::TooMany];
+    forge.change_options(|options| {
+        options.token_faults = vec![Fault::BadGateway, Fault::Unavailable, Fault::TooMany];
     });
     for status in [502, 503, 429] {
         let reply = refresh(&forge, &kept).await;
@@ -47,9 +48,9 @@ async fn a_proxy_answers_in_html_and_nothing_happens() {
 
 #[tokio::test]
 async fn a_hung_request_ends_when_it_is_let_go() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
-    forge.turn(|knobs| knobs.token_faults = vec![Fault::Hang]);
+    forge.change_options(|options| options.token_faults = vec![Fault::Hang]);
     let hung = try_refresh(&forge, &kept);
     tokio::pin!(hung);
     // Until it has come in, there is nothing to let go of.
@@ -58,7 +59,7 @@ async fn a_hung_request_ends_when_it_is_let_go() {
             done = &mut hung => panic!("it did not hang: {done:?}"),
             () = tokio::task::yield_now() => {}
         }
-        if forge.state().knobs.token_faults.is_empty() {
+        if forge.state().options.token_faults.is_empty() {
             break;
         }
     }
@@ -69,24 +70,27 @@ async fn a_hung_request_ends_when_it_is_let_go() {
 
 #[tokio::test]
 async fn an_access_token_ends_when_the_forge_s_clock_says_so() {
-    let forge = forge(Knobs { access_ttl: 2, ..Knobs::default() }).await;
+    let forge = forge(ForgeOptions { access_ttl: 2, ..ForgeOptions::default() }).await;
     let body = sign_in(&forge, "ada", "").await;
     assert_eq!(body["expires_in"], 2);
     let header = format!("token {}", text(&body, "access_token"));
     let status = async || get(&forge, "/api/v1/user", &[("authorization", &header)]).await.status;
     assert_eq!(status().await, StatusCode::OK);
-    forge.turn(|knobs| knobs.clock_skew = 3);
+    forge.change_options(|options| options.clock_skew = 3);
     assert_eq!(status().await, StatusCode::UNAUTHORIZED);
     assert_eq!(refresh(&forge, &text(&body, "refresh_token")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn knobs_are_turned_over_http_and_wrong_ones_refused() {
-    let forge = forge(Knobs::default()).await;
+async fn options_are_changed_over_http_and_wrong_ones_refused() {
+    let forge = forge(ForgeOptions::default()).await;
     let body = "{\"access_ttl\": 3, \"token_faults\": [\"drop_after\"]}";
-    let knobs = post(&forge, "/_test/knobs", &[], body).await.json();
-    assert_eq!((knobs["access_ttl"].as_i64(), knobs["clock_skew"].as_i64()), (Some(3), Some(0)));
-    let reply = post(&forge, "/_test/knobs", &[], "{\"acces_ttl\": 3}").await;
+    let options = post(&forge, "/_test/options", &[], body).await.json();
+    assert_eq!(
+        (options["access_ttl"].as_i64(), options["clock_skew"].as_i64()),
+        (Some(3), Some(0))
+    );
+    let reply = post(&forge, "/_test/options", &[], "{\"acces_ttl\": 3}").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
     assert!(reply.text().contains("acces_ttl"), "{}", reply.text());
     let counters = get(&forge, "/_test/counters", &[]).await.json();

@@ -7,7 +7,7 @@ use super::{
     BACK, Browser, FORM, VERIFIER, basic, exchange, forge, form, get, post, refresh, sign_in, text,
     token,
 };
-use crate::forge::{ForeignRefresh, Forge, Knobs};
+use crate::forge::{ForeignRefresh, Forge, ForgeOptions};
 
 const PATH: &str = "/login/oauth/access_token";
 
@@ -19,7 +19,7 @@ async fn fresh_code(forge: &Forge) -> String {
 
 #[tokio::test]
 async fn an_answer_has_four_keys_or_five_with_openid() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let code = fresh_code(&forge).await;
     let reply = exchange(&forge, &code).await;
     assert_eq!(reply.header("content-type"), "application/json;charset=utf-8");
@@ -44,7 +44,7 @@ async fn an_answer_has_four_keys_or_five_with_openid() {
 
 #[tokio::test]
 async fn body_and_header_may_name_the_client_and_have_to_agree() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let header = basic("broker", "hush");
     let with = |fields: Vec<(&'static str, String)>| {
         let fields: Vec<_> =
@@ -78,7 +78,7 @@ async fn body_and_header_may_name_the_client_and_have_to_agree() {
 
 #[tokio::test]
 async fn every_refusal_of_a_code_has_its_own_words() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let code = fresh_code(&forge).await;
     let right = [
         ("grant_type", "authorization_code"),
@@ -116,7 +116,7 @@ async fn every_refusal_of_a_code_has_its_own_words() {
 
 #[tokio::test]
 async fn newer_forges_want_the_same_redirect_address_and_give_codes_a_lifetime() {
-    let forge = forge(Knobs::preset("gitea").unwrap()).await;
+    let forge = forge(ForgeOptions::preset("gitea").unwrap()).await;
     let code = fresh_code(&forge).await;
     let fields = [
         ("grant_type", "authorization_code"),
@@ -127,13 +127,13 @@ async fn newer_forges_want_the_same_redirect_address_and_give_codes_a_lifetime()
     ];
     let words = "redirect_uri differs from the original authorization request";
     token(&forge, &fields).await.refused("invalid_grant", words);
-    forge.turn(|knobs| knobs.clock_skew = 600);
+    forge.change_options(|options| options.clock_skew = 600);
     exchange(&forge, &code).await.refused("invalid_grant", "authorization code expired");
 }
 
 #[tokio::test]
 async fn every_refusal_of_a_refresh_has_its_own_words() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let body = sign_in(&forge, "ada", "read:user").await;
     let kept = text(&body, "refresh_token");
     let ask = async |id: &str, secret: &str, refresh_token: &str| {
@@ -159,7 +159,7 @@ async fn every_refusal_of_a_refresh_has_its_own_words() {
     ask("broker", "hush", &access).await.refused("unauthorized_client", words);
     let words = "refresh token was not issued to this client";
     ask("tool", "", &kept).await.refused("invalid_grant", words);
-    forge.turn(|knobs| knobs.foreign_refresh = ForeignRefresh::Gitea);
+    forge.change_options(|options| options.foreign_refresh = ForeignRefresh::Gitea);
     let words = "refresh token belongs to a different client";
     ask("tool", "", &kept).await.refused("invalid_grant", words);
     assert_eq!(refresh(&forge, &kept).await.status, StatusCode::OK);
@@ -170,15 +170,15 @@ async fn every_refusal_of_a_refresh_has_its_own_words() {
 
 #[tokio::test]
 async fn an_expired_refresh_token_is_one_that_cannot_be_parsed() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
-    forge.turn(|knobs| knobs.clock_skew = 730 * 3600 + 1);
+    forge.change_options(|options| options.clock_skew = 730 * 3600 + 1);
     refresh(&forge, &kept).await.refused("unauthorized_client", "unable to parse refresh token");
 }
 
 #[tokio::test]
 async fn a_second_login_kills_the_first_refresh_token() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let first = sign_in(&forge, "ada", "read:user").await;
     let second = sign_in(&forge, "ada", "read:user").await;
     let dead = refresh(&forge, &text(&first, "refresh_token")).await;
@@ -196,7 +196,7 @@ async fn a_second_login_kills_the_first_refresh_token() {
 
 #[tokio::test]
 async fn without_invalidation_refresh_tokens_stay_good() {
-    let forge = forge(Knobs { invalidate_refresh: false, ..Knobs::default() }).await;
+    let forge = forge(ForgeOptions { invalidate_refresh: false, ..ForgeOptions::default() }).await;
     let first = text(&sign_in(&forge, "ada", "").await, "refresh_token");
     sign_in(&forge, "ada", "").await;
     for _ in 0..2 {
@@ -207,12 +207,12 @@ async fn without_invalidation_refresh_tokens_stay_good() {
 
 #[tokio::test]
 async fn two_refreshes_at_once_both_succeed_and_one_is_dead() {
-    let forge = forge(Knobs::default()).await;
+    let forge = forge(ForgeOptions::default()).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
-    forge.turn(|knobs| knobs.meet = 2);
+    forge.change_options(|options| options.meet = 2);
     let (one, two) = tokio::join!(refresh(&forge, &kept), refresh(&forge, &kept));
     assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK));
-    forge.turn(|knobs| knobs.meet = 0);
+    forge.change_options(|options| options.meet = 0);
     let mut again = Vec::new();
     for reply in [one, two] {
         again.push(refresh(&forge, &text(&reply.json(), "refresh_token")).await.status);
@@ -223,9 +223,9 @@ async fn two_refreshes_at_once_both_succeed_and_one_is_dead() {
 
 #[tokio::test]
 async fn a_conditional_counter_lets_one_of_two_refreshes_through() {
-    let forge = forge(Knobs { conditional_counter: true, ..Knobs::default() }).await;
+    let forge = forge(ForgeOptions { conditional_counter: true, ..ForgeOptions::default() }).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
-    forge.turn(|knobs| knobs.meet = 2);
+    forge.change_options(|options| options.meet = 2);
     let (one, two) = tokio::join!(refresh(&forge, &kept), refresh(&forge, &kept));
     let (won, lost) = if one.status == StatusCode::OK { (one, two) } else { (two, one) };
     assert_eq!(won.status, StatusCode::OK);
@@ -234,7 +234,7 @@ async fn a_conditional_counter_lets_one_of_two_refreshes_through() {
 
 #[tokio::test]
 async fn two_tokens_of_one_second_are_the_same() {
-    let forge = forge(Knobs { invalidate_refresh: false, ..Knobs::default() }).await;
+    let forge = forge(ForgeOptions { invalidate_refresh: false, ..ForgeOptions::default() }).await;
     let kept = text(&sign_in(&forge, "ada", "").await, "refresh_token");
     // A second may turn between two requests, hardly between each two of five.
     let mut seen = Vec::new();

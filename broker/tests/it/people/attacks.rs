@@ -5,12 +5,12 @@ use url::Url;
 use super::{
     application::Application,
     browser::{Browser, Page, body},
-    forge::Knobs,
-    house::House,
+    deployment::Deployment,
+    forge::ForgeOptions,
     pages::assert_headers,
 };
 use crate::{
-    rig::{story, until},
+    harness::{until, with_timeout},
     wire::{Answer, initialize},
 };
 
@@ -22,9 +22,9 @@ fn upstream(browser: &Browser) -> String {
 
 #[test]
 fn a_link_to_the_forge_is_worth_nothing_in_another_browser() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut attacker = Browser::default();
         let consent = attacker.open(&application.question(&[])).await;
         attacker.press(&consent, ("choice", "approve"), &[]).await;
@@ -33,31 +33,31 @@ fn a_link_to_the_forge_is_worth_nothing_in_another_browser() {
         let mut victim = Browser::default();
         let mut page = victim.open(&link).await;
         while page.url.path() != "/callback/forgejo" {
-            page = house.credentials(&mut victim, &page, "ada").await;
+            page = deployment.credentials(&mut victim, &page, "ada").await;
         }
         assert_eq!(page.answer.status, 403, "{}", page.seen());
         assert_eq!(page.answer.header("location"), None);
         assert_eq!(page.answer.header("set-cookie"), None, "nobody is signed in by it");
         assert_headers(&page);
-        assert_eq!(house.forge().counters().token_calls, 0, "the forge's code was not used");
+        assert_eq!(deployment.forge().counters().token_calls, 0, "the forge's code was not used");
 
         let again = attacker.open(page.url.as_str()).await;
         assert_eq!(again.answer.status, 400, "the attempt is burned: {}", again.seen());
-        assert_eq!(house.forge().counters().token_calls, 0);
+        assert_eq!(deployment.forge().counters().token_calls, 0);
     });
 }
 
 #[test]
 fn only_the_host_cookie_counts_behind_https() {
-    story(async {
+    with_timeout(async {
         let top = "public_url = \"https://mcp.example.org\"";
-        let house = House::at_forge(Knobs::default(), top, "").await;
-        let address = house.client().address;
-        house.forge().state().apps[0].redirect_uris =
+        let deployment = Deployment::at_forge(ForgeOptions::default(), top, "").await;
+        let address = deployment.client().address;
+        deployment.forge().state().apps[0].redirect_uris =
             vec!["https://mcp.example.org/callback/forgejo".to_owned()];
         let mut browser = Browser::default();
         browser.find("mcp.example.org", address);
-        let broker = house.client().with("host", "mcp.example.org");
+        let broker = deployment.client().with("host", "mcp.example.org");
         let application = Application::connect(&broker, "/mcp").await;
         assert_eq!(application.resource, "https://mcp.example.org/mcp");
         let consent = browser.open(&application.question(&[])).await;
@@ -83,30 +83,30 @@ fn only_the_host_cookie_counts_behind_https() {
 
 #[test]
 fn a_state_serves_once_and_only_if_it_is_ours() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
-        house.approve(&mut browser, &consent, "ada").await.code();
+        deployment.approve(&mut browser, &consent, "ada").await.code();
         let callback = browser.history.iter().find(|page| page.url.path().starts_with("/callback"));
         let callback = callback.expect("it came back").url.to_string();
-        let calls = house.forge().counters().token_calls;
+        let calls = deployment.forge().counters().token_calls;
         let (start, _) = callback.split_once("state=").unwrap();
         for bad in [callback.as_str(), start, &format!("{start}state=forged")] {
             let page = browser.open(bad).await;
             assert_eq!(page.answer.status, 400, "{}", page.seen());
             assert_headers(&page);
         }
-        assert_eq!(house.forge().counters().token_calls, calls);
+        assert_eq!(deployment.forge().counters().token_calls, calls);
     });
 }
 
 #[test]
 fn a_forged_consent_or_login_changes_nothing() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
         forged(&mut browser, &consent, ("choice", "approve"), &[]).await;
@@ -143,14 +143,14 @@ async fn forged(browser: &mut Browser, page: &Page, button: (&str, &str), fields
 
 #[test]
 fn a_remembered_consent_is_asked_again_when_another_site_sends_the_browser() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
         let redirect = "https://app.example.org/back";
-        let application = Application::connect_from(house.client(), "/mcp", redirect).await;
+        let application = Application::connect_from(deployment.client(), "/mcp", redirect).await;
         let mut browser = Browser::default();
         let question = Url::parse(&application.question(&[])).unwrap();
         let consent = browser.open(question.as_str()).await;
-        let page = house.approve(&mut browser, &consent, "ada").await;
+        let page = deployment.approve(&mut browser, &consent, "ada").await;
         assert_eq!(page.url.host_str(), Some("app.example.org"), "{}", page.seen());
 
         let silent = browser.request("GET", &question, "none", None, "").await;
@@ -170,36 +170,36 @@ fn leads_to(answer: &Answer) -> &str {
 
 #[test]
 fn a_token_in_the_address_is_no_token_and_is_written_nowhere() {
-    story(async {
-        let house = House::of(&["ada"], "log.level = \"trace\"", "").await;
-        let application = house.application("/mcp").await;
-        let tokens = house.sign_in(&application, "ada").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "log.level = \"trace\"", "").await;
+        let application = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
         let path = format!("/mcp?access_token={}", tokens.access);
-        let refused = house.client().at(&path).post(initialize("1", "2025-11-25")).await;
+        let refused = deployment.client().at(&path).post(initialize("1", "2025-11-25")).await;
         assert_eq!(refused.status, 401, "{refused:?}");
         let challenge = refused.header("www-authenticate").expect("a challenge");
         assert!(challenge.starts_with("Bearer resource_metadata=\""), "{challenge}");
         assert!(!challenge.contains("error="), "{challenge}");
-        let bad = house.client().bearer("nonsense").post(initialize("1", "2025-11-25")).await;
+        let bad = deployment.client().bearer("nonsense").post(initialize("1", "2025-11-25")).await;
         let challenge = bad.header("www-authenticate").expect("a challenge");
         assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
 
         let twice = application.with(&tokens);
         let more = format!("authorization: Bearer {}\r\ncontent-length: 0\r\n", tokens.access);
-        let mut wire = crate::wire::Wire::connect(house.client().address).await;
+        let mut wire = crate::wire::Wire::connect(deployment.client().address).await;
         wire.send(twice.head("POST", &more)).await;
         assert_eq!(wire.answer().await.status, 400, "two tokens are none");
-        assert!(!house.broker.log().contains(&tokens.access));
+        assert!(!deployment.broker.log().contains(&tokens.access));
     });
 }
 
 #[test]
 fn no_header_of_a_request_gets_into_an_address_that_the_broker_hands_out() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let evil = "evil.example.com";
-        let poisoned = house
+        let poisoned = deployment
             .client()
             .with("x-forwarded-host", evil)
             .with("x-forwarded-proto", "https")
@@ -219,24 +219,25 @@ fn no_header_of_a_request_gets_into_an_address_that_the_broker_hands_out() {
         ] {
             let answer = poisoned.at(path).with("accept", "text/html").ask("GET", "").await;
             assert!(answer.status < 400, "{path}: {answer:?}");
-            let plain = house.client().at(path).with("accept", "text/html").ask("GET", "").await;
+            let plain =
+                deployment.client().at(path).with("accept", "text/html").ask("GET", "").await;
             assert_eq!(plain.status, answer.status, "{path}");
             assert!(!format!("{answer:?}").contains(evil), "{path}: {answer:?}");
             assert!(!answer.text().contains(evil), "{path}: {}", answer.text());
-            let foreign = house.client().at(path).with("host", evil).ask("GET", "").await;
+            let foreign = deployment.client().at(path).with("host", evil).ask("GET", "").await;
             assert_eq!(foreign.status, 403, "{path}: {foreign:?}");
         }
         let challenged = poisoned.at("/mcp").post(initialize("1", "2025-11-25")).await;
         let challenge = challenged.header("www-authenticate").expect("a challenge");
-        assert!(challenge.contains(&house.root()) && !challenge.contains(evil), "{challenge}");
+        assert!(challenge.contains(&deployment.root()) && !challenge.contains(evil), "{challenge}");
     });
 }
 
 #[test]
 fn who_guesses_passwords_waits_and_learns_nothing() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let login = format!("{}/login", house.root());
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let login = format!("{}/login", deployment.root());
         let mut answers = Vec::new();
         for name in ["ada", "nobody-of-this-name"] {
             let mut browser = Browser::default();
@@ -257,10 +258,10 @@ fn who_guesses_passwords_waits_and_learns_nothing() {
             answers.push(seen);
             // Also with the right password: a guess that is right must not be told from the others.
             if name == "ada" {
-                let page = house.credentials(&mut browser, &refused, "ada").await;
+                let page = deployment.credentials(&mut browser, &refused, "ada").await;
                 assert_eq!(page.answer.status, 429, "{}", page.seen());
                 let page = until("the wait is over", async || {
-                    let page = house.credentials(&mut browser, &refused, "ada").await;
+                    let page = deployment.credentials(&mut browser, &refused, "ada").await;
                     (page.answer.status != 429).then_some(page)
                 })
                 .await;
@@ -273,17 +274,17 @@ fn who_guesses_passwords_waits_and_learns_nothing() {
 
 #[test]
 fn a_cookie_that_somebody_planted_is_replaced_at_the_sign_in() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
         let mut browser = Browser::default();
-        house.account_page(&mut browser, "ada").await;
+        deployment.account_page(&mut browser, "ada").await;
         let first = browser.cookie("mcpb-session").expect("a session").to_owned();
-        let page = browser.open(&format!("{}/login?next=/account", house.root())).await;
-        let page = house.credentials(&mut browser, &page, "ada").await;
+        let page = browser.open(&format!("{}/login?next=/account", deployment.root())).await;
+        let page = deployment.credentials(&mut browser, &page, "ada").await;
         assert_eq!(page.url.path(), "/account", "{}", page.seen());
         let second = browser.cookie("mcpb-session").expect("a session").to_owned();
         assert_ne!(first, second);
-        let account = Url::parse(&format!("{}/account", house.root())).unwrap();
+        let account = Url::parse(&format!("{}/account", deployment.root())).unwrap();
         let old = Browser::default().client(&account);
         let cookies = format!("mcpb-session={first}; {}", {
             let (name, value) = browser.cookies("mcpb-browser").remove(0);
@@ -296,16 +297,16 @@ fn a_cookie_that_somebody_planted_is_replaced_at_the_sign_in() {
 
 #[test]
 fn a_form_that_is_sent_twice_leads_to_the_same_place() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
         let first = browser.press(&consent, ("choice", "approve"), &[]).await;
         let second = browser.press(&consent, ("choice", "approve"), &[]).await;
         assert_eq!(first.url, second.url, "{}", second.seen());
         let t = body(&[("t", consent.form("choice", "approve").hidden("t"))]);
-        let stolen = format!("{}/login?{t}", house.root());
+        let stolen = format!("{}/login?{t}", deployment.root());
         let page = Browser::default().open(&stolen).await;
         assert_eq!(page.answer.status, 403, "not in another browser: {}", page.seen());
     });

@@ -11,11 +11,11 @@ use serde_json::json;
 use super::{
     application::{Application, Tokens, VERIFIER},
     browser::Browser,
-    forge::Knobs,
-    house::{FORGE_SECRET, House, child, environment},
+    deployment::{Deployment, FORGE_SECRET, child, environment},
+    forge::ForgeOptions,
 };
 use crate::{
-    rig::{OBLIGING, story},
+    harness::{OBLIGING, with_timeout},
     wire::{Answer, Client, PING, initialize},
 };
 
@@ -61,7 +61,7 @@ fn canary(what: &'static str, value: impl AsRef<[u8]>) -> Canary {
 
 /// Everything that one life of the broker has in the way of secrets.
 struct Life {
-    house: House,
+    deployment: Deployment,
     secrets: Vec<Canary>,
     answers: Vec<Answer>,
     sessions: Vec<Client>,
@@ -73,15 +73,15 @@ async fn live() -> Life {
         "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nupstream = \"user\"\n\
          env = {{ NOTES_TOKEN = \"${{upstream.access_token}}\" }}\n"
     );
-    let house = House::at_forge(Knobs::default(), top, &table).await;
+    let deployment = Deployment::at_forge(ForgeOptions::default(), top, &table).await;
     let mut secrets = Vec::new();
-    let link = house.setup.clone().expect("a link");
+    let link = deployment.setup.clone().expect("a link");
     secrets.push(canary("set-up link", link.split_once("t=").expect("a secret").1));
     let mut local = Browser::default();
     let form = local.open(&link).await;
     let fields = [("name", "ada"), ("password", LOCAL_PASSWORD), ("again", LOCAL_PASSWORD)];
     local.press(&form, ("name", ""), &fields).await;
-    let form = local.open(&format!("{}/login?next=/account", house.root())).await;
+    let form = local.open(&format!("{}/login?next=/account", deployment.root())).await;
     let form = local.press(&form, ("provider", "local"), &[]).await;
     let wrong = [("name", "ada"), ("password", "canary-of-a-wrong-password")];
     let form = local.press(&form, ("step", "finish"), &wrong).await;
@@ -93,7 +93,7 @@ async fn live() -> Life {
 
     let (mut sessions, mut answers) = (Vec::new(), Vec::new());
     for (name, path) in [("ada", "/mcp"), ("bob", "/mcp"), ("local", "/notes/mcp")] {
-        let application = house.application(path).await;
+        let application = deployment.application(path).await;
         let mut browser = if name == "local" { local.clone() } else { Browser::default() };
         let consent = browser.open(&application.question(&[])).await;
         let mut page = browser.press(&consent, ("choice", "approve"), &[]).await;
@@ -135,7 +135,7 @@ async fn live() -> Life {
     secrets.push(canary("wrong password", "canary-of-a-wrong-password"));
     secrets.push(canary("password at the forge", FORGE_PASSWORD));
     secrets.push(canary("own token", OWN_TOKEN));
-    Life { house, secrets, answers, sessions }
+    Life { deployment, secrets, answers, sessions }
 }
 
 async fn sign_in_again(browser: &mut Browser, application: &Application) -> Tokens {
@@ -146,11 +146,11 @@ async fn sign_in_again(browser: &mut Browser, application: &Application) -> Toke
 
 #[test]
 fn a_canary_in_every_secret_is_found_only_where_it_belongs() {
-    story(async {
+    with_timeout(async {
         let mut life = live().await;
-        let house = &life.house;
+        let deployment = &life.deployment;
         // Requests that are refused, with a secret in every place there is.
-        let client = house.client();
+        let client = deployment.client();
         let bad = "canary-of-a-bad-request";
         let form = client.with("content-type", "application/x-www-form-urlencoded");
         let basic = STANDARD.encode(format!("nobody:{bad}"));
@@ -185,7 +185,7 @@ fn a_canary_in_every_secret_is_found_only_where_it_belongs() {
         life.secrets.push(canary("bad request", bad));
         life.answers.push(client.at("/metrics").ask("GET", "").await);
 
-        let data = house.place.path().join("data");
+        let data = deployment.place.path().join("data");
         let keys: Vec<_> =
             files(&data).into_iter().filter(|(name, _)| name.contains("key")).collect();
         assert!(!keys.is_empty(), "{:?}", fs::read_dir(&data));
@@ -209,8 +209,8 @@ fn a_canary_in_every_secret_is_found_only_where_it_belongs() {
         life.secrets.push(canary("secret of the application at the forge", FORGE_SECRET));
 
         // The looks themselves: they find what is there.
-        let place = house.place.path();
-        let log = house.broker.log();
+        let place = deployment.place.path();
+        let log = deployment.broker.log();
         assert_eq!(found(place, FORGE_SECRET.as_bytes()), ["mcp-broker.toml"]);
         assert!(log.contains("TRACE") && log.contains("DEBUG"), "the log tells everything");
         let known = found(place, b"A tool");

@@ -5,27 +5,29 @@ use tokio::time::{Duration, Instant};
 use super::{
     application::{Application, Tokens, refusal},
     browser::{Browser, Page},
-    forge::{Fault, Knobs},
-    house::{FORGE_SECRET, House, environment},
+    deployment::{Deployment, FORGE_SECRET, environment},
+    forge::{Fault, ForgeOptions},
 };
 use crate::{
-    rig::{story, until_so},
+    harness::{until_so, with_timeout},
     wire::{Answer, initialize},
 };
 
 /// Somebody whose token at the forge has ended; the next one lives for an hour.
-async fn ada_in_need(top: &str) -> (House, Application, Tokens, Browser) {
-    let house = House::at_forge(Knobs { access_ttl: 1, ..Knobs::default() }, top, "").await;
-    let application = house.application("/mcp").await;
+async fn ada_in_need(top: &str) -> (Deployment, Application, Tokens, Browser) {
+    let deployment =
+        Deployment::at_forge(ForgeOptions { access_ttl: 1, ..ForgeOptions::default() }, top, "")
+            .await;
+    let application = deployment.application("/mcp").await;
     let mut browser = Browser::default();
-    let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
-    house.forge().turn(|knobs| knobs.access_ttl = 3600);
+    let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
+    deployment.forge().change_options(|options| options.access_ttl = 3600);
     let begun = Instant::now();
     until_so("the token at the forge has ended", async || {
         begun.elapsed() > Duration::from_millis(1100)
     })
     .await;
-    (house, application, tokens, browser)
+    (deployment, application, tokens, browser)
 }
 
 async fn open(application: &Application, tokens: &Tokens) -> Answer {
@@ -34,9 +36,9 @@ async fn open(application: &Application, tokens: &Tokens) -> Answer {
 
 #[test]
 fn fifty_sessions_at_once_ask_the_forge_once_and_all_have_the_new_token() {
-    story(async {
+    with_timeout(async {
         let top = "session.max = 64\nsession.max_per_owner = 64";
-        let (house, application, tokens, _) = ada_in_need(top).await;
+        let (deployment, application, tokens, _) = ada_in_need(top).await;
         let client = application.with(&tokens);
         let mut waiting = Vec::new();
         for _ in 0..50 {
@@ -48,7 +50,7 @@ fn fifty_sessions_at_once_ask_the_forge_once_and_all_have_the_new_token() {
             assert_eq!(answer.status, 200, "{answer:?}");
             sessions.push(client.with("mcp-session-id", answer.header("mcp-session-id").unwrap()));
         }
-        let counters = house.forge().counters();
+        let counters = deployment.forge().counters();
         assert_eq!((counters.refreshes["ada"], counters.token_calls), (1, 2), "{counters:?}");
         let first = environment(&sessions[0]).await["FORGE_TOKEN"].clone();
         let last = environment(&sessions[49]).await["FORGE_TOKEN"].clone();
@@ -60,9 +62,9 @@ fn fifty_sessions_at_once_ask_the_forge_once_and_all_have_the_new_token() {
 
 #[test]
 fn a_grant_taken_back_at_the_forge_is_healed_by_signing_in_there_again() {
-    story(async {
-        let (house, application, tokens, mut browser) = ada_in_need("").await;
-        house.forge().state().revoke(7, None);
+    with_timeout(async {
+        let (deployment, application, tokens, mut browser) = ada_in_need("").await;
+        deployment.forge().state().revoke(7, None);
         let refused = open(&application, &tokens).await;
         assert_eq!(refused.status, 401, "{refused:?}");
         let challenge = refused.header("www-authenticate").expect("a challenge").to_owned();
@@ -73,12 +75,12 @@ fn a_grant_taken_back_at_the_forge_is_healed_by_signing_in_there_again() {
         assert_eq!(refusal(&refreshed), (400, "invalid_grant".to_owned()));
 
         browser.history.clear();
-        let logins = house.forge().counters().consents;
-        let again = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
-        let forge = house.forge().root();
+        let logins = deployment.forge().counters().consents;
+        let again = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let forge = deployment.forge().root();
         let at_forge = |page: &Page| page.url.as_str().starts_with(forge);
         assert!(browser.history.iter().any(at_forge), "the browser was at the forge");
-        assert_eq!(house.forge().counters().consents, logins + 1, "which asked again");
+        assert_eq!(deployment.forge().counters().consents, logins + 1, "which asked again");
         let session = application.with(&again).open().await;
         let who = session.call("who", serde_json::json!({})).await.json();
         assert_eq!(who["result"]["login"], "ada");
@@ -87,16 +89,18 @@ fn a_grant_taken_back_at_the_forge_is_healed_by_signing_in_there_again() {
 
 #[test]
 fn a_forge_that_is_down_costs_a_wait_and_no_sign_in() {
-    story(async {
-        let (house, application, tokens, _) = ada_in_need("").await;
-        house.forge().turn(|knobs| knobs.token_faults = vec![Fault::Unavailable; 8]);
+    with_timeout(async {
+        let (deployment, application, tokens, _) = ada_in_need("").await;
+        deployment
+            .forge()
+            .change_options(|options| options.token_faults = vec![Fault::Unavailable; 8]);
         let refused = open(&application, &tokens).await;
         assert_eq!(refused.status, 503, "{refused:?}");
         refused.assert_retry();
         assert_eq!(refused.header("www-authenticate"), None, "her token is good");
         let fresh = Tokens::of(&application.refresh(&tokens.refresh).await);
         assert_eq!(open(&application, &fresh).await.status, 503);
-        house.forge().turn(|knobs| knobs.token_faults.clear());
+        deployment.forge().change_options(|options| options.token_faults.clear());
         // After at most the time that was told.
         until_so("the forge is asked again", async || {
             open(&application, &fresh).await.status == 200
@@ -107,38 +111,46 @@ fn a_forge_that_is_down_costs_a_wait_and_no_sign_in() {
 
 #[test]
 fn a_wrong_client_secret_is_the_operators_fault_and_nobody_is_signed_out() {
-    story(async {
-        let (house, application, tokens, _) = ada_in_need("").await;
-        house.forge().state().apps[0].secret = "another".to_owned();
+    with_timeout(async {
+        let (deployment, application, tokens, _) = ada_in_need("").await;
+        deployment.forge().state().apps[0].secret = "another".to_owned();
         let refused = open(&application, &tokens).await;
         assert_eq!(refused.status, 502, "{refused:?}");
         assert_eq!(refused.header("www-authenticate"), None);
         assert!(!refused.text().contains(FORGE_SECRET), "{}", refused.text());
         let fresh = Tokens::of(&application.refresh(&tokens.refresh).await);
-        house.forge().state().apps[0].secret = FORGE_SECRET.to_owned();
+        deployment.forge().state().apps[0].secret = FORGE_SECRET.to_owned();
         until_so("the forge is asked again", async || {
             open(&application, &fresh).await.status == 200
         })
         .await;
-        assert_eq!(house.forge().counters().refreshes["ada"], 1, "with the token that was kept");
+        assert_eq!(
+            deployment.forge().counters().refreshes["ada"],
+            1,
+            "with the token that was kept"
+        );
     });
 }
 
 #[test]
 fn a_session_that_runs_asks_nobody_whether_the_forge_still_agrees() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
-        let tokens = house.sign_in(&application, "ada").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
         let session = application.with(&tokens).open().await;
-        let before = house.forge().counters();
-        house.forge().turn(|knobs| knobs.token_faults = vec![Fault::BadGateway; 8]);
-        house.forge().turn(|knobs| knobs.userinfo_faults = vec![Fault::BadGateway; 8]);
+        let before = deployment.forge().counters();
+        deployment
+            .forge()
+            .change_options(|options| options.token_faults = vec![Fault::BadGateway; 8]);
+        deployment
+            .forge()
+            .change_options(|options| options.userinfo_faults = vec![Fault::BadGateway; 8]);
         for _ in 0..20 {
             assert!(session.is_alive().await);
         }
         open(&application, &tokens).await;
-        let after = house.forge().counters();
+        let after = deployment.forge().counters();
         assert_eq!(before.token_calls, after.token_calls);
         assert_eq!(before.userinfo, after.userinfo);
     });
@@ -146,12 +158,12 @@ fn a_session_that_runs_asks_nobody_whether_the_forge_still_agrees() {
 
 #[test]
 fn a_connection_removed_on_the_account_page_is_gone_until_the_next_sign_in() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
-        let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
-        let account = house.account_page(&mut browser, "ada").await;
+        let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let account = deployment.account_page(&mut browser, "ada").await;
         let account = browser.press(&account, ("action", "disconnect"), &[]).await;
         assert_eq!(account.answer.status, 200, "{}", account.seen());
         assert!(!account.has_form("action", "disconnect"), "{}", account.seen());
@@ -159,7 +171,7 @@ fn a_connection_removed_on_the_account_page_is_gone_until_the_next_sign_in() {
         assert_eq!(refused.status, 403, "{refused:?}");
         assert!(refused.text().contains("connect again"), "{}", refused.text());
         assert_eq!(refusal(&application.refresh(&tokens.refresh).await).1, "invalid_grant");
-        let again = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let again = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
         assert_eq!(open(&application, &again).await.status, 200);
     });
 }

@@ -7,18 +7,18 @@ use serde_json::json;
 use super::{
     application::Application,
     browser::Browser,
-    forge::Knobs,
-    house::{House, child, environment},
+    deployment::{Deployment, child, environment},
+    forge::ForgeOptions,
 };
-use crate::rig::story;
+use crate::harness::with_timeout;
 
 #[test]
 fn two_people_at_one_endpoint_are_two_people_at_the_forge() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
-        let ada = house.sign_in(&application, "ada").await;
-        let bob = house.sign_in(&application, "bob").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
+        let ada = deployment.sign_in(&application, "ada").await;
+        let bob = deployment.sign_in(&application, "bob").await;
         let (ada, bob) = (application.with(&ada).open().await, application.with(&bob).open().await);
         for (session, name, id) in [(&ada, "ada", "7"), (&bob, "bob", "8")] {
             let who = session.call("who", json!({})).await.json();
@@ -27,7 +27,7 @@ fn two_people_at_one_endpoint_are_two_people_at_the_forge() {
             assert_eq!(seen["FORGE_NAME"], name, "{seen}");
             assert_eq!(seen["USER_SUBJECT"], id, "{seen}");
         }
-        let counters = house.forge().counters();
+        let counters = deployment.forge().counters();
         assert_eq!((counters.api["ada"], counters.api["bob"]), (1, 1), "{counters:?}");
         assert_eq!(ada.bearer("x").call("who", json!({})).await.status, 401);
         let crossed = ada.with("authorization", &header(&bob)).call("who", json!({})).await;
@@ -37,12 +37,12 @@ fn two_people_at_one_endpoint_are_two_people_at_the_forge() {
 
 #[test]
 fn an_old_forgejo_and_a_gitea_sign_people_in_as_well() {
-    story(async {
+    with_timeout(async {
         for preset in ["forgejo-8", "gitea"] {
-            let knobs = Knobs::preset(preset).expect("it is known");
-            let house = House::at_forge(knobs, "", "").await;
-            let application = house.application("/mcp").await;
-            let tokens = house.sign_in(&application, "bob").await;
+            let options = ForgeOptions::preset(preset).expect("it is known");
+            let deployment = Deployment::at_forge(options, "", "").await;
+            let application = deployment.application("/mcp").await;
+            let tokens = deployment.sign_in(&application, "bob").await;
             let session = application.with(&tokens).open().await;
             let who = session.call("who", json!({})).await.json();
             assert_eq!(who["result"], json!({ "status": "200", "login": "bob" }), "{preset}");
@@ -52,12 +52,12 @@ fn an_old_forgejo_and_a_gitea_sign_people_in_as_well() {
 
 #[test]
 fn nobody_elses_token_is_in_a_childs_environment() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut sessions = Vec::new();
         for name in ["ada", "bob"] {
-            let tokens = house.sign_in(&application, name).await;
+            let tokens = deployment.sign_in(&application, name).await;
             let session = application.with(&tokens).open().await;
             let own = environment(&session).await["FORGE_TOKEN"].as_str().unwrap().to_owned();
             sessions.push((child(&session).await, own, tokens));
@@ -71,24 +71,24 @@ fn nobody_elses_token_is_in_a_childs_environment() {
                 assert!(!seen.contains(&tokens.access) && !seen.contains(&tokens.refresh));
             }
         }
-        let broker = environ(house.broker.pid());
+        let broker = environ(deployment.broker.pid());
         assert!(sessions.iter().all(|(_, own, _)| !broker.contains(own)));
     });
 }
 
 #[test]
 fn who_takes_over_a_login_does_not_become_its_former_owner() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
-        let application = house.application("/mcp").await;
-        let ada = house.sign_in(&application, "ada").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let application = deployment.application("/mcp").await;
+        let ada = deployment.sign_in(&application, "ada").await;
         let session = application.with(&ada).open().await;
         // Ada leaves her login to Bob.
-        for user in &mut house.forge().state().users {
+        for user in &mut deployment.forge().state().users {
             user.login = if user.login == "ada" { "ada-l" } else { "ada" }.to_owned();
             user.password = format!("{}-password", user.login);
         }
-        let bob = house.sign_in(&application, "ada").await;
+        let bob = deployment.sign_in(&application, "ada").await;
         let intruder = session.bearer(&bob.access);
         assert_eq!(intruder.call("who", json!({})).await.status, 403);
         let own = application.with(&bob).open().await;
@@ -99,19 +99,19 @@ fn who_takes_over_a_login_does_not_become_its_former_owner() {
 
 #[test]
 fn consent_is_asked_before_the_forge_and_again_for_every_other_application() {
-    story(async {
-        let house = House::at_forge(Knobs::default(), "", "").await;
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
         let mut browser = Browser::default();
-        let application = house.application("/mcp").await;
+        let application = deployment.application("/mcp").await;
         let consent = browser.open(&application.question(&[])).await;
         assert!(consent.has_form("choice", "approve"), "{}", consent.seen());
         assert!(consent.answer.text().contains("127.0.0.1:9"), "{}", consent.seen());
-        assert_eq!(house.forge().counters().consents, 0, "nobody has been there yet");
-        let page = house.approve(&mut browser, &consent, "ada").await;
+        assert_eq!(deployment.forge().counters().consents, 0, "nobody has been there yet");
+        let page = deployment.approve(&mut browser, &consent, "ada").await;
         page.code();
-        assert_eq!(house.forge().counters().consents, 1);
+        assert_eq!(deployment.forge().counters().consents, 1);
         // The forge would not ask again; the broker does.
-        let other = Application::connect(house.client(), "/main/mcp").await;
+        let other = Application::connect(deployment.client(), "/main/mcp").await;
         let consent = browser.open(&other.question(&[])).await;
         assert!(consent.has_form("choice", "approve"), "{}", consent.seen());
         assert_eq!(consent.url.path(), "/oauth/authorize", "no code went anywhere");

@@ -5,19 +5,19 @@ use serde_json::json;
 use super::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    house::{House, child},
+    deployment::{Deployment, child},
 };
 use crate::{
-    rig::{story, until, until_so},
+    harness::{until, until_so, with_timeout},
     wire::{PING, call},
 };
 
 #[test]
 fn a_set_up_link_an_account_a_sign_in_and_a_consent_lead_to_a_tool_call() {
-    story(async {
-        let house = House::local("", "").await;
+    with_timeout(async {
+        let deployment = Deployment::local("", "").await;
         let mut browser = Browser::default();
-        let link = house.setup.clone().expect("a link");
+        let link = deployment.setup.clone().expect("a link");
         let form = browser.open(&link).await;
         let fields = [("name", "ada"), ("password", "ada-password"), ("again", "ada-password")];
         let done = browser.press(&form, ("name", ""), &fields).await;
@@ -26,20 +26,20 @@ fn a_set_up_link_an_account_a_sign_in_and_a_consent_lead_to_a_tool_call() {
         let again = browser.open(&link).await;
         assert_eq!(again.answer.status, 410, "the link works once: {}", again.seen());
 
-        let application = Application::connect(house.client(), "/mcp").await;
-        assert_eq!(application.resource, format!("{}/mcp", house.root()));
+        let application = Application::connect(deployment.client(), "/mcp").await;
+        assert_eq!(application.resource, format!("{}/mcp", deployment.root()));
         let consent = browser.open(&application.question(&[])).await;
         assert!(consent.answer.text().contains("A tool"), "{}", consent.seen());
-        let page = house.approve(&mut browser, &consent, "ada").await;
+        let page = deployment.approve(&mut browser, &consent, "ada").await;
         assert_eq!(page.query("state").as_deref(), Some("its-state"), "{}", page.seen());
-        assert_eq!(page.query("iss"), Some(house.root()), "{}", page.seen());
+        assert_eq!(page.query("iss"), Some(deployment.root()), "{}", page.seen());
         let tokens = Tokens::of(&application.redeem(&page.code()).await);
         assert_eq!(tokens.scope, "mcp");
 
         let session = application.with(&tokens).open().await;
         let answer = session.call("echo", json!({ "a": 1 })).await.json();
         assert_eq!(answer["result"]["arguments"], json!({ "a": 1 }));
-        let account = house.account_page(&mut browser, "ada").await;
+        let account = deployment.account_page(&mut browser, "ada").await;
         let text = account.answer.text();
         assert!(text.contains("A tool") && text.contains("ada"), "{}", account.seen());
         assert!(account.has_form("action", "end"), "her session is there: {}", account.seen());
@@ -48,10 +48,10 @@ fn a_set_up_link_an_account_a_sign_in_and_a_consent_lead_to_a_tool_call() {
 
 #[test]
 fn a_session_goes_on_with_the_refreshed_token_after_the_first_one_expired() {
-    story(async {
-        let house = House::of(&["ada"], "oauth.access_ttl = \"1s\"", "").await;
-        let application = house.application("/mcp").await;
-        let tokens = house.sign_in(&application, "ada").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "oauth.access_ttl = \"1s\"", "").await;
+        let application = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
         // It may have expired before there is a session, so the next one opens it.
         let tokens = Tokens::of(&application.refresh(&tokens.refresh).await);
         let session = application.with(&tokens).open().await;
@@ -75,45 +75,45 @@ fn a_session_goes_on_with_the_refreshed_token_after_the_first_one_expired() {
 
 #[test]
 fn another_account_is_added_while_the_broker_runs_and_a_removed_one_signs_in_no_more() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        house.account("bob").await;
-        let application = house.application("/mcp").await;
-        house.sign_in(&application, "bob").await;
-        let (code, _, told) = house.place.run(&["user", "remove", "bob"]).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        deployment.account("bob").await;
+        let application = deployment.application("/mcp").await;
+        deployment.sign_in(&application, "bob").await;
+        let (code, _, told) = deployment.place.run(&["user", "remove", "bob"]).await;
         assert_eq!(code, 0, "{told}");
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
         let form = browser.press(&consent, ("choice", "approve"), &[]).await;
-        let refused = house.credentials(&mut browser, &form, "bob").await;
+        let refused = deployment.credentials(&mut browser, &form, "bob").await;
         assert_eq!(refused.answer.status, 401, "{}", refused.seen());
         assert!(refused.has_form("step", "finish"), "and the form is there to try again");
-        let page = house.credentials(&mut browser, &refused, "ada").await;
+        let page = deployment.credentials(&mut browser, &refused, "ada").await;
         Tokens::of(&application.redeem(&page.code()).await);
     });
 }
 
 #[test]
 fn whoever_denies_sends_the_application_away_without_a_code() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
         let page = browser.press(&consent, ("choice", "deny"), &[]).await;
         assert!(page.is_away(), "{}", page.seen());
         assert_eq!(page.query("error").as_deref(), Some("access_denied"));
         assert_eq!(page.query("code"), None);
-        assert_eq!(page.query("iss"), Some(house.root()));
+        assert_eq!(page.query("iss"), Some(deployment.root()));
         assert_eq!(refusal(&application.redeem("mcpc_made-up").await).1, "invalid_grant");
     });
 }
 
 #[test]
 fn two_tabs_of_one_browser_both_come_to_their_end() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let mut tabs = Vec::new();
         for _ in 0..3 {
@@ -121,22 +121,22 @@ fn two_tabs_of_one_browser_both_come_to_their_end() {
         }
         // One shows the login form while another one is finished, one still the question.
         let waiting = browser.press(&tabs[0], ("choice", "approve"), &[]).await;
-        let finished = house.approve(&mut browser, &tabs[1], "ada").await;
+        let finished = deployment.approve(&mut browser, &tabs[1], "ada").await;
         Tokens::of(&application.redeem(&finished.code()).await);
-        let finished = house.credentials(&mut browser, &waiting, "ada").await;
+        let finished = deployment.credentials(&mut browser, &waiting, "ada").await;
         Tokens::of(&application.redeem(&finished.code()).await);
-        let finished = house.approve(&mut browser, &tabs[2], "ada").await;
+        let finished = deployment.approve(&mut browser, &tabs[2], "ada").await;
         Tokens::of(&application.redeem(&finished.code()).await);
     });
 }
 
 #[test]
 fn a_tab_that_names_a_user_who_signed_out_meanwhile_gives_nothing_away() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
-        let account = house.account_page(&mut browser, "ada").await;
+        let account = deployment.account_page(&mut browser, "ada").await;
         let tab = browser.open(&application.question(&[])).await;
         assert!(tab.has_form("choice", "switch"), "it names her: {}", tab.seen());
         browser.press(&account, ("action", "sign_out"), &[]).await;
@@ -147,11 +147,11 @@ fn a_tab_that_names_a_user_who_signed_out_meanwhile_gives_nothing_away() {
 
 #[test]
 fn a_second_authorization_asks_for_no_password_and_a_session_of_another_client_stays_foreign() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
         let mut browser = Browser::default();
-        let first = house.application("/mcp").await;
-        let tokens = house.sign_in_with(&mut browser, &first, "ada", &[]).await;
+        let first = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in_with(&mut browser, &first, "ada", &[]).await;
         let second = Application { redirect: first.redirect.clone(), ..first.clone() };
         let consent = browser.open(&second.question(&[])).await;
         assert!(consent.has_form("choice", "approve"), "a program is always asked about");
@@ -160,8 +160,8 @@ fn a_second_authorization_asks_for_no_password_and_a_session_of_another_client_s
         let session = first.with(&tokens).open().await;
         let same = session.bearer(&again.access);
         assert_eq!(same.post(PING).await.status, 200, "the same person with the same client");
-        house.account("bob").await;
-        let bob = house.sign_in(&first, "bob").await;
+        deployment.account("bob").await;
+        let bob = deployment.sign_in(&first, "bob").await;
         until_so("bob is refused", async || {
             session.bearer(&bob.access).post(PING).await.status == 403
         })

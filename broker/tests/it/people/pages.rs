@@ -4,10 +4,10 @@ use url::Url;
 
 use super::{
     browser::{Browser, Page},
-    forge::Knobs,
-    house::House,
+    deployment::Deployment,
+    forge::ForgeOptions,
 };
-use crate::rig::story;
+use crate::harness::with_timeout;
 
 /// What every page carries (row O17), whatever its status.
 const HEADERS: [(&str, &str); 6] = [
@@ -37,14 +37,14 @@ pub(crate) fn assert_headers(page: &Page) {
     }
 }
 
-/// A house with two ways to sign in, and somebody who went everywhere.
-async fn walk(house: &House) -> Browser {
-    let application = house.application("/mcp").await;
+/// A deployment with two ways to sign in, and somebody who went everywhere.
+async fn walk(deployment: &Deployment) -> Browser {
+    let application = deployment.application("/mcp").await;
     let mut browser = Browser::default();
-    let root = house.root();
+    let root = deployment.root();
     browser.open(&format!("{root}/")).await;
 
-    let link = house.setup.clone().expect("a link");
+    let link = deployment.setup.clone().expect("a link");
     let form = browser.open(&link).await;
     let fields = |again| [("name", "ada"), ("password", "ada-password"), ("again", again)];
     let form = browser.press(&form, ("name", ""), &fields("something else")).await;
@@ -76,8 +76,8 @@ async fn walk(house: &House) -> Browser {
     let stolen = Browser::default().open(page.url.as_str()).await;
     browser.history.push(stolen);
     let begin = browser.press(&choice, ("provider", "forgejo"), &[]).await;
-    let back = house.credentials(&mut browser, &begin, "ada").await;
-    house.credentials(&mut browser, &back, "ada").await;
+    let back = deployment.credentials(&mut browser, &begin, "ada").await;
+    deployment.credentials(&mut browser, &back, "ada").await;
 
     let mut account = browser.open(&format!("{root}/account")).await;
     assert_eq!(account.answer.status, 200, "{}", account.seen());
@@ -92,17 +92,17 @@ async fn walk(house: &House) -> Browser {
     browser
 }
 
-async fn house() -> House {
+async fn deployment() -> Deployment {
     let top = "auth.identity = [\"local\", \"forgejo\"]";
-    House::at_forge(Knobs::default(), top, "").await
+    Deployment::at_forge(ForgeOptions::default(), top, "").await
 }
 
 #[test]
 fn every_page_has_every_header_and_no_script() {
-    story(async {
-        let house = house().await;
-        let browser = walk(&house).await;
-        let root = house.root();
+    with_timeout(async {
+        let deployment = deployment().await;
+        let browser = walk(&deployment).await;
+        let root = deployment.root();
         let of_broker = |page: &&Page| page.url.as_str().starts_with(&root);
         let is_html = |page: &&Page| {
             page.answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html"))
@@ -124,10 +124,10 @@ fn every_page_has_every_header_and_no_script() {
 
 #[test]
 fn whatever_redirects_does_it_with_303_and_keeps_to_itself() {
-    story(async {
-        let house = house().await;
-        let browser = walk(&house).await;
-        let root = house.root();
+    with_timeout(async {
+        let deployment = deployment().await;
+        let browser = walk(&deployment).await;
+        let root = deployment.root();
         let redirects: Vec<_> = browser
             .history
             .iter()
@@ -147,10 +147,10 @@ fn whatever_redirects_does_it_with_303_and_keeps_to_itself() {
 
 #[test]
 fn every_cookie_is_out_of_reach_of_scripts_and_of_other_sites() {
-    story(async {
-        let house = house().await;
-        let browser = walk(&house).await;
-        let root = house.root();
+    with_timeout(async {
+        let deployment = deployment().await;
+        let browser = walk(&deployment).await;
+        let root = deployment.root();
         let own = browser.history.iter().filter(|page| page.url.as_str().starts_with(&root));
         let cookies = own.flat_map(|page| &page.answer.headers);
         let cookies: Vec<_> = cookies.filter(|(name, _)| name == "set-cookie").collect();

@@ -6,11 +6,11 @@ use tokio::time::{Duration, Instant};
 use super::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    house::{House, child},
+    deployment::{Deployment, child},
 };
 use crate::{
-    rig::{is_alive, story, until_so},
-    store_rig::stranger,
+    harness::{is_alive, until_so, with_timeout},
+    store_harness::stranger,
     wire::{Client, PING},
 };
 
@@ -23,10 +23,10 @@ struct Work {
     child: u32,
 }
 
-async fn work(house: &House) -> Work {
-    let application = house.application("/mcp").await;
+async fn work(deployment: &Deployment) -> Work {
+    let application = deployment.application("/mcp").await;
     let mut browser = Browser::default();
-    let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+    let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
     let session = application.with(&tokens).open().await;
     let child = child(&session).await;
     Work { application, browser, tokens, session, child }
@@ -48,18 +48,18 @@ impl Work {
     }
 }
 
-async fn run(house: &House, args: &[&str]) -> serde_json::Value {
-    let (code, out, told) = house.place.run(args).await;
+async fn run(deployment: &Deployment, args: &[&str]) -> serde_json::Value {
+    let (code, out, told) = deployment.place.run(args).await;
     assert_eq!(code, 0, "{told}");
     serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}"))
 }
 
 #[test]
 fn a_refresh_token_given_back_ends_the_session() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let ada = work(&house).await;
-        let other = work(&house).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
+        let other = work(&deployment).await;
         assert_eq!(ada.application.revoke("mcpr_unknown").await.status, 200);
         assert!(ada.session.is_alive().await);
         assert_eq!(ada.application.revoke(&ada.tokens.refresh).await.status, 200);
@@ -70,10 +70,10 @@ fn a_refresh_token_given_back_ends_the_session() {
 
 #[test]
 fn access_removed_on_the_account_page_ends_the_session() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let mut ada = work(&house).await;
-        let account = house.account_page(&mut ada.browser, "ada").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let mut ada = work(&deployment).await;
+        let account = deployment.account_page(&mut ada.browser, "ada").await;
         let account = ada.browser.press(&account, ("action", "revoke"), &[]).await;
         assert_eq!(account.answer.status, 200, "{}", account.seen());
         assert!(!account.has_form("action", "revoke"), "{}", account.seen());
@@ -83,22 +83,22 @@ fn access_removed_on_the_account_page_ends_the_session() {
 
 #[test]
 fn a_grant_revoked_by_another_process_ends_the_session() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let ada = work(&house).await;
-        let grants = run(&house, &["grant", "list", "--json"]).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
+        let grants = run(&deployment, &["grant", "list", "--json"]).await;
         assert_eq!(grants.as_array().map(Vec::len), Some(1), "{grants}");
-        run(&house, &["grant", "revoke", grants[0]["id"].as_str().unwrap(), "--json"]).await;
+        run(&deployment, &["grant", "revoke", grants[0]["id"].as_str().unwrap(), "--json"]).await;
         ada.is_over().await;
     });
 }
 
 #[test]
 fn a_client_removed_by_another_process_ends_the_session() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let ada = work(&house).await;
-        let removed = run(&house, &["client", "remove", &ada.application.id, "--json"]).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
+        let removed = run(&deployment, &["client", "remove", &ada.application.id, "--json"]).await;
         assert_eq!(removed["revoked"], 1, "{removed}");
         ada.is_over().await;
     });
@@ -106,17 +106,17 @@ fn a_client_removed_by_another_process_ends_the_session() {
 
 #[test]
 fn a_client_of_thousands_is_removed_and_nobody_keeps_a_session() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let ada = work(&house).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
         // They sort before hers, and are revoked in the same second.
         let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
                    INSERT INTO grants SELECT '!' || i, client, client_name, issuer, subject, \
                    display_name, provider, resource, scope, created, refreshed, revoked, ends \
                    FROM grants, n";
-        let mut database = stranger(&house.place.path().join("data")).await;
+        let mut database = stranger(&deployment.place.path().join("data")).await;
         database.execute(sql).await.unwrap();
-        let removed = run(&house, &["client", "remove", &ada.application.id, "--json"]).await;
+        let removed = run(&deployment, &["client", "remove", &ada.application.id, "--json"]).await;
         assert_eq!(removed["revoked"], 2001, "{removed}");
         ada.is_over().await;
     });
@@ -124,14 +124,14 @@ fn a_client_of_thousands_is_removed_and_nobody_keeps_a_session() {
 
 #[test]
 fn a_user_removed_by_another_process_is_signed_out_everywhere() {
-    story(async {
-        let house = House::of(&["ada", "bob"], "", "").await;
-        let mut ada = work(&house).await;
-        let bob = house.sign_in(&ada.application, "bob").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada", "bob"], "", "").await;
+        let mut ada = work(&deployment).await;
+        let bob = deployment.sign_in(&ada.application, "bob").await;
         let bob = ada.application.with(&bob).open().await;
-        run(&house, &["user", "remove", "ada", "--json"]).await;
+        run(&deployment, &["user", "remove", "ada", "--json"]).await;
         ada.is_over().await;
-        let page = ada.browser.open(&format!("{}/account", house.root())).await;
+        let page = ada.browser.open(&format!("{}/account", deployment.root())).await;
         assert_eq!(page.url.path(), "/login", "her browser as well: {}", page.seen());
         assert!(bob.is_alive().await, "bob goes on");
     });
@@ -139,12 +139,12 @@ fn a_user_removed_by_another_process_is_signed_out_everywhere() {
 
 #[test]
 fn a_code_that_comes_twice_ends_what_came_of_it() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
-        let code = house.approve(&mut browser, &consent, "ada").await.code();
+        let code = deployment.approve(&mut browser, &consent, "ada").await.code();
         let tokens = Tokens::of(&application.redeem(&code).await);
         let session = application.with(&tokens).open().await;
         let child = child(&session).await;
@@ -156,12 +156,12 @@ fn a_code_that_comes_twice_ends_what_came_of_it() {
 
 #[test]
 fn of_fifty_racing_redemptions_one_wins() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
-        let code = house.approve(&mut browser, &consent, "ada").await.code();
+        let code = deployment.approve(&mut browser, &consent, "ada").await.code();
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", code.as_str()),
@@ -183,9 +183,9 @@ fn of_fifty_racing_redemptions_one_wins() {
 
 #[test]
 fn a_refresh_token_that_comes_again_after_the_grace_ends_the_session() {
-    story(async {
-        let house = House::of(&["ada"], "oauth.refresh_grace = \"0s\"", "").await;
-        let mut ada = work(&house).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "oauth.refresh_grace = \"0s\"", "").await;
+        let mut ada = work(&deployment).await;
         let first = ada.tokens.clone();
         ada.tokens = Tokens::of(&ada.application.refresh(&first.refresh).await);
         assert!(ada.session.bearer(&ada.tokens.access).is_alive().await);
@@ -198,9 +198,9 @@ fn a_refresh_token_that_comes_again_after_the_grace_ends_the_session() {
 
 #[test]
 fn fifty_racing_refreshes_get_the_same_successor() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let ada = work(&house).await;
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
         let fields = [("grant_type", "refresh_token"), ("refresh_token", &*ada.tokens.refresh)];
         let mut racing = Vec::new();
         for _ in 0..50 {

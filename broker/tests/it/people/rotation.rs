@@ -8,28 +8,29 @@ use tokio::time::{Duration, Instant};
 use super::{
     application::{Application, Tokens},
     browser::Browser,
-    forge::Knobs,
-    house::{House, child},
+    deployment::{Deployment, child},
+    forge::ForgeOptions,
 };
 use crate::{
-    rig::{is_alive, long_story, until, until_so},
+    harness::{is_alive, until, until_so, with_timeout_of},
     wire::{Client, PING, call},
 };
 
 const LONG: Duration = Duration::from_secs(40);
 
 /// Ada's session at a forge whose tokens live this many seconds.
-async fn at_work(access_ttl: i64) -> (House, Application, Tokens, Client) {
-    let house = House::at_forge(Knobs { access_ttl, ..Knobs::default() }, "", "").await;
-    let application = house.application("/mcp").await;
-    let tokens = house.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
+async fn at_work(access_ttl: i64) -> (Deployment, Application, Tokens, Client) {
+    let deployment =
+        Deployment::at_forge(ForgeOptions { access_ttl, ..ForgeOptions::default() }, "", "").await;
+    let application = deployment.application("/mcp").await;
+    let tokens = deployment.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
     let session = application.with(&tokens).open().await;
-    (house, application, tokens, session)
+    (deployment, application, tokens, session)
 }
 
 #[test]
 fn no_call_fails_while_tokens_of_four_seconds_come_and_go() {
-    long_story(LONG, async {
+    with_timeout_of(LONG, async {
         let (_house, _, _, session) = at_work(4).await;
         let begun = Instant::now();
         let (mut calls, mut children) = (0, BTreeSet::new());
@@ -47,7 +48,7 @@ fn no_call_fails_while_tokens_of_four_seconds_come_and_go() {
 
 #[test]
 fn an_open_stream_does_not_keep_an_old_token_in_use() {
-    long_story(LONG, async {
+    with_timeout_of(LONG, async {
         let (_house, _, _, session) = at_work(4).await;
         let before = child(&session).await;
         let mut stream = session.listen().await;
@@ -61,8 +62,8 @@ fn an_open_stream_does_not_keep_an_old_token_in_use() {
 
 #[test]
 fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
-    long_story(LONG, async {
-        let (house, _, _, session) = at_work(2).await;
+    with_timeout_of(LONG, async {
+        let (deployment, _, _, session) = at_work(2).await;
         let before = child(&session).await;
         let begun = Instant::now();
         let ended = async || begun.elapsed() > Duration::from_secs(3);
@@ -74,7 +75,7 @@ fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
             (stream.head().await.status == 200).then_some(stream)
         })
         .await;
-        assert_eq!(house.place.witness.children().len(), 1, "a child was replaced for nobody");
+        assert_eq!(deployment.place.witness.children().len(), 1, "a child was replaced for nobody");
         let replaced = async || child(&session).await != before;
         until_so("a call replaces it", replaced).await;
         while stream.event().await.is_some() {}
@@ -83,10 +84,10 @@ fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
 
 #[test]
 fn a_grant_taken_back_at_the_forge_is_a_401_with_a_challenge_and_the_child_is_gone() {
-    long_story(LONG, async {
-        let (house, _, _, session) = at_work(2).await;
+    with_timeout_of(LONG, async {
+        let (deployment, _, _, session) = at_work(2).await;
         let before = child(&session).await;
-        house.forge().state().revoke(7, None);
+        deployment.forge().state().revoke(7, None);
         until_so("the upstream is asked", async || session.post(PING).await.status == 401).await;
         let refused = session.post(PING).await;
         assert_eq!(refused.status, 401);
@@ -98,35 +99,36 @@ fn a_grant_taken_back_at_the_forge_is_a_401_with_a_challenge_and_the_child_is_go
 
 #[test]
 fn a_session_that_sleeps_is_shown_on_the_account_page_and_ended_there() {
-    long_story(LONG, async {
+    with_timeout_of(LONG, async {
         let idle = "session.idle = \"200ms\"\nsession.reap_interval = \"20ms\"";
-        let house = House::of(&["ada"], idle, "").await;
-        let application = house.application("/mcp").await;
+        let deployment = Deployment::of(&["ada"], idle, "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
-        let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
         let session = application.with(&tokens).open().await;
-        house.place.witness.all_gone().await;
-        let account = house.account_page(&mut browser, "ada").await;
+        deployment.place.witness.all_gone().await;
+        let account = deployment.account_page(&mut browser, "ada").await;
         assert!(account.answer.text().contains("asleep"), "{}", account.seen());
         let ended = browser.press(&account, ("action", "end"), &[]).await;
         assert!(ended.answer.text().contains("The session has ended."), "{}", ended.seen());
         assert_eq!(session.post(PING).await.status, 404);
-        assert_eq!(house.place.witness.children().len(), 1, "nothing woke for it");
+        assert_eq!(deployment.place.witness.children().len(), 1, "nothing woke for it");
     });
 }
 
 #[test]
 fn a_revoked_grant_takes_a_session_that_sleeps_along() {
-    long_story(LONG, async {
+    with_timeout_of(LONG, async {
         let idle = "session.idle = \"200ms\"\nsession.reap_interval = \"20ms\"";
-        let house = House::of(&["ada"], idle, "").await;
-        let application = house.application("/mcp").await;
-        let tokens = house.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
+        let deployment = Deployment::of(&["ada"], idle, "").await;
+        let application = deployment.application("/mcp").await;
+        let tokens =
+            deployment.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
         let session = application.with(&tokens).open().await;
-        house.place.witness.all_gone().await;
+        deployment.place.witness.all_gone().await;
         assert_eq!(application.revoke(&tokens.refresh).await.status, 200);
         let kept = async || {
-            let (code, out, told) = house.place.run(&["session", "list", "--json"]).await;
+            let (code, out, told) = deployment.place.run(&["session", "list", "--json"]).await;
             assert_eq!(code, 0, "{told}");
             out.trim() != "[]"
         };
@@ -137,18 +139,18 @@ fn a_revoked_grant_takes_a_session_that_sleeps_along() {
 
 #[test]
 fn an_answer_that_was_not_fetched_yet_survives_that_its_child_is_replaced() {
-    long_story(LONG, async {
-        let knobs = Knobs { access_ttl: 4, ..Knobs::default() };
-        let house = House::at_forge(knobs, "stream.after = \"50ms\"", "").await;
-        let application = house.application("/mcp").await;
-        let tokens = house.sign_in(&application, "ada").await;
+    with_timeout_of(LONG, async {
+        let options = ForgeOptions { access_ttl: 4, ..ForgeOptions::default() };
+        let deployment = Deployment::at_forge(options, "stream.after = \"50ms\"", "").await;
+        let application = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
         let session = application.with(&tokens).open().await;
         let before = child(&session).await;
         let mut cut_off = session.send("POST", call("7", "wait", &json!({}))).await;
         cut_off.head().await;
         let last = until("an event to come back to", async || cut_off.event().await?.id).await;
         drop(cut_off);
-        house.place.witness.release();
+        deployment.place.witness.release();
         let replaced = async || child(&session).await != before;
         until_so("the child is replaced", replaced).await;
         let mut resumed = session.with("last-event-id", &last).send("GET", "").await;

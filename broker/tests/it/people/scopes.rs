@@ -3,35 +3,36 @@
 use super::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    house::House,
+    deployment::Deployment,
 };
 use crate::{
-    rig::{OBLIGING, story},
+    harness::{OBLIGING, with_timeout},
     wire::{PING, initialize},
 };
 
-async fn house() -> House {
+async fn deployment() -> Deployment {
     let server = |name: &str, more: &str| {
         format!("[server.{name}]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\n{more}\n")
     };
     let tables = server("notes", "scope = \"notes\"") + &server("plain", "");
-    House::of(&["ada"], "", &tables).await
+    Deployment::of(&["ada"], "", &tables).await
 }
 
 #[test]
 fn a_token_without_the_servers_scope_is_told_which_and_a_step_up_gives_it() {
-    story(async {
-        let house = house().await;
-        let application = house.application("/notes/mcp").await;
+    with_timeout(async {
+        let deployment = deployment().await;
+        let application = deployment.application("/notes/mcp").await;
         let mut browser = Browser::default();
         // A client that asks for what it knows from elsewhere.
         let asked = [("scope", "mcp")];
-        let small = house.sign_in_with(&mut browser, &application, "ada", &asked).await;
+        let small = deployment.sign_in_with(&mut browser, &application, "ada", &asked).await;
         assert_eq!(small.scope, "mcp");
         let refused = application.with(&small).post(initialize("1", "2025-11-25")).await;
         assert_eq!(refused.status, 403, "{refused:?}");
         let challenge = refused.header("www-authenticate").expect("a challenge");
-        let metadata = format!("{}/.well-known/oauth-protected-resource/notes/mcp", house.root());
+        let metadata =
+            format!("{}/.well-known/oauth-protected-resource/notes/mcp", deployment.root());
         let expected = format!(
             "Bearer error=\"insufficient_scope\", scope=\"notes\", resource_metadata=\"{metadata}\""
         );
@@ -40,22 +41,22 @@ fn a_token_without_the_servers_scope_is_told_which_and_a_step_up_gives_it() {
         let asked = [("scope", "mcp notes")];
         let question = browser.open(&application.question(&asked)).await;
         assert!(question.answer.text().contains("notes"), "{}", question.seen());
-        let page = house.approve(&mut browser, &question, "ada").await;
+        let page = deployment.approve(&mut browser, &question, "ada").await;
         let enough = Tokens::of(&application.redeem(&page.code()).await);
         assert_eq!(enough.scope, "mcp notes");
         application.with(&enough).open().await;
         // And whoever asks for nothing in particular gets what the server needs.
-        let plain = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let plain = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
         application.with(&plain).open().await;
     });
 }
 
 #[test]
 fn a_refresh_may_ask_for_less_and_not_for_more() {
-    story(async {
-        let house = house().await;
-        let application = house.application("/notes/mcp").await;
-        let tokens = house.sign_in(&application, "ada").await;
+    with_timeout(async {
+        let deployment = deployment().await;
+        let application = deployment.application("/notes/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
         let asked = |scope| {
             let fields =
                 [("grant_type", "refresh_token"), ("refresh_token", &*tokens.refresh), scope];
@@ -69,10 +70,10 @@ fn a_refresh_may_ask_for_less_and_not_for_more() {
 
 #[test]
 fn a_token_for_one_server_opens_no_other() {
-    story(async {
-        let house = house().await;
-        let application = house.application("/plain/mcp").await;
-        let tokens = house.sign_in(&application, "ada").await;
+    with_timeout(async {
+        let deployment = deployment().await;
+        let application = deployment.application("/plain/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
         application.with(&tokens).open().await;
         for path in ["/mcp", "/main/mcp", "/notes/mcp"] {
             let refused = application.with(&tokens).at(path).post(PING).await;
@@ -91,14 +92,14 @@ fn a_token_for_one_server_opens_no_other() {
 
 #[test]
 fn a_resource_that_is_none_of_ours_goes_back_to_the_application_as_an_error() {
-    story(async {
-        let house = house().await;
-        let application = house.application("/notes/mcp").await;
-        let other = format!("{}/other/mcp", house.root());
+    with_timeout(async {
+        let deployment = deployment().await;
+        let application = deployment.application("/notes/mcp").await;
+        let other = format!("{}/other/mcp", deployment.root());
         let wrong = Application { resource: other, ..application.clone() };
         let page = Browser::default().open(&wrong.question(&[])).await;
         assert_eq!(page.query("error").as_deref(), Some("invalid_target"), "{}", page.seen());
-        assert_eq!(page.query("iss"), Some(house.root()));
+        assert_eq!(page.query("iss"), Some(deployment.root()));
         let capital = Application {
             resource: application.resource.replace("http:", "HTTP:"),
             ..application.clone()

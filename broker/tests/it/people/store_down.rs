@@ -6,11 +6,11 @@ use tokio::time::Duration;
 use super::{
     application::{Tokens, refusal},
     browser::Browser,
-    house::House,
+    deployment::Deployment,
 };
 use crate::{
-    rig::{Rig, long_story, story, until_so},
-    store_rig::stranger,
+    harness::{Harness, until_so, with_timeout, with_timeout_of},
+    store_harness::stranger,
     wire::{PING, initialize},
 };
 
@@ -19,17 +19,17 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
-    long_story(LONG, async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout_of(LONG, async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
-        let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
         let session = application.with(&tokens).open().await;
-        let readyz = house.client().at("/readyz");
+        let readyz = deployment.client().at("/readyz");
         assert_eq!(readyz.ask("GET", "").await.status, 200);
         assert_eq!(readyz.post("").await.status, 405);
 
-        let mut stranger = stranger(&house.place.path().join("data")).await;
+        let mut stranger = stranger(&deployment.place.path().join("data")).await;
         stranger.execute("BEGIN IMMEDIATE").await.unwrap();
         let question = application.question(&[]);
         let mut other = Browser::default();
@@ -53,7 +53,7 @@ fn a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
         assert_eq!(refusal(&made_up), (400, "invalid_grant".to_owned()));
         let unready = readyz.ask("GET", "").await;
         assert_eq!(unready.status, 503, "{unready:?}");
-        assert_eq!(house.client().at("/healthz").ask("GET", "").await.status, 200);
+        assert_eq!(deployment.client().at("/healthz").ask("GET", "").await.status, 200);
 
         stranger.execute("ROLLBACK").await.unwrap();
         until_so("it is ready again", async || readyz.ask("GET", "").await.status == 200).await;
@@ -65,10 +65,10 @@ fn a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
 
 #[test]
 fn a_database_that_was_replaced_is_noticed_by_readyz() {
-    story(async {
-        let house = House::of(&["ada"], "", "").await;
-        let readyz = house.client().at("/readyz");
-        let database = crate::store_rig::database(&house.place.path().join("data"));
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let readyz = deployment.client().at("/readyz");
+        let database = crate::store_harness::database(&deployment.place.path().join("data"));
         let aside = database.with_extension("aside");
         std::fs::rename(&database, &aside).unwrap();
         assert_eq!(readyz.ask("GET", "").await.status, 503);
@@ -79,33 +79,33 @@ fn a_database_that_was_replaced_is_noticed_by_readyz() {
 
 #[test]
 fn a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
-    story(async {
+    with_timeout(async {
         // SQLite never locks readers out, so the one who cannot answer is another server here.
-        let rig = Rig::start(&[
+        let harness = Harness::start(&[
             "auth.verifiers=[\"introspection\"]",
             "auth.introspection.endpoint=\"http://127.0.0.1:9/introspect\"",
             "auth.introspection.client_id=\"broker\"",
             "auth.introspection.client_secret=\"hush\"",
         ])
         .await;
-        let answer = rig.client.bearer("some-token").post(initialize("1", "2025-11-25")).await;
+        let answer = harness.client.bearer("some-token").post(initialize("1", "2025-11-25")).await;
         assert_eq!(answer.error().0, 503, "{answer:?}");
         answer.assert_retry();
         assert_eq!(answer.header("www-authenticate"), None, "the client keeps its token");
-        let nobody = rig.client.post(initialize("1", "2025-11-25")).await;
+        let nobody = harness.client.post(initialize("1", "2025-11-25")).await;
         assert_eq!(nobody.status, 401, "nothing has to be judged here");
-        let readyz = rig.client.at("/readyz").ask("GET", "").await;
+        let readyz = harness.client.at("/readyz").ask("GET", "").await;
         assert_eq!(readyz.status, 200, "there is no store to wait for");
     });
 }
 
 #[test]
 fn a_hundred_token_requests_at_once_are_all_answered() {
-    long_story(LONG, async {
-        let house = House::of(&["ada"], "", "").await;
-        let application = house.application("/mcp").await;
+    with_timeout_of(LONG, async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
-        house.account_page(&mut browser, "ada").await;
+        deployment.account_page(&mut browser, "ada").await;
         let mut codes = Vec::new();
         for _ in 0..100 {
             let consent = browser.open(&application.question(&[])).await;

@@ -8,23 +8,25 @@ use tokio::time::{Duration, Instant};
 use super::{
     application::{Application, Tokens},
     browser::Browser,
-    forge::Knobs,
-    house::{House, child, environment},
+    deployment::{Deployment, child, environment},
+    forge::ForgeOptions,
 };
 use crate::{
-    rig::{is_alive, long_story, until_so},
+    harness::{is_alive, until_so, with_timeout_of},
     wire::{Client, call},
 };
 
 const LONG: Duration = Duration::from_secs(40);
 
 /// Ada's session with a server that has her token in a file.
-async fn at_work(access_ttl: i64, more: &str) -> (House, Application, Tokens, Client) {
-    let house = House::at_forge_by_file(Knobs { access_ttl, ..Knobs::default() }, more).await;
-    let application = house.application("/mcp").await;
-    let tokens = house.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
+async fn at_work(access_ttl: i64, more: &str) -> (Deployment, Application, Tokens, Client) {
+    let deployment =
+        Deployment::at_forge_by_file(ForgeOptions { access_ttl, ..ForgeOptions::default() }, more)
+            .await;
+    let application = deployment.application("/mcp").await;
+    let tokens = deployment.sign_in_with(&mut Browser::default(), &application, "ada", &[]).await;
     let session = application.with(&tokens).open().await;
-    (house, application, tokens, session)
+    (deployment, application, tokens, session)
 }
 
 async fn file_of(session: &Client) -> PathBuf {
@@ -35,8 +37,8 @@ async fn file_of(session: &Client) -> PathBuf {
 
 #[test]
 fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
-    long_story(LONG, async {
-        let (house, _, _, session) = at_work(4, "").await;
+    with_timeout_of(LONG, async {
+        let (deployment, _, _, session) = at_work(4, "").await;
         let file = file_of(&session).await;
         let mode = fs::metadata(&file).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -54,15 +56,15 @@ fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
         assert_eq!(children.len(), 1, "a child was replaced");
         assert!((3..=12).contains(&tokens.len()), "{} tokens in 10 s", tokens.len());
         session.delete().await;
-        house.place.witness.all_gone().await;
+        deployment.place.witness.all_gone().await;
         until_so("nothing of the token is left", async || !file.exists()).await;
     });
 }
 
 #[test]
 fn a_long_call_gets_the_renewed_token_too() {
-    long_story(LONG, async {
-        let (house, _, _, session) = at_work(4, "").await;
+    with_timeout_of(LONG, async {
+        let (deployment, _, _, session) = at_work(4, "").await;
         let file = file_of(&session).await;
         let mut waiting = session.send("POST", call("1", "wait", &json!({}))).await;
         for _ in 0..2 {
@@ -70,20 +72,20 @@ fn a_long_call_gets_the_renewed_token_too() {
             let renewed = async || fs::read_to_string(&file).is_ok_and(|now| now != token);
             until_so("nobody calls, and the token is renewed", renewed).await;
         }
-        house.place.witness.release();
+        deployment.place.witness.release();
         assert!(waiting.answer().await.text().contains("waited"));
     });
 }
 
 #[test]
 fn a_token_of_the_users_own_replaces_the_one_in_the_file() {
-    long_story(LONG, async {
+    with_timeout_of(LONG, async {
         let more = "upstream = \"user\"\n";
-        let house = House::at_forge_by_file(Knobs::default(), more).await;
-        let application = house.application("/mcp").await;
+        let deployment = Deployment::at_forge_by_file(ForgeOptions::default(), more).await;
+        let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
-        let tokens = house.sign_in_with(&mut browser, &application, "ada", &[]).await;
-        let mut account = house.account_page(&mut browser, "ada").await;
+        let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let mut account = deployment.account_page(&mut browser, "ada").await;
         let set = ("action", "set_token");
         account = browser.press(&account, set, &[("token", "the-first-of-adas-own")]).await;
         let session = application.with(&tokens).open().await;
@@ -102,14 +104,14 @@ fn a_token_of_the_users_own_replaces_the_one_in_the_file() {
 
 #[test]
 fn a_child_is_sent_the_signal_it_wants() {
-    long_story(LONG, async {
-        let (house, _, _, session) = at_work(4, "token_signal = \"SIGUSR1\"\n").await;
+    with_timeout_of(LONG, async {
+        let (deployment, _, _, session) = at_work(4, "token_signal = \"SIGUSR1\"\n").await;
         let before = child(&session).await;
         // This one does not expect it: it ends, with whatever it does at that moment.
         let calling = async || session.call("echo", json!({})).await;
         until_so("it ends", async || calling().await.status == 200 && !is_alive(before)).await;
         // The line follows once the broker has reaped it, which may be after the process is gone.
-        let logged = async || house.broker.log().contains("signal 10 (SIGUSR1)");
+        let logged = async || deployment.broker.log().contains("signal 10 (SIGUSR1)");
         until_so("the log says by which signal", logged).await;
     });
 }

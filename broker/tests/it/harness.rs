@@ -25,17 +25,17 @@ use tokio::{
 use crate::wire::{Client, PATIENCE};
 
 /// Runs one test: on two threads, and never longer than ten seconds.
-pub(crate) fn story(story: impl Future<Output = ()>) {
-    long_story(Duration::from_secs(10), story);
+pub(crate) fn with_timeout(test: impl Future<Output = ()>) {
+    with_timeout_of(Duration::from_secs(10), test);
 }
 
-/// As [`story`], for what takes its time by itself.
-pub(crate) fn long_story(limit: Duration, story: impl Future<Output = ()>) {
+/// As [`with_timeout`], for a test that needs longer.
+pub(crate) fn with_timeout_of(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let told = runtime.block_on(async { timeout(limit, story).await });
+    let ended = runtime.block_on(async { timeout(limit, test).await });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    told.expect("a story ends in time");
+    ended.expect("a test ends in time");
 }
 
 /// Waits until `look` sees something, and says `what` it waited for when that takes too long. The
@@ -117,7 +117,7 @@ impl Witness {
 }
 
 /// The broker.
-pub(crate) struct Rig {
+pub(crate) struct Harness {
     pub(crate) client: Client,
     pub(crate) witness: Witness,
     tokens: BTreeMap<&'static str, String>,
@@ -126,7 +126,7 @@ pub(crate) struct Rig {
     _directory: TempDir,
 }
 
-impl Rig {
+impl Harness {
     /// Serves the obliging server to everybody, with these settings (`KEY=VALUE`) besides; `$W`
     /// stands for the directory of the witness.
     pub(crate) async fn start(settings: &[&str]) -> Self {
@@ -164,7 +164,7 @@ impl Rig {
         let (stop, stopped) = oneshot::channel();
         let mut serving = JoinSet::new();
         serving.spawn(broker::serve(listener, control, async {
-            // A dropped rig is no reason to stop in good order.
+            // A dropped harness is no reason to stop in good order.
             if stopped.await.is_err() {
                 std::future::pending().await
             }

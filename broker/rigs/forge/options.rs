@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the forge behaves. The default is a Forgejo of version 15 as it comes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Knobs {
+pub(crate) struct ForgeOptions {
     /// What `/api/v1/version` says.
     pub(crate) version: String,
     /// Lifetime of access tokens in seconds.
@@ -87,7 +87,7 @@ pub(crate) enum ForeignRefresh {
     Gitea,
 }
 
-impl Default for Knobs {
+impl Default for ForgeOptions {
     fn default() -> Self {
         Self {
             version: "15.0.1+gitea-1.22.0".to_owned(),
@@ -115,7 +115,7 @@ impl Default for Knobs {
     }
 }
 
-impl Knobs {
+impl ForgeOptions {
     /// A forge by name: `forgejo`, `forgejo-8` or `gitea`.
     pub(crate) fn preset(name: &str) -> Option<Self> {
         match name {
@@ -147,10 +147,10 @@ impl Knobs {
         }
     }
 
-    /// These knobs with the ones that `patch` names replaced.
+    /// These options with the ones that `patch` names replaced.
     ///
     /// # Errors
-    /// When `patch` is no object, names an unknown knob, or gives one a value of the wrong kind.
+    /// When `patch` is no object, names an unknown option, or gives one a value of the wrong kind.
     pub(crate) fn patched(&self, patch: &serde_json::Value) -> Result<Self, serde_json::Error> {
         let mut all = serde_json::to_value(self)?;
         let patch = serde_json::from_value::<serde_json::Map<_, _>>(patch.clone())?;

@@ -8,16 +8,16 @@ use tokio::net::TcpListener;
 use super::{
     application::{Application, Tokens},
     browser::{Browser, Page},
-    forge::{self, Forge, Knobs},
+    forge::{self, Forge, ForgeOptions},
 };
 use crate::{
+    harness::OBLIGING,
     program::{Place, Program},
-    rig::OBLIGING,
     wire::Client,
 };
 
 /// The broker, its configuration, and the forge if there is one.
-pub(crate) struct House {
+pub(crate) struct Deployment {
     pub(crate) place: Place,
     pub(crate) broker: Program,
     /// The address that was printed for the first account.
@@ -28,7 +28,7 @@ pub(crate) struct House {
 /// What the forge keeps with the broker, and the password of the broker's application there.
 pub(crate) const FORGE_SECRET: &str = "hush-of-the-forge";
 
-impl House {
+impl Deployment {
     /// People have local accounts, of which there is none yet. `top` stands before the tables of
     /// the configuration, `tables` behind that of the server.
     pub(crate) async fn local(top: &str, tables: &str) -> Self {
@@ -42,34 +42,34 @@ impl House {
 
     /// As [`local`](Self::local), with accounts of these people. Passwords are `{name}-password`.
     pub(crate) async fn of(people: &[&str], top: &str, tables: &str) -> Self {
-        let house = Self::local(top, tables).await;
+        let deployment = Self::local(top, tables).await;
         for name in people {
-            house.account(name).await;
+            deployment.account(name).await;
         }
-        house
+        deployment
     }
 
     /// People sign in at a forge, and the server gets their tokens there. `top` may name more ways.
-    pub(crate) async fn at_forge(knobs: Knobs, top: &str, tables: &str) -> Self {
+    pub(crate) async fn at_forge(options: ForgeOptions, top: &str, tables: &str) -> Self {
         let by_environment = "FORGE_TOKEN = \"${upstream.access_token}\"";
-        Self::at_forge_with(knobs, top, tables, (by_environment, "")).await
+        Self::at_forge_with(options, top, tables, (by_environment, "")).await
     }
 
     /// The same, with the server's token in a file. `more` stands in the server's table.
-    pub(crate) async fn at_forge_by_file(knobs: Knobs, more: &str) -> Self {
+    pub(crate) async fn at_forge_by_file(options: ForgeOptions, more: &str) -> Self {
         let by_file = "FORGE_TOKEN_FILE = \"${upstream.token_file}\"";
         let more = format!("token_file = \"token\"\n{more}");
-        Self::at_forge_with(knobs, "", "", (by_file, &more)).await
+        Self::at_forge_with(options, "", "", (by_file, &more)).await
     }
 
     async fn at_forge_with(
-        knobs: Knobs,
+        options: ForgeOptions,
         top: &str,
         tables: &str,
         (token, more): (&str, &str),
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let forge = forge::start(listener, None, knobs);
+        let forge = forge::start(listener, None, options);
         let place = Place::new();
         let root = forge.root();
         let has_local = top.contains("auth.identity");

@@ -34,7 +34,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const SHORT: Duration = Duration::from_millis(100);
 
 /// A child whose driver runs.
-pub(crate) struct Rig {
+pub(crate) struct Harness {
     pub(crate) child: Child,
     pub(crate) stdin: Stdin,
     pub(crate) stdout: BufReader<Stdout>,
@@ -52,23 +52,23 @@ pub(crate) fn spec(program: &str, args: &[&str]) -> Spec {
     }
 }
 
-pub(crate) async fn run(program: &str, args: &[&str]) -> Rig {
+pub(crate) async fn run(program: &str, args: &[&str]) -> Harness {
     run_spec(spec(program, args)).await
 }
 
-pub(crate) async fn run_with_grace(program: &str, args: &[&str], stop_grace: Duration) -> Rig {
+pub(crate) async fn run_with_grace(program: &str, args: &[&str], stop_grace: Duration) -> Harness {
     let limits = Limits { stop_grace, ..Limits::default() };
     run_spec(Spec { limits, ..spec(program, args) }).await
 }
 
-pub(crate) async fn run_spec(spec: Spec) -> Rig {
+pub(crate) async fn run_spec(spec: Spec) -> Harness {
     let Started { child, stdin, stdout, driver } = start(spec).await.expect("a start");
     let mut tasks = JoinSet::new();
     tasks.spawn(driver.run());
-    Rig { child, stdin, stdout: BufReader::new(stdout), driver: tasks }
+    Harness { child, stdin, stdout: BufReader::new(stdout), driver: tasks }
 }
 
-impl Rig {
+impl Harness {
     /// The next line the child says, without its end; empty at end of file.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();

@@ -42,7 +42,7 @@ impl RevocationListener for Heard {
     }
 }
 
-pub(super) struct Rig {
+pub(super) struct Harness {
     pub(super) server: AuthServer,
     pub(super) store: Arc<MemoryStore>,
     pub(super) tokens: Arc<OAuthTokens>,
@@ -78,12 +78,16 @@ pub(super) fn config() -> Config {
     config
 }
 
-pub(super) fn rig() -> Rig {
-    rig_with(config(), 1, |_| {})
+pub(super) fn harness() -> Harness {
+    harness_with(config(), 1, |_| {})
 }
 
 /// `kinds`: 1 redirect provider, 2 form provider, 3 both, 4 real local accounts.
-pub(super) fn rig_with(mut config: Config, kinds: u8, change: impl FnOnce(&mut Config)) -> Rig {
+pub(super) fn harness_with(
+    mut config: Config,
+    kinds: u8,
+    change: impl FnOnce(&mut Config),
+) -> Harness {
     change(&mut config);
     let store = Arc::new(MemoryStore::new());
     let (redirect, provider) = testing::provider("forge", false);
@@ -120,7 +124,7 @@ pub(super) fn rig_with(mut config: Config, kinds: u8, change: impl FnOnce(&mut C
     .unwrap();
     let gate = Gate::new(vec![tokens.clone()]);
     let seconds = AtomicU64::new(0);
-    Rig { server, store, tokens, gate, provider, web, credentials, heard, seconds }
+    Harness { server, store, tokens, gate, provider, web, credentials, heard, seconds }
 }
 
 /// Accounts in `store`, with passwords that cost little.
@@ -130,7 +134,7 @@ pub(super) fn local(store: &Arc<MemoryStore>) -> Local {
     Local::new(store.clone(), limits, crate::os_rng().unwrap())
 }
 
-impl Rig {
+impl Harness {
     pub(super) fn now(&self) -> SystemTime {
         testing::now() + Duration::from_secs(self.seconds.load(Ordering::Relaxed))
     }
@@ -288,14 +292,14 @@ pub(super) fn error_code(answer: &Answer) -> &'static str {
 
 /// A browser: keeps cookies, follows our own redirects, presses buttons.
 pub(super) struct Visitor<'a> {
-    pub(super) rig: &'a Rig,
+    pub(super) harness: &'a Harness,
     pub(super) cookies: BTreeMap<String, String>,
     pub(super) site: Option<&'static str>,
 }
 
 impl<'a> Visitor<'a> {
-    pub(super) fn new(rig: &'a Rig) -> Self {
-        Self { rig, cookies: BTreeMap::new(), site: Some("none") }
+    pub(super) fn new(harness: &'a Harness) -> Self {
+        Self { harness, cookies: BTreeMap::new(), site: Some("none") }
     }
 
     pub(super) async fn send(&mut self, mut request: Request<Bytes>) -> Answer {
@@ -304,7 +308,7 @@ impl<'a> Visitor<'a> {
         if !pairs.is_empty() {
             request.headers_mut().insert(header::COOKIE, pairs.join("; ").parse().unwrap());
         }
-        let answer = self.rig.send(request).await;
+        let answer = self.harness.send(request).await;
         for cookie in answer.headers().get_all(header::SET_COOKIE) {
             let cookie = cookie.to_str().unwrap();
             assert!(cookie.contains("; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
@@ -397,7 +401,7 @@ impl<'a> Visitor<'a> {
     }
 }
 
-impl Rig {
+impl Harness {
     /// The family of an access token, as long as the token is kept.
     pub(super) async fn store_family(&self, access: &str) -> Option<String> {
         let hash = crate::TokenHash::of(access);

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    rig::{Rig, Witness, long_story},
+    harness::{Harness, Witness, with_timeout_of},
     wire::{Answer, Client, call},
 };
 
@@ -91,15 +91,15 @@ async fn ask(slot: &Slot, nonce: usize) {
 }
 
 /// Somebody else's token with this session's id.
-async fn intrude(rig: &Rig, slot: &Slot, stranger: &str) {
-    let client = rig.of(stranger).with("mcp-session-id", slot.client.session());
+async fn intrude(harness: &Harness, slot: &Slot, stranger: &str) {
+    let client = harness.of(stranger).with("mcp-session-id", slot.client.session());
     let answer = client.post(call("1", "mirror", &Value::Null)).await;
     assert_eq!(answer.status, 403, "{answer:?}");
     assert_nobody_elses(&answer, stranger);
 }
 
 /// Does what comes until `end`; says how often.
-async fn mingle(rig: Arc<Rig>, slots: Arc<Vec<Slot>>, seed: usize, end: Instant) -> usize {
+async fn mingle(harness: Arc<Harness>, slots: Arc<Vec<Slot>>, seed: usize, end: Instant) -> usize {
     let (mut chance, mut asked) = (seed as u64, 0);
     while Instant::now() < end {
         // Some sessions are used much and most of them hardly ever.
@@ -110,7 +110,7 @@ async fn mingle(rig: Arc<Rig>, slots: Arc<Vec<Slot>>, seed: usize, end: Instant)
             0 => {
                 let stranger = OWNERS[dice(&mut chance, OWNERS.len())];
                 if stranger != slot.owner {
-                    intrude(&rig, slot, stranger).await;
+                    intrude(&harness, slot, stranger).await;
                 }
             }
             1 => {
@@ -144,8 +144,8 @@ async fn watch(witness: Witness, most: Arc<AtomicUsize>) {
 }
 
 /// Wakes so far, whatever the reason.
-async fn wakes(rig: &Rig) -> usize {
-    let page = rig.client.at("/metrics").ask("GET", "").await;
+async fn wakes(harness: &Harness) -> usize {
+    let page = harness.client.at("/metrics").ask("GET", "").await;
     let lines = page.text().lines().filter(|line| line.starts_with("mcp_broker_wakes_total"));
     let counts = lines.filter_map(|line| line.rsplit(' ').next());
     counts.map(|count| count.parse::<usize>().expect("a number")).sum()
@@ -153,7 +153,7 @@ async fn wakes(rig: &Rig) -> usize {
 
 #[test]
 fn many_more_sessions_than_children_and_every_answer_is_its_owners() {
-    long_story(Duration::from_secs(60), async {
+    with_timeout_of(Duration::from_secs(60), async {
         let max = format!("session.max={CHILDREN}");
         let settings = [
             max.as_str(),
@@ -163,19 +163,19 @@ fn many_more_sessions_than_children_and_every_answer_is_its_owners() {
             "session.place_wait=5s",
             r#"server.main.env={ OWNER = "${user.subject}" }"#,
         ];
-        let rig = Arc::new(Rig::with_tokens(&OWNERS, &settings).await);
+        let harness = Arc::new(Harness::with_tokens(&OWNERS, &settings).await);
         let most = Arc::new(AtomicUsize::new(0));
         let mut watching = JoinSet::new();
-        watching.spawn(watch(rig.witness.clone(), Arc::clone(&most)));
+        watching.spawn(watch(harness.witness.clone(), Arc::clone(&most)));
 
         let mut opening = JoinSet::new();
         for first in 0..CLIENTS {
-            let rig = Arc::clone(&rig);
+            let harness = Arc::clone(&harness);
             opening.spawn(async move {
                 let mut slots = Vec::new();
                 for number in (first..SESSIONS).step_by(CLIENTS) {
                     let owner = OWNERS[number % OWNERS.len()];
-                    slots.push(open(rig.of(owner), owner, number).await);
+                    slots.push(open(harness.of(owner), owner, number).await);
                 }
                 slots
             });
@@ -185,7 +185,7 @@ fn many_more_sessions_than_children_and_every_answer_is_its_owners() {
         let end = Instant::now() + TRAFFIC;
         let mut clients = JoinSet::new();
         for seed in 0..CLIENTS {
-            clients.spawn(mingle(Arc::clone(&rig), Arc::clone(&slots), seed, end));
+            clients.spawn(mingle(Arc::clone(&harness), Arc::clone(&slots), seed, end));
         }
         let asked: usize = clients.join_all().await.into_iter().sum();
         let mut last = JoinSet::new();
@@ -198,7 +198,7 @@ fn many_more_sessions_than_children_and_every_answer_is_its_owners() {
             });
         }
         last.join_all().await;
-        let wakes = wakes(&rig).await;
+        let wakes = wakes(&harness).await;
         let most = most.load(Ordering::Relaxed);
         assert!(most <= CHILDREN, "{most} children at a time");
         assert!(wakes > SESSIONS / 2, "{wakes} wakes in {asked} requests");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    rig::{Rig, story},
+    harness::{Harness, with_timeout},
     wire::{PING, Wire, initialize},
 };
 
@@ -20,72 +20,72 @@ const ROUTES: [(&str, &str); 8] = [
 
 #[test]
 fn a_foreign_origin_is_refused_on_every_route_and_method() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         for (method, path) in ROUTES {
             for origin in ["https://evil.example.com", "null", "http://localhost.evil.com"] {
-                let client = rig.client.at(path).with("origin", origin);
+                let client = harness.client.at(path).with("origin", origin);
                 let answer = client.ask(method, "").await;
                 assert_eq!(answer.status, 403, "{method} {path} from {origin}");
                 assert_eq!(answer.header("access-control-allow-origin"), None);
             }
         }
-        let own = rig.client.with("origin", &format!("http://{}", rig.client.address));
+        let own = harness.client.with("origin", &format!("http://{}", harness.client.address));
         assert_eq!(own.post(initialize("1", "2025-11-25")).await.status, 200);
     });
 }
 
 #[test]
 fn a_foreign_host_is_refused_on_every_route_and_method() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         for (method, path) in ROUTES {
             for host in ["evil.example.com", "127.0.0.1.evil.com", "a@127.0.0.1"] {
-                let answer = rig.client.at(path).with("host", host).ask(method, "").await;
+                let answer = harness.client.at(path).with("host", host).ask(method, "").await;
                 assert_eq!(answer.status, 403, "{method} {path} as {host}");
             }
             // hyper may refuse what HTTP/1.1 forbids before anybody is asked.
-            let answer = rig.client.at(path).without("host").ask(method, "").await;
+            let answer = harness.client.at(path).without("host").ask(method, "").await;
             assert!(matches!(answer.status, 400 | 403), "{method} {path}: {answer:?}");
         }
         let whole = format!("http://evil.example.com{}", "/mcp");
-        assert_eq!(rig.client.at(&whole).ask("GET", "").await.status, 403, "absolute form");
+        assert_eq!(harness.client.at(&whole).ask("GET", "").await.status, 403, "absolute form");
     });
 }
 
 #[test]
 fn a_body_of_another_type_is_415() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         for media_type in ["text/plain", "text/plain; application/json", "application/jsonx", ""] {
-            let client = rig.client.with("content-type", media_type);
+            let client = harness.client.with("content-type", media_type);
             let answer = client.post(initialize("1", "2025-11-25")).await;
             assert_eq!(answer.status, 415, "{media_type}");
         }
-        let client = rig.client.with("content-type", "application/json; charset=utf-8");
+        let client = harness.client.with("content-type", "application/json; charset=utf-8");
         assert_eq!(client.post(initialize("1", "2025-11-25")).await.status, 200);
     });
 }
 
 #[test]
 fn a_client_that_does_not_take_both_answers_is_406() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         for accept in ["application/json", "text/event-stream", "text/html"] {
-            let client = rig.client.with("accept", accept);
+            let client = harness.client.with("accept", accept);
             let answer = client.post(initialize("1", "2025-11-25")).await;
             assert_eq!(answer.status, 406, "{accept}");
         }
-        let session = rig.client.open().await;
+        let session = harness.client.open().await;
         assert_eq!(session.with("accept", "application/json").ask("GET", "").await.status, 406);
     });
 }
 
 #[test]
 fn an_unknown_revision_in_the_header_is_400_with_the_request_id() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let bad = session.with("mcp-protocol-version", "1999-01-01");
         assert_eq!(bad.post(PING).await.error(), (400, -32000, Value::from("ping")));
         assert_eq!(bad.ask("GET", "").await.status, 400);
@@ -97,8 +97,8 @@ fn an_unknown_revision_in_the_header_is_400_with_the_request_id() {
 
 #[test]
 fn a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         let body = initialize("1", "2025-11-25");
         let length = body.len();
         let chunked = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
@@ -110,12 +110,12 @@ fn a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
             ("transfer-encoding: chunked, identity\r\n".to_owned(), &chunked),
             ("transfer-encoding: chunked\r\n".to_owned(), &bare),
         ] {
-            let mut wire = Wire::connect(rig.client.address).await;
-            wire.send(rig.client.head("POST", &more) + body).await;
+            let mut wire = Wire::connect(harness.client.address).await;
+            wire.send(harness.client.head("POST", &more) + body).await;
             assert_eq!(wire.answer().await.status, 400, "{more}");
             assert!(wire.closes().await, "{more}");
         }
-        assert!(rig.witness.children().is_empty(), "no child was started for any of it");
+        assert!(harness.witness.children().is_empty(), "no child was started for any of it");
     });
 }
 
@@ -123,16 +123,16 @@ fn a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
 /// what stands behind it is never taken for a request, whoever is in front of us.
 #[test]
 fn a_length_beside_chunks_is_the_last_thing_a_connection_says() {
-    story(async {
-        let rig = Rig::start(&[]).await;
-        let session = rig.client.open().await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
         let chunked = format!("{:x}\r\n{PING}\r\n0\r\n\r\n", PING.len());
         let smuggled = session.at("/smuggled").head("GET", "");
         for more in [
             "content-length: 4\r\ntransfer-encoding: chunked\r\n",
             "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
         ] {
-            let mut wire = Wire::connect(rig.client.address).await;
+            let mut wire = Wire::connect(harness.client.address).await;
             wire.send(session.head("POST", more) + &chunked + &smuggled).await;
             let answer = wire.answer().await;
             assert!(matches!(answer.status, 200 | 400), "{answer:?}");
@@ -143,37 +143,37 @@ fn a_length_beside_chunks_is_the_last_thing_a_connection_says() {
 
 #[test]
 fn a_head_that_readers_disagree_about_is_400_and_the_connection_closes() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         let body = initialize("1", "2025-11-25");
         for more in ["x-a: b\r\n folded", "x-a : b", "x-a: b\0c", "x-a: b\rc: d", "x a: b", ": b"] {
             let more = format!("content-length: {}\r\n{more}\r\n", body.len());
-            let mut wire = Wire::connect(rig.client.address).await;
-            wire.send(rig.client.head("POST", &more) + &body).await;
+            let mut wire = Wire::connect(harness.client.address).await;
+            wire.send(harness.client.head("POST", &more) + &body).await;
             assert_eq!(wire.answer().await.status, 400, "{more:?}");
             assert!(wire.closes().await, "{more:?}");
         }
         let large = format!("x-a: {}\r\n", "b".repeat(1 << 20));
-        let mut wire = Wire::connect(rig.client.address).await;
-        wire.send(rig.client.head("POST", &large)).await;
+        let mut wire = Wire::connect(harness.client.address).await;
+        wire.send(harness.client.head("POST", &large)).await;
         assert!(wire.closes().await, "a head without end");
-        assert!(rig.witness.children().is_empty(), "no child was started for any of it");
+        assert!(harness.witness.children().is_empty(), "no child was started for any of it");
     });
 }
 
 #[test]
 fn a_flood_without_tokens_starts_nothing_and_is_counted() {
-    story(async {
-        let rig = Rig::with_tokens(&["ada"], &[]).await;
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada"], &[]).await;
         for number in 0..200 {
             let answer = match number % 2 {
-                0 => rig.client.post(initialize("1", "2025-11-25")).await,
-                _ => rig.client.bearer("guess").post(initialize("1", "2025-11-25")).await,
+                0 => harness.client.post(initialize("1", "2025-11-25")).await,
+                _ => harness.client.bearer("guess").post(initialize("1", "2025-11-25")).await,
             };
             assert_eq!(answer.status, 401);
         }
-        assert!(rig.witness.children().is_empty());
-        let page = rig.client.at("/metrics").ask("GET", "").await;
+        assert!(harness.witness.children().is_empty());
+        let page = harness.client.at("/metrics").ask("GET", "").await;
         let counted = page.text().lines().filter(|line| line.contains("auth_failures_total{"));
         let counted: u64 =
             counted.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
@@ -183,24 +183,24 @@ fn a_flood_without_tokens_starts_nothing_and_is_counted() {
 
 #[test]
 fn a_request_without_a_token_is_told_to_sign_in_and_a_bad_one_that_it_is_bad() {
-    story(async {
-        let rig = Rig::with_tokens(&["ada"], &[]).await;
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada"], &[]).await;
         for method in ["POST", "GET", "DELETE"] {
-            let without = rig.client.ask(method, "").await;
+            let without = harness.client.ask(method, "").await;
             assert_eq!(without.status, 401);
             let challenge = without.header("www-authenticate").expect("a challenge");
             assert!(challenge.starts_with("Bearer"), "{challenge}");
             assert!(!challenge.contains("error="), "{challenge}");
-            let bad = rig.client.bearer("bad").ask(method, "").await;
+            let bad = harness.client.bearer("bad").ask(method, "").await;
             assert_eq!(bad.status, 401);
             let challenge = bad.header("www-authenticate").expect("a challenge");
             assert!(challenge.contains(r#"error="invalid_token""#), "{challenge}");
         }
-        let in_address = rig.client.at("/mcp?access_token=whatever");
+        let in_address = harness.client.at("/mcp?access_token=whatever");
         assert_eq!(in_address.post(initialize("1", "2025-11-25")).await.status, 401);
-        let token = rig.of("ada");
+        let token = harness.of("ada");
         let twice = token.head("GET", "authorization: Bearer other\r\n");
-        let mut wire = Wire::connect(rig.client.address).await;
+        let mut wire = Wire::connect(harness.client.address).await;
         wire.send(twice).await;
         assert_eq!(wire.answer().await.status, 400, "two credentials");
     });
@@ -208,10 +208,10 @@ fn a_request_without_a_token_is_told_to_sign_in_and_a_bad_one_that_it_is_bad() {
 
 #[test]
 fn pages_of_allowed_origins_may_call_without_cookies_and_read_the_session_id() {
-    story(async {
+    with_timeout(async {
         let page = "https://app.example.org";
-        let rig = Rig::start(&[r#"allowed_origins=["https://app.example.org"]"#]).await;
-        let client = rig.client.with("origin", page);
+        let harness = Harness::start(&[r#"allowed_origins=["https://app.example.org"]"#]).await;
+        let client = harness.client.with("origin", page);
         let preflight = client
             .with("access-control-request-method", "POST")
             .with("access-control-request-headers", "authorization,mcp-session-id")
@@ -234,15 +234,15 @@ fn pages_of_allowed_origins_may_call_without_cookies_and_read_the_session_id() {
             assert!(exposed.to_ascii_lowercase().contains("www-authenticate"), "{exposed}");
             assert_eq!(answer.header("vary"), Some("Origin"));
         }
-        let plain = rig.client.post(initialize("1", "2025-11-25")).await;
+        let plain = harness.client.post(initialize("1", "2025-11-25")).await;
         assert_eq!(plain.header("access-control-allow-origin"), None, "no page asked");
     });
 }
 
 #[test]
 fn another_method_is_405_and_says_which_ones_there_are() {
-    story(async {
-        let rig = Rig::start(&[]).await;
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
         for (method, path, allow) in [
             ("PUT", "/mcp", "GET, POST, DELETE"),
             ("PATCH", "/main/mcp", "GET, POST, DELETE"),
@@ -250,7 +250,7 @@ fn another_method_is_405_and_says_which_ones_there_are() {
             ("POST", "/healthz", "GET"),
             ("DELETE", "/metrics", "GET"),
         ] {
-            let mut wire = rig.client.at(path).send(method, "").await;
+            let mut wire = harness.client.at(path).send(method, "").await;
             let head = wire.head().await;
             assert_eq!(head.status, 405, "{method} {path}");
             assert_eq!(head.header("allow"), Some(allow), "{method} {path}");
@@ -260,13 +260,13 @@ fn another_method_is_405_and_says_which_ones_there_are() {
 
 #[test]
 fn the_pages_for_machines_answer_without_a_token() {
-    story(async {
-        let rig = Rig::with_tokens(&["ada"], &[]).await;
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada"], &[]).await;
         for path in ["/healthz", "/readyz", "/metrics"] {
-            assert_eq!(rig.client.at(path).ask("GET", "").await.status, 200, "{path}");
+            assert_eq!(harness.client.at(path).ask("GET", "").await.status, 200, "{path}");
         }
         for path in ["/", "/mcp/", "/other/mcp", "//mcp", "/main/mcp/x", "/MCP", "/../mcp"] {
-            let status = rig.client.at(path).ask("GET", "").await.status;
+            let status = harness.client.at(path).ask("GET", "").await.status;
             assert_eq!(status, if path == "/" { 200 } else { 404 }, "{path}");
         }
     });
@@ -274,21 +274,21 @@ fn the_pages_for_machines_answer_without_a_token() {
 
 #[test]
 fn the_names_of_the_metrics_are_those_of_the_contract() {
-    story(async {
+    with_timeout(async {
         let settings = [
             "session.idle=50ms",
             "session.reap_interval=20ms",
             "server.broken.command=/nonexistent",
         ];
-        let rig = Rig::with_tokens(&["ada"], &settings).await;
-        let broken = rig.of("ada").at("/broken/mcp");
+        let harness = Harness::with_tokens(&["ada"], &settings).await;
+        let broken = harness.of("ada").at("/broken/mcp");
         assert_eq!(broken.post(initialize("1", "2025-11-25")).await.status, 502);
-        assert_eq!(rig.client.post("").await.status, 401);
-        let session = rig.of("ada").open().await;
+        assert_eq!(harness.client.post("").await.status, 401);
+        let session = harness.of("ada").open().await;
         session.call("echo", Value::Null).await;
         let reaped = r#"mcp_broker_reaped_total{reason="idle"}"#;
-        crate::rig::until_so("it is reaped", async || rig.metric(reaped).await == 1).await;
-        let page = rig.client.at("/metrics").ask("GET", "").await;
+        crate::harness::until_so("it is reaped", async || harness.metric(reaped).await == 1).await;
+        let page = harness.client.at("/metrics").ask("GET", "").await;
         for name in [
             "mcp_broker_sessions{server=\"main\",state=\"live\"}",
             "mcp_broker_children{server=\"main\"}",
