@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    browser::{self, Browser, REDIRECT, authorize_url, redeem, register},
+    application::{Application, Tokens, refusal},
+    browser::Browser,
     harness::{until_so, with_timeout},
     program::{Place, Program},
     terminal::Terminal,
@@ -16,6 +17,8 @@ use crate::{
 };
 
 const PASSWORD: &str = "correct horse battery\n";
+/// Where a program on the user's computer would listen.
+const LOOPBACK: &str = "http://127.0.0.1:9/callback";
 const ANOTHER: &str = "staple and paperclip\r\n";
 
 /// A broker where people sign in.
@@ -189,7 +192,7 @@ async fn clients(place: &Place) {
         assert!(why.contains(words), "{uri}: {why}");
     }
     told(place, &["client", "add", "App"], "", 64).await;
-    let native = ["client", "add", "Tool", "--id", "tool", "--redirect-uri", REDIRECT];
+    let native = ["client", "add", "Tool", "--id", "tool", "--redirect-uri", LOOPBACK];
     let (_, hint) = told(place, &[&native[..], &["--confidential"]].concat(), "", 0).await;
     assert!(hint.contains("warning") && hint.contains("proves nothing"), "{hint}");
 
@@ -212,15 +215,16 @@ async fn clients(place: &Place) {
     }
 }
 
+/// Who signs in, and the password.
+const ADA: (&str, &str) = ("ada", "correct horse battery");
+
 /// Signs `ada` in at the running broker, with a client of this name.
-async fn signed_in(place: &Place, broker: &Program, client: &str) -> Value {
+async fn signed_in(place: &Place, broker: &Program, client: &str) -> (Application, Tokens) {
     let added = place.run_with(&["user", "add", "ada"], PASSWORD).await.0;
     assert!(added == 0 || added == 1, "{added}");
-    browser::tokens(&broker.client, client, "ada", PASSWORD.trim()).await
-}
-
-fn access(tokens: &Value) -> &str {
-    tokens["access_token"].as_str().expect("a token")
+    let application = Application::connect_as(&broker.client, "/mcp", client).await;
+    let tokens = application.authorize(&mut Browser::default(), ADA, &[]).await;
+    (application, tokens)
 }
 
 #[test]
@@ -231,14 +235,14 @@ fn a_grant_is_listed_and_taken_back_with_its_session() {
         let (empty, hint) = told(&place, &["grant", "list"], "", 0).await;
         assert!(empty.is_empty() && hint.contains("nobody"), "{empty}{hint}");
         // What a client calls itself is shown without what would write on the terminal.
-        let tokens = signed_in(&place, &broker, "Evil\u{1b}[2J\u{9b}2J\ntool").await;
-        let ada = broker.client.bearer(access(&tokens));
-        let session = ada.open().await;
+        let name = "Evil\u{1b}[2J\u{9b}2J\ntool";
+        let (application, tokens) = signed_in(&place, &broker, name).await;
+        let session = application.with(&tokens).open().await;
 
         let all = listed(&place, &["grant", "list"]).await;
         let [grant] = &all.as_array().expect("a list")[..] else { panic!("{all}") };
         assert_eq!((&grant["user"], &grant["provider"]), (&json!("ada"), &json!("local")));
-        assert_eq!(grant["client"], tokens["client_id"]);
+        assert_eq!(grant["client"], application.id);
         let subject = grant["subject"].as_str().expect("a subject");
         for user in ["ada", subject] {
             assert_eq!(listed(&place, &["grant", "list", "--user", user]).await, all);
@@ -250,7 +254,7 @@ fn a_grant_is_listed_and_taken_back_with_its_session() {
         let clients = said(&place, &["client", "list"]).await;
         for text in [&lines, &clients] {
             assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
-            assert!(!text.contains(access(&tokens)), "{text}");
+            assert!(!text.contains(&tokens.access), "{text}");
         }
 
         told(&place, &["grant", "revoke", "nothing"], "", 1).await;
@@ -270,29 +274,27 @@ fn removing_an_account_or_a_client_revokes_what_came_of_it_and_what_is_on_its_wa
     with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&SIGN_IN).await;
-        let first = signed_in(&place, &broker, "first").await;
-        let second = signed_in(&place, &broker, "second").await;
-        let works = async |tokens: &Value| {
-            broker.client.bearer(access(tokens)).post("{}").await.status != 401
+        let (application, first) = signed_in(&place, &broker, "first").await;
+        let (_, second) = signed_in(&place, &broker, "second").await;
+        let works = async |tokens: &Tokens| {
+            broker.client.bearer(&tokens.access).post("{}").await.status != 401
         };
         assert!(works(&first).await && works(&second).await);
-        let id = first["client_id"].as_str().expect("an identifier");
-        let removed = said(&place, &["client", "remove", id]).await;
+        let removed = said(&place, &["client", "remove", &application.id]).await;
         assert!(removed.ends_with("revoked: 1\n"), "{removed}");
         until_so("its token is refused", async || !works(&first).await).await;
         assert!(works(&second).await, "the other client's is good");
 
-        let third = register(&broker.client, "third").await;
+        let third = Application::connect_as(&broker.client, "/mcp", "third").await;
         let mut browser = Browser::default();
-        let url = authorize_url(&broker.client, &third);
-        let end = browser.approve(&url, "ada", PASSWORD.trim()).await;
-        let code = end.parameter("code").expect("a code");
+        let consent = browser.open(&third.question(&[])).await;
+        let code = browser.approve(&consent, ADA).await.code();
         let removed = said(&place, &["user", "remove", "ada", "--json"]).await;
         let removed: Value = serde_json::from_str(&removed).expect("JSON");
         assert_eq!(removed["revoked"], 1);
         until_so("the token is refused", async || !works(&second).await).await;
-        let late = redeem(&broker.client, &third, &code).await;
-        assert_eq!((late.status, &late.json()["error"]), (400, &json!("invalid_grant")));
+        let late = third.redeem(&code).await;
+        assert_eq!(refusal(&late), (400, "invalid_grant".to_owned()));
     });
 }
 

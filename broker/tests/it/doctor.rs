@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use self::fake::{Fake, Said, document, good, html, resource, said, server};
 use crate::{
-    browser::{self, Browser},
+    application::Application,
+    browser::Browser,
     harness::{metric, until_so, with_timeout},
     program::{Place, Program},
     terminal::Terminal,
@@ -362,8 +363,9 @@ fn the_broker_itself_is_well_where_people_sign_in() {
             assert_eq!(found.state(name), "not checked", "{name}: {}", found.text);
         }
 
-        let tokens = browser::tokens(&broker.client, "tool", "ada", PASSWORD).await;
-        let token = tokens["access_token"].as_str().expect("a token");
+        let application = Application::connect(&broker.client, "/mcp").await;
+        let tokens = application.authorize(&mut Browser::default(), ("ada", PASSWORD), &[]).await;
+        let token = tokens.access.as_str();
         let args = ["doctor", &url(&broker), "--json", "--token", token];
         let (code, text, told) = place.run(&args).await;
         assert!(!text.contains(token) && !told.contains(token), "{text}{told}");
@@ -398,9 +400,9 @@ fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
         let address = screen.lines().find_map(|line| line.trim().strip_prefix("http"));
         let address = format!("http{}", address.expect("an address"));
         let mut browser = Browser::default();
-        let end = browser.approve(&address, "ada", PASSWORD).await;
-        let last = browser.open(end.url.as_str()).await;
-        assert_eq!(last.status, 200, "{last:?}");
+        let consent = browser.open(&address).await;
+        let last = browser.approve(&consent, ("ada", PASSWORD)).await;
+        assert_eq!(last.answer.status, 200, "{}", last.seen());
         let output = timeout(PATIENCE, doctor.wait_with_output()).await.expect("in time");
         let output = output.expect("it ran");
         let text = String::from_utf8(output.stdout).expect("text");

@@ -2,9 +2,11 @@
 //! real program. `docs/THREATS.md` lists which test answers to which attack or fault.
 
 mod admin;
+mod application;
 mod browser;
 mod children;
 mod doctor;
+mod forms;
 mod golden;
 mod harness;
 mod http2;

@@ -1,14 +1,11 @@
 //! People sign in: the whole way from a bare address to a tool call, with the real program, a double
 //! of a forge, a small browser and a small OAuth client.
 
-mod application;
 mod attacks;
-mod browser;
 mod canary;
 mod credentials;
 mod deployment;
 mod forge_users;
-mod forms;
 mod local;
 mod own_token;
 mod pages;

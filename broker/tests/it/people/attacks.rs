@@ -2,14 +2,10 @@
 
 use url::Url;
 
-use super::{
+use super::{deployment::Deployment, forge::ForgeOptions, pages::assert_headers};
+use crate::{
     application::Application,
     browser::{Browser, Page, body},
-    deployment::Deployment,
-    forge::ForgeOptions,
-    pages::assert_headers,
-};
-use crate::{
     harness::{until, with_timeout},
     wire::{Answer, initialize},
 };

@@ -9,12 +9,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{
-    application::{Application, Tokens, VERIFIER},
-    browser::Browser,
     deployment::{Deployment, FORGE_SECRET, child, environment},
     forge::ForgeOptions,
 };
 use crate::{
+    application::{Application, Tokens, VERIFIER},
+    browser::Browser,
     harness::{OBLIGING, with_timeout},
     wire::{Answer, Client, PING, initialize},
 };
@@ -31,7 +31,7 @@ fn found(place: &Path, needle: &[u8]) -> Vec<String> {
     let mut shapes = vec![needle.to_vec(), STANDARD.encode(needle).into_bytes()];
     shapes.push(needle.iter().map(|b| format!("{b:02x}")).collect::<String>().into_bytes());
     if let Ok(text) = std::str::from_utf8(needle) {
-        shapes.push(super::forms::encode(text).into_bytes());
+        shapes.push(crate::forms::encode(text).into_bytes());
     }
     let mut found = Vec::new();
     let mut places = vec![place.to_owned()];

@@ -3,12 +3,12 @@
 use tokio::time::{Duration, Instant};
 
 use super::{
-    application::{Application, Tokens, refusal},
-    browser::{Browser, Page},
     deployment::{Deployment, FORGE_SECRET, environment},
     forge::{Fault, ForgeOptions},
 };
 use crate::{
+    application::{Application, Tokens, refusal},
+    browser::{Browser, Page},
     harness::{until_so, with_timeout},
     wire::{Answer, initialize},
 };

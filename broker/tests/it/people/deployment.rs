@@ -5,12 +5,10 @@ use std::fs;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{
+use super::forge::{self, Forge, ForgeOptions};
+use crate::{
     application::{Application, Tokens},
     browser::{Browser, Page},
-    forge::{self, Forge, ForgeOptions},
-};
-use crate::{
     harness::OBLIGING,
     program::{Place, Program},
     wire::Client,
@@ -110,8 +108,8 @@ impl Deployment {
 
     /// Makes an account from the command line.
     pub(crate) async fn account(&self, name: &str) {
-        let password = format!("{name}-password\n");
-        let (code, _, told) = self.place.run_with(&["user", "add", name], &password).await;
+        let typed = password(name) + "\n";
+        let (code, _, told) = self.place.run_with(&["user", "add", name], &typed).await;
         assert_eq!(code, 0, "{told}");
     }
 
@@ -133,36 +131,17 @@ impl Deployment {
         name: &str,
         more: &[(&str, &str)],
     ) -> Tokens {
-        let asked = browser.open(&application.question(more)).await;
-        let page = self.approve(browser, &asked, name).await;
-        assert_eq!(page.query("state").as_deref(), Some("its-state"), "{}", page.seen());
-        Tokens::of(&application.redeem(&page.code()).await)
+        application.authorize(browser, (name, &password(name)), more).await
     }
 
     /// From the consent page to the application, through whatever is asked on the way.
     pub(crate) async fn approve(&self, browser: &mut Browser, consent: &Page, name: &str) -> Page {
-        let mut page = browser.press(consent, ("choice", "approve"), &[]).await;
-        for _ in 0..3 {
-            if page.answer.status >= 300 {
-                break;
-            }
-            page = self.credentials(browser, &page, name).await;
-        }
-        page
+        browser.approve(consent, (name, &password(name))).await
     }
 
     /// Answers a login form, or the forge's question for consent.
     pub(crate) async fn credentials(&self, browser: &mut Browser, page: &Page, name: &str) -> Page {
-        let password = format!("{name}-password");
-        if page.has_form("user_name", "") {
-            let fields = [("user_name", name), ("password", password.as_str())];
-            browser.press(page, ("user_name", ""), &fields).await
-        } else if page.has_form("granted", "true") {
-            browser.press(page, ("granted", "true"), &[]).await
-        } else {
-            let fields = [("name", name), ("password", password.as_str())];
-            browser.press(page, ("step", "finish"), &fields).await
-        }
+        browser.identify(page, (name, &password(name))).await
     }
 
     /// Signs a browser in for the broker's own pages, and shows the account.
@@ -176,6 +155,10 @@ impl Deployment {
         }
         page
     }
+}
+
+fn password(name: &str) -> String {
+    format!("{name}-password")
 }
 
 /// The address for the first account, as the broker printed it.

@@ -5,12 +5,10 @@ use std::fs;
 use serde_json::json;
 
 use super::{
-    application::Application,
-    browser::Browser,
     deployment::{Deployment, child, environment},
     forge::ForgeOptions,
 };
-use crate::harness::with_timeout;
+use crate::{application::Application, browser::Browser, harness::with_timeout};
 
 #[test]
 fn two_people_at_one_endpoint_are_two_people_at_the_forge() {

@@ -2,12 +2,10 @@
 
 use serde_json::json;
 
-use super::{
+use super::deployment::{Deployment, child};
+use crate::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    deployment::{Deployment, child},
-};
-use crate::{
     harness::{until, until_so, with_timeout},
     wire::{PING, call},
 };

@@ -2,11 +2,9 @@
 
 use serde_json::json;
 
-use super::{
-    browser::{Browser, body},
-    deployment::{Deployment, environment},
-};
+use super::deployment::{Deployment, environment};
 use crate::{
+    browser::{Browser, body},
     harness::{OBLIGING, with_timeout},
     wire::{PING, initialize},
 };

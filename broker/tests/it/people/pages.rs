@@ -2,12 +2,11 @@
 
 use url::Url;
 
-use super::{
+use super::{deployment::Deployment, forge::ForgeOptions};
+use crate::{
     browser::{Browser, Page},
-    deployment::Deployment,
-    forge::ForgeOptions,
+    harness::with_timeout,
 };
-use crate::harness::with_timeout;
 
 /// What every page carries (row O17), whatever its status.
 const HEADERS: [(&str, &str); 6] = [

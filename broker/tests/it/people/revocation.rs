@@ -3,12 +3,10 @@
 use sqlx::Executor;
 use tokio::time::{Duration, Instant};
 
-use super::{
+use super::deployment::{Deployment, child};
+use crate::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    deployment::{Deployment, child},
-};
-use crate::{
     harness::{is_alive, until_so, with_timeout},
     store_harness::stranger,
     wire::{Client, PING},
@@ -165,7 +163,7 @@ fn of_fifty_racing_redemptions_one_wins() {
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", code.as_str()),
-            ("code_verifier", super::application::VERIFIER),
+            ("code_verifier", crate::application::VERIFIER),
         ];
         let mut racing = Vec::new();
         for _ in 0..50 {

@@ -1,11 +1,9 @@
 //! What a token is for: which server, and what there.
 
-use super::{
+use super::deployment::Deployment;
+use crate::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    deployment::Deployment,
-};
-use crate::{
     harness::{OBLIGING, with_timeout},
     wire::{PING, initialize},
 };

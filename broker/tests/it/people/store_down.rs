@@ -3,12 +3,10 @@
 use sqlx::Executor;
 use tokio::time::Duration;
 
-use super::{
+use super::deployment::Deployment;
+use crate::{
     application::{Tokens, refusal},
     browser::Browser,
-    deployment::Deployment,
-};
-use crate::{
     harness::{Harness, until_so, with_timeout, with_timeout_of},
     store_harness::stranger,
     wire::{PING, initialize},
@@ -113,7 +111,7 @@ fn a_hundred_token_requests_at_once_are_all_answered() {
         }
         let mut racing = Vec::new();
         for code in &codes {
-            let verifier = super::application::VERIFIER;
+            let verifier = crate::application::VERIFIER;
             let fields =
                 [("grant_type", "authorization_code"), ("code", code), ("code_verifier", verifier)];
             racing.push(application.send("token_endpoint", &fields).await);

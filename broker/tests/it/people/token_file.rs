@@ -6,12 +6,12 @@ use serde_json::json;
 use tokio::time::{Duration, Instant};
 
 use super::{
-    application::{Application, Tokens},
-    browser::Browser,
     deployment::{Deployment, child, environment},
     forge::ForgeOptions,
 };
 use crate::{
+    application::{Application, Tokens},
+    browser::Browser,
     harness::{is_alive, until_so, with_timeout_of},
     wire::{Client, call},
 };

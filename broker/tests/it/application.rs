@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::browser::{AWAY, body};
-use crate::wire::{Answer, Client, initialize};
+use crate::{
+    browser::{AWAY, Browser, body},
+    wire::{Answer, Client, initialize},
+};
 
 /// An application that has registered itself at a broker, for one of its servers.
 #[derive(Debug, Clone)]
@@ -33,11 +35,20 @@ impl Application {
     /// Knows nothing but the address of a server: asks it, reads where its answer points to, and
     /// registers.
     pub(crate) async fn connect(broker: &Client, path: &str) -> Self {
-        Self::connect_from(broker, path, &format!("http://127.0.0.1:{AWAY}/back")).await
+        Self::connect_as(broker, path, "A tool").await
+    }
+
+    /// As [`connect`](Self::connect), for an application that calls itself `name`.
+    pub(crate) async fn connect_as(broker: &Client, path: &str, name: &str) -> Self {
+        Self::register(broker, path, name, &format!("http://127.0.0.1:{AWAY}/back")).await
     }
 
     /// As [`connect`](Self::connect), for an application that lives at `redirect`.
     pub(crate) async fn connect_from(broker: &Client, path: &str, redirect: &str) -> Self {
+        Self::register(broker, path, "A tool", redirect).await
+    }
+
+    async fn register(broker: &Client, path: &str, name: &str, redirect: &str) -> Self {
         let server = broker.at(path);
         let stranger = server.post(initialize("1", "2025-11-25")).await;
         assert_eq!(stranger.status, 401, "{stranger:?}");
@@ -49,7 +60,7 @@ impl Application {
         let metadata = fetch(broker, &known).await;
         assert_eq!(metadata["issuer"], issuer);
         let asked = json!({
-            "client_name": "A tool",
+            "client_name": name,
             "redirect_uris": [redirect],
             "token_endpoint_auth_method": "none",
             "grant_types": ["authorization_code", "refresh_token"],
@@ -79,6 +90,19 @@ impl Application {
         ];
         fields.extend_from_slice(more);
         format!("{}?{}", text(&self.metadata, "authorization_endpoint"), body(&fields))
+    }
+
+    /// Signs a user in with `browser`, with `more` in the question; the tokens.
+    pub(crate) async fn authorize(
+        &self,
+        browser: &mut Browser,
+        (name, password): (&str, &str),
+        more: &[(&str, &str)],
+    ) -> Tokens {
+        let consent = browser.open(&self.question(more)).await;
+        let page = browser.approve(&consent, (name, password)).await;
+        assert_eq!(page.query("state").as_deref(), Some("its-state"), "{}", page.seen());
+        Tokens::of(&self.redeem(&page.code()).await)
     }
 
     /// Asks one of the endpoints for programs, named as in the metadata.

@@ -32,7 +32,7 @@ impl Form {
         let hidden = self.hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let pressed = self.buttons.iter().any(|(name, _)| name == button.0).then_some(button);
         let all: Vec<_> = hidden.chain(fields.iter().copied()).chain(pressed).collect();
-        super::browser::body(&all)
+        crate::browser::body(&all)
     }
 }
 
