@@ -4,13 +4,20 @@
 //! (`supervisor`), a bridge on its pipes (`bridge`), and its user's credential (`auth`). Nothing in
 //! this folder knows HTTP.
 
-pub(crate) mod child_credential;
+pub(crate) mod acquire;
+mod child;
+mod child_credential;
 pub(crate) mod child_session;
 pub(crate) mod children;
 pub(crate) mod credential;
+pub(crate) mod credential_changes;
 pub(crate) mod directory;
 pub(crate) mod registry;
+pub(crate) mod replacement;
 pub(crate) mod spawn_failure;
 pub(crate) mod spawner;
 mod startup;
+#[cfg(test)]
+mod testing;
+pub(crate) mod token_delivery;
 mod token_file;

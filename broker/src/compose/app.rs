@@ -9,9 +9,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use auth::{oauth::StoreError, upstream::Vault};
+use auth::oauth::StoreError;
 use session::{Calendar, Registry, StopReason, WakeReason};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -26,7 +30,16 @@ use crate::{
     calls::Calls,
     config::{Change, Config, Environment},
     metrics::{Metrics, ReasonLabel, StateLabels},
-    sessions::{children::Children, directory, registry::Sessions, spawner::Spawner},
+    sessions::{
+        acquire::Acquirer,
+        child_session::ChildSession,
+        children::Children,
+        credential::VaultSource,
+        credential_changes, directory,
+        registry::Sessions,
+        spawner::{OpenRequest, Spawner},
+        token_delivery::TokenDelivery,
+    },
     store::Store,
 };
 
@@ -39,9 +52,9 @@ pub(crate) struct App {
     base: String,
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
+    /// Gives leases on those sessions.
+    pub(crate) acquirer: Acquirer<OpenRequest, ChildSession, VaultSource>,
     pub(crate) access: AuthStack,
-    /// Has users' credentials at upstreams; `None` when nobody signs in here.
-    pub(crate) vault: Option<Arc<Vault>>,
     /// What outlives this process: people, their credentials, sessions.
     store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
@@ -72,13 +85,13 @@ impl App {
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);
         store.put_sessions_to_rest().await?;
-        let kept = match IdentityServices::open(&config, &store, &outside.fetch, &metrics).await? {
-            Some((kept, driver)) => {
-                tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
-                Some(kept)
-            }
-            None => None,
-        };
+        let (changes, changed) = mpsc::unbounded_channel();
+        let opened = IdentityServices::open(&config, &store, &outside.fetch, &metrics, changes);
+        let kept = opened.await?.map(|(kept, driver)| {
+            tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
+            kept
+        });
+        let vault = kept.as_ref().map(|kept| Arc::clone(&kept.vault));
         let limits = session_limits(&config);
         let state = State::of(config, None, &metrics);
         let config = &state.config;
@@ -86,7 +99,7 @@ impl App {
             tasks: tasks.clone(),
             environment,
             children: Arc::clone(&children),
-            vault: kept.as_ref().map(|kept| Arc::clone(&kept.vault)),
+            vault: vault.clone(),
             servers: state.servers.clone(),
         };
         #[expect(clippy::disallowed_methods, reason = "sessions fall asleep when nobody calls")]
@@ -94,19 +107,23 @@ impl App {
         let (sessions, driver) =
             Registry::with_records(Arc::new(spawner), limits, store.clone(), calendar);
         tasks.spawn(driver.run());
-        if let Some(kept) = &kept {
-            kept.followed_by(&sessions);
-        }
-        let vault = kept.as_ref().map(|kept| Arc::clone(&kept.vault));
-
         let mut followers = JoinSet::new();
+        let stale = Arc::<Notify>::default();
+        followers.spawn(credential_changes::follow(changed, sessions.clone(), Arc::clone(&stale)));
+        if let Some(vault) = &vault
+            && config.server.values().any(|server| server.token_file.is_some())
+        {
+            let (sessions, vault) = (sessions.clone(), Arc::clone(vault));
+            followers.spawn(TokenDelivery { sessions, vault, stale }.run());
+        }
+        let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
         let access = AuthStack::open(config, base, (&outside, kept), &sessions, &mut followers)?;
         Ok(Arc::new(Self {
             base: base.to_owned(),
             state: ArcSwap::from_pointee(state),
             sessions,
+            acquirer,
             access,
-            vault,
             store,
             metrics,
             children,

@@ -52,16 +52,6 @@ impl AuthStack {
         sessions: &Sessions,
         followers: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
-        if let Some(kept) = &kept
-            && config.server.values().any(|server| server.token_file.is_some())
-        {
-            let files = background::TokenFiles {
-                sessions: sessions.clone(),
-                vault: Arc::clone(&kept.vault),
-                outdated: kept.outdated(),
-            };
-            followers.spawn(background::token_files(files));
-        }
         let people = match kept {
             Some(kept) => Some(SignInUi::new(config, base, &outside.roots, kept, sessions)?),
             None => None,

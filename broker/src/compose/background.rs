@@ -12,15 +12,11 @@ use auth::{
     oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
-use session::{AfterStop, Replacement, Selection, StopWhen, View};
-use tokio::{sync::Notify, time::interval};
+use session::Selection;
+use tokio::time::interval;
 use tracing::{debug, info, warn};
 
-use crate::{
-    error_chain::error_chain,
-    sessions::{child_session::ChildSession, credential::credential, registry::Sessions},
-    tokens::TokenWatch,
-};
+use crate::{error_chain::error_chain, sessions::registry::Sessions, tokens::TokenWatch};
 
 /// How often the store is looked at for what others revoked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -142,61 +138,6 @@ pub(super) async fn removals(sessions: Sessions) {
             Err(error) => {
                 let cause = error_chain(&error);
                 warn!(%error, %cause, "sessions ended by others go on for now");
-            }
-        }
-    }
-}
-
-/// Whose token files are kept up to date, and with what.
-#[derive(Debug)]
-pub(super) struct TokenFiles {
-    pub(super) sessions: Sessions,
-    pub(super) vault: Arc<Vault>,
-    /// Rings when a child has an old token in its file.
-    pub(super) outdated: Arc<Notify>,
-}
-
-/// Gives children by their file what replaced their token, and renews it for those in use: a long
-/// call does not outlive it.
-pub(super) async fn token_files(TokenFiles { sessions, vault, outdated }: TokenFiles) {
-    let mut interval = interval(INTERVAL);
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = outdated.notified() => {}
-        }
-        let now = now();
-        let due = sessions.look(
-            |_| true,
-            |view| {
-                let own = view.backend.own.as_ref().filter(|own| own.is_in_a_file())?;
-                let wanted = own.take_stale() || (view.idle_since.is_none() && own.must_renew(now));
-                wanted.then(|| (Arc::clone(&view.backend.server), view.owner.clone(), own.clone()))
-            },
-        );
-        for (server, owner, own) in due.into_iter().flatten() {
-            let (vault, settings) = (Some(&*vault), server.settings());
-            let renewed = credential(vault, &server.name, &settings, &owner);
-            let handed = match renewed.await {
-                Ok(Some(credential)) => own.deliver(&credential, now).await,
-                // Nobody asks for one any more since the configuration was read again.
-                Ok(None) => true,
-                Err(error) => {
-                    let cause = error_chain(&error);
-                    debug!(owner = ?owner.subject(), %error, %cause, "no renewed token to hand over");
-                    // If it takes the user, the next call says so to its client.
-                    if !error.takes_the_user() {
-                        own.mark_stale();
-                    }
-                    true
-                }
-            };
-            if !handed {
-                let is_its = |view: &View<'_, ChildSession>| {
-                    view.backend.own.as_ref().is_some_and(|its| Arc::ptr_eq(its, &own))
-                };
-                sessions
-                    .replace(is_its, Replacement { when: StopWhen::Idle, then: AfterStop::Awake });
             }
         }
     }

@@ -1,11 +1,7 @@
 //! What is kept about people: the store, its keys, the vault, and the ways to sign in. It is there
 //! before anybody can connect, because sessions are opened with what the vault holds.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use auth::{
     BoxFuture,
@@ -20,14 +16,14 @@ use auth::{
     },
 };
 
-use session::{AfterStop, Owner, Replacement, StopWhen};
-use tokio::sync::Notify;
-
 use super::{providers, start_error::StartError};
 use crate::{
     config::{Config, Upstream, Verifier},
     metrics::{Metrics, RefreshLabels},
-    sessions::{child_credential::ChildCredential, registry::Sessions},
+    sessions::{
+        credential_changes::{ChangeSender, CredentialChange},
+        replacement::Event,
+    },
     store::{Keys, Store},
 };
 
@@ -40,7 +36,6 @@ pub(crate) struct IdentityServices {
     pub(super) local: Option<Arc<Local>>,
     pub(super) identities: Vec<Arc<dyn IdentityProvider>>,
     pub(super) key: ServerKey,
-    renewals: Arc<Renewals>,
 }
 
 impl IdentityServices {
@@ -50,6 +45,7 @@ impl IdentityServices {
         store: &Arc<Store>,
         fetch: &Arc<dyn Fetch>,
         metrics: &Arc<Metrics>,
+        changes: ChangeSender,
     ) -> Result<Option<(Self, VaultDriver)>, StartError> {
         if !config.auth.verifiers.contains(&Verifier::OAuth) {
             return Ok(None);
@@ -72,79 +68,41 @@ impl IdentityServices {
                 }
             });
         }
-        let renewals = Arc::new(Renewals {
-            metrics: Arc::clone(metrics),
-            outdated: Arc::default(),
-            sessions: OnceLock::new(),
-        });
+        let events = Arc::new(VaultEvents { metrics: Arc::clone(metrics), changes });
         let (vault, driver) = Vault::new(VaultParts {
             ring: keys.ring,
             store: store.clone(),
             providers: identities.clone(),
-            listener: Some(renewals.clone()),
+            listener: Some(events),
             limits: VaultLimits::default(),
             rng: auth::os_rng()?,
         });
-        Ok(Some((Self { store, vault, identities, local, key: keys.server, renewals }, driver)))
-    }
-
-    /// Rings when children have an old token in their file.
-    pub(super) fn outdated(&self) -> Arc<Notify> {
-        Arc::clone(&self.renewals.outdated)
-    }
-
-    /// Has these sessions follow what becomes of credentials. They are the only ones.
-    pub(crate) fn followed_by(&self, sessions: &Sessions) {
-        let _ = self.renewals.sessions.set(sessions.clone());
+        Ok(Some((Self { store, vault, identities, local, key: keys.server }, driver)))
     }
 }
 
-/// Counts what came of asking upstreams, and has children replaced that run with what was before.
+/// Counts what came of asking upstreams, and passes on which credentials have changed.
 #[derive(Debug)]
-struct Renewals {
+struct VaultEvents {
     metrics: Arc<Metrics>,
-    /// Rung when children have an old token in their file.
-    outdated: Arc<Notify>,
-    /// They are opened with what the vault holds, and so there is the vault first.
-    sessions: OnceLock<Sessions>,
+    changes: ChangeSender,
 }
 
-impl CredentialListener for Renewals {
+impl CredentialListener for VaultEvents {
     fn asked(&self, key: &CredentialKey, outcome: Outcome) {
         let labels = RefreshLabels { provider: key.provider.clone(), outcome: outcome.name() };
         self.metrics.upstream_refresh.get_or_create(&labels).inc();
     }
 
     fn changed(&self, key: &CredentialKey, change: Change) {
-        let Some(sessions) = self.sessions.get() else { return };
-        let how = match change {
-            // One in use is replaced when nobody uses it, or when a call finds its own credential
-            // due.
-            Change::Renewed => Replacement { when: StopWhen::Idle, then: AfterStop::Awake },
-            // The user means this one, and not one that still works for a while.
-            Change::Kept => Replacement { when: StopWhen::Drained, then: AfterStop::Awake },
-            Change::Removed => Replacement { when: StopWhen::Now, then: AfterStop::Asleep },
-            // What was given out works until its end.
-            Change::Refused => return,
+        let event = match change {
+            Change::Renewed => Event::Renewed,
+            Change::Kept => Event::Stored,
+            Change::Removed => Event::Removed,
+            Change::Refused => Event::Refused,
         };
-        // A child that reads its token from a file is no worse for a new one.
-        let by_file = |own: &ChildCredential| change != Change::Removed && own.is_in_a_file();
-        sessions.replace(
-            |view| {
-                let own = view.backend.own.as_ref().filter(|own| own.is_of(key));
-                own.is_some_and(|own| !by_file(own))
-            },
-            how,
-        );
-        let is_users =
-            |owner: &Owner| owner.issuer() == key.issuer && owner.subject() == key.subject;
-        let outdated = sessions.look(is_users, |view| {
-            let own = view.backend.own.as_ref().filter(|own| own.is_of(key) && by_file(own));
-            own.map(|own| own.mark_stale()).is_some()
-        });
-        if outdated.contains(&true) {
-            self.outdated.notify_one();
-        }
+        // Without a receiver there are no sessions any more.
+        let _ = self.changes.send(CredentialChange { key: key.clone(), event });
     }
 }
 

@@ -6,10 +6,7 @@ use auth::{Challenge, Denied, Verified};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use session::{
-    AfterStop, Backend, Lease, LeaseError, OpenError, Owner, Replacement, Selection, SessionId,
-    StopReason, StopWhen, View, WakeError,
-};
+use session::{Lease, LeaseError, OpenError, Owner, Selection, SessionId, StopReason, WakeError};
 use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
 
@@ -26,13 +23,12 @@ use crate::{
     metrics::{ReasonLabel, method_label},
     server::Server,
     sessions::{
-        child_credential::ChildCredential, child_session::ChildSession, credential::credential,
-        spawn_failure::SpawnFailure, spawner::OpenRequest,
+        acquire::{AcquireError, Purpose},
+        child_session::ChildSession,
+        spawn_failure::SpawnFailure,
+        spawner::OpenRequest,
     },
 };
-
-/// How often a session whose child has just ended is looked for again.
-const ATTEMPTS: usize = 4;
 
 /// More records than one owner may have.
 const MAX_LISTED: usize = 10_000;
@@ -48,7 +44,9 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let at_root = request.uri().path() == "/mcp";
-    let exchange = Exchange { app, server, state, at_root };
+    #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
+    let now = SystemTime::now();
+    let exchange = Exchange { app, server, state, at_root, now };
     let result = match *request.method() {
         Method::POST => exchange.post(request).await,
         Method::GET => exchange.get(request.headers()).await,
@@ -58,15 +56,6 @@ where
     result.unwrap_or_else(Refusal::response)
 }
 
-/// What a session's child is needed for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    /// To do something with the user's credential, which has to be good for that.
-    Call,
-    /// To hear from it. A client that only listens is no reason to replace its child.
-    Stream,
-}
-
 /// One request to the endpoint of one server.
 struct Exchange {
     app: Arc<App>,
@@ -74,6 +63,8 @@ struct Exchange {
     state: Arc<State>,
     /// Whether it was asked at `/mcp`, as the default server.
     at_root: bool,
+    /// The calendar, read once a request.
+    now: SystemTime,
 }
 
 impl Exchange {
@@ -96,7 +87,7 @@ impl Exchange {
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
-        let lease = self.lease(headers, &owner, Use::Call).await;
+        let lease = self.lease(headers, &owner, Purpose::Call).await;
         let lease = lease.map_err(|refusal| refusal.to(id))?;
         let incoming = match incoming {
             Ok(incoming) => incoming,
@@ -123,22 +114,28 @@ impl Exchange {
         // A batch may have been sent in part.
         if incoming.single().is_some() {
             match self.carry(lease, incoming.clone(), begun).await {
-                Ok(answered) => return answered,
+                Carried::Answered(response) => return Ok(response),
+                Carried::Refused(error) => return Err(Refusal::post(error)),
                 // Nothing of it was sent. The child ended, or was replaced, just now.
-                Err((id, owner)) => lease = self.awake(&id, &owner, Use::Call).await?,
+                Carried::ChildEnded { id, owner } => {
+                    lease = self.acquire(&id, &owner, Purpose::Call).await?;
+                }
             }
         }
-        let carried = self.carry(lease, incoming, begun).await;
-        carried.unwrap_or_else(|_| Err(Refusal::child_gone()))
+        match self.carry(lease, incoming, begun).await {
+            Carried::Answered(response) => Ok(response),
+            Carried::Refused(error) => Err(Refusal::post(error)),
+            Carried::ChildEnded { .. } => Err(Refusal::child_gone()),
+        }
     }
 
-    /// Carries a message to the child; an error says that the child had ended before.
+    /// Carries a message to the child.
     async fn carry(
         &self,
         lease: Lease<ChildSession>,
         incoming: Incoming,
         begun: Instant,
-    ) -> Result<Result<Response<Body>, Refusal>, (SessionId, Owner)> {
+    ) -> Carried {
         let (id, owner) = (*lease.id(), lease.owner().clone());
         let bridge = lease.bridge.clone();
         // The other one may be given back before the answer is sent.
@@ -157,10 +154,10 @@ impl Exchange {
                 if let Some(lease) = saving {
                     self.save(&lease).await;
                 }
-                Ok(Ok(response))
+                Carried::Answered(response)
             }
-            Err(PostError::Closed(_)) => Err((id, owner)),
-            Err(error) => Ok(Err(Refusal::post(error))),
+            Err(PostError::Closed(_)) => Carried::ChildEnded { id, owner },
+            Err(error) => Carried::Refused(error),
         }
     }
 
@@ -221,7 +218,8 @@ impl Exchange {
     async fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
         negotiate::accepts_events(headers)?;
-        let lease = self.lease(headers, &owner, Use::Stream).await?.ok_or_else(no_session_id)?;
+        let lease =
+            self.lease(headers, &owner, Purpose::Stream).await?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
         let last = match headers.get(LAST_EVENT_ID) {
             None => None,
@@ -234,7 +232,7 @@ impl Exchange {
         let id = *lease.id();
         let listening = match listen(lease, last.clone()) {
             Err(ListenError::Closed(_)) => {
-                listen(self.awake(&id, &owner, Use::Stream).await?, last)
+                listen(self.acquire(&id, &owner, Purpose::Stream).await?, last)
             }
             listening => listening,
         };
@@ -258,9 +256,7 @@ impl Exchange {
 
     /// Who is asking: known, meant for this server, and allowed to use it.
     async fn admit(&self, headers: &HeaderMap) -> Result<Owner, Refusal> {
-        #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
-        let now = SystemTime::now();
-        let admitted = match self.app.access.gate.admit(headers, now).await {
+        let admitted = match self.app.access.gate.admit(headers, self.now).await {
             Ok(verified) => {
                 let may = self.app.access.may_use(&self.server.name, &verified);
                 may.map(|()| owner_of(&verified))
@@ -303,106 +299,36 @@ impl Exchange {
         &self,
         headers: &HeaderMap,
         owner: &Owner,
-        what_for: Use,
+        purpose: Purpose,
     ) -> Result<Option<Lease<ChildSession>>, Refusal> {
         match self.named(headers)? {
-            Some(id) => self.awake(&id, owner, what_for).await.map(Some),
+            Some(id) => self.acquire(&id, owner, purpose).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// A lease on a session of this endpoint's server whose child is there. Costs no waiting when
-    /// the session is awake.
-    async fn awake(
+    /// A lease on a session of this endpoint's server whose child is there.
+    async fn acquire(
         &self,
         id: &SessionId,
         owner: &Owner,
-        what_for: Use,
+        purpose: Purpose,
     ) -> Result<Lease<ChildSession>, Refusal> {
-        let mut replaced = false;
-        for _ in 0..ATTEMPTS {
-            let woken = self.app.sessions.wake(id, owner, &self.server.name).await;
-            let lease = woken.map_err(|error| self.not_awake(&error))?;
-            if lease.bridge.closed().is_none() {
-                if what_for == Use::Stream {
-                    return Ok(lease);
-                }
-                match self.current(lease, replaced).await? {
-                    Some(lease) => return Ok(lease),
-                    None => {
-                        replaced = true;
-                        continue;
-                    }
-                }
-            }
-            // It has ended, or is about to. Its registry hears of that as this does, and only then
-            // is there another one to be had.
-            let (ended, left) = (lease.ended(), lease.asked_to_leave());
-            drop(lease);
-            ended.await;
-            left.await;
-        }
-        Err(Refusal::child_gone())
+        let acquired = self.app.acquirer.acquire(id, owner, &self.server.name, purpose, self.now);
+        acquired.await.map_err(|error| self.not_acquired(&error))
     }
 
-    /// The lease, if its child's credential is good for a call. Otherwise the child is replaced:
-    /// there is another lease to be had. One that was `replaced` for this very call is good as long
-    /// as its credential works: a child that takes half of a short credential's life to start would
-    /// be replaced for ever.
-    async fn current(
-        &self,
-        lease: Lease<ChildSession>,
-        replaced: bool,
-    ) -> Result<Option<Lease<ChildSession>>, Refusal> {
-        let Some(own) = &lease.own else { return Ok(Some(lease)) };
-        #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
-        let now = SystemTime::now();
-        if !own.must_renew(now) || (replaced && own.works(now)) {
-            return Ok(Some(lease));
-        }
-        let settings = lease.server.settings();
-        let vault = self.app.vault.as_deref();
-        let id = *lease.id();
-        let renewed = credential(vault, &self.server.name, &settings, lease.owner()).await;
-        let how = match &renewed {
-            // Somebody else may have replaced it meanwhile: then it stays.
-            Ok(Some(renewed)) if own.is_before(renewed.version) => {
-                if own.deliver(renewed, now).await {
-                    return Ok(Some(lease));
-                }
-                Replacement { when: StopWhen::Drained, then: AfterStop::Awake }
-            }
-            Ok(_) => return Ok(Some(lease)),
-            Err(failure) if failure.takes_the_user() => {
-                Replacement { when: StopWhen::Now, then: AfterStop::Asleep }
-            }
-            // It is not the user's fault, and what the child has may still work.
-            Err(_) if own.works(now) => return Ok(Some(lease)),
-            Err(_) => Replacement { when: StopWhen::Idle, then: AfterStop::Asleep },
-        };
-        let version = renewed.as_ref().ok().and_then(|own| own.as_ref().map(|own| own.version));
-        let is_this = |view: &View<'_, ChildSession>| {
-            let is_old =
-                |own: &Arc<ChildCredential>| version.is_none_or(|version| own.is_before(version));
-            *view.id == id && view.backend.own.as_ref().is_some_and(is_old)
-        };
-        let replaced = self.app.sessions.replace(is_this, how);
-        match renewed {
-            // A session that cannot sleep keeps its child, and with it the old credential.
-            Ok(_) => Ok((replaced == 0 && lease.stateful).then_some(lease)),
-            Err(failure) => Err(self.not_awake(&WakeError::Spawn(Arc::new(failure)))),
-        }
-    }
-
-    fn not_awake(&self, error: &WakeError<SpawnFailure>) -> Refusal {
-        let is_usual =
-            matches!(error, WakeError::Unknown | WakeError::Foreign | WakeError::Draining);
+    fn not_acquired(&self, error: &AcquireError) -> Refusal {
+        let is_usual = matches!(
+            error,
+            AcquireError::Wake(WakeError::Unknown | WakeError::Foreign | WakeError::Draining)
+        );
         if !is_usual {
             let cause = error_chain(error);
-            warn!(server = %self.server.name, %error, %cause, "a session did not wake");
+            warn!(server = %self.server.name, %error, %cause, "no child for a session");
         }
         let unknown = self.state.config.session.unknown_status;
-        Refusal::wake(error, unknown).challenged(self.challenge())
+        Refusal::acquire(error, unknown).challenged(self.challenge())
     }
 
     /// Whether a session is one of this endpoint's server, without waking it. Whose it is, and
@@ -418,13 +344,26 @@ impl Exchange {
                 let key = id.key();
                 let own = Selection::Owner(owner.clone());
                 let listed = sessions.list(&own, None, MAX_LISTED).await;
-                let listed = listed.map_err(|error| self.not_awake(&WakeError::Records(error)))?;
+                let listed = listed.map_err(|error| {
+                    self.not_acquired(&AcquireError::Wake(WakeError::Records(error)))
+                })?;
                 let found = listed.iter().find(|listed| listed.summary.key == key);
                 found.is_none_or(|found| *found.summary.kind == *self.server.name)
             }
         };
         if is_ours { Ok(()) } else { Err(self.unknown()) }
     }
+}
+
+/// What became of a message for a child.
+enum Carried {
+    Answered(Response<Body>),
+    Refused(PostError),
+    /// The child had ended before; nothing of the message was sent.
+    ChildEnded {
+        id: SessionId,
+        owner: Owner,
+    },
 }
 
 /// Opens a stream of a session; it is in use for as long. When the child is to be replaced, the

@@ -13,7 +13,7 @@ use session::{EndError, LeaseError, OpenError, WakeError};
 
 use crate::{
     config::{UnknownStatus, Upstream},
-    sessions::spawn_failure::SpawnFailure,
+    sessions::{acquire::AcquireError, spawn_failure::SpawnFailure},
 };
 
 /// How long a client should wait before it tries again, when nothing better is known.
@@ -194,8 +194,17 @@ impl Refusal {
         }
     }
 
+    /// There is no child for a session.
+    pub(crate) fn acquire(error: &AcquireError, unknown: UnknownStatus) -> Self {
+        match error {
+            AcquireError::Wake(error) => Self::wake(error, unknown),
+            AcquireError::Credential(failure) => Self::spawn(failure),
+            AcquireError::ChildEnded => Self::child_gone(),
+        }
+    }
+
     /// A session that is, or may be, there could not be used.
-    pub(crate) fn wake(error: &WakeError<SpawnFailure>, unknown: UnknownStatus) -> Self {
+    fn wake(error: &WakeError<SpawnFailure>, unknown: UnknownStatus) -> Self {
         match error {
             WakeError::Unknown => Self::lease(LeaseError::Unknown, unknown),
             WakeError::Foreign => Self::lease(LeaseError::Foreign, unknown),

@@ -1,6 +1,7 @@
 //! What a child has of its user's at an upstream, and how long it serves.
 
 use std::{
+    fmt,
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +10,6 @@ use std::{
 };
 
 use auth::upstream::{Credential, CredentialKey};
-use supervisor::Child;
 use tracing::{debug, warn};
 
 use super::{credential::NEEDED_LIFE, token_file::TokenFile};
@@ -19,13 +19,25 @@ use super::{credential::NEEDED_LIFE, token_file::TokenFile};
 pub(crate) struct ChildCredential {
     key: CredentialKey,
     term: RwLock<Term>,
-    /// Whether a newer one was stored since somebody looked.
-    outdated: AtomicBool,
-    child: Child,
+    /// Whether a newer one has been stored that the child does not have.
+    stale: AtomicBool,
     /// Where the child reads it again; `None` if it got it in its environment, for good.
-    file: Option<TokenFile>,
+    delivery: Option<Delivery>,
     /// Held while the file is written.
     writing: tokio::sync::Mutex<()>,
+}
+
+/// How a running child gets another token.
+pub(super) struct Delivery {
+    pub(super) file: TokenFile,
+    /// Tells the child that the file has changed, if it wants to be told.
+    pub(super) notify: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Delivery").field(&self.file).finish()
+    }
 }
 
 /// How long a credential serves.
@@ -37,20 +49,18 @@ struct Term {
 }
 
 impl ChildCredential {
-    /// What `child` was started with, by `file` or for good. It is stored under `key`.
+    /// What a child was started with, which is stored under `key`.
     pub(super) fn new(
         key: CredentialKey,
         credential: &Credential,
         now: SystemTime,
-        child: Child,
-        file: Option<TokenFile>,
+        delivery: Option<Delivery>,
     ) -> Self {
         Self {
             key,
             term: RwLock::new(Term::of(credential, now)),
-            outdated: AtomicBool::new(false),
-            child,
-            file,
+            stale: AtomicBool::new(false),
+            delivery,
             writing: tokio::sync::Mutex::default(),
         }
     }
@@ -76,18 +86,18 @@ impl ChildCredential {
     }
 
     /// Whether the child gets another one without being replaced.
-    pub(crate) fn is_in_a_file(&self) -> bool {
-        self.file.is_some()
+    pub(crate) fn reads_file(&self) -> bool {
+        self.delivery.is_some()
     }
 
-    /// Notes that there is a newer one.
+    /// Notes that there is a newer one to deliver.
     pub(crate) fn mark_stale(&self) {
-        self.outdated.store(true, Ordering::SeqCst);
+        self.stale.store(true, Ordering::SeqCst);
     }
 
-    /// Whether that was noted since the last time this was asked.
+    /// Whether that was noted since this was last asked.
     pub(crate) fn take_stale(&self) -> bool {
-        self.outdated.swap(false, Ordering::SeqCst)
+        self.stale.swap(false, Ordering::SeqCst)
     }
 
     /// Gives the child `credential` by its file, and tells it so if it wants to be told. One that is
@@ -98,20 +108,19 @@ impl ChildCredential {
     /// Dropping the future leaves what the child had, or it has the new one and is not told: then
     /// the next call of this does so.
     pub(crate) async fn deliver(&self, credential: &Credential, now: SystemTime) -> bool {
-        let Some(file) = &self.file else { return false };
+        let Some(delivery) = &self.delivery else { return false };
         let _turn = self.writing.lock().await;
         if !self.is_before(credential.version) {
             return true;
         }
-        if let Err(error) = file.write(&credential.access_token).await {
-            warn!(pid = self.child.pid(), %error, "a renewed token could not be written");
+        if let Err(error) = delivery.file.write(&credential.access_token).await {
+            let path = delivery.file.path();
+            warn!(?path, %error, "the renewed token could not be written for the child");
             return false;
         }
         *self.term.write().unwrap_or_else(PoisonError::into_inner) = Term::of(credential, now);
-        if let Some(signal) = file.signal() {
-            self.child.reload(signal);
-        }
-        debug!(pid = self.child.pid(), "a child has its user's renewed token");
+        (delivery.notify)();
+        debug!(path = ?delivery.file.path(), "the child's token was renewed");
         true
     }
 

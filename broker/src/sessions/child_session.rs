@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bridge::{Bridge, Welcome};
 use session::{BoxFuture, StopReason};
-use supervisor::Child;
 use tokio::sync::watch;
 use tracing::{Span, info};
 
-use super::{child_credential::ChildCredential, children::Counted};
+use super::{child::Child, child_credential::ChildCredential, children::Counted};
 use crate::server::Server;
 
 /// One live session's child.
@@ -18,10 +17,10 @@ pub(crate) struct ChildSession {
     pub(crate) server: Arc<Server>,
     pub(crate) bridge: Bridge,
     /// What the child has of its user's, if anything.
-    pub(crate) own: Option<Arc<ChildCredential>>,
+    pub(super) credential: Option<Arc<ChildCredential>>,
     /// Its state is in the process: the session ends with it.
-    pub(crate) stateful: bool,
-    pub(super) child: Child,
+    pub(super) stateful: bool,
+    pub(super) child: supervisor::Child,
     /// The handshake's result, for the client that opened the session.
     pub(super) welcome: Mutex<Option<Welcome>>,
     pub(super) why: OnceLock<StopReason>,
@@ -68,5 +67,19 @@ impl session::Backend for ChildSession {
 
     fn succeed(&self, before: &Self) {
         self.bridge.inherit(&before.bridge);
+    }
+}
+
+impl Child for ChildSession {
+    fn is_closed(&self) -> bool {
+        self.bridge.closed().is_some()
+    }
+
+    fn credential(&self) -> Option<&Arc<ChildCredential>> {
+        self.credential.as_ref()
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.stateful
     }
 }

@@ -1,11 +1,14 @@
 //! Which credential of its user's a child is started with.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use auth::upstream::{Credential, CredentialError, CredentialKey, Vault};
-use session::Owner;
+use session::{BoxFuture, Owner};
 
-use super::spawn_failure::SpawnFailure;
+use super::{child::CredentialSource, child_session::ChildSession, spawn_failure::SpawnFailure};
 use crate::{
     config::{Template, Upstream},
     server::Settings,
@@ -20,12 +23,11 @@ pub(crate) async fn credential(
     server: &str,
     settings: &Settings,
     owner: &Owner,
+    now: SystemTime,
 ) -> Result<Option<Credential>, SpawnFailure> {
     let asked = settings.server.token_file.is_some()
         || settings.server.env.values().any(Template::asks_upstream);
     let (Some(upstream), true) = (settings.server.upstream, asked) else { return Ok(None) };
-    #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
-    let now = SystemTime::now();
     let (issuer, subject) = (owner.issuer(), owner.subject());
     let found = match (vault, upstream) {
         (None, _) => Err(CredentialError::Missing),
@@ -45,4 +47,22 @@ pub(super) fn key(upstream: Upstream, server: &str, owner: &Owner) -> Credential
     };
     let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
     CredentialKey { provider, issuer, subject }
+}
+
+/// The vault, as children of this broker are given what it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct VaultSource(pub(crate) Option<Arc<Vault>>);
+
+impl CredentialSource<ChildSession> for VaultSource {
+    fn credential<'a>(
+        &'a self,
+        child: &'a ChildSession,
+        owner: &'a Owner,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<Credential>, SpawnFailure>> {
+        Box::pin(async move {
+            let (server, settings) = (&child.server, child.server.settings());
+            credential(self.0.as_deref(), &server.name, &settings, owner, now).await
+        })
+    }
 }

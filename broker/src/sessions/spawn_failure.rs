@@ -68,7 +68,7 @@ impl SpawnFailure {
     }
 
     /// Whether only the user can change that, by signing in.
-    pub(crate) fn takes_the_user(&self) -> bool {
+    pub(crate) fn needs_sign_in(&self) -> bool {
         matches!(
             self,
             Self::Credential {

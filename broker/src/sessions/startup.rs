@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, warn};
 
 use super::{
-    child_credential::ChildCredential,
+    child_credential::{ChildCredential, Delivery},
     child_session::ChildSession,
     children::{Children, Counted},
     credential::{credential, key},
@@ -48,7 +48,10 @@ impl Startup {
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
     pub(super) async fn start(&self) -> Result<ChildSession, SpawnFailure> {
         let Self { server, settings, owner, tasks, span, .. } = self;
-        let credential = credential(self.vault.as_deref(), &server.name, settings, owner).await?;
+        #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
+        let now = SystemTime::now();
+        let vault = self.vault.as_deref();
+        let credential = credential(vault, &server.name, settings, owner, now).await?;
         let directory =
             Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
         let file = match settings.server.token_file.as_ref().zip(credential.as_ref()) {
@@ -63,11 +66,14 @@ impl Startup {
         let spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
         let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
         let child = started.child;
+        let delivery = file.map(|file| {
+            let (signal, child) = (file.signal(), child.clone());
+            let notify = move || signal.into_iter().for_each(|signal| child.reload(signal));
+            Delivery { file, notify: Box::new(notify) }
+        });
         let own = settings.server.upstream.zip(credential).map(|(upstream, credential)| {
             let key = key(upstream, &server.name, owner);
-            #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar")]
-            let now = SystemTime::now();
-            Arc::new(ChildCredential::new(key, &credential, now, child.clone(), file))
+            Arc::new(ChildCredential::new(key, &credential, now, delivery))
         });
 
         let (bridge, bridge_driver) =
@@ -97,7 +103,7 @@ impl Startup {
         Ok(ChildSession {
             server: Arc::clone(server),
             bridge,
-            own,
+            credential: own,
             stateful: settings.server.stateful,
             child,
             welcome: Mutex::default(),
