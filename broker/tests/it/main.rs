@@ -30,4 +30,5 @@ mod store_rows;
 mod store_sessions;
 mod streams;
 mod terminal;
+mod upgrade;
 mod wire;
