@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{Config, Verifier};
+use crate::config::Config;
 
 /// The lines printed when the broker runs without a configuration file. `base` is its address.
 pub(super) fn text(config: &Config, base: &str, setup: Option<&str>) -> String {
     let endpoint = format!("{base}/mcp");
-    let has = |verifier| config.auth.verifiers.contains(&verifier);
-    let (open, signs_in) = (has(Verifier::None), has(Verifier::OAuth));
+    let auth = &config.auth;
+    let (open, signs_in) = (auth.verifies("none"), auth.signs_in());
     let name = "broker";
     let mut text = format!("\n  MCP endpoint   {endpoint}\n");
     text.push_str(match (open, signs_in) {
@@ -27,7 +27,7 @@ pub(super) fn text(config: &Config, base: &str, setup: Option<&str>) -> String {
     let header = if bare { "" } else { " --header \"Authorization: Bearer $TOKEN\"" };
     let json_headers =
         if bare { "" } else { r#","headers":{"Authorization":"Bearer ${env:TOKEN}"}"# };
-    let curl_header = match (open, has(Verifier::Static)) {
+    let curl_header = match (open, auth.verifies("static")) {
         (true, _) => "",
         // Signing in takes a browser; a token made by hand takes none.
         (false, true) => " -H \"Authorization: Bearer $(mcp-broker token add curl)\"",

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{ConfigArgs, Exit, complain, say};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Kinds};
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigCommand {
@@ -29,11 +29,11 @@ struct What {
 
 pub(super) fn run(command: &ConfigCommand, environment: &dyn Environment) -> Exit {
     if command.what.example {
-        say(Config::example().trim_end());
+        say(Config::example(&Kinds::built_in()).trim_end());
         return Exit::Ok;
     }
     if command.what.schema {
-        say(format_args!("{:#}", Config::schema()));
+        say(format_args!("{:#}", Config::schema(&Kinds::built_in())));
         return Exit::Ok;
     }
     match command.config.load(environment) {

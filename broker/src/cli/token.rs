@@ -63,7 +63,7 @@ pub(super) fn run(command: &TokenCommand, environment: &dyn Environment) -> Exit
             return Exit::Config;
         }
     };
-    let file = TokenFile::new(&loaded.config.auth.tokens_file);
+    let file = TokenFile::new(&loaded.config.auth.tokens_file());
     #[expect(clippy::disallowed_methods, reason = "a command reads the calendar once")]
     let now = SystemTime::now();
     let result = match &command.action {

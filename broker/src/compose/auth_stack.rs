@@ -13,11 +13,7 @@ use super::{
     background, http_clients::HttpClients, identity::IdentityServices, metadata, providers,
     server_config::resources, sign_in_ui::SignInUi, start_error::StartError,
 };
-use crate::{
-    config::{Config, Verifier},
-    sessions::registry::Sessions,
-    tokens::TokenFile,
-};
+use crate::{config::Config, sessions::registry::Sessions, tokens::TokenFile};
 
 /// Who may connect.
 #[derive(Debug)]
@@ -64,19 +60,18 @@ impl AuthStack {
         }
         let fetch = &outside.fetch;
         let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
-        for verifier in &config.auth.verifiers {
-            verifiers.push(match verifier {
-                Verifier::OAuth => people.as_ref().expect("opened above").tokens(),
-                Verifier::Static => {
-                    let (table, watch) = TokenFile::new(&config.auth.tokens_file).watch()?;
+        for table in config.auth.verifier_tables() {
+            verifiers.push(match table.kind {
+                "oauth" => people.as_ref().expect("opened above").tokens(),
+                "static" => {
+                    let (table, watch) = TokenFile::new(config.auth.tokens_file()).watch()?;
                     let tokens = Arc::new(StaticTokens::new(table));
                     let watched = Arc::clone(&tokens);
                     followers.spawn(background::static_tokens(watch, watched, sessions.clone()));
                     tokens
                 }
-                Verifier::Jwt => providers::jwt(config, base, fetch)?,
-                Verifier::Introspection => providers::introspection(config, base, fetch)?,
-                Verifier::None => Arc::new(NoSignIn::new()),
+                "none" => Arc::new(NoSignIn::new()),
+                _ => providers::verifier(config, table, base, fetch)?,
             });
         }
         let metadata = metadata::outside(config, base)?;

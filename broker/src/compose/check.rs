@@ -7,7 +7,7 @@ use super::{
     http_clients::HttpClients, metadata, providers, server_config, start_error::StartError,
 };
 use crate::{
-    config::{Config, Loaded, Mistake, Mistakes, Source, Verifier},
+    config::{Config, Loaded, Mistake, Mistakes, Source},
     error_chain::error_chain,
 };
 
@@ -39,20 +39,15 @@ fn errors(config: &Config) -> Vec<StartError> {
     let url = config.public_url.as_ref().map(|url| url.origin().as_str().to_owned());
     let base = url.as_deref().unwrap_or(NOWHERE);
     let mut errors = Vec::new();
-    for verifier in &config.auth.verifiers {
-        match verifier {
-            Verifier::OAuth => {
-                let identities = config.auth.identity.iter();
-                errors.extend(
-                    identities.filter_map(|own| providers::outside(config, *own, fetch).err()),
-                );
+    for table in config.auth.verifier_tables() {
+        match table.kind {
+            "oauth" => {
+                let identities = config.auth.identity_tables();
+                errors.extend(identities.filter_map(|own| providers::outside(own, fetch).err()));
                 errors.extend(server_config::check(config, base).err());
             }
-            Verifier::Jwt => errors.extend(providers::jwt(config, base, fetch).err()),
-            Verifier::Introspection => {
-                errors.extend(providers::introspection(config, base, fetch).err());
-            }
-            Verifier::Static | Verifier::None => {}
+            "static" | "none" => {}
+            _ => errors.extend(providers::verifier(config, table, base, fetch).err()),
         }
     }
     errors.extend(metadata::outside(config, base).err());

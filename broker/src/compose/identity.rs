@@ -18,7 +18,7 @@ use auth::{
 
 use super::{providers, start_error::StartError};
 use crate::{
-    config::{Config, Upstream, Verifier},
+    config::{Config, Upstream},
     metrics::{Metrics, RefreshLabels},
     sessions::{
         credential_changes::{ChangeSender, CredentialChange},
@@ -47,15 +47,15 @@ impl IdentityServices {
         metrics: &Arc<Metrics>,
         changes: ChangeSender,
     ) -> Result<Option<(Self, VaultDriver)>, StartError> {
-        if !config.auth.verifiers.contains(&Verifier::OAuth) {
+        if !config.auth.signs_in() {
             return Ok(None);
         }
         let store = Arc::clone(store);
         let keys = Keys::open(&config.data_dir, &*store).await?;
         let mut identities: Vec<Arc<dyn IdentityProvider>> = Vec::new();
         let mut local = None;
-        for identity in &config.auth.identity {
-            identities.push(match providers::outside(config, *identity, fetch)? {
+        for identity in config.auth.identity_tables() {
+            identities.push(match providers::outside(identity, fetch)? {
                 Some(provider) => {
                     metrics.expect_renewals(provider.name());
                     provider
@@ -134,7 +134,7 @@ impl CredentialSink for Credentials {
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             match self.upstreams.get(resource) {
-                Some(Upstream::Provider(identity)) if identity.name() == user.provider => {
+                Some(Upstream::Provider(identity)) if *identity == user.provider.as_str() => {
                     let all = self.vault.connections(&user.issuer, &user.subject, now).await?;
                     let own = all.into_iter().find(|own| own.provider == user.provider);
                     // Taken back on the account page, or refused by the upstream.

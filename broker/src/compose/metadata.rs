@@ -3,7 +3,7 @@
 use auth::oauth::ResourceMetadata;
 
 use super::{providers, server_config::resources, start_error::StartError};
-use crate::config::{Config, Listen, Verifier};
+use crate::config::{Config, Introspection, Jwt, Listen};
 
 /// The metadata of servers whose tokens somebody else issues: a jwt or introspection issuer. `None`
 /// when people sign in here (then the authorization server has metadata of its own), when nobody
@@ -12,7 +12,7 @@ pub(super) fn outside(config: &Config, base: &str) -> Result<Option<ResourceMeta
     let issuers = issuers(config);
     let is_local = config.listen.is_local() && matches!(config.listen, Listen::Tcp(_));
     let is_found = config.public_url.is_some() || is_local;
-    if config.auth.verifiers.contains(&Verifier::OAuth) || issuers.is_empty() || !is_found {
+    if config.auth.signs_in() || issuers.is_empty() || !is_found {
         return Ok(None);
     }
     let (resources, default) = resources(config);
@@ -22,14 +22,13 @@ pub(super) fn outside(config: &Config, base: &str) -> Result<Option<ResourceMeta
 /// Those who issue tokens elsewhere, in the order they are asked about one.
 fn issuers(config: &Config) -> Vec<String> {
     let mut issuers = Vec::new();
-    for verifier in &config.auth.verifiers {
-        let issuer = match verifier {
-            Verifier::Jwt => config.auth.jwt.issuer.clone(),
-            // Any name will do to tell its users apart; only an address leads anywhere.
-            Verifier::Introspection => Some(providers::introspection_issuer(config))
-                .filter(|own| own.starts_with("https://") || own.starts_with("http://")),
-            Verifier::OAuth | Verifier::Static | Verifier::None => None,
-        };
+    for table in config.auth.verifier_tables() {
+        let jwt = table.get::<Jwt>().map(|jwt| jwt.issuer.clone());
+        let introspection = table.get::<Introspection>().map(providers::introspection_issuer);
+        // Any name will do to tell users apart; only an address leads anywhere.
+        let issuer = jwt
+            .or(introspection
+                .filter(|own| own.starts_with("https://") || own.starts_with("http://")));
         issuers.extend(issuer.filter(|own| !issuers.contains(own)));
     }
     issuers

@@ -10,95 +10,92 @@ use auth::{
 };
 
 use super::start_error::StartError;
-use crate::config::{Config, Identity, SecretSetting};
+use crate::config::{self, Config, ConfiguredTable, Forge, Jwt, SecretSetting};
 
 /// A way to sign in at another place; `None` for local accounts.
 pub(super) fn outside(
-    config: &Config,
-    identity: Identity,
+    table: &ConfiguredTable,
     fetch: &Arc<dyn Fetch>,
 ) -> Result<Option<Arc<dyn IdentityProvider>>, StartError> {
-    let Some(provider) = config.auth.provider(identity) else { return Ok(None) };
-    let url = provider.url.clone().unwrap_or_default();
-    let (name, fetch) = (identity.name().to_owned(), Arc::clone(fetch));
-    let label = provider.label.clone().unwrap_or_else(|| host(&url).to_owned());
-    let client_id = provider.client_id.clone().unwrap_or_default();
-    let client_secret = secret(&provider.client_secret);
-    let scopes = provider.scopes.clone();
-    let made: Result<Arc<dyn IdentityProvider>, SetupError> = match identity {
-        Identity::Local => return Ok(None),
-        Identity::Forgejo | Identity::Gitea => {
-            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
-            let config = ForgejoConfig { name, label, base: url, client_id, client_secret, scopes };
+    let (name, fetch) = (table.name.as_str().to_owned(), Arc::clone(fetch));
+    let label =
+        |label: &Option<String>, url: &str| label.clone().unwrap_or_else(|| host(url).to_owned());
+    let made: Result<Arc<dyn IdentityProvider>, SetupError> =
+        if let Some(own) = table.get::<Forge>() {
+            let config = ForgejoConfig {
+                name,
+                label: label(&own.label, &own.url),
+                base: own.url.clone(),
+                client_id: own.client_id.clone(),
+                client_secret: secret(&own.client_secret).unwrap_or_else(|| Secret::new("")),
+                scopes: own.scopes.clone(),
+            };
             Forgejo::new(config, fetch).map(|own| Arc::new(own) as _)
-        }
-        Identity::Oidc => {
-            let algorithms = Algorithms::all();
+        } else if let Some(own) = table.get::<config::Oidc>() {
             let config = OidcConfig {
                 name,
-                label,
-                issuer: url,
-                client_id,
-                client_secret,
-                scopes,
-                algorithms,
+                label: label(&own.label, &own.issuer),
+                issuer: own.issuer.clone(),
+                client_id: own.client_id.clone(),
+                client_secret: secret(&own.client_secret),
+                scopes: own.scopes.clone(),
+                algorithms: Algorithms::all(),
             };
             Oidc::new(config, fetch).map(|own| Arc::new(own) as _)
-        }
-        Identity::GitHub => {
-            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
-            let api = github_api(&url);
-            let config =
-                GitHubConfig { name, label, web: url, api, client_id, client_secret, scopes };
+        } else if let Some(own) = table.get::<config::GitHub>() {
+            let config = GitHubConfig {
+                name,
+                label: label(&own.label, &own.url),
+                web: own.url.clone(),
+                api: github_api(&own.url),
+                client_id: own.client_id.clone(),
+                client_secret: secret(&own.client_secret).unwrap_or_else(|| Secret::new("")),
+                scopes: own.scopes.clone(),
+            };
             GitHub::new(config, fetch).map(|own| Arc::new(own) as _)
-        }
-    };
-    made.map(Some).map_err(|source| unfit(&format!("auth.{}", identity.name()), source))
+        } else {
+            return Ok(None);
+        };
+    made.map(Some).map_err(|source| unfit(table, source))
 }
 
-pub(super) fn jwt(
+/// The verifier of an outside issuer's tokens.
+pub(super) fn verifier(
     config: &Config,
+    table: &ConfiguredTable,
     base: &str,
     fetch: &Arc<dyn Fetch>,
 ) -> Result<Arc<dyn TokenVerifier>, StartError> {
-    let settings = &config.auth.jwt;
-    let own = JwtConfig {
-        issuer: settings.issuer.clone().unwrap_or_default(),
-        keys: settings.jwks_uri.clone().map_or(KeySource::Discovered, KeySource::At),
-        audiences: audiences(config, base, &settings.audience),
-        algorithms: Algorithms::all(),
-        required_scope: None,
+    let fetch = Arc::clone(fetch);
+    let made: Result<Arc<dyn TokenVerifier>, SetupError> = if let Some(own) = table.get::<Jwt>() {
+        let own = JwtConfig {
+            issuer: own.issuer.clone(),
+            keys: own.jwks_uri.clone().map_or(KeySource::Discovered, KeySource::At),
+            audiences: audiences(config, base, &own.audience),
+            algorithms: Algorithms::all(),
+            required_scope: None,
+        };
+        JwtTokens::new(own, fetch).map(|own| Arc::new(own) as _)
+    } else {
+        let own = table.get::<config::Introspection>().expect("no other kind is registered");
+        let own = IntrospectionConfig {
+            issuer: introspection_issuer(own),
+            endpoint: own.endpoint.clone(),
+            client_id: own.client_id.clone(),
+            client_secret: secret(&own.client_secret).unwrap_or_else(|| Secret::new("")),
+            audiences: audiences(config, base, &own.audience),
+            without_audience: None::<Audience>,
+            max_age: IntrospectionConfig::MAX_AGE,
+            max_tokens: IntrospectionConfig::MAX_TOKENS,
+        };
+        Introspection::new(own, fetch).map(|own| Arc::new(own) as _)
     };
-    let made = JwtTokens::new(own, Arc::clone(fetch)).map_err(|own| unfit("auth.jwt", own))?;
-    Ok(Arc::new(made))
-}
-
-pub(super) fn introspection(
-    config: &Config,
-    base: &str,
-    fetch: &Arc<dyn Fetch>,
-) -> Result<Arc<dyn TokenVerifier>, StartError> {
-    let settings = &config.auth.introspection;
-    let endpoint = settings.endpoint.clone().unwrap_or_default();
-    let own = IntrospectionConfig {
-        issuer: introspection_issuer(config),
-        endpoint,
-        client_id: settings.client_id.clone().unwrap_or_default(),
-        client_secret: secret(&settings.client_secret).unwrap_or_else(|| Secret::new("")),
-        audiences: audiences(config, base, &settings.audience),
-        without_audience: None::<Audience>,
-        max_age: IntrospectionConfig::MAX_AGE,
-        max_tokens: IntrospectionConfig::MAX_TOKENS,
-    };
-    let made = Introspection::new(own, Arc::clone(fetch));
-    Ok(Arc::new(made.map_err(|own| unfit("auth.introspection", own))?))
+    made.map_err(|source| unfit(table, source))
 }
 
 /// Under which name the users of the introspection endpoint are known.
-pub(super) fn introspection_issuer(config: &Config) -> String {
-    let settings = &config.auth.introspection;
-    let endpoint = settings.endpoint.as_deref().unwrap_or_default();
-    settings.issuer.clone().unwrap_or_else(|| origin(endpoint))
+pub(super) fn introspection_issuer(settings: &config::Introspection) -> String {
+    settings.issuer.clone().unwrap_or_else(|| origin(&settings.endpoint))
 }
 
 /// What `aud` may be: what the operator wrote, which then stands for the whole broker, or else the
@@ -122,8 +119,8 @@ pub(super) fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<
     each.collect()
 }
 
-fn unfit(table: &str, source: SetupError) -> StartError {
-    StartError::Provider { table: table.to_owned(), source }
+fn unfit(table: &ConfiguredTable, source: SetupError) -> StartError {
+    StartError::Provider { table: format!("auth.{}", table.name), source }
 }
 
 fn secret(setting: &SecretSetting) -> Option<Secret> {

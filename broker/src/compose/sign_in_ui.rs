@@ -57,7 +57,7 @@ impl SignInUi {
         let (resources, _) = resources(config);
         let address = |resource: &Resource| format!("{base}{}", resource.paths[0]);
         let upstreams = resources.iter().filter_map(|resource| {
-            Some((address(resource), config.server.get(resource.name.as_str())?.upstream?))
+            Some((address(resource), config.server.get(resource.name.as_str())?.upstream.clone()?))
         });
         let credentials = Credentials { vault: Arc::clone(&vault), upstreams: upstreams.collect() };
         let titles = resources.iter().map(|own| (address(own), own.title.clone())).collect();

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::Config;
-use super::flat::{self, Entry};
+use super::key::Default;
 use super::mistake::Source;
-use super::table::Default;
+use super::setting::Entry;
 use super::tree::Tree;
 
 /// Every key with the value in force. `Display` gives TOML with the sources as comments.
@@ -28,13 +28,13 @@ pub struct EffectiveValue {
 impl Effective {
     /// Lists `config`, with the sources from the `tree` it was read from.
     pub(super) fn of(config: &Config, tree: &Tree) -> Self {
-        Self(flat::entries(config).iter().map(|entry| EffectiveValue::of(entry, tree)).collect())
+        Self(config.entries().iter().map(|entry| EffectiveValue::of(entry, tree)).collect())
     }
 }
 
 impl EffectiveValue {
     fn of(entry: &Entry, tree: &Tree) -> Self {
-        let row = entry.key();
+        let row = &entry.key;
         // An empty table or list has nothing to hide.
         let hide = row.secret && entry.value.as_deref().is_some_and(|value| value != "{}");
         let unset = match (&entry.value, row.default) {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
+/// What the names of our environment variables begin with.
+pub(super) const PREFIX: &str = "MCP_BROKER_";
+
 /// Something that has environment variables.
 pub trait Environment: fmt::Debug + Send + Sync {
     /// Every variable with its value, in no particular order.

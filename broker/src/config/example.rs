@@ -1,8 +1,8 @@
 //! `config --example`: the table of keys as a commented file.
 
+use super::key::{Default, Key};
 use super::kind::Zero;
-use super::rows::{SECTIONS, keys};
-use super::table::{Default, Key};
+use super::layout::Layout;
 
 /// Columns of a comment.
 const WIDTH: usize = 96;
@@ -20,7 +20,7 @@ over this file. Durations have units (500ms, 30s, 15m, 1h30m, 30d), and so have 
 16MB; a bare number is bytes).";
 
 /// The whole file.
-pub(super) fn text() -> String {
+pub(super) fn text(layout: &Layout) -> String {
     let mut text = String::new();
     for (index, paragraph) in HEAD.split("\n\n").enumerate() {
         if index > 0 {
@@ -28,23 +28,20 @@ pub(super) fn text() -> String {
         }
         comment(&mut text, paragraph);
     }
-    keys().filter(|key| key.section().is_empty()).for_each(|key| setting(&mut text, key));
-    for section in SECTIONS {
-        let mut own = keys().filter(|key| key.section() == section.path).peekable();
-        if own.peek().is_none() {
-            continue;
+    for section in layout.sections.iter().filter(|section| !section.keys.is_empty()) {
+        if !section.path.is_empty() {
+            text.push_str("\n\n");
+            comment(&mut text, &section.about);
+            text.push_str(&format!("[{}]\n", section.path.replace('*', SERVER)));
         }
-        text.push_str("\n\n");
-        comment(&mut text, section.doc);
-        text.push_str(&format!("[{}]\n", section.path.replace('*', SERVER)));
-        own.for_each(|key| setting(&mut text, key));
+        section.keys.iter().for_each(|key| setting(&mut text, key));
     }
     text
 }
 
 fn setting(text: &mut String, key: &Key) {
     text.push('\n');
-    comment(text, key.doc);
+    comment(text, &key.words());
     let mut facts = Vec::new();
     match key.default {
         Default::Toml(default) if default != key.example => {
@@ -60,7 +57,7 @@ fn setting(text: &mut String, key: &Key) {
         comment(text, &facts.join(" "));
     }
     let off = if key.default == Default::Required { "" } else { "#" };
-    text.push_str(&format!("{off}{} = {}\n", key.name(), key.example));
+    text.push_str(&format!("{off}{} = {}\n", key.name, key.example));
 }
 
 /// `words` as comment lines, broken between words.

@@ -20,8 +20,20 @@ pub(super) enum Kind {
     Url,
     /// A path in the file system.
     Path,
+    /// The path of a file that is there.
+    File,
+    /// The path of a directory that is there.
+    Directory,
     /// Text without further rules.
     Text,
+    /// An absolute http or https address; a slash at its end does not count.
+    Address,
+    /// The same, exactly as it is written.
+    Issuer,
+    /// One OAuth scope.
+    Scope,
+    /// The name of a file, without a directory.
+    FileName,
     /// A log filter.
     Filter,
     /// `true` or `false`.
@@ -46,10 +58,18 @@ pub(super) enum Kind {
     Networks,
     /// A list of texts.
     Texts,
+    /// A list of URI schemes.
+    Schemes,
     /// A list of names of environment variables.
     Variables,
     /// A table of environment variables with templates as values.
     Environment,
+    /// A table.
+    Table,
+    /// Tables by name.
+    Tables,
+    /// No key at all: a field that is filled in after reading.
+    Derived,
 }
 
 /// The largest number a count may be; above it some channel or semaphore would refuse.
@@ -61,8 +81,10 @@ impl Kind {
         match self {
             Self::Listen => "an address such as \"127.0.0.1:8080\"".to_owned(),
             Self::Url => "a URL such as \"https://mcp.example.org\"".to_owned(),
-            Self::Path => "a path in quotes".to_owned(),
-            Self::Text => "text in quotes".to_owned(),
+            Self::Path | Self::File | Self::Directory => "a path in quotes".to_owned(),
+            Self::Text | Self::Address | Self::Issuer | Self::Scope | Self::FileName => {
+                "text in quotes".to_owned()
+            }
             Self::Filter => "a filter such as \"info\" or \"info,bridge=debug\"".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Duration(_) => "a duration such as \"15m\"".to_owned(),
@@ -77,9 +99,20 @@ impl Kind {
             Self::Origins => "a list such as [\"https://app.example.org\"]".to_owned(),
             Self::Hosts => "a list such as [\"mcp.example.org\"]".to_owned(),
             Self::Networks => "a list such as [\"127.0.0.1\", \"10.0.0.0/8\"]".to_owned(),
-            Self::Texts => "a list such as [\"--verbose\"]".to_owned(),
+            Self::Texts | Self::Schemes => "a list such as [\"--verbose\"]".to_owned(),
             Self::Variables => "a list such as [\"PATH\", \"LANG\"]".to_owned(),
             Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
+            Self::Table | Self::Tables | Self::Derived => "a table".to_owned(),
+        }
+    }
+
+    /// The same kind with another meaning of zero.
+    pub(super) const fn with_zero(self, zero: Zero) -> Self {
+        match self {
+            Self::Duration(_) => Self::Duration(zero),
+            Self::Size(_) => Self::Size(zero),
+            Self::Count(_) => Self::Count(zero),
+            _ => panic!("only quantities can be zero"),
         }
     }
 
@@ -96,7 +129,18 @@ impl Kind {
     pub(super) const fn is_text(self) -> bool {
         matches!(
             self,
-            Self::Listen | Self::Url | Self::Path | Self::Text | Self::Filter | Self::Word(_)
+            Self::Listen
+                | Self::Url
+                | Self::Path
+                | Self::File
+                | Self::Directory
+                | Self::Text
+                | Self::Address
+                | Self::Issuer
+                | Self::Scope
+                | Self::FileName
+                | Self::Filter
+                | Self::Word(_)
         )
     }
 
@@ -104,7 +148,16 @@ impl Kind {
     pub(super) fn schema(self) -> Json {
         let texts = |item: Json| json!({ "type": "array", "items": item });
         match self {
-            Self::Listen | Self::Path | Self::Text | Self::Filter => {
+            Self::Listen
+            | Self::Path
+            | Self::File
+            | Self::Directory
+            | Self::Text
+            | Self::Address
+            | Self::Issuer
+            | Self::Scope
+            | Self::FileName
+            | Self::Filter => {
                 json!({ "type": "string", "minLength": 1 })
             }
             Self::Url => {
@@ -136,10 +189,11 @@ impl Kind {
             Self::Origins | Self::Hosts | Self::Networks | Self::Variables => {
                 texts(json!({ "type": "string", "minLength": 1 }))
             }
-            Self::Texts => texts(json!({ "type": "string" })),
+            Self::Texts | Self::Schemes => texts(json!({ "type": "string" })),
             Self::Environment => {
                 json!({ "type": "object", "additionalProperties": { "type": "string" } })
             }
+            Self::Table | Self::Tables | Self::Derived => json!({ "type": "object" }),
         }
     }
 }

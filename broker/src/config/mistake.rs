@@ -94,7 +94,7 @@ impl std::error::Error for Mistakes {}
 
 /// What a parser has to say about a value before anybody knows its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub struct Problem {
     pub(super) what: String,
     pub(super) hint: Option<String>,
 }
@@ -115,7 +115,7 @@ impl Problem {
 }
 
 /// Lists report one problem per bad entry.
-pub(super) type Problems = Vec<Problem>;
+pub type Problems = Vec<Problem>;
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
-use super::flat::{self, Entry};
-use super::table::{KeyPath, Reload};
+use super::key::Reload;
+use super::path::KeyPath;
+use super::setting::Entry;
 
 /// A key whose value differs. The values are not part of it, because they may be secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +43,7 @@ pub(super) fn diff(old: &Config, new: &Config) -> Vec<Change> {
         if was.or(is).is_some_and(|entry| stands_for_none(&entry)) {
             continue;
         }
-        let row = was.or(is).map(Entry::key);
-        let applied = row.is_some_and(|row| row.reload == Reload::Live);
+        let applied = was.or(is).is_some_and(|entry| entry.key.reload == Reload::Live);
         changes.push(Change { key: path.to_string(), applied });
     }
     changes.sort_by(|a, b| a.key.cmp(&b.key));
@@ -51,5 +51,5 @@ pub(super) fn diff(old: &Config, new: &Config) -> Vec<Change> {
 }
 
 fn by_path(config: &Config) -> BTreeMap<KeyPath, Entry> {
-    flat::entries(config).into_iter().map(|entry| (entry.path.clone(), entry)).collect()
+    config.entries().into_iter().map(|entry| (entry.path.clone(), entry)).collect()
 }

@@ -3,39 +3,40 @@
 use figment::value::Value;
 use serde_json::{Map, Value as Json, json};
 
+use super::key::{Default, Key};
 use super::kind::Zero;
-use super::layer::toml_value;
-use super::rows::{SECTIONS, keys};
-use super::server::{NAME_PATTERN, RESERVED};
-use super::table::{Default, Key};
+use super::layout::Layout;
+use super::server_name::{NAME_PATTERN, RESERVED};
+use super::toml::toml_value;
 
 /// The whole schema.
-pub(super) fn document() -> Json {
-    let mut root = table("");
+pub(super) fn document(layout: &Layout) -> Json {
+    let mut root = table(layout, "");
     root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
     root.insert("title".to_owned(), json!("mcp-broker configuration"));
     Json::Object(root)
 }
 
 /// The object that stands for the table `path`.
-fn table(path: &str) -> Map<String, Json> {
+fn table(layout: &Layout, path: &str) -> Map<String, Json> {
     let mut properties = Map::new();
     let mut required = Vec::new();
-    for key in keys().filter(|key| key.section() == path) {
-        properties.insert(key.name().to_owned(), setting(key));
+    let own = layout.sections.iter().filter(|section| section.path == path);
+    for key in own.flat_map(|section| &section.keys) {
+        properties.insert(key.name.to_owned(), setting(key));
         if key.default == Default::Required {
-            required.push(json!(key.name()));
+            required.push(json!(key.name));
         }
     }
     let mut object = Map::from_iter([("type".to_owned(), json!("object"))]);
     let mut named = false;
-    for section in SECTIONS {
-        let (parent, name) = section.path.rsplit_once('.').unwrap_or(("", section.path));
+    for section in &layout.sections {
+        let (parent, name) = section.path.rsplit_once('.').unwrap_or(("", &section.path));
         if parent != path || name.is_empty() {
             continue;
         }
-        let mut inner = table(section.path);
-        inner.insert("description".to_owned(), json!(section.doc));
+        let mut inner = table(layout, &section.path);
+        inner.insert("description".to_owned(), json!(section.about));
         if name == "*" {
             named = true;
             object.insert("additionalProperties".to_owned(), Json::Object(inner));
@@ -60,7 +61,7 @@ fn setting(key: &Key) -> Json {
         Json::Object(schema) => schema,
         other => return other,
     };
-    let mut words = key.doc.to_owned();
+    let mut words = key.words();
     if let Default::Computed(default) = key.default {
         words.push_str(&format!(" Default: {default}."));
     }

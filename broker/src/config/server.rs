@@ -1,92 +1,105 @@
-//! One MCP server: its name, its program, its bounds.
+//! One MCP server: its program, what that sees, its bounds.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use figment::value::Value;
 use supervisor::Reload;
 
-use super::access::Upstream;
-use super::mistake::{Problem, quoted};
+use super::key::Key;
+use super::kind::Kind;
+use super::mistake::Problems;
+use super::path::KeyPath;
+use super::reader::Reader;
+use super::server_name::ServerName;
+use super::setting::value::Given;
+use super::setting::{Entry, Setting, Single, shape};
+use super::table::Table;
 use super::template::Template;
+use super::upstream::{UPSTREAMS, Upstream};
+use crate::settings;
 
-/// First parts of paths that belong to the broker itself, so that no server can stand there.
-pub(super) const RESERVED: [&str; 12] = [
-    "oauth",
-    "login",
-    "consent",
-    "callback",
-    "account",
-    "assets",
-    "admin",
-    "healthz",
-    "readyz",
-    "metrics",
-    ".well-known",
-    "mcp",
-];
-
-/// What [`ServerName`] accepts, for the schema.
-pub(super) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,31}$";
-
-/// A server's name: 1 to 32 of `a-z`, `0-9`, `-`, `_`, the first a letter or digit, and not a
-/// word that begins a path of the broker's own. It is the first part of `/{name}/mcp`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerName(String);
-
-impl ServerName {
-    /// The text of the name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(super) fn parse(name: &str) -> Result<Self, Problem> {
-        if RESERVED.contains(&name) {
-            return Err(Problem::new(format!("/{name} is a path of the broker itself")).hint(
-                format!("call the server \"{}-server\", for example", name.trim_start_matches('.')),
-            ));
-        }
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let starts = name.bytes().next().is_some_and(|b| fits(b) && b != b'-' && b != b'_');
-        if !starts || name.len() > 32 || !name.bytes().all(fits) {
-            return Err(Problem::new(format!("{} cannot be the name of a server", quoted(name)))
-                .hint("a name has 1 to 32 characters of a-z, 0-9, - and _ and begins with a letter or digit"));
-        }
-        Ok(Self(name.to_owned()))
-    }
-
-    /// A name that the program itself chose.
-    pub(super) fn known(name: &'static str) -> Self {
-        Self(name.to_owned())
-    }
-}
-
-impl fmt::Display for ServerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// So that a map can be asked with the text from a path.
-impl Borrow<str> for ServerName {
-    fn borrow(&self) -> &str {
-        &self.0
+settings! {
+    /// One MCP server, served at /NAME/mcp. The name has 1 to 32 characters of a-z, 0-9, - and _.
+    /// Every session gets a process of its own. Changes hold for new sessions.
+    pub struct ServerConfig {
+        /// The program that speaks MCP on its standard input and output: a path, or a name that is
+        /// looked up in PATH. No shell is involved.
+        pub command: ServerCommand = special(Kind::Text)
+            .required()
+            .example(r#""mcp-server-git""#)
+            .live(),
+        /// Its arguments, passed as they are. Nothing about a user can stand here, because command
+        /// lines are visible to every process of the machine; env can carry it.
+        pub args: Vec<String> = texts("[]").example(r#"["--repository", "/srv/notes"]"#).live(),
+        /// Variables of its environment. ${user.subject}, ${user.issuer} and ${user.client} stand
+        /// for the user the process works for, ${upstream.access_token} and ${upstream.username}
+        /// for that user's own credential at the upstream, ${upstream.token_file} for the file of
+        /// token_file; $$ is one $. A value is a single line.
+        pub env: BTreeMap<String, Template> = environment()
+            .example(r#"{ NOTES_USER = "${user.subject}" }"#)
+            .live(),
+        /// Variables copied from the broker's own environment when they are set there; the process
+        /// sees nothing else of it. A list replaces the default, so name PATH too if the program
+        /// needs it. (The server of `-- COMMAND` gets HOME, USER, LOGNAME, LANG, TERM and PATH,
+        /// because that is the operator's own desk.)
+        pub pass_env: Vec<String> = list(Kind::Variables, r#"["PATH"]"#)
+            .example(r#"["PATH", "LANG"]"#)
+            .live(),
+        /// The working directory of its processes.
+        pub cwd: Option<PathBuf> = directory()
+            .computed("not set; the broker chooses")
+            .example(r#""/srv/notes""#)
+            .live(),
+        /// Whether this server is also served at /mcp. With several servers exactly one has to be;
+        /// the only one is anyway.
+        pub default: bool = flag("false").example("true"),
+        /// What the pages call it.
+        pub title: Option<String> = text().computed("its name").example(r#""Team notes""#).live(),
+        /// Whose credential ${upstream.…} in env means: that of the identity provider with this
+        /// name, obtained when the user signs in, or with "user" a token that each user sets on the
+        /// account page.
+        pub upstream: Option<Upstream> = special(Kind::Word(UPSTREAMS))
+            .computed("the identity provider, if exactly one gives credentials")
+            .example(r#""user""#),
+        /// For a server that reads its user's token from a file, and reads it again: the name of
+        /// that file in the private directory of each of its processes (mode 0600). It always has
+        /// the current token, replaced as a whole, so a renewed token takes no new process.
+        /// ${upstream.token_file} in env stands for its path.
+        pub token_file: Option<String> = file_name()
+            .computed("not set; a renewed token takes a new process")
+            .example(r#""token""#),
+        /// A signal that tells such a process to read the file again. It goes to the process
+        /// itself, and ends one that does not expect it.
+        pub token_signal: Option<Reload> = optional_word()
+            .computed("none; it looks by itself")
+            .example(r#""SIGHUP""#),
+        /// The OAuth scope that a token needs here, whoever issued it. Who signs in for this server
+        /// is asked for it; a token without it is answered 403, at which clients ask their user
+        /// again. Tokens made by `mcp-broker token add` may be used everywhere.
+        pub scope: String = scope(r#""mcp""#).example(r#""notes""#),
+        /// Whether the process keeps state that a new one could not have: a session then ends with
+        /// its process. Otherwise sessions sleep when they are idle, survive a crash and a restart
+        /// of the broker, and go on with a new process.
+        pub stateful: bool = flag("false").live(),
+        /// How long a new process may take to start and answer initialize.
+        pub initialize_timeout: Duration = duration(r#""20s""#).live(),
+        /// How long a request may take; progress starts the time anew.
+        pub request_timeout: Option<Duration> = duration(r#""5m""#).zero("no bound").live(),
+        /// How long a process may take to end after its input is closed, and again after SIGTERM,
+        /// before it is killed.
+        pub stop_grace: Duration = duration(r#""2s""#).zero("it is killed at once").live(),
+        /// The longest line it may write; a longer one ends the session.
+        pub max_line: usize = size(r#""16MiB""#).live(),
     }
 }
 
 /// What is started for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerCommand {
-    /// A program of the operator's.
-    Program {
-        /// A path, or a name to look up in PATH. Not empty, no NUL.
-        program: String,
-        /// Its arguments, passed as they are. No NUL.
-        args: Vec<String>,
-    },
+    /// A program of the operator's: a path, or a name to look up in PATH. Not empty, no NUL.
+    Program(String),
     /// The built-in demo server: the broker's own executable with the argument `demo-server`.
     Demo,
 }
@@ -101,80 +114,60 @@ pub struct TokenFile {
     pub signal: Option<Reload>,
 }
 
-impl TokenFile {
-    pub(super) fn parse_name(name: &str) -> Result<String, Problem> {
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || name.len() > 64
-        {
-            let what = format!("{} is not the name of a file", quoted(name));
-            return Err(Problem::new(what).hint(
-                "write a name such as \"token\", without a directory: the file is in a private \
-                 one, and ${upstream.token_file} in env stands for its path",
-            ));
-        }
-        Ok(name.to_owned())
-    }
-}
-
-/// One MCP server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// What is started.
-    pub command: ServerCommand,
-    /// What the pages call it; `None`: its name.
-    pub title: Option<String>,
-    /// Whose credential the environment or the file can have. Set when they ask for one.
-    pub upstream: Option<Upstream>,
-    /// The scope a token needs here; one word, default `mcp`.
-    pub scope: String,
+impl ServerConfig {
     /// The file in which a child finds its user's token; `None` when it does not look for one.
-    pub token_file: Option<TokenFile>,
-    /// Variables of the child's environment. They win over `pass_env`.
-    pub env: BTreeMap<String, Template>,
-    /// Variables copied from the broker's environment when set there; nothing else is. Default
-    /// PATH alone. Never one of the broker's own settings.
-    pub pass_env: Vec<String>,
-    /// The child's working directory; it existed when the configuration was read. `None` leaves
-    /// the choice to the broker.
-    pub cwd: Option<PathBuf>,
-    /// Whether the process keeps state that a new one could not have: a session ends with it then.
-    pub stateful: bool,
-    /// How long a new process may take to start and answer `initialize`; more than zero, default
-    /// 20 s.
-    pub initialize_timeout: Duration,
-    /// How long a request may take, progress starting the time anew; `None` waits for ever,
-    /// default 5 min.
-    pub request_timeout: Option<Duration>,
-    /// How long a process may take to end before the next, harder step; zero kills at once,
-    /// default 2 s.
-    pub stop_grace: Duration,
-    /// The longest line it may write, in bytes; more than zero, default 16 MiB.
-    pub max_line: usize,
+    #[must_use]
+    pub fn token_file(&self) -> Option<TokenFile> {
+        let name = self.token_file.clone()?;
+        Some(TokenFile { name, signal: self.token_signal })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Single for ServerCommand {
+    type Shape = shape::Other;
 
-    #[test]
-    fn a_token_file_has_a_name_and_no_directory() {
-        for good in ["token", "forgejo.token", "a b"] {
-            assert_eq!(TokenFile::parse_name(good).expect(good), good);
-        }
-        for bad in ["", ".", "..", ".token", "a/b", "/etc/passwd", "a\0", &"x".repeat(65)] {
-            TokenFile::parse_name(bad).expect_err(bad);
-        }
+    fn unset() -> Self {
+        Self::Demo
     }
 
-    #[test]
-    fn names_are_short_and_plain_and_not_ours() {
-        for good in ["a", "0", "notes", "my-server_2", &"x".repeat(32)] {
-            assert_eq!(ServerName::parse(good).expect(good).as_str(), good);
+    fn parse(given: &Given<'_>) -> Result<Self, Problems> {
+        String::parse(given).map(Self::Program)
+    }
+
+    fn toml(&self, key: &Key) -> Option<String> {
+        match self {
+            Self::Program(program) => program.toml(key),
+            Self::Demo => None,
         }
-        for bad in ["", "-a", "_a", "A", "a.b", "a/b", "ü", "a b", "..", &"x".repeat(33)] {
-            ServerName::parse(bad).expect_err(bad);
-        }
-        for reserved in RESERVED {
-            ServerName::parse(reserved).expect_err(reserved);
+    }
+}
+
+/// A server with a name that is refused is kept all the same, so that its other mistakes are found.
+impl Setting for BTreeMap<ServerName, ServerConfig> {
+    fn read(reader: &mut Reader<'_>, path: &KeyPath, _: &Key) -> Self {
+        let named = reader.value(path).and_then(Value::as_dict);
+        let names = named.into_iter().flatten().map(|(name, _)| name);
+        let server = |name: &String| {
+            let path = path.child(name);
+            let server = <ServerConfig as Table>::read(reader, &path);
+            let name = ServerName::parse(name).unwrap_or_else(|problem| {
+                reader.refuse(&path, problem);
+                ServerName::refused(name)
+            });
+            (name, server)
+        };
+        names.map(server).collect()
+    }
+
+    fn list(&self, path: &KeyPath, _: &Key, into: &mut Vec<Entry>) {
+        for (name, server) in self {
+            let (path, first) = (path.child(name.as_str()), into.len());
+            Table::list(server, &path, into);
+            if server.command == ServerCommand::Demo {
+                // What has no program of the operator's has no arguments either.
+                let is_args = |entry: &Entry| entry.path == path.child("args");
+                into.extract_if(first.., |entry| is_args(entry)).for_each(drop);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where settings come from, and the way from there to a `Config`.
+//! Where settings come from: the file, the environment, the command line.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Value};
 
 use super::environment::Environment;
-use super::layer::{self, Layer};
-use super::mistake::{Mistake, Mistakes, Problem, Source};
-use super::read::{self, Surroundings};
-use super::table::KeyPath;
-use super::tree::Tree;
-use super::{Effective, Loaded};
+use super::kinds::Kinds;
+use super::layer::Layer;
+use super::layout::Layout;
+use super::mistake::{Mistake, Problem, Source};
+use super::overrides;
+use super::path::KeyPath;
 
 /// The name under which the server of a command line stands.
 const COMMAND_SERVER: &str = "default";
@@ -38,6 +38,8 @@ pub struct Sources<'a> {
     pub directory: PathBuf,
     /// The environment: `MCP_BROKER_…`, and the XDG directories.
     pub environment: &'a dyn Environment,
+    /// The kinds of tables there can be below `auth`. Default the built-in ones.
+    pub kinds: Kinds,
 }
 
 impl fmt::Debug for Sources<'_> {
@@ -53,7 +55,7 @@ impl fmt::Debug for Sources<'_> {
 }
 
 /// The text of a file together with its name.
-type Text = (PathBuf, String);
+pub(super) type Text = (PathBuf, String);
 
 impl<'a> Sources<'a> {
     /// An environment and the usual places for the file, nothing else.
@@ -66,42 +68,17 @@ impl<'a> Sources<'a> {
             command: Vec::new(),
             directory: PathBuf::from("."),
             environment,
+            kinds: Kinds::built_in(),
         }
-    }
-
-    pub(super) fn load(&self) -> Result<Loaded, Mistakes> {
-        match self.find() {
-            Ok(file) => self.load_text(file),
-            Err(mistake) => {
-                // The other sources are judged all the same, without their missing half.
-                let rest = self.load_text(None).err().map(|mistakes| mistakes.0);
-                Err(Mistakes(std::iter::once(mistake).chain(rest.unwrap_or_default()).collect()))
-            }
-        }
-    }
-
-    /// The same with the file's text given.
-    pub(super) fn load_text(&self, file: Option<Text>) -> Result<Loaded, Mistakes> {
-        let mut mistakes = Vec::new();
-        let layers = self.layers(file.as_ref(), &mut mistakes);
-        // Whoever wrote `[servers.x]`, or a file that is no TOML, is not told twice.
-        let may_lack_servers = mistakes.iter().any(|mistake| {
-            mistake.key.starts_with("server") || mistake.what.starts_with(layer::NOT_TOML)
-        });
-        let tree = Tree::merge(layers);
-        let surroundings = Surroundings {
-            data_dir: self.data_dir(),
-            file: file.map(|(path, _)| path),
-            may_lack_servers,
-        };
-        let read = read::config(&tree, &surroundings, mistakes)?;
-        let effective = Effective::of(&read.config, &tree);
-        let file = surroundings.file;
-        Ok(Loaded { config: read.config, warnings: read.warnings, effective, file })
     }
 
     /// Every layer, the weakest first.
-    fn layers(&self, file: Option<&Text>, mistakes: &mut Vec<Mistake>) -> Vec<Layer> {
+    pub(super) fn layers(
+        &self,
+        file: Option<&Text>,
+        layout: &Layout,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Vec<Layer> {
         let mut layers = Vec::new();
         if let Some((path, text)) = file
             && let Some(mut layer) = Layer::file(path, text, mistakes)
@@ -115,29 +92,31 @@ impl<'a> Sources<'a> {
             layers.push(self.command_defaults());
         }
         let servers: Vec<String> =
-            layers.iter().flat_map(Layer::servers).map(str::to_owned).collect();
+            layers.iter().flat_map(|layer| layer.names("server")).map(str::to_owned).collect();
         let variables = self.environment.variables();
-        layers.extend(layer::from_environment(variables, &servers, mistakes));
+        layers.extend(overrides::from_environment(variables, &servers, layout, mistakes));
         for text in &self.set {
-            match layer::from_set(text) {
+            match overrides::from_set(text, layout) {
                 Ok(layer) => layers.push(layer),
                 Err(mistake) => mistakes.push(mistake),
             }
         }
         if let Some(listen) = &self.listen {
             let source = Source::Option("--listen");
-            layers.push(Layer::text(source, &KeyPath::new("listen"), listen));
-        }
-        for layer in &mut layers {
-            layer.prune(mistakes);
-        }
-        if let Some((program, args)) = self.command.split_first() {
-            let key = |key| KeyPath::server(COMMAND_SERVER, key);
-            let set = |path, value| Layer::value(Source::Command, &path, value);
-            layers.push(set(key("command"), Value::from(program.as_str())));
-            layers.push(set(key("args"), Value::from(args.to_vec())));
+            layers.push(Layer::text(source, &KeyPath::new("listen"), listen, true));
         }
         layers
+    }
+
+    /// The server of the command line, which is known to be right and wins over every other source.
+    pub(super) fn command_layers(&self) -> Vec<Layer> {
+        let Some((program, args)) = self.command.split_first() else { return Vec::new() };
+        let key = |key| KeyPath::server(COMMAND_SERVER, key);
+        let set = |path, value| Layer::value(Source::Command, &path, value);
+        vec![
+            set(key("command"), Value::from(program.as_str())),
+            set(key("args"), Value::from(args.to_vec())),
+        ]
     }
 
     /// What the server of a command line has unless a variable or `--set` says otherwise.
@@ -151,7 +130,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The file to read, if there is one.
-    fn find(&self) -> Result<Option<Text>, Mistake> {
+    pub(super) fn find(&self) -> Result<Option<Text>, Mistake> {
         if let Some(path) = &self.config {
             let text = read_file(path)?;
             return text.map(|text| Some((path.clone(), text))).ok_or_else(|| {
@@ -179,7 +158,7 @@ impl<'a> Sources<'a> {
 
     /// The default of `data_dir`: what a service manager prepared, else the user's own, else the
     /// system's.
-    fn data_dir(&self) -> PathBuf {
+    pub(super) fn data_dir(&self) -> PathBuf {
         self.environment
             .variable("STATE_DIRECTORY")
             .and_then(|list| std::env::split_paths(&list).next())

@@ -5,7 +5,7 @@ use figment::{Figment, Profile, Provider};
 
 use super::layer::Layer;
 use super::mistake::Source;
-use super::table::KeyPath;
+use super::path::KeyPath;
 
 /// The merged settings.
 #[derive(Debug)]
@@ -63,12 +63,6 @@ impl Tree {
     /// Where the value at exactly `path` came from.
     pub(super) fn own_source(&self, path: &KeyPath) -> Source {
         if self.value(path).is_some() { self.source(path) } else { Source::Default }
-    }
-
-    /// The names below `server`, good or bad.
-    pub(super) fn servers(&self) -> Vec<String> {
-        let table = self.root.get("server").and_then(Value::as_dict);
-        table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
 
     fn layer(&self, tag: Tag) -> Option<&Layer> {

@@ -267,7 +267,7 @@ impl Refusal {
             SpawnFailure::Environment(_) => {
                 bad_gateway("The server cannot be started for this sign-in; ask the operator")
             }
-            SpawnFailure::Credential { upstream, source } => Self::credential(*upstream, source),
+            SpawnFailure::Credential { upstream, source } => Self::credential(upstream, source),
             SpawnFailure::Initialize(InitializeError::TimedOut)
             | SpawnFailure::Resume(ResumeError::TimedOut) => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -289,7 +289,7 @@ impl Refusal {
     }
 
     /// The user's own credential is not to be had.
-    fn credential(upstream: Upstream, error: &CredentialError) -> Self {
+    fn credential(upstream: &Upstream, error: &CredentialError) -> Self {
         let server_error = rpc::SERVER_ERROR;
         match error {
             CredentialError::Missing => {
@@ -299,10 +299,10 @@ impl Refusal {
                          it there, and try again"
                             .to_owned()
                     }
-                    Upstream::Provider(identity) => format!(
+                    Upstream::Provider(name) => format!(
                         "This server acts with your {} account: disconnect, connect again, and \
                          sign in with that one",
-                        identity.name()
+                        name
                     ),
                 };
                 Self::new(StatusCode::FORBIDDEN, server_error, words)

@@ -10,7 +10,6 @@ use http::{Request, Response, StatusCode};
 use super::{account, body, reply::Refusal, setup};
 use crate::{
     compose::{app::App, sign_in_ui::SignInUi, state::State},
-    config::Verifier,
     pages::{self, Access, EndpointView, FrontPage, Pages},
 };
 
@@ -22,8 +21,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub(super) fn front(app: &App) -> Response<Bytes> {
     let (state, base) = (app.state(), app.base());
     let config = &state.config;
-    let has = |verifier| config.auth.verifiers.contains(&verifier);
-    let access = if has(Verifier::None) {
+    let access = if config.auth.verifies("none") {
         Access::Open
     } else if app.access.signs_in() {
         Access::SignIn

@@ -27,23 +27,25 @@ pub(crate) async fn credential(
 ) -> Result<Option<Credential>, SpawnFailure> {
     let asked = settings.server.token_file.is_some()
         || settings.server.env.values().any(Template::asks_upstream);
-    let (Some(upstream), true) = (settings.server.upstream, asked) else { return Ok(None) };
+    let (Some(upstream), true) = (&settings.server.upstream, asked) else { return Ok(None) };
     let (issuer, subject) = (owner.issuer(), owner.subject());
     let found = match (vault, upstream) {
         (None, _) => Err(CredentialError::Missing),
         (Some(vault), Upstream::User) => vault.user_token(server, issuer, subject).await,
-        (Some(vault), Upstream::Provider(identity)) => {
-            vault.credential(identity.name(), issuer, subject, now, NEEDED_LIFE).await
+        (Some(vault), Upstream::Provider(provider)) => {
+            vault.credential(provider.as_str(), issuer, subject, now, NEEDED_LIFE).await
         }
     };
-    found.map(Some).map_err(|source| SpawnFailure::Credential { upstream, source })
+    found
+        .map(Some)
+        .map_err(|source| SpawnFailure::Credential { upstream: upstream.clone(), source })
 }
 
 /// Under what a user's credential for this server is stored.
-pub(super) fn key(upstream: Upstream, server: &str, owner: &Owner) -> CredentialKey {
+pub(super) fn key(upstream: &Upstream, server: &str, owner: &Owner) -> CredentialKey {
     let provider = match upstream {
         Upstream::User => format!("server:{server}"),
-        Upstream::Provider(identity) => identity.name().to_owned(),
+        Upstream::Provider(provider) => provider.as_str().to_owned(),
     };
     let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
     CredentialKey { provider, issuer, subject }

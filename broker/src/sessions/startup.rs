@@ -54,7 +54,7 @@ impl Startup {
         let credential = credential(vault, &server.name, settings, owner, now).await?;
         let directory =
             Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
-        let file = match settings.server.token_file.as_ref().zip(credential.as_ref()) {
+        let file = match settings.server.token_file().as_ref().zip(credential.as_ref()) {
             Some((wanted, credential)) => {
                 let file = TokenFile::new(directory.path(), wanted);
                 file.write(&credential.access_token).await.map_err(SpawnFailure::TokenFile)?;
@@ -71,10 +71,11 @@ impl Startup {
             let notify = move || signal.into_iter().for_each(|signal| child.reload(signal));
             Delivery { file, notify: Box::new(notify) }
         });
-        let own = settings.server.upstream.zip(credential).map(|(upstream, credential)| {
-            let key = key(upstream, &server.name, owner);
-            Arc::new(ChildCredential::new(key, &credential, now, delivery))
-        });
+        let own =
+            settings.server.upstream.as_ref().zip(credential).map(|(upstream, credential)| {
+                let key = key(upstream, &server.name, owner);
+                Arc::new(ChildCredential::new(key, &credential, now, delivery))
+            });
 
         let (bridge, bridge_driver) =
             Bridge::attach(started.stdout, started.stdin, settings.bridge.clone());
@@ -152,8 +153,8 @@ impl Startup {
     ) -> Result<supervisor::Spec, SpawnFailure> {
         let server = &self.settings.server;
         let (program, args) = match &server.command {
-            ServerCommand::Program { program, args } => {
-                (program.into(), args.iter().map(OsString::from).collect())
+            ServerCommand::Program(program) => {
+                (program.into(), server.args.iter().map(OsString::from).collect())
             }
             ServerCommand::Demo => {
                 let own = std::env::current_exe().map_err(SpawnError::Other);

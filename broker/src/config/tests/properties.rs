@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::keys::rows;
 use super::{SERVER, load, load_with};
-use crate::config::rows::keys;
 
 proptest! {
     #[test]
@@ -20,7 +20,7 @@ proptest! {
 
     #[test]
     fn no_value_of_any_key_makes_the_configuration_panic(
-        row in 0..keys().count(),
+        row in 0..rows().len(),
         value in prop_oneof![
             any::<String>(),
             any::<i64>().prop_map(|number| number.to_string()),
@@ -31,7 +31,7 @@ proptest! {
             "[a-z]{0,5}:?/?/?[\\[\\]a-z0-9.:@-]{0,12}",
         ],
     ) {
-        let key = keys().nth(row).expect("a row").path.replace('*', "notes");
+        let key = rows()[row].replace('*', "notes");
         let result = load_with(SERVER, &[], |sources| {
             sources.set = vec![format!("{key}={value}")];
         });

@@ -2,7 +2,7 @@
 
 use supervisor::Reload;
 
-use super::super::{Identity, TokenFile, Upstream};
+use super::super::{TableName, TokenFile, Upstream};
 use super::{config, load};
 
 const FORGE: &str = "auth.identity = [\"forgejo\"]\n[auth.forgejo]\nurl = \"https://git.example\"\n\
@@ -23,8 +23,8 @@ fn a_token_file_has_the_credential_of_the_only_identity_provider() {
     let config = config(&format!("{FORGE}{server}"));
     let notes = &config.server["notes"];
     let file = TokenFile { name: "token".to_owned(), signal: Some(Reload::Hangup) };
-    assert_eq!(notes.token_file, Some(file));
-    assert_eq!(notes.upstream, Some(Upstream::Provider(Identity::Forgejo)));
+    assert_eq!(notes.token_file(), Some(file));
+    assert_eq!(notes.upstream, Some(Upstream::Provider(TableName::known("forgejo"))));
 }
 
 #[test]

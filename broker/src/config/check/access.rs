@@ -1,0 +1,112 @@
+//! Who may connect: verifiers, ways to sign in, and their tables.
+
+use crate::config::address::Listen;
+use crate::config::key::Default;
+use crate::config::kinds::{Instance, Role};
+use crate::config::mistake::Problem;
+use crate::config::name::TableName;
+use crate::config::path::KeyPath;
+use crate::config::reader::Reader;
+use crate::config::root::Config;
+use crate::config::verifiers::{Introspection, NoSignIn, StaticTokens};
+
+/// Names of the broker's own users, which no outside issuer can have.
+const OWN_ISSUERS: [&str; 3] = ["local", "static", "none"];
+
+pub(super) fn check(config: &mut Config, instances: &[Instance], reader: &mut Reader<'_>) {
+    // Signing in leads a browser to and fro, which takes an address to lead it to.
+    let is_local_port = matches!(&config.listen, listen @ Listen::Tcp(_) if listen.is_local());
+    let is_named = config.public_url.is_some() || is_local_port;
+    if config.auth.verifiers.is_empty() {
+        let names: &[&str] = if is_named { &["oauth", "static"] } else { &["static"] };
+        config.auth.verifiers = names.iter().map(|&name| TableName::known(name)).collect();
+    }
+    verifiers(config, instances, is_named, reader);
+    for instance in instances {
+        let table = instance.read(reader);
+        use_of(config, instance, reader);
+        if let Some(introspection) = table.get::<Introspection>()
+            && let Some(issuer) = &introspection.issuer
+            && OWN_ISSUERS.contains(&issuer.as_str())
+        {
+            // Its users would be taken for those of our own.
+            let what = format!("{issuer:?} is the name of the broker's own users");
+            reader.refuse(&instance.path().child("issuer"), Problem::new(what));
+        }
+        config.auth.tables.0.push(table);
+    }
+    open_to_all(config, reader);
+    let file = config.data_dir.join("tokens.json");
+    if let Some(tokens) = config.auth.tables.settings_mut::<StaticTokens>("static")
+        && tokens.tokens_file.as_os_str().is_empty()
+    {
+        tokens.tokens_file = file;
+    }
+}
+
+fn verifiers(config: &Config, instances: &[Instance], is_named: bool, reader: &mut Reader<'_>) {
+    let path = KeyPath::new("auth.verifiers");
+    if config.auth.signs_in() && !is_named {
+        let problem = Problem::new("\"oauth\" needs an address that browsers can be sent to")
+            .hint("set public_url to the address people use, such as \"https://mcp.example.org\"");
+        reader.refuse(&path, problem);
+    }
+    for instance in instances {
+        let name = instance.name.as_str();
+        let audience = instance.path().child("audience");
+        let has_audience = instance.kind.keys.iter().any(|key| key.name == "audience");
+        if has_audience && !is_named && config.auth.verifies(name) && !reader.is_set(&audience) {
+            let what = format!(
+                "{name:?} takes tokens that are meant for this broker's address, and it has none"
+            );
+            let hint = format!("set public_url to the address people use, or {audience}");
+            reader.refuse(&path, Problem::new(what).hint(hint));
+        }
+    }
+}
+
+/// Whether a table that is in use has what it needs, and one that has it is in use.
+fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
+    let (name, role) = (instance.name.as_str(), instance.kind.role);
+    let is_used = match role {
+        Role::Verifier => config.auth.verifies(name),
+        Role::Identity => {
+            config.auth.signs_in() && config.auth.identity.iter().any(|own| own == name)
+        }
+    };
+    let needed = instance.kind.keys.iter().filter(|key| key.needed);
+    let paths = needed.filter(|key| !matches!(key.default, Default::Toml(_)));
+    let paths: Vec<KeyPath> = paths.map(|key| instance.path().child(key.name)).collect();
+    if is_used {
+        let why = format!("{} names {name:?}", role.list());
+        for path in &paths {
+            if !reader.is_set(path) {
+                super::missing(reader, path, &why);
+            }
+        }
+    } else if role == Role::Identity && paths.iter().any(|path| reader.is_set(path)) {
+        let what = format!("is not used: {} does not name {name:?}", role.list());
+        reader.warn(&instance.path(), Problem::new(what));
+    }
+}
+
+/// Whether it was meant that no one has to sign in.
+fn open_to_all(config: &Config, reader: &mut Reader<'_>) {
+    if config.listen.is_local() || !config.auth.verifies("none") {
+        return;
+    }
+    let path = KeyPath::new("auth.verifiers");
+    let table = config.auth.tables.settings::<NoSignIn>("none");
+    if table.is_some_and(|table| table.allow_remote) {
+        let what = "lets everybody who reaches the port use every server as one owner";
+        reader.warn(&path, Problem::new(what));
+    } else {
+        let what = format!("\"none\" would let everybody in who reaches {}", config.listen);
+        reader.refuse(
+            &path,
+            Problem::new(what).hint(
+                "use \"static\", or listen on 127.0.0.1; auth.none.allow_remote = true accepts it",
+            ),
+        );
+    }
+}

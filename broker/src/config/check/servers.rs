@@ -1,0 +1,163 @@
+//! The servers: which there are, which is the default, and whose credential each gets.
+
+use super::Surroundings;
+use crate::config::auth::Auth;
+use crate::config::mistake::{Problem, Source, quoted};
+use crate::config::name::TableName;
+use crate::config::path::KeyPath;
+use crate::config::reader::Reader;
+use crate::config::root::Config;
+use crate::config::server::{ServerCommand, ServerConfig};
+use crate::config::server_name::ServerName;
+use crate::config::table::Table;
+use crate::config::template::{Template, Variable};
+use crate::config::upstream::Upstream;
+
+pub(super) fn check(config: &mut Config, surroundings: &Surroundings, reader: &mut Reader<'_>) {
+    if config.server.is_empty() {
+        match &surroundings.file {
+            Some(_) if surroundings.may_lack_servers => {}
+            Some(file) => {
+                let source = Source::File { path: file.clone(), line: None };
+                let problem = Problem::new("there is no server")
+                    .hint("add a table such as [server.notes] with command = \"PROGRAM\"");
+                reader.mistakes.push(problem.at("server", source));
+            }
+            None => {
+                // The built-in server, with every other setting at its default.
+                let name = ServerName::known("demo");
+                let path = KeyPath::new("server.demo");
+                config.server.insert(name, <ServerConfig as Table>::read(reader, &path));
+            }
+        }
+    } else {
+        for (name, server) in &config.server {
+            command(name.as_str(), server, reader);
+        }
+    }
+    for (name, server) in &mut config.server {
+        let asked = token_file(name.as_str(), server, reader);
+        server.upstream = upstream(name.as_str(), server, asked, &config.auth, reader);
+    }
+    default_server(config, reader);
+}
+
+fn command(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
+    let path = KeyPath::server(name, "command");
+    if !reader.is_set(&path) {
+        let problem = Problem::new("is missing");
+        reader.refuse(&path, problem.hint("name the program, such as command = \"npx\""));
+    }
+    let ServerCommand::Program(program) = &server.command else { return };
+    if program.contains(' ') && !program.contains('/') {
+        let mut words = program.split_whitespace();
+        let first = words.next().unwrap_or_default().to_owned();
+        let args: Vec<&str> = words.collect();
+        let what = format!("{} has a space, and no shell takes it apart", quoted(program));
+        let hint = format!("write command = {first:?} and args = {args:?}");
+        reader.warn(&path, Problem::new(what).hint(hint));
+    }
+}
+
+/// Whether the environment agrees with the file of the user's token, and whether either of them asks
+/// for the user's credential.
+fn token_file(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) -> bool {
+    let key = |key| KeyPath::server(name, key);
+    let asks = |variable| server.env.values().any(|template| template.asks(variable));
+    if reader.is_set(&key("token_file")) {
+        if asks(Variable::AccessToken) {
+            let problem = Problem::new("has ${upstream.access_token}, and token_file is set").hint(
+                "an environment cannot change: take one of the two away, token_file if the server \
+                 cannot read a file",
+            );
+            reader.refuse(&key("env"), problem);
+        }
+    } else {
+        if reader.is_set(&key("token_signal")) {
+            let problem = Problem::new("is set without token_file")
+                .hint("name the file too, such as token_file = \"token\"");
+            reader.refuse(&key("token_signal"), problem);
+        }
+        if asks(Variable::TokenFile) {
+            let problem =
+                Problem::new("asks for ${upstream.token_file}, and there is no such file")
+                    .hint("write token_file = \"token\" for this server");
+            reader.refuse(&key("env"), problem);
+        }
+    }
+    server.token_file.is_some() || server.env.values().any(Template::asks_upstream)
+}
+
+/// Whose credential the server's processes get. `asked` is whether they have a place for one.
+fn upstream(
+    name: &str,
+    server: &ServerConfig,
+    asked: bool,
+    auth: &Auth,
+    reader: &mut Reader<'_>,
+) -> Option<Upstream> {
+    let (path, env) = (KeyPath::server(name, "upstream"), KeyPath::server(name, "env"));
+    let offered: Vec<&TableName> = auth.identity.iter().filter(|own| **own != "local").collect();
+    let names = || {
+        let names = offered.iter().map(|own| own.as_str()).chain(["user"]);
+        names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ")
+    };
+    if asked && !auth.signs_in() {
+        let what = "asks for the user's own credential, and nobody signs in here";
+        reader.refuse(&env, Problem::new(what).hint("add \"oauth\" to auth.verifiers"));
+        return None;
+    }
+    match &server.upstream {
+        Some(Upstream::User) => return Some(Upstream::User),
+        Some(Upstream::Provider(provider)) => {
+            if offered.contains(&provider) {
+                return server.upstream.clone();
+            }
+            let what = format!("nobody signs in with {:?}", provider.as_str());
+            let hint = format!("add it to auth.identity, or write {}", names());
+            reader.refuse(&path, Problem::new(what).hint(hint));
+        }
+        None if !asked => {}
+        None => {
+            if let [only] = offered[..] {
+                return Some(Upstream::Provider(only.clone()));
+            }
+            let what = "asks for the user's own credential, and it is not said at which upstream";
+            let hint = format!("write upstream = {} for this server", names());
+            reader.refuse(&env, Problem::new(what).hint(hint));
+        }
+    }
+    None
+}
+
+/// The server of `/mcp`: the only one, or the one that says so.
+fn default_server(config: &mut Config, reader: &mut Reader<'_>) {
+    let good = |name: &&ServerName| ServerName::parse(name.as_str()).is_ok();
+    let names: Vec<&ServerName> = config.server.keys().filter(good).collect();
+    let defaults = config.server.iter().filter(|(_, server)| server.default);
+    let defaults: Vec<&ServerName> = defaults.map(|(name, _)| name).collect();
+    match &defaults[..] {
+        [] if names.len() <= 1 => {}
+        [] => {
+            let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+            let problem = Problem::new(format!("none of {} is the default", names.join(", ")))
+                .hint("write default = true for the one that /mcp should serve");
+            reader.refuse(&KeyPath::new("server"), problem);
+        }
+        [_] => {}
+        [first, others @ ..] => {
+            for other in others {
+                let problem = Problem::new(format!("server.{first} is the default already"))
+                    .hint("one server can be the default; remove the other default = true");
+                reader.refuse(&KeyPath::server(other.as_str(), "default"), problem);
+            }
+        }
+    }
+    let default = defaults.first().or(names.first()).map(|&name| name.clone());
+    if let Some(name) = default {
+        if let Some(server) = config.server.get_mut(name.as_str()) {
+            server.default = true;
+        }
+        config.default_server = name;
+    }
+}

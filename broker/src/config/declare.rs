@@ -1,0 +1,12 @@
+//! What a declaration of a table is made of: the traits behind
+//! [`settings!`](crate::settings), the types it uses, and the functions that begin a key.
+
+pub mod rows;
+
+pub use super::key::{Declared, Key, Row};
+pub use super::mistake::{Problem, Problems};
+pub use super::path::KeyPath;
+pub use super::reader::Reader;
+pub use super::setting::{Entry, Given, Setting, Single, shape};
+pub use super::table::{Table, declared, list_next, read_next};
+pub use super::words::Words;

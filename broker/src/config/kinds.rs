@@ -1,0 +1,225 @@
+//! The kinds of tables there can be below `auth`, and those that there are.
+//!
+//! A kind joins a name to a declared table. The built-in kinds are registered in the same way as
+//! those of another crate.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use super::key::{Key, paragraph};
+use super::name::TableName;
+use super::path::KeyPath;
+use super::reader::Reader;
+use super::setting::{Entry, Setting};
+use super::table::Table;
+
+/// What the tables of a kind are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// They judge bearer tokens, and `auth.verifiers` lists them.
+    Verifier,
+    /// They sign people in, and `auth.identity` lists them.
+    Identity,
+}
+
+impl Role {
+    /// The key that lists the tables.
+    pub(super) const fn list(self) -> &'static str {
+        match self {
+            Self::Verifier => "auth.verifiers",
+            Self::Identity => "auth.identity",
+        }
+    }
+}
+
+/// A kind of tables below `auth`.
+#[derive(Debug, Clone)]
+pub struct TableKind {
+    pub(super) name: &'static str,
+    pub(super) role: Role,
+    pub(super) about: String,
+    pub(super) keys: Vec<Key>,
+    read: fn(&mut Reader<'_>, &KeyPath) -> Box<dyn Settings>,
+}
+
+impl TableKind {
+    /// A kind of verifiers whose tables have the keys of `T`.
+    #[must_use]
+    pub fn verifier<T: Table>(name: &'static str) -> Self {
+        Self::new::<T>(name, Role::Verifier)
+    }
+
+    /// A kind of identity providers whose tables have the keys of `T`.
+    #[must_use]
+    pub fn identity<T: Table>(name: &'static str) -> Self {
+        Self::new::<T>(name, Role::Identity)
+    }
+
+    fn new<T: Table>(name: &'static str, role: Role) -> Self {
+        let about = paragraph(T::DECLARED.about);
+        let read = |reader: &mut Reader<'_>, at: &KeyPath| Box::new(T::read(reader, at)) as _;
+        Self { name, role, about, keys: T::DECLARED.keys.to_vec(), read }
+    }
+
+    /// Introduces this kind in other words than the table's own.
+    #[must_use]
+    pub fn about(mut self, words: &str) -> Self {
+        words.clone_into(&mut self.about);
+        self
+    }
+
+    /// Shows another example for `key`, as TOML.
+    #[must_use]
+    pub fn example(mut self, key: &str, example: &'static str) -> Self {
+        self.keys.iter_mut().filter(|own| own.name == key).for_each(|own| own.example = example);
+        self
+    }
+}
+
+/// Every kind there is.
+#[derive(Debug, Clone)]
+pub struct Kinds(Vec<Arc<TableKind>>);
+
+impl Kinds {
+    /// No kind at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// These and another one. One of the same name is replaced.
+    #[must_use]
+    pub fn with(mut self, kind: TableKind) -> Self {
+        let kind = Arc::new(kind);
+        match self.0.iter_mut().find(|own| own.name == kind.name) {
+            Some(own) => *own = kind,
+            None => self.0.push(kind),
+        }
+        self
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<TableKind>> {
+        self.0.iter()
+    }
+}
+
+/// A table that may be read: its name, and its kind.
+#[derive(Debug, Clone)]
+pub(super) struct Instance {
+    pub(super) name: TableName,
+    pub(super) kind: Arc<TableKind>,
+}
+
+impl Instance {
+    pub(super) fn path(&self) -> KeyPath {
+        KeyPath::new("auth").child(self.name.as_str())
+    }
+
+    pub(super) fn read(&self, reader: &mut Reader<'_>) -> ConfiguredTable {
+        let settings = (self.kind.read)(reader, &self.path());
+        ConfiguredTable { name: self.name.clone(), kind: self.kind.name, settings }
+    }
+}
+
+/// A table below `auth`, read.
+#[derive(Debug, Clone)]
+pub struct ConfiguredTable {
+    /// Its own name.
+    pub name: TableName,
+    /// The name of its kind.
+    pub kind: &'static str,
+    settings: Box<dyn Settings>,
+}
+
+impl ConfiguredTable {
+    /// Its settings, when `T` is the type that its kind was declared with.
+    #[must_use]
+    pub fn get<T: Table>(&self) -> Option<&T> {
+        self.settings.as_any().downcast_ref()
+    }
+
+    pub(super) fn get_mut<T: Table>(&mut self) -> Option<&mut T> {
+        self.settings.as_any_mut().downcast_mut()
+    }
+}
+
+/// Every table below `auth`, in the order of the example.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables(pub(super) Vec<ConfiguredTable>);
+
+impl Tables {
+    /// The table with this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&ConfiguredTable> {
+        self.0.iter().find(|table| table.name.as_str() == name)
+    }
+
+    /// The settings of the table with this name, when `T` is their type.
+    #[must_use]
+    pub fn settings<T: Table>(&self, name: &str) -> Option<&T> {
+        self.get(name)?.get()
+    }
+
+    pub(super) fn settings_mut<T: Table>(&mut self, name: &str) -> Option<&mut T> {
+        self.0.iter_mut().find(|table| table.name.as_str() == name)?.get_mut()
+    }
+}
+
+/// They are read when it is known what kind each one is.
+impl Setting for Tables {
+    fn read(_: &mut Reader<'_>, _: &KeyPath, _: &Key) -> Self {
+        Self::default()
+    }
+
+    fn list(&self, path: &KeyPath, _: &Key, into: &mut Vec<Entry>) {
+        for table in &self.0 {
+            table.settings.list(&path.sibling(table.name.as_str()), into);
+        }
+    }
+}
+
+/// A [`Table`] of any type.
+trait Settings: fmt::Debug + Send + Sync {
+    fn list(&self, at: &KeyPath, into: &mut Vec<Entry>);
+    fn boxed(&self) -> Box<dyn Settings>;
+    fn is(&self, other: &dyn Settings) -> bool;
+    fn as_any(&self) -> &dyn Any;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+impl<T: Table> Settings for T {
+    fn list(&self, at: &KeyPath, into: &mut Vec<Entry>) {
+        Table::list(self, at, into);
+    }
+
+    fn boxed(&self) -> Box<dyn Settings> {
+        Box::new(self.clone())
+    }
+
+    fn is(&self, other: &dyn Settings) -> bool {
+        other.as_any().downcast_ref::<T>().is_some_and(|other| self == other)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Clone for Box<dyn Settings> {
+    fn clone(&self) -> Self {
+        (**self).boxed()
+    }
+}
+
+impl PartialEq for ConfiguredTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.kind == other.kind && self.settings.is(&*other.settings)
+    }
+}
+
+impl Eq for ConfiguredTable {}

@@ -1,0 +1,138 @@
+//! From the sources to a configuration: every mistake, or everything that is in force.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::check::{self, Surroundings};
+use super::effective::Effective;
+use super::example;
+use super::kinds::{Instance, Kinds, TableKind};
+use super::layer::NOT_TOML;
+use super::layout::Layout;
+use super::mistake::{Mistake, Mistakes, Source};
+use super::name::TableName;
+use super::path::KeyPath;
+use super::reader::Reader;
+use super::reload::{self, Change};
+use super::root::Config;
+use super::schema;
+use super::sources::{Sources, Text};
+use super::table::Table;
+use super::tree::Tree;
+use super::unknown;
+use super::warnings;
+
+/// What [`Config::load`] found.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration in force.
+    pub config: Config,
+    /// Things that are accepted but probably not meant. Log them as warnings.
+    pub warnings: Vec<Mistake>,
+    /// Every key with its value and source, secrets starred.
+    pub effective: Effective,
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads, merges and checks everything in `sources`.
+    ///
+    /// # Errors
+    /// Every mistake there is, not only the first. A file whose syntax is broken hides the mistakes
+    /// of its values, but not those of the other sources' keys.
+    pub fn load(sources: &Sources<'_>) -> Result<Loaded, Mistakes> {
+        match sources.find() {
+            Ok(file) => load_text(sources, file),
+            Err(mistake) => {
+                // The other sources are judged all the same, without their missing half.
+                let rest = load_text(sources, None).err().map(|mistakes| mistakes.0);
+                Err(Mistakes(std::iter::once(mistake).chain(rest.unwrap_or_default()).collect()))
+            }
+        }
+    }
+
+    /// A commented TOML file with every key. It is a valid configuration as it stands, and also
+    /// with any of its commented settings switched on (given that the files it names exist).
+    #[must_use]
+    pub fn example(kinds: &Kinds) -> String {
+        example::text(&layout(&instances(kinds)))
+    }
+
+    /// The JSON Schema (2020-12) of the file, for editors.
+    #[must_use]
+    pub fn schema(kinds: &Kinds) -> serde_json::Value {
+        schema::document(&layout(&instances(kinds)))
+    }
+
+    /// What differs between two configurations, in key order, and which of it takes effect without
+    /// a restart. TLS files are to be read again even when their paths stay the same.
+    #[must_use]
+    pub fn reload_diff(old: &Self, new: &Self) -> Vec<Change> {
+        reload::diff(old, new)
+    }
+}
+
+/// Loads with the file's text given.
+pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loaded, Mistakes> {
+    let mut mistakes = Vec::new();
+    let instances = instances(&sources.kinds);
+    let layout = layout(&instances);
+    let mut layers = sources.layers(file.as_ref(), &layout, &mut mistakes);
+    for layer in &mut layers {
+        unknown::prune(layer, &layout, &mut mistakes);
+    }
+    layers.extend(sources.command_layers());
+    // Whoever wrote `[servers.x]`, or a file that is no TOML, is not told twice.
+    let may_lack_servers = mistakes
+        .iter()
+        .any(|mistake| mistake.key.starts_with("server") || mistake.what.starts_with(NOT_TOML));
+    let file = file.map(|(path, _)| path);
+    let surroundings = Surroundings { data_dir: sources.data_dir(), file, may_lack_servers };
+    let tree = Tree::merge(layers);
+    let mut reader = Reader::new(&tree);
+    let mut config = <Config as Table>::read(&mut reader, &KeyPath::default());
+    check::config(&mut config, &instances, &surroundings, &mut reader);
+    mistakes.append(&mut reader.mistakes);
+    if !mistakes.is_empty() {
+        in_reading_order(&mut mistakes);
+        return Err(Mistakes(mistakes));
+    }
+    warnings::add(&config, &mut reader);
+    let effective = Effective::of(&config, &tree);
+    Ok(Loaded { config, warnings: reader.warnings, effective, file: surroundings.file })
+}
+
+/// The tables there can be below `auth`.
+pub(super) fn instances(kinds: &Kinds) -> Vec<Instance> {
+    let named = |kind: &Arc<TableKind>| Instance {
+        name: TableName::known(kind.name),
+        kind: Arc::clone(kind),
+    };
+    kinds.iter().map(named).collect()
+}
+
+/// Every table there is with those below `auth`.
+pub(super) fn layout(instances: &[Instance]) -> Layout {
+    let mut layout = Layout::default();
+    layout.add_table("", &Config::DECLARED);
+    // They follow the table that lists them.
+    let place = layout.sections.iter().position(|section| section.path == "auth");
+    let mut after = layout.sections.split_off(place.map_or(0, |place| place + 1));
+    for instance in instances {
+        let (path, kind) = (instance.path().to_string(), &instance.kind);
+        if !kind.keys.is_empty() {
+            layout.add(&path, kind.about.clone(), &kind.keys);
+        }
+    }
+    layout.sections.append(&mut after);
+    layout
+}
+
+/// Mistakes of the file by line, the others after them as they were found.
+fn in_reading_order(mistakes: &mut [Mistake]) {
+    mistakes.sort_by_key(|mistake| match &mistake.source {
+        Source::File { line, .. } => (0, line.unwrap_or(0)),
+        _ => (1, 0),
+    });
+}

@@ -1,0 +1,86 @@
+//! Everything the broker can be told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{HostName, Listen, Origin, PublicUrl};
+use super::auth::Auth;
+use super::kind::Kind;
+use super::oauth::OAuth;
+use super::path::KeyPath;
+use super::server::ServerConfig;
+use super::server_name::ServerName;
+use super::serving::{Http, Log, StoreKind, Tls};
+use super::session::{Session, Stream};
+use super::setting::Entry;
+use super::table::Table;
+use crate::settings;
+
+settings! {
+    /// Everything the broker can be told, checked.
+    pub struct Config {
+        /// Where to listen: an address with a port (port 0 lets the system choose), or "unix:/PATH"
+        /// for a Unix socket.
+        pub listen: Listen = listen(r#""127.0.0.1:8080""#),
+        /// The address under which clients reach the broker, as scheme, host and port. Every
+        /// address that the broker hands out comes from here and never from a request's headers.
+        /// Its host is an accepted Host, its origin an accepted Origin. Signing in needs it, unless
+        /// listen is a loopback address.
+        pub public_url: Option<PublicUrl> = public_url()
+            .computed("not set; addresses are made from listen")
+            .example(r#""https://mcp.example.org""#),
+        /// The directory for what the broker keeps: accounts, authorizations and sealed credentials
+        /// (broker.db), the keys to them (server.key, keyring), tokens made by hand (tokens.json).
+        /// It is created when missing, for its owner only. A relative path counts from the working
+        /// directory.
+        pub data_dir: PathBuf = path()
+            .computed("the first of $STATE_DIRECTORY, $XDG_DATA_HOME/mcp-broker, \
+                 $HOME/.local/share/mcp-broker, /var/lib/mcp-broker that can be named")
+            .example(r#""/var/lib/mcp-broker""#),
+        /// Where accounts, clients and tokens are kept: "sqlite" is a file in data_dir.
+        pub store: StoreKind = word(r#""sqlite""#),
+        /// Origins whose web pages may connect, as browsers send them. The origin of public_url is
+        /// always allowed; requests without an Origin header are not from a web page.
+        pub allowed_origins: Vec<Origin> = list(Kind::Origins, "[]")
+            .example(r#"["https://app.example.org"]"#)
+            .live(),
+        /// Host names under which the broker answers besides that of public_url and, when it
+        /// listens on loopback, localhost. A name without a port holds for every port. Any other
+        /// Host is refused, so that a web page cannot reach the broker through a name of its own
+        /// (DNS rebinding).
+        pub allowed_hosts: Vec<HostName> = list(Kind::Hosts, "[]")
+            .example(r#"["broker.lan", "broker.lan:8080"]"#)
+            .live(),
+        /// How long a shutdown waits for requests and children before it forces them.
+        pub drain: Duration = duration(r#""10s""#).zero("requests are not waited for").live(),
+        /// TLS of our own; `None` speaks plain HTTP.
+        pub tls: Option<Tls> = special(Kind::Table).holding(Tls::DECLARED),
+        /// What is logged, and how.
+        pub log: Log = table(),
+        /// Bounds of the HTTP side.
+        pub http: Http = table(),
+        /// The MCP servers, by name.
+        pub server: BTreeMap<ServerName, ServerConfig> = special(Kind::Tables)
+            .holding(ServerConfig::DECLARED),
+        /// The one that is served at `/mcp` too; always a key of `server`.
+        pub default_server: ServerName = derived(),
+        /// Bounds of sessions.
+        pub session: Session = table(),
+        /// Bounds of what is kept for resuming streams.
+        pub stream: Stream = table(),
+        /// Who may connect.
+        pub auth: Auth = table(),
+        /// The authorization server's own rules.
+        pub oauth: OAuth = table(),
+    }
+}
+
+impl Config {
+    /// Every key that is in force, in the order of the example.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        Table::list(self, &KeyPath::default(), &mut entries);
+        entries
+    }
+}

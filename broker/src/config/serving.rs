@@ -1,0 +1,113 @@
+//! The listening side: TLS, the log, bounds of HTTP.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::declare::Table;
+use super::key::Key;
+use super::kind::Kind;
+use super::mistake::Problem;
+use super::network::Network;
+use super::path::KeyPath;
+use super::reader::Reader;
+use super::setting::{Entry, Setting};
+use super::words::words;
+use crate::settings;
+
+settings! {
+    /// TLS of our own; without it, put a proxy with TLS in front.
+    pub struct Tls {
+        /// The certificate chain as a PEM file. SIGHUP reads it again.
+        pub cert: PathBuf = file()
+            .computed("not set; plain HTTP")
+            .example(r#""/etc/mcp-broker/cert.pem""#)
+            .live(),
+        /// The private key of the certificate as a PEM file.
+        pub key: PathBuf = file()
+            .computed("not set; plain HTTP")
+            .example(r#""/etc/mcp-broker/key.pem""#)
+            .live(),
+    }
+}
+
+settings! {
+    /// What the broker tells on standard error.
+    pub struct Log {
+        /// How a log line looks. "auto" is pretty on a terminal and JSON elsewhere.
+        pub format: LogFormat = word(r#""auto""#),
+        /// What is logged: a level (error, warn, info, debug, trace, off), or several parts such as
+        /// "info,bridge=debug".
+        pub level: String = log_filter(r#""info""#).live(),
+    }
+}
+
+words! {
+    /// How a log line looks.
+    pub enum LogFormat {
+        /// Pretty on a terminal, JSON elsewhere.
+        Auto = "auto",
+        /// For people.
+        Pretty = "pretty",
+        /// For machines, one object per line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// Where accounts, clients and tokens are kept.
+    pub enum StoreKind {
+        /// In a file in `data_dir`.
+        Sqlite = "sqlite",
+    }
+}
+
+settings! {
+    /// Bounds against slow, large and many requests.
+    pub struct Http {
+        /// The largest request body; a larger one is answered 413.
+        pub max_body: usize = size(r#""4MiB""#),
+        /// How long a client may take to send the head of a request.
+        pub header_timeout: Duration = duration(r#""30s""#),
+        /// How long a client may take to send the body of a request.
+        pub body_timeout: Duration = duration(r#""30s""#),
+        /// How many connections may be open at once; more wait to be accepted.
+        pub max_connections: Option<NonZeroUsize> = count("4096").zero("unlimited"),
+        /// Proxies in front of the broker whose X-Forwarded-For is believed, as addresses or
+        /// ranges. Limits per client address count by it; nothing else does. A Unix socket has no
+        /// addresses: there, any entry makes the header believed.
+        pub trusted_proxies: Vec<Network> = list(Kind::Networks, "[]")
+            .example(r#"["127.0.0.1", "10.0.0.0/8"]"#)
+            .live(),
+        /// How long an event stream may be silent before a comment is sent, so that proxies keep it
+        /// open and a vanished client is noticed.
+        pub keep_alive: Duration = duration(r#""15s""#),
+    }
+}
+
+/// `None` unless both files are named.
+impl Setting for Option<Tls> {
+    fn read(reader: &mut Reader<'_>, path: &KeyPath, _: &Key) -> Self {
+        let tls = <Tls as Table>::read(reader, path);
+        let (cert, key) = (path.child("cert"), path.child("key"));
+        match (reader.is_set(&cert), reader.is_set(&key)) {
+            (true, true) => Some(tls),
+            (false, false) => None,
+            (true, false) => {
+                let problem = Problem::new("is set without tls.key");
+                reader.refuse(&cert, problem.hint("TLS needs both; set tls.key too"));
+                None
+            }
+            (false, true) => {
+                let problem = Problem::new("is set without tls.cert");
+                reader.refuse(&key, problem.hint("TLS needs both; set tls.cert too"));
+                None
+            }
+        }
+    }
+
+    fn list(&self, path: &KeyPath, _: &Key, into: &mut Vec<Entry>) {
+        let unset = Tls { cert: PathBuf::new(), key: PathBuf::new() };
+        <Tls as Table>::list(self.as_ref().unwrap_or(&unset), path, into);
+    }
+}

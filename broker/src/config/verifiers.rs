@@ -1,0 +1,71 @@
+//! The tables of those who judge bearer tokens.
+
+use std::path::PathBuf;
+
+use super::setting::SecretSetting;
+use crate::settings;
+
+/// The words about a key such as `client_secret_file`.
+pub(super) const SECRET_FILE: &[&str] =
+    &["A file that holds the secret, so that it need not stand \
+     here. A line break at its end is no part of it."];
+
+settings! {
+    /// The broker's own accounts and tokens, which have no settings here.
+    pub struct OwnTokens {}
+}
+
+settings! {
+    /// The verifier that lets everybody in as one owner.
+    pub struct NoSignIn {
+        /// Accept the verifier "none" although other machines can connect. Whoever reaches the port
+        /// can then use every server.
+        pub allow_remote: bool = flag("false"),
+    }
+}
+
+settings! {
+    /// Tokens made by `mcp-broker token add`. They are good at every server.
+    pub struct StaticTokens {
+        /// The file that holds the hashes of the tokens.
+        pub tokens_file: PathBuf = path()
+            .computed("tokens.json in data_dir")
+            .example(r#""/var/lib/mcp-broker/tokens.json""#),
+    }
+}
+
+settings! {
+    /// The verifier of an outside issuer's signed tokens (JWT).
+    pub struct Jwt {
+        /// Who signs the tokens: their `iss`, exactly.
+        pub issuer: String = issuer().needed().example(r#""https://id.example.org""#),
+        /// Where the issuer publishes its keys.
+        pub jwks_uri: Option<String> = address()
+            .computed("what the issuer's OpenID configuration says")
+            .example(r#""https://id.example.org/keys""#),
+        /// Whom a token must be meant for: one of these has to be in its `aud`.
+        pub audience: Vec<String> = texts("[]")
+            .computed("the address of the server that is asked, such as PUBLIC_URL/mcp")
+            .example(r#"["https://mcp.example.org"]"#),
+    }
+}
+
+settings! {
+    /// The verifier that asks an outside authorization server about each token (RFC 7662).
+    pub struct Introspection {
+        /// Where tokens are asked about.
+        pub endpoint: String = address().needed().example(r#""https://id.example.org/introspect""#),
+        /// Under which name its users are known here.
+        pub issuer: Option<String> = text()
+            .computed("the origin of endpoint")
+            .example(r#""https://id.example.org""#),
+        /// Whom a token must be meant for: one of these has to be in its `aud`.
+        pub audience: Vec<String> = texts("[]")
+            .computed("the address of the server that is asked, such as PUBLIC_URL/mcp")
+            .example(r#"["https://mcp.example.org"]"#),
+        /// The identifier the broker was registered with.
+        pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
+        /// The secret that belongs to client_id.
+        pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
+    }
+}
