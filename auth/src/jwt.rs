@@ -7,6 +7,7 @@ use tracing::debug;
 mod algorithms;
 mod audience;
 mod claims;
+mod signature;
 mod signed;
 
 pub use algorithms::Algorithms;

@@ -4,7 +4,7 @@
 //! [`TokenVerifier`] has to pass. For the authorization server there are [`MemoryStore`],
 //! [`provider()`], [`fetch()`] and [`MemoryCredentials`]; [`store_contract`] is what every
 //! [`AuthStore`](crate::oauth::AuthStore) has to pass, [`credentials_contract`] and
-//! [`accounts_contract`] what keeps credentials and accounts.
+//! [`accounts_contract`] what keeps credentials and accounts. [`SigningKey`] signs JWTs.
 
 use std::{
     collections::HashMap,
@@ -22,6 +22,7 @@ mod memory_store;
 mod memory_tables;
 mod provider_contract;
 mod sign_in;
+mod signing_key;
 mod store_contract;
 
 pub use accounts_contract::accounts_contract;
@@ -30,6 +31,7 @@ pub use fetch::{FakeFetch, FetchHandle, fetch};
 pub use memory_store::{Fault, MemoryStore};
 pub use provider_contract::{attempt, provider_contract};
 pub use sign_in::{FakeProvider, MemoryCredentials, ProviderHandle, identity, peer, provider};
+pub use signing_key::{SigningKey, hs256};
 pub use store_contract::store_contract;
 
 use crate::{

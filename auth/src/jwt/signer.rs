@@ -8,43 +8,44 @@ use std::time::{Duration, SystemTime};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_TYPE};
-use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
 use serde_json::{Value, json};
+
+use crate::testing::SigningKey;
 
 /// Somebody with a private key.
 pub(crate) struct Signer {
     id: &'static str,
-    algorithm: Algorithm,
-    key: EncodingKey,
+    algorithm: &'static str,
+    key: SigningKey,
 }
 
 impl Signer {
     /// With a P-256 key.
     pub(crate) fn first() -> Self {
-        let key = EncodingKey::from_ec_pem(FIRST.as_bytes()).unwrap();
-        Self { id: "first", algorithm: Algorithm::ES256, key }
+        let key = SigningKey::from_pem(FIRST);
+        Self { id: "first", algorithm: "ES256", key }
     }
 
     /// With another P-256 key.
     pub(crate) fn second() -> Self {
-        let key = EncodingKey::from_ec_pem(SECOND.as_bytes()).unwrap();
-        Self { id: "second", algorithm: Algorithm::ES256, key }
+        let key = SigningKey::from_pem(SECOND);
+        Self { id: "second", algorithm: "ES256", key }
     }
 
     /// With an RSA key of 2048 bits.
     pub(crate) fn rsa() -> Self {
-        let key = EncodingKey::from_rsa_pem(RSA.as_bytes()).unwrap();
-        Self { id: "rsa", algorithm: Algorithm::RS256, key }
+        let key = SigningKey::from_pem(RSA);
+        Self { id: "rsa", algorithm: "RS256", key }
     }
 
     /// With an Ed25519 key.
     pub(crate) fn ed() -> Self {
-        let key = EncodingKey::from_ed_pem(ED.as_bytes()).unwrap();
-        Self { id: "ed", algorithm: Algorithm::EdDSA, key }
+        let key = SigningKey::from_pem(ED);
+        Self { id: "ed", algorithm: "EdDSA", key }
     }
 
     /// The same key, used with another algorithm.
-    pub(crate) fn using(self, algorithm: Algorithm) -> Self {
+    pub(crate) fn using(self, algorithm: &'static str) -> Self {
         Self { algorithm, ..self }
     }
 
@@ -55,7 +56,7 @@ impl Signer {
 
     /// The usual header.
     pub(crate) fn header(&self) -> Value {
-        json!({ "alg": format!("{:?}", self.algorithm), "kid": self.id, "typ": "JWT" })
+        json!({ "alg": self.algorithm, "kid": self.id, "typ": "JWT" })
     }
 
     /// A token that says `claims`.
@@ -71,15 +72,14 @@ impl Signer {
     /// A token with a header and claims that need not even be JSON.
     pub(crate) fn token_raw(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", encode(header), encode(claims));
-        let signature =
-            jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm).unwrap();
+        let signature = self.key.sign(self.algorithm, message.as_bytes());
         format!("{message}.{signature}")
     }
 
     /// The public half.
     pub(crate) fn jwk(&self) -> Value {
-        let jwk = Jwk::from_encoding_key(&self.key, self.algorithm).unwrap();
-        let mut jwk = serde_json::to_value(jwk).unwrap();
+        let mut jwk = self.key.jwk();
+        jwk["alg"] = self.algorithm.into();
         jwk["kid"] = self.id.into();
         jwk["use"] = "sig".into();
         jwk

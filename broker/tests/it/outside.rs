@@ -6,8 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use auth::testing::SigningKey;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,17 +20,16 @@ use crate::{
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// Somebody who signs tokens.
-struct Signer(EncodingKey);
+struct Signer(SigningKey);
 
 impl Signer {
     fn new() -> Self {
-        let key = rcgen::KeyPair::generate().expect("a P-256 key").serialize_pem();
-        Self(EncodingKey::from_ec_pem(key.as_bytes()).expect("a key"))
+        let key = rcgen::KeyPair::generate().expect("a P-256 key");
+        Self(SigningKey::from_der(&key.serialize_der()))
     }
 
     fn keys(&self) -> Value {
-        let jwk = Jwk::from_encoding_key(&self.0, Algorithm::ES256).expect("it has a JWK");
-        let mut jwk = serde_json::to_value(jwk).expect("JSON");
+        let mut jwk = self.0.jwk();
         jwk["kid"] = "one".into();
         jwk["alg"] = "ES256".into();
         jwk["use"] = "sig".into();
@@ -38,9 +37,7 @@ impl Signer {
     }
 
     fn token(&self, claims: &Value) -> String {
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some("one".to_owned());
-        jsonwebtoken::encode(&header, claims, &self.0).expect("the key fits")
+        self.0.token(&json!({ "typ": "JWT", "alg": "ES256", "kid": "one" }), claims)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::StatusCode;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::*;
@@ -12,7 +11,7 @@ use crate::{
         CANARY, after, attempt, begin, chain, field, finish, form, renew, renew_class, reply,
         sign_in_class, signed_in, trouble_of_the_upstream_is_temporary,
     },
-    testing::{self, FetchHandle, now, provider_contract},
+    testing::{self, FetchHandle, hs256, now, provider_contract},
 };
 
 const ISSUER: &str = "https://idp.example";
@@ -177,8 +176,7 @@ async fn no_id_token_but_the_providers_own_is_believed() {
     let secret = format!("secret-{CANARY}");
     for secret in [secret.as_bytes(), RSA_PUBLIC.as_bytes()] {
         let message = format!("{}.{payload}", header("HS256"));
-        let key = EncodingKey::from_secret(secret);
-        let mac = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        let mac = hs256(secret, message.as_bytes());
         assert_eq!(with_id_token(&format!("{message}.{mac}")).await, "unacceptable");
     }
     assert_eq!(with_id_token(&thief.token(&claims())).await, "unacceptable", "an unknown key");
