@@ -16,6 +16,9 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
 }
 
+/// The broker that is handed out, relative to the repository.
+pub(crate) const DIST_BROKER: &str = "target/dist/mcp-broker";
+
 /// `cargo metadata` without the dependencies of dependencies.
 pub(crate) fn members(sh: &Shell) -> anyhow::Result<Value> {
     metadata(cmd!(sh, "cargo metadata --format-version 1 --no-deps"))
@@ -55,6 +58,11 @@ pub(crate) fn has_example(sh: &Shell, name: &str) -> anyhow::Result<bool> {
 /// Builds the release broker; its path is `target/release/mcp-broker`.
 pub(crate) fn build_broker(sh: &Shell) -> anyhow::Result<()> {
     succeed(process::run(cmd!(sh, "cargo build --release -p broker --bin mcp-broker"))?)
+}
+
+/// Builds the broker that is handed out; its path is [`DIST_BROKER`].
+pub(crate) fn build_dist_broker(sh: &Shell) -> anyhow::Result<()> {
+    succeed(process::run(cmd!(sh, "cargo build --profile dist -p broker --bin mcp-broker"))?)
 }
 
 /// Builds examples of `broker` as the tests do; their paths are `target/debug/examples/…`.

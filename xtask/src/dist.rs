@@ -1,4 +1,6 @@
-//! `cargo xtask dist`: what a release consists of, under `target/dist`.
+//! `cargo xtask dist`: what a release consists of, under `target/artifacts`.
+//!
+//! `target/dist` is where cargo builds what the profile of that name makes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -7,23 +9,18 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use crate::{
-    broker,
     cargo::{self, array, root},
-    flags, process,
+    flags,
     tally::Tally,
 };
 
 pub(crate) fn run(sh: &Shell, _: flags::Dist) -> anyhow::Result<Tally> {
-    cargo::build_broker(sh)?;
-    let dir = root().join("target/dist");
+    cargo::build_dist_broker(sh)?;
+    let dir = root().join("target/artifacts");
     sh.remove_path(&dir)?;
     sh.create_dir(&dir)?;
-    // The copy is stripped rather than built again: the same link, a minute sooner.
-    sh.copy_file(broker::binary(), dir.join("mcp-broker"))?;
-    let _in_dist = sh.push_dir(&dir);
-    let cmd = cmd!(sh, "strip mcp-broker");
-    process::announce(&[], &cmd);
-    cmd.quiet().run().context("strip is missing: install binutils")?;
+    sh.copy_file(root().join(cargo::DIST_BROKER), dir.join("mcp-broker"))?;
+    let _in_dir = sh.push_dir(&dir);
 
     let list = licences(&cargo::graph(sh)?)?;
     println!("{} packages, see LICENCES.txt", list.lines().count());
@@ -34,7 +31,7 @@ pub(crate) fn run(sh: &Shell, _: flags::Dist) -> anyhow::Result<Tally> {
     sh.write_file("SHA256SUMS", format!("{sums}\n"))?;
     println!("{sums}");
     let size = std::fs::metadata(dir.join("mcp-broker"))?.len();
-    println!("target/dist/mcp-broker: {:.1} MiB", size as f64 / f64::from(1 << 20));
+    println!("target/artifacts/mcp-broker: {:.1} MiB", size as f64 / f64::from(1 << 20));
     Ok(Tally::default())
 }
 

@@ -54,7 +54,8 @@ xflags::xflags! {
             /// Where it listens; 127.0.0.1:8080 unless given.
             optional --listen address: String
         }
-        /// The stripped release binary, checksums and the list of licences, under `target/dist`.
+        /// The stripped binary, inlined across all crates, with checksums and the list of licences, under
+        /// `target/artifacts`.
         cmd dist {}
         /// Everything CI checks: lint, test, e2e and conformance.
         cmd ci {}

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use sha2::Sha256;
