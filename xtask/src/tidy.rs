@@ -8,13 +8,16 @@ use xshell::Shell;
 
 use crate::{cargo, flags, tally::Tally};
 
+mod commits;
 mod edges;
 mod files;
 mod floors;
 mod manifests;
 mod modules;
+mod retired;
 mod sources;
 mod targets;
+mod threats;
 mod tokens;
 
 use edges::Edges;
@@ -54,6 +57,7 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
         ("module docs", sources::module_docs(&files)),
         ("file length", sources::length(&files)),
         ("words that must not stay", sources::words(&files)),
+        ("subjects of commits", commits::subjects(sh)?),
     ])
 }
 
@@ -81,6 +85,8 @@ fn imports(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
         ("floors of broker", upward),
         ("circles between files", circular),
         ("types of one name", twice),
+        ("names that have gone", retired::names(&files)),
+        ("threats and their tests", threats::check(&files)),
     ])
 }
 

@@ -15,7 +15,22 @@ const FLOORS: [&[&str]; 8] = [
     &["compose"],
     &["sessions"],
     &["server"],
-    &["clock", "config", "demo", "fetch", "guard", "listener", "log", "metrics", "pages", "store"],
+    &[
+        "calls",
+        "clock",
+        "config",
+        "demo",
+        "error_chain",
+        "fetch",
+        "guard",
+        "host_policy",
+        "listener",
+        "log",
+        "metrics",
+        "pages",
+        "store",
+        "tokens",
+    ],
 ];
 
 const ROOT: &str = "broker/src/";
