@@ -17,7 +17,7 @@ pub(crate) fn run(sh: &Shell, _: flags::Ci) -> anyhow::Result<Tally> {
         parts.push((name, tally, watch.elapsed()));
     };
     part("lint", &|| lint::run(sh, flags::Lint { fix: false }));
-    part("test", &|| test::run(sh, flags::Test { package: None }));
+    part("test", &|| test::run(sh, flags::Test { package: None, repeat: None, busy: false }));
     part("e2e", &|| {
         let all = flags::E2e {
             server: None,

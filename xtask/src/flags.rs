@@ -3,10 +3,15 @@
 xflags::xflags! {
     /// The tasks of this repository.
     cmd xtask {
-        /// Each crate alone, then the workspace together, doc tests, and every bench once.
+        /// Each crate compiled alone, then every test, doc test and bench of the workspace once.
         cmd test {
-            /// Only this crate.
+            /// Only this crate, with its own features.
             optional package: String
+            /// Run the tests in process, of `broker` unless given, this many times and tell which
+            /// failed how often.
+            optional --repeat times: u32
+            /// Keep every processor busy meanwhile.
+            optional --busy
         }
         /// Format, clippy, rustdoc and tidy; reports everything before it fails.
         cmd lint {
