@@ -45,16 +45,6 @@ pub(crate) fn benches(members: &Value, package: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether the workspace's `broker` has an example called `name`.
-pub(crate) fn has_example(sh: &Shell, name: &str) -> anyhow::Result<bool> {
-    let members = members(sh)?;
-    Ok(array(&members["packages"])
-        .iter()
-        .filter(|package| package["name"] == "broker")
-        .flat_map(|package| array(&package["targets"]))
-        .any(|target| target["name"] == name && array(&target["kind"]).contains(&"example".into())))
-}
-
 /// Builds the release broker; its path is `target/release/mcp-broker`.
 pub(crate) fn build_broker(sh: &Shell) -> anyhow::Result<()> {
     succeed(process::run(cmd!(sh, "cargo build --release -p broker --bin mcp-broker"))?)
@@ -67,11 +57,11 @@ pub(crate) fn build_dist_broker(sh: &Shell) -> anyhow::Result<()> {
 
 /// Builds examples of `broker` as the tests do; their paths are `target/debug/examples/…`.
 ///
-/// Not in release: they stand in for somebody else's program, and each would cost a link across all
-/// crates of a minute or more.
+/// With the features of the whole workspace, which the tests have compiled already, and not in
+/// release: they stand in for somebody else's program.
 pub(crate) fn build_examples(sh: &Shell, names: &[&str]) -> anyhow::Result<()> {
     let flags = names.iter().flat_map(|name| ["--example", name]);
-    succeed(process::run(cmd!(sh, "cargo build -p broker --all-features {flags...}"))?)
+    succeed(process::run(cmd!(sh, "cargo build --workspace --all-features {flags...}"))?)
 }
 
 /// The elements of a JSON array, none for anything else.

@@ -1,42 +1,141 @@
-//! `cargo xtask ci`: everything that has to hold, one after the other, and one line at the end.
+//! `cargo xtask ci`: everything that has to hold, and one line at the end.
+//!
+//! Lint and tests run alone: both keep every processor busy. The stories of real clients and the
+//! conformance suite mostly wait, for browsers, for tokens to end, for children to start. So these
+//! parts are processes of their own, two at a time, each with its output in one piece.
 
-use xshell::Shell;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
-use crate::{conformance, e2e, flags, lint, process::Stopwatch, tally::Tally, test};
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::{
+    cargo::root,
+    conformance, e2e, flags, lint,
+    process::{self, Stopwatch},
+    tally::Tally,
+    test,
+};
+
+/// The parts that wait, the longest first, as arguments of this program.
+const WAITING: [&[&str]; 4] = [
+    &["e2e", "--sign-in"],
+    &["e2e", "--outlive", "--rotate-for", "30"],
+    &["e2e", "--calls"],
+    &["conformance"],
+];
+
+/// How many of them run at once.
+const AT_ONCE: usize = 2;
+
+/// Longer than any part takes on a slow machine.
+const LIMIT: Duration = Duration::from_mins(40);
+
+/// One line of the summary.
+struct Part {
+    name: String,
+    tally: Tally,
+    took: Duration,
+}
 
 pub(crate) fn run(sh: &Shell, _: flags::Ci) -> anyhow::Result<Tally> {
-    let mut parts = Vec::new();
-    let mut part = |name: &'static str, run: &dyn Fn() -> anyhow::Result<Tally>| {
-        println!();
-        println!("##### {name}");
-        let watch = Stopwatch::start();
-        let tally = run().unwrap_or_else(|error| {
-            println!("error: {error:#}");
-            Tally::one(false)
-        });
-        parts.push((name, tally, watch.elapsed()));
-    };
-    part("lint", &|| lint::run(sh, flags::Lint { fix: false }));
-    part("test", &|| test::run(sh, flags::Test { package: None, repeat: None, busy: false }));
-    part("e2e", &|| {
-        let all = flags::E2e {
-            server: None,
-            client: None,
-            sign_in: false,
-            outlive: false,
-            rotate_for: None,
-            only: None,
-        };
-        e2e::run(sh, all)
-    });
-    part("conformance", &|| conformance::run(sh, flags::Conformance { filter: None }));
+    let mut parts = vec![
+        part("lint", || lint::run(sh, flags::Lint { fix: false })),
+        part("test", || test::run(sh, flags::Test { package: None, repeat: None, busy: false })),
+        part("builds and packages", || {
+            e2e::prepare(sh)?;
+            conformance::prepare(sh)?;
+            Ok(Tally::default())
+        }),
+    ];
+    parts.extend(waiting());
 
     let mut total = Tally::default();
     println!();
-    for (name, tally, took) in parts {
-        println!("{name:<12} {tally} in {} s", took.as_secs());
+    for Part { name, tally, took } in parts {
+        println!("{name:<32} {tally} in {} s", took.as_secs());
         total += tally;
     }
     println!("{total}");
     Ok(total)
+}
+
+fn part(name: &str, run: impl FnOnce() -> anyhow::Result<Tally>) -> Part {
+    println!();
+    println!("##### {name}");
+    let watch = Stopwatch::start();
+    let tally = run().unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        Tally::one(false)
+    });
+    Part { name: name.to_owned(), tally, took: watch.elapsed() }
+}
+
+/// Runs the parts that wait, and shows what each has said when it is done.
+fn waiting() -> Vec<Part> {
+    let open = Mutex::new(VecDeque::from(WAITING));
+    let done = Mutex::new(Vec::new());
+    let next = || open.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(arguments) = next() {
+                    let watch = Stopwatch::start();
+                    let mut said = Vec::new();
+                    let outcome = separately(arguments, &mut said);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Under the lock, so that no other part comes in between.
+                    let mut part = part(&arguments.join(" "), || {
+                        said.iter().for_each(|line| println!("{line}"));
+                        outcome
+                    });
+                    part.took = watch.elapsed();
+                    done.push(part);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs this program with other arguments, and reads the sum at its end.
+fn separately(arguments: &[&str], said: &mut Vec<String>) -> anyhow::Result<Tally> {
+    // A shell belongs to one thread.
+    let sh = Shell::new()?;
+    sh.change_dir(root());
+    let program = std::env::current_exe().context("this program has no path")?;
+    let finished = process::watch(cmd!(sh, "{program} {arguments...}"), LIMIT, |line| {
+        said.push(line.to_owned());
+    })?;
+    let tally = said.iter().rev().find_map(|line| sum(line, arguments[0]));
+    let mut tally = tally.with_context(|| format!("it ended with {}", finished.how))?;
+    if !finished.ok && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+/// `e2e: 12 passed, 0 failed`
+fn sum(line: &str, name: &str) -> Option<Tally> {
+    let (passed, failed) = line.strip_prefix(name)?.strip_prefix(": ")?.split_once(" passed, ")?;
+    let failed = failed.strip_suffix(" failed")?;
+    Some(Tally { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_a_part_is_read_as_it_is_written() {
+        let tally = Tally { passed: 12, failed: 3 };
+        assert_eq!(sum(&format!("e2e: {tally}"), "e2e"), Some(tally));
+        assert_eq!(sum("conformance: 1 passed, 0 failed", "e2e"), None);
+        assert_eq!(sum("e2e: nothing", "e2e"), None);
+    }
 }

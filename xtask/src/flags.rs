@@ -27,6 +27,8 @@ xflags::xflags! {
             /// Only this client: typescript, python or rmcp; signing in: typescript, python or
             /// mcp-remote; sessions that outlive their process: typescript or python.
             optional --client name: String
+            /// Only the stories of clients with servers.
+            optional --calls
             /// Only the stories of signing in.
             optional --sign-in
             /// Only the stories of sessions that outlive their process.

@@ -14,8 +14,8 @@ use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use super::{
-    Suite, checks,
     report::{Report, Scenario},
+    suite::{Suite, checks},
 };
 use crate::{process, rpc};
 

@@ -19,7 +19,8 @@ use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
 use super::{
-    Cell, Harness, LIMIT, matrix,
+    cell::{Cell, LIMIT, matrix},
+    harness::Harness,
     provider::{self, PEOPLE, Provider, password},
 };
 use crate::{

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
-use super::Harness;
+use super::harness::Harness;
 use crate::{
     cargo::{self, root},
     pinned, process,

@@ -12,7 +12,8 @@ use std::path::Path;
 use xshell::{Shell, cmd};
 
 use super::{
-    Cell, Harness, follow, matrix,
+    cell::{Cell, follow, matrix},
+    harness::Harness,
     provider::{self, PEOPLE, Provider, password},
 };
 use crate::{

@@ -1,0 +1,37 @@
+//! What the stories need to be built and installed.
+
+use std::{fs, path::PathBuf};
+
+use xshell::Shell;
+
+use crate::{
+    cargo::{self, root},
+    pinned,
+};
+
+/// Where everything is.
+#[derive(Debug)]
+pub(super) struct Harness {
+    pub(super) dir: PathBuf,
+    pub(super) python: PathBuf,
+}
+
+impl Harness {
+    /// Builds and installs what is needed and not there yet.
+    pub(super) fn build(sh: &Shell) -> anyhow::Result<Self> {
+        cargo::build_broker(sh)?;
+        cargo::build_examples(sh, &["everything", "client"])?;
+        let dir = root().join("target/e2e");
+        pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir.join("ts"))?;
+        let requirements = root().join("xtask/e2e/py/requirements.txt");
+        let python = pinned::pip(sh, &requirements, &dir.join("py"))?;
+        // A copy, so that its processes can be told from those of other tests by their path. One that
+        // is there already may be running for another part.
+        let (built, copy) = (root().join("target/debug/examples/everything"), dir.join("fixture"));
+        if fs::read(&copy).ok() != Some(fs::read(&built)?) {
+            sh.remove_path(&copy)?;
+            sh.copy_file(built, copy)?;
+        }
+        Ok(Self { dir, python })
+    }
+}
