@@ -3,7 +3,7 @@
 use std::{ops::Deref, sync::Arc, time::SystemTime};
 
 use http::HeaderMap;
-use tracing::trace;
+use tracing::{Instrument, debug_span, trace};
 
 use crate::{Bearer, CredentialError, Principal, Refusal, TokenVerifier, Undecided, Verdict};
 
@@ -34,6 +34,10 @@ impl Gate {
     ///
     /// Dropping the future abandons the check and changes nothing.
     pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Verified, Denied> {
+        self.judge(headers, now).instrument(debug_span!(target: "auth", "admit")).await
+    }
+
+    async fn judge(&self, headers: &HeaderMap, now: SystemTime) -> Result<Verified, Denied> {
         let Some(bearer) = Bearer::from_headers(headers)? else {
             return self
                 .verifiers

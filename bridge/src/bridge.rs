@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
+use tracing::{Instrument, debug_span};
 
 use crate::{
     body::{Body, Events, Hold},
@@ -68,6 +69,11 @@ impl Bridge {
     /// Dropping the future means that the client left. The call goes on (a disconnect is no
     /// cancellation in these revisions) and `done` is called at its end.
     pub async fn post(&self, incoming: Incoming, done: Done) -> Result<Response<Body>, PostError> {
+        let span = debug_span!(target: "bridge", "post");
+        self.carry(incoming, done).instrument(span).await
+    }
+
+    async fn carry(&self, incoming: Incoming, done: Done) -> Result<Response<Body>, PostError> {
         let shared = &self.shared;
         if let Some(why) = shared.table().closed {
             return Err(PostError::Closed(why));

@@ -10,6 +10,7 @@ mod mcp;
 mod negotiate;
 mod peer;
 pub(crate) mod reply;
+mod route;
 mod setup;
 mod sign_in;
 
@@ -18,11 +19,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bridge::{Body, rpc};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{Instrument, debug_span, warn};
 
-use self::reply::Refusal;
+use self::{reply::Refusal, route::Route};
 use crate::{
-    compose::app::App,
+    compose::{app::App, state::State},
     error_chain::error_chain,
     host_policy::{self, HostError},
     pages,
@@ -34,8 +35,8 @@ const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-
                                MCP-Protocol-Version, Last-Event-ID";
 const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate";
 
-/// Whoever asks `/readyz` waits for seconds at most, and a store that takes longer is of no use to
-/// anybody else either.
+/// A probe of `/readyz` waits for seconds at most, and a store that takes longer is of no use to a
+/// request either.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Answers one request.
@@ -52,77 +53,96 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
+    let span = debug_span!(target: "http", "request", method = %request.method());
+    dispatch(&app, connection, request).instrument(span).await
+}
+
+async fn dispatch<B>(
+    app: &Arc<App>,
+    connection: Option<IpAddr>,
+    request: Request<B>,
+) -> Response<Body>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     let state = app.state();
-    let people = app.access.people().filter(|people| people.claims(request.uri().path()));
-    let metadata = app.access.metadata_at(request.uri().path());
-    let admitted = state.site.admit(request.uri(), request.headers());
-    // A form on a page that sends no referrer comes with `Origin: null`. Those who answer forms look
-    // for themselves whether one is theirs.
+    let route = Route::of(app, &state, request.uri().path());
+    let admitted = state.host_policy.admit(request.uri(), request.headers());
+    // A form on a page that sends no referrer comes with `Origin: null`. The handlers of forms check
+    // for themselves whether a form is theirs.
     let hides_its_origin = matches!(admitted, Err(HostError::Origin))
-        && people.is_some()
+        && route.has_forms()
         && host_policy::is_null_origin(request.headers());
     let admitted = if hides_its_origin { Ok(()) } else { admitted };
-    if let Err(stranger) = admitted {
-        let words = match stranger {
+    if let Err(error) = admitted {
+        let words = match error {
             HostError::Host => "This broker does not answer under that Host; see `allowed_hosts`",
             HostError::Origin => "Pages of that Origin may not call; see `allowed_origins`",
         };
         return Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response();
     }
-    // An opaque origin is nobody in particular, so no page of that kind reads an answer.
+    // An opaque origin names no page, so no page of that kind reads an answer.
     let origin = request.headers().get(header::ORIGIN).filter(|own| *own != "null").cloned();
-    let server = state.server_at(request.uri().path());
-    let mut response = if request.method() == Method::OPTIONS
-        && (server.is_some() || people.is_some() || metadata.is_some())
-    {
+    let mut response = if request.method() == Method::OPTIONS && route.answers_preflight() {
         preflight()
-    } else if let Some(server) = server {
-        mcp::answer(app, server, state, request).await
-    } else if people.is_some() {
-        let peer = peer::client(connection, request.headers(), &state.config.http.trusted_proxies);
-        sign_in::answer(&app, &state, peer, request).await
-    } else if let Some(metadata) = metadata {
-        let answer = metadata.handle(&request).expect("they claimed the path");
-        answer.map(Body::whole)
-    } else if request.uri().path() == "/readyz" && is_read(request.method()) {
-        ready(&app).await
-    } else if request.uri().path() == "/metrics" && is_read(request.method()) {
-        let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        reply::typed(StatusCode::OK, media_type, app.metrics_page().await)
     } else {
-        page(&app, &request)
+        answer_at(route, app, &state, connection, request).await
     };
-    // Anybody's page can hide its origin, so what the answer says is for none of them to read.
+    // Any page can hide its origin, so what the answer says is for none of them to read.
     if let Some(origin) = origin.filter(|_| !hides_its_origin) {
         allow(response.headers_mut(), origin);
     }
     response
 }
 
-/// The pages for machines and operators.
-fn page<B>(app: &App, request: &Request<B>) -> Response<Body> {
-    let page: fn(&App) -> Response<Body> = match request.uri().path() {
-        "/healthz" => |_| reply::text(StatusCode::OK, "ok\n"),
-        // Reading them was answered before.
-        "/readyz" | "/metrics" => |_| not_allowed("GET"),
-        "/" if wants_html(request.headers()) => |app| sign_in::front(app).map(Body::whole),
-        "/" => |_| {
+async fn answer_at<B>(
+    route: Route<'_>,
+    app: &Arc<App>,
+    state: &Arc<State>,
+    connection: Option<IpAddr>,
+    request: Request<B>,
+) -> Response<Body>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    match route {
+        Route::Mcp(endpoint) => mcp::answer(app, endpoint, state, request).await,
+        Route::SignIn(ui, page) => {
+            let trusted = &state.config.http.trusted_proxies;
+            let peer = peer::client(connection, request.headers(), trusted);
+            sign_in::answer(app, state, sign_in::Asked { ui, page, peer }, request).await
+        }
+        Route::Metadata(metadata) => match metadata.handle(&request) {
+            Some(answer) => answer.map(Body::whole),
+            None => nothing_here(),
+        },
+        // Whatever the method: a client that posts to a wrong path should learn that it is wrong.
+        Route::Nothing => nothing_here(),
+        _ if !is_read => not_allowed("GET"),
+        Route::Health => reply::text(StatusCode::OK, "ok\n"),
+        Route::Ready => ready(app).await,
+        Route::Metrics => {
+            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            reply::typed(StatusCode::OK, media_type, app.metrics_page().await)
+        }
+        Route::Front if wants_html(request.headers()) => sign_in::front(app).map(Body::whole),
+        Route::Front => {
             let text = "This is an MCP session broker. Point an MCP client at /mcp.\n";
             reply::text(StatusCode::OK, text)
-        },
-        path if path == pages::stylesheet().0 => |_| pages::stylesheet_response().map(Body::whole),
-        // Whatever the method: a client that posts to a wrong path should learn that it is wrong.
-        _ => {
-            let words = "There is nothing at this path; the MCP endpoint is /mcp or /SERVER/mcp";
-            return Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words)
-                .closing()
-                .response();
         }
-    };
-    if is_read(request.method()) { page(app) } else { not_allowed("GET") }
+        Route::Stylesheet => pages::stylesheet_response().map(Body::whole),
+    }
 }
 
-/// Whether whoever comes next has a chance: nothing is about to end, and the store answers.
+fn nothing_here() -> Response<Body> {
+    let words = "There is nothing at this path; the MCP endpoint is /mcp or /SERVER/mcp";
+    Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words).closing().response()
+}
+
+/// Whether the next request can be served: the broker is not about to end, and the store answers.
 async fn ready(app: &App) -> Response<Body> {
     let unready = |words: &'static str| reply::text(StatusCode::SERVICE_UNAVAILABLE, words);
     if app.is_draining() {
@@ -140,10 +160,6 @@ async fn ready(app: &App) -> Response<Body> {
             unready("the store does not answer\n")
         }
     }
-}
-
-fn is_read(method: &Method) -> bool {
-    *method == Method::GET || *method == Method::HEAD
 }
 
 /// Whether a browser asks.

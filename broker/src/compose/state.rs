@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: Config,
-    pub(crate) site: HostPolicy,
+    pub(crate) host_policy: HostPolicy,
     pub(super) servers: BTreeMap<String, Arc<Server>>,
 }
 
@@ -33,7 +33,7 @@ impl State {
             };
             Some((name.as_str().to_owned(), server))
         });
-        Self { servers: servers.collect(), site: HostPolicy::of(&config), config }
+        Self { servers: servers.collect(), host_policy: HostPolicy::of(&config), config }
     }
 
     /// The server whose MCP endpoint is at this path.

@@ -15,6 +15,7 @@ use super::{
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
     not_allowed,
     reply::{self, Refusal},
+    route::Endpoint,
 };
 use crate::{
     calls::Counted,
@@ -34,18 +35,18 @@ use crate::{
 const MAX_LISTED: usize = 10_000;
 
 pub(super) async fn answer<B>(
-    app: Arc<App>,
-    server: Arc<Server>,
-    state: Arc<State>,
+    app: &Arc<App>,
+    endpoint: Endpoint,
+    state: &Arc<State>,
     request: Request<B>,
 ) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    let at_root = request.uri().path() == "/mcp";
     #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
     let now = SystemTime::now();
+    let Endpoint { server, at_root } = endpoint;
     let exchange = Exchange { app, server, state, at_root, now };
     let result = match *request.method() {
         Method::POST => exchange.post(request).await,
@@ -57,17 +58,17 @@ where
 }
 
 /// One request to the endpoint of one server.
-struct Exchange {
-    app: Arc<App>,
+struct Exchange<'a> {
+    app: &'a App,
     server: Arc<Server>,
-    state: Arc<State>,
+    state: &'a State,
     /// Whether it was asked at `/mcp`, as the default server.
     at_root: bool,
     /// The calendar, read once a request.
     now: SystemTime,
 }
 
-impl Exchange {
+impl Exchange<'_> {
     async fn post<B>(&self, request: Request<B>) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin,

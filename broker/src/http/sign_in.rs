@@ -1,13 +1,14 @@
 //! What is for people and their browsers, and what is for OAuth clients: everything the
 //! authorization server answers, and the broker's own pages.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, time::SystemTime};
 
+use auth::oauth::Answer;
 use bridge::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use super::{account, body, reply::Refusal, setup};
+use super::{body, nothing_here, reply::Refusal, route::SignInPage};
 use crate::{
     compose::{app::App, sign_in_ui::SignInUi, state::State},
     pages::{self, Access, EndpointView, FrontPage, Pages},
@@ -17,7 +18,7 @@ use crate::{
 /// bounds of its own, and better words for them.
 const MAX_BODY: usize = 64 * 1024;
 
-/// The front page, which everybody can read.
+/// The front page, which needs no sign-in.
 pub(super) fn front(app: &App) -> Response<Bytes> {
     let (state, base) = (app.state(), app.base());
     let config = &state.config;
@@ -48,10 +49,19 @@ pub(super) fn front(app: &App) -> Response<Bytes> {
     pages::response(StatusCode::OK, html)
 }
 
+/// What was asked for among the pages for people, and from where.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) ui: &'a SignInUi,
+    pub(super) page: SignInPage,
+    pub(super) peer: IpAddr,
+}
+
+/// Answers what is for people, or for OAuth clients.
 pub(super) async fn answer<B>(
-    app: &Arc<App>,
+    app: &App,
     state: &State,
-    peer: IpAddr,
+    Asked { ui, page, peer }: Asked<'_>,
     request: Request<B>,
 ) -> Response<Body>
 where
@@ -66,31 +76,20 @@ where
         Err(refusal) => return Refusal::response(refusal),
     };
     let request = Request::from_parts(head, body);
-    let people = app.access.people().expect("the caller found somebody");
-    people.answer(app, &request, peer, now).await.map(Body::whole)
+    let response = match page {
+        SignInPage::Account => ui.account(app, &request, now).await,
+        SignInPage::Setup => ui.setup(&request, now).await,
+        SignInPage::OAuth => match ui.server.handle(&request, peer, now).await {
+            Some(answer) => ui.rendered(answer),
+            None => return nothing_here(),
+        },
+    };
+    response.map(Body::whole)
 }
 
 impl SignInUi {
-    /// Whether [`answer`](Self::answer) has one for this path.
-    pub(crate) fn claims(&self, path: &str) -> bool {
-        [account::PATH, setup::PATH].contains(&path) || self.server.claims(path)
-    }
-
-    /// Answers what is for people, or for OAuth clients.
-    pub(crate) async fn answer(
-        &self,
-        app: &App,
-        request: &Request<Bytes>,
-        peer: IpAddr,
-        now: SystemTime,
-    ) -> Response<Bytes> {
-        match request.uri().path() {
-            account::PATH => return self.account(app, request, now).await,
-            setup::PATH => return self.setup(request, now).await,
-            _ => {}
-        }
-        let answer = self.server.handle(request, peer, now).await;
-        let answer = answer.expect("the authorization server claimed the path");
+    /// An answer of the authorization server, its page rendered if it is one.
+    fn rendered(&self, answer: Answer) -> Response<Bytes> {
         let mut is_page = false;
         let mut response = answer.into_response(|page| {
             is_page = true;

@@ -21,6 +21,7 @@ mod request_checks;
 mod sessions;
 mod sleep;
 mod slow;
+mod spans;
 mod store_contract;
 mod store_faults;
 mod store_harness;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
+use tracing::{Instrument, debug_span};
 
 use super::{Registry, View};
 use crate::desk::{Flight, News, Stage, Wanted};
@@ -38,6 +39,16 @@ where
     /// Dropping the future leaks nothing. A wake that nobody waits for any more is given up if
     /// nothing was started yet; else it comes up, since its client is likely to ask again.
     pub async fn wake(
+        &self,
+        id: &SessionId,
+        owner: &Owner,
+        kind: &str,
+    ) -> Result<Lease<B>, WakeError<E>> {
+        let span = debug_span!(target: "session", "lease", session = %id.short());
+        self.lease_awake(id, owner, kind).instrument(span).await
+    }
+
+    async fn lease_awake(
         &self,
         id: &SessionId,
         owner: &Owner,
