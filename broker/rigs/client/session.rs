@@ -69,7 +69,7 @@ pub(crate) struct UnderWay {
 
 /// A call's result with the progress seen.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct Finished {
     pub(crate) result: CallToolResult,
     pub(crate) progress: Vec<f64>,
 }
@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Waits for the answer and checks it where it is known.
-    pub(crate) async fn finish(&self, call: UnderWay) -> anyhow::Result<Done> {
+    pub(crate) async fn finish(&self, call: UnderWay) -> anyhow::Result<Finished> {
         let UnderWay { handle, name, text } = call;
         let token = handle.progress_token.clone();
         let result = match handle.await_response().await? {
@@ -133,16 +133,16 @@ impl Session {
         };
         let steps = self.client().steps.all().into_iter();
         let own = steps.filter(|step| step.progress_token == token);
-        let done = Done { result, progress: own.map(|step| step.progress).collect() };
-        let answer = done.text();
-        ensure!(done.result.is_error != Some(true), "{name} failed: {answer}");
+        let finished = Finished { result, progress: own.map(|step| step.progress).collect() };
+        let answer = finished.text();
+        ensure!(finished.result.is_error != Some(true), "{name} failed: {answer}");
         if let Some(text) = text {
             ensure!(answer == text, "{name} answered {answer:?}");
         }
-        Ok(done)
+        Ok(finished)
     }
 
-    pub(crate) async fn call(&self, call: &Call) -> anyhow::Result<Done> {
+    pub(crate) async fn call(&self, call: &Call) -> anyhow::Result<Finished> {
         let started = self.start(call).await?;
         self.finish(started).await
     }
@@ -169,7 +169,7 @@ impl UnderWay {
     }
 }
 
-impl Done {
+impl Finished {
     /// The text blocks, joined.
     pub(crate) fn text(&self) -> String {
         let blocks = self.result.content.iter().filter_map(|block| block.as_text());

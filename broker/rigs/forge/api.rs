@@ -1,22 +1,16 @@
 //! The forge's own API, as far as children of the broker call it.
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Shared,
     call::{Answer, Call, json as json_answer},
-    identity, issues, random, scope,
-    state::{App, Repo, State, User},
+    identity, issues,
+    reply::{Doer, ok, paged},
+    scope,
+    shared::{Shared, random},
+    state::{App, Repo, State},
 };
-
-/// Somebody with a token, or with a password.
-#[derive(Debug)]
-pub(crate) struct Doer {
-    pub(crate) user: User,
-    /// None for a password, which may do everything.
-    scope: Option<String>,
-}
 
 /// Answers a call of `/api/v1/…`.
 pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
@@ -223,22 +217,6 @@ fn shown(repo: &Repo, state: &State, root: &str) -> Value {
         "created_at": "2025-01-01T00:00:00Z",
         "updated_at": "2026-01-01T00:00:00Z",
     })
-}
-
-/// The page of a list that was asked for, and how long the whole is. Who asks for pages until one is
-/// empty must come to an end.
-pub(crate) fn paged(call: &Call, items: Vec<Value>) -> Answer {
-    let number = |name: &str| call.query.of(name).parse::<usize>().ok().filter(|found| *found > 0);
-    let limit = number("limit").map_or(30, |limit| limit.min(50));
-    let skipped = (number("page").unwrap_or(1) - 1).saturating_mul(limit);
-    let total = items.len();
-    let mut reply = ok(&items.into_iter().skip(skipped).take(limit).collect());
-    reply.headers_mut().insert("x-total-count", HeaderValue::from(total));
-    reply
-}
-
-pub(crate) fn ok(body: &Value) -> Answer {
-    json_answer(StatusCode::OK, body)
 }
 
 fn problem(shared: &Shared, status: StatusCode, message: &str) -> Answer {

@@ -3,9 +3,8 @@
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    Shared,
     call::{Answer, Call, decoded, encoded, escaped, page, see_other, with_query},
-    random,
+    shared::{Shared, random},
     state::{App, Browser, Code, State},
 };
 

@@ -16,8 +16,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Shared,
     call::{Answer, Call, json as json_answer},
+    shared::Shared,
     state::{App, Counters},
 };
 

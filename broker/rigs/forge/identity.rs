@@ -4,8 +4,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Shared,
     call::{Answer, Call, answer, json as json_answer},
+    shared::Shared,
     state::{Grant, State, User},
 };
 

@@ -4,8 +4,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    api::{Doer, ok, paged},
     call::{Answer, Call, json as json_answer},
+    reply::{Doer, ok, paged},
     state::{Issue, Repo, State},
 };
 

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Shared,
     call::{Answer, Call, Fields, json as json_answer},
     identity,
     jwt::Claims,
     options::ForeignRefresh,
+    shared::Shared,
     state::{App, Code, Grant},
 };
 

@@ -191,10 +191,10 @@ impl Target {
 
     /// Clock ticks so far of the server, its children, this program and the whole machine.
     fn cpu(&self) -> anyhow::Result<[u64; 4]> {
-        let family = proc::family(self.server.pid, &self.server.mark)?;
+        let processes = proc::tree(self.server.pid, &self.server.mark)?;
         Ok([
             proc::process(self.server.pid)?.ticks,
-            family.iter().map(|process| process.ticks).sum(),
+            processes.iter().map(|process| process.ticks).sum(),
             proc::process(std::process::id())?.ticks,
             proc::machine_ticks()?,
         ])

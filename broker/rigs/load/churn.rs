@@ -124,11 +124,11 @@ async fn worker(mut wire: Wire, endpoint: Endpoint, count: usize) -> anyhow::Res
 async fn at_rest(server: &Server, watch: &mut Wire) -> anyhow::Result<Rest> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let family = proc::family(server.pid, &server.mark)?;
+        let processes = proc::tree(server.pid, &server.mark)?;
         let rest = Rest {
             children: watch.metric(&server.endpoint, "mcp_broker_children").await?,
-            processes: family.len(),
-            zombies: family.iter().filter(|process| process.state == 'Z').count(),
+            processes: processes.len(),
+            zombies: processes.iter().filter(|process| process.state == 'Z').count(),
             files: proc::open_files(server.pid)?,
             rss_kib: proc::rss_kib(server.pid)?,
         };

@@ -26,7 +26,7 @@ pub(crate) const FIXED: &[u8] = br#"{"jsonrpc":"2.0","id":100000,"result":{"cont
 
 /// Which floor.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum Floor {
     /// Answers [`FIXED`] at once.
     Fixed,
     /// Hands the body to a child as one line and answers the child's next line.
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 /// Serves on a free port of loopback, said on standard output, until killed.
-pub(crate) async fn serve(kind: Kind) -> anyhow::Result<()> {
+pub(crate) async fn serve(kind: Floor) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let mut connections = JoinSet::new();
@@ -42,8 +42,8 @@ pub(crate) async fn serve(kind: Kind) -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         match kind {
-            Kind::Fixed => connections.spawn(fixed(stream)),
-            Kind::Piped => connections.spawn(piped(stream)),
+            Floor::Fixed => connections.spawn(fixed(stream)),
+            Floor::Piped => connections.spawn(piped(stream)),
         };
         while connections.try_join_next().is_some() {}
     }

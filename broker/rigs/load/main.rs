@@ -172,8 +172,8 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let mut clean = true;
     match flags.part {
         Part::Child => child::run()?,
-        Part::FloorA => floor::serve(floor::Kind::Fixed).await?,
-        Part::FloorB => floor::serve(floor::Kind::Piped).await?,
+        Part::FloorA => floor::serve(floor::Floor::Fixed).await?,
+        Part::FloorB => floor::serve(floor::Floor::Piped).await?,
         Part::Calls => calls::run(&broker, window, flags.rounds, &mut report).await?,
         Part::Initialize => opening::latency(&broker, &mut report).await?,
         Part::Memory => opening::memory(&broker, &mut report).await?,

@@ -93,7 +93,7 @@ pub(crate) async fn memory(broker: &Path, report: &mut Report) -> anyhow::Result
         sessions.extend(opened??);
     }
     let after = proc::rss_kib(server.pid)?;
-    let children = proc::family(server.pid, &server.mark)?.len();
+    let children = proc::tree(server.pid, &server.mark)?.len();
     ensure!(children > SESSIONS, "{children} processes for {} sessions", SESSIONS + 1);
 
     let per_session = after.saturating_sub(before) as f64 / SESSIONS as f64;

@@ -65,17 +65,17 @@ pub(crate) fn process(pid: u32) -> anyhow::Result<Process> {
     Ok(stat(pid).with_context(|| format!("process {pid} is gone"))?.1)
 }
 
-/// Children of `parent`, zombies included, and whoever carries `mark` on its command line.
-pub(crate) fn family(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
-    let mut family = Vec::new();
+/// Children of `parent`, zombies included, and processes that carry `mark` on its command line.
+pub(crate) fn tree(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
+    let mut processes = Vec::new();
     for pid in all()? {
-        // A process that ends between listing and reading is no longer family.
+        // A process that ends between listing and reading is no longer one of them.
         let Some((its_parent, process)) = stat(pid) else { continue };
         if its_parent == parent || (pid != parent && has_argument(pid, mark)) {
-            family.push(process);
+            processes.push(process);
         }
     }
-    Ok(family)
+    Ok(processes)
 }
 
 /// Every process of the machine, zombies included.

@@ -28,7 +28,7 @@ pub(crate) fn mark(seed: &str, owner: &str) -> String {
 
 /// What a call is answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told<'a> {
+pub(crate) struct Identity<'a> {
     /// The call's own.
     #[serde(borrow)]
     pub(crate) nonce: Cow<'a, str>,
@@ -148,8 +148,8 @@ impl Sleeper {
                 if arguments.pause > 0 {
                     thread::sleep(Duration::from_millis(arguments.pause));
                 }
-                let told = serde_json::to_string(&self.told(arguments.nonce))?;
-                format!(r#""result":{{"content":[],"structuredContent":{told}}}"#)
+                let identity = serde_json::to_string(&self.identity(arguments.nonce))?;
+                format!(r#""result":{{"content":[],"structuredContent":{identity}}}"#)
             }
             "logging/setLevel" => {
                 let set: SetLevel<'_> = serde_json::from_str(params)?;
@@ -161,8 +161,8 @@ impl Sleeper {
         })
     }
 
-    fn told<'a>(&'a self, nonce: Cow<'a, str>) -> Told<'a> {
-        Told {
+    fn identity<'a>(&'a self, nonce: Cow<'a, str>) -> Identity<'a> {
+        Identity {
             nonce,
             owner: Cow::Borrowed(&self.owner),
             mark: Cow::Borrowed(&self.mark),

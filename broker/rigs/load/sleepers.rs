@@ -6,7 +6,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | `crowd` | owners with a mark each, their sessions, and chance |
+//! | `population` | owners with a mark each, their sessions, and chance |
 //! | `line` | one connection, and what is a right answer on it |
 //! | `traffic` | what clients do at random |
 //! | `quiet` | memory, and how long a wake takes |
@@ -33,16 +33,16 @@ use crate::{
     wire::{Endpoint, Wire},
 };
 
-mod crowd;
 mod line;
+mod population;
 mod quiet;
 mod tally;
 mod traffic;
 mod watch;
 
-use crowd::{Crowd, Dice};
+use population::{Dice, Population};
 use quiet::Latencies;
-use tally::{Came, Kind, Tally};
+use tally::{Kind, Outcome, Tally};
 use traffic::Clients;
 use watch::{Seen, Watch};
 
@@ -108,19 +108,19 @@ pub(crate) async fn run(broker: &Path, size: Size, report: &mut Report) -> anyho
     );
     println!();
     let server = Server::broker_with(broker, &setup).await?;
-    let crowd = Arc::new(Crowd::new(&server, &names, &mut dice, &seed)?);
-    let run = run_against(&crowd, &server, size, &seed, &mut dice).await;
+    let population = Arc::new(Population::new(&server, &names, &mut dice, &seed)?);
+    let run = run_against(&population, &server, size, &seed, &mut dice).await;
     if run.is_err() {
         print_complaints(&server);
-        crowd.tally.print(report);
+        population.tally.print(report);
     }
     let run = run?;
 
     run.print_memory(sessions, report);
     run.print_latencies(wakes, report);
-    crowd.tally.print(report);
-    run.print_rest(&crowd.tally, report);
-    let holds = run.print_checks(&crowd, size);
+    population.tally.print(report);
+    run.print_rest(&population.tally, report);
+    let holds = run.print_checks(&population, size);
     if !holds {
         print_complaints(&server);
     }
@@ -149,7 +149,7 @@ struct Run {
 }
 
 async fn run_against(
-    crowd: &Arc<Crowd>,
+    population: &Arc<Population>,
     server: &Server,
     size: Size,
     seed: &str,
@@ -160,32 +160,32 @@ async fn run_against(
     let mut counting = JoinSet::new();
     let wire = Wire::connect(server.endpoint.address).await?;
     counting.spawn(count(wire, server.endpoint.clone(), Arc::clone(&counted)));
-    let mut clients = Clients::connect(crowd, size.clients, dice).await?;
+    let mut clients = Clients::connect(population, size.clients, dice).await?;
 
     clients.greet().await?;
     let first = clients.open(size.children * 2).await?;
-    quiet::warm_up(crowd, clients.line()?, &watch, first).await?;
-    let empty = quiet::at_rest(crowd, clients.line()?, &watch).await?;
+    quiet::warm_up(population, clients.line()?, &watch, first).await?;
+    let empty = quiet::at_rest(population, clients.line()?, &watch).await?;
 
     let begun = Instant::now();
-    crowd.settle(clients.open(size.sessions).await?)?;
+    population.settle(clients.open(size.sessions).await?)?;
     let opened_per_second = size.sessions as f64 / begun.elapsed().as_secs_f64();
-    let full = quiet::at_rest(crowd, clients.line()?, &watch).await?;
-    let before = wakes(crowd, &mut clients).await?;
-    quiet::intrude(crowd, clients.line()?, size.wakes).await;
-    let woken_by_strangers = wakes(crowd, &mut clients).await? - before;
-    let latencies = quiet::latencies(crowd, clients.line()?, seed, size.wakes, dice).await?;
+    let full = quiet::at_rest(population, clients.line()?, &watch).await?;
+    let before = wakes(population, &mut clients).await?;
+    quiet::intrude(population, clients.line()?, size.wakes).await;
+    let woken_by_strangers = wakes(population, &mut clients).await? - before;
+    let latencies = quiet::latencies(population, clients.line()?, seed, size.wakes, dice).await?;
 
-    let before = crowd.tally.all(Came::Right);
+    let before = population.tally.all(Outcome::Right);
     clients.mingle(Instant::now() + size.traffic / 2).await?;
-    let half = quiet::at_rest(crowd, clients.line()?, &watch).await?;
+    let half = quiet::at_rest(population, clients.line()?, &watch).await?;
     clients.mingle(Instant::now() + size.traffic / 2).await?;
-    let asked = crowd.tally.all(Came::Right) - before;
+    let asked = population.tally.all(Outcome::Right) - before;
     let asked_per_second = asked as f64 / size.traffic.as_secs_f64();
     clients.call_all().await?;
-    let after = quiet::at_rest(crowd, clients.line()?, &watch).await?;
+    let after = quiet::at_rest(population, clients.line()?, &watch).await?;
 
-    let wakes = wakes(crowd, &mut clients).await?;
+    let wakes = wakes(population, &mut clients).await?;
     if let Some(ended) = counting.try_join_next() {
         ended??;
     }
@@ -205,8 +205,8 @@ async fn run_against(
 }
 
 /// Sessions woken so far, by the broker's own count.
-async fn wakes(crowd: &Crowd, clients: &mut Clients) -> anyhow::Result<f64> {
-    clients.line()?.metric(crowd, "mcp_broker_wakes_total").await
+async fn wakes(population: &Population, clients: &mut Clients) -> anyhow::Result<f64> {
+    clients.line()?.metric(population, "mcp_broker_wakes_total").await
 }
 
 /// Asks the broker again and again how many children it has; ends when that fails.
@@ -286,8 +286,8 @@ impl Run {
                 "foreign_bytes",
                 tally.foreign.load(Ordering::Relaxed) as f64,
             ),
-            ("wrong answers", "wrong", tally.all(Came::Wrong) as f64),
-            ("refusals", "refused", tally.all(Came::Refused) as f64),
+            ("wrong answers", "wrong", tally.all(Outcome::Wrong) as f64),
+            ("refusals", "refused", tally.all(Outcome::Refused) as f64),
         ] {
             println!("{name:<40} {figure:>9.0}");
             report.add(format!("sleepers/{key}"), figure);
@@ -296,13 +296,13 @@ impl Run {
     }
 
     /// Says what must hold, and whether all of it does.
-    fn print_checks(&self, crowd: &Crowd, size: Size) -> bool {
-        let tally = &crowd.tally;
-        let wrong = tally.all(Came::Wrong);
+    fn print_checks(&self, population: &Population, size: Size) -> bool {
+        let tally = &population.tally;
+        let wrong = tally.all(Outcome::Wrong);
         let foreign = tally.foreign.load(Ordering::Relaxed);
         let killed = tally.killed.load(Ordering::Relaxed);
         let (most, counted) = (self.seen.most, self.counted);
-        let last = tally.of(Kind::Last, Came::Right);
+        let last = tally.of(Kind::Last, Outcome::Right);
         let (bytes, ratio) = (self.bytes_per_session(size.sessions), self.ratio());
         let checks = [
             (wrong == 0, format!("{wrong} wrong answers")),

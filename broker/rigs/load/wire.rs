@@ -89,7 +89,7 @@ impl Wire {
     pub(crate) async fn open(&mut self, endpoint: &Endpoint) -> anyhow::Result<Session> {
         let session = self.initialize(endpoint).await?;
         let (status, body) = self.post(&session.headers, INITIALIZED.into()).await?;
-        ensure!(status == StatusCode::ACCEPTED, "initialized: {}", told(status, &body));
+        ensure!(status == StatusCode::ACCEPTED, "initialized: {}", described(status, &body));
         Ok(session)
     }
 
@@ -99,7 +99,7 @@ impl Wire {
         ensure!(
             reply.status == StatusCode::OK && carries(&reply.body, 0),
             "initialize: {}",
-            told(reply.status, &reply.body)
+            described(reply.status, &reply.body)
         );
         let id = reply.headers.get("mcp-session-id").context("no session id was given")?;
         Ok(endpoint.session(id.clone()))
@@ -109,7 +109,7 @@ impl Wire {
     pub(crate) async fn call(&mut self, session: &Session) -> anyhow::Result<()> {
         let (status, body, id) = self.send_call(session).await?;
         if status != StatusCode::OK || !carries(&body, id) {
-            bail!("call {id}: {}", told(status, &body));
+            bail!("call {id}: {}", described(status, &body));
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Wire {
     ) -> anyhow::Result<()> {
         let (status, body, id) = self.send_call(session).await?;
         if status != StatusCode::OK || body != fixed {
-            bail!("call {id}: {}", told(status, &body));
+            bail!("call {id}: {}", described(status, &body));
         }
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Wire {
     pub(crate) async fn end(&mut self, session: &Session) -> anyhow::Result<()> {
         let (status, body) =
             self.exchange(request(Method::DELETE, "/mcp", &session.headers, Bytes::new())).await?;
-        ensure!(status == StatusCode::NO_CONTENT, "DELETE: {}", told(status, &body));
+        ensure!(status == StatusCode::NO_CONTENT, "DELETE: {}", described(status, &body));
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Wire {
         let (status, body) = self
             .exchange(request(Method::GET, "/metrics", &endpoint.headers, Bytes::new()))
             .await?;
-        ensure!(status == StatusCode::OK, "/metrics: {}", told(status, &body));
+        ensure!(status == StatusCode::OK, "/metrics: {}", described(status, &body));
         let mut sum = 0.0;
         for line in std::str::from_utf8(&body)?.lines() {
             let Some(rest) = line.strip_prefix(name) else { continue };
@@ -220,6 +220,6 @@ fn carries(body: &[u8], id: u64) -> bool {
         && memmem::find(body, br#""result":"#).is_some()
 }
 
-pub(crate) fn told(status: StatusCode, body: &[u8]) -> String {
+pub(crate) fn described(status: StatusCode, body: &[u8]) -> String {
     format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)]))
 }

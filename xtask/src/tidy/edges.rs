@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::modules::{Import, Modules, Path, Visibility};
+use super::modules::{Definition, Import, Modules, Path, Visibility};
 
 /// For each pair of files, what the first names of the second.
 pub(super) type Edges = BTreeMap<(String, String), BTreeSet<Named>>;
@@ -153,7 +153,13 @@ impl Modules {
                 return Some(found);
             }
         }
-        None
+        // `#[macro_export]` shows a macro at the root, wherever it is defined.
+        let is_macro = |definition: &Definition| {
+            definition.keyword == "macro_rules" && definition.name == name
+        };
+        let mut modules = self.0.iter();
+        let owner = modules.position(|module| module.definitions.iter().any(is_macro));
+        owner.filter(|_| id == 0).map(|owner| Target::Item(owner, name.to_owned()))
     }
 }
 
@@ -285,6 +291,16 @@ mod tests {
             ("b.rs", "use http::Request; use ::http::Own; fn f() { http::x(); }"),
         ]);
         assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn an_exported_macro_belongs_to_the_file_that_defines_it() {
+        let found = edges(&[
+            ("lib.rs", "mod b; mod c;"),
+            ("b.rs", "#[macro_export] macro_rules! make { () => {} }"),
+            ("c.rs", "use crate::make;"),
+        ]);
+        assert_eq!(pairs(&found), ["c b"]);
     }
 
     #[test]

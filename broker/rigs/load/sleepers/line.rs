@@ -16,11 +16,11 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    crowd::{Crowd, Kills, Now, Slot},
-    tally::{Came, Kind},
+    population::{Kills, Now, Population, Slot},
+    tally::{Kind, Outcome},
 };
 use crate::{
-    sleeper::Told,
+    sleeper::Identity,
     wire::{self, INITIALIZED, Reply, Wire},
 };
 
@@ -73,7 +73,7 @@ struct Error {
 #[serde(rename_all = "camelCase")]
 struct Called<'a> {
     #[serde(borrow)]
-    structured_content: Told<'a>,
+    structured_content: Identity<'a>,
 }
 
 impl Line {
@@ -84,15 +84,15 @@ impl Line {
     /// Opens a session as a client does, and makes sure that its child knows whose it is.
     pub(crate) async fn open(
         &mut self,
-        crowd: &Crowd,
+        population: &Population,
         owner: usize,
         mark: String,
     ) -> anyhow::Result<Now> {
         for _ in 0..OPENINGS {
-            let session = self.initialize(crowd, owner, &mark).await;
+            let session = self.initialize(population, owner, &mark).await;
             if let Some(Right { what: session, .. }) = session {
                 let now = Now { session, mark, level: None };
-                self.confirm(crowd, owner, &now).await;
+                self.confirm(population, owner, &now).await;
                 return Ok(now);
             }
         }
@@ -102,7 +102,7 @@ impl Line {
     /// Only the request that opens a session.
     pub(crate) async fn initialize(
         &mut self,
-        crowd: &Crowd,
+        population: &Population,
         owner: usize,
         mark: &str,
     ) -> Option<Right<wire::Session>> {
@@ -110,8 +110,8 @@ impl Line {
         struct Welcome<'a> {
             instructions: &'a str,
         }
-        let id = crowd.next_id();
-        let own = &crowd.owners[owner];
+        let id = population.next_id();
+        let own = &population.owners[owner];
         let request = Request {
             kind: Kind::Initialize,
             asker: owner,
@@ -128,10 +128,10 @@ impl Line {
             let session = reply.headers.get("mcp-session-id")?;
             (welcome.instructions == own.mark).then(|| own.endpoint.session(session.clone()))
         };
-        self.ask(crowd, request, judge).await
+        self.ask(population, request, judge).await
     }
 
-    async fn confirm(&mut self, crowd: &Crowd, owner: usize, now: &Now) {
+    async fn confirm(&mut self, population: &Population, owner: usize, now: &Now) {
         let request = Request {
             kind: Kind::Initialize,
             asker: owner,
@@ -140,21 +140,21 @@ impl Line {
             body: INITIALIZED.to_owned(),
             kills: None,
         };
-        self.ask(crowd, request, |reply| is_empty(reply, StatusCode::ACCEPTED)).await;
+        self.ask(population, request, |reply| is_empty(reply, StatusCode::ACCEPTED)).await;
     }
 
     /// A `tools/call`, answered with everything its child knows. Gives the child's process.
     pub(crate) async fn call(
         &mut self,
-        crowd: &Crowd,
+        population: &Population,
         kind: Kind,
         slot: &Slot,
         now: &Now,
         pause: Duration,
     ) -> Option<Right<u32>> {
-        let id = crowd.next_id();
-        let nonce = crowd.nonce(id);
-        let own = &crowd.owners[slot.owner];
+        let id = population.next_id();
+        let nonce = population.nonce(id);
+        let own = &population.owners[slot.owner];
         let pause = pause.as_millis();
         let request = Request {
             kind,
@@ -169,23 +169,23 @@ impl Line {
         let judge = |reply: &Reply| {
             let called = result(reply, id)?;
             let called: Called<'_> = serde_json::from_str(called).ok()?;
-            let told = called.structured_content;
-            let right = Told {
+            let identity = called.structured_content;
+            let right = Identity {
                 nonce: nonce.as_str().into(),
                 owner: own.name.as_str().into(),
                 mark: own.mark.as_str().into(),
                 session: now.mark.as_str().into(),
                 level: now.level.map(Into::into),
                 confirmed: true,
-                pid: told.pid,
+                pid: identity.pid,
             };
-            (told == right).then_some(told.pid)
+            (identity == right).then_some(identity.pid)
         };
-        let right = self.ask(crowd, request, judge).await?;
+        let right = self.ask(population, request, judge).await?;
         let before = slot.pid.swap(right.what, Ordering::Relaxed);
         // A session that has just been opened has no child that it could have kept.
         if before != 0 && matches!(kind, Kind::Call | Kind::Together) {
-            crowd.tally.took(before != right.what, right.took);
+            population.tally.took(before != right.what, right.took);
         }
         Some(right)
     }
@@ -193,7 +193,7 @@ impl Line {
     /// Sets the log level; says whether the child knows it now.
     pub(crate) async fn set_level(
         &mut self,
-        crowd: &Crowd,
+        population: &Population,
         slot: &Slot,
         now: &Now,
         level: &str,
@@ -207,8 +207,8 @@ impl Line {
         struct Meta<'a> {
             mark: &'a str,
         }
-        let id = crowd.next_id();
-        let own = &crowd.owners[slot.owner];
+        let id = population.next_id();
+        let own = &population.owners[slot.owner];
         let request = Request {
             kind: Kind::SetLevel,
             asker: slot.owner,
@@ -224,11 +224,11 @@ impl Line {
             let set: Set<'_> = serde_json::from_str(set).ok()?;
             (set.meta.mark == own.mark).then_some(())
         };
-        self.ask(crowd, request, judge).await.is_some()
+        self.ask(population, request, judge).await.is_some()
     }
 
     /// Ends a session and asks for it once more.
-    pub(crate) async fn delete(&mut self, crowd: &Crowd, slot: &Slot, now: &Now) {
+    pub(crate) async fn delete(&mut self, population: &Population, slot: &Slot, now: &Now) {
         let mut request = Request {
             kind: Kind::Delete,
             asker: slot.owner,
@@ -238,10 +238,10 @@ impl Line {
             kills: None,
         };
         let judge = |reply: &Reply| is_empty(reply, StatusCode::NO_CONTENT);
-        if self.ask(crowd, Request { body: String::new(), ..request }, judge).await.is_none() {
+        if self.ask(population, Request { body: String::new(), ..request }, judge).await.is_none() {
             return;
         }
-        let id = crowd.next_id();
+        let id = population.next_id();
         request = Request {
             kind: Kind::Deleted,
             asker: slot.owner,
@@ -251,13 +251,19 @@ impl Line {
             kills: None,
         };
         let judge = |reply: &Reply| is_error(reply, StatusCode::NOT_FOUND, id, -32001);
-        self.ask(crowd, request, judge).await;
+        self.ask(population, request, judge).await;
     }
 
     /// Asks for a session with somebody else's token, one way or another.
-    pub(crate) async fn intrude(&mut self, crowd: &Crowd, stranger: usize, now: &Now, way: usize) {
+    pub(crate) async fn intrude(
+        &mut self,
+        population: &Population,
+        stranger: usize,
+        now: &Now,
+        way: usize,
+    ) {
         let Some(id) = now.session.headers.get("mcp-session-id") else { return };
-        let session = crowd.owners[stranger].endpoint.session(id.clone());
+        let session = population.owners[stranger].endpoint.session(id.clone());
         let (method, body) = match way % 3 {
             0 => (
                 Method::POST,
@@ -266,7 +272,7 @@ impl Line {
             1 => (Method::POST, r#","method":"logging/setLevel","params":{"level":"stranger"}"#),
             _ => (Method::DELETE, ""),
         };
-        let id = crowd.next_id();
+        let id = population.next_id();
         let is_post = method == Method::POST;
         let request = Request {
             kind: Kind::Stranger,
@@ -281,19 +287,19 @@ impl Line {
             kills: None,
         };
         let judge = |reply: &Reply| (reply.status == StatusCode::FORBIDDEN).then_some(());
-        self.ask(crowd, request, judge).await;
+        self.ask(population, request, judge).await;
     }
 
     /// Asks until there is an answer that is no refusal, and counts what it was. `judge` gives
     /// nothing for a wrong one.
     async fn ask<T>(
         &mut self,
-        crowd: &Crowd,
+        population: &Population,
         request: Request<'_>,
         judge: impl Fn(&Reply) -> Option<T>,
     ) -> Option<Right<T>> {
         let Request { kind, asker, method, headers, body, kills } = request;
-        let tally = &crowd.tally;
+        let tally = &population.tally;
         for _ in 0..TRIES {
             let over = kills.map_or(0, Kills::over);
             let asked = Instant::now();
@@ -315,26 +321,27 @@ impl Line {
                 }
             };
             let took = asked.elapsed();
-            let foreign = crowd.foreign_bytes(asker, &reply);
+            let foreign = population.foreign_bytes(asker, &reply);
             if foreign > 0 {
                 tally.foreign.fetch_add(foreign, Ordering::Relaxed);
-                tally.example(kind, "SOMEBODY ELSE'S", &wire::told(reply.status, &reply.body));
+                tally.example(kind, "SOMEBODY ELSE'S", &wire::described(reply.status, &reply.body));
             }
             if let Some(after) = refused_for(&reply) {
-                tally.count(kind, Came::Refused);
-                tally.example(kind, "refused", &wire::told(reply.status, &reply.body));
+                tally.count(kind, Outcome::Refused);
+                tally.example(kind, "refused", &wire::described(reply.status, &reply.body));
                 sleep(after).await;
                 continue;
             }
             if let Some(what) = judge(&reply) {
-                tally.count(kind, Came::Right);
+                tally.count(kind, Outcome::Right);
                 return Some(Right { what, took });
             }
             if kills.is_some_and(|kills| kills.overlapped(over)) && is_internal_error(&reply) {
-                tally.count(kind, Came::Died);
+                tally.count(kind, Outcome::Died);
                 return None;
             }
-            tally.wrong(kind, &format!("{body} got {}", wire::told(reply.status, &reply.body)));
+            tally
+                .wrong(kind, &format!("{body} got {}", wire::described(reply.status, &reply.body)));
             return None;
         }
         tally.wrong(kind, &format!("{body} was refused {TRIES} times"));
@@ -349,8 +356,12 @@ impl Line {
     }
 
     /// The sum of one of the broker's metrics.
-    pub(crate) async fn metric(&mut self, crowd: &Crowd, name: &str) -> anyhow::Result<f64> {
-        let somebody = crowd.owners.first().context("nobody has a token")?;
+    pub(crate) async fn metric(
+        &mut self,
+        population: &Population,
+        name: &str,
+    ) -> anyhow::Result<f64> {
+        let somebody = population.owners.first().context("nobody has a token")?;
         self.wire.metric(&somebody.endpoint, name).await
     }
 }

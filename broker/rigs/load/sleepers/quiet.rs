@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 use tokio::time::sleep;
 
 use super::{
-    crowd::{Crowd, Dice, Now, Slot},
     line::Line,
+    population::{Dice, Now, Population, Slot},
     tally::Kind,
     watch::Watch,
 };
@@ -28,13 +28,13 @@ const PACE: Duration = Duration::from_millis(25);
 
 /// Waits until every session sleeps and the memory has settled.
 pub(crate) async fn at_rest(
-    crowd: &Crowd,
+    population: &Population,
     line: &mut Line,
     watch: &Watch,
 ) -> anyhow::Result<Memory> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let counted = line.metric(crowd, "mcp_broker_children").await?;
+        let counted = line.metric(population, "mcp_broker_children").await?;
         if counted == 0.0 && watch.now() == 0 {
             break;
         }
@@ -44,7 +44,7 @@ pub(crate) async fn at_rest(
         sleep(Duration::from_millis(50)).await;
     }
     sleep(SETTLING).await;
-    proc::memory(crowd.pid)
+    proc::memory(population.pid)
 }
 
 /// Nanoseconds until the answer.
@@ -57,7 +57,7 @@ pub(crate) struct Latencies {
 
 /// Asks, in turns: a process that was started for it, `initialize`, a session that sleeps.
 pub(crate) async fn latencies(
-    crowd: &Crowd,
+    population: &Population,
     line: &mut Line,
     seed: &str,
     count: usize,
@@ -68,7 +68,7 @@ pub(crate) async fn latencies(
         initialize: Histogram::new(3)?,
         wake: Histogram::new(3)?,
     };
-    let slots = crowd.slots();
+    let slots = population.slots();
     // Each session once: it sleeps, for it has been left alone so far.
     let step = slots.len() / count.max(1);
     let environment = [(sleeper::OWNER, "direct"), (sleeper::SEED, seed)];
@@ -77,15 +77,15 @@ pub(crate) async fn latencies(
         sleep(PACE).await;
 
         let mark = format!("quiet-{:016x}", dice.next());
-        let opened = line.initialize(crowd, slot.owner, &mark).await;
+        let opened = line.initialize(population, slot.owner, &mark).await;
         let opened = opened.context("a session did not open")?;
         record(&mut latencies.initialize, opened.took)?;
         let extra = Now { session: opened.what, mark, level: None };
-        line.delete(crowd, slot, &extra).await;
+        line.delete(population, slot, &extra).await;
         sleep(PACE).await;
 
         let now = slot.now.read().await;
-        let woken = line.call(crowd, Kind::Wake, slot, &now, Duration::ZERO).await;
+        let woken = line.call(population, Kind::Wake, slot, &now, Duration::ZERO).await;
         record(&mut latencies.wake, woken.context("a session did not wake")?.took)?;
         sleep(PACE).await;
     }
@@ -97,32 +97,32 @@ fn record(times: &mut Histogram<u64>, time: Duration) -> anyhow::Result<()> {
 }
 
 /// Has strangers ask for sessions that sleep. Whether one woke is for the caller to find out.
-pub(crate) async fn intrude(crowd: &Crowd, line: &mut Line, count: usize) {
-    let others = crowd.owners.len();
-    for (n, slot) in crowd.slots().iter().take(count).enumerate() {
+pub(crate) async fn intrude(population: &Population, line: &mut Line, count: usize) {
+    let others = population.owners.len();
+    for (n, slot) in population.slots().iter().take(count).enumerate() {
         let now = slot.now.read().await;
-        line.intrude(crowd, (slot.owner + 1 + n % (others - 1)) % others, &now, n).await;
+        line.intrude(population, (slot.owner + 1 + n % (others - 1)) % others, &now, n).await;
     }
 }
 
 /// Goes every way once that the run will go, with sessions that are ended then: code, tables and
 /// buffers that belong to no session are there before its memory is looked at.
 pub(crate) async fn warm_up(
-    crowd: &Crowd,
+    population: &Population,
     line: &mut Line,
     watch: &Watch,
     slots: Vec<Slot>,
 ) -> anyhow::Result<()> {
-    at_rest(crowd, line, watch).await?;
+    at_rest(population, line, watch).await?;
     for slot in &slots {
         let mut now = slot.now.write().await;
-        line.call(crowd, Kind::Wake, slot, &now, Duration::ZERO).await;
-        if line.set_level(crowd, slot, &now, "debug").await {
+        line.call(population, Kind::Wake, slot, &now, Duration::ZERO).await;
+        if line.set_level(population, slot, &now, "debug").await {
             now.level = Some("debug");
         }
-        line.call(crowd, Kind::Wake, slot, &now, Duration::ZERO).await;
-        line.intrude(crowd, (slot.owner + 1) % crowd.owners.len(), &now, 0).await;
-        line.delete(crowd, slot, &now).await;
+        line.call(population, Kind::Wake, slot, &now, Duration::ZERO).await;
+        line.intrude(population, (slot.owner + 1) % population.owners.len(), &now, 0).await;
+        line.delete(population, slot, &now).await;
     }
     Ok(())
 }

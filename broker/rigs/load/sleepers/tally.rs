@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Came {
+pub(crate) enum Outcome {
     Right,
     Refused,
     Died,
@@ -80,13 +80,13 @@ impl Tally {
         })
     }
 
-    pub(crate) fn count(&self, kind: Kind, came: Came) {
-        self.counts[kind as usize][came as usize].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count(&self, kind: Kind, outcome: Outcome) {
+        self.counts[kind as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a wrong answer, and keeps what was wrong with it if it is one of the first.
     pub(crate) fn wrong(&self, kind: Kind, what: &str) {
-        self.count(kind, Came::Wrong);
+        self.count(kind, Outcome::Wrong);
         self.example(kind, "WRONG", what);
     }
 
@@ -105,12 +105,12 @@ impl Tally {
         let _ = times[usize::from(woke)].record(time.as_nanos().try_into().unwrap_or(u64::MAX));
     }
 
-    pub(crate) fn all(&self, came: Came) -> u64 {
-        self.counts.iter().map(|counts| counts[came as usize].load(Ordering::Relaxed)).sum()
+    pub(crate) fn all(&self, outcome: Outcome) -> u64 {
+        self.counts.iter().map(|counts| counts[outcome as usize].load(Ordering::Relaxed)).sum()
     }
 
-    pub(crate) fn of(&self, kind: Kind, came: Came) -> u64 {
-        self.counts[kind as usize][came as usize].load(Ordering::Relaxed)
+    pub(crate) fn of(&self, kind: Kind, outcome: Outcome) -> u64 {
+        self.counts[kind as usize][outcome as usize].load(Ordering::Relaxed)
     }
 
     /// Prints everything, one line per kind.
@@ -129,8 +129,8 @@ impl Tally {
         let mut sum = [0; 5];
         for (kind, key, name) in Kind::ALL {
             let [right, refused, died, wrong] =
-                [Came::Right, Came::Refused, Came::Died, Came::Wrong]
-                    .map(|came| self.of(kind, came));
+                [Outcome::Right, Outcome::Refused, Outcome::Died, Outcome::Wrong]
+                    .map(|outcome| self.of(kind, outcome));
             let figures = [right + refused + died + wrong, right, refused, died, wrong];
             line(name, figures);
             for (sum, figure) in sum.iter_mut().zip(figures) {

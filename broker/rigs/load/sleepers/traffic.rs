@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    crowd::{Crowd, Dice, Kills, Slot},
     line::Line,
+    population::{Dice, Kills, Population, Slot},
     tally::Kind,
 };
 use crate::proc;
@@ -41,7 +41,7 @@ const LEVELS: [&str; 8] =
 /// One client, which asks for many people.
 #[derive(Debug)]
 pub(crate) struct Client {
-    crowd: Arc<Crowd>,
+    population: Arc<Population>,
     lines: [Line; TOGETHER],
     dice: Dice,
 }
@@ -52,19 +52,19 @@ pub(crate) struct Clients(Vec<Client>);
 
 impl Clients {
     pub(crate) async fn connect(
-        crowd: &Arc<Crowd>,
+        population: &Arc<Population>,
         count: usize,
         dice: &mut Dice,
     ) -> anyhow::Result<Self> {
         let mut clients = Vec::new();
-        let address = crowd.owners.first().context("nobody has a token")?.endpoint.address;
+        let address = population.owners.first().context("nobody has a token")?.endpoint.address;
         for _ in 0..count {
             let mut lines = Vec::new();
             for _ in 0..TOGETHER {
                 lines.push(Line::connect(address).await?);
             }
             let lines = lines.try_into().expect("as many as there are places for");
-            clients.push(Client { crowd: Arc::clone(crowd), lines, dice: dice.fork() });
+            clients.push(Client { population: Arc::clone(population), lines, dice: dice.fork() });
         }
         Ok(Self(clients))
     }
@@ -78,7 +78,7 @@ impl Clients {
     pub(crate) async fn greet(&mut self) -> anyhow::Result<()> {
         for client in &mut self.0 {
             for line in &mut client.lines {
-                line.metric(&client.crowd, "mcp_broker_children").await?;
+                line.metric(&client.population, "mcp_broker_children").await?;
             }
         }
         Ok(())
@@ -130,21 +130,21 @@ impl Client {
             if number >= count {
                 return Ok(self);
             }
-            let owner = number % self.crowd.owners.len();
+            let owner = number % self.population.owners.len();
             let mark = self.session_mark();
-            let now = self.lines[0].open(&self.crowd, owner, mark).await?;
+            let now = self.lines[0].open(&self.population, owner, mark).await?;
             let slot = Slot::new(owner, now);
             let now = slot.now.read().await.clone();
-            self.lines[0].call(&self.crowd, Kind::Call, &slot, &now, Duration::ZERO).await;
+            self.lines[0].call(&self.population, Kind::Call, &slot, &now, Duration::ZERO).await;
             into.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
         }
     }
 
     async fn call_some(mut self, next: Arc<AtomicUsize>) -> anyhow::Result<Self> {
-        let crowd = Arc::clone(&self.crowd);
-        while let Some(slot) = crowd.slots().get(next.fetch_add(1, Ordering::Relaxed)) {
+        let population = Arc::clone(&self.population);
+        while let Some(slot) = population.slots().get(next.fetch_add(1, Ordering::Relaxed)) {
             let now = slot.now.read().await;
-            self.lines[0].call(&crowd, Kind::Last, slot, &now, Duration::ZERO).await;
+            self.lines[0].call(&population, Kind::Last, slot, &now, Duration::ZERO).await;
         }
         Ok(self)
     }
@@ -154,10 +154,10 @@ impl Client {
         end: Instant,
         next_kill: Arc<Mutex<Instant>>,
     ) -> anyhow::Result<Self> {
-        let crowd = Arc::clone(&self.crowd);
+        let population = Arc::clone(&self.population);
         while Instant::now() < end {
-            let slot = self.somebody(&crowd);
-            if is_due(&next_kill) {
+            let slot = self.somebody(&population);
+            if is_time(&next_kill) {
                 self.kill(slot).await?;
                 continue;
             }
@@ -168,7 +168,7 @@ impl Client {
                 13..20 => self.intrude(slot).await,
                 _ => {
                     let now = slot.now.read().await;
-                    self.lines[0].call(&crowd, Kind::Call, slot, &now, Duration::ZERO).await;
+                    self.lines[0].call(&population, Kind::Call, slot, &now, Duration::ZERO).await;
                 }
             }
         }
@@ -176,8 +176,8 @@ impl Client {
     }
 
     /// A session: one of the few that are used much, or any.
-    fn somebody<'a>(&mut self, crowd: &'a Crowd) -> &'a Slot {
-        let slots = crowd.slots();
+    fn somebody<'a>(&mut self, population: &'a Population) -> &'a Slot {
+        let slots = population.slots();
         let is_hot = self.dice.below(10) < 3;
         let number = match is_hot {
             true => self.dice.skewed_below(slots.len().div_ceil(HOT)),
@@ -188,9 +188,10 @@ impl Client {
 
     /// Several calls at once, which share one child.
     async fn several(&mut self, slot: &Slot) {
-        let (crowd, now) = (&*self.crowd, slot.now.read().await);
+        let (population, now) = (&*self.population, slot.now.read().await);
         let calls = self.lines.each_mut();
-        let calls = calls.map(|line| line.call(crowd, Kind::Together, slot, &now, Duration::ZERO));
+        let calls =
+            calls.map(|line| line.call(population, Kind::Together, slot, &now, Duration::ZERO));
         let [a, b, c, d] = calls;
         tokio::join!(a, b, c, d);
     }
@@ -199,7 +200,7 @@ impl Client {
     async fn level(&mut self, slot: &Slot) {
         let mut now = slot.now.write().await;
         let level = LEVELS[self.dice.below(LEVELS.len())];
-        if self.lines[0].set_level(&self.crowd, slot, &now, level).await {
+        if self.lines[0].set_level(&self.population, slot, &now, level).await {
             now.level = Some(level);
         }
     }
@@ -207,40 +208,40 @@ impl Client {
     /// The end of a session, and another one of the same owner.
     async fn delete(&mut self, slot: &Slot) -> anyhow::Result<()> {
         let mut now = slot.now.write().await;
-        self.lines[0].delete(&self.crowd, slot, &now).await;
+        self.lines[0].delete(&self.population, slot, &now).await;
         let mark = self.session_mark();
-        *now = self.lines[0].open(&self.crowd, slot.owner, mark).await?;
+        *now = self.lines[0].open(&self.population, slot.owner, mark).await?;
         slot.pid.store(0, Ordering::Relaxed);
         Ok(())
     }
 
     async fn intrude(&mut self, slot: &Slot) {
-        let others = self.crowd.owners.len() - 1;
+        let others = self.population.owners.len() - 1;
         let stranger = (slot.owner + 1 + self.dice.below(others)) % (others + 1);
         let now = slot.now.read().await;
         let way = self.dice.below(3);
-        self.lines[0].intrude(&self.crowd, stranger, &now, way).await;
+        self.lines[0].intrude(&self.population, stranger, &now, way).await;
     }
 
     /// Kills a session's child, with a call under way or without, and calls again.
     async fn kill(&mut self, slot: &Slot) -> anyhow::Result<()> {
         let Ok(_turn) = slot.kills.turn.try_lock() else { return Ok(()) };
         let now = slot.now.read().await;
-        let crowd = Arc::clone(&self.crowd);
+        let population = Arc::clone(&self.population);
         let [line, ..] = &mut self.lines;
-        let called = line.call(&crowd, Kind::Call, slot, &now, Duration::ZERO).await;
+        let called = line.call(&population, Kind::Call, slot, &now, Duration::ZERO).await;
         let Some(child) = called.map(|right| right.what) else { return Ok(()) };
         if self.dice.below(2) == 0 {
-            kill(&crowd, &slot.kills, child).await?;
+            kill(&population, &slot.kills, child).await?;
         } else {
             let (_, killed) =
-                tokio::join!(line.call(&crowd, Kind::InFlight, slot, &now, PAUSE), async {
+                tokio::join!(line.call(&population, Kind::InFlight, slot, &now, PAUSE), async {
                     sleep(KILLED_AFTER).await;
-                    kill(&crowd, &slot.kills, child).await
+                    kill(&population, &slot.kills, child).await
                 },);
             killed?;
         }
-        line.call(&crowd, Kind::AfterKill, slot, &now, Duration::ZERO).await;
+        line.call(&population, Kind::AfterKill, slot, &now, Duration::ZERO).await;
         Ok(())
     }
 
@@ -250,21 +251,21 @@ impl Client {
     }
 }
 
-fn is_due(next: &Mutex<Instant>) -> bool {
+fn is_time(next: &Mutex<Instant>) -> bool {
     let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_due = Instant::now() >= *next;
-    if is_due {
+    let is_time = Instant::now() >= *next;
+    if is_time {
         *next = Instant::now() + KILL_EVERY;
     }
-    is_due
+    is_time
 }
 
 /// Kills a child, and returns when it is dead. It may have gone by itself before that.
-async fn kill(crowd: &Crowd, kills: &Kills, child: u32) -> anyhow::Result<()> {
+async fn kill(population: &Population, kills: &Kills, child: u32) -> anyhow::Result<()> {
     let pid = i32::try_from(child).ok().and_then(Pid::from_raw).context("no process id")?;
     // What is looked at and killed is this process and none that got its number later.
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
-    if proc::parent(child) != Some(crowd.pid) {
+    if proc::parent(child) != Some(population.pid) {
         return Ok(());
     }
     kills.begin();
@@ -278,7 +279,7 @@ async fn kill(crowd: &Crowd, kills: &Kills, child: u32) -> anyhow::Result<()> {
     let dead = timeout(DYING, dead).await;
     kills.end();
     if is_there {
-        crowd.tally.killed.fetch_add(1, Ordering::Relaxed);
+        population.tally.killed.fetch_add(1, Ordering::Relaxed);
     }
     dead.with_context(|| format!("the child {child} did not die"))
 }

@@ -82,7 +82,7 @@ impl Kills {
 
 /// Everybody.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct Population {
     /// The broker.
     pub(crate) pid: u32,
     pub(crate) owners: Vec<Owner>,
@@ -92,7 +92,7 @@ pub(crate) struct Crowd {
     chance: u64,
 }
 
-impl Crowd {
+impl Population {
     /// The people that `server` gave tokens, without a session yet.
     pub(crate) fn new(
         server: &Server,
