@@ -7,7 +7,7 @@
 //! let (registry, mut backends) = testing::registry(Limits::default());
 //! let lease = registry.open(testing::owner("ada"), ()).await.expect("there is room");
 //! let backend = backends.next().await;
-//! registry.end(lease.id(), lease.owner(), StopReason::Deleted).await.expect("it is ada's");
+//! registry.end(lease.id(), lease.owner(), testing::KIND, StopReason::Deleted).await.expect("it is ada's");
 //! assert_eq!(backend.asked_to_stop().await, StopReason::Deleted);
 //! assert_eq!(registry.stopping(), 1);
 //! backend.end();

@@ -6,7 +6,7 @@ use auth::{Challenge, Denied, Verified};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use session::{Lease, LeaseError, OpenError, Owner, Selection, SessionId, StopReason, WakeError};
+use session::{EndError, Lease, LeaseError, OpenError, Owner, SessionId, StopReason, WakeError};
 use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
 
@@ -30,9 +30,6 @@ use crate::{
         spawner::OpenRequest,
     },
 };
-
-/// More records than one owner may have.
-const MAX_LISTED: usize = 10_000;
 
 pub(super) async fn answer<B>(
     app: &Arc<App>,
@@ -244,14 +241,18 @@ impl Exchange<'_> {
     async fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
         let id = self.named(headers)?.ok_or_else(no_session_id)?;
-        self.is_here(&id, &owner).await?;
         negotiate::version(headers)?;
         let unknown = self.state.config.session.unknown_status;
         self.app
             .sessions
-            .end(&id, &owner, StopReason::Deleted)
+            .end(&id, &owner, &self.server.name, StopReason::Deleted)
             .await
-            .map_err(|error| Refusal::end(&error, unknown))?;
+            .map_err(|error| {
+                if let EndError::Records(_) = &error {
+                    warn!(server = %self.server.name, %error, cause = %error_chain(&error), "a session was not ended");
+                }
+                Refusal::end(&error, unknown)
+            })?;
         Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 
@@ -330,29 +331,6 @@ impl Exchange<'_> {
         }
         let unknown = self.state.config.session.unknown_status;
         Refusal::acquire(error, unknown).challenged(self.challenge())
-    }
-
-    /// Whether a session is one of this endpoint's server, without waking it. Whose it is, and
-    /// whether it is there at all, is found out by whoever ends it.
-    async fn is_here(&self, id: &SessionId, owner: &Owner) -> Result<(), Refusal> {
-        let sessions = &self.app.sessions;
-        let unknown = self.state.config.session.unknown_status;
-        let is_ours = match sessions.lease(id, owner) {
-            Ok(lease) => Arc::ptr_eq(&lease.server, &self.server),
-            Err(LeaseError::Foreign) => return Err(Refusal::lease(LeaseError::Foreign, unknown)),
-            Err(LeaseError::Unknown) => {
-                // A handful of clients say goodbye at all, and fewer to a session that sleeps.
-                let key = id.key();
-                let own = Selection::Owner(owner.clone());
-                let listed = sessions.list(&own, None, MAX_LISTED).await;
-                let listed = listed.map_err(|error| {
-                    self.not_acquired(&AcquireError::Wake(WakeError::Records(error)))
-                })?;
-                let found = listed.iter().find(|listed| listed.summary.key == key);
-                found.is_none_or(|found| *found.summary.kind == *self.server.name)
-            }
-        };
-        if is_ours { Ok(()) } else { Err(self.unknown()) }
     }
 }
 

@@ -146,6 +146,9 @@ where
     /// removed before this returns; it is unknown then, and its place comes back when its backend
     /// has ended.
     ///
+    /// `kind` is what the session's backend must call itself, as in [`wake`](Self::wake): a session
+    /// of another kind is unknown, and goes on. Reads one record at most.
+    ///
     /// # Errors
     /// See [`EndError`]: with any of them this call has ended nothing.
     ///
@@ -155,10 +158,20 @@ where
         &self,
         id: &SessionId,
         owner: &Owner,
+        kind: &str,
         why: StopReason,
     ) -> Result<(), EndError> {
         let there = self.shared.table.find(id);
-        self.end_known(there, &id.key(), |named| named == owner, why).await
+        let allowed = |named: &Owner, its: &str| {
+            if named != owner {
+                Err(EndError::Foreign)
+            } else if its != kind {
+                Err(EndError::Unknown)
+            } else {
+                Ok(())
+            }
+        };
+        self.end_known(there, &id.key(), allowed, why).await
     }
 
     /// Ends a session by its key, if `which` means its owner: for operators, and for owners who see
@@ -176,21 +189,21 @@ where
         why: StopReason,
     ) -> Result<(), EndError> {
         let there = self.by_key(key);
-        self.end_known(there, key, |owner| which.matches(owner), why).await
+        let allowed =
+            |named: &Owner, _: &str| which.matches(named).then_some(()).ok_or(EndError::Foreign);
+        self.end_known(there, key, allowed, why).await
     }
 
     async fn end_known(
         &self,
         there: Option<Arc<Entry<B>>>,
         key: &RecordKey,
-        allowed: impl Fn(&Owner) -> bool,
+        allowed: impl Fn(&Owner, &str) -> Result<(), EndError>,
         why: StopReason,
     ) -> Result<(), EndError> {
         let shared = &self.shared;
         if let Some(entry) = there.filter(|entry| !entry.is_gone()) {
-            if !allowed(entry.owner()) {
-                return Err(EndError::Foreign);
-            }
+            allowed(entry.owner(), entry.backend().kind())?;
             let (Some(keeper), Some(kept)) = (&shared.keeper, entry.kept()) else {
                 return if shared.end(&entry, why) { Ok(()) } else { Err(EndError::Unknown) };
             };
@@ -212,9 +225,7 @@ where
         let Some(keeper) = &shared.keeper else { return Err(EndError::Unknown) };
         let record = keeper.records.find(key).await.map_err(EndError::Records)?;
         let record = record.filter(|_| !keeper.is_doomed(key)).ok_or(EndError::Unknown)?;
-        if !allowed(&record.owner) {
-            return Err(EndError::Foreign);
-        }
+        allowed(&record.owner, &record.kind)?;
         let removed = shared.remove(keeper, &[*key], why).await.map_err(EndError::Records)?;
         // A wake that was admitted before it could be refused.
         let woken = self.by_key(key).is_some_and(|entry| shared.end(&entry, why));

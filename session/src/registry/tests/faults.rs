@@ -37,7 +37,7 @@ async fn a_backend_that_panics_when_stopped_gives_its_place_back() {
     let lease = registry.open(owner("ada"), ()).await.expect("there is room");
     let backend = backends.next().await;
     backend.panic_when_stopped();
-    registry.end(lease.id(), &owner("ada"), StopReason::Deleted).await.expect("it lives");
+    registry.end(lease.id(), &owner("ada"), KIND, StopReason::Deleted).await.expect("it lives");
     settle().await;
     assert_eq!((registry.active(), registry.stopping(), registry.places()), (0, 0, 0));
     registry.open(owner("ada"), ()).await.expect("the registry goes on");

@@ -7,7 +7,7 @@ async fn an_id_nobody_minted_is_unknown() {
     let lease = registry.open(owner("ada"), ()).await.expect("there is room");
     let guess = SessionId::from_bytes([9; 24]);
     assert_eq!(registry.lease(&guess, lease.owner()).err(), Some(LeaseError::Unknown));
-    let ended = registry.end(&guess, lease.owner(), StopReason::Deleted).await;
+    let ended = registry.end(&guess, lease.owner(), KIND, StopReason::Deleted).await;
     assert_eq!(plain(ended), Err(LeaseError::Unknown));
     assert_eq!(registry.last_active(&guess), None);
 }
@@ -23,7 +23,7 @@ async fn a_stolen_id_is_foreign_and_leaves_the_session_as_it_was() {
     for _ in 0..4 {
         sleep(MINUTE).await;
         assert_eq!(registry.lease(&id, &owner("eve")).err(), Some(LeaseError::Foreign));
-        let deleted = registry.end(&id, &owner("eve"), StopReason::Deleted).await;
+        let deleted = registry.end(&id, &owner("eve"), KIND, StopReason::Deleted).await;
         assert_eq!(plain(deleted), Err(LeaseError::Foreign));
         assert_eq!(registry.last_active(&id), Some(last_active), "the idle time goes on");
         assert_eq!(backend.stopped(), None);
@@ -54,10 +54,10 @@ async fn a_deleted_session_is_unknown_at_once_and_to_everyone() {
     let (registry, mut backends) = testing::registry(capped(1));
     let lease = registry.open(owner("ada"), ()).await.expect("there is room");
     let (id, backend) = (*lease.id(), backends.next().await);
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
     for name in ["ada", "eve"] {
         assert_eq!(registry.lease(&id, &owner(name)).err(), Some(LeaseError::Unknown));
-        let again = registry.end(&id, &owner(name), StopReason::Deleted).await;
+        let again = registry.end(&id, &owner(name), KIND, StopReason::Deleted).await;
         assert_eq!(plain(again), Err(LeaseError::Unknown));
     }
     assert_eq!((registry.active(), registry.stopping()), (0, 1));
@@ -88,7 +88,7 @@ async fn last_active_is_now_while_leased_and_then_the_end_of_the_last_lease() {
     assert_eq!(registry.last_active(&id), Some(dropped));
     drop(registry.lease(&id, &owner("ada")).expect("it lives"));
     assert_eq!(registry.last_active(&id), Some(dropped + MINUTE), "bumped per request");
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it lives");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it lives");
     assert_eq!(registry.last_active(&id), None);
 }
 

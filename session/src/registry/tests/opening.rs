@@ -178,6 +178,6 @@ async fn an_id_that_collides_every_time_rolls_the_new_backend_back() {
 async fn an_id_is_free_again_once_its_session_is_gone() {
     let (registry, _backends, _driver) = with_ids(unlimited(), &[1, 1]);
     let id = *registry.open(owner("ada"), ()).await.expect("the id is free").id();
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it lives");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it lives");
     assert_eq!(registry.open(owner("bob"), ()).await.expect("the id is free again").id(), &id);
 }

@@ -351,7 +351,7 @@ impl Model {
         } else {
             Ok(())
         };
-        let ended = self.registry.end(&id, &owner(name), StopReason::Deleted).await;
+        let ended = self.registry.end(&id, &owner(name), KIND, StopReason::Deleted).await;
         prop_assert_eq!(plain(ended), expected);
         session.deleted |= expected.is_ok();
         Ok(())

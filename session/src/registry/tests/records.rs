@@ -46,13 +46,13 @@ async fn a_delete_that_cannot_be_stored_is_not_done() {
     let (live, backend) = opened(&registry, &mut backends, "ada").await;
     records.fail(true);
     for id in [sleeping, live] {
-        let failed = registry.end(&id, &owner("ada"), StopReason::Deleted).await;
+        let failed = registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await;
         assert!(matches!(failed, Err(EndError::Records(_))));
     }
     assert_eq!(backend.stopped(), None, "it goes on");
     records.fail(false);
     for id in [sleeping, live] {
-        registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+        registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
     }
     assert!(records.is_empty());
 }
@@ -64,7 +64,7 @@ async fn a_delete_that_is_dropped_half_way_still_ends_the_session() {
     let (id, backend) = opened(&registry, &mut backends, "ada").await;
     records.delay(MINUTE);
     let ada = owner("ada");
-    let ended = registry.end(&id, &ada, StopReason::Deleted);
+    let ended = registry.end(&id, &ada, KIND, StopReason::Deleted);
     assert!(tokio::time::timeout(SECOND, ended).await.is_err());
     assert_eq!(backend.asked_to_stop().await, StopReason::Deleted);
     backend.end();
@@ -260,7 +260,7 @@ async fn a_session_that_crashed_and_is_never_asked_for_again_is_forgotten() {
     let (id, backend) = opened(&registry, &mut backends, "ada").await;
     backend.end();
     settle().await;
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
     assert_ne!(registry.remembered(), 0, "that it came up and crashed");
     sleep(2 * MINUTE).await;
     assert_eq!(registry.remembered(), 0);
@@ -288,7 +288,7 @@ async fn a_session_that_crashes_and_wakes_while_it_is_deleted_is_gone() {
     records.delay(SECOND);
     let mut ends = JoinSet::new();
     let ending = registry.clone();
-    ends.spawn(async move { ending.end(&id, &owner("ada"), StopReason::Deleted).await });
+    ends.spawn(async move { ending.end(&id, &owner("ada"), KIND, StopReason::Deleted).await });
     settle().await;
     records.delay(Duration::ZERO);
     backend.end();
@@ -307,7 +307,7 @@ async fn a_session_whose_delete_was_dropped_does_not_wake_beside_its_old_backend
     let (id, backend) = opened(&registry, &mut backends, "ada").await;
     records.delay(SECOND / 10);
     let ada = owner("ada");
-    let ended = registry.end(&id, &ada, StopReason::Deleted);
+    let ended = registry.end(&id, &ada, KIND, StopReason::Deleted);
     assert!(tokio::time::timeout(SECOND / 100, ended).await.is_err());
     backend.asked_to_stop().await;
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));

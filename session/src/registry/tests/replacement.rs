@@ -184,7 +184,7 @@ async fn a_session_ended_during_its_replacement_is_gone() {
             first.end();
             held = Some(backends.held().await);
         }
-        registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+        registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
         assert!(records.is_empty());
         assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
         if let Some(held) = held {

@@ -124,7 +124,7 @@ async fn a_session_deleted_while_it_falls_asleep_is_gone() {
     let (id, backend) = opened(&registry, &mut backends, "ada").await;
     sleep(2 * MINUTE).await;
     backend.asked_to_stop().await;
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
     assert!(records.is_empty(), "before the answer");
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
     backend.end();
@@ -138,13 +138,44 @@ async fn a_session_asleep_is_deleted_by_its_owner_alone() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let id = asleep(&registry, &mut backends, "ada").await;
-    let foreign = registry.end(&id, &owner("eve"), StopReason::Deleted).await;
+    let foreign = registry.end(&id, &owner("eve"), KIND, StopReason::Deleted).await;
     assert_eq!(plain(foreign), Err(LeaseError::Foreign));
     assert_eq!(records.len(), 1);
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
     assert!(records.is_empty());
-    let again = registry.end(&id, &owner("ada"), StopReason::Deleted).await;
+    let again = registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await;
     assert_eq!(plain(again), Err(LeaseError::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_one_sleeping_session_does_not_list_all_of_its_owners() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.push(asleep(&registry, &mut backends, "ada").await);
+    }
+    settle().await;
+    let before = records.calls();
+    registry.end(&ids[7], &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
+    assert_eq!(records.calls() - before, 2, "one record is read, one removed");
+    assert_eq!(records.len(), 49);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_another_kind_is_not_deleted_awake_or_asleep() {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) = testing::recorded(unlimited(), &records);
+    let sleeping = asleep(&registry, &mut backends, "ada").await;
+    let (awake, backend) = opened(&registry, &mut backends, "ada").await;
+    for id in [&sleeping, &awake] {
+        let ended = registry.end(id, &owner("ada"), "another", StopReason::Deleted).await;
+        assert_eq!(plain(ended), Err(LeaseError::Unknown));
+        // The owner is looked at first: a stranger does not learn the kind.
+        let foreign = registry.end(id, &owner("eve"), "another", StopReason::Deleted).await;
+        assert_eq!(plain(foreign), Err(LeaseError::Foreign));
+    }
+    assert_eq!((records.len(), backend.stopped()), (2, None));
 }
 
 #[tokio::test(start_paused = true)]

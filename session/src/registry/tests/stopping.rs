@@ -149,7 +149,7 @@ async fn ten_thousand_sessions_leave_nothing_behind() {
     backends.answer(Answer::SucceedAndObey);
     for at in 0..10_000 {
         let lease = registry.open(owner(&format!("owner {at}")), ()).await.expect("there is room");
-        registry.end(lease.id(), lease.owner(), StopReason::Deleted).await.expect("it lives");
+        registry.end(lease.id(), lease.owner(), KIND, StopReason::Deleted).await.expect("it lives");
         let backend = backends.next().await;
         backend.asked_to_stop().await;
         drop(lease);

@@ -97,7 +97,8 @@ async fn work(worker: usize, registry: &FakeRegistry, ids: &[SessionId], deleted
             _ if round > ROUNDS / 2 && at.is_multiple_of(3) => {
                 deleted[at].store(true, Ordering::SeqCst);
                 if worker == 1 {
-                    let ended = registry.end(&ids[at], &owner(&name), StopReason::Deleted).await;
+                    let ended =
+                        registry.end(&ids[at], &owner(&name), KIND, StopReason::Deleted).await;
                     assert!(!matches!(ended, Err(EndError::Foreign | EndError::Records(_))));
                 } else {
                     let which = Selection::Owner(owner(&name));

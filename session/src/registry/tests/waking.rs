@@ -237,7 +237,7 @@ async fn a_session_deleted_while_it_wakes_does_not_come_back() {
     let mut wakes = JoinSet::new();
     wake_in(&mut wakes, &registry, id, "ada");
     let held = backends.held().await;
-    registry.end(&id, &owner("ada"), StopReason::Deleted).await.expect("it is ada's");
+    registry.end(&id, &owner("ada"), KIND, StopReason::Deleted).await.expect("it is ada's");
     assert!(records.is_empty());
     held.answer(Answer::Succeed);
     let backend = backends.next().await;

@@ -287,7 +287,7 @@ impl Model {
             let why = StopReason::Deleted;
             Answered::Ended(match by_key {
                 true => registry.end_by_key(&id.key(), &Selection::Owner(asker), why).await,
-                false => registry.end(&id, &asker, why).await,
+                false => registry.end(&id, &asker, KIND, why).await,
             })
         };
         self.call(asked, stays, end).await;
