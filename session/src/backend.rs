@@ -1,10 +1,11 @@
-//! What the registry calls: the two traits somebody else implements.
+//! What the registry calls: the traits of backends and of what makes them.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Owner, StopReason};
+use crate::owner::Owner;
+use crate::reason::StopReason;
 
 /// A boxed future, as traits meant for `dyn` return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,7 +66,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn stop(&self, why: StopReason);
 
     /// Resolves once everything the backend owned is released: for every waiter, however late it
-    /// asks, and whether the backend was stopped or ended by itself. The session's place is given
+    /// asks, and whether the backend was stopped or ended by itself. The session's slot is given
     /// back then and not earlier. Dropping the future changes nothing.
     fn ended(&self) -> BoxFuture<'static, ()>;
 

@@ -1,10 +1,10 @@
-//! What is counted across all sessions, and the bell that calls the driver when a place may be had.
+//! What is counted across all sessions, and the notification of the driver when a slot may be free.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::WakeReason;
+use crate::reason::WakeReason;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -12,13 +12,13 @@ pub(crate) struct Counts {
     pub(crate) live: AtomicUsize,
     /// Backends that were asked to stop, by an order or a rollback, and have not ended.
     pub(crate) stopping: AtomicUsize,
-    /// Opens and wakes that wait in the queue for a place.
-    pub(crate) awaited: AtomicUsize,
+    /// Opens and wakes that wait in the queue for a slot.
+    pub(crate) waiting: AtomicUsize,
     /// Sessions woken so far, by reason.
     woken: [AtomicU64; WakeReason::ALL.len()],
     /// Wakes that failed so far.
     pub(crate) wake_failures: AtomicU64,
-    bell: Notify,
+    slot_freed: Notify,
 }
 
 impl Counts {
@@ -30,18 +30,19 @@ impl Counts {
         self.woken[why as usize].load(Ordering::Relaxed)
     }
 
-    /// Says that a place has become free, or a session idle. Costs one read when nobody waits.
+    /// Notifies the driver that a slot has become free, or a session idle. Costs one read while the
+    /// queue is empty.
     ///
-    /// Whoever joins the queue rings too, after being counted: a place that was given back
-    /// unheard just before is found then.
-    pub(crate) fn ring(&self) {
-        if self.awaited.load(Ordering::SeqCst) > 0 {
-            self.bell.notify_one();
+    /// A request that joins the queue notifies too, after it was counted: a slot that was given back
+    /// just before that, without a notification, is found then.
+    pub(crate) fn notify(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.slot_freed.notify_one();
         }
     }
 
-    /// Resolves after a ring, also one from before the call.
-    pub(crate) async fn rung(&self) {
-        self.bell.notified().await;
+    /// Resolves after a notification, also one from before the call.
+    pub(crate) async fn notified(&self) {
+        self.slot_freed.notified().await;
     }
 }

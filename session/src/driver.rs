@@ -1,4 +1,4 @@
-//! The driver: the tasks of all sessions, and the reaper.
+//! The driver: the tasks of all sessions, the queue for slots, and the reaper.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,50 +9,43 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info};
 
-use crate::desk::{Desk, Flight};
-use crate::life::{Means, Open, live};
-use crate::recording::Sweep;
-use crate::shared::{Phase, Shared, stopping};
-use crate::wake::fly;
-use crate::{Backend, Spawn, StopReason};
+use crate::backend::Backend;
+use crate::context::Context;
+use crate::open::{self, OpenJob};
+use crate::phase::{Phase, Report, stopping};
+use crate::reason::StopReason;
+use crate::shared::Shared;
+use crate::single_flight::InFlight;
+use crate::sweep::Sweep;
+use crate::wake;
 
-/// How often those who wait for a place are looked at though nothing rang: a session may have been
-/// idle for long enough by now.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the queue is served without a notification: a session may have been idle for long
+/// enough by now.
+const QUEUE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the driver is asked to do.
 pub(crate) enum Job<A, B, E> {
-    Open(Open<A, B, E>),
-    Wake(Flight<B, E>),
+    Open(OpenJob<A, B, E>),
+    Wake(InFlight<B, E>),
     Sweep(Sweep),
 }
 
-/// What became of the sessions when the registry stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Report {
-    /// Sessions whose backend has released everything.
-    pub ended: usize,
-    /// Sessions given up at the deadline (or lost to a panic): their backends were asked to stop
-    /// and were then dropped, if they had come into being at all.
-    pub abandoned: usize,
-}
-
-/// Runs what the [`Registry`](crate::Registry) starts. Whoever composes the program spawns
+/// Runs what the [`Registry`](crate::Registry) starts. The composing program spawns
 /// [`run`](Self::run) and keeps its join handle.
 pub struct Driver<A, B, E> {
     shared: Arc<Shared<B>>,
-    means: Means<A, B, E>,
+    context: Context<A, B, E>,
     jobs: mpsc::UnboundedReceiver<Job<A, B, E>>,
     /// One task per session with a backend, or about to have one; it says whether it had.
-    lives: JoinSet<bool>,
+    sessions: JoinSet<bool>,
     /// What is done to the records in the background.
-    chores: JoinSet<Chore>,
+    background: JoinSet<Background>,
 }
 
 /// What a task in the background did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chore {
-    Tended,
+enum Background {
+    Flushed,
     Swept,
 }
 
@@ -69,13 +62,11 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     pub(crate) fn new(
-        shared: Arc<Shared<B>>,
-        desk: Arc<Desk<B, E>>,
-        spawn: Arc<dyn Spawn<A, B, E>>,
+        context: Context<A, B, E>,
         jobs: mpsc::UnboundedReceiver<Job<A, B, E>>,
     ) -> Self {
-        let means = Means { shared: Arc::clone(&shared), desk, spawn };
-        Self { shared, means, jobs, lives: JoinSet::new(), chores: JoinSet::new() }
+        let shared = Arc::clone(&context.shared);
+        Self { shared, context, jobs, sessions: JoinSet::new(), background: JoinSet::new() }
     }
 
     /// Runs until [`Registry::stop`](crate::Registry::stop) has done its work, or until every
@@ -90,7 +81,7 @@ where
         while let Ok(job) = self.jobs.try_recv() {
             match job {
                 Job::Sweep(sweep) => self.sweep(sweep),
-                // The phase tells those who asked why.
+                // The phase tells the waiting requests why.
                 other => drop(other),
             }
         }
@@ -107,37 +98,37 @@ where
         let mut limits = self.shared.watch_limits();
         let mut last_reaped = Instant::now();
         let mut next_look = Instant::now();
-        let mut tending = false;
+        let mut is_flushing = false;
         loop {
             let next = last_reaped + limits.borrow_and_update().reap_interval();
-            let waited_for = !self.shared.queue.is_empty();
+            let is_awaited = !self.shared.queue.is_empty();
             tokio::select! {
                 job = self.jobs.recv() => match job {
                     Some(job) => self.take(job),
                     None => return Quit::NoHandleLeft,
                 },
-                Some(over) = self.lives.join_next() => {
+                Some(over) = self.sessions.join_next() => {
                     outcome(over);
                 }
-                Some(done) = self.chores.join_next() => {
-                    tending &= outcome(done).is_some_and(|chore| chore != Chore::Tended);
+                Some(done) = self.background.join_next() => {
+                    is_flushing &= outcome(done).is_some_and(|done| done != Background::Flushed);
                 }
-                () = self.shared.counts.rung() => self.serve_queue(),
-                () = sleep_until(next_look), if waited_for => {
+                () = self.shared.counts.notified() => self.serve_queue(),
+                () = sleep_until(next_look), if is_awaited => {
                     self.serve_queue();
-                    next_look = Instant::now() + LOOK;
+                    next_look = Instant::now() + QUEUE_INTERVAL;
                 }
                 () = sleep_until(next) => {
                     self.shared.reap();
-                    self.means.desk.forget_old_troubles(&self.shared.limits());
+                    self.context.failures.forget_old(&self.shared.limits());
                     last_reaped = Instant::now();
                     // A slow store is not asked a second time meanwhile.
-                    if self.shared.keeper.is_some() && !tending {
-                        tending = true;
+                    if self.shared.writer.is_some() && !is_flushing {
+                        is_flushing = true;
                         let shared = Arc::clone(&self.shared);
-                        self.chores.spawn(async move {
-                            shared.tend().await;
-                            Chore::Tended
+                        self.background.spawn(async move {
+                            shared.flush().await;
+                            Background::Flushed
                         });
                     }
                 }
@@ -150,11 +141,11 @@ where
 
     fn take(&mut self, job: Job<A, B, E>) {
         match job {
-            Job::Open(open) => {
-                self.lives.spawn(live(self.means.clone(), open));
+            Job::Open(job) => {
+                self.sessions.spawn(open::run(self.context.clone(), job));
             }
-            Job::Wake(flight) => {
-                self.lives.spawn(fly(self.means.clone(), flight));
+            Job::Wake(in_flight) => {
+                self.sessions.spawn(wake::run(self.context.clone(), in_flight));
             }
             Job::Sweep(sweep) => self.sweep(sweep),
         }
@@ -162,9 +153,9 @@ where
 
     fn sweep(&mut self, sweep: Sweep) {
         let shared = Arc::clone(&self.shared);
-        self.chores.spawn(async move {
+        self.background.spawn(async move {
             shared.sweep(sweep).await;
-            Chore::Swept
+            Background::Swept
         });
     }
 
@@ -177,40 +168,40 @@ where
     async fn wind_up(&mut self, quit: Quit) -> Report {
         let mut phase = self.shared.phase.subscribe();
         let mut report = Report::default();
-        let mut last_words = false;
+        let mut was_flushed = false;
         loop {
             let deadline = match (&*phase.borrow_and_update(), &quit) {
                 (Phase::Stopping { deadline }, Quit::Stop) => *deadline,
-                // Nobody is left to name a deadline.
+                // No handle is left that could name a deadline.
                 _ => Instant::now() + Duration::from_secs(24 * 60 * 60),
             };
             tokio::select! {
                 // Sessions that have ended are counted before the deadline is looked at.
                 biased;
-                Some(over) = self.lives.join_next() => match outcome(over) {
+                Some(over) = self.sessions.join_next() => match outcome(over) {
                     Some(had_backend) => report.ended += usize::from(had_backend),
                     None => report.abandoned += 1,
                 },
-                Some(done) = self.chores.join_next() => {
+                Some(done) = self.background.join_next() => {
                     outcome(done);
                 }
                 // Only when both sets are empty: the times of last use are told once more.
-                () = std::future::ready(()), if self.lives.is_empty() && self.chores.is_empty() => {
-                    if last_words || self.shared.keeper.is_none() {
+                () = std::future::ready(()), if self.sessions.is_empty() && self.background.is_empty() => {
+                    if was_flushed || self.shared.writer.is_none() {
                         return report;
                     }
-                    last_words = true;
+                    was_flushed = true;
                     let shared = Arc::clone(&self.shared);
-                    self.chores.spawn(async move {
-                        shared.tend().await;
-                        Chore::Tended
+                    self.background.spawn(async move {
+                        shared.flush().await;
+                        Background::Flushed
                     });
                 }
                 _ = phase.changed() => {}
                 () = sleep_until(deadline) => {
-                    report.abandoned += self.lives.len();
-                    self.lives.shutdown().await;
-                    self.chores.shutdown().await;
+                    report.abandoned += self.sessions.len();
+                    self.sessions.shutdown().await;
+                    self.background.shutdown().await;
                     return report;
                 }
             }
@@ -230,7 +221,7 @@ fn outcome<T>(over: Result<T, JoinError>) -> Option<T> {
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(not a text)");
-        error!(panic = message, "the task of a session panicked; its place was given back");
+        error!(panic = message, "the task of a session panicked; its slot was given back");
     }
     None
 }
@@ -239,7 +230,7 @@ impl<A, B, E> Drop for Driver<A, B, E> {
     fn drop(&mut self) {
         // Runs before the jobs and the tasks are dropped, so their openers see the phase.
         self.shared.openings.close();
-        let abandoned = self.lives.len();
+        let abandoned = self.sessions.len();
         self.shared.phase.send_if_modified(|phase| {
             let early = !matches!(phase, Phase::Gone(_));
             if early {
@@ -252,6 +243,6 @@ impl<A, B, E> Drop for Driver<A, B, E> {
 
 impl<A, B, E> fmt::Debug for Driver<A, B, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("tasks", &self.lives.len()).finish_non_exhaustive()
+        f.debug_struct("Driver").field("tasks", &self.sessions.len()).finish_non_exhaustive()
     }
 }

@@ -1,21 +1,26 @@
-//! One session in the table: its backend, who uses it, and what becomes of it.
+//! One session in the table: its backend, its leases, and what becomes of it.
 //!
-//! Every change of a session's state is a method of [`Usage`] here, made under the entry's lock.
+//! Every change of a session's state is a method of [`Entry`], made under its lock.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::activity::Activity;
 use crate::counts::Counts;
-use crate::place::Heir;
+use crate::id::SessionId;
+use crate::owner::Owner;
+use crate::reason::StopReason;
+use crate::record_handle::RecordHandle;
 use crate::replacement::{AfterStop, Replacement, StopWhen};
-use crate::{Limits, Owner, RecordKey, SessionId, StopReason};
+use crate::slot::Waiter;
 
-/// One backend's stay in the table. A session that is woken gets another one.
+/// One incarnation of a session in the table: the time of one backend. A session that is woken
+/// gets another entry.
 pub(crate) struct Entry<B> {
     id: SessionId,
     owner: Owner,
@@ -23,26 +28,13 @@ pub(crate) struct Entry<B> {
     born: Instant,
     /// How old the session was when this backend came.
     age: Duration,
-    kept: Option<Kept>,
+    record: Option<RecordHandle>,
     counts: Arc<Counts>,
     stage: watch::Sender<Stage>,
     usage: Mutex<Usage>,
 }
 
-/// The record behind a session that can sleep.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    pub(crate) key: RecordKey,
-    /// The SHA-256 of the snapshot in the store. Saves take turns by this lock, which is held
-    /// while the store works: an older snapshot never overwrites a newer one.
-    pub(crate) digest: tokio::sync::Mutex<[u8; 32]>,
-    /// The backend has ended and had its last turn: what it still says is no news of the session.
-    pub(crate) closed: AtomicBool,
-    /// The record was removed: the session cannot sleep any more.
-    pub(crate) lost: AtomicBool,
-}
-
-/// What others may wait for.
+/// What lease holders and lookups may wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Here,
@@ -50,8 +42,8 @@ pub(crate) enum Stage {
     Draining,
     /// Its backend is being stopped.
     Leaving,
-    /// This backend's stay is over: look again.
-    Departed,
+    /// This incarnation is over: look the session up again.
+    Finished,
 }
 
 struct Usage {
@@ -59,16 +51,16 @@ struct Usage {
     /// When the last lease was dropped; of no meaning while one is held.
     last_active: Instant,
     /// The time of last use that the store knows or is about to.
-    told: Option<Instant>,
+    reported: Option<Instant>,
     /// A replacement that waits for the session to become idle.
     replacement: Option<Replacement>,
     state: State,
 }
 
 enum State {
-    /// With the way to the task that keeps the session. Taking it out is what ends the stay: it
-    /// is there once, so a stay ends once, and whoever finds it gone knows that.
-    Live(oneshot::Sender<Ending>),
+    /// With the way to the session's task. Taking the sender out ends the incarnation. There is one
+    /// sender, so an incarnation ends once.
+    Live(oneshot::Sender<StopOrder>),
     /// Its backend is being stopped, and its record will outlive that.
     Leaving,
     /// Over for good, for this reason.
@@ -79,87 +71,54 @@ enum State {
     Replaced,
 }
 
-/// The order to end a session's stay.
+/// The order to end an incarnation.
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct StopOrder {
     pub(crate) why: StopReason,
-    pub(crate) heir: Option<Heir>,
+    /// The open or wake that gets the slot.
+    pub(crate) waiter: Option<Waiter>,
     pub(crate) then: AfterStop,
 }
 
-/// How a stay went out.
+/// What became of a session when an incarnation of it was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Concluded {
+pub(crate) enum IncarnationOutcome {
     Gone(StopReason),
     Asleep,
     Replaced,
 }
 
-/// What a decision about a session may look at, frozen while it is made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Snapshot {
-    /// `None` while a lease is held.
-    pub(crate) idle_since: Option<Instant>,
-    born: Instant,
-    age: Duration,
-}
-
-impl Snapshot {
-    /// Whether nobody has used the session for at least `idle`.
-    pub(crate) fn idle_for(&self, idle: Duration, now: Instant) -> bool {
-        self.idle_since.is_some_and(|since| now.saturating_duration_since(since) >= idle)
-    }
-
-    /// Whether the session is as old as `lifetime` (zero: it never is) and nobody uses it.
-    pub(crate) fn outlived(&self, lifetime: Duration, now: Instant) -> bool {
-        self.idle_since.is_some()
-            && !lifetime.is_zero()
-            && self.age.saturating_add(now.saturating_duration_since(self.born)) >= lifetime
-    }
-
-    /// Why the reaper should end the session, if it should.
-    pub(crate) fn due(&self, limits: &Limits, now: Instant) -> Option<StopReason> {
-        if self.outlived(limits.lifetime, now) {
-            Some(StopReason::Lifetime)
-        } else if !limits.idle.is_zero() && self.idle_for(limits.idle, now) {
-            Some(StopReason::Idle)
-        } else {
-            None
-        }
-    }
-}
-
 /// What a new entry is made of.
-pub(crate) struct Arrival<B> {
+pub(crate) struct NewEntry<B> {
     pub(crate) id: SessionId,
     pub(crate) owner: Owner,
     pub(crate) backend: B,
     /// How old the session is.
     pub(crate) age: Duration,
-    pub(crate) kept: Option<Kept>,
-    /// Since when nobody uses it; `None` to begin with one lease held.
+    pub(crate) record: Option<RecordHandle>,
+    /// Since when no lease is held; `None` to begin with one.
     pub(crate) idle_since: Option<Instant>,
 }
 
 impl<B> Entry<B> {
-    /// A live entry, and the way its ending will be ordered.
+    /// A live entry, and the receiver of the order to end it.
     pub(crate) fn new(
-        arrival: Arrival<B>,
+        new: NewEntry<B>,
         counts: Arc<Counts>,
         now: Instant,
-    ) -> (Self, oneshot::Receiver<Ending>) {
-        let Arrival { id, owner, backend, age, kept, idle_since } = arrival;
+    ) -> (Self, oneshot::Receiver<StopOrder>) {
+        let NewEntry { id, owner, backend, age, record, idle_since } = new;
         let (order, orders) = oneshot::channel();
         counts.live.fetch_add(1, Ordering::Relaxed);
         let usage = Mutex::new(Usage {
             leases: usize::from(idle_since.is_none()),
             last_active: idle_since.unwrap_or(now),
-            told: None,
+            reported: None,
             replacement: None,
             state: State::Live(order),
         });
         let stage = watch::Sender::new(Stage::Here);
-        let entry = Self { id, owner, backend, born: now, age, kept, counts, stage, usage };
+        let entry = Self { id, owner, backend, born: now, age, record, counts, stage, usage };
         (entry, orders)
     }
 
@@ -185,26 +144,26 @@ impl<B> Entry<B> {
     }
 
     /// The record, if there is one.
-    pub(crate) fn kept(&self) -> Option<&Kept> {
-        self.kept.as_ref().filter(|kept| !kept.lost.load(Ordering::SeqCst))
+    pub(crate) fn record(&self) -> Option<&RecordHandle> {
+        self.record.as_ref().filter(|record| !record.is_removed())
     }
 
-    /// Counts one more lease, unless the session is over or `lifetime` has passed while nobody
-    /// used it; in the latter case it is ended here and the caller takes it off the table.
+    /// Counts one more lease, unless the session is over or `lifetime` has passed while no lease was
+    /// held; in the latter case it is ended here and the caller takes it off the table.
     pub(crate) fn acquire(&self, lifetime: Duration) -> Acquired {
         let mut usage = self.lock();
         match usage.state {
             State::Live(_) => {}
-            State::Gone(_) => return Acquired::Over,
-            State::Leaving | State::Asleep | State::Replaced => return Acquired::Moving,
+            State::Gone(_) => return Acquired::Ended,
+            State::Leaving | State::Asleep | State::Replaced => return Acquired::InTransition,
         }
         if usage.replacement.is_some_and(|replacement| replacement.when >= StopWhen::Drained) {
-            return Acquired::Moving;
+            return Acquired::InTransition;
         }
         // Without a lifetime the clock need not be read.
-        if !lifetime.is_zero() && self.snapshot(&usage).outlived(lifetime, Instant::now()) {
+        if !lifetime.is_zero() && self.activity(&usage).outlived(lifetime, Instant::now()) {
             self.leave(&mut usage, StopReason::Lifetime, None, AfterStop::Asleep);
-            return Acquired::Outlived;
+            return Acquired::Expired;
         }
         usage.leases += 1;
         Acquired::Leased
@@ -227,24 +186,24 @@ impl<B> Entry<B> {
             self.leave(&mut usage, StopReason::Replaced, None, replacement.then);
         }
         drop(usage);
-        self.counts.ring();
+        self.counts.notify();
     }
 
-    /// Ends a stay if `judge` finds a reason, deciding and ending under one lock. The heir comes
-    /// back when the stay was not ended by this call.
+    /// Ends the incarnation if `judge` finds a reason, deciding and ending under one lock. The waiter
+    /// comes back if this call did not end it.
     pub(crate) fn end_if(
         &self,
-        heir: Option<Heir>,
-        judge: impl FnOnce(Snapshot) -> Option<StopReason>,
-    ) -> Result<StopReason, Option<Heir>> {
+        waiter: Option<Waiter>,
+        judge: impl FnOnce(Activity) -> Option<StopReason>,
+    ) -> Result<StopReason, Option<Waiter>> {
         let mut usage = self.lock();
         if !usage.is_live() {
-            return Err(heir);
+            return Err(waiter);
         }
-        let Some(why) = judge(self.snapshot(&usage)) else {
-            return Err(heir);
+        let Some(why) = judge(self.activity(&usage)) else {
+            return Err(waiter);
         };
-        self.leave(&mut usage, why, heir, AfterStop::Asleep);
+        self.leave(&mut usage, why, waiter, AfterStop::Asleep);
         Ok(why)
     }
 
@@ -252,7 +211,7 @@ impl<B> Entry<B> {
     /// is over or cannot sleep.
     pub(crate) fn replace(&self, replacement: Replacement) -> bool {
         let mut usage = self.lock();
-        if !usage.is_live() || self.kept().is_none() {
+        if !usage.is_live() || self.record().is_none() {
             return false;
         }
         let replacement = replacement.and(usage.replacement);
@@ -267,20 +226,21 @@ impl<B> Entry<B> {
         true
     }
 
-    /// Makes the end of a session that is about to sleep one for good. `false` if it is live, or
-    /// sleeps or was replaced already, or is gone.
-    pub(crate) fn doom(&self, why: StopReason) -> bool {
+    /// Ends a session for good that is about to sleep. `false` if it is live, or sleeps or was
+    /// replaced already, or is gone.
+    pub(crate) fn mark_gone(&self, why: StopReason) -> bool {
         let mut usage = self.lock();
-        let leaving = matches!(usage.state, State::Leaving);
-        if leaving {
+        let is_leaving = matches!(usage.state, State::Leaving);
+        if is_leaving {
             usage.state = State::Gone(why);
         }
-        leaving
+        is_leaving
     }
 
-    /// Takes an ending back whose snapshot could not be saved. The idle time begins anew, so that
-    /// the same decision is not made again at once. `None` if it was ended for good meanwhile.
-    pub(crate) fn revive(&self) -> Option<oneshot::Receiver<Ending>> {
+    /// Takes an order back because the snapshot could not be saved. The idle time begins anew, so
+    /// that the same decision is not made again at once. `None` if the session was ended for good
+    /// meanwhile.
+    pub(crate) fn resume(&self) -> Option<oneshot::Receiver<StopOrder>> {
         let mut usage = self.lock();
         if !matches!(usage.state, State::Leaving) {
             return None;
@@ -296,8 +256,8 @@ impl<B> Entry<B> {
     }
 
     /// Notes that another entry stands in this one's place. The reason comes back if this one was
-    /// ended for good meanwhile, which is then to be done to the other.
-    pub(crate) fn replaced(&self) -> Result<(), StopReason> {
+    /// ended for good meanwhile; the caller then ends the other one.
+    pub(crate) fn set_replaced(&self) -> Result<(), StopReason> {
         let mut usage = self.lock();
         if let State::Gone(why) = usage.state {
             return Err(why);
@@ -324,32 +284,34 @@ impl<B> Entry<B> {
         if usage.leases == 0 { usage.last_active } else { Instant::now() }
     }
 
-    /// Whether the session goes on without this stay, asleep or in another one.
-    pub(crate) fn is_past(&self) -> bool {
+    /// Whether the session goes on without this incarnation, asleep or in another one.
+    pub(crate) fn is_superseded(&self) -> bool {
         matches!(self.lock().state, State::Asleep | State::Replaced)
     }
 
-    /// Settles how a stay, which must have been ended, went out. From here on nothing changes.
-    pub(crate) fn conclude(&self) -> Concluded {
+    /// Settles what becomes of the session when an incarnation, which must have been ended, is over.
+    /// From here on nothing changes.
+    pub(crate) fn outcome(&self) -> IncarnationOutcome {
         let mut usage = self.lock();
         match usage.state {
-            State::Live(_) => unreachable!("a stay is ended before it is concluded"),
+            State::Live(_) => unreachable!("an incarnation is ended before its outcome is settled"),
             State::Leaving => {
                 usage.state = State::Asleep;
-                Concluded::Asleep
+                IncarnationOutcome::Asleep
             }
-            State::Asleep => Concluded::Asleep,
-            State::Gone(why) => Concluded::Gone(why),
-            State::Replaced => Concluded::Replaced,
+            State::Asleep => IncarnationOutcome::Asleep,
+            State::Gone(why) => IncarnationOutcome::Gone(why),
+            State::Replaced => IncarnationOutcome::Replaced,
         }
     }
 
-    /// Tells everybody who waits for the end of this stay.
-    pub(crate) fn depart(&self) {
-        self.stage.send_replace(Stage::Departed);
+    /// Tells every task that waits for the end of this incarnation.
+    pub(crate) fn finish(&self) {
+        self.stage.send_replace(Stage::Finished);
     }
 
-    /// Resolves when it is worth looking the session up again: the stay is over, or was resumed.
+    /// Resolves when it is worth looking the session up again: the incarnation is over, or was
+    /// resumed.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -357,45 +319,45 @@ impl<B> Entry<B> {
         let mut stage = self.stage.subscribe();
         // The sender is in `self`.
         let _ =
-            stage.wait_for(|stage| matches!(stage, Stage::Here | Stage::Departed)).await.is_ok();
+            stage.wait_for(|stage| matches!(stage, Stage::Here | Stage::Finished)).await.is_ok();
     }
 
     /// Resolves when holders of leases should give them back.
-    pub(crate) async fn unwanted(&self) {
+    pub(crate) async fn asked_to_leave(&self) {
         let mut stage = self.stage.subscribe();
         let _ = stage.wait_for(|&stage| stage >= Stage::Draining).await.is_ok();
     }
 
     /// The state of a session that is live.
-    pub(crate) fn peek(&self) -> Option<Snapshot> {
+    pub(crate) fn peek(&self) -> Option<Activity> {
         let usage = self.lock();
-        usage.is_live().then(|| self.snapshot(&usage))
+        usage.is_live().then(|| self.activity(&usage))
     }
 
-    /// Has `note` told when the session was last used, if it is awake and there is news. Under the
-    /// lock, so that nothing of it comes after the word that the session sleeps.
-    pub(crate) fn tell(&self, note: impl FnOnce(Instant)) -> bool {
+    /// Gives `note` the time of last use, if the session is live and the time has changed since the
+    /// last call. Under the lock, so that no such note comes after the one that the session sleeps.
+    pub(crate) fn report_use(&self, note: impl FnOnce(Instant)) -> bool {
         let mut usage = self.lock();
         if !usage.is_live() {
             return false;
         }
         let used = if usage.leases == 0 { usage.last_active } else { Instant::now() };
-        let is_news = usage.told.replace(used) != Some(used);
-        if is_news {
+        let has_changed = usage.reported.replace(used) != Some(used);
+        if has_changed {
             note(used);
         }
-        is_news
+        has_changed
     }
 
-    fn snapshot(&self, usage: &Usage) -> Snapshot {
+    fn activity(&self, usage: &Usage) -> Activity {
         let idle_since = (usage.leases == 0).then_some(usage.last_active);
-        Snapshot { idle_since, born: self.born, age: self.age }
+        Activity { idle_since, born: self.born, age: self.age }
     }
 
-    /// From live to leaving or gone. The order is sent under the lock: whoever finds it taken
-    /// finds it delivered, too.
-    fn leave(&self, usage: &mut Usage, why: StopReason, heir: Option<Heir>, then: AfterStop) {
-        let next = match why.sleeps() && self.kept().is_some() {
+    /// From live to leaving or gone. The order is sent under the lock: where the sender is gone the
+    /// order was delivered.
+    fn leave(&self, usage: &mut Usage, why: StopReason, waiter: Option<Waiter>, then: AfterStop) {
+        let next = match why.sleeps() && self.record().is_some() {
             true => State::Leaving,
             false => State::Gone(why),
         };
@@ -403,7 +365,7 @@ impl<B> Entry<B> {
             self.counts.live.fetch_sub(1, Ordering::Relaxed);
             self.counts.stopping.fetch_add(1, Ordering::Relaxed);
             // The task keeps its end open until it has taken this order itself.
-            let _ = order.send(Ending { why, heir, then });
+            let _ = order.send(StopOrder { why, waiter, then });
             self.stage.send_replace(Stage::Leaving);
         } else {
             unreachable!("the callers have looked");
@@ -425,9 +387,10 @@ impl Usage {
 pub(crate) enum Acquired {
     Leased,
     /// Without a backend at the moment, or about to be: `settled` tells when to look again.
-    Moving,
-    Over,
-    Outlived,
+    InTransition,
+    Ended,
+    /// It was older than the lifetime and is ended by this lookup.
+    Expired,
 }
 
 impl<B: fmt::Debug> fmt::Debug for Entry<B> {
@@ -447,17 +410,23 @@ mod tests {
 
     use super::*;
 
-    fn entry() -> (Arc<Entry<()>>, oneshot::Receiver<Ending>) {
+    fn entry() -> (Arc<Entry<()>>, oneshot::Receiver<StopOrder>) {
         let owner = Owner::new("https://id", "ada", "client");
         let id = SessionId::from_bytes([7; 24]);
-        let arrival =
-            Arrival { id, owner, backend: (), age: Duration::ZERO, kept: None, idle_since: None };
-        let (entry, orders) = Entry::new(arrival, Arc::default(), Instant::now());
+        let new = NewEntry {
+            id,
+            owner,
+            backend: (),
+            age: Duration::ZERO,
+            record: None,
+            idle_since: None,
+        };
+        let (entry, orders) = Entry::new(new, Arc::default(), Instant::now());
         (Arc::new(entry), orders)
     }
 
-    fn if_idle(snapshot: Snapshot) -> Option<StopReason> {
-        snapshot.idle_since.map(|_| StopReason::Idle)
+    fn if_idle(activity: Activity) -> Option<StopReason> {
+        activity.idle_since.map(|_| StopReason::Idle)
     }
 
     #[test]
@@ -469,7 +438,7 @@ mod tests {
         );
         assert!(entry.end_if(None, |_| Some(StopReason::Idle)).is_err());
         assert_eq!(orders.try_recv().expect("delivered").why, StopReason::Deleted);
-        assert_eq!(entry.acquire(Duration::ZERO), Acquired::Over);
+        assert_eq!(entry.acquire(Duration::ZERO), Acquired::Ended);
     }
 
     #[test]
@@ -500,7 +469,7 @@ mod tests {
                     gate.wait();
                     let ended = (0..100).any(|_| entry.end_if(None, if_idle).is_ok());
                     if ended {
-                        assert_eq!(entry.acquire(Duration::ZERO), Acquired::Over);
+                        assert_eq!(entry.acquire(Duration::ZERO), Acquired::Ended);
                         assert_eq!(leased.load(Ordering::SeqCst), 0);
                     }
                 });

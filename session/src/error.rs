@@ -4,20 +4,20 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::RecordsError;
+use crate::record::RecordsError;
 
 /// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError<E> {
-    /// Every place is taken, counting sessions that are still stopping, and no session is idle
+    /// Every slot is taken, counting sessions that are still stopping, and no session is idle
     /// enough to make room; or every record is, and none is of a session asleep.
-    #[error("all {max} places are taken")]
+    #[error("all {max} slots are taken")]
     Full {
         /// The cap in force.
         max: NonZeroUsize,
     },
     /// The owner has as many sessions as one owner may, and none of them is idle enough.
-    #[error("all {max} places of this owner are taken")]
+    #[error("all {max} slots of this owner are taken")]
     OwnerFull {
         /// The owner's cap in force.
         max: NonZeroUsize,
@@ -46,7 +46,7 @@ pub enum OpenError<E> {
     Gone,
 }
 
-/// Why a session cannot be used by whoever asks. It says nothing else about the session.
+/// Why a caller cannot use a session. It says nothing else about the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
     /// There is no such session, or not any more, as far as can be told without waiting: with
@@ -58,9 +58,9 @@ pub enum LeaseError {
     Foreign,
 }
 
-/// Why a session is not awake for whoever asks.
+/// Why a session is not awake for a caller.
 ///
-/// One failure answers everybody who waited for the same wake, so clones share their cause.
+/// One failure answers every request that waited for the same wake, so clones share their cause.
 #[derive(Debug, thiserror::Error)]
 pub enum WakeError<E> {
     /// There is no such session, or not any more.
@@ -69,14 +69,14 @@ pub enum WakeError<E> {
     /// The session belongs to another owner. Nothing was woken.
     #[error("session of another owner")]
     Foreign,
-    /// It sleeps, every place is taken, and no other session is idle enough to make room.
-    #[error("all {max} places are taken")]
+    /// It sleeps, every slot is taken, and no other session is idle enough to make room.
+    #[error("all {max} slots are taken")]
     Full {
         /// The cap in force.
         max: NonZeroUsize,
     },
     /// It sleeps, the owner has as many backends as one owner may, and none is idle enough.
-    #[error("all {max} places of this owner are taken")]
+    #[error("all {max} slots of this owner are taken")]
     OwnerFull {
         /// The owner's cap in force.
         max: NonZeroUsize,
@@ -96,7 +96,7 @@ pub enum WakeError<E> {
         /// After this time a request makes a new attempt.
         retry_in: Duration,
     },
-    /// The records cannot be reached, so nobody knows whether there is such a session.
+    /// The records cannot be reached, so it is not known whether there is such a session.
     #[error("the session could not be looked up")]
     Records(#[source] RecordsError),
     /// The spawner panicked; the driver has logged it.
@@ -159,27 +159,27 @@ impl From<LeaseError> for EndError {
     }
 }
 
-/// Why there is no place, between the crate's own parts.
+/// Why there is no slot, between the crate's own parts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum NoPlace {
+pub(crate) enum NoSlot {
     Full { max: NonZeroUsize },
     OwnerFull { max: NonZeroUsize },
 }
 
-impl<E> From<NoPlace> for OpenError<E> {
-    fn from(none: NoPlace) -> Self {
+impl<E> From<NoSlot> for OpenError<E> {
+    fn from(none: NoSlot) -> Self {
         match none {
-            NoPlace::Full { max } => Self::Full { max },
-            NoPlace::OwnerFull { max } => Self::OwnerFull { max },
+            NoSlot::Full { max } => Self::Full { max },
+            NoSlot::OwnerFull { max } => Self::OwnerFull { max },
         }
     }
 }
 
-impl<E> From<NoPlace> for WakeError<E> {
-    fn from(none: NoPlace) -> Self {
+impl<E> From<NoSlot> for WakeError<E> {
+    fn from(none: NoSlot) -> Self {
         match none {
-            NoPlace::Full { max } => Self::Full { max },
-            NoPlace::OwnerFull { max } => Self::OwnerFull { max },
+            NoSlot::Full { max } => Self::Full { max },
+            NoSlot::OwnerFull { max } => Self::OwnerFull { max },
         }
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::entry::Entry;
-use crate::shared::Shared;
-use crate::{Owner, SessionId, StopReason};
+use crate::id::SessionId;
+use crate::owner::Owner;
 
 /// The use of one session, held by a request or a stream for as long as it needs the backend.
 ///
@@ -35,8 +35,8 @@ impl<B> Lease<B> {
     }
 
     /// Resolves when the backend is to be replaced and waits for its leases
-    /// ([`StopWhen::Drained`](crate::StopWhen::Drained)), or is being stopped. Who holds a lease for a
-    /// stream closes that then, in a way that lets the client come back for the rest.
+    /// ([`StopWhen::Drained`](crate::StopWhen::Drained)), or is being stopped. A holder that serves
+    /// a stream then closes it in a way that lets the client come back for the rest.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -45,7 +45,7 @@ impl<B> Lease<B> {
         B: Send + Sync + 'static,
     {
         let entry = Arc::clone(&self.entry);
-        async move { entry.unwanted().await }
+        async move { entry.asked_to_leave().await }
     }
 
     pub(crate) fn entry(&self) -> &Arc<Entry<B>> {
@@ -70,30 +70,5 @@ impl<B> Drop for Lease<B> {
 impl<B: fmt::Debug> fmt::Debug for Lease<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Lease").field(&self.entry).finish()
-    }
-}
-
-/// The first lease of a session, on its way to the opener. If it never arrives, nobody knows the
-/// session's id, and so the session is ended. A plain lease lost on the way would leave it idle.
-pub(crate) struct FirstLease<B> {
-    lease: Option<Lease<B>>,
-    shared: Arc<Shared<B>>,
-}
-
-impl<B> FirstLease<B> {
-    pub(crate) fn new(entry: Arc<Entry<B>>, shared: Arc<Shared<B>>) -> Self {
-        Self { lease: Some(Lease::counted(entry)), shared }
-    }
-
-    pub(crate) fn arrived(mut self) -> Lease<B> {
-        self.lease.take().expect("it is taken once, here")
-    }
-}
-
-impl<B> Drop for FirstLease<B> {
-    fn drop(&mut self) {
-        if let Some(lease) = &self.lease {
-            self.shared.end(&lease.entry, StopReason::Abandoned);
-        }
     }
 }

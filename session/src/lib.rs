@@ -1,4 +1,4 @@
-//! Which backend answers this id, for whom, for how long?
+//! Which backend answers this id, for which owner, for how long?
 //!
 //! A [`Registry`] opens sessions through an injected [`Spawn`], hands out [`Lease`]s on them to
 //! their [`Owner`] alone, puts them to sleep, wakes them and ends them. It knows nothing of HTTP,
@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!   open()                                            lease(), drop of a lease
-//!     │ takes a place                                        ┌────┐
+//!     │ takes a slot                                         ┌────┐
 //!     ▼              recorded, id minted, in the table       │    ▼
 //!  Spawning ─────────────────────────────────────────────▶   Live ◀─────────────┐
 //!     │  │                                                  │ │  ▲              │ in the table
@@ -26,34 +26,34 @@
 //!    Gone ◀─────────────────── ended() snapshot            Leaving            │  │
 //!     ▲                                                     │   │  replaced    │  │
 //!     │ deleted, revoked meanwhile, or no snapshot any more │   └──────────────┘  │
-//!     ├─────────────────────────────────────────────────────┤   keeps its place   │
+//!     ├─────────────────────────────────────────────────────┤   keeps its slot    │
 //!     │                                                     │ idle, evicted,      │
 //!     │                                                     │ crashed, shutdown   │
 //!     │  deleted, revoked, too old, room for other records  ▼                     │
 //!     └────────────────────────────────────────────────── Asleep ─────────────────┘
-//!                                                                wake(): takes a place
+//!                                                                wake(): takes a slot
 //! ```
 //!
-//! One task per session with a backend, in the [`Driver`]'s `JoinSet`, walks this way. Every change
-//! of a session that stands in the table is a method of its entry (`entry.rs`). A session *Asleep*
-//! is its record and nothing else: it costs this process no memory at all, and so it does not
-//! matter whether it was this process that put it to sleep. *Leaving* stands in the table too, so
-//! that whoever asks waits for the end of one backend before another is woken.
+//! One task per session with a backend, in the [`Driver`]'s `JoinSet`, walks this way. The life of
+//! one backend is an *incarnation* of its session (`incarnation.rs`). Every change of a session in
+//! the table is a method of its entry (`entry.rs`). A session *Asleep* is its record and nothing
+//! else: it costs this process no memory at all, so another process may have put it to sleep.
+//! *Leaving* is in the table too: a request waits for the end of one backend before another is
+//! woken.
 //!
 //! # Invariants
 //!
-//! - **The cap holds at every moment.** A place (in total and for the owner) is taken before the
+//! - **The cap holds at every moment.** A slot (in total and for the owner) is taken before the
 //!   spawn or wake and is a guard held by the session's task. It is given back after the spawn
-//!   failed or the backend's `ended()` resolved, never earlier. Two exceptions are no surprise:
-//!   after a panic in a backend's own methods its place comes back though nobody can say whether
-//!   it has ended, and after [`Registry::set_limits`] lowered the cap the surplus takes its time
-//!   to go.
+//!   failed or the backend's `ended()` resolved, never earlier. There are two exceptions. After a
+//!   panic in a backend's own methods its slot is given back though it may not have ended. After
+//!   [`Registry::set_limits`] lowered the cap, the surplus takes its time to go.
 //! - **A session has one backend at a time.**
 //! - **Every open and every wake gets one answer**, also when the spawner panics, the registry
 //!   stops or the driver is dropped.
-//! - **A stay in the table ends once.** The order to end it is a sender that is taken out of the
-//!   entry under the entry's lock; whoever takes it decides the reason. What follows may still
-//!   become an end for good, until the stay is concluded under the same lock.
+//! - **An incarnation ends once.** The order to end it is sent through a sender that is taken out of
+//!   the entry under the entry's lock; the task that takes it decides the reason. What follows may
+//!   still become an end for good, until the outcome is settled under the same lock.
 //! - **Nothing is said that the store could take back.** The record is stored before the id is
 //!   given out, removed before a deletion is confirmed, and holds at least what the last
 //!   [`Registry::save`] stored. A session falls asleep with its last state stored, or stays awake;
@@ -63,47 +63,54 @@
 //!   nothing. Records that could not be removed yet are remembered, and wake nothing meanwhile.
 //! - **A leased session is not idle.** A lease is counted and a session is judged idle under the
 //!   same lock, so a lookup and the reaper never both win.
-//! - **A stranger learns that a session is not theirs, and changes nothing**: not the idle time,
-//!   not the age, and nothing wakes.
+//! - **Another owner learns that the session is not theirs, and changes nothing**: not the idle
+//!   time, not the age, and nothing wakes.
 //!
 //! # The cap
 //!
-//! When every place is taken, an open or a wake looks for the session that has been idle longest,
+//! When every slot is taken, an open or a wake looks for the session that has been idle longest,
 //! and for at least [`Limits::evict_idle`]. That one is put to sleep (or ended, if it cannot
-//! sleep), and its place is promised: it goes from the session's task to whoever waits without
-//! ever being free, so nobody who comes later slips in. Those that race pick different victims,
-//! because a stay ends once. At an owner's own cap only that owner's sessions make room.
+//! sleep), and its slot is promised: the session's task hands it to the waiter, and it is never
+//! free in between, so no later request takes it. Requests that race pick different victims,
+//! because an incarnation ends once. At an owner's own cap only that owner's sessions make room.
 //!
-//! If nothing is idle enough, the request waits in a queue for [`Limits::place_wait`], or is
+//! If nothing is idle enough, the request waits in a queue for [`Limits::slot_wait`], or is
 //! refused at once if that is zero. Each owner has a line of its own and the driver serves one
 //! after the other, so a storm of one owner's requests delays the others by a turn and no more.
+//!
+//! # Wakes
+//!
+//! Requests for a session that sleeps share one wake (single-flight), which the driver runs. When
+//! wakes fail, or backends crash soon after, the next attempt is held back: the back-off doubles
+//! from [`Limits::wake_backoff`], and after [`Limits::max_wake_failures`] in a row requests are
+//! refused for [`Limits::wake_pause`].
 //!
 //! # Time
 //!
 //! Waiting and ages go by tokio's clock. A record needs calendar time, since it outlives the
-//! process; that comes from the [`Calendar`] given at construction, because sessions fall asleep
-//! and expire when nobody calls who could bring it along.
+//! process; that comes from the [`Calendar`] given at construction, because sessions also fall asleep
+//! and expire while no caller is there to pass the time.
 //!
 //! # What it costs
 //!
 //! A lease on a live session asks no store. A session that falls asleep with nothing changed asks
-//! none either; times of last use, and who fell asleep or woke, are told in one batch per
+//! none either; times of last use, and which sessions fell asleep or woke, are stored in one batch per
 //! `reap_interval`. A wake reads one record, an open writes one (and counts, where there are caps on
 //! records), an end removes one.
 //!
 //! # Cancellation
 //!
 //! A request that is dropped never takes the work with it: spawning and stopping run in the
-//! driver. A backend whose opener left is ended as [`StopReason::Abandoned`], even if it left
-//! while the first lease was on its way; a session that was woken for somebody who left stays, for
-//! its client knows it. Dropping the driver is the backstop: it stops and drops
+//! driver. A new session whose request left is ended as [`StopReason::Abandoned`], even if the
+//! request left while the first lease was on its way; a session that was woken for a request that
+//! left stays, for its client knows the id. Dropping the driver is the backstop: it stops and drops
 //! every backend without waiting.
 //!
 //! # Locks
 //!
 //! A lookup takes the lock of one of 64 shards and then, having let go of it, the session's own.
-//! Opens and wakes take, one after the other, the lock of the ledger of places and that of the book
-//! of those under way; a session enters the table under the latter. No foreign code runs under any
+//! Opens and wakes take, one after the other, the lock of the ledger of slots and that of the openings
+//! under way; a session enters the table under the latter. No foreign code runs under any
 //! of them, except that a session's order may wake its task, and none is held across an `.await`.
 //! Two asynchronous locks are: saves of one session's snapshot take turns, and so do opens at a cap
 //! on records, from counting to creating.
@@ -115,42 +122,58 @@
 //! `testing::records_contract` the one for stores.
 //! `cargo bench -p session` prints what a lookup costs.
 
+mod activity;
+mod admission;
 mod backend;
+mod calendar;
+mod context;
 mod counts;
-mod desk;
 mod driver;
 mod entry;
 mod error;
+mod eviction;
+mod failures;
+mod first_lease;
+mod flush;
 mod id;
-mod keeper;
+mod incarnation;
 mod lease;
-mod life;
 mod limits;
-mod opening;
+mod open;
+mod openings;
 mod owner;
-mod place;
+mod phase;
 mod queue;
 mod reason;
 mod record;
+mod record_handle;
+mod record_writer;
 mod recording;
 mod registry;
 mod replacement;
+mod reservation;
+mod reserve;
+mod respawn;
+mod rollback;
 mod shared;
+mod single_flight;
+mod slot;
+mod sweep;
 mod table;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 mod wake;
 
 pub use backend::{Backend, BoxFuture, Spawn, WakeFailure};
-pub use driver::{Driver, Report};
+pub use calendar::Calendar;
+pub use driver::Driver;
 pub use error::{EndError, LeaseError, OpenError, WakeError};
 pub use id::{ParseIdError, SessionId, ShortId};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use owner::Owner;
+pub use phase::Report;
 pub use reason::{StopReason, WakeReason};
-pub use record::{
-    Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use,
-};
+pub use record::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use};
 pub use registry::{Listed, Registry, Revocation, View};
 pub use replacement::{AfterStop, Replacement, StopWhen};

@@ -17,20 +17,20 @@ pub struct Limits {
     /// A session without a lease for this long is put to sleep, or ended if it cannot sleep. Zero
     /// is never. Default 15 minutes.
     pub idle: Duration,
-    /// The age at which a session ends, as soon as nobody holds a lease. Zero is never. Default
+    /// The age at which a session ends, as soon as no lease is held. Zero is never. Default
     /// 30 days.
     pub lifetime: Duration,
     /// How often ages are looked at, and so how late an idle session may be ended. Anything
     /// shorter than 10 ms, zero included, counts as 10 ms. Default 30 seconds.
     pub reap_interval: Duration,
-    /// How long an open or a wake waits for a place when none can be had at once. Those who wait
+    /// How long an open or a wake waits for a slot when none is free. Waiting requests
     /// are served owner by owner in turn. Zero, the default, refuses at once.
-    pub place_wait: Duration,
-    /// How many opens and wakes of one owner may wait for a place at a time; more are refused at
+    pub slot_wait: Duration,
+    /// How many opens and wakes of one owner may wait for a slot at a time; more are refused at
     /// once. Default 32.
     pub max_waiting_per_owner: usize,
     /// Records in all, asleep or not. At the cap an open removes the record of the owner's session
-    /// that has been asleep longest, or if the owner has none asleep, of anybody's. `None` is
+    /// that has been asleep longest, or if the owner has none asleep, of any owner's. `None` is
     /// without bound. Default 100,000.
     pub max_records: Option<NonZeroUsize>,
     /// The same for one owner. `None` is without bound. Default 1,000.
@@ -62,7 +62,7 @@ impl Default for Limits {
             idle: Duration::from_secs(15 * 60),
             lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             reap_interval: Duration::from_secs(30),
-            place_wait: Duration::ZERO,
+            slot_wait: Duration::ZERO,
             max_waiting_per_owner: 32,
             max_records: NonZeroUsize::new(100_000),
             max_records_per_owner: NonZeroUsize::new(1_000),

@@ -1,7 +1,7 @@
-//! Opens and wakes that wait for a place, owner by owner in turn.
+//! The queue: opens and wakes that wait for a slot, owner by owner in turn.
 //!
-//! Each owner has a line of its own, and the driver serves one waiter of one owner after the
-//! other's: who brings a thousand requests waits a thousand turns, and who brings one waits one.
+//! Each owner has a line of its own, and the driver serves one request of one owner after the
+//! other's: an owner with a thousand requests waits a thousand turns, one with one request waits one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
-use crate::Owner;
 use crate::counts::Counts;
-use crate::error::NoPlace;
-use crate::shared::Reserved;
+use crate::error::NoSlot;
+use crate::owner::Owner;
+use crate::reservation::Reservation;
 
-type Waiter = oneshot::Sender<Reserved>;
+type Queued = oneshot::Sender<Reservation>;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -26,7 +26,7 @@ pub(crate) struct Queue {
 struct Lines {
     /// Owners with a line, whose turn comes first standing first.
     turns: VecDeque<Owner>,
-    lines: HashMap<Owner, VecDeque<Waiter>>,
+    lines: HashMap<Owner, VecDeque<Queued>>,
 }
 
 impl Queue {
@@ -34,38 +34,38 @@ impl Queue {
         Self { lines: Mutex::default(), counts }
     }
 
-    /// Whether anybody waits; whoever comes now must not pass them.
+    /// Whether no request waits. While one does, later requests must not overtake it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.counts.awaited.load(Ordering::SeqCst) == 0
+        self.counts.waiting.load(Ordering::SeqCst) == 0
     }
 
-    /// Joins the line of `owner`, unless it has `max` waiters already. Dropping the receiver leaves
+    /// Joins the line of `owner`, unless it has `max` requests already. Dropping the receiver leaves
     /// it.
-    pub(crate) fn join(&self, owner: &Owner, max: usize) -> Option<oneshot::Receiver<Reserved>> {
-        let (waiter, place) = oneshot::channel();
+    pub(crate) fn join(&self, owner: &Owner, max: usize) -> Option<oneshot::Receiver<Reservation>> {
+        let (waiter, slot) = oneshot::channel();
         {
             let mut all = self.lock();
             let all = &mut *all;
             let line = all.lines.entry(owner.clone()).or_default();
             let before = line.len();
             line.retain(|waiter| !waiter.is_closed());
-            self.counts.awaited.fetch_sub(before - line.len(), Ordering::SeqCst);
+            self.counts.waiting.fetch_sub(before - line.len(), Ordering::SeqCst);
             if line.len() >= max {
                 return None;
             }
             line.push_back(waiter);
-            self.counts.awaited.fetch_add(1, Ordering::SeqCst);
+            self.counts.waiting.fetch_add(1, Ordering::SeqCst);
             if !all.turns.contains(owner) {
                 all.turns.push_back(owner.clone());
             }
         }
-        self.counts.ring();
-        Some(place)
+        self.counts.notify();
+        Some(slot)
     }
 
-    /// Hands out what places `reserve` finds. Called by the driver alone.
-    pub(crate) fn serve(&self, reserve: impl Fn(&Owner) -> Result<Reserved, NoPlace>) {
-        // One round gives each owner at most one place; another follows while something is given.
+    /// Hands out the slots that `reserve` finds. Called by the driver alone.
+    pub(crate) fn serve(&self, reserve: impl Fn(&Owner) -> Result<Reservation, NoSlot>) {
+        // One round gives each owner at most one slot; another follows while one was given.
         loop {
             let round = self.lock().turns.clone();
             let mut given = false;
@@ -73,14 +73,14 @@ impl Queue {
                 let Some(waiter) = self.take(&owner) else { continue };
                 match reserve(&owner) {
                     Ok(reserved) => {
-                        // Who left just now gives the place back by dropping it, and rings.
+                        // A request that left just now drops the slot, which notifies the driver.
                         drop(waiter.send(reserved));
-                        self.counts.awaited.fetch_sub(1, Ordering::SeqCst);
+                        self.counts.waiting.fetch_sub(1, Ordering::SeqCst);
                         self.to_the_back(&owner);
                         given = true;
                     }
-                    Err(NoPlace::OwnerFull { .. }) => self.put_back(owner, waiter),
-                    Err(NoPlace::Full { .. }) => {
+                    Err(NoSlot::OwnerFull { .. }) => self.put_back(owner, waiter),
+                    Err(NoSlot::Full { .. }) => {
                         self.put_back(owner, waiter);
                         return;
                     }
@@ -92,8 +92,8 @@ impl Queue {
         }
     }
 
-    /// The first waiter of an owner who has not left.
-    fn take(&self, owner: &Owner) -> Option<Waiter> {
+    /// The first request of `owner` that has not left.
+    fn take(&self, owner: &Owner) -> Option<Queued> {
         let mut all = self.lock();
         let all = &mut *all;
         if let Some(line) = all.lines.get_mut(owner) {
@@ -101,7 +101,7 @@ impl Queue {
                 if !waiter.is_closed() {
                     return Some(waiter);
                 }
-                self.counts.awaited.fetch_sub(1, Ordering::SeqCst);
+                self.counts.waiting.fetch_sub(1, Ordering::SeqCst);
             }
             all.lines.remove(owner);
         }
@@ -109,7 +109,7 @@ impl Queue {
         None
     }
 
-    fn put_back(&self, owner: Owner, waiter: Waiter) {
+    fn put_back(&self, owner: Owner, waiter: Queued) {
         self.lock().lines.entry(owner).or_default().push_front(waiter);
     }
 

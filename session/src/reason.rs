@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum StopReason {
     /// Its client deleted it.
     Deleted,
-    /// Nobody used it for as long as `Limits::idle`.
+    /// No lease was held for as long as `Limits::idle`.
     Idle,
     /// It grew as old as `Limits::lifetime`.
     Lifetime,
-    /// It was idle, and another session needed its place.
+    /// It was idle, and another session needed its slot.
     Evicted,
-    /// Whoever opened it had left before it was ready.
+    /// The request that opened it had left before it was ready.
     Abandoned,
     /// Its owner lost the right to it.
     Revoked,
-    /// Whoever used it found it unusable, after a failed handshake for example.
+    /// A holder of a lease found it unusable, after a failed handshake for example.
     Failed,
     /// The registry stopped.
     Shutdown,
@@ -29,7 +29,7 @@ pub enum StopReason {
     Collision,
     /// The backend ended by itself. Never given to `Backend::stop`.
     Exited,
-    /// The task that kept the session panicked.
+    /// The session's task panicked.
     Panicked,
     /// The backend was to be replaced.
     Replaced,
@@ -144,15 +144,15 @@ impl WakeReason {
         }
     }
 
-    /// What a wake is counted as after `asleep`, which is why the session fell asleep as far as
-    /// anybody was told.
+    /// What a wake is counted as after `asleep`, which is why the session fell asleep as far as the
+    /// store was told.
     pub(crate) const fn after(asleep: Option<StopReason>) -> Self {
         match asleep {
             Some(StopReason::Idle) => Self::Idle,
             Some(StopReason::Evicted) => Self::Evicted,
             Some(StopReason::Exited | StopReason::Panicked) => Self::Exited,
             Some(StopReason::Replaced) => Self::Replaced,
-            // Nobody was left to tell, or it was told that the registry stopped.
+            // The registry was killed before it could say why, or has said that it stopped.
             _ => Self::Restart,
         }
     }

@@ -1,4 +1,4 @@
-//! Durable records of sessions, and the trait over whoever keeps them.
+//! Durable records of sessions, and the trait of the stores that keep them.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,10 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use crate::{BoxFuture, Owner, SessionId, ShortId, StopReason};
+use crate::backend::BoxFuture;
+use crate::id::{SessionId, ShortId};
+use crate::owner::Owner;
+use crate::reason::StopReason;
 
 /// Names a session towards the store and towards operators: the SHA-256 of its id.
 ///
@@ -126,7 +129,7 @@ pub enum Selection {
         /// The person.
         subject: Arc<str>,
     },
-    /// Those opened through this client, whoever the person.
+    /// Those opened through this client, for any person.
     Client(Arc<str>),
 }
 
@@ -230,30 +233,6 @@ impl RecordsError {
     /// A failure with its cause.
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::from(cause.into()))
-    }
-}
-
-/// Where calendar time comes from: the one thing a record needs that tokio's clock cannot tell.
-///
-/// It is given at construction and not with each call, because sessions also fall asleep, crash
-/// and expire when nobody calls.
-#[derive(Clone)]
-pub struct Calendar(Arc<dyn Fn() -> SystemTime + Send + Sync>);
-
-impl Calendar {
-    /// Asks `now` for the time. It must not block and may step back.
-    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    pub(crate) fn now(&self) -> SystemTime {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Calendar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Calendar")
     }
 }
 

@@ -2,26 +2,34 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::desk::Desk;
+use crate::backend::{Backend, Spawn};
+use crate::calendar::Calendar;
+use crate::context::Context;
 use crate::driver::{Driver, Job};
-use crate::entry::Entry;
-use crate::id::Mint;
-use crate::keeper::Keeper;
-use crate::life::Open;
-use crate::shared::{Found, Phase, Shared, stopping};
-use crate::{
-    Backend, Calendar, Lease, LeaseError, Limits, OpenError, Owner, Records, Report, SessionId,
-    Spawn, StopReason,
-};
+use crate::error::{LeaseError, OpenError};
+use crate::failures::FailureTracker;
+use crate::id::{Mint, SessionId};
+use crate::lease::Lease;
+use crate::limits::Limits;
+use crate::open::OpenJob;
+use crate::owner::Owner;
+use crate::phase::{Phase, Report, stopping};
+use crate::record::Records;
+use crate::record_writer::RecordWriter;
+use crate::shared::{Lookup, Shared};
+use crate::single_flight::SingleFlight;
 
-mod durable;
+mod ending;
+mod listing;
+mod replacing;
+mod waking;
 
-pub use durable::{Listed, Revocation};
+pub use ending::Revocation;
+pub use listing::{Listed, View};
 
 /// The sessions of one kind of backend. Clones are handles to the same registry.
 ///
@@ -29,7 +37,8 @@ pub use durable::{Listed, Revocation};
 /// error. When the last handle is dropped, the driver ends every session and returns.
 pub struct Registry<A, B, E> {
     shared: Arc<Shared<B>>,
-    desk: Arc<Desk<B, E>>,
+    wakes: Arc<SingleFlight<B, E>>,
+    failures: Arc<FailureTracker<E>>,
     // Not in `shared`, which the sessions' tasks hold too: the driver notices the last handle's
     // end by the end of this channel.
     jobs: mpsc::UnboundedSender<Job<A, B, E>>,
@@ -62,7 +71,7 @@ where
         records: Arc<dyn Records>,
         calendar: Calendar,
     ) -> (Self, Driver<A, B, E>) {
-        Self::with_mint(spawn, limits, Mint::from_os(), Some(Keeper::new(records, calendar)))
+        Self::with_mint(spawn, limits, Mint::from_os(), Some(RecordWriter::new(records, calendar)))
     }
 
     /// A registry without records, with ids from `next_id`, for tests of collisions.
@@ -79,32 +88,34 @@ where
         spawn: Arc<dyn Spawn<A, B, E>>,
         limits: Limits,
         mint: Mint,
-        keeper: Option<Keeper>,
+        writer: Option<RecordWriter>,
     ) -> (Self, Driver<A, B, E>) {
-        let shared = Arc::new(Shared::new(limits, mint, keeper));
-        let desk = Arc::new(Desk::new());
-        // Unbounded, because every message belongs to a place, to a request that waits for a wake,
+        let shared = Arc::new(Shared::new(limits, mint, writer));
+        let failures = Arc::new(FailureTracker::new());
+        // Unbounded, because every message belongs to a slot, to a request that waits for a wake,
         // or to a revocation.
         let (jobs, queue) = mpsc::unbounded_channel();
-        let driver = Driver::new(Arc::clone(&shared), Arc::clone(&desk), spawn, queue);
-        (Self { shared, desk, jobs }, driver)
+        let context =
+            Context { shared: Arc::clone(&shared), failures: Arc::clone(&failures), spawn };
+        let wakes = Arc::new(SingleFlight::new());
+        (Self { shared, wakes, failures, jobs }, Driver::new(context, queue))
     }
 
     /// Opens a session for `owner` and returns its first lease.
     ///
-    /// A place is taken first. At a cap the longest-idle session that has been idle for
+    /// A slot is taken first. At a cap the longest-idle session that has been idle for
     /// `Limits::evict_idle` is put to sleep, or ended if it cannot sleep, and this waits until its
     /// backend has ended; at the owner's cap only a session of the same owner is. If there is none,
-    /// this waits in the queue for `Limits::place_wait`.
+    /// this waits in the queue for `Limits::slot_wait`.
     ///
     /// With records, the session's record is stored before this returns.
     ///
     /// # Errors
     /// See [`OpenError`]; a failed open has left nothing behind, or is cleaning up by itself and
-    /// keeps the place until it has.
+    /// keeps the slot until it has.
     ///
     /// # Cancel safety
-    /// Dropping the future leaks nothing. A place that was waited for is given back; a backend
+    /// Dropping the future leaks nothing. A slot that was waited for is given back; a backend
     /// that is being spawned is finished by the driver and then ended as `Abandoned`.
     pub async fn open(&self, owner: Owner, ask: A) -> Result<Lease<B>, OpenError<E>> {
         if let Some(refusal) = self.shared.phase.borrow().refusal() {
@@ -114,20 +125,20 @@ where
             return Err(self.closed());
         };
         let mut phase = self.shared.phase.subscribe();
-        let place = tokio::select! {
+        let slot = tokio::select! {
             biased;
-            place = self.shared.place(&owner) => place?,
+            slot = self.shared.slot(&owner) => slot?,
             () = stopping(&mut phase) => return Err(self.closed()),
         };
         let (reply, answer) = oneshot::channel();
-        if self.jobs.send(Job::Open(Open { ticket, owner, ask, place, reply })).is_err() {
+        if self.jobs.send(Job::Open(OpenJob { ticket, owner, ask, slot, reply })).is_err() {
             return Err(self.closed());
         }
         tokio::select! {
             biased;
             answer = answer => match answer {
                 Ok(opened) => opened.map(|first| first.arrived()),
-                // Nobody answers when the driver is gone, or when the spawner panicked.
+                // No answer comes when the driver is gone, or when the spawner panicked.
                 Err(_) if self.shared.phase.borrow().is_stopping() => Err(self.closed()),
                 Err(_) => Err(OpenError::Panicked),
             },
@@ -145,50 +156,10 @@ where
     /// [`LeaseError::Unknown`] or [`LeaseError::Foreign`].
     pub fn lease(&self, id: &SessionId, owner: &Owner) -> Result<Lease<B>, LeaseError> {
         match self.shared.lease(id, owner) {
-            Found::Live(lease) => Ok(lease),
-            Found::Foreign => Err(LeaseError::Foreign),
-            Found::Moving(_) | Found::Nothing | Found::Over => Err(LeaseError::Unknown),
+            Lookup::Live(lease) => Ok(lease),
+            Lookup::Foreign => Err(LeaseError::Foreign),
+            Lookup::InTransition(_) | Lookup::NotFound | Lookup::Ended => Err(LeaseError::Unknown),
         }
-    }
-
-    /// Live sessions: those a lookup finds.
-    pub fn active(&self) -> usize {
-        self.shared.live()
-    }
-
-    /// Looks at every live session whose owner satisfies `wanted`, in no particular order. No lock
-    /// is held while either function runs, so a session may be over by the time it is looked at.
-    pub fn look<T>(
-        &self,
-        wanted: impl Fn(&Owner) -> bool,
-        look: impl Fn(&View<'_, B>) -> T,
-    ) -> Vec<T> {
-        let entries = self.shared.table.select(|_| true);
-        let wanted = entries.iter().filter(|entry| wanted(entry.owner()));
-        wanted.filter_map(|entry| Some(look(&View::of(entry)?))).collect()
-    }
-
-    /// Sessions that have been asked to stop and whose backend has not ended yet.
-    pub fn stopping(&self) -> usize {
-        self.shared.counts.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Places taken: sessions being spawned, live and stopping. This is what the cap limits.
-    pub fn places(&self) -> usize {
-        self.shared.places.taken()
-    }
-
-    /// Backends that have ended for this reason since the registry was made. Their sessions are
-    /// gone or asleep; see [`StopReason::sleeps`].
-    pub fn ended(&self, why: StopReason) -> u64 {
-        self.shared.tally.of(why)
-    }
-
-    /// When the session was last used: now, while a lease is held, else when the last one was
-    /// dropped. `None` for an unknown session.
-    pub fn last_active(&self, id: &SessionId) -> Option<Instant> {
-        let snapshot = self.shared.table.find(id)?.peek()?;
-        Some(snapshot.idle_since.unwrap_or_else(Instant::now))
     }
 
     /// The limits in force.
@@ -223,7 +194,7 @@ where
     /// answer again in a later registry.
     ///
     /// Called again it waits for the same report; the earliest deadline holds. It does not return
-    /// while there is a driver that nobody runs.
+    /// while there is a driver that is not run.
     ///
     /// # Cancel safety
     /// Dropping the future does not take the stop back.
@@ -251,42 +222,12 @@ where
     }
 }
 
-/// A live session, for whoever lists them.
-#[derive(Debug)]
-pub struct View<'a, B> {
-    /// Its id, which is a secret of its owner's.
-    pub id: &'a SessionId,
-    /// Whom it belongs to.
-    pub owner: &'a Owner,
-    /// What answers it.
-    pub backend: &'a B,
-    /// When it was opened or last woken.
-    pub opened: Instant,
-    /// Since when nobody uses it; `None` while somebody does.
-    pub idle_since: Option<Instant>,
-    /// Whether it would sleep rather than end.
-    pub sleeps: bool,
-}
-
-impl<'a, B> View<'a, B> {
-    fn of(entry: &'a Entry<B>) -> Option<Self> {
-        let usage = entry.peek()?;
-        Some(Self {
-            id: entry.id(),
-            owner: entry.owner(),
-            backend: entry.backend(),
-            opened: entry.born(),
-            idle_since: usage.idle_since,
-            sleeps: entry.kept().is_some(),
-        })
-    }
-}
-
 impl<A, B, E> Clone for Registry<A, B, E> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            desk: Arc::clone(&self.desk),
+            wakes: Arc::clone(&self.wakes),
+            failures: Arc::clone(&self.failures),
             jobs: self.jobs.clone(),
         }
     }
@@ -294,7 +235,11 @@ impl<A, B, E> Clone for Registry<A, B, E> {
 
 impl<A, B, E> fmt::Debug for Registry<A, B, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Registry").field(&self.shared).finish()
+        f.debug_struct("Registry")
+            .field("shared", &self.shared)
+            .field("wakes", &self.wakes)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,17 +9,17 @@ pub struct Replacement {
     pub then: AfterStop,
 }
 
-/// When a backend that is to be replaced is stopped. One that nobody uses is stopped at once in
-/// any case; later demands on the same session make earlier ones more urgent, never less.
+/// When a backend that is to be replaced is stopped. One without a lease is stopped at once in any
+/// case; later demands on the same session make earlier ones more urgent, never less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopWhen {
-    /// As soon as nobody uses it. Until then new leases are given as ever, so a session in constant
+    /// As soon as no lease is held. Until then new leases are given as ever, so a session in constant
     /// use keeps its backend.
     Idle,
-    /// As soon as the leases held now are dropped. Whoever asks from now on waits for what comes
-    /// after. `Lease::asked_to_leave` tells the holders, so that streams can be closed.
+    /// As soon as the leases held now are dropped. A request that comes meanwhile waits for what
+    /// follows. `Lease::asked_to_leave` tells the holders, so that streams can be closed.
     Drained,
-    /// At once, whoever uses it.
+    /// At once, also under leases.
     Now,
 }
 

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::SessionId;
-use crate::entry::{Entry, Snapshot};
+use crate::activity::Activity;
+use crate::entry::Entry;
+use crate::id::SessionId;
 
 /// A power of two, well above the number of threads of a large machine.
 const SHARDS: usize = 64;
@@ -44,13 +45,13 @@ impl<B> Table<B> {
         self.shard(id).lock().contains_key(id)
     }
 
-    /// Puts a session in, in the place of its stay before if there is one.
+    /// Puts a session in, replacing the entry of its incarnation before if there is one.
     pub(crate) fn put(&self, entry: Arc<Entry<B>>) {
         // Bound to a name so that the old entry is dropped after the lock.
         let _before = self.shard(entry.id()).lock().insert(*entry.id(), entry);
     }
 
-    /// Takes a session off, unless it is gone already or another stay has taken its place.
+    /// Takes a session off, unless it is gone already or another incarnation has taken its place.
     pub(crate) fn remove(&self, entry: &Entry<B>) {
         let mut shard = self.shard(entry.id()).lock();
         let is_it =
@@ -75,14 +76,14 @@ impl<B> Table<B> {
     /// grows with the number of sessions, and is paid only by an open that finds a cap reached.
     pub(crate) fn longest_idle(
         &self,
-        wanted: impl Fn(&Entry<B>, Snapshot) -> bool,
+        wanted: impl Fn(&Entry<B>, Activity) -> bool,
     ) -> Option<Arc<Entry<B>>> {
         let mut longest = None;
         for shard in &self.shards {
             for entry in shard.lock().values() {
-                let Some(snapshot) = entry.peek() else { continue };
-                let Some(since) = snapshot.idle_since else { continue };
-                if wanted(entry, snapshot)
+                let Some(activity) = entry.peek() else { continue };
+                let Some(since) = activity.idle_since else { continue };
+                if wanted(entry, activity)
                     && longest.as_ref().is_none_or(|&(earliest, _)| since < earliest)
                 {
                     longest = Some((since, Arc::clone(entry)));

@@ -56,7 +56,7 @@ pub(super) fn session_limits(config: &Config) -> session::Limits {
         idle: session.idle.unwrap_or(Duration::ZERO),
         lifetime: session.lifetime.unwrap_or(Duration::ZERO),
         reap_interval: session.reap_interval,
-        place_wait: session.place_wait,
+        slot_wait: session.place_wait,
         max_records: session.max_records,
         max_records_per_owner: session.max_records_per_owner,
         ..session::Limits::default()

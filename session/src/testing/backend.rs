@@ -6,8 +6,16 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Counted, KIND, number_in, patiently};
-use crate::{Backend, BoxFuture, Owner, StopReason};
+use crate::backend::{Backend, BoxFuture};
+use crate::owner::Owner;
+use crate::reason::StopReason;
+use crate::testing::census::{Counted, number_in};
+#[cfg(doc)]
+use crate::testing::timeout::TIMEOUT;
+use crate::testing::timeout::with_timeout;
+
+/// What a [`FakeBackend`] calls itself.
+pub const KIND: &str = "fake";
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -27,7 +35,7 @@ pub(super) struct State {
 
 impl State {
     fn end(&self) {
-        // Not counted any more before anybody can learn that it has ended.
+        // Not counted any more before any waiter can learn that it has ended.
         drop(self.counted.lock().expect("no test panics while it holds it").take());
         self.over.send_replace(true);
     }
@@ -88,7 +96,7 @@ impl Drop for FakeBackend {
 pub struct BackendHandle(pub(super) Arc<State>);
 
 impl BackendHandle {
-    /// Whom it was made for.
+    /// The owner that it was made for.
     pub fn owner(&self) -> &Owner {
         &self.0.owner
     }
@@ -101,14 +109,14 @@ impl BackendHandle {
     /// Waits until it is asked to stop.
     ///
     /// # Panics
-    /// After [`PATIENCE`](super::PATIENCE).
+    /// After [`TIMEOUT`].
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn asked_to_stop(&self) -> StopReason {
         let mut stops = self.0.stops.subscribe();
         let asked = stops.wait_for(|stops| !stops.is_empty());
-        patiently("the backend was not asked to stop", asked)
+        with_timeout("the backend was not asked to stop", asked)
             .await
             .expect("this handle keeps the sender")[0]
     }
@@ -169,7 +177,7 @@ impl BackendHandle {
         self.0.panics_in_stop.store(true, Ordering::SeqCst);
     }
 
-    /// Lets whoever waits for its end panic now.
+    /// Lets the task that waits for its end panic now.
     pub fn panic_now(&self) {
         self.0.panics_in_ended.send_replace(true);
     }

@@ -1,16 +1,17 @@
 //! What every [`Backend`] must do, as a suite that its implementation's tests run.
 //!
 //! Each check gets a function that makes a fresh, healthy backend. The checks wait at most
-//! [`PATIENCE`] by tokio's clock, which may be paused or real.
+//! [`TIMEOUT`] by tokio's clock, which may be paused or real.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::{Backend, StopReason};
+use crate::backend::Backend;
+use crate::reason::StopReason;
 
 /// How long a backend may take to end after it was stopped.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a call of `stop` may take. It asks and does not wait, so this is generous.
 pub const AT_ONCE: Duration = Duration::from_millis(100);
@@ -28,10 +29,10 @@ pub async fn all<B: Backend>(make: impl AsyncFn() -> B) {
     stop_after_the_end_does_nothing(make().await).await;
 }
 
-/// `ended` does not resolve while nobody stops a healthy backend.
+/// `ended` does not resolve before a healthy backend is stopped.
 pub async fn a_fresh_backend_has_not_ended<B: Backend>(backend: B) {
     let ended = timeout(Duration::from_millis(10), backend.ended()).await;
-    assert!(ended.is_err(), "the backend ended though nobody stopped it");
+    assert!(ended.is_err(), "the backend ended though it was not stopped");
     backend.stop(StopReason::Deleted);
     end(&backend).await;
 }
@@ -51,11 +52,11 @@ pub async fn ended_resolves_for_every_waiter<B: Backend>(backend: B) {
     let (first, second) = (backend.ended(), backend.ended());
     backend.stop(StopReason::Deleted);
     let third = backend.ended();
-    let all = timeout(PATIENCE, async { tokio::join!(first, second, third) });
+    let all = timeout(TIMEOUT, async { tokio::join!(first, second, third) });
     assert!(all.await.is_ok(), "the backend did not end for every waiter");
 }
 
-/// `ended` resolves for whoever asks long after the end, every time.
+/// `ended` resolves for a waiter that asks long after the end, every time.
 pub async fn ended_resolves_for_a_late_waiter<B: Backend>(backend: B) {
     let early = backend.ended();
     backend.stop(StopReason::Deleted);
@@ -85,6 +86,6 @@ pub async fn stop_after_the_end_does_nothing<B: Backend>(backend: B) {
 }
 
 async fn end<B: Backend>(backend: &B) {
-    let ended = timeout(PATIENCE, backend.ended()).await;
-    assert!(ended.is_ok(), "the backend did not end within {PATIENCE:?} of its stop");
+    let ended = timeout(TIMEOUT, backend.ended()).await;
+    assert!(ended.is_ok(), "the backend did not end within {TIMEOUT:?} of its stop");
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    BoxFuture, Calendar, Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary,
-    Use,
-};
+use crate::backend::BoxFuture;
+use crate::calendar::Calendar;
+use crate::record::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use};
 
 /// Records in memory. Clones share them; dropping a registry and making another over a clone is
 /// what a restart does.

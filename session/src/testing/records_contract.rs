@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::owner;
-use crate::{Owner, Record, RecordKey, Records, Selection, StopReason, Use};
+use crate::owner::Owner;
+use crate::reason::StopReason;
+use crate::record::{Record, RecordKey, Records, Selection, Use};
+use crate::testing::owner;
 
 /// A time of whole microseconds that no whole second hides.
 fn at(seconds: u64) -> SystemTime {

@@ -44,7 +44,7 @@ async fn a_session_that_is_still_stopping_keeps_its_place() {
     assert!(matches!(refused, Err(OpenError::Full { .. })), "stopping is not yet stopped");
     backend.end();
     settle().await;
-    registry.open(owner("bob"), ()).await.expect("the place came back");
+    registry.open(owner("bob"), ()).await.expect("the slot came back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +63,7 @@ async fn the_cap_holds_through_failures_and_departures() {
         registry.revoke(|_| true);
         settle().await;
         while backends.try_next().is_some() {}
-        assert_eq!((registry.places(), backends.alive()), (0, 0), "round {round}");
+        assert_eq!((registry.slots(), backends.alive()), (0, 0), "round {round}");
     }
     assert_eq!(backends.peak(), 3);
 }
@@ -85,7 +85,7 @@ async fn one_owner_at_its_cap_leaves_room_for_others() {
         }
     }
     assert_eq!((leases.len(), backends.peak_of(&owner("eve"))), (2, 2));
-    leases.push(registry.open(owner("ada"), ()).await.expect("the third place is ada's"));
+    leases.push(registry.open(owner("ada"), ()).await.expect("the third slot is ada's"));
     assert!(matches!(registry.open(owner("bob"), ()).await, Err(OpenError::Full { .. })));
 }
 

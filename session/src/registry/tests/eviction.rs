@@ -21,13 +21,13 @@ async fn at_the_cap_the_longest_idle_session_makes_room() {
     let all = [backends.next().await, backends.next().await, backends.next().await];
     let stopped = all.each_ref().map(|backend| backend.stopped());
     assert_eq!(stopped, [None, Some(StopReason::Evicted), None]);
-    assert!(answer_of(&mut opens).is_none(), "the place is not free before the end");
-    assert_eq!((registry.active(), registry.stopping(), registry.places()), (2, 1, 3));
+    assert!(answer_of(&mut opens).is_none(), "the slot is not free before the end");
+    assert_eq!((registry.active(), registry.stopping(), registry.slots()), (2, 1, 3));
     assert_eq!(registry.lease(&ids[1], &owner("bob")).err(), Some(LeaseError::Unknown));
     all[1].end();
     let opened = opens.join_next().await.expect("one open").expect("no open panics");
-    assert!(opened.expect("the place was left to it").is(&backends.next().await));
-    assert_eq!((registry.places(), backends.peak()), (3, 3));
+    assert!(opened.expect("the slot was handed to it").is(&backends.next().await));
+    assert_eq!((registry.slots(), backends.peak()), (3, 3));
     assert_eq!(registry.ended(StopReason::Evicted), 1);
 }
 
@@ -78,7 +78,7 @@ async fn openers_that_race_pick_different_victims_and_get_their_places() {
         victim.end();
     }
     let opened: Vec<_> =
-        opens.join_all().await.into_iter().map(|open| open.expect("a place")).collect();
+        opens.join_all().await.into_iter().map(|open| open.expect("a slot")).collect();
     assert_eq!((opened.len(), registry.active(), backends.peak()), (4, 4, 4));
 }
 
@@ -98,7 +98,7 @@ async fn nobody_slips_into_a_place_that_is_promised() {
         tokio::task::yield_now().await;
     }
     settle().await;
-    let opened = answer_of(&mut waiting).expect("answered").expect("bob has the place");
+    let opened = answer_of(&mut waiting).expect("answered").expect("bob has the slot");
     assert_eq!(opened.owner(), &owner("bob"));
 }
 
@@ -112,11 +112,11 @@ async fn an_opener_that_leaves_while_it_waits_gives_the_promised_place_back() {
     open_in(&mut waiting, &registry, "bob");
     settle().await;
     waiting.shutdown().await;
-    assert_eq!(registry.places(), 1);
+    assert_eq!(registry.slots(), 1);
     old.end();
     settle().await;
-    assert_eq!((registry.places(), backends.spawns()), (0, 1));
-    registry.open(owner("cyd"), ()).await.expect("the place is free");
+    assert_eq!((registry.slots(), backends.spawns()), (0, 1));
+    registry.open(owner("cyd"), ()).await.expect("the slot is free");
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,9 +133,9 @@ async fn an_opener_that_leaves_when_its_place_has_just_come_gives_it_back() {
     }
     old.end();
     settle().await;
-    assert_eq!(registry.places(), 1, "the place is in the channel");
+    assert_eq!(registry.slots(), 1, "the slot is in the channel");
     drop(open);
-    assert_eq!(registry.places(), 0);
+    assert_eq!(registry.slots(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,8 +156,8 @@ async fn an_owner_at_its_own_cap_evicts_its_own_idle_session_and_no_other() {
     assert_eq!(bobs.stopped(), None, "bob's has been idle for longer, but is not ada's");
     adas.end();
     let opened = opens.join_next().await.expect("one open").expect("no open panics");
-    opened.expect("the place was left to it");
-    assert_eq!((backends.peak_of(&owner("ada")), registry.places()), (1, 2));
+    opened.expect("the slot was handed to it");
+    assert_eq!((backends.peak_of(&owner("ada")), registry.slots()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ async fn a_victim_that_ends_by_itself_or_panics_still_leaves_its_place_to_the_op
         } else {
             old.end(); // The order to end and the end itself meet.
         }
-        let opened = registry.open(owner("bob"), ()).await.expect("the place was left to it");
+        let opened = registry.open(owner("bob"), ()).await.expect("the slot was handed to it");
         assert_eq!(opened.owner(), &owner("bob"));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn patient(max: usize) -> Limits {
-    Limits { place_wait: 10 * MINUTE, ..capped(max) }
+    Limits { slot_wait: 10 * MINUTE, ..capped(max) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,7 @@ async fn who_waits_gets_the_place_of_a_session_that_becomes_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_too_long_is_refused_and_leaves_nothing() {
-    let limits = Limits { place_wait: 5 * SECOND, ..capped(1) };
+    let limits = Limits { slot_wait: 5 * SECOND, ..capped(1) };
     let (registry, mut backends) = testing::registry(limits);
     let _busy = registry.open(owner("bob"), ()).await.expect("there is room");
     let begun = Instant::now();
@@ -79,7 +79,7 @@ async fn who_waits_too_long_is_refused_and_leaves_nothing() {
     assert_eq!(registry.waiting(), 0);
     backends.next().await.end();
     settle().await;
-    assert_eq!((registry.places(), backends.spawns()), (0, 1));
+    assert_eq!((registry.slots(), backends.spawns()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,8 +135,8 @@ async fn a_stop_answers_those_who_wait() {
     assert!(matches!(refused, Err(OpenError::Draining | OpenError::Gone)), "{refused:?}");
 }
 
-/// Five hundred sessions of fifty owners over eight places: everybody gets an answer, nobody
-/// anybody else's, and there are never more backends than places.
+/// Five hundred sessions of fifty owners over eight slots: everybody gets an answer, nobody
+/// anybody else's, and there are never more backends than slots.
 #[tokio::test(start_paused = true)]
 async fn many_sessions_share_few_places() {
     let records = MemoryRecords::new();

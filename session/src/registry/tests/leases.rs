@@ -67,7 +67,7 @@ async fn a_deleted_session_is_unknown_at_once_and_to_everyone() {
     backend.end();
     settle().await;
     assert_eq!(registry.stopping(), 0);
-    registry.open(owner("ada"), ()).await.expect("the place came back");
+    registry.open(owner("ada"), ()).await.expect("the slot came back");
     assert_eq!((backend.stop_calls(), registry.ended(StopReason::Deleted)), (1, 1));
 }
 
@@ -121,10 +121,10 @@ async fn a_revocation_reaches_a_session_that_is_being_spawned() {
     let backend = backends.next().await;
     assert_eq!(backend.asked_to_stop().await, StopReason::Revoked);
     assert!(matches!(answer_of(&mut opens), Some(Err(OpenError::Revoked))));
-    assert_eq!((registry.active(), registry.places()), (0, 1));
+    assert_eq!((registry.active(), registry.slots()), (0, 1));
     backend.end();
     settle().await;
-    assert_eq!(registry.places(), 0);
+    assert_eq!(registry.slots(), 0);
 }
 
 #[test]

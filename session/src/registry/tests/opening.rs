@@ -64,10 +64,10 @@ async fn a_failed_spawn_is_reported_with_its_cause_and_gives_the_place_back() {
         assert_eq!(failed.to_string(), "the backend did not start");
         let cause = std::error::Error::source(&failed).expect("the spawner's error is the source");
         assert_eq!(cause.to_string(), "told to fail");
-        assert_eq!(registry.places(), 0, "free before the opener knows");
+        assert_eq!(registry.slots(), 0, "free before the opener knows");
     }
     backends.answer(Answer::Succeed);
-    registry.open(owner("ada"), ()).await.expect("the place came back");
+    registry.open(owner("ada"), ()).await.expect("the slot came back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,14 +79,14 @@ async fn an_opener_that_leaves_during_the_spawn_leaks_nothing() {
     let held = backends.held().await;
     opens.shutdown().await;
     assert!(held.is_wanted(), "the spawn goes on in the driver");
-    assert_eq!(registry.places(), 1);
+    assert_eq!(registry.slots(), 1);
     held.answer(Answer::Succeed);
     let backend = backends.next().await;
     assert_eq!(backend.asked_to_stop().await, StopReason::Abandoned);
-    assert_eq!((registry.active(), registry.stopping(), registry.places()), (0, 1, 1));
+    assert_eq!((registry.active(), registry.stopping(), registry.slots()), (0, 1, 1));
     backend.end();
     settle().await;
-    assert_eq!((registry.stopping(), registry.places()), (0, 0));
+    assert_eq!((registry.stopping(), registry.slots()), (0, 0));
     assert_eq!(registry.ended(StopReason::Abandoned), 1);
 }
 
@@ -100,7 +100,7 @@ async fn an_opener_that_leaves_before_a_failing_spawn_is_done_gives_the_place_ba
     opens.shutdown().await;
     held.answer(Answer::Fail);
     settle().await;
-    assert_eq!((registry.places(), backends.alive()), (0, 0));
+    assert_eq!((registry.slots(), backends.alive()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +132,7 @@ async fn an_opener_that_leaves_before_the_driver_hears_of_it_spawns_nothing() {
     }
     drop(open);
     settle().await;
-    assert_eq!((backends.spawns(), registry.places()), (0, 0));
+    assert_eq!((backends.spawns(), registry.slots()), (0, 0));
 }
 
 /// A registry whose ids follow a script.
@@ -165,10 +165,10 @@ async fn an_id_that_collides_every_time_rolls_the_new_backend_back() {
     assert!(matches!(failed, Err(OpenError::NoFreeId)));
     let second = backends.next().await;
     assert_eq!(second.asked_to_stop().await, StopReason::Collision);
-    assert_eq!((registry.active(), registry.stopping(), registry.places()), (1, 1, 2));
+    assert_eq!((registry.active(), registry.stopping(), registry.slots()), (1, 1, 2));
     second.end();
     settle().await;
-    assert_eq!((registry.stopping(), registry.places()), (0, 1));
+    assert_eq!((registry.stopping(), registry.slots()), (0, 1));
     assert_eq!(registry.ended(StopReason::Collision), 1);
     assert_eq!(first.stopped(), None);
     assert!(registry.lease(kept.id(), &owner("ada")).expect("untouched").is(&first));

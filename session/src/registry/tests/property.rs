@@ -236,7 +236,7 @@ impl Model {
     async fn open(&mut self, name: &'static str, answer: Answer, leave: bool) -> Check {
         self.backends.answer(answer);
         self.failures += usize::from(answer == Answer::Fail);
-        let places = self.registry.places();
+        let slots = self.registry.slots();
         let evictable = |session: &&Session| {
             !self.limits.evict_idle.is_zero() && session.idle_for(self.limits.evict_idle)
         };
@@ -271,7 +271,7 @@ impl Model {
         match &done {
             Ok((_, Err(OpenError::Full { .. }))) => {
                 let max = self.limits.max_sessions.expect("there is a cap").get();
-                prop_assert!(places == max && longest.is_none(), "{places} of {max}, {longest:?}");
+                prop_assert!(slots == max && longest.is_none(), "{slots} of {max}, {longest:?}");
             }
             Ok((_, Err(OpenError::OwnerFull { .. }))) => {
                 prop_assert!(self.limits.max_per_owner.is_some() && own_longest.is_none());
@@ -402,9 +402,9 @@ impl Model {
     /// I2, as it stands and as it ever stood.
     fn check_caps(&self) -> Check {
         let registry = &self.registry;
-        prop_assert!(registry.active() + registry.stopping() <= registry.places());
+        prop_assert!(registry.active() + registry.stopping() <= registry.slots());
         if let Some(max) = self.limits.max_sessions {
-            prop_assert!(registry.places() <= max.get());
+            prop_assert!(registry.slots() <= max.get());
             prop_assert!(self.backends.peak() <= max.get());
         }
         if let Some(max) = self.limits.max_per_owner {
@@ -413,8 +413,8 @@ impl Model {
             }
         }
         if self.stops.is_empty() {
-            // Places without a backend or a spawn belong to opens on their way, none after settling.
-            prop_assert_eq!(registry.places(), self.backends.alive());
+            // Slots without a backend or a spawn belong to opens on their way, none after settling.
+            prop_assert_eq!(registry.slots(), self.backends.alive());
             let live = self.sessions.iter().filter(|session| session.is_live()).count();
             prop_assert_eq!(registry.active(), live);
         }
@@ -440,7 +440,7 @@ impl Model {
         prop_assert!(self.waiting.is_empty(), "{} opens had no answer", self.waiting.len());
         prop_assert_eq!(self.answered + self.left, self.begun);
         let registry = &self.registry;
-        prop_assert_eq!((registry.places(), registry.active(), registry.stopping()), (0, 0, 0));
+        prop_assert_eq!((registry.slots(), registry.active(), registry.stopping()), (0, 0, 0));
         self.meet_new_backends();
         for session in &self.sessions {
             prop_assert!(session.handle.is_dropped());

@@ -8,12 +8,12 @@ async fn a_backend_that_ends_by_itself_takes_its_session_with_it_at_once() {
     backend.end();
     settle().await;
     assert_eq!(registry.lease(&id, &owner("ada")).err(), Some(LeaseError::Unknown));
-    assert_eq!((registry.active(), registry.stopping(), registry.places()), (0, 0, 0));
+    assert_eq!((registry.active(), registry.stopping(), registry.slots()), (0, 0, 0));
     assert_eq!((backend.stopped(), registry.ended(StopReason::Exited)), (None, 1));
     assert!(!backend.is_dropped(), "the lease still holds it");
     drop(lease);
     assert!(backend.is_dropped());
-    registry.open(owner("ada"), ()).await.expect("the place came back");
+    registry.open(owner("ada"), ()).await.expect("the slot came back");
 }
 
 #[tokio::test(start_paused = true)]

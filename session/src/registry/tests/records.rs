@@ -21,7 +21,7 @@ async fn a_session_that_cannot_be_recorded_is_not_opened() {
         assert_eq!(backend.asked_to_stop().await, StopReason::Failed);
         backend.end();
         settle().await;
-        assert_eq!((registry.active(), registry.places()), (0, 0));
+        assert_eq!((registry.active(), registry.slots()), (0, 0));
     }
     registry.open(owner("ada"), ()).await.expect("the store is back");
 }
@@ -33,7 +33,7 @@ async fn a_wake_says_when_the_store_cannot_be_asked() {
     let id = asleep(&registry, &mut backends, "ada").await;
     records.fail(true);
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Records(_))));
-    assert_eq!(registry.places(), 0);
+    assert_eq!(registry.slots(), 0);
     records.fail(false);
     wake(&registry, &id, "ada").await.expect("it sleeps");
 }
@@ -238,7 +238,7 @@ async fn a_record_that_an_operator_removed_ends_the_session_that_is_awake() {
     first.end();
     settle().await;
     assert!(matches!(wake(&registry, &ada, "ada").await, Err(WakeError::Unknown)));
-    assert_eq!((second.stopped(), registry.places(), records.len()), (None, 1, 1));
+    assert_eq!((second.stopped(), registry.slots(), records.len()), (None, 1, 1));
     registry.lease(&bob, &owner("bob")).expect("it is none of bob's business");
 }
 

@@ -24,7 +24,7 @@ async fn an_idle_session_gets_a_new_backend_in_the_old_ones_place() {
     assert!(lease.expect("it is awake").is(&second));
     assert_eq!(second.snapshot().as_deref(), Some(&b"state"[..]));
     assert!(second.succeeded(&first), "it takes over what was not fetched yet");
-    assert_eq!((backends.peak(), registry.active(), registry.places()), (1, 1, 1));
+    assert_eq!((backends.peak(), registry.active(), registry.slots()), (1, 1, 1));
     assert_eq!(
         (registry.ended(StopReason::Replaced), registry.woken(WakeReason::Replaced)),
         (1, 1)
@@ -84,7 +84,7 @@ async fn a_backend_can_be_taken_away_at_once_and_lazily() {
     assert_eq!(first.asked_to_stop().await, StopReason::Replaced);
     call.asked_to_leave().await;
     settle().await;
-    assert_eq!((registry.places(), backends.spawns()), (0, 1), "nobody asked for it yet");
+    assert_eq!((registry.slots(), backends.spawns()), (0, 1), "nobody asked for it yet");
     wake(&registry, call.id(), "ada").await.expect("it sleeps");
 }
 
@@ -163,7 +163,7 @@ async fn a_replacement_that_fails_leaves_the_session_asleep() {
     registry.replace(|_| true, ANEW);
     first.end();
     settle().await;
-    assert_eq!((registry.active(), registry.places(), records.len()), (0, 0, 1));
+    assert_eq!((registry.active(), registry.slots(), records.len()), (0, 0, 1));
     backends.answer(Answer::Panic);
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Panicked)));
     backends.answer(Answer::Succeed);
@@ -191,14 +191,14 @@ async fn a_session_ended_during_its_replacement_is_gone() {
             held.answer(Answer::Succeed);
             let second = backends.next().await;
             second.asked_to_stop().await;
-            assert_eq!((registry.stopping(), registry.places()), (1, 1), "counted once");
+            assert_eq!((registry.stopping(), registry.slots()), (1, 1), "counted once");
             second.end();
         } else {
             first.end();
         }
         settle().await;
         assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
-        assert_eq!((registry.active(), registry.places(), backends.alive()), (0, 0, 0));
+        assert_eq!((registry.active(), registry.slots(), backends.alive()), (0, 0, 0));
     }
 }
 
@@ -274,5 +274,5 @@ async fn a_session_whose_opener_leaves_during_its_first_replacement_is_gone() {
     assert_eq!(second.asked_to_stop().await, StopReason::Abandoned);
     second.end();
     settle().await;
-    assert_eq!((registry.active(), registry.places(), records.len()), (0, 0, 0));
+    assert_eq!((registry.active(), registry.slots(), records.len()), (0, 0, 0));
 }

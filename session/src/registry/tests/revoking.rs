@@ -106,7 +106,7 @@ async fn a_revocation_reaches_a_session_at_every_step_of_its_wake() {
         assert!(matches!(woken, Err(WakeError::Unknown)), "{woken:?}");
         revocation.durable().await.expect("the store is there");
         settle().await;
-        assert_eq!((registry.places(), backends.alive(), records.len()), (0, 0, 0));
+        assert_eq!((registry.slots(), backends.alive(), records.len()), (0, 0, 0));
     }
 }
 

@@ -10,10 +10,10 @@ async fn an_idle_session_sleeps_and_the_next_request_goes_on_with_it() {
     first.remember(Some(b"log level: debug"));
     sleep(2 * MINUTE).await;
     assert_eq!(first.asked_to_stop().await, StopReason::Idle);
-    assert_eq!((registry.active(), registry.stopping(), registry.places()), (0, 1, 1));
+    assert_eq!((registry.active(), registry.stopping(), registry.slots()), (0, 1, 1));
     first.end();
     settle().await;
-    assert_eq!((registry.places(), records.len()), (0, 1), "nothing but the record is left");
+    assert_eq!((registry.slots(), records.len()), (0, 1), "nothing but the record is left");
     let lease = wake(&registry, &id, "ada").await.expect("it sleeps");
     let second = backends.next().await;
     assert!(lease.is(&second) && second.is_woken());
@@ -71,7 +71,7 @@ async fn a_crash_puts_the_session_to_sleep_with_its_last_state() {
     first.remember(Some(b"subscribed"));
     first.end();
     settle().await;
-    assert_eq!((registry.active(), registry.places()), (0, 0));
+    assert_eq!((registry.active(), registry.slots()), (0, 0));
     let woken = wake(&registry, &id, "ada").await.expect("it sleeps");
     assert!(lease.is(&first), "an old lease stays with the old backend");
     assert!(!woken.is(&first));
@@ -130,7 +130,7 @@ async fn a_session_deleted_while_it_falls_asleep_is_gone() {
     backend.end();
     settle().await;
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
-    assert_eq!((registry.stopping(), registry.places(), backends.spawns()), (0, 0, 1));
+    assert_eq!((registry.stopping(), registry.slots(), backends.spawns()), (0, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,7 +44,7 @@ async fn stop_ends_every_session_together_and_counts_them() {
     backends.driver_ended().await;
     assert!(matches!(registry.open(owner("ada"), ()).await, Err(OpenError::Gone)));
     assert_eq!(registry.stop(Instant::now()).await, report, "asked again, the same answer");
-    assert_eq!((registry.places(), registry.stopping()), (0, 0));
+    assert_eq!((registry.slots(), registry.stopping()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +66,7 @@ async fn stop_waits_no_longer_than_its_deadline() {
     assert_eq!(report, Report { ended: 1, abandoned: 1 });
     assert_eq!(stubborn.stopped(), Some(StopReason::Shutdown));
     assert!(stubborn.is_dropped(), "what is abandoned is dropped, as the backstop");
-    assert_eq!((registry.places(), registry.active(), registry.stopping()), (0, 0, 0));
+    assert_eq!((registry.slots(), registry.active(), registry.stopping()), (0, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn stop_answers_openers_at_once_and_ends_what_they_were_waiting_for() {
     let mut opens = JoinSet::new();
     open_in(&mut opens, &registry, "spawning");
     let held = backends.held().await;
-    open_in(&mut opens, &registry, "waiting for a place");
+    open_in(&mut opens, &registry, "waiting for a slot");
     assert_eq!(evicted.asked_to_stop().await, StopReason::Evicted);
     let mut stop = JoinSet::new();
     let stopped = registry.clone();
@@ -156,6 +156,6 @@ async fn ten_thousand_sessions_leave_nothing_behind() {
         settle().await;
         assert!(backend.is_dropped());
     }
-    assert_eq!((registry.active(), registry.stopping(), registry.places()), (0, 0, 0));
+    assert_eq!((registry.active(), registry.stopping(), registry.slots()), (0, 0, 0));
     assert_eq!(registry.ended(StopReason::Deleted), 10_000);
 }

@@ -26,13 +26,13 @@ fn next(seed: &mut usize) -> usize {
 fn threads_that_wake_rotate_and_end_the_same_sessions_agree_in_the_end() {
     let runtime = runtime();
     let records = MemoryRecords::new();
-    let limits = Limits { evict_idle: Duration::from_nanos(1), place_wait: MINUTE, ..capped(4) };
+    let limits = Limits { evict_idle: Duration::from_nanos(1), slot_wait: MINUTE, ..capped(4) };
     let (registry, mut backends) = runtime.block_on(async { testing::recorded(limits, &records) });
     backends.answer(Answer::SucceedAndObey);
     let ids: Vec<_> = runtime.block_on(async {
         let mut ids = Vec::new();
         for at in 0..SESSIONS {
-            let lease = registry.open(owner(&format!("owner {at}")), ()).await.expect("a place");
+            let lease = registry.open(owner(&format!("owner {at}")), ()).await.expect("a slot");
             let backend = backends.next().await;
             backend.remember(Some(at.to_string().as_bytes()));
             ids.push(*lease.id());
@@ -67,7 +67,7 @@ fn threads_that_wake_rotate_and_end_the_same_sessions_agree_in_the_end() {
             }
         }
         registry.stop(Instant::now() + MINUTE).await;
-        assert_eq!((registry.places(), registry.stopping(), registry.active()), (0, 0, 0));
+        assert_eq!((registry.slots(), registry.stopping(), registry.active()), (0, 0, 0));
         assert_eq!(backends.alive(), 0);
     });
 }

@@ -31,7 +31,7 @@ async fn a_stranger_wakes_nothing_and_spoils_no_wake() {
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let id = asleep(&registry, &mut backends, "ada").await;
     assert!(matches!(wake(&registry, &id, "eve").await, Err(WakeError::Foreign)));
-    assert_eq!((backends.spawns(), registry.places()), (1, 0));
+    assert_eq!((backends.spawns(), registry.slots()), (1, 0));
     records.delay(SECOND);
     let mut wakes = JoinSet::new();
     for name in ["eve", "ada", "eve"] {
@@ -71,7 +71,7 @@ async fn requests_that_leave_during_a_wake_leak_nothing() {
     assert!(held.is_wanted(), "the wake goes on in the driver");
     held.answer(Answer::Succeed);
     settle().await;
-    assert_eq!((registry.active(), registry.places()), (1, 1));
+    assert_eq!((registry.active(), registry.slots()), (1, 1));
     let idle = registry.look(|_| true, |view| view.idle_since.is_some());
     assert_eq!(idle, [true], "no lease was left behind");
 }
@@ -79,7 +79,7 @@ async fn requests_that_leave_during_a_wake_leak_nothing() {
 #[tokio::test(start_paused = true)]
 async fn requests_that_leave_before_a_wake_has_a_place_start_nothing() {
     let records = MemoryRecords::new();
-    let limits = Limits { place_wait: MINUTE, ..capped(1) };
+    let limits = Limits { slot_wait: MINUTE, ..capped(1) };
     let (registry, mut backends) = testing::recorded(limits, &records);
     let id = asleep(&registry, &mut backends, "ada").await;
     let busy = registry.open(owner("bob"), ()).await.expect("there is room");
@@ -93,7 +93,7 @@ async fn requests_that_leave_before_a_wake_has_a_place_start_nothing() {
     drop(busy);
     other.end();
     sleep(2 * MINUTE).await;
-    assert_eq!((registry.waiting(), registry.places(), backends.spawns()), (0, 0, 2));
+    assert_eq!((registry.waiting(), registry.slots(), backends.spawns()), (0, 0, 2));
     wake(&registry, &id, "ada").await.expect("it still sleeps");
 }
 
@@ -106,7 +106,7 @@ async fn a_wake_that_fails_leaves_the_session_asleep_for_the_next_request() {
         backends.answer(answer);
         let failed = wake(&registry, &id, "ada").await.expect_err("told to fail");
         assert!(matches!(failed, WakeError::Spawn(_) | WakeError::Panicked), "{failed:?}");
-        assert_eq!((registry.places(), records.len()), (0, 1));
+        assert_eq!((registry.slots(), records.len()), (0, 1));
     }
     backends.answer(Answer::Succeed);
     wake(&registry, &id, "ada").await.expect("it sleeps");
@@ -244,10 +244,10 @@ async fn a_session_deleted_while_it_wakes_does_not_come_back() {
     assert_eq!(backend.asked_to_stop().await, StopReason::Deleted);
     let woken = wakes.join_next().await.expect("one wake").expect("no wake panics");
     assert!(matches!(woken, Err(WakeError::Unknown)));
-    assert_eq!((registry.active(), registry.places()), (0, 1));
+    assert_eq!((registry.active(), registry.slots()), (0, 1));
     backend.end();
     settle().await;
-    assert_eq!(registry.places(), 0);
+    assert_eq!(registry.slots(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,7 +263,7 @@ async fn when_the_driver_is_dropped_whoever_waits_hears_of_it() {
     let woken = wakes.join_next().await.expect("one wake").expect("no wake panics");
     assert!(matches!(woken, Err(WakeError::Gone)), "{woken:?}");
     assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Gone)));
-    assert_eq!((registry.places(), records.len()), (0, 1));
+    assert_eq!((registry.slots(), records.len()), (0, 1));
 }
 
 #[tokio::test]

@@ -53,10 +53,12 @@ impl Model {
             (Asked::Save { session, version }, Answered::Saved(lease, saved)) => {
                 // After a restart the old registry's backends are of no interest any more.
                 let mut ended = true;
-                if let Some(stay) = self.stays.iter_mut().find(|stay| lease.is(&stay.handle)) {
-                    ended = stay.is_over();
-                    stay.lent -= 1;
-                    stay.leases.push(lease);
+                if let Some(incarnation) =
+                    self.incarnations.iter_mut().find(|incarnation| lease.is(&incarnation.handle))
+                {
+                    ended = incarnation.is_over();
+                    incarnation.lent -= 1;
+                    incarnation.leases.push(lease);
                 }
                 match saved {
                     Ok(()) => {
@@ -91,14 +93,15 @@ impl Model {
         match opened {
             Ok(lease) => {
                 prop_assert!(!revoked, "the right to it was withdrawn while it opened");
-                let found = self.stays.iter_mut().find(|stay| lease.is(&stay.handle));
-                let stay = found.expect("every backend has been met");
-                let session = &mut self.sessions[stay.session];
+                let found =
+                    self.incarnations.iter_mut().find(|incarnation| lease.is(&incarnation.handle));
+                let incarnation = found.expect("every backend has been met");
+                let session = &mut self.sessions[incarnation.session];
                 prop_assert!(lease.owner() == owner && session.owner == *owner);
                 prop_assert!(session.id.is_none(), "two opens received one session");
-                prop_assert!(!stay.handle.is_woken());
+                prop_assert!(!incarnation.handle.is_woken());
                 session.id = Some(*lease.id());
-                stay.leases.push(lease);
+                incarnation.leases.push(lease);
             }
             Err(OpenError::Full { max }) => {
                 let caps = [self.story.limits.max_sessions, self.story.limits.max_records];
@@ -161,17 +164,17 @@ impl Model {
     /// A lease was given just now.
     fn holds(&mut self, at: usize, own: bool, lease: Lease<FakeBackend>) -> Check {
         prop_assert!(own, "a stranger got a lease on session {at}");
-        let found = self.stays.iter_mut().find(|stay| lease.is(&stay.handle));
-        let stay = found.expect("every backend has been met");
+        let found = self.incarnations.iter_mut().find(|incarnation| lease.is(&incarnation.handle));
+        let incarnation = found.expect("every backend has been met");
         let session = &self.sessions[at];
-        prop_assert_eq!(stay.session, at, "another session's backend");
+        prop_assert_eq!(incarnation.session, at, "another session's backend");
         prop_assert!(Some(*lease.id()) == session.id && *lease.owner() == session.owner);
         prop_assert!(
             !matches!(session.fate, Fate::Over | Fate::OverHere),
             "session {at} was ended and answers again"
         );
-        prop_assert!(stay.version >= session.told, "what session {at} was told is lost");
-        stay.leases.push(lease);
+        prop_assert!(incarnation.version >= session.told, "what session {at} was told is lost");
+        incarnation.leases.push(lease);
         Ok(())
     }
 
@@ -185,9 +188,12 @@ impl Model {
             Ok(lease) => return self.holds(at, own, lease),
             Err(LeaseError::Foreign) => prop_assert!(!own, "it is theirs"),
             Err(LeaseError::Unknown) => {
-                let mut stays = self.stays.iter();
-                let there = stays
-                    .any(|stay| stay.session == at && stay.is_well() && stay.replacement.is_none());
+                let mut incarnations = self.incarnations.iter();
+                let there = incarnations.any(|incarnation| {
+                    incarnation.session == at
+                        && incarnation.is_well()
+                        && incarnation.replacement.is_none()
+                });
                 prop_assert!(
                     !there || !self.is_calm() || self.may_be_unknown(at),
                     "session {at} is live and was not found"
@@ -246,7 +252,10 @@ impl Model {
         let gone = session.id.is_some_and(|id| self.records.peek(&id.key()).is_none());
         let lately = |last: Instant| last.elapsed() < 5 * MINUTE;
         let failed = self.store.fails || self.store.last_failed.is_some_and(lately);
-        let awake = self.stays.iter().any(|stay| stay.session == at && stay.is_well());
+        let awake = self
+            .incarnations
+            .iter()
+            .any(|incarnation| incarnation.session == at && incarnation.is_well());
         self.caps_records() && self.opened_lately() && (gone || failed) && !awake
     }
 

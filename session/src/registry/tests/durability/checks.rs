@@ -1,6 +1,6 @@
 //! What must hold after each step, and what a step may have changed.
 
-use super::facts::{Asked, Fate, Session, Stay, read};
+use super::facts::{Asked, Fate, Incarnation, Session, read};
 use super::*;
 use crate::StopWhen;
 use crate::testing::HeldSpawn;
@@ -60,10 +60,13 @@ impl Model {
                 });
             }
             // A new backend in an old one's place is as idle as that was.
-            let before = self.stays.iter().rev().find(|stay| stay.session == at);
-            let replaced = |stay: &&Stay| stay.handle.stopped() == Some(StopReason::Replaced);
-            let idle_since = before.filter(replaced).filter(|stay| !stay.is_leased());
-            self.stays.push(Stay {
+            let before =
+                self.incarnations.iter().rev().find(|incarnation| incarnation.session == at);
+            let replaced = |incarnation: &&Incarnation| {
+                incarnation.handle.stopped() == Some(StopReason::Replaced)
+            };
+            let idle_since = before.filter(replaced).filter(|incarnation| !incarnation.is_leased());
+            self.incarnations.push(Incarnation {
                 used: idle_since.map_or(handle.made(), |before| before.used),
                 handle,
                 session: at,
@@ -81,23 +84,23 @@ impl Model {
 
     fn see_what_stopped(&mut self) -> Check {
         let calm = self.is_calm();
-        for at in 0..self.stays.len() {
-            let stay = &self.stays[at];
-            prop_assert!(stay.handle.stop_calls() <= 1, "a backend is stopped once");
-            if let (None, Some(why)) = (stay.stopped, stay.handle.stopped()) {
-                self.check_reason(stay, why)?;
-                self.stays[at].stopped = Some(why);
+        for at in 0..self.incarnations.len() {
+            let incarnation = &self.incarnations[at];
+            prop_assert!(incarnation.handle.stop_calls() <= 1, "a backend is stopped once");
+            if let (None, Some(why)) = (incarnation.stopped, incarnation.handle.stopped()) {
+                self.check_reason(incarnation, why)?;
+                self.incarnations[at].stopped = Some(why);
                 self.has_stopped(at, why)?;
             }
-            let stay = &mut self.stays[at];
-            if !stay.ended && stay.handle.has_ended() {
-                stay.ended = true;
-                let session = &mut self.sessions[stay.session];
-                if stay.stateful && calm && session.fate == Fate::Unsure {
+            let incarnation = &mut self.incarnations[at];
+            if !incarnation.ended && incarnation.handle.has_ended() {
+                incarnation.ended = true;
+                let session = &mut self.sessions[incarnation.session];
+                if incarnation.stateful && calm && session.fate == Fate::Unsure {
                     session.fate = Fate::OverHere;
-                } else if stay.stopped.is_none() && calm {
+                } else if incarnation.stopped.is_none() && calm {
                     // A crash is survived with the last state stored, if the store is there.
-                    session.told = session.told.max(stay.version);
+                    session.told = session.told.max(incarnation.version);
                 }
             }
         }
@@ -105,11 +108,11 @@ impl Model {
     }
 
     /// Whether the registry had a right to stop a backend for this reason.
-    fn check_reason(&self, stay: &Stay, why: StopReason) -> Check {
+    fn check_reason(&self, incarnation: &Incarnation, why: StopReason) -> Check {
         // The order may have been given before the story's end has changed the limits.
         let (limits, first) = (&self.limits, &self.story.limits);
-        let session = &self.sessions[stay.session];
-        let unused = |age: Duration| !stay.is_leased() && stay.used.elapsed() >= age;
+        let session = &self.sessions[incarnation.session];
+        let unused = |age: Duration| !incarnation.is_leased() && incarnation.used.elapsed() >= age;
         let allowed = match why {
             StopReason::Idle => {
                 [limits, first].iter().any(|it| !it.idle.is_zero() && unused(it.idle))
@@ -119,10 +122,10 @@ impl Model {
                 !first.evict_idle.is_zero() && unused(first.evict_idle)
                     || self.caps_records() && session.fate != Fate::Answers
             }
-            StopReason::Lifetime => self.is_old(stay.session) && !stay.is_leased(),
-            StopReason::Replaced => match stay.replacement {
+            StopReason::Lifetime => self.is_old(incarnation.session) && !incarnation.is_leased(),
+            StopReason::Replaced => match incarnation.replacement {
                 Some(StopWhen::Now) => true,
-                Some(StopWhen::Idle | StopWhen::Drained) => !stay.is_leased(),
+                Some(StopWhen::Idle | StopWhen::Drained) => !incarnation.is_leased(),
                 None => false,
             },
             StopReason::Deleted => session.ends_begun,
@@ -141,26 +144,30 @@ impl Model {
             | StopReason::Collision
             | StopReason::Panicked => false,
         };
-        prop_assert!(allowed, "{why} was no reason to stop a backend of session {}", stay.session);
+        prop_assert!(
+            allowed,
+            "{why} was no reason to stop a backend of session {}",
+            incarnation.session
+        );
         Ok(())
     }
 
     fn has_stopped(&mut self, at: usize, why: StopReason) -> Check {
-        let stay = &self.stays[at];
-        let session = &mut self.sessions[stay.session];
+        let incarnation = &self.incarnations[at];
+        let session = &mut self.sessions[incarnation.session];
         if why == StopReason::Lifetime {
             session.fate = Fate::Over;
         }
         if !why.sleeps() || session.fate != Fate::Answers && session.fate != Fate::Unsure {
             return Ok(());
         }
-        if stay.stateful {
+        if incarnation.stateful {
             session.fate = Fate::OverHere;
         } else if matches!(why, StopReason::Idle | StopReason::Evicted)
             && session.fate == Fate::Answers
         {
             // Nobody used it since its state was stored, so it fell asleep with its last one.
-            session.told = session.told.max(stay.version);
+            session.told = session.told.max(incarnation.version);
         }
         Ok(())
     }
@@ -176,8 +183,10 @@ impl Model {
             let Some(id) = self.sessions[at].id else { continue };
             let record = self.records.peek(&id.key());
             let (unknown, made_room) = (self.may_be_unknown(at), self.has_made_room(at));
-            let mut stays = self.stays.iter().filter(|stay| stay.session == at);
-            let well = stays.find(|stay| stay.is_well() && !stay.stateful);
+            let mut incarnations =
+                self.incarnations.iter().filter(|incarnation| incarnation.session == at);
+            let well =
+                incarnations.find(|incarnation| incarnation.is_well() && !incarnation.stateful);
             let session = &mut self.sessions[at];
             if session.fate == Fate::Answers && made_room {
                 session.fate = Fate::Unsure;
@@ -219,10 +228,10 @@ impl Model {
     /// I2, as it stands and as it ever stood, and one backend for one session.
     fn check_numbers(&self) -> Check {
         let (registry, limits) = (&self.registry, &self.limits);
-        prop_assert!(registry.active() + registry.stopping() <= registry.places());
+        prop_assert!(registry.active() + registry.stopping() <= registry.slots());
         prop_assert!(self.backends.peak_of_any_session() <= 1, "two backends of one session");
         if let Some(max) = limits.max_sessions {
-            prop_assert!(registry.places() <= max.get());
+            prop_assert!(registry.slots() <= max.get());
             prop_assert!(self.backends.peak() <= max.get());
         }
         if let Some(max) = limits.max_per_owner {

@@ -1,6 +1,6 @@
 //! Restarts, and the end of a story.
 
-use super::facts::{Asked, Fate, Stay};
+use super::facts::{Asked, Fate, Incarnation};
 use super::steps::Ending;
 use super::*;
 
@@ -9,8 +9,9 @@ impl Model {
     pub(super) async fn restart(&mut self, kill: bool) -> Check {
         self.draining = true;
         let calm = self.is_calm();
-        let alive = |stay: &Stay| !stay.is_over() && !stay.stateful;
-        let alive: Vec<_> = (0..self.stays.len()).filter(|&at| alive(&self.stays[at])).collect();
+        let alive = |incarnation: &Incarnation| !incarnation.is_over() && !incarnation.stateful;
+        let alive: Vec<_> =
+            (0..self.incarnations.len()).filter(|&at| alive(&self.incarnations[at])).collect();
         if kill {
             self.backends.drop_driver().await;
         } else {
@@ -19,9 +20,9 @@ impl Model {
             self.observe()?;
             if calm && report.abandoned == 0 {
                 // Everything had its time to be stored.
-                for stay in alive.into_iter().map(|at| &self.stays[at]) {
-                    let session = &mut self.sessions[stay.session];
-                    session.told = session.told.max(stay.version);
+                for incarnation in alive.into_iter().map(|at| &self.incarnations[at]) {
+                    let session = &mut self.sessions[incarnation.session];
+                    session.told = session.told.max(incarnation.version);
                 }
             }
         }
@@ -37,13 +38,13 @@ impl Model {
         }
         settle().await;
         self.judge_answers()?;
-        prop_assert_eq!((self.registry.places(), self.registry.active()), (0, 0));
+        prop_assert_eq!((self.registry.slots(), self.registry.active()), (0, 0));
         for session in &mut self.sessions {
             if session.fate == Fate::OverHere {
                 session.fate = Fate::Unsure;
             }
         }
-        self.stays.clear();
+        self.incarnations.clear();
         self.held.clear();
         self.draining = false;
         (self.registry, self.backends) =
@@ -92,13 +93,13 @@ impl Model {
         for held in self.held.drain(..) {
             held.answer(Answer::SucceedAndObey);
         }
-        for stay in &mut self.stays {
-            if !stay.leases.is_empty() {
-                stay.leases.clear();
-                stay.used = Instant::now();
+        for incarnation in &mut self.incarnations {
+            if !incarnation.leases.is_empty() {
+                incarnation.leases.clear();
+                incarnation.used = Instant::now();
             }
-            if stay.handle.stopped().is_some() {
-                stay.handle.end();
+            if incarnation.handle.stopped().is_some() {
+                incarnation.handle.end();
             }
         }
         settle().await;

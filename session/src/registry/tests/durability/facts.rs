@@ -43,7 +43,7 @@ pub(super) struct Session {
 }
 
 /// One backend of a session, as the handle tells.
-pub(super) struct Stay {
+pub(super) struct Incarnation {
     pub(super) handle: BackendHandle,
     pub(super) session: usize,
     /// Which state it is in.
@@ -61,7 +61,7 @@ pub(super) struct Stay {
     pub(super) ended: bool,
 }
 
-impl Stay {
+impl Incarnation {
     pub(super) fn is_over(&self) -> bool {
         self.handle.has_ended() || self.handle.is_dropped()
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Answered, Asked, Call, Fate, Session, Stay, Store, state};
-use super::steps::{Asker, GRANTS, Meant, Stays, Step, Story};
+use super::facts::{Answered, Asked, Call, Fate, Incarnation, Session, Store, state};
+use super::steps::{Asker, GRANTS, Incarnations, Meant, Step, Story};
 use super::*;
 use crate::testing::HeldSpawn;
 use crate::{Owner, Selection};
@@ -17,7 +17,7 @@ pub(super) struct Model {
     pub(super) backends: Backends,
     pub(super) sessions: Vec<Session>,
     /// All backends of this registry, in the order in which they were made.
-    pub(super) stays: Vec<Stay>,
+    pub(super) incarnations: Vec<Incarnation>,
     pub(super) held: Vec<HeldSpawn>,
     pub(super) calls: JoinSet<(usize, Answered)>,
     pub(super) pending: HashMap<usize, Call>,
@@ -47,7 +47,7 @@ impl Model {
             registry,
             backends,
             sessions: Vec::new(),
-            stays: Vec::new(),
+            incarnations: Vec::new(),
             held: Vec::new(),
             calls: JoinSet::new(),
             pending: HashMap::new(),
@@ -77,14 +77,14 @@ impl Model {
 
     pub(super) async fn take(&mut self, step: Step) -> Check {
         match step {
-            Step::Open(who, stays) => {
+            Step::Open(who, incarnations) => {
                 self.opening = Some(Instant::now());
                 let (registry, owner) = (self.registry.clone(), who.owner());
                 let asked = Asked::Open { owner: owner.clone(), revoked: false };
                 let open = async move { Answered::Opened(registry.open(owner, ()).await) };
-                self.call(asked, stays, open).await;
+                self.call(asked, incarnations, open).await;
             }
-            Step::Wake { session, asker, times, stays } => {
+            Step::Wake { session, asker, times, incarnations } => {
                 let Some((session, id)) = self.known(session) else { return Ok(()) };
                 let (asker, own) = self.asker(session, asker);
                 let too_old = self.sleeps_too_old(session);
@@ -93,67 +93,75 @@ impl Model {
                     self.sessions[session].asked_for += usize::from(own);
                     let wake = async move { registry.wake(&id, &asker, KIND).await };
                     let wake = async move { Answered::Woken(wake.await) };
-                    self.call(Asked::Wake { session, own, too_old }, stays, wake).await;
+                    self.call(Asked::Wake { session, own, too_old }, incarnations, wake).await;
                 }
             }
             Step::Lease { session, asker } => self.lease(session, asker)?,
-            Step::DropLease(stay) => {
-                if let Some(stay) = self.leased(stay) {
-                    self.stays[stay].leases.pop();
-                    self.stays[stay].used = Instant::now();
+            Step::DropLease(incarnation) => {
+                if let Some(incarnation) = self.leased(incarnation) {
+                    self.incarnations[incarnation].leases.pop();
+                    self.incarnations[incarnation].used = Instant::now();
                 }
             }
             Step::Leave(call) => self.leave(call),
             Step::Change { lease, save, last } => {
-                if let Some(stay) = self.leased(lease) {
-                    self.change(stay);
+                if let Some(incarnation) = self.leased(lease) {
+                    self.change(incarnation);
                     if save {
-                        self.save(stay).await;
+                        self.save(incarnation).await;
                     }
-                    if last && !self.stays[stay].leases.is_empty() {
-                        self.stays[stay].leases.clear();
-                        self.stays[stay].used = Instant::now();
+                    if last && !self.incarnations[incarnation].leases.is_empty() {
+                        self.incarnations[incarnation].leases.clear();
+                        self.incarnations[incarnation].used = Instant::now();
                     }
                 }
             }
-            Step::Save(stay) => {
-                if let Some(stay) = self.leased(stay) {
-                    self.save(stay).await;
+            Step::Save(incarnation) => {
+                if let Some(incarnation) = self.leased(incarnation) {
+                    self.save(incarnation).await;
                 }
             }
-            Step::BecomeStateful(stay) => {
-                if let Some(stay) = self.alive(stay) {
-                    let stay = &mut self.stays[stay];
-                    stay.handle.remember(None);
-                    stay.stateful = true;
-                    let fate = &mut self.sessions[stay.session].fate;
+            Step::BecomeStateful(incarnation) => {
+                if let Some(incarnation) = self.alive(incarnation) {
+                    let incarnation = &mut self.incarnations[incarnation];
+                    incarnation.handle.remember(None);
+                    incarnation.stateful = true;
+                    let fate = &mut self.sessions[incarnation.session].fate;
                     if *fate == Fate::Answers {
                         *fate = Fate::Unsure;
                     }
                 }
             }
-            Step::BackendEnds(stay) => {
-                if let Some(stay) = self.alive(stay) {
-                    self.crashes += usize::from(self.stays[stay].is_well());
-                    self.stays[stay].handle.end();
+            Step::BackendEnds(incarnation) => {
+                if let Some(incarnation) = self.alive(incarnation) {
+                    self.crashes += usize::from(self.incarnations[incarnation].is_well());
+                    self.incarnations[incarnation].handle.end();
                 }
             }
             Step::StoppedBackendsEnd => {
-                for stay in self.stays.iter().filter(|stay| stay.handle.stopped().is_some()) {
-                    stay.handle.end();
+                for incarnation in self
+                    .incarnations
+                    .iter()
+                    .filter(|incarnation| incarnation.handle.stopped().is_some())
+                {
+                    incarnation.handle.end();
                 }
             }
-            Step::End { session, asker, by_key, stays } => {
-                self.end(session, asker, by_key, stays).await;
+            Step::End { session, asker, by_key, incarnations } => {
+                self.end(session, asker, by_key, incarnations).await;
             }
             Step::Revoke(meant) => self.revoke(meant).await,
             Step::Rotate { owner: at, how } => {
                 let which = at.map(|at| owner(OWNERS[at]));
                 let meant = |owner: &Owner| which.as_ref().is_none_or(|which| which == owner);
                 self.registry.replace(|view| meant(view.owner), how);
-                for stay in self.stays.iter_mut().filter(|stay| meant(stay.handle.owner())) {
-                    stay.replacement = stay.replacement.max(Some(how.when));
-                    self.sessions[stay.session].asked_for += 1;
+                for incarnation in self
+                    .incarnations
+                    .iter_mut()
+                    .filter(|incarnation| meant(incarnation.handle.owner()))
+                {
+                    incarnation.replacement = incarnation.replacement.max(Some(how.when));
+                    self.sessions[incarnation.session].asked_for += 1;
                 }
             }
             Step::Spawns(answer) => {
@@ -191,7 +199,7 @@ impl Model {
     async fn call(
         &mut self,
         what: Asked,
-        stays: Stays,
+        incarnations: Incarnations,
         call: impl Future<Output = Answered> + Send + 'static,
     ) {
         let number = self.begun;
@@ -199,7 +207,7 @@ impl Model {
         let task = self.calls.spawn(async move { (number, call.await) });
         self.pending.insert(number, Call { what, begun: Instant::now(), task });
         tokio::task::yield_now().await;
-        if stays == Stays::NotLong {
+        if incarnations == Incarnations::NotLong {
             self.abort(number);
         }
     }
@@ -231,20 +239,20 @@ impl Model {
         }
     }
 
-    fn change(&mut self, stay: usize) {
-        let stay = &mut self.stays[stay];
-        if stay.is_over() || stay.stateful {
+    fn change(&mut self, incarnation: usize) {
+        let incarnation = &mut self.incarnations[incarnation];
+        if incarnation.is_over() || incarnation.stateful {
             return;
         }
-        let session = &mut self.sessions[stay.session];
+        let session = &mut self.sessions[incarnation.session];
         session.newest += 1;
-        stay.version = session.newest;
-        stay.handle.remember(Some(&state(stay.session, stay.version)));
+        incarnation.version = session.newest;
+        incarnation.handle.remember(Some(&state(incarnation.session, incarnation.version)));
     }
 
     /// The lease goes with the call, and comes back with its answer.
-    async fn save(&mut self, stay: usize) {
-        let (registry, it) = (self.registry.clone(), &mut self.stays[stay]);
+    async fn save(&mut self, incarnation: usize) {
+        let (registry, it) = (self.registry.clone(), &mut self.incarnations[incarnation]);
         let (session, version) = (it.session, it.version);
         let lease = it.leases.pop().expect("it was chosen for its leases");
         it.lent += 1;
@@ -252,7 +260,7 @@ impl Model {
             let saved = registry.save(&lease).await;
             Answered::Saved(lease, saved)
         };
-        self.call(Asked::Save { session, version }, Stays::ToTheEnd, save).await;
+        self.call(Asked::Save { session, version }, Incarnations::ToTheEnd, save).await;
     }
 
     fn lease(&mut self, session: usize, asker: Asker) -> Check {
@@ -266,7 +274,13 @@ impl Model {
         self.leased_at_once(session, own, leased)
     }
 
-    async fn end(&mut self, session: usize, asker: Asker, by_key: bool, stays: Stays) {
+    async fn end(
+        &mut self,
+        session: usize,
+        asker: Asker,
+        by_key: bool,
+        incarnations: Incarnations,
+    ) {
         let Some((session, id)) = self.known(session) else { return };
         let (asker, own) = self.asker(session, asker);
         // The record of one that grew too old may still be there, and can be removed.
@@ -290,7 +304,7 @@ impl Model {
                 false => registry.end(&id, &asker, KIND, why).await,
             })
         };
-        self.call(asked, stays, end).await;
+        self.call(asked, incarnations, end).await;
     }
 
     async fn revoke(&mut self, meant: Meant) {
@@ -319,7 +333,7 @@ impl Model {
             Meant::Owner(_) | Meant::Grant(_) => self.registry.revoke_all(which),
         };
         let durable = async move { Answered::Revoked(revocation.durable().await) };
-        self.call(Asked::Revoke { sessions }, Stays::ToTheEnd, durable).await;
+        self.call(Asked::Revoke { sessions }, Incarnations::ToTheEnd, durable).await;
     }
 
     pub(super) fn store_fails(&mut self, fails: bool) {
@@ -349,7 +363,10 @@ impl Model {
             && self.records.peek(&id.key()).is_some_and(old)
             && !self.pending.values().any(asked)
             && !self.held.iter().any(|held| held.number() == Some(session))
-            && self.stays.iter().all(|stay| stay.session != session || stay.is_over())
+            && self
+                .incarnations
+                .iter()
+                .all(|incarnation| incarnation.session != session || incarnation.is_over())
     }
 
     /// A session whose id somebody knows.
@@ -369,16 +386,17 @@ impl Model {
         (asker, own)
     }
 
-    /// A stay on which a lease is held, whether its backend has ended or not.
+    /// An incarnation on which a lease is held, whether its backend has ended or not.
     fn leased(&self, which: usize) -> Option<usize> {
-        let stays = 0..self.stays.len();
-        let leased: Vec<_> = stays.filter(|&at| !self.stays[at].leases.is_empty()).collect();
+        let incarnations = 0..self.incarnations.len();
+        let leased: Vec<_> =
+            incarnations.filter(|&at| !self.incarnations[at].leases.is_empty()).collect();
         pick(&leased, which).copied()
     }
 
     fn alive(&self, which: usize) -> Option<usize> {
-        let stays = 0..self.stays.len();
-        let alive: Vec<_> = stays.filter(|&at| !self.stays[at].is_over()).collect();
+        let incarnations = 0..self.incarnations.len();
+        let alive: Vec<_> = incarnations.filter(|&at| !self.incarnations[at].is_over()).collect();
         pick(&alive, which).copied()
     }
 }

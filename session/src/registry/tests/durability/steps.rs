@@ -27,7 +27,7 @@ pub(super) enum Asker {
 
 /// Whether the one who asks waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stays {
+pub(super) enum Incarnations {
     ToTheEnd,
     /// It leaves as soon as it has asked.
     NotLong,
@@ -43,13 +43,13 @@ pub(super) enum Meant {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Open(Who, Stays),
+    Open(Who, Incarnations),
     /// So many requests at once.
     Wake {
         session: usize,
         asker: Asker,
         times: usize,
-        stays: Stays,
+        incarnations: Incarnations,
     },
     Lease {
         session: usize,
@@ -74,7 +74,7 @@ pub(super) enum Step {
         session: usize,
         asker: Asker,
         by_key: bool,
-        stays: Stays,
+        incarnations: Incarnations,
     },
     Revoke(Meant),
     Rotate {
@@ -113,9 +113,10 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             1 => who().prop_map(Asker::Anybody),
         ]
     };
-    let stays = || prop_oneof![6 => Just(Stays::ToTheEnd), 1 => Just(Stays::NotLong)];
+    let incarnations =
+        || prop_oneof![6 => Just(Incarnations::ToTheEnd), 1 => Just(Incarnations::NotLong)];
     // What an end does that nobody waits for is rare to see, so it is often tried.
-    let ends = prop_oneof![2 => Just(Stays::ToTheEnd), 1 => Just(Stays::NotLong)];
+    let ends = prop_oneof![2 => Just(Incarnations::ToTheEnd), 1 => Just(Incarnations::NotLong)];
     let when = prop_oneof![Just(StopWhen::Idle), Just(StopWhen::Drained), Just(StopWhen::Now)];
     let then = prop_oneof![Just(AfterStop::Asleep), Just(AfterStop::Awake)];
     let how = (when, then).prop_map(|(when, then)| Replacement { when, then });
@@ -140,9 +141,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         ]
     };
     prop_oneof![
-        16 => (who(), stays()).prop_map(|(who, stays)| Step::Open(who, stays)),
-        30 => (which(), asker(), 1..4usize, stays())
-            .prop_map(|(session, asker, times, stays)| Step::Wake { session, asker, times, stays }),
+        16 => (who(), incarnations()).prop_map(|(who, incarnations)| Step::Open(who, incarnations)),
+        30 => (which(), asker(), 1..4usize, incarnations())
+            .prop_map(|(session, asker, times, incarnations)| Step::Wake { session, asker, times, incarnations }),
         6 => (which(), asker()).prop_map(|(session, asker)| Step::Lease { session, asker }),
         24 => which().prop_map(Step::DropLease),
         3 => which().prop_map(Step::Leave),
@@ -153,7 +154,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         10 => which().prop_map(Step::BackendEnds),
         8 => Just(Step::StoppedBackendsEnd),
         7 => (which(), asker(), any::<bool>(), ends).prop_map(
-            |(session, asker, by_key, stays)| Step::End { session, asker, by_key, stays }
+            |(session, asker, by_key, incarnations)| Step::End { session, asker, by_key, incarnations }
         ),
         2 => meant.prop_map(Step::Revoke),
         8 => (prop::option::of(0..OWNERS.len()), how)
@@ -192,7 +193,7 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
         1 => Just(20 * SECOND),
         1 => Just(300 * SECOND),
     ];
-    let places =
+    let slots =
         (prop_oneof![1 => Just(None), 4 => (1..4usize).prop_map(NonZeroUsize::new)], at_most(2));
     let ages = (age(1), idle, lifetime, age(20));
     let records = prop_oneof![
@@ -204,15 +205,15 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
         1 => Just(WakeFailure::RetryNow),
         1 => Just(WakeFailure::Permanent),
     ];
-    (places, ages, records, wake_failure, 0..4u32).prop_map(
-        |(places, ages, records, wake_failure, max_wake_failures)| {
+    (slots, ages, records, wake_failure, 0..4u32).prop_map(
+        |(slots, ages, records, wake_failure, max_wake_failures)| {
             let limits = Limits {
-                max_sessions: places.0,
-                max_per_owner: places.1,
+                max_sessions: slots.0,
+                max_per_owner: slots.1,
                 evict_idle: ages.0,
                 idle: ages.1,
                 lifetime: ages.2,
-                place_wait: ages.3,
+                slot_wait: ages.3,
                 max_records: records.0,
                 max_records_per_owner: records.1,
                 max_wake_failures,

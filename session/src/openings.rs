@@ -14,7 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use crate::{Owner, RecordKey, StopReason};
+use crate::owner::Owner;
+use crate::reason::StopReason;
+use crate::record::RecordKey;
 
 /// Says whether a revocation means an owner.
 pub(crate) type Matches = Arc<dyn Fn(&Owner) -> bool + Send + Sync>;
@@ -53,14 +55,14 @@ impl Openings {
     }
 
     /// A ticket for a wake of the session with this record, or `None` once closed. It must be had
-    /// before the record is read, and [told](Ticket::belongs_to) then whose session it is. Who asks
-    /// does not matter: the grant they come with may be another than the session's.
+    /// before the record is read, and [told](Ticket::belongs_to) then whose session it is. The owner
+    /// that asks does not matter: its grant may be another than the session's.
     pub(crate) fn begin_wake(self: &Arc<Self>, key: RecordKey) -> Option<Ticket> {
         self.enter(None, Some(key))
     }
 
-    /// A ticket for a wake that needs no record, since the session's last backend is at hand.
-    pub(crate) fn begin_anew(self: &Arc<Self>, owner: &Owner, key: RecordKey) -> Option<Ticket> {
+    /// A ticket for a wake that reads no record, since the session's last backend is at hand.
+    pub(crate) fn begin_respawn(self: &Arc<Self>, owner: &Owner, key: RecordKey) -> Option<Ticket> {
         self.enter(Some(owner), Some(key))
     }
 

@@ -1,0 +1,44 @@
+//! When a session was used, as a decision about its end sees it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::Limits;
+use crate::reason::StopReason;
+
+/// What a decision about a session may look at, frozen while it is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Activity {
+    /// `None` while a lease is held.
+    pub(crate) idle_since: Option<Instant>,
+    /// When the present backend came.
+    pub(crate) born: Instant,
+    /// How old the session was then.
+    pub(crate) age: Duration,
+}
+
+impl Activity {
+    /// Whether no lease has been held for at least `idle`.
+    pub(crate) fn idle_for(&self, idle: Duration, now: Instant) -> bool {
+        self.idle_since.is_some_and(|since| now.saturating_duration_since(since) >= idle)
+    }
+
+    /// Whether the session is as old as `lifetime` (zero: it never is) and no lease is held.
+    pub(crate) fn outlived(&self, lifetime: Duration, now: Instant) -> bool {
+        self.idle_since.is_some()
+            && !lifetime.is_zero()
+            && self.age.saturating_add(now.saturating_duration_since(self.born)) >= lifetime
+    }
+
+    /// Why the reaper should end the session, if it should.
+    pub(crate) fn due(&self, limits: &Limits, now: Instant) -> Option<StopReason> {
+        if self.outlived(limits.lifetime, now) {
+            Some(StopReason::Lifetime)
+        } else if !limits.idle.is_zero() && self.idle_for(limits.idle, now) {
+            Some(StopReason::Idle)
+        } else {
+            None
+        }
+    }
+}
