@@ -36,7 +36,8 @@ pub struct Snapshot {
     bytes: usize,
 }
 
-/// The form of the bytes. A change that an older broker would misread gets the next number.
+/// The form of the bytes. A change that an older broker would misread gets the next number, and a
+/// line in `docs/ROLLBACK.md`.
 const VERSION: u32 = 1;
 
 /// Why bytes are no snapshot.
@@ -127,17 +128,11 @@ impl Snapshot {
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.
     ///
     /// # Errors
-    /// [`SnapshotError`]: the session it belonged to cannot be resumed.
+    /// [`SnapshotError::Newer`]: a newer broker can resume the session, this one cannot.
+    /// [`SnapshotError::Garbage`]: no broker can.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            v: u32,
-        }
+        Self::check_version(bytes)?;
         let garbage = |error| SnapshotError::Garbage(Some(error));
-        let Versioned { v: version } = serde_json::from_slice(bytes).map_err(garbage)?;
-        if version > VERSION {
-            return Err(SnapshotError::Newer { version });
-        }
         let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(garbage)?;
         // They go to a child again: a line feed in them would be a second message.
         let params = stored.params.map(|params| {
@@ -160,6 +155,20 @@ impl Snapshot {
         snapshot.bytes += snapshot.level.as_ref().map_or(0, |level| level.len());
         snapshot.bytes += snapshot.subscriptions.iter().map(|uri| uri.len()).sum::<usize>();
         Ok(snapshot)
+    }
+
+    /// Looks at the version alone: whether this broker knows the form of the bytes.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes), which finds more: bytes that pass here may be garbage.
+    pub fn check_version(bytes: &[u8]) -> Result<(), SnapshotError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u32,
+        }
+        let garbage = |error| SnapshotError::Garbage(Some(error));
+        let Versioned { v: version } = serde_json::from_slice(bytes).map_err(garbage)?;
+        if version > VERSION { Err(SnapshotError::Newer { version }) } else { Ok(()) }
     }
 
     /// The revision agreed on, as [`Bridge::revision`](crate::Bridge::revision) has it.

@@ -36,6 +36,17 @@ pub trait Spawn<A, B, E>: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether this program can read `snapshot` at all. Asked before a slot is taken for the wake.
+    ///
+    /// An error refuses the wake and changes nothing: the record stays as it is, no other session
+    /// makes room, and the next request asks again. It is for a snapshot that a newer version of the
+    /// program wrote: after a rollback the older one must leave it alone. By default every snapshot
+    /// can be read.
+    fn can_wake(&self, kind: &str, snapshot: &[u8]) -> Result<(), E> {
+        let _ = (kind, snapshot);
+        Ok(())
+    }
+
     /// What a failed [`wake`](Self::wake) means for the session.
     fn judge(&self, error: &E) -> WakeFailure {
         let _ = error;

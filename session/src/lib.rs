@@ -85,6 +85,12 @@
 //! from [`Limits::wake_backoff`], and after [`Limits::max_wake_failures`] in a row requests are
 //! refused for [`Limits::wake_pause`].
 //!
+//! # Rollback
+//!
+//! A record may hold a snapshot that a newer version of the program wrote. The spawner says so
+//! ([`Spawn::can_wake`]) before a slot is taken: the wake is refused, and the record stays for the
+//! newer version.
+//!
 //! # Time
 //!
 //! Waiting and ages go by tokio's clock. A record needs calendar time, since it outlives the

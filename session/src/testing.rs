@@ -33,7 +33,7 @@ pub use backend::{BackendHandle, FakeBackend, KIND};
 pub use backends::{Backends, fakes};
 pub use records::MemoryRecords;
 pub use records_contract::records_contract;
-pub use spawner::{Answer, FakeError, FakeSpawner, HeldSpawn};
+pub use spawner::{Answer, FakeError, FakeSpawner, HeldSpawn, NEWER};
 pub use timeout::TIMEOUT;
 
 /// A registry of fake backends.

@@ -1,6 +1,7 @@
 //! Waking a session from its record, when a request asks for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::sleep;
 
@@ -145,6 +146,10 @@ where
         return Err(WakeError::Unknown);
     }
     ticket.belongs_to(&record.owner, record.created).map_err(refusal)?;
+    if let Err(error) = context.spawn.can_wake(&record.kind, &record.snapshot) {
+        shared.counts.wake_failures.fetch_add(1, Ordering::Relaxed);
+        return Err(WakeError::Spawn(Arc::new(error)));
+    }
     let slot = shared.slot(&record.owner).await?;
     ticket.admit(|| ()).map_err(refusal)?;
     Ok(Prepared::Asleep { ticket, record: Box::new(record), slot })

@@ -37,6 +37,15 @@ fn what_was_stored_reads_back_byte_for_byte() {
 }
 
 #[test]
+fn the_page_on_rollback_names_this_version() {
+    let page = include_str!("../../../docs/ROLLBACK.md");
+    let releases = page.lines().filter(|line| line.starts_with("| "));
+    let newest = releases.last().expect("a table of releases");
+    let version = newest.split('|').nth(3).expect("a column").trim();
+    assert_eq!(version, VERSION.to_string(), "{newest}");
+}
+
+#[test]
 fn garbage_and_the_future_are_told_apart() {
     for garbage in [
         "",
@@ -54,6 +63,9 @@ fn garbage_and_the_future_are_told_apart() {
     }
     let newer = Snapshot::from_bytes(br#"{"v":2,"all":["different"]}"#);
     assert!(matches!(newer, Err(SnapshotError::Newer { version: 2 })), "{newer:?}");
+    let checked = Snapshot::check_version(br#"{"v":2,"all":["different"]}"#);
+    assert!(matches!(checked, Err(SnapshotError::Newer { version: 2 })), "{checked:?}");
+    Snapshot::check_version(br#"{"v":1,"initialized":1}"#).expect("the version is known");
 }
 
 #[test]

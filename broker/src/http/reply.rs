@@ -282,6 +282,13 @@ impl Refusal {
             | SpawnFailure::Resume(ResumeError::Refused(_)) => {
                 bad_gateway("The server refused to initialize")
             }
+            SpawnFailure::NewerSnapshot(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                rpc::SERVER_ERROR,
+                "This session was last used by a newer version of the broker, and this version \
+                 cannot go on with it; try again when the newer one runs",
+            )
+            .retry(RETRY),
             SpawnFailure::Snapshot(_) | SpawnFailure::Resume(ResumeError::Changed(_)) => {
                 bad_gateway("The session cannot go on with the server as it is now")
             }

@@ -28,8 +28,10 @@ pub(crate) enum SpawnFailure {
     Start(#[source] SpawnError),
     #[error("the handshake failed")]
     Initialize(#[source] InitializeError),
-    #[error("what was kept of the session cannot be read")]
+    #[error("the session's record cannot be read")]
     Snapshot(#[source] SnapshotError),
+    #[error("a newer version of the broker wrote the session's record")]
+    NewerSnapshot(#[source] SnapshotError),
     #[error("the session did not go on with a new child")]
     Resume(#[source] ResumeError),
 }
@@ -55,6 +57,7 @@ impl SpawnFailure {
                 "died"
             }
             Self::Snapshot(_) => "snapshot",
+            Self::NewerSnapshot(_) => "newer_snapshot",
             Self::Resume(ResumeError::Changed(_)) => "changed",
         }
     }
@@ -86,6 +89,15 @@ impl SpawnFailure {
                 matches!(error, ResumeError::TimedOut | ResumeError::Closed(_))
             }
             _ => false,
+        }
+    }
+}
+
+impl From<SnapshotError> for SpawnFailure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Newer { .. } => Self::NewerSnapshot(error),
+            SnapshotError::Garbage(_) => Self::Snapshot(error),
         }
     }
 }

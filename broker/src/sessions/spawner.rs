@@ -7,7 +7,7 @@ use std::{
 };
 
 use auth::upstream::Vault;
-use bridge::{Bridge, Message, Snapshot};
+use bridge::{Bridge, Message, Snapshot, SnapshotError};
 use session::{BoxFuture, Owner, WakeFailure};
 use supervisor::Child;
 use tokio::time::Instant;
@@ -82,8 +82,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
             async move {
                 let patience = startup.settings.server.initialize_timeout;
                 let brought_up = async {
-                    let snapshot =
-                        Snapshot::from_bytes(&snapshot).map_err(SpawnFailure::Snapshot)?;
+                    let snapshot = Snapshot::from_bytes(&snapshot)?;
                     let live = startup.start().await?;
                     let resume = live.bridge.resume(&snapshot, patience);
                     let resumed = async { resume.await.map_err(SpawnFailure::Resume) };
@@ -98,6 +97,14 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         ))
     }
 
+    fn can_wake(&self, _kind: &str, snapshot: &[u8]) -> Result<(), SpawnFailure> {
+        match Snapshot::check_version(snapshot) {
+            Err(error @ SnapshotError::Newer { .. }) => Err(error.into()),
+            // What no version can read is found by the wake, which gives the session up.
+            Ok(()) | Err(SnapshotError::Garbage(_)) => Ok(()),
+        }
+    }
+
     fn judge(&self, failure: &SpawnFailure) -> WakeFailure {
         if failure.is_final() {
             return WakeFailure::Permanent;
@@ -105,6 +112,8 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         match failure {
             // Somebody may sign in, or the upstream come back, at any moment.
             SpawnFailure::Credential { .. } => WakeFailure::RetryNow,
+            // The newer version may run again at any moment.
+            SpawnFailure::NewerSnapshot(_) => WakeFailure::RetryNow,
             SpawnFailure::Directory(_)
             | SpawnFailure::TokenFile(_)
             | SpawnFailure::Environment(_)

@@ -133,6 +133,15 @@ mod tests {
         assert_eq!(check(&mut db).await.unwrap(), Ok(()));
     }
 
+    #[test]
+    fn the_page_on_rollback_names_this_schema() {
+        let page = include_str!("../../../docs/ROLLBACK.md");
+        let releases = page.lines().filter(|line| line.starts_with("| "));
+        let newest = releases.last().expect("a table of releases");
+        let schema = newest.split('|').nth(2).expect("a column").trim();
+        assert_eq!(schema, KNOWN.to_string(), "{newest}");
+    }
+
     #[tokio::test]
     async fn a_database_of_another_program_is_told_from_a_new_one() {
         let mut db = empty().await;

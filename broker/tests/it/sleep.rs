@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sqlx::Executor;
+use sqlx::{Executor, Row, SqliteConnection, query};
 
 use crate::{
     harness::{Harness, is_alive, metric, until_so, with_timeout},
@@ -197,6 +197,41 @@ fn a_store_that_does_not_answer_is_a_wait_and_never_a_lost_session() {
         refused.assert_retry();
         assert_eq!(session.delete().await.status, 503, "nothing is confirmed that was not done");
         stranger.execute("ALTER TABLE aside RENAME TO sessions").await.unwrap();
+        assert!(session.is_alive().await);
+    });
+}
+
+#[test]
+fn a_session_written_by_a_newer_broker_is_503_and_works_again_after_the_rollback() {
+    with_timeout(async {
+        let place = Place::new();
+        let broker = place.serve(&["--set", IDLE[0], "--set", IDLE[1]]).await;
+        let session = broker.client.open().await;
+        place.witness.all_gone().await;
+        let asleep = async || metric(&broker.client, ASLEEP).await == 1;
+        until_so("it is asleep", asleep).await;
+        let mut stranger = stranger(&place.path().join("data")).await;
+        let read = async |db: &mut SqliteConnection| -> Vec<u8> {
+            query("SELECT snapshot FROM sessions").fetch_one(db).await.unwrap().get("snapshot")
+        };
+        let write = async |db: &mut SqliteConnection, snapshot: &[u8]| {
+            let written = query("UPDATE sessions SET snapshot = $1").bind(snapshot).execute(db);
+            assert_eq!(written.await.unwrap().rows_affected(), 1);
+        };
+        let before = read(&mut stranger).await;
+        let newer = br#"{"v":1000,"of":"a version to come"}"#;
+        write(&mut stranger, newer).await;
+        // More often than a failing server is tried before wakes pause.
+        for _ in 0..6 {
+            let refused = session.post(PING).await;
+            assert_eq!(refused.error(), (503, -32000, json!("ping")));
+            assert!(refused.text().contains("newer version of the broker"), "{refused:?}");
+            refused.assert_retry();
+        }
+        assert!(broker.log().contains("a newer version of the broker"), "{}", broker.log());
+        assert_eq!(read(&mut stranger).await, newer, "it was not touched");
+        assert_eq!(place.witness.children().len(), 1, "nothing was started for it");
+        write(&mut stranger, &before).await;
         assert!(session.is_alive().await);
     });
 }

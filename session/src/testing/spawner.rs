@@ -11,6 +11,9 @@ use crate::owner::Owner;
 use crate::testing::backend::{BackendHandle, FakeBackend, KIND, State};
 use crate::testing::census::{Census, Counted, number_in};
 
+/// How a snapshot begins that the fake spawner cannot read.
+pub const NEWER: &[u8] = b"newer";
+
 /// What becomes of a spawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -126,6 +129,10 @@ impl<A: Send + 'static> Spawn<A, FakeBackend, FakeError> for FakeSpawner {
         snapshot: Arc<[u8]>,
     ) -> Option<BoxFuture<'static, Result<FakeBackend, FakeError>>> {
         (kind == KIND).then(|| self.make(owner, Some(snapshot)))
+    }
+
+    fn can_wake(&self, _: &str, snapshot: &[u8]) -> Result<(), FakeError> {
+        if snapshot.starts_with(NEWER) { Err(FakeError) } else { Ok(()) }
     }
 
     fn judge(&self, _: &FakeError) -> WakeFailure {

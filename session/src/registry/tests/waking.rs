@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::WakeFailure;
+use crate::testing::NEWER;
+use crate::{Records, WakeFailure};
 
 #[tokio::test(start_paused = true)]
 async fn many_requests_share_one_wake_and_all_get_a_lease() {
@@ -273,4 +274,35 @@ async fn a_wake_fits_into_the_future_of_every_request() {
     let size = size_of_val(&registry.wake(&id, &owner, KIND));
     assert!(size <= 256, "{size} bytes");
     let _ = Arc::new(registry);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_from_a_newer_program_outlives_a_rollback() {
+    let records = MemoryRecords::new();
+    let limits = Limits { evict_idle: SECOND, ..capped(1) };
+    let (registry, mut backends) = testing::recorded(limits, &records);
+    // Whatever a failed wake means: this is none.
+    backends.wake_failure(WakeFailure::Permanent);
+    let id = asleep(&registry, &mut backends, "ada").await;
+    let readable = records.peek(&id.key()).expect("it is recorded");
+    let newer = [NEWER, b" form of the state"].concat();
+    records.save(&id.key(), newer.into(), readable.active).await.expect("they are there");
+    let kept = records.peek(&id.key());
+
+    let (other, idle) = opened(&registry, &mut backends, "bob").await;
+    sleep(MINUTE).await;
+    for _ in 0..10 {
+        let refused = wake(&registry, &id, "ada").await;
+        assert!(matches!(refused, Err(WakeError::Spawn(_))), "{refused:?}");
+    }
+    assert_eq!(registry.wake_failures(), 10);
+    assert_eq!((backends.spawns(), idle.stopped()), (2, None), "bob's session made no room");
+    assert!(matches!(wake(&registry, &id, "eve").await, Err(WakeError::Foreign)));
+    sleep(2 * registry.limits().reap_interval).await;
+    assert_eq!(records.peek(&id.key()), kept, "untouched");
+
+    registry.end(&other, &owner("bob"), KIND, StopReason::Deleted).await.expect("it is bob's");
+    idle.end();
+    records.save(&id.key(), readable.snapshot, readable.active).await.expect("they are there");
+    drop(wake(&registry, &id, "ada").await.expect("the next request tries at once"));
 }
