@@ -12,10 +12,9 @@ use std::{
 };
 
 use auth::{
-    Gate, TokenHash, local,
+    Gate, TokenHash, UnixTime, local,
     oauth::{
-        self, AuthStore, AuthorizeRequest, CacheLimits, Code, Consent, Moment, NewToken,
-        OAuthTokens, User,
+        self, AuthStore, AuthorizeRequest, CacheLimits, Code, Consent, NewToken, OAuthTokens, User,
     },
     upstream,
 };
@@ -46,7 +45,7 @@ fn main() {
     let requests: Vec<HeaderMap> = (0..TOKENS)
         .map(|n| {
             let token = format!("mcpat_{n:043}");
-            issue(&store, &token, n, Moment::of(now));
+            issue(&store, &token, n, UnixTime::of(now));
             let value = format!("Bearer {token}").parse().expect("a token fits in a header");
             HeaderMap::from_iter([(AUTHORIZATION, value)])
         })
@@ -64,7 +63,7 @@ fn main() {
     }
 }
 
-fn issue(store: &MemoryStore, token: &str, n: usize, now: Moment) {
+fn issue(store: &MemoryStore, token: &str, n: usize, now: UnixTime) {
     let request = AuthorizeRequest {
         client: "client".into(),
         client_name: "client".into(),

@@ -21,9 +21,9 @@ use url::{Url, form_urlencoded};
 
 use crate::{
     Audience, AudienceRule, Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenHash,
-    TokenVerifier, Undecided, Verdict,
+    TokenVerifier, Undecided, UnixTime, Verdict,
     jwt::{Date, LEEWAY, UNNAMED_CLIENT, Words, named},
-    oauth::{Fetch, FetchLimits, Moment, Secret},
+    oauth::{Fetch, FetchLimits, Secret},
     providers::{
         outgoing::{AGENT, Outage, json},
         setup::{self, same_issuer, trimmed},
@@ -207,7 +207,7 @@ impl Introspection {
             return Err(Refusal::Unknown);
         }
         let sane = now.duration_since(SystemTime::UNIX_EPOCH).is_ok();
-        let moment = Moment::of(now);
+        let moment = UnixTime::of(now);
         if answer.exp.is_some_and(|exp| !sane || moment.is_past(exp.0.plus(LEEWAY))) {
             return Err(Refusal::Expired);
         }

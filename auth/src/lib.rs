@@ -77,6 +77,7 @@ mod principal;
 pub mod providers;
 mod static_tokens;
 mod token;
+mod unix_time;
 pub mod upstream;
 mod verifier;
 
@@ -98,4 +99,5 @@ pub use principal::{Audience, Principal, Scopes};
 pub use providers::SetupError;
 pub use static_tokens::{StaticTokens, TableError, TokenTable};
 pub use token::{BadHash, SeedError, TokenHash, TokenRecord, os_rng};
+pub use unix_time::UnixTime;
 pub use verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict};

@@ -48,7 +48,6 @@ mod fetch;
 mod identity;
 mod limiter;
 mod metadata;
-mod moment;
 mod page;
 mod params;
 mod record;
@@ -76,7 +75,6 @@ pub use identity::{
 };
 pub use limiter::Rate;
 pub(crate) use limiter::household;
-pub use moment::Moment;
 pub use page::{
     Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, Page, Problem, ScopeView, ServerView,
     SignInPage, Standing, UserView, Warning, plain,

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::oauth::Moment;
+use crate::UnixTime;
 
 /// The claims that are used. A claim that comes twice makes the token unreadable: somebody else
 /// might have believed the other one (RFC 7519 §4).
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Words {
 
 /// A `NumericDate`: seconds since 1970, possibly with a fraction (RFC 7519 §2), which is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Date(pub(crate) Moment);
+pub(crate) struct Date(pub(crate) UnixTime);
 
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Date {
             }
 
             fn visit_u64<E: Error>(self, seconds: u64) -> Result<Date, E> {
-                Ok(Date(Moment(seconds)))
+                Ok(Date(UnixTime(seconds)))
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<Date, E> {
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for Date {
                         clippy::cast_sign_loss,
                         reason = "in range, and cut off on purpose"
                     )]
-                    return Ok(Date(Moment(seconds as u64)));
+                    return Ok(Date(UnixTime(seconds as u64)));
                 }
                 Err(E::custom("not a date"))
             }

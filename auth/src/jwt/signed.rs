@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::{Algorithms, claims::Claims, signature};
 use crate::{
+    UnixTime,
     jwks::{Jwks, KeySet},
-    oauth::Moment,
     providers::{outgoing::Outage, setup::same_issuer},
 };
 
@@ -178,7 +178,7 @@ fn verify(
 /// RFC 7519 §4.1.4 to §4.1.6. A clock before 1970 cannot be trusted with a deadline.
 fn in_time(claims: &Claims, now: SystemTime) -> Result<(), Flaw> {
     let sane = now.duration_since(SystemTime::UNIX_EPOCH).is_ok();
-    let now = Moment::of(now);
+    let now = UnixTime::of(now);
     let exp = claims.exp.ok_or(Flaw::Bad("it never expires"))?.0;
     if !sane || now.is_past(exp.plus(LEEWAY)) {
         return Err(Flaw::Expired);

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    TokenHash,
-    oauth::{Grant, Moment, Stored},
+    TokenHash, UnixTime,
+    oauth::{Grant, Stored},
 };
 
 /// A local account.
@@ -18,7 +18,7 @@ pub struct Account {
     /// The password as a PHC string of argon2id.
     pub password: String,
     /// When it was made.
-    pub created: Moment,
+    pub created: UnixTime,
 }
 
 impl fmt::Debug for Account {
@@ -58,13 +58,14 @@ pub trait Accounts: fmt::Debug + Send + Sync {
     /// credentials of the user, revokes the user's grants, and marks the user's codes as used, so
     /// that none that is on its way makes a grant; returns the grants that were live, or `None` when
     /// there is no such account.
-    fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>>;
+    fn remove_account<'a>(&'a self, name: &'a str, now: UnixTime)
+    -> Stored<'a, Option<Vec<Grant>>>;
 
     /// Keeps the secret of a set-up link, in the place of an earlier one.
-    fn offer_setup(&self, secret: TokenHash, expires: Moment) -> Stored<'_, ()>;
+    fn offer_setup(&self, secret: TokenHash, expires: UnixTime) -> Stored<'_, ()>;
 
     /// Whether this is the secret of the set-up link, and not too late.
-    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: Moment) -> Stored<'a, bool>;
+    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: UnixTime) -> Stored<'a, bool>;
 
     /// Adds the first account and spends the set-up link, in one step: of many callers exactly one
     /// gets `true`. `false`, and nothing changed, when the secret is not good or there is an
@@ -73,6 +74,6 @@ pub trait Accounts: fmt::Debug + Send + Sync {
         &'a self,
         secret: &'a TokenHash,
         account: Account,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool>;
 }

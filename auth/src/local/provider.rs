@@ -18,10 +18,10 @@ use super::{
     throttle::{Attempted, Throttle},
 };
 use crate::{
-    BoxFuture,
+    BoxFuture, UnixTime,
     oauth::{
-        Attempt, Begin, Field, FieldKind, Identity, IdentityProvider, Moment, Params, Secret,
-        SignInError, household,
+        Attempt, Begin, Field, FieldKind, Identity, IdentityProvider, Params, Secret, SignInError,
+        household,
     },
     token::push_base64url,
 };
@@ -152,7 +152,7 @@ impl Local {
         let mut text = String::with_capacity(43);
         push_base64url(&mut text, &self.random::<32>());
         let secret = Secret::new(text);
-        self.accounts.offer_setup(secret.hash(), Moment::of(now).plus(SETUP)).await?;
+        self.accounts.offer_setup(secret.hash(), UnixTime::of(now).plus(SETUP)).await?;
         Ok(secret)
     }
 
@@ -166,7 +166,7 @@ impl Local {
         secret: &Secret,
         now: SystemTime,
     ) -> Result<bool, crate::oauth::StoreError> {
-        self.accounts.is_setup(&secret.hash(), Moment::of(now)).await
+        self.accounts.is_setup(&secret.hash(), UnixTime::of(now)).await
     }
 
     /// Makes the first account and spends the set-up link.
@@ -193,7 +193,7 @@ impl Local {
         check_password(password.expose())?;
         let hash = self.hasher.hash(password).await.map_err(|Busy| SetUpError::Busy)?;
         let account = self.account(name, hash, now);
-        match self.accounts.set_up(&secret.hash(), account.clone(), Moment::of(now)).await? {
+        match self.accounts.set_up(&secret.hash(), account.clone(), UnixTime::of(now)).await? {
             true => Ok(account),
             false => Err(SetUpError::Over),
         }
@@ -201,7 +201,7 @@ impl Local {
 
     fn account(&self, name: String, password: String, now: SystemTime) -> Account {
         let subject = hex::encode(self.random::<16>());
-        Account { subject, name, password, created: Moment::of(now) }
+        Account { subject, name, password, created: UnixTime::of(now) }
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

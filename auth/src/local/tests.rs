@@ -8,9 +8,10 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::{
+    UnixTime,
     oauth::{
-        Attempt, AuthStore, Begin, Browser, FieldKind, Identity, IdentityProvider, Moment, Params,
-        Secret, SignInError, User,
+        Attempt, AuthStore, Begin, Browser, FieldKind, Identity, IdentityProvider, Params, Secret,
+        SignInError, User,
     },
     testing::{MemoryStore, now, provider_contract},
 };
@@ -76,7 +77,7 @@ async fn name_and_password_let_in_and_the_subject_is_not_the_name() {
     assert_eq!(ada.subject.len(), 32);
     assert!(account.password.starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
 
-    store.remove_account("ada", Moment::of(now())).await.unwrap();
+    store.remove_account("ada", UnixTime::of(now())).await.unwrap();
     local.add("ada", &Secret::new(SESAME), now()).await.unwrap();
     let other = sign_in(&local, "ada", SESAME).await.unwrap();
     assert_ne!(other.subject, ada.subject, "a name that was made again is another person");
@@ -228,7 +229,7 @@ async fn a_password_is_hashed_anew_when_the_cost_changed_and_sign_ins_go_on() {
         provider: "local".into(),
     };
     let cookie = crate::TokenHash::of("cookie");
-    let expires = Moment::of(now()).plus(SECOND);
+    let expires = UnixTime::of(now()).plus(SECOND);
     store.open_browser(Browser { cookie, user, expires }).await.unwrap();
     let cost = HashCost { memory_kib: 16, ..CHEAP };
     let dearer = local_with(&store, LocalLimits { cost, ..LocalLimits::default() });
@@ -241,7 +242,7 @@ async fn a_password_is_hashed_anew_when_the_cost_changed_and_sign_ins_go_on() {
     assert!(sign_in(&dearer, "ada", SESAME).await.is_ok());
     let again = store.account("ada").await.unwrap().unwrap().password;
     assert_eq!(again, kept, "and once is enough");
-    assert!(store.browser(&cookie, Moment::of(now())).await.unwrap().is_some());
+    assert!(store.browser(&cookie, UnixTime::of(now())).await.unwrap().is_some());
 }
 
 #[tokio::test]

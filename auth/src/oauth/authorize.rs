@@ -1,5 +1,6 @@
 //! The authorization endpoint: checks the request, and asks for approval.
 
+use crate::UnixTime;
 use std::{net::IpAddr, time::SystemTime};
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use http::{Request, StatusCode};
 
 use super::{
     Answer, AuthServer, AuthorizeRequest, Browser, Client, ClientView, Code, Consent, ConsentPage,
-    Form, Landing, Moment, Origin, Page, Params, Purpose, Resource, ServerView, Standing,
-    StoreError, Transaction, UserView, Warning,
+    Form, Landing, Origin, Page, Params, Purpose, Resource, ServerView, Standing, StoreError,
+    Transaction, UserView, Warning,
     browser::Visit,
     client::ClientError,
     document::DocumentError,
@@ -201,7 +202,10 @@ impl AuthServer {
             && !prompted("consent");
         if let Some(session) = &visit.session
             && may_be_silent
-            && self.store.is_consented(&Consent::of(&session.user, &asked, Moment::of(now))).await?
+            && self
+                .store
+                .is_consented(&Consent::of(&session.user, &asked, UnixTime::of(now)))
+                .await?
         {
             return self.send_code(asked, session, now).await;
         }
@@ -214,7 +218,7 @@ impl AuthServer {
         let page = self.consent_page(&visit, &handle, client, &asked, landing.ok());
         let transaction = Transaction {
             handle: handle.hash(),
-            expires: Moment::of(now).plus(self.config.transaction_ttl),
+            expires: UnixTime::of(now).plus(self.config.transaction_ttl),
             purpose: Purpose::Authorize(Box::new(asked)),
             binding: None,
             upstream: None,
@@ -301,7 +305,7 @@ impl AuthServer {
             return Ok(faults::bad_redirect(&redirect_uri));
         }
         let secret = self.minter.secret(CODE);
-        let now = Moment::of(now);
+        let now = UnixTime::of(now);
         let consent = Consent::of(user, &request, now);
         let code = Code {
             hash: secret.hash(),

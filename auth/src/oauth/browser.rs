@@ -8,8 +8,8 @@ use http::{
     header::{ORIGIN, SET_COOKIE},
 };
 
-use super::{Answer, AuthServer, Browser, Grant, Moment, Params, Secret, StoreError, User};
-use crate::TokenHash;
+use super::{Answer, AuthServer, Browser, Grant, Params, Secret, StoreError, User};
+use crate::{TokenHash, UnixTime};
 
 /// A random value per browser, which form tokens are bound to.
 const BROWSER: &str = "mcpb-browser";
@@ -124,7 +124,7 @@ impl AuthServer {
         let cookies = self.site.cookies;
         let nonce = cookies.read(headers, BROWSER).filter(|nonce| nonce.len() == 43);
         let session = match cookies.read(headers, SESSION) {
-            Some(cookie) => self.store.browser(&TokenHash::of(cookie), Moment::of(now)).await?,
+            Some(cookie) => self.store.browser(&TokenHash::of(cookie), UnixTime::of(now)).await?,
             None => None,
         };
         Ok(Visit {
@@ -204,7 +204,7 @@ impl AuthServer {
         let browser = Browser {
             cookie: cookie.hash(),
             user: user.clone(),
-            expires: Moment::of(now).plus(ttl),
+            expires: UnixTime::of(now).plus(ttl),
         };
         self.store.open_browser(browser.clone()).await?;
         Ok((browser, self.site.cookies.set(SESSION, cookie.expose(), ttl)))

@@ -1,5 +1,6 @@
 //! Which client is it, and can it prove that?
 
+use crate::UnixTime;
 use std::{net::IpAddr, time::SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -11,7 +12,7 @@ use http::{
 use url::form_urlencoded;
 
 use super::{
-    Answer, AuthServer, Client, Moment, Origin, Params, Secret, StoreError, document::DocumentError,
+    Answer, AuthServer, Client, Origin, Params, Secret, StoreError, document::DocumentError,
 };
 
 /// Why a client identifier leads to no client.
@@ -57,7 +58,7 @@ impl AuthServer {
         if id.len() > 256 {
             return Ok(None);
         }
-        self.store.client(id, Moment::of(now)).await
+        self.store.client(id, UnixTime::of(now)).await
     }
 
     /// Who calls the token, revocation or introspection endpoint (RFC 6749 §2.3, OAuth 2.1 §2.4):
@@ -129,7 +130,7 @@ impl Client {
             redirect_uris,
             secret: None,
             refreshes: true,
-            created: Moment::default(),
+            created: UnixTime::default(),
             unused_until: None,
         }
     }

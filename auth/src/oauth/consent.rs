@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::{Request, header::SET_COOKIE};
 
 use super::{
-    Answer, AuthServer, Moment, Params, Purpose, StoreError, TransactionKey, authorize::Return,
-    faults, sign_in::binding_name,
+    Answer, AuthServer, Params, Purpose, StoreError, TransactionKey, authorize::Return, faults,
+    sign_in::binding_name,
 };
-use crate::TokenHash;
+use crate::{TokenHash, UnixTime};
 
 /// What the user pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl AuthServer {
             _ => return Ok(faults::bad_form()),
         };
         let hash = TokenHash::of(handle);
-        let moment = Moment::of(now);
+        let moment = UnixTime::of(now);
         let asked = match self.store.transaction(&hash, moment).await?.map(|own| own.purpose) {
             Some(Purpose::Authorize(asked)) => asked,
             Some(Purpose::Page(_)) | None => return Ok(faults::gone()),
@@ -94,7 +94,7 @@ impl AuthServer {
         request: &Request<Bytes>,
         handle: &str,
         hash: &TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Result<Answer, StoreError> {
         let transaction = self.store.transaction(hash, now).await?;
         let bound = transaction.is_some_and(|own| self.is_bound(request.headers(), &own));

@@ -1,5 +1,6 @@
 //! Clients whose identifier is the address of their metadata document.
 
+use crate::UnixTime;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -18,7 +19,7 @@ use tokio::sync::OnceCell;
 use url::{Host, Url};
 
 use super::{
-    BadRedirect, Client, Fetch, FetchError, FetchLimits, Moment, Origin, Rate, RedirectPolicy,
+    BadRedirect, Client, Fetch, FetchError, FetchLimits, Origin, Rate, RedirectPolicy,
     limiter::{Limiter, household},
     registration::{MAX_NAME, MAX_REDIRECTS},
 };
@@ -304,7 +305,7 @@ fn read(
         secret: None,
         // What is left out means no less here than what we do for everybody.
         refreshes: document.grant_types.is_none_or(|all| has(&all, "refresh_token")),
-        created: Moment::of(now),
+        created: UnixTime::of(now),
         unused_until: None,
     })
 }

@@ -1,12 +1,12 @@
 //! What the store keeps.
 //!
 //! Secrets appear as hashes only. Texts that came from clients (names, addresses) were checked
-//! before they get here. Times are [`Moment`]s.
+//! before they get here. Times are [`UnixTime`]s.
 
 use std::fmt;
 
-use super::Moment;
 use crate::TokenHash;
+use crate::UnixTime;
 
 /// Who signed in. (`issuer`, `subject`) is the key; the rest is for people to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +58,10 @@ pub struct Client {
     /// Whether it gets refresh tokens.
     pub refreshes: bool,
     /// When it became known.
-    pub created: Moment,
+    pub created: UnixTime,
     /// When it is forgotten unless a code is redeemed before; `None` once that happened, and for
     /// clients of the operator.
-    pub unused_until: Option<Moment>,
+    pub unused_until: Option<UnixTime>,
 }
 
 impl Client {
@@ -84,7 +84,7 @@ pub struct Transaction {
     /// The upstream sign-in that was begun, after the approval only.
     pub upstream: Option<Upstream>,
     /// When it is too late.
-    pub expires: Moment,
+    pub expires: UnixTime,
 }
 
 /// An upstream sign-in that was begun.
@@ -140,9 +140,9 @@ pub struct Code {
     /// What was approved. Its `state` is of no use any more.
     pub request: AuthorizeRequest,
     /// When it was sent out.
-    pub issued: Moment,
+    pub issued: UnixTime,
     /// When it is too late, a minute later.
-    pub expires: Moment,
+    pub expires: UnixTime,
     /// Whether it was presented: redeemed, or burned by a wrong proof.
     pub used: bool,
 }
@@ -173,11 +173,11 @@ pub struct Grant {
     /// What the user approved, separated by spaces.
     pub scope: String,
     /// When the code was redeemed.
-    pub created: Moment,
+    pub created: UnixTime,
     /// When it was last refreshed.
-    pub refreshed: Moment,
+    pub refreshed: UnixTime,
     /// When it was taken back.
-    pub revoked: Option<Moment>,
+    pub revoked: Option<UnixTime>,
 }
 
 /// A token about to be stored.
@@ -186,7 +186,7 @@ pub struct NewToken {
     /// SHA-256 of the token.
     pub hash: TokenHash,
     /// When it is too late.
-    pub expires: Moment,
+    pub expires: UnixTime,
 }
 
 /// An access token and the grant it descends from.
@@ -197,9 +197,9 @@ pub struct AccessToken {
     /// What this token may be used for; at most the grant's scope.
     pub scope: String,
     /// When it was issued.
-    pub issued: Moment,
+    pub issued: UnixTime,
     /// When it is too late.
-    pub expires: Moment,
+    pub expires: UnixTime,
     /// Whether it alone was taken back; the grant has its own mark.
     pub revoked: bool,
 }
@@ -210,11 +210,11 @@ pub struct RefreshToken {
     /// The grant.
     pub grant: Grant,
     /// When it was issued.
-    pub issued: Moment,
+    pub issued: UnixTime,
     /// When it is too late, grace window or not.
-    pub expires: Moment,
+    pub expires: UnixTime,
     /// When it was exchanged for its successor.
-    pub used: Option<Moment>,
+    pub used: Option<UnixTime>,
 }
 
 /// A user's approval that is remembered. All four parts must match.
@@ -233,13 +233,13 @@ pub struct Consent {
     /// Canonical address of the server.
     pub resource: String,
     /// When it was given.
-    pub given: Moment,
+    pub given: UnixTime,
 }
 
 impl Consent {
     /// What `user` approves with `request`.
     #[must_use]
-    pub fn of(user: &User, request: &AuthorizeRequest, now: Moment) -> Self {
+    pub fn of(user: &User, request: &AuthorizeRequest, now: UnixTime) -> Self {
         Self {
             issuer: user.issuer.clone(),
             subject: user.subject.clone(),
@@ -272,5 +272,5 @@ pub struct Browser {
     /// Who is signed in.
     pub user: User,
     /// When the sign-in ends.
-    pub expires: Moment,
+    pub expires: UnixTime,
 }

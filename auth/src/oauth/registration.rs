@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Answer, AuthServer, Client, Moment, Origin, Registered, Registration, Secret,
-    limiter::household, redirect::without_port, secret::CLIENT_SECRET, server::is_media,
+    Answer, AuthServer, Client, Origin, Registered, Registration, Secret, limiter::household,
+    redirect::without_port, secret::CLIENT_SECRET, server::is_media,
 };
-use crate::{Bearer, TokenHash};
+use crate::{Bearer, TokenHash, UnixTime};
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -112,7 +112,7 @@ impl AuthServer {
         let redirect_uris = self.checked_redirects(&metadata)?;
         let (method, refreshes) = checked_uses(&metadata)?;
         check_texts(&metadata)?;
-        let moment = Moment::of(now);
+        let moment = UnixTime::of(now);
         let secret = (method != "none").then(|| self.minter.secret(CLIENT_SECRET));
         let client = Client {
             id: format!("dcr-{}", self.minter.name()),

@@ -7,11 +7,11 @@ use http::{Request, StatusCode};
 use serde_json::json;
 
 use super::{
-    Answer, AuthServer, Grant, Moment, Params, StoreError,
+    Answer, AuthServer, Grant, Params, StoreError,
     client::invalid_client,
     secret::{ACCESS, REFRESH},
 };
-use crate::TokenHash;
+use crate::{TokenHash, UnixTime};
 
 impl AuthServer {
     /// Takes a token back. A refresh token takes its whole family along; an access token goes
@@ -32,14 +32,14 @@ impl AuthServer {
             Ok(caller) => caller,
             Err(answer) => return answer,
         };
-        match self.take_back(&caller.id, token, Moment::of(now)).await {
+        match self.take_back(&caller.id, token, UnixTime::of(now)).await {
             Ok(()) => Answer::empty(),
             // Never 200: the client would believe that the token is dead.
             Err(error) => Answer::store_down(&error),
         }
     }
 
-    async fn take_back(&self, client: &str, token: &str, now: Moment) -> Result<(), StoreError> {
+    async fn take_back(&self, client: &str, token: &str, now: UnixTime) -> Result<(), StoreError> {
         // The prefix says which kind it is, so the hint is not needed.
         let hash = TokenHash::of(token);
         if token.starts_with(REFRESH) {
@@ -82,16 +82,16 @@ impl AuthServer {
             Ok(None) => return Answer::bad("invalid_request", "token is missing"),
             Err(_) => return Answer::bad("invalid_request", "a parameter is repeated"),
         };
-        match self.worth(token, Moment::of(now)).await {
+        match self.worth(token, UnixTime::of(now)).await {
             Ok(answer) => answer,
             Err(error) => Answer::store_down(&error),
         }
     }
 
-    async fn worth(&self, token: &str, now: Moment) -> Result<Answer, StoreError> {
+    async fn worth(&self, token: &str, now: UnixTime) -> Result<Answer, StoreError> {
         let inactive = || Answer::json(StatusCode::OK, &json!({ "active": false }));
         let hash = TokenHash::of(token);
-        let tell = |grant: &Grant, scope: &str, issued: Moment, expires: Moment, kind: &str| {
+        let tell = |grant: &Grant, scope: &str, issued: UnixTime, expires: UnixTime, kind: &str| {
             Answer::json(
                 StatusCode::OK,
                 &json!({

@@ -1,5 +1,6 @@
 //! The authorization server as a whole: its parts, and who answers which path.
 
+use crate::UnixTime;
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use rand_chacha::ChaCha20Rng;
 
 use super::{
-    Answer, AuthStore, Config, ConfigError, CredentialSink, Fetch, Grant, IdentityProvider, Moment,
-    Params, RevocationListener, Revoked, ServerKey, StoreError, Transaction, User,
+    Answer, AuthStore, Config, ConfigError, CredentialSink, Fetch, Grant, IdentityProvider, Params,
+    RevocationListener, Revoked, ServerKey, StoreError, Transaction, User,
     config::Site,
     document::Documents,
     faults,
@@ -289,7 +290,7 @@ impl AuthServer {
             return Ok(Err(wait));
         }
         let max = self.config.max_transactions;
-        let kept = self.store.open_transaction(transaction, max, Moment::of(now)).await?;
+        let kept = self.store.open_transaction(transaction, max, UnixTime::of(now)).await?;
         Ok(if kept { Ok(()) } else { Err(60) })
     }
 
@@ -316,7 +317,7 @@ impl AuthServer {
     ///
     /// [`StoreError`]; the grant may then be revoked or not.
     pub async fn revoke_family(&self, family: &str, now: SystemTime) -> Result<bool, StoreError> {
-        let revoked = self.store.revoke_grant(family, Moment::of(now)).await?;
+        let revoked = self.store.revoke_grant(family, UnixTime::of(now)).await?;
         if let Some(grant) = &revoked {
             self.announce(grant, "asked for");
             self.store.forget_consents(&grant.user, &grant.client).await?;
@@ -335,7 +336,7 @@ impl AuthServer {
     ///
     /// Dropping the future leaves the rest for the next time.
     pub async fn sweep(&self, now: SystemTime) -> Result<usize, StoreError> {
-        let now = Moment::of(now);
+        let now = UnixTime::of(now);
         let mut total = 0;
         for _ in 0..MAX_SWEEPS {
             let swept = self.store.sweep(now, SWEEP).await?;

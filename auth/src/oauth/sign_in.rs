@@ -6,12 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header::SET_COOKIE};
 
 use super::{
-    Answer, Ask, Attempt, AuthServer, Begin, Choice, Field, Form, Identity, IdentityProvider,
-    Moment, Page, Params, Problem, Purpose, Secret, SignInError, SignInPage, StoreError,
-    Transaction, TransactionKey, User, authorize::Return, browser::Visit, faults, page::plain,
-    server::query,
+    Answer, Ask, Attempt, AuthServer, Begin, Choice, Field, Form, Identity, IdentityProvider, Page,
+    Params, Problem, Purpose, Secret, SignInError, SignInPage, StoreError, Transaction,
+    TransactionKey, User, authorize::Return, browser::Visit, faults, page::plain, server::query,
 };
-use crate::TokenHash;
+use crate::{TokenHash, UnixTime};
 
 /// The cookie that ties a sign-in to the browser that approved it. Each sign-in has its own, so
 /// that two tabs do not take each other's away.
@@ -49,7 +48,7 @@ impl AuthServer {
 
     async fn continue_login(&self, step: &Step<'_>, handle: &str) -> Result<Answer, StoreError> {
         let hash = TokenHash::of(handle);
-        let Some(transaction) = self.store.transaction(&hash, Moment::of(step.now)).await? else {
+        let Some(transaction) = self.store.transaction(&hash, UnixTime::of(step.now)).await? else {
             return Ok(faults::gone());
         };
         let headers = step.request.headers();
@@ -74,7 +73,7 @@ impl AuthServer {
             // Nobody has to approve his own visit.
             binding: Some(binding.hash()),
             upstream: None,
-            expires: Moment::of(step.now).plus(self.config.transaction_ttl),
+            expires: UnixTime::of(step.now).plus(self.config.transaction_ttl),
         };
         let opened = self.open_transaction(transaction.clone(), step.peer, step.now).await?;
         if let Err(wait) = opened {
@@ -134,7 +133,7 @@ impl AuthServer {
             return Ok(faults::forged());
         }
         let hash = TokenHash::of(handle);
-        let Some(transaction) = self.store.transaction(&hash, Moment::of(step.now)).await? else {
+        let Some(transaction) = self.store.transaction(&hash, UnixTime::of(step.now)).await? else {
             return Ok(faults::gone());
         };
         if !self.is_bound(headers, &transaction) {
@@ -167,7 +166,7 @@ impl AuthServer {
         let attempt = self.attempt(provider.name(), &state, step.peer);
         match provider.begin(&attempt, step.now).await {
             Ok(Begin::Redirect(address)) => {
-                let now = Moment::of(step.now);
+                let now = UnixTime::of(step.now);
                 let kept = self
                     .store
                     .begin_upstream(&transaction.handle, provider.name(), state.hash(), now)
@@ -203,7 +202,7 @@ impl AuthServer {
         let problem = match provider.finish(&attempt, form, step.now).await {
             Ok(identity) => {
                 let key = TransactionKey::Handle(&transaction.handle);
-                return match self.store.take_transaction(key, Moment::of(step.now)).await? {
+                return match self.store.take_transaction(key, UnixTime::of(step.now)).await? {
                     Some(taken) => self.complete(step, taken, provider, identity).await,
                     None => Ok(faults::gone()),
                 };
@@ -276,7 +275,7 @@ impl AuthServer {
         // Taken before anything is judged: a state serves once, whatever comes of it.
         let hash = TokenHash::of(state);
         let key = TransactionKey::State(&hash);
-        let Some(transaction) = self.store.take_transaction(key, Moment::of(step.now)).await?
+        let Some(transaction) = self.store.take_transaction(key, UnixTime::of(step.now)).await?
         else {
             return Ok(faults::gone());
         };

@@ -3,10 +3,9 @@
 use std::{error::Error, fmt, time::Duration};
 
 use super::{
-    AccessToken, Browser, Client, Code, Consent, Grant, Moment, NewToken, RefreshToken,
-    Transaction, User,
+    AccessToken, Browser, Client, Code, Consent, Grant, NewToken, RefreshToken, Transaction, User,
 };
-use crate::{BoxFuture, TokenHash};
+use crate::{BoxFuture, TokenHash, UnixTime};
 
 /// What every method of a store gives: a value, or no judgement at all.
 pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -34,7 +33,7 @@ pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// Every implementation runs `auth::testing::store_contract`.
 pub trait AuthStore: fmt::Debug + Send + Sync {
     /// The client `id`, unless it is past its unused time.
-    fn client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Option<Client>>;
+    fn client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Option<Client>>;
 
     /// Adds `client`. With a `fingerprint` that is already known (of a client not past its unused
     /// time) nothing is added: the known client's unused time is prolonged to the new one's, and
@@ -46,7 +45,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         client: Client,
         fingerprint: Option<TokenHash>,
         max_unused: usize,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Registered>;
 
     /// At most `limit` clients with an identifier above `after`, in its order.
@@ -54,7 +53,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
 
     /// Forgets a client and its consents, revokes its grants, and marks its codes as used, so that
     /// none that is on its way makes a grant; returns the grants that were live.
-    fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>>;
+    fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>>;
 
     /// Keeps a new sign-in. At most `max_open` are under way: beyond that, those go that end first,
     /// so that a flood shortens the time for a sign-in and keeps nobody out. `false`, and nothing
@@ -63,14 +62,14 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         &'a self,
         transaction: Transaction,
         max_open: usize,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool>;
 
     /// The sign-in with this handle.
     fn transaction<'a>(
         &'a self,
         handle: &'a TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<Transaction>>;
 
     /// Marks a sign-in as approved by the browser that holds `binding`. `false` when there is no
@@ -79,7 +78,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         &'a self,
         handle: &'a TokenHash,
         binding: TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool>;
 
     /// Notes that an upstream sign-in was begun; an earlier one of the same transaction is
@@ -89,14 +88,14 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         handle: &'a TokenHash,
         provider: &'a str,
         state: TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool>;
 
     /// Removes a sign-in and returns it: of many callers exactly one gets it.
     fn take_transaction<'a>(
         &'a self,
         key: TransactionKey<'a>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<Transaction>>;
 
     /// Keeps a code that is about to be sent out, and remembers the consent behind it.
@@ -108,7 +107,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
 
     /// Marks a code as used without issuing anything: its proof was wrong. Was it redeemed before,
     /// its grant is revoked, and given when it was live until then.
-    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: Moment) -> Stored<'a, Option<Grant>>;
+    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: UnixTime) -> Stored<'a, Option<Grant>>;
 
     /// Exchanges a code for tokens: marks it used, creates its grant, keeps both tokens, and ends
     /// its client's unused time; from then on the client is kept as [`sweep`](Self::sweep) says. Of
@@ -119,7 +118,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         hash: &'a TokenHash,
         access: NewToken,
         refresh: Option<NewToken>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Redeemed>;
 
     /// The access token, whatever its state; `None` when it was never issued or was swept.
@@ -129,13 +128,13 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     fn refresh_token<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, Option<RefreshToken>>;
 
     /// Exchanges a refresh token for its successor; see [`Rotation`] and [`Rotated`].
-    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: Moment) -> Stored<'a, Rotated>;
+    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: UnixTime) -> Stored<'a, Rotated>;
 
     /// Takes one access token back. `true` when it was live.
     fn revoke_access<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, bool>;
 
     /// Takes a grant back, with every token of its family. Returns it when it was live.
-    fn revoke_grant<'a>(&'a self, family: &'a str, now: Moment) -> Stored<'a, Option<Grant>>;
+    fn revoke_grant<'a>(&'a self, family: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>>;
 
     /// The live grants of a user, newest first, at most `limit`.
     fn grants_of<'a>(
@@ -150,7 +149,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
 
     /// Grants revoked at or after `since`, oldest first, at most `limit`: how one broker learns
     /// what another one, or the command line, took back.
-    fn revoked_since<'a>(&'a self, since: Moment, limit: usize) -> Stored<'a, Vec<Grant>>;
+    fn revoked_since<'a>(&'a self, since: UnixTime, limit: usize) -> Stored<'a, Vec<Grant>>;
 
     /// Whether this was approved before; compares with [`Consent::answers`].
     fn is_consented<'a>(&'a self, asked: &'a Consent) -> Stored<'a, bool>;
@@ -162,7 +161,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     fn open_browser<'a>(&'a self, browser: Browser) -> Stored<'a, ()>;
 
     /// The browser with this cookie.
-    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: Moment) -> Stored<'a, Option<Browser>>;
+    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: UnixTime) -> Stored<'a, Option<Browser>>;
 
     /// Ends a browser's sign-in.
     fn close_browser<'a>(&'a self, cookie: &'a TokenHash) -> Stored<'a, ()>;
@@ -178,7 +177,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// ([`Origin::Registration`](super::Origin::Registration)) and was used goes
     /// [`CLIENT_MEMORY`] after its last code was redeemed, once it has neither grants nor codes; one
     /// that the operator added stays.
-    fn sweep<'a>(&'a self, now: Moment, limit: usize) -> Stored<'a, usize>;
+    fn sweep<'a>(&'a self, now: UnixTime, limit: usize) -> Stored<'a, usize>;
 }
 
 /// How long a code is kept after its time, so that its replay is noticed.
@@ -275,7 +274,7 @@ pub const CLOCK_LEEWAY: Duration = Duration::from_secs(60);
 /// Whether a token used at `used` may be repeated at `now`. A clock that was set back by more than
 /// [`CLOCK_LEEWAY`] ends the window rather than reopening it.
 #[must_use]
-pub fn in_grace(used: Moment, now: Moment, grace: Duration) -> bool {
+pub fn in_grace(used: UnixTime, now: UnixTime, grace: Duration) -> bool {
     match now.since(used) {
         Some(age) => age < grace,
         None => now.until(used) <= CLOCK_LEEWAY && !grace.is_zero(),

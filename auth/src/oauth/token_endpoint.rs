@@ -8,19 +8,19 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Answer, AuthServer, Code, Moment, NewToken, Params, Redeemed, Repeat, Rotated, Rotation,
-    Secret, StoreError,
+    Answer, AuthServer, Code, NewToken, Params, Redeemed, Repeat, Rotated, Rotation, Secret,
+    StoreError,
     client::Caller,
     resource::Target,
     scope,
     secret::{ACCESS, REFRESH, same},
 };
-use crate::{TokenHash, token::push_base64url};
+use crate::{TokenHash, UnixTime, token::push_base64url};
 
 /// What is sent to the client.
 struct Issued<'a> {
     access: Secret,
-    expires: Moment,
+    expires: UnixTime,
     refresh: Option<Secret>,
     scope: &'a str,
 }
@@ -45,7 +45,7 @@ impl AuthServer {
         };
         let outcome = match grant_type {
             None => Ok(Answer::bad("invalid_request", "grant_type is missing")),
-            Some("authorization_code") => self.redeem(&caller, form, Moment::of(now)).await,
+            Some("authorization_code") => self.redeem(&caller, form, UnixTime::of(now)).await,
             Some("refresh_token") => self.refresh(&caller, form, now).await,
             Some(_) => Ok(Answer::bad("unsupported_grant_type", "the grant type is unknown")),
         };
@@ -58,7 +58,7 @@ impl AuthServer {
         &self,
         caller: &Caller,
         form: &Params,
-        now: Moment,
+        now: UnixTime,
     ) -> Result<Answer, StoreError> {
         let fields = ["code", "redirect_uri", "code_verifier"].map(|name| form.one(name));
         let [Ok(presented), Ok(redirect_uri), Ok(verifier)] = fields else {
@@ -171,7 +171,7 @@ impl AuthServer {
         if self.wants_sign_in(&grant.user, &grant.resource, now).await? {
             return Ok(invalid_grant("the user has to sign in again at the identity provider"));
         }
-        let now = Moment::of(now);
+        let now = UnixTime::of(now);
         let salt = self.minter.salt();
         let (access, refresh) = self.successors(presented, &salt);
         let expires = now.plus(self.config.access_ttl);
@@ -213,7 +213,7 @@ impl AuthServer {
         )
     }
 
-    fn repeat(&self, presented: &str, repeat: &Repeat, now: Moment) -> Answer {
+    fn repeat(&self, presented: &str, repeat: &Repeat, now: UnixTime) -> Answer {
         let (access, refresh) = self.successors(presented, &repeat.salt);
         // Another key derives other tokens, which nobody stored.
         if access.hash() != repeat.access.hash || refresh.hash() != repeat.refresh.hash {
@@ -226,7 +226,7 @@ impl AuthServer {
 }
 
 /// RFC 6749 §5.1.
-fn issued(now: Moment, issued: &Issued<'_>) -> Answer {
+fn issued(now: UnixTime, issued: &Issued<'_>) -> Answer {
     let mut body = json!({
         "access_token": issued.access.expose(),
         "token_type": "Bearer",

@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    AuthStore, Moment, RevocationListener, Revoked,
+    AuthStore, RevocationListener, Revoked,
     secret::{ACCESS, CLIENT_SECRET, CODE, REFRESH},
 };
 use crate::{
     Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenHash, TokenVerifier, Undecided,
-    Verdict,
+    UnixTime, Verdict,
 };
 
 /// How the judgements of [`OAuthTokens`] are kept.
@@ -66,7 +66,7 @@ struct Kept {
     principal: Principal,
     from: SystemTime,
     until: SystemTime,
-    expires: Moment,
+    expires: UnixTime,
 }
 
 impl OAuthTokens {
@@ -95,7 +95,7 @@ impl OAuthTokens {
         if now < kept.from || kept.until <= now {
             return None;
         }
-        if Moment::of(now).is_past(kept.expires) {
+        if UnixTime::of(now).is_past(kept.expires) {
             return Some(Verdict::Refuse(Refusal::Expired));
         }
         let verdict = Verdict::Accept(kept.principal.clone());
@@ -133,7 +133,7 @@ impl OAuthTokens {
         if token.revoked || token.grant.revoked.is_some() {
             return Ok(Verdict::Refuse(Refusal::Revoked));
         }
-        if Moment::of(now).is_past(token.expires) {
+        if UnixTime::of(now).is_past(token.expires) {
             return Ok(Verdict::Refuse(Refusal::Expired));
         }
         let grant = token.grant;

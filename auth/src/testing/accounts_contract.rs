@@ -7,11 +7,9 @@ use super::{
     store_contract::{no, race},
 };
 use crate::{
-    TokenHash,
+    TokenHash, UnixTime,
     local::{Account, Accounts, ISSUER},
-    oauth::{
-        AuthStore, AuthorizeRequest, Browser, Code, Consent, Moment, NewToken, Redeemed, User,
-    },
+    oauth::{AuthStore, AuthorizeRequest, Browser, Code, Consent, NewToken, Redeemed, User},
     upstream::{CredentialKey, CredentialStore},
 };
 
@@ -29,7 +27,7 @@ pub async fn accounts_contract(
     store: Arc<dyn AuthStore>,
     credentials: Arc<dyn CredentialStore>,
 ) {
-    let now = Moment::of(now());
+    let now = UnixTime::of(now());
     setting_up(&accounts, now).await;
     keeping(&accounts, now).await;
     passwords(&*accounts, &*store, now).await;
@@ -40,7 +38,7 @@ fn hash(what: &str) -> TokenHash {
     TokenHash::of(what)
 }
 
-fn account(name: &str, subject: &str, now: Moment) -> Account {
+fn account(name: &str, subject: &str, now: UnixTime) -> Account {
     Account {
         subject: subject.into(),
         name: name.into(),
@@ -58,7 +56,7 @@ fn user(issuer: &str, subject: &str) -> User {
     }
 }
 
-async fn setting_up(accounts: &Arc<dyn Accounts>, now: Moment) {
+async fn setting_up(accounts: &Arc<dyn Accounts>, now: UnixTime) {
     let is =
         async |secret: &str, now| accounts.is_setup(&hash(secret), now).await.unwrap_or_else(no);
     assert!(!is("nothing", now).await, "no link was offered");
@@ -68,7 +66,7 @@ async fn setting_up(accounts: &Arc<dyn Accounts>, now: Moment) {
     }
     assert!(is("link", now).await && !is("Link", now).await);
     assert!(!is("first link", now).await, "a later link takes the place of an earlier one");
-    assert!(is("link", Moment(expires.0 - 1)).await && !is("link", expires).await, "a link ends");
+    assert!(is("link", UnixTime(expires.0 - 1)).await && !is("link", expires).await, "a link ends");
     for (secret, now) in [("link", expires), ("first link", now), ("forged", now)] {
         let root = account("root", "subject-of-root", now);
         assert!(!accounts.set_up(&hash(secret), root, now).await.unwrap_or_else(no), "{secret}");
@@ -95,7 +93,7 @@ async fn setting_up(accounts: &Arc<dyn Accounts>, now: Moment) {
     accounts.remove_account(&all[0].name, now).await.unwrap_or_else(no).expect("it is there");
 }
 
-async fn keeping(accounts: &Arc<dyn Accounts>, now: Moment) {
+async fn keeping(accounts: &Arc<dyn Accounts>, now: UnixTime) {
     let racer = |n: u8| {
         let accounts = Arc::clone(accounts);
         async move {
@@ -122,12 +120,12 @@ async fn keeping(accounts: &Arc<dyn Accounts>, now: Moment) {
     assert_eq!(names("ada", 1).await, ["bob"], "listing goes on after a name");
 }
 
-async fn open_browser(store: &dyn AuthStore, cookie: &str, user: User, now: Moment) {
+async fn open_browser(store: &dyn AuthStore, cookie: &str, user: User, now: UnixTime) {
     let browser = Browser { cookie: hash(cookie), user, expires: now.plus(HOUR) };
     store.open_browser(browser).await.unwrap_or_else(no);
 }
 
-async fn is_open(store: &dyn AuthStore, cookie: &str, now: Moment) -> bool {
+async fn is_open(store: &dyn AuthStore, cookie: &str, now: UnixTime) -> bool {
     store.browser(&hash(cookie), now).await.unwrap_or_else(no).is_some()
 }
 
@@ -135,7 +133,7 @@ async fn is_open(store: &dyn AuthStore, cookie: &str, now: Moment) -> bool {
 const BOB: &str = "subject-of-bob";
 const ELSEWHERE: &str = "https://forge.example";
 
-async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: Moment) {
+async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: UnixTime) {
     open_browser(store, "bob", user(ISSUER, BOB), now).await;
     open_browser(store, "other bob", user(ELSEWHERE, BOB), now).await;
     open_browser(store, "carol", user(ISSUER, "subject-of-carol"), now).await;
@@ -167,7 +165,7 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: Moment) 
 }
 
 /// A code of `user` that nobody has redeemed yet, with the consent behind it.
-async fn issue(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+async fn issue(store: &dyn AuthStore, family: &str, user: User, now: UnixTime) -> Consent {
     let request = AuthorizeRequest {
         client: "contract-client".into(),
         client_name: "A client".into(),
@@ -193,13 +191,13 @@ async fn issue(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> 
     consent
 }
 
-async fn redeem(store: &dyn AuthStore, family: &str, now: Moment) -> Redeemed {
+async fn redeem(store: &dyn AuthStore, family: &str, now: UnixTime) -> Redeemed {
     let access = NewToken { hash: hash(&format!("access-{family}")), expires: now.plus(HOUR) };
     store.redeem_code(&hash(family), access, None, now).await.unwrap_or_else(no)
 }
 
 /// A grant of `user`, with the consent behind it.
-async fn approve(store: &dyn AuthStore, family: &str, user: User, now: Moment) -> Consent {
+async fn approve(store: &dyn AuthStore, family: &str, user: User, now: UnixTime) -> Consent {
     let consent = issue(store, family, user, now).await;
     let redeemed = redeem(store, family, now).await;
     assert!(matches!(redeemed, Redeemed::Fresh(_)), "a fresh code is redeemed: {redeemed:?}");
@@ -210,7 +208,7 @@ async fn removing(
     accounts: &dyn Accounts,
     store: &dyn AuthStore,
     credentials: &dyn CredentialStore,
-    now: Moment,
+    now: UnixTime,
 ) {
     let mut consents = Vec::new();
     for (family, issuer) in [("one", ISSUER), ("two", ISSUER), ("other", ELSEWHERE)] {

@@ -7,7 +7,7 @@ use super::{
     store_contract::{no, race},
 };
 use crate::{
-    oauth::Moment,
+    UnixTime,
     upstream::{CredentialKey, CredentialStore, Sealed},
 };
 
@@ -21,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 ///
 /// When one of them does not hold; the message says which.
 pub async fn credentials_contract(store: Arc<dyn CredentialStore>) {
-    let now = Moment::of(now());
+    let now = UnixTime::of(now());
     keeping(&*store, now).await;
     versions(&store, now).await;
     claims(&store, now).await;
@@ -41,7 +41,7 @@ async fn put(
     key: &CredentialKey,
     bytes: &[u8],
     replaces: Option<u64>,
-    now: Moment,
+    now: UnixTime,
 ) -> Option<u64> {
     store.put_credential(key, "key-1", bytes.to_vec(), replaces, now).await.unwrap_or_else(no)
 }
@@ -50,7 +50,7 @@ async fn get(store: &dyn CredentialStore, key: &CredentialKey) -> Option<Sealed>
     store.credential(key).await.unwrap_or_else(no)
 }
 
-async fn keeping(store: &dyn CredentialStore, now: Moment) {
+async fn keeping(store: &dyn CredentialStore, now: UnixTime) {
     assert_eq!(store.sealing_keys().await.unwrap_or_else(no), [""; 0], "nothing is sealed yet");
     let ada = key("forge", "ada");
     assert_eq!(get(store, &ada).await, None);
@@ -78,7 +78,7 @@ async fn keeping(store: &dyn CredentialStore, now: Moment) {
     assert_eq!(get(store, &ada).await, None);
 }
 
-async fn versions(store: &Arc<dyn CredentialStore>, now: Moment) {
+async fn versions(store: &Arc<dyn CredentialStore>, now: UnixTime) {
     let ada = key("versions", "ada");
     let first = put(&**store, &ada, b"first", None, now).await.expect("nothing to replace");
     assert!(first > 0, "versions begin above zero");
@@ -117,7 +117,7 @@ async fn versions(store: &Arc<dyn CredentialStore>, now: Moment) {
     assert!(again > last, "a removal does not start the versions again");
 }
 
-async fn claims(store: &Arc<dyn CredentialStore>, now: Moment) {
+async fn claims(store: &Arc<dyn CredentialStore>, now: UnixTime) {
     let ada = key("claims", "ada");
     let version = put(&**store, &ada, b"one", None, now).await.expect("nothing to replace");
     let until = now.plus(MINUTE);
@@ -133,7 +133,7 @@ async fn claims(store: &Arc<dyn CredentialStore>, now: Moment) {
     let winners = race(racer).await.into_iter().filter(|own| *own).count();
     assert_eq!(winners, 1, "o39: one caller renews");
     assert!(!claim(version, until, now.plus(MINUTE / 2)).await, "the claim holds");
-    let last = Moment(until.0 - 1);
+    let last = UnixTime(until.0 - 1);
     assert!(!claim(version, until, last).await, "the claim holds to its end");
     let later = until.plus(MINUTE);
     assert!(claim(version, later, until).await, "a claim ends");
@@ -156,7 +156,7 @@ async fn claims(store: &Arc<dyn CredentialStore>, now: Moment) {
     assert!(claim(back, later, until).await, "a claim goes with what it was for");
 }
 
-async fn keys_and_users(store: &dyn CredentialStore, now: Moment) {
+async fn keys_and_users(store: &dyn CredentialStore, now: UnixTime) {
     let (bob, eve) = ("keys-bob", "keys-eve");
     let stored = [("forge-b", bob, "old"), ("forge-a", bob, "new"), ("forge-a", eve, "older")];
     for (provider, subject, key_id) in stored {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{memory_store::MemoryStore, memory_tables::Tables};
 use crate::{
-    TokenHash,
+    TokenHash, UnixTime,
     local::{Account, Accounts, ISSUER},
-    oauth::{Grant, Moment, Stored},
+    oauth::{Grant, Stored},
     upstream::{CredentialKey, CredentialStore, Sealed},
 };
 
@@ -17,14 +17,14 @@ pub(super) struct Slot {
     pub(super) last_version: u64,
     pub(super) sealed: Option<Sealed>,
     /// Until when somebody renews the current version.
-    pub(super) claimed: Option<Moment>,
+    pub(super) claimed: Option<UnixTime>,
 }
 
 /// (issuer, subject, provider), so that a user's credentials stand together, by provider.
 pub(super) type SlotKey = (String, String, String);
 
 /// The hash of the set-up link's secret and when it is too late.
-pub(super) type Setup = ([u8; 32], Moment);
+pub(super) type Setup = ([u8; 32], UnixTime);
 
 fn slot_key(key: &CredentialKey) -> SlotKey {
     (key.issuer.clone(), key.subject.clone(), key.provider.clone())
@@ -49,7 +49,7 @@ impl CredentialStore for MemoryStore {
         key_id: &'a str,
         bytes: Vec<u8>,
         replaces: Option<u64>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<u64>> {
         self.call(move |tables| {
             let slot = tables.credentials.entry(slot_key(key)).or_default();
@@ -75,8 +75,8 @@ impl CredentialStore for MemoryStore {
         &'a self,
         key: &'a CredentialKey,
         version: u64,
-        until: Moment,
-        now: Moment,
+        until: UnixTime,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         self.call(move |tables| {
             let slot = tables.credentials.get_mut(&slot_key(key));
@@ -180,7 +180,11 @@ impl Accounts for MemoryStore {
         })
     }
 
-    fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>> {
+    fn remove_account<'a>(
+        &'a self,
+        name: &'a str,
+        now: UnixTime,
+    ) -> Stored<'a, Option<Vec<Grant>>> {
         self.call(move |tables| {
             let subject = tables.accounts.remove(name)?.subject;
             tables.close_browsers(&subject);
@@ -198,11 +202,11 @@ impl Accounts for MemoryStore {
         })
     }
 
-    fn offer_setup(&self, secret: TokenHash, expires: Moment) -> Stored<'_, ()> {
+    fn offer_setup(&self, secret: TokenHash, expires: UnixTime) -> Stored<'_, ()> {
         self.call(move |tables| tables.setup = Some((*secret.as_bytes(), expires)))
     }
 
-    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: Moment) -> Stored<'a, bool> {
+    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: UnixTime) -> Stored<'a, bool> {
         self.call(move |tables| tables.is_setup(secret, now))
     }
 
@@ -210,7 +214,7 @@ impl Accounts for MemoryStore {
         &'a self,
         secret: &'a TokenHash,
         account: Account,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         self.call(move |tables| {
             let good = tables.is_setup(secret, now) && tables.accounts.is_empty();
@@ -228,7 +232,7 @@ impl Tables {
         self.browsers.retain(|_, own| own.user.issuer != ISSUER || own.user.subject != subject);
     }
 
-    fn is_setup(&self, secret: &TokenHash, now: Moment) -> bool {
+    fn is_setup(&self, secret: &TokenHash, now: UnixTime) -> bool {
         let good = |(own, expires): &Setup| {
             TokenHash::from_bytes(*own) == *secret && !now.is_past(*expires)
         };

@@ -9,9 +9,9 @@ use std::{
 
 use super::memory_tables::Tables;
 use crate::{
-    TokenHash,
+    TokenHash, UnixTime,
     oauth::{
-        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, Moment, NewToken, Redeemed,
+        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, NewToken, Redeemed,
         RefreshToken, Registered, Rotated, Rotation, StoreError, Stored, Transaction,
         TransactionKey, Upstream, User,
     },
@@ -120,7 +120,7 @@ impl MemoryStore {
 }
 
 impl AuthStore for MemoryStore {
-    fn client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Option<Client>> {
+    fn client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Option<Client>> {
         self.call(move |tables| tables.client(id, now).cloned())
     }
 
@@ -129,7 +129,7 @@ impl AuthStore for MemoryStore {
         client: Client,
         fingerprint: Option<TokenHash>,
         max_unused: usize,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Registered> {
         self.call(move |tables| {
             let fingerprint = fingerprint.map(|own| *own.as_bytes());
@@ -170,7 +170,7 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>> {
+    fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>> {
         self.call(move |tables| {
             tables.clients.remove(id);
             tables.redeemed.remove(id);
@@ -186,7 +186,7 @@ impl AuthStore for MemoryStore {
         &'a self,
         transaction: Transaction,
         max_open: usize,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         self.call(move |tables| {
             if max_open == 0 {
@@ -205,7 +205,7 @@ impl AuthStore for MemoryStore {
     fn transaction<'a>(
         &'a self,
         handle: &'a TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<Transaction>> {
         self.call(move |tables| {
             let own = tables.transactions.get(handle.as_bytes());
@@ -217,7 +217,7 @@ impl AuthStore for MemoryStore {
         &'a self,
         handle: &'a TokenHash,
         binding: TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         self.call(move |tables| {
             let own = tables.transactions.get_mut(handle.as_bytes());
@@ -231,7 +231,7 @@ impl AuthStore for MemoryStore {
         handle: &'a TokenHash,
         provider: &'a str,
         state: TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         self.call(move |tables| {
             let own = tables.transactions.get_mut(handle.as_bytes());
@@ -244,7 +244,7 @@ impl AuthStore for MemoryStore {
     fn take_transaction<'a>(
         &'a self,
         key: TransactionKey<'a>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<Transaction>> {
         self.call(move |tables| {
             let handle = match key {
@@ -273,7 +273,7 @@ impl AuthStore for MemoryStore {
         self.call(move |tables| tables.codes.get(hash.as_bytes()).cloned())
     }
 
-    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: Moment) -> Stored<'a, Option<Grant>> {
+    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: UnixTime) -> Stored<'a, Option<Grant>> {
         self.call(move |tables| {
             let code = tables.codes.get_mut(hash.as_bytes())?;
             code.used = true;
@@ -287,7 +287,7 @@ impl AuthStore for MemoryStore {
         hash: &'a TokenHash,
         access: NewToken,
         refresh: Option<NewToken>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Redeemed> {
         self.call(move |tables| tables.redeem(hash, &access, refresh.as_ref(), now))
     }
@@ -317,7 +317,7 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: Moment) -> Stored<'a, Rotated> {
+    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: UnixTime) -> Stored<'a, Rotated> {
         self.call(move |tables| tables.rotate(&rotation, now))
     }
 
@@ -328,7 +328,7 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn revoke_grant<'a>(&'a self, family: &'a str, now: Moment) -> Stored<'a, Option<Grant>> {
+    fn revoke_grant<'a>(&'a self, family: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>> {
         self.call(move |tables| tables.revoke(family, now))
     }
 
@@ -359,7 +359,7 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn revoked_since<'a>(&'a self, since: Moment, limit: usize) -> Stored<'a, Vec<Grant>> {
+    fn revoked_since<'a>(&'a self, since: UnixTime, limit: usize) -> Stored<'a, Vec<Grant>> {
         self.call(move |tables| {
             let is = |own: &&Grant| own.revoked.is_some_and(|at| at >= since);
             let mut all: Vec<Grant> = tables.grants.values().filter(is).cloned().collect();
@@ -387,7 +387,7 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: Moment) -> Stored<'a, Option<Browser>> {
+    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: UnixTime) -> Stored<'a, Option<Browser>> {
         self.call(move |tables| {
             let own = tables.browsers.get(cookie.as_bytes());
             own.filter(|own| !now.is_past(own.expires)).cloned()
@@ -400,7 +400,7 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn sweep<'a>(&'a self, now: Moment, limit: usize) -> Stored<'a, usize> {
+    fn sweep<'a>(&'a self, now: UnixTime, limit: usize) -> Stored<'a, usize> {
         self.call(move |tables| tables.sweep(now, limit))
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory_credentials::{Setup, Slot, SlotKey};
 use crate::{
-    TokenHash,
+    TokenHash, UnixTime,
     local::Account,
     oauth::{
-        Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, Moment, NewToken,
-        Origin, Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
+        Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, NewToken, Origin,
+        Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
     },
 };
 
@@ -19,7 +19,7 @@ pub(super) struct Tables {
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) fingerprints: BTreeMap<Key, String>,
     /// When each client's last code was redeemed, or else when it was added.
-    pub(super) redeemed: BTreeMap<String, Moment>,
+    pub(super) redeemed: BTreeMap<String, UnixTime>,
     pub(super) transactions: BTreeMap<Key, Transaction>,
     pub(super) codes: BTreeMap<Key, Code>,
     pub(super) grants: BTreeMap<String, Grant>,
@@ -36,22 +36,22 @@ pub(super) struct Tables {
 pub(super) struct Access {
     pub(super) family: String,
     pub(super) scope: String,
-    pub(super) issued: Moment,
-    pub(super) expires: Moment,
+    pub(super) issued: UnixTime,
+    pub(super) expires: UnixTime,
     pub(super) revoked: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Refresh {
     pub(super) family: String,
-    pub(super) issued: Moment,
-    pub(super) expires: Moment,
+    pub(super) issued: UnixTime,
+    pub(super) expires: UnixTime,
     pub(super) used: Option<Used>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Used {
-    pub(super) at: Moment,
+    pub(super) at: UnixTime,
     pub(super) salt: [u8; 32],
     pub(super) access: Key,
     pub(super) successor: Key,
@@ -71,11 +71,11 @@ impl Tables {
             + self.accounts.len()
     }
 
-    pub(super) fn client(&self, id: &str, now: Moment) -> Option<&Client> {
+    pub(super) fn client(&self, id: &str, now: UnixTime) -> Option<&Client> {
         self.clients.get(id).filter(|own| own.unused_until.is_none_or(|end| !now.is_past(end)))
     }
 
-    pub(super) fn revoke(&mut self, family: &str, now: Moment) -> Option<Grant> {
+    pub(super) fn revoke(&mut self, family: &str, now: UnixTime) -> Option<Grant> {
         let grant = self.grants.get_mut(family).filter(|grant| grant.revoked.is_none())?;
         grant.revoked = Some(now);
         Some(grant.clone())
@@ -86,7 +86,13 @@ impl Tables {
         self.codes.values_mut().filter(|code| gone(code)).for_each(|code| code.used = true);
     }
 
-    pub(super) fn keep_access(&mut self, family: &str, scope: &str, token: &NewToken, now: Moment) {
+    pub(super) fn keep_access(
+        &mut self,
+        family: &str,
+        scope: &str,
+        token: &NewToken,
+        now: UnixTime,
+    ) {
         let access = Access {
             family: family.to_owned(),
             scope: scope.to_owned(),
@@ -97,7 +103,7 @@ impl Tables {
         self.access.insert(*token.hash.as_bytes(), access);
     }
 
-    pub(super) fn keep_refresh(&mut self, family: &str, token: &NewToken, now: Moment) {
+    pub(super) fn keep_refresh(&mut self, family: &str, token: &NewToken, now: UnixTime) {
         let refresh =
             Refresh { family: family.to_owned(), issued: now, expires: token.expires, used: None };
         self.refresh.insert(*token.hash.as_bytes(), refresh);
@@ -108,7 +114,7 @@ impl Tables {
         hash: &TokenHash,
         access: &NewToken,
         refresh: Option<&NewToken>,
-        now: Moment,
+        now: UnixTime,
     ) -> Redeemed {
         let Some(code) = self.codes.get_mut(hash.as_bytes()) else { return Redeemed::Gone };
         if code.used {
@@ -146,7 +152,7 @@ impl Tables {
         Redeemed::Fresh(Box::new(grant))
     }
 
-    pub(super) fn rotate(&mut self, rotation: &Rotation, now: Moment) -> Rotated {
+    pub(super) fn rotate(&mut self, rotation: &Rotation, now: UnixTime) -> Rotated {
         let Some(token) = self.refresh.get(rotation.token.as_bytes()).cloned() else {
             return Rotated::Gone;
         };
@@ -195,7 +201,7 @@ impl Tables {
         Rotated::Reused(self.revoke(&token.family, now).map(Box::new))
     }
 
-    pub(super) fn sweep(&mut self, now: Moment, limit: usize) -> usize {
+    pub(super) fn sweep(&mut self, now: UnixTime, limit: usize) -> usize {
         let before = self.count();
         let mut left = limit;
         let mut spare = |gone: bool| {

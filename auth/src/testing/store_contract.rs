@@ -6,10 +6,10 @@ use tokio::task::JoinSet;
 
 use super::now;
 use crate::{
-    TokenHash,
+    TokenHash, UnixTime,
     oauth::{
         AuthStore, AuthorizeRequest, Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent,
-        Moment, NewToken, Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction,
+        NewToken, Origin, Purpose, Redeemed, Registered, Rotated, Rotation, Transaction,
         TransactionKey, User,
     },
 };
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(120);
 ///
 /// When one of them does not hold; the message says which.
 pub async fn store_contract(store: Arc<dyn AuthStore>) {
-    let now = Moment::of(now());
+    let now = UnixTime::of(now());
     clients(&*store, now).await;
     sign_ins(&store, now).await;
     codes(&store, now).await;
@@ -66,7 +66,7 @@ fn request(client: &str) -> AuthorizeRequest {
     }
 }
 
-fn client(id: &str, unused_until: Option<Moment>, now: Moment) -> Client {
+fn client(id: &str, unused_until: Option<UnixTime>, now: UnixTime) -> Client {
     Client {
         id: id.into(),
         origin: Origin::Registration,
@@ -80,12 +80,12 @@ fn client(id: &str, unused_until: Option<Moment>, now: Moment) -> Client {
     }
 }
 
-fn token(name: &str, expires: Moment) -> NewToken {
+fn token(name: &str, expires: UnixTime) -> NewToken {
     NewToken { hash: hash(name), expires }
 }
 
 /// Issues a code called `name` for `subject`.
-async fn issue(store: &dyn AuthStore, name: &str, subject: &str, now: Moment) -> Code {
+async fn issue(store: &dyn AuthStore, name: &str, subject: &str, now: UnixTime) -> Code {
     issue_to(store, "contract-client", name, subject, now).await
 }
 
@@ -95,7 +95,7 @@ async fn issue_to(
     client: &str,
     name: &str,
     subject: &str,
-    now: Moment,
+    now: UnixTime,
 ) -> Code {
     let (user, request) = (user(subject), request(client));
     let consent = Consent::of(&user, &request, now);
@@ -113,7 +113,7 @@ async fn issue_to(
 }
 
 /// Issues and redeems a code; its tokens are called `{name}-access` and `{name}-refresh`.
-async fn sign_in(store: &dyn AuthStore, name: &str, subject: &str, now: Moment) -> String {
+async fn sign_in(store: &dyn AuthStore, name: &str, subject: &str, now: UnixTime) -> String {
     let code = issue(store, name, subject, now).await;
     let access = token(&format!("{name}-access"), now.plus(HOUR));
     let refresh = token(&format!("{name}-refresh"), now.plus(24 * HOUR));
@@ -122,7 +122,7 @@ async fn sign_in(store: &dyn AuthStore, name: &str, subject: &str, now: Moment) 
     code.family
 }
 
-fn rotation(from: &str, to: &str, salt: u8, now: Moment) -> Rotation {
+fn rotation(from: &str, to: &str, salt: u8, now: UnixTime) -> Rotation {
     Rotation {
         token: hash(from),
         salt: [salt; 32],
@@ -133,7 +133,7 @@ fn rotation(from: &str, to: &str, salt: u8, now: Moment) -> Rotation {
     }
 }
 
-async fn clients(store: &dyn AuthStore, now: Moment) {
+async fn clients(store: &dyn AuthStore, now: UnixTime) {
     let day = now.plus(24 * HOUR);
     let first = client("contract-client", Some(day), now);
     let print = Some(hash("a fingerprint"));
@@ -172,7 +172,7 @@ async fn clients(store: &dyn AuthStore, now: Moment) {
     assert_eq!(rest.len(), 1, "listing goes on after an identifier");
 }
 
-async fn sign_ins(store: &Arc<dyn AuthStore>, now: Moment) {
+async fn sign_ins(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let transaction = |name: &str| Transaction {
         handle: hash(name),
         purpose: Purpose::Authorize(Box::new(request("contract-client"))),
@@ -234,7 +234,7 @@ async fn sign_ins(store: &Arc<dyn AuthStore>, now: Moment) {
     assert_eq!(taken.unwrap_or_else(no), None, "o14: too late to take");
 }
 
-async fn codes(store: &Arc<dyn AuthStore>, now: Moment) {
+async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let code = issue(&**store, "code", "ada", now).await;
     assert_eq!(store.code(&code.hash).await.unwrap_or_else(no), Some(code.clone()));
     let redeem = |n| {
@@ -285,7 +285,7 @@ async fn codes(store: &Arc<dyn AuthStore>, now: Moment) {
     assert_eq!(revoked.map(|own| own.family), Some(family), "o7: a wrong replay revokes as well");
 }
 
-async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: Moment) {
+async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let family = sign_in(&**store, "r", "ada", now).await;
     let rotate = |n| {
         let store = Arc::clone(store);
@@ -341,7 +341,7 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: Moment) {
 
     sign_in(&**store, "e", "ada", now).await;
     let end = now.plus(24 * HOUR);
-    let early = Moment(end.0 - 1);
+    let early = UnixTime(end.0 - 1);
     let fresh = store.rotate_refresh(rotation("e-refresh", "e1", 1, early), early).await;
     assert!(matches!(fresh.unwrap_or_else(no), Rotated::Fresh(_)));
     let expired = store.rotate_refresh(rotation("e-refresh", "e1", 2, end), end).await;
@@ -350,7 +350,7 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: Moment) {
 
     sign_in(&**store, "c", "ada", now).await;
     store.rotate_refresh(rotation("c-refresh", "c1", 1, now), now).await.unwrap_or_else(no);
-    let back = Moment(now.0 - 3600);
+    let back = UnixTime(now.0 - 3600);
     let back = store.rotate_refresh(rotation("c-refresh", "c1", 2, back), back).await;
     let back = back.unwrap_or_else(no);
     assert!(matches!(back, Rotated::Reused(_)), "o35: a clock set back reopens nothing: {back:?}");
@@ -358,7 +358,7 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: Moment) {
     assert_eq!(never, Rotated::Gone);
 }
 
-async fn grants(store: &dyn AuthStore, now: Moment) {
+async fn grants(store: &dyn AuthStore, now: UnixTime) {
     let older = sign_in(store, "a1", "bob", now).await;
     let newer = sign_in(store, "a2", "bob", now.plus(MINUTE)).await;
     let issuer = "https://forge.example";
@@ -398,7 +398,7 @@ async fn grants(store: &dyn AuthStore, now: Moment) {
     assert!(matches!(fresh, Redeemed::Fresh(_)), "that is another client's code: {fresh:?}");
 }
 
-async fn consents_and_browsers(store: &dyn AuthStore, now: Moment) {
+async fn consents_and_browsers(store: &dyn AuthStore, now: UnixTime) {
     issue(store, "consent", "eve", now).await;
     let asked = Consent::of(&user("eve"), &request("contract-client"), now);
     assert!(store.is_consented(&asked).await.unwrap_or_else(no));
@@ -431,7 +431,7 @@ async fn consents_and_browsers(store: &dyn AuthStore, now: Moment) {
     assert_eq!(store.browser(&hash("cookie"), now).await.unwrap_or_else(no), None);
 }
 
-async fn sweep_all(store: &dyn AuthStore, now: Moment) -> usize {
+async fn sweep_all(store: &dyn AuthStore, now: UnixTime) -> usize {
     let mut total = 0;
     loop {
         let swept = store.sweep(now, 3).await.unwrap_or_else(no);
@@ -443,7 +443,7 @@ async fn sweep_all(store: &dyn AuthStore, now: Moment) -> usize {
     }
 }
 
-async fn sweeping(store: &dyn AuthStore, now: Moment) {
+async fn sweeping(store: &dyn AuthStore, now: UnixTime) {
     let kept = sign_in(store, "kept", "ada", now.plus(24 * HOUR)).await;
     let then = now.plus(25 * HOUR).plus(CODE_MEMORY);
     let total = sweep_all(store, then).await;
@@ -454,7 +454,7 @@ async fn sweeping(store: &dyn AuthStore, now: Moment) {
     assert_eq!(store.access_token(&hash("a1-access")).await.unwrap_or_else(no), None);
 }
 
-async fn forgetting_clients(store: &dyn AuthStore, now: Moment) {
+async fn forgetting_clients(store: &dyn AuthStore, now: UnixTime) {
     let day = now.plus(24 * HOUR);
     let by_hand = Client { origin: Origin::Operator, ..client("forget-by-hand", None, now) };
     let all = [
@@ -472,14 +472,14 @@ async fn forgetting_clients(store: &dyn AuthStore, now: Moment) {
         let redeemed = store.redeem_code(&code.hash, access, refresh, used).await;
         assert!(matches!(redeemed, Ok(Redeemed::Fresh(_))), "{redeemed:?}");
     }
-    let left = async |then: Moment| {
+    let left = async |then: UnixTime| {
         sweep_all(store, then).await;
         let all = store.clients("forget-", 9).await.unwrap_or_else(no).into_iter();
         let all = all.filter(|own| own.id.starts_with("forget-"));
         all.map(|own| own.id).collect::<Vec<_>>()
     };
     let end = used.plus(CLIENT_MEMORY);
-    let all = left(Moment(end.0 - 1)).await;
+    let all = left(UnixTime(end.0 - 1)).await;
     assert_eq!(all, ["forget-busy", "forget-by-hand", "forget-idle"], "clients in use are kept");
     let some = left(end).await;
     assert_eq!(

@@ -16,7 +16,10 @@ use super::{
     back_off::{BackOff, Reason},
     pair::Pair,
 };
-use crate::oauth::{IdentityProvider, Moment, Secret, StoreError};
+use crate::{
+    UnixTime,
+    oauth::{IdentityProvider, Secret, StoreError},
+};
 
 pub(super) struct Core {
     pub(super) ring: KeyRing,
@@ -37,7 +40,7 @@ pub(super) type Landing = watch::Receiver<Option<Result<Held, Failure>>>;
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) version: u64,
-    pub(super) stored: Moment,
+    pub(super) stored: UnixTime,
     pub(super) pair: Pair,
 }
 
@@ -139,7 +142,7 @@ impl Core {
         key: &CredentialKey,
         pair: &Pair,
         replaces: Option<u64>,
-        stored: Moment,
+        stored: UnixTime,
     ) -> Result<Option<u64>, StoreError> {
         let (key_id, bytes) = {
             let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);

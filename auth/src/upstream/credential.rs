@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::oauth::{Moment, Secret, StoreError};
+use crate::{
+    UnixTime,
+    oauth::{Secret, StoreError},
+};
 
 /// What a user's own child acts with. It goes to that child and to the upstream, nowhere else.
 #[derive(Debug, Clone)]
@@ -53,7 +56,7 @@ pub struct Connection {
     /// How it stands.
     pub state: ConnectionState,
     /// When it was stored or last renewed.
-    pub stored: Moment,
+    pub stored: UnixTime,
 }
 
 /// How a connection stands.

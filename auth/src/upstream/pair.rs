@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::oauth::{Moment, Secret, UpstreamCredential};
+use crate::{
+    UnixTime,
+    oauth::{Secret, UpstreamCredential},
+};
 
 /// Renewal is due this long before the end at the latest.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
@@ -17,9 +20,9 @@ pub(super) struct Pair {
     pub(super) access: Secret,
     pub(super) refresh: Option<Secret>,
     /// When the upstream gave it.
-    pub(super) issued: Moment,
+    pub(super) issued: UnixTime,
     /// When the access token ends; after `issued`.
-    pub(super) expires: Option<Moment>,
+    pub(super) expires: Option<UnixTime>,
     pub(super) scope: Option<String>,
     pub(super) username: Option<String>,
     /// The upstream takes the refresh token no more.
@@ -50,14 +53,14 @@ struct Text<S> {
 impl Pair {
     /// What the upstream gave at `now`.
     pub(super) fn new(credential: &UpstreamCredential, now: SystemTime) -> Self {
-        let issued = Moment::of(now);
+        let issued = UnixTime::of(now);
         Self {
             access: credential.access_token.clone(),
             refresh: credential.refresh_token.clone(),
             issued,
             // A token that ended before it came says nothing useful about its end; taken at its
             // word it would be renewed with every request.
-            expires: credential.expires.map(Moment::of).filter(|end| *end > issued),
+            expires: credential.expires.map(UnixTime::of).filter(|end| *end > issued),
             scope: credential.scope.clone(),
             username: credential.username.clone(),
             refused: false,
@@ -104,8 +107,8 @@ impl Pair {
         Some(Self {
             access: Secret::new(text.access),
             refresh: text.refresh.map(Secret::new),
-            issued: Moment(text.issued),
-            expires: text.expires.map(Moment),
+            issued: UnixTime(text.issued),
+            expires: text.expires.map(UnixTime),
             scope: text.scope,
             username: text.username,
             refused: text.refused,
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_end_beyond_all_calendars_does_no_harm() {
-        let pair = Pair { expires: Some(Moment(u64::MAX)), ..lives(MINUTE) };
+        let pair = Pair { expires: Some(UnixTime(u64::MAX)), ..lives(MINUTE) };
         assert!(pair.is_usable(MINUTE, now()) && !pair.is_due(MINUTE, now()));
     }
 

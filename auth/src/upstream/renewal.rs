@@ -23,7 +23,10 @@ use super::{
     back_off::Reason,
     core::{Clock, Core, Failure, Held},
 };
-use crate::oauth::{IdentityProvider, Moment, RenewError, Secret, UpstreamCredential};
+use crate::{
+    UnixTime,
+    oauth::{IdentityProvider, RenewError, Secret, UpstreamCredential},
+};
 
 /// How often a broker looks whether another one has finished a renewal.
 const POLL: Duration = Duration::from_millis(200);
@@ -128,8 +131,8 @@ impl Flight {
             let claimed = core.store.claim_renewal(
                 &self.key,
                 held.version,
-                Moment::of(until),
-                Moment::of(now),
+                UnixTime::of(until),
+                UnixTime::of(now),
             );
             if claimed.await.map_err(|error| self.store_down(&error))? {
                 return Ok(Claim::Ours { held, until });
@@ -180,7 +183,7 @@ impl Flight {
     ) -> Result<Held, Failure> {
         let core = &self.core;
         let pair = old.pair.renewed(credential, now);
-        let stored = Moment::of(now);
+        let stored = UnixTime::of(now);
         let (mut replaces, mut pause) = (old.version, FIRST_PAUSE);
         loop {
             let error = match core.put(&self.key, &pair, Some(replaces), stored).await {

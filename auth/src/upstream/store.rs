@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::oauth::{Moment, Stored};
+use crate::{UnixTime, oauth::Stored};
 
 /// Whose credential it is, and at what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub struct Sealed {
     /// Nonce and ciphertext.
     pub bytes: Vec<u8>,
     /// When it was stored.
-    pub stored: Moment,
+    pub stored: UnixTime,
 }
 
 impl fmt::Debug for Sealed {
@@ -57,7 +57,7 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
         key_id: &'a str,
         bytes: Vec<u8>,
         replaces: Option<u64>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<u64>>;
 
     /// Removes the credential. `true` when there was one.
@@ -70,8 +70,8 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
         &'a self,
         key: &'a CredentialKey,
         version: u64,
-        until: Moment,
-        now: Moment,
+        until: UnixTime,
+        now: UnixTime,
     ) -> Stored<'a, bool>;
 
     /// Gives a claim back without having stored anything.

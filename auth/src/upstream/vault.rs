@@ -21,10 +21,8 @@ use super::{
     renewal::Flight,
 };
 use crate::{
-    BoxFuture,
-    oauth::{
-        CredentialSink, Identity, IdentityProvider, Moment, Secret, StoreError, UpstreamCredential,
-    },
+    BoxFuture, UnixTime,
+    oauth::{CredentialSink, Identity, IdentityProvider, Secret, StoreError, UpstreamCredential},
 };
 
 /// How the provider of a token begins that a user gave for one server. No identity provider has a
@@ -263,7 +261,7 @@ impl Vault {
         let mut resealed = Resealed { sealed: 0, left: others.len() };
         for (key, sealed) in others {
             let Ok(held) = core.open(&key, &sealed) else { continue };
-            let now = Moment::of(clock.now());
+            let now = UnixTime::of(clock.now());
             let until = now.plus(RESEAL_CLAIM);
             if !core.store.claim_renewal(&key, held.version, until, now).await? {
                 continue;
@@ -283,7 +281,7 @@ impl Vault {
         credential: &UpstreamCredential,
         now: SystemTime,
     ) -> Result<(), StoreError> {
-        self.core.put(key, &Pair::new(credential, now), None, Moment::of(now)).await?;
+        self.core.put(key, &Pair::new(credential, now), None, UnixTime::of(now)).await?;
         self.core.back_off.forget(key);
         self.core.tell(key, Change::Kept);
         Ok(())

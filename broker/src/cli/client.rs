@@ -1,8 +1,8 @@
 //! `mcp-broker client`: the applications that may ask for authorization.
 
 use auth::{
-    TokenHash,
-    oauth::{AuthStore, Client, Landing, Moment, Origin, RedirectPolicy, Registered, Secret},
+    TokenHash, UnixTime,
+    oauth::{AuthStore, Client, Landing, Origin, RedirectPolicy, Registered, Secret},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ pub(super) fn run(command: &ClientCommand, environment: &dyn Environment) -> Exi
             add(name, redirect_uri, id.as_deref(), *confidential, common, environment)
         }
         Action::List { common } => with_store(common, environment, |store, now| async move {
-            let now = Moment::of(now);
+            let now = UnixTime::of(now);
             let mut found = Vec::new();
             let mut after = String::new();
             loop {
@@ -89,7 +89,7 @@ pub(super) fn run(command: &ClientCommand, environment: &dyn Environment) -> Exi
             Ok(())
         }),
         Action::Remove { id, common } => with_store(common, environment, |store, now| async move {
-            let now = Moment::of(now);
+            let now = UnixTime::of(now);
             if store.client(id, now).await?.is_none() {
                 return Err(Failure::No(format!("there is no client {id:?}")));
             }
@@ -161,14 +161,14 @@ fn add(
             client = Client::confidential(id.clone(), &secret, redirect_uris.to_vec());
         }
         client.name = Some(name.to_owned());
-        client.created = Moment::of(now);
+        client.created = UnixTime::of(now);
         let taken = || Failure::No(format!("there is a client {id:?} already"));
-        if store.client(&id, Moment::of(now)).await?.is_some() {
+        if store.client(&id, UnixTime::of(now)).await?.is_some() {
             return Err(taken());
         }
         // Of two calls at once with the same identifier, the store takes one.
         let once = TokenHash::of(&format!("client add {id}"));
-        match store.register_client(client, Some(once), usize::MAX, Moment::of(now)).await? {
+        match store.register_client(client, Some(once), usize::MAX, UnixTime::of(now)).await? {
             Registered::New => {}
             Registered::Known(_) => return Err(taken()),
             Registered::Full => return Err(Failure::No("there are too many clients".to_owned())),

@@ -1,6 +1,9 @@
 //! `mcp-broker grant`: what people have authorized. A running broker follows within seconds.
 
-use auth::oauth::{AuthStore, Grant, Moment};
+use auth::{
+    UnixTime,
+    oauth::{AuthStore, Grant},
+};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -62,7 +65,7 @@ pub(super) fn run(command: &GrantCommand, environment: &dyn Environment) -> Exit
             Ok(())
         }),
         Action::Revoke { id, common } => with_store(common, environment, |store, now| async move {
-            let Some(grant) = store.revoke_grant(id, Moment::of(now)).await? else {
+            let Some(grant) = store.revoke_grant(id, UnixTime::of(now)).await? else {
                 return Err(Failure::No(format!("there is no live grant {id:?}")));
             };
             store.forget_consents(&grant.user, &grant.client).await?;

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use auth::oauth::Moment;
+use auth::UnixTime;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use session::{RecordKey, Records, RecordsError, Selection, StopReason, Summary};
@@ -128,8 +128,8 @@ fn as_json(each: &Summary) -> serde_json::Value {
         "kind": &*each.kind,
         "state": if each.asleep.is_some() { "asleep" } else { "awake" },
         "asleep": each.asleep.map(StopReason::as_str),
-        "created": Moment::of(each.created).0,
-        "active": Moment::of(each.active).0,
+        "created": UnixTime::of(each.created).0,
+        "active": UnixTime::of(each.active).0,
     })
 }
 
@@ -140,7 +140,7 @@ fn state(each: &Summary) -> String {
 
 /// A time to the minute, in UTC.
 fn minute(time: SystemTime) -> String {
-    let moment = Moment::of(time);
+    let moment = UnixTime::of(time);
     let minutes = moment.0 / 60;
     format!("{} {:02}:{:02}Z", day(moment), minutes / 60 % 24, minutes % 60)
 }

@@ -159,7 +159,7 @@ pub(super) fn brief(text: &str) -> String {
 }
 
 /// The day of a moment, as people write it.
-pub(super) fn day(moment: auth::oauth::Moment) -> String {
+pub(super) fn day(moment: auth::UnixTime) -> String {
     // Howard Hinnant's days-to-civil arithmetic, in the proleptic Gregorian calendar.
     let days = i64::try_from(moment.0 / 86_400).unwrap_or(i64::MAX / 2) + 719_468;
     let era = days.div_euclid(146_097);
@@ -175,7 +175,7 @@ pub(super) fn day(moment: auth::oauth::Moment) -> String {
 
 #[cfg(test)]
 mod tests {
-    use auth::oauth::Moment;
+    use auth::UnixTime;
 
     use super::*;
 
@@ -188,7 +188,7 @@ mod tests {
             (1_709_164_800, "2024-02-29"),
             (4_102_444_799, "2099-12-31"),
         ] {
-            assert_eq!(day(Moment(seconds)), expected);
+            assert_eq!(day(UnixTime(seconds)), expected);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `mcp-broker user`: local accounts. A running broker follows at once.
 
 use auth::{
+    UnixTime,
     local::{Account, Accounts, AddError, ChangeError, Local, LocalLimits, check_name},
-    oauth::{Moment, Secret},
+    oauth::Secret,
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -122,7 +123,7 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
         Action::Remove { name, common } => {
             with_store(common, environment, |store, now| async move {
                 let name = acceptable(name)?;
-                let revoked = store.remove_account(&name, Moment::of(now)).await?;
+                let revoked = store.remove_account(&name, UnixTime::of(now)).await?;
                 let revoked = revoked.ok_or_else(|| no_account(&name))?.len();
                 if common.json {
                     say(json!({ "name": name, "removed": true, "revoked": revoked }));

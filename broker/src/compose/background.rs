@@ -8,8 +8,8 @@ use std::{
 };
 
 use auth::{
-    StaticTokens,
-    oauth::{AuthServer, AuthStore, Grant, Moment, RevocationListener, Revoked, StoreError},
+    StaticTokens, UnixTime,
+    oauth::{AuthServer, AuthStore, Grant, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
 use session::Selection;
@@ -89,7 +89,7 @@ pub(super) async fn revocations(revocations: Revocations) {
         // answer, or a process that was stopped for a while, must not hide what happened meanwhile.
         let begun = now();
         let since = seen.min(begun).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
-        match all_revoked_since(&*revocations.store, Moment::of(since)).await {
+        match all_revoked_since(&*revocations.store, UnixTime::of(since)).await {
             Ok(grants) => {
                 seen = begun;
                 let families: HashSet<String> =
@@ -115,7 +115,7 @@ pub(super) async fn revocations(revocations: Revocations) {
 /// belong to, so a look that comes back full is made again with more room.
 pub(super) async fn all_revoked_since(
     store: &dyn AuthStore,
-    since: Moment,
+    since: UnixTime,
 ) -> Result<Vec<Grant>, StoreError> {
     let mut limit = BATCH;
     loop {

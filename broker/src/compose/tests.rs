@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use auth::{
-    TokenHash,
-    oauth::{AuthStore, AuthorizeRequest, Code, Consent, Moment, NewToken, Redeemed, User},
+    TokenHash, UnixTime,
+    oauth::{AuthStore, AuthorizeRequest, Code, Consent, NewToken, Redeemed, User},
     testing::MemoryStore,
 };
 
@@ -78,7 +78,7 @@ async fn what_was_allowed_at_one_default_server_is_not_allowed_at_the_next() {
 }
 
 /// A grant of its own, taken back at `now`.
-async fn revoked(store: &MemoryStore, n: usize, now: Moment) {
+async fn revoked(store: &MemoryStore, n: usize, now: UnixTime) {
     let user = User {
         issuer: "https://forge.example".into(),
         subject: n.to_string(),
@@ -99,18 +99,25 @@ async fn revoked(store: &MemoryStore, n: usize, now: Moment) {
     let consent = Consent::of(&user, &request, now);
     let hash = TokenHash::of(&n.to_string());
     let family = format!("family-{n}");
-    let code =
-        Code { hash, family, user, request, issued: now, expires: Moment(now.0 + 60), used: false };
+    let code = Code {
+        hash,
+        family,
+        user,
+        request,
+        issued: now,
+        expires: UnixTime(now.0 + 60),
+        used: false,
+    };
     store.issue_code(code, consent).await.expect("the store answers");
     let access =
-        NewToken { hash: TokenHash::of(&format!("access-{n}")), expires: Moment(now.0 + 60) };
+        NewToken { hash: TokenHash::of(&format!("access-{n}")), expires: UnixTime(now.0 + 60) };
     let redeemed = store.redeem_code(&hash, access, None, now).await.expect("the store answers");
     assert!(matches!(redeemed, Redeemed::Fresh(_)));
 }
 
 #[tokio::test]
 async fn a_client_that_is_removed_takes_the_sessions_of_all_its_users_along() {
-    let (store, now) = (MemoryStore::new(), Moment(1_800_000_000));
+    let (store, now) = (MemoryStore::new(), UnixTime(1_800_000_000));
     for n in 0..1201 {
         revoked(&store, n, now).await;
     }

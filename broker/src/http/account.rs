@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use auth::{
-    oauth::{ErrorPage, Moment, Page, Params, StoreError, User, UserView},
+    UnixTime,
+    oauth::{ErrorPage, Page, Params, StoreError, User, UserView},
     upstream::{Connection, ConnectionState as State},
 };
 use bytes::Bytes;
@@ -69,7 +70,7 @@ impl SignInUi {
                 provider: self.label(&user.provider),
             },
             csrf: signed_in.csrf.clone(),
-            now: Moment::of(now),
+            now: UnixTime::of(now),
             notice,
             clients: self.clients(user).await?,
             sessions: sessions_of(&app.sessions, user, now).await.map_err(StoreError::new)?,
@@ -112,7 +113,7 @@ impl SignInUi {
             username: own.username.unwrap_or_else(|| user.display_name.clone()),
             provider: own.provider,
             state,
-            expires: expires.map(Moment::of),
+            expires: expires.map(UnixTime::of),
             actions,
         }
     }
@@ -266,7 +267,7 @@ async fn sessions_of(
     let recorded = sessions.list(&own, None, MAX_SHOWN).await?;
     let here = Instant::now();
     let calendar = |then: Instant| {
-        Moment::of(now.checked_sub(here.saturating_duration_since(then)).unwrap_or(now))
+        UnixTime::of(now.checked_sub(here.saturating_duration_since(then)).unwrap_or(now))
     };
     let mut views = sessions.look(
         |owner| own.matches(owner),
@@ -281,7 +282,7 @@ async fn sessions_of(
     );
     for session::Listed { summary, awake } in recorded {
         let handle = handle(&summary.key);
-        let since = Moment::of(summary.created);
+        let since = UnixTime::of(summary.created);
         match views.iter_mut().find(|view| view.handle == handle) {
             // Opened then, though its child may be younger.
             Some(running) => running.since = since,

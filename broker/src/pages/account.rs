@@ -3,7 +3,10 @@
 mod deed;
 
 use askama::Template;
-use auth::oauth::{Moment, Secret, UserView};
+use auth::{
+    UnixTime,
+    oauth::{Secret, UserView},
+};
 
 use super::{Pages, filters, when::When};
 
@@ -17,7 +20,7 @@ pub struct AccountPage {
     /// The hidden field `csrf` of every form.
     pub csrf: Secret,
     /// The time of the request; ages are told from here.
-    pub now: Moment,
+    pub now: UnixTime,
     /// What just happened, after a form was sent.
     pub notice: Option<Notice>,
     /// Applications that have access.
@@ -51,9 +54,9 @@ pub struct ClientGrant {
     /// What it may do there, as scopes separated by spaces.
     pub scope: String,
     /// When the user approved.
-    pub since: Moment,
+    pub since: UnixTime,
     /// When it last renewed its access.
-    pub refreshed: Moment,
+    pub refreshed: UnixTime,
 }
 
 /// A session.
@@ -70,7 +73,7 @@ pub struct SessionView {
     /// What it is doing.
     pub state: SessionState,
     /// When it was opened.
-    pub since: Moment,
+    pub since: UnixTime,
 }
 
 /// What a session is doing.
@@ -109,7 +112,7 @@ pub struct ConnectionView {
     /// Whether it can be used.
     pub state: ConnectionState,
     /// When it ends for good, if it is not renewed by itself.
-    pub expires: Option<Moment>,
+    pub expires: Option<UnixTime>,
     /// What the user can do about it.
     pub actions: Vec<ConnectionAction>,
 }
@@ -153,7 +156,7 @@ pub(super) struct Account<'a> {
 }
 
 impl Account<'_> {
-    fn when(&self, moment: &Moment) -> When {
+    fn when(&self, moment: &UnixTime) -> When {
         When::of(*moment, self.page.now)
     }
 

@@ -1,9 +1,12 @@
 //! One of every page, for the tests and for the gallery in `rigs/pages.rs`, which includes this
 //! file: both see the same views.
 
-use auth::oauth::{
-    Ask, Choice, ClientView, ConsentPage, ErrorPage, Field, FieldKind, Form, Moment, Page, Problem,
-    ScopeView, Secret, ServerView, SignInPage, Standing, UserView, Warning,
+use auth::{
+    UnixTime,
+    oauth::{
+        Ask, Choice, ClientView, ConsentPage, ErrorPage, Field, FieldKind, Form, Page, Problem,
+        ScopeView, Secret, ServerView, SignInPage, Standing, UserView, Warning,
+    },
 };
 
 use super::{
@@ -13,7 +16,7 @@ use super::{
 };
 
 /// When the samples were looked at.
-pub(crate) const NOW: Moment = Moment(1_790_000_000);
+pub(crate) const NOW: UnixTime = UnixTime(1_790_000_000);
 
 fn form(action: &str, hidden: &[(&'static str, &str)]) -> Form {
     let hidden = hidden.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
@@ -161,8 +164,8 @@ fn grant(family: &str, client: &str, days: u64, minutes: u64) -> ClientGrant {
         client: client.into(),
         server: "Forgejo".into(),
         scope: "mcp".into(),
-        since: Moment(NOW.0 - days * 86_400),
-        refreshed: Moment(NOW.0 - minutes * 60),
+        since: UnixTime(NOW.0 - days * 86_400),
+        refreshed: UnixTime(NOW.0 - minutes * 60),
     }
 }
 
@@ -173,11 +176,11 @@ fn session(id: &str, client: &str, state: SessionState, minutes: u64) -> Session
         server: "Forgejo".into(),
         client: client.into(),
         state,
-        since: Moment(NOW.0 - minutes * 60),
+        since: UnixTime(NOW.0 - minutes * 60),
     }
 }
 
-fn connection(label: &str, state: ConnectionState, expires: Option<Moment>) -> ConnectionView {
+fn connection(label: &str, state: ConnectionState, expires: Option<UnixTime>) -> ConnectionView {
     ConnectionView {
         provider: label.split('.').next().unwrap_or_default().to_lowercase(),
         label: label.into(),
@@ -210,7 +213,7 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
             connection("git.example.org", ConnectionState::Good, None),
             connection("GitHub", ConnectionState::SignInAgain, None),
             connection("codeberg.org", ConnectionState::Unavailable, None),
-            connection("sso.example.org", ConnectionState::Good, Some(Moment(NOW.0 + 7_200))),
+            connection("sso.example.org", ConnectionState::Good, Some(UnixTime(NOW.0 + 7_200))),
         ],
         user_tokens: vec![
             ServerTokenView { server: "weather".into(), title: "Weather".into(), is_set: true },

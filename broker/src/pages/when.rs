@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use auth::oauth::Moment;
+use auth::UnixTime;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -41,7 +41,7 @@ pub(super) struct When {
 
 impl When {
     /// `moment`, seen from `now`.
-    pub(super) fn of(moment: Moment, now: Moment) -> Self {
+    pub(super) fn of(moment: UnixTime, now: UnixTime) -> Self {
         let seconds = moment.0.min(LAST);
         let (year, month, day) = date(seconds / DAY);
         let (hour, minute) = (seconds % DAY / HOUR, seconds % HOUR / MINUTE);
@@ -105,14 +105,14 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
             (u64::MAX, "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(When::of(Moment(seconds), Moment(0)).machine, expected);
+            assert_eq!(When::of(UnixTime(seconds), UnixTime(0)).machine, expected);
         }
     }
 
     #[test]
     fn near_moments_are_told_as_ages_and_far_ones_as_dates() {
-        let now = Moment(1_790_000_000);
-        let told = |ago: u64| When::of(Moment(now.0 - ago), now).words;
+        let now = UnixTime(1_790_000_000);
+        let told = |ago: u64| When::of(UnixTime(now.0 - ago), now).words;
         let words: Vec<_> = [0, 59, 60, 3_599, 3_600, 86_400, 13 * 86_400].map(told).into();
         let expected = [
             "just now",
@@ -125,7 +125,7 @@ mod tests {
         ];
         assert_eq!(words, expected);
         assert_eq!(told(14 * 86_400), "7 September 2026");
-        assert_eq!(When::of(Moment(now.0 + 7_200), now).words, "in 2 hours");
+        assert_eq!(When::of(UnixTime(now.0 + 7_200), now).words, "in 2 hours");
         assert_eq!(When::of(now, now).exact, "21 September 2026, 14:13 UTC");
     }
 }

@@ -1,9 +1,9 @@
 //! Local accounts, and the link that makes the first one.
 
 use auth::{
-    TokenHash,
+    TokenHash, UnixTime,
     local::{Account, ISSUER},
-    oauth::{Grant, Moment},
+    oauth::Grant,
 };
 use sqlx::{query, sqlite::SqliteRow};
 
@@ -49,7 +49,7 @@ pub(super) async fn rehash(db: &mut Db, name: &str, from: &str, to: &str) -> Res
     Ok(changed.rows_affected() == 1)
 }
 
-pub(super) async fn remove(db: &mut Db, name: &str, now: Moment) -> Result<Option<Vec<Grant>>> {
+pub(super) async fn remove(db: &mut Db, name: &str, now: UnixTime) -> Result<Option<Vec<Grant>>> {
     let sql = "DELETE FROM accounts WHERE name = $1 RETURNING subject";
     let row = query(sql).bind(name).fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(None) };
@@ -63,7 +63,7 @@ pub(super) async fn remove(db: &mut Db, name: &str, now: Moment) -> Result<Optio
     grants::revoke_of_user(db, ISSUER, &subject, now).await.map(Some)
 }
 
-pub(super) async fn offer_setup(db: &mut Db, secret: &TokenHash, expires: Moment) -> Result<()> {
+pub(super) async fn offer_setup(db: &mut Db, secret: &TokenHash, expires: UnixTime) -> Result<()> {
     let sql = "INSERT INTO setup_links (slot, secret, expires) VALUES (1, $1, $2) \
                ON CONFLICT (slot) DO UPDATE SET \
                  secret = excluded.secret, expires = excluded.expires";
@@ -71,7 +71,7 @@ pub(super) async fn offer_setup(db: &mut Db, secret: &TokenHash, expires: Moment
     Ok(())
 }
 
-pub(super) async fn is_setup(db: &mut Db, secret: &TokenHash, now: Moment) -> Result<bool> {
+pub(super) async fn is_setup(db: &mut Db, secret: &TokenHash, now: UnixTime) -> Result<bool> {
     let sql = "SELECT secret FROM setup_links WHERE expires > $1";
     let row = query(sql).bind(seconds(now)).fetch_optional(db).await?;
     let Some(row) = row else { return Ok(false) };
@@ -83,7 +83,7 @@ pub(super) async fn set_up(
     db: &mut Db,
     secret: &TokenHash,
     account: &Account,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<bool> {
     let taken = query("SELECT 1 FROM accounts LIMIT 1").fetch_optional(&mut *db).await?.is_some();
     if taken || !is_setup(db, secret, now).await? {
@@ -98,6 +98,6 @@ fn read(row: &SqliteRow) -> Result<Account> {
         subject: row.text("subject")?,
         name: row.text("name")?,
         password: row.text("password")?,
-        created: row.moment("created")?,
+        created: row.time("created")?,
     })
 }

@@ -1,9 +1,6 @@
 //! Browsers in which somebody is signed in.
 
-use auth::{
-    TokenHash,
-    oauth::{Browser, Moment},
-};
+use auth::{TokenHash, UnixTime, oauth::Browser};
 use sqlx::query;
 
 use super::{
@@ -26,11 +23,15 @@ pub(super) async fn open(db: &mut Db, browser: &Browser) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn find(db: &mut Db, cookie: &TokenHash, now: Moment) -> Result<Option<Browser>> {
+pub(super) async fn find(
+    db: &mut Db,
+    cookie: &TokenHash,
+    now: UnixTime,
+) -> Result<Option<Browser>> {
     let sql = "SELECT * FROM browsers WHERE cookie = $1 AND expires > $2";
     let row = query(sql).bind(bytes(cookie)).bind(seconds(now)).fetch_optional(db).await?;
     let Some(row) = row else { return Ok(None) };
-    let expires = row.moment("expires")?;
+    let expires = row.time("expires")?;
     Ok(Some(Browser { cookie: *cookie, user: read_user(&row)?, expires }))
 }
 

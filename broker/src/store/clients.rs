@@ -1,8 +1,8 @@
 //! Registered clients.
 
 use auth::{
-    TokenHash,
-    oauth::{Client, Grant, Moment, Origin, Registered},
+    TokenHash, UnixTime,
+    oauth::{Client, Grant, Origin, Registered},
 };
 use sqlx::{Row, query, sqlite::SqliteRow};
 
@@ -11,7 +11,7 @@ use super::{
     row::{Columns, Db, Result, bytes, count, seconds, unreadable},
 };
 
-pub(super) async fn find(db: &mut Db, id: &str, now: Moment) -> Result<Option<Client>> {
+pub(super) async fn find(db: &mut Db, id: &str, now: UnixTime) -> Result<Option<Client>> {
     let sql = "SELECT * FROM clients WHERE id = $1 AND (unused_until IS NULL OR unused_until > $2)";
     let row = query(sql).bind(id).bind(seconds(now)).fetch_optional(db).await?;
     row.as_ref().map(read).transpose()
@@ -22,7 +22,7 @@ pub(super) async fn register(
     client: &Client,
     fingerprint: Option<TokenHash>,
     max_unused: usize,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<Registered> {
     if let Some(fingerprint) = &fingerprint
         && let Some(known) = prolong(db, fingerprint, client.unused_until, now).await?
@@ -56,8 +56,8 @@ pub(super) async fn register(
 async fn prolong(
     db: &mut Db,
     fingerprint: &TokenHash,
-    until: Option<Moment>,
-    now: Moment,
+    until: Option<UnixTime>,
+    now: UnixTime,
 ) -> Result<Option<Client>> {
     let sql = "SELECT * FROM clients \
                WHERE fingerprint = $1 AND (unused_until IS NULL OR unused_until > $2)";
@@ -113,13 +113,13 @@ pub(super) async fn list(db: &mut Db, after: &str, limit: usize) -> Result<Vec<C
 }
 
 /// The client had a code redeemed: it is no longer an unused one.
-pub(super) async fn redeemed(db: &mut Db, id: &str, now: Moment) -> Result<()> {
+pub(super) async fn redeemed(db: &mut Db, id: &str, now: UnixTime) -> Result<()> {
     let sql = "UPDATE clients SET unused_until = NULL, redeemed = $2 WHERE id = $1";
     query(sql).bind(id).bind(seconds(now)).execute(db).await?;
     Ok(())
 }
 
-pub(super) async fn remove(db: &mut Db, id: &str, now: Moment) -> Result<Vec<Grant>> {
+pub(super) async fn remove(db: &mut Db, id: &str, now: UnixTime) -> Result<Vec<Grant>> {
     query("DELETE FROM clients WHERE id = $1").bind(id).execute(&mut *db).await?;
     query("DELETE FROM consents WHERE client = $1").bind(id).execute(&mut *db).await?;
     // A code that is on its way would make a grant of a client that is gone.
@@ -144,7 +144,7 @@ fn read(row: &SqliteRow) -> Result<Client> {
         redirect_uris,
         secret: row.maybe_hash("secret")?,
         refreshes: row.flag("refreshes")?,
-        created: row.moment("created")?,
-        unused_until: row.maybe_moment("unused_until")?,
+        created: row.time("created")?,
+        unused_until: row.maybe_time("unused_until")?,
     })
 }

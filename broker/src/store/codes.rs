@@ -1,8 +1,8 @@
 //! Authorization codes, and their exchange for tokens.
 
 use auth::{
-    TokenHash,
-    oauth::{CODE_MEMORY, Code, Consent, Grant, Moment, NewToken, Redeemed},
+    TokenHash, UnixTime,
+    oauth::{CODE_MEMORY, Code, Consent, Grant, NewToken, Redeemed},
 };
 use sqlx::{query, sqlite::SqliteRow};
 
@@ -57,7 +57,7 @@ async fn mark_used(db: &mut Db, hash: &TokenHash) -> Result<Option<String>> {
     row.map(|row| row.text("family")).transpose()
 }
 
-pub(super) async fn burn(db: &mut Db, hash: &TokenHash, now: Moment) -> Result<Option<Grant>> {
+pub(super) async fn burn(db: &mut Db, hash: &TokenHash, now: UnixTime) -> Result<Option<Grant>> {
     let Some(family) = mark_used(db, hash).await? else { return Ok(None) };
     grants::revoke(db, &family, now).await
 }
@@ -74,7 +74,7 @@ pub(super) async fn redeem(
     hash: &TokenHash,
     access: &NewToken,
     refresh: Option<&NewToken>,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<Redeemed> {
     let Some(code) = find(db, hash).await? else { return Ok(Redeemed::Gone) };
     if code.used {
@@ -116,8 +116,8 @@ fn read(row: &SqliteRow) -> Result<Code> {
         family: row.text("family")?,
         user: read_user(row)?,
         request: read_request(row)?,
-        issued: row.moment("issued")?,
-        expires: row.moment("expires")?,
+        issued: row.time("issued")?,
+        expires: row.time("expires")?,
         used: row.flag("used")?,
     })
 }

@@ -73,6 +73,6 @@ fn read(row: &SqliteRow) -> Result<Consent> {
         redirect_uri: row.text("redirect_uri")?,
         scope: row.text("scope")?,
         resource: row.text("resource")?,
-        given: row.moment("given")?,
+        given: row.time("given")?,
     })
 }

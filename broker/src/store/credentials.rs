@@ -1,7 +1,7 @@
 //! Sealed upstream credentials.
 
 use auth::{
-    oauth::Moment,
+    UnixTime,
     upstream::{CredentialKey, Sealed},
 };
 use sqlx::{Row, query, sqlite::SqliteRow};
@@ -21,7 +21,7 @@ pub(super) async fn put(
     key_id: &str,
     sealed: &[u8],
     replaces: Option<u64>,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<Option<u64>> {
     if let Some(expected) = replaces {
         let current = find(db, key).await?.map(|own| own.version);
@@ -66,8 +66,8 @@ pub(super) async fn claim(
     db: &mut Db,
     key: &CredentialKey,
     version: u64,
-    until: Moment,
-    now: Moment,
+    until: UnixTime,
+    now: UnixTime,
 ) -> Result<bool> {
     let sql = "UPDATE credentials SET claimed_until = $5 \
                WHERE provider = $1 AND issuer = $2 AND subject = $3 AND version = $4 \
@@ -140,6 +140,6 @@ fn read(row: &SqliteRow) -> Result<Sealed> {
         version: version(row)?,
         key_id: row.text("key_id")?,
         bytes: row.try_get("sealed")?,
-        stored: row.moment("stored")?,
+        stored: row.time("stored")?,
     })
 }

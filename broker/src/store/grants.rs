@@ -1,6 +1,6 @@
 //! Grants: one per family of tokens.
 
-use auth::oauth::{Grant, Moment};
+use auth::{UnixTime, oauth::Grant};
 use sqlx::{query, sqlite::SqliteRow};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     row::{Columns, Db, Result, count, seconds},
 };
 
-pub(super) async fn insert(db: &mut Db, grant: &Grant, ends: Moment) -> Result<()> {
+pub(super) async fn insert(db: &mut Db, grant: &Grant, ends: UnixTime) -> Result<()> {
     let sql = "INSERT INTO grants \
                  (family, client, client_name, issuer, subject, display_name, provider, resource, \
                   scope, created, refreshed, revoked, ends) \
@@ -38,7 +38,12 @@ pub(super) async fn find(db: &mut Db, family: &str) -> Result<Option<Grant>> {
 }
 
 /// The grant got new tokens, of which the last one ends at `ends`.
-pub(super) async fn refreshed(db: &mut Db, family: &str, now: Moment, ends: Moment) -> Result<()> {
+pub(super) async fn refreshed(
+    db: &mut Db,
+    family: &str,
+    now: UnixTime,
+    ends: UnixTime,
+) -> Result<()> {
     let sql = "UPDATE grants \
                SET refreshed = $2, ends = CASE WHEN ends < $3 THEN $3 ELSE ends END \
                WHERE family = $1";
@@ -46,13 +51,13 @@ pub(super) async fn refreshed(db: &mut Db, family: &str, now: Moment, ends: Mome
     Ok(())
 }
 
-pub(super) async fn revoke(db: &mut Db, family: &str, now: Moment) -> Result<Option<Grant>> {
+pub(super) async fn revoke(db: &mut Db, family: &str, now: UnixTime) -> Result<Option<Grant>> {
     let sql = "UPDATE grants SET revoked = $2 WHERE family = $1 AND revoked IS NULL RETURNING *";
     let row = query(sql).bind(family).bind(seconds(now)).fetch_optional(db).await?;
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn revoke_of_client(db: &mut Db, id: &str, now: Moment) -> Result<Vec<Grant>> {
+pub(super) async fn revoke_of_client(db: &mut Db, id: &str, now: UnixTime) -> Result<Vec<Grant>> {
     let sql = "UPDATE grants SET revoked = $2 WHERE client = $1 AND revoked IS NULL RETURNING *";
     let rows = query(sql).bind(id).bind(seconds(now)).fetch_all(db).await?;
     rows.iter().map(read).collect()
@@ -62,7 +67,7 @@ pub(super) async fn revoke_of_user(
     db: &mut Db,
     issuer: &str,
     subject: &str,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<Vec<Grant>> {
     let sql = "UPDATE grants SET revoked = $3 \
                WHERE issuer = $1 AND subject = $2 AND revoked IS NULL RETURNING *";
@@ -88,7 +93,11 @@ pub(super) async fn list(db: &mut Db, after: &str, limit: usize) -> Result<Vec<G
     rows.iter().map(read).collect()
 }
 
-pub(super) async fn revoked_since(db: &mut Db, since: Moment, limit: usize) -> Result<Vec<Grant>> {
+pub(super) async fn revoked_since(
+    db: &mut Db,
+    since: UnixTime,
+    limit: usize,
+) -> Result<Vec<Grant>> {
     let sql = "SELECT * FROM grants WHERE revoked >= $1 ORDER BY revoked, family LIMIT $2";
     let rows = query(sql).bind(seconds(since)).bind(count(limit)).fetch_all(db).await?;
     rows.iter().map(read).collect()
@@ -102,8 +111,8 @@ pub(super) fn read(row: &SqliteRow) -> Result<Grant> {
         user: read_user(row)?,
         resource: row.text("resource")?,
         scope: row.text("scope")?,
-        created: row.moment("created")?,
-        refreshed: row.moment("refreshed")?,
-        revoked: row.maybe_moment("revoked")?,
+        created: row.time("created")?,
+        refreshed: row.time("refreshed")?,
+        revoked: row.maybe_time("revoked")?,
     })
 }

@@ -1,6 +1,6 @@
 //! How values go into columns and come out of them.
 
-use auth::{TokenHash, oauth::Moment};
+use auth::{TokenHash, UnixTime};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 /// What every statement runs on.
@@ -9,10 +9,10 @@ pub(super) type Db = SqliteConnection;
 /// What every statement gives.
 pub(super) type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// A time as it is stored. The column has a sign and the moment has not; what lies beyond is as far
+/// A time as it is stored. The column has a sign and a `UnixTime` has not; what lies beyond is as far
 /// away as can be.
-pub(super) fn seconds(moment: Moment) -> i64 {
-    i64::try_from(moment.0).unwrap_or(i64::MAX)
+pub(super) fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
 /// A limit as SQL takes it.
@@ -30,8 +30,8 @@ pub(super) trait Columns {
     fn text(&self, column: &str) -> Result<String>;
     fn maybe_text(&self, column: &str) -> Result<Option<String>>;
     fn flag(&self, column: &str) -> Result<bool>;
-    fn moment(&self, column: &str) -> Result<Moment>;
-    fn maybe_moment(&self, column: &str) -> Result<Option<Moment>>;
+    fn time(&self, column: &str) -> Result<UnixTime>;
+    fn maybe_time(&self, column: &str) -> Result<Option<UnixTime>>;
     fn key(&self, column: &str) -> Result<[u8; 32]>;
     fn maybe_key(&self, column: &str) -> Result<Option<[u8; 32]>>;
 
@@ -57,11 +57,11 @@ impl Columns for SqliteRow {
         Ok(self.try_get::<i64, _>(column)? != 0)
     }
 
-    fn moment(&self, column: &str) -> Result<Moment> {
+    fn time(&self, column: &str) -> Result<UnixTime> {
         Ok(from_seconds(self.try_get(column)?))
     }
 
-    fn maybe_moment(&self, column: &str) -> Result<Option<Moment>> {
+    fn maybe_time(&self, column: &str) -> Result<Option<UnixTime>> {
         Ok(self.try_get::<Option<i64>, _>(column)?.map(from_seconds))
     }
 
@@ -74,8 +74,8 @@ impl Columns for SqliteRow {
     }
 }
 
-fn from_seconds(seconds: i64) -> Moment {
-    Moment(u64::try_from(seconds).unwrap_or(0))
+fn from_seconds(seconds: i64) -> UnixTime {
+    UnixTime(u64::try_from(seconds).unwrap_or(0))
 }
 
 fn key(column: &str, bytes: &[u8]) -> Result<[u8; 32]> {

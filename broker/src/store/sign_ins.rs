@@ -1,8 +1,8 @@
 //! Sign-ins under way.
 
 use auth::{
-    TokenHash,
-    oauth::{Moment, Purpose, Transaction, TransactionKey, Upstream},
+    TokenHash, UnixTime,
+    oauth::{Purpose, Transaction, TransactionKey, Upstream},
 };
 use sqlx::{Row, query, sqlite::SqliteRow};
 
@@ -15,7 +15,7 @@ pub(super) async fn open(
     db: &mut Db,
     own: &Transaction,
     max_open: usize,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<bool> {
     if max_open == 0 {
         return Ok(false);
@@ -60,7 +60,7 @@ pub(super) async fn open(
 pub(super) async fn find(
     db: &mut Db,
     handle: &TokenHash,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<Option<Transaction>> {
     let sql = "SELECT * FROM sign_ins WHERE handle = $1 AND expires > $2";
     let row = query(sql).bind(bytes(handle)).bind(seconds(now)).fetch_optional(db).await?;
@@ -71,7 +71,7 @@ pub(super) async fn approve(
     db: &mut Db,
     handle: &TokenHash,
     binding: &TokenHash,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<bool> {
     let sql = "UPDATE sign_ins SET binding = $2 \
                WHERE handle = $1 AND binding IS NULL AND expires > $3";
@@ -84,7 +84,7 @@ pub(super) async fn begin_upstream(
     handle: &TokenHash,
     provider: &str,
     state: &TokenHash,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<bool> {
     let sql = "UPDATE sign_ins SET provider = $2, upstream_state = $3 \
                WHERE handle = $1 AND binding IS NOT NULL AND expires > $4";
@@ -108,7 +108,7 @@ impl From<TransactionKey<'_>> for Key {
     }
 }
 
-pub(super) async fn take(db: &mut Db, key: Key, now: Moment) -> Result<Option<Transaction>> {
+pub(super) async fn take(db: &mut Db, key: Key, now: UnixTime) -> Result<Option<Transaction>> {
     let (sql, hash) = match key {
         Key::Handle(hash) => ("DELETE FROM sign_ins WHERE handle = $1 RETURNING *", hash),
         Key::State(hash) => ("DELETE FROM sign_ins WHERE upstream_state = $1 RETURNING *", hash),
@@ -133,6 +133,6 @@ fn read(row: &SqliteRow) -> Result<Transaction> {
         purpose,
         binding: row.maybe_hash("binding")?,
         upstream,
-        expires: row.moment("expires")?,
+        expires: row.time("expires")?,
     })
 }

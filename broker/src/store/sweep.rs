@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use auth::oauth::{CLIENT_MEMORY, CODE_MEMORY, Moment};
+use auth::{
+    UnixTime,
+    oauth::{CLIENT_MEMORY, CODE_MEMORY},
+};
 use sqlx::query;
 
 use super::row::{Db, Result, count, seconds};
@@ -64,7 +67,7 @@ const OVER: [(&str, Duration); 8] = [
 ];
 
 /// Removes at most `limit` records.
-pub(super) async fn sweep(db: &mut Db, now: Moment, limit: usize) -> Result<usize> {
+pub(super) async fn sweep(db: &mut Db, now: UnixTime, limit: usize) -> Result<usize> {
     let mut left = limit;
     for (sql, memory) in OVER {
         let over = seconds(before(now, memory));
@@ -104,8 +107,8 @@ pub(super) async fn sweep(db: &mut Db, now: Moment, limit: usize) -> Result<usiz
     Ok(limit - left)
 }
 
-fn before(now: Moment, span: Duration) -> Moment {
-    Moment(now.0.saturating_sub(span.as_secs()))
+fn before(now: UnixTime, span: Duration) -> UnixTime {
+    UnixTime(now.0.saturating_sub(span.as_secs()))
 }
 
 fn removed(rows: u64) -> usize {

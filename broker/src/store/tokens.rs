@@ -1,10 +1,8 @@
 //! Access and refresh tokens, and their rotation.
 
 use auth::{
-    TokenHash,
-    oauth::{
-        AccessToken, Grant, Moment, NewToken, RefreshToken, Repeat, Rotated, Rotation, in_grace,
-    },
+    TokenHash, UnixTime,
+    oauth::{AccessToken, Grant, NewToken, RefreshToken, Repeat, Rotated, Rotation, in_grace},
 };
 use sqlx::{query, sqlite::SqliteRow};
 
@@ -18,7 +16,7 @@ pub(super) async fn keep_access(
     family: &str,
     scope: &str,
     token: &NewToken,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<()> {
     let sql = "INSERT INTO access_tokens (hash, family, scope, issued, expires, revoked) \
                VALUES ($1, $2, $3, $4, $5, 0)";
@@ -37,7 +35,7 @@ pub(super) async fn keep_refresh(
     db: &mut Db,
     family: &str,
     token: &NewToken,
-    now: Moment,
+    now: UnixTime,
 ) -> Result<()> {
     let sql = "INSERT INTO refresh_tokens (hash, family, issued, expires) VALUES ($1, $2, $3, $4)";
     query(sql)
@@ -58,8 +56,8 @@ pub(super) async fn access(db: &mut Db, hash: &TokenHash) -> Result<Option<Acces
         Ok(AccessToken {
             grant: grants::read(&row)?,
             scope: row.text("token_scope")?,
-            issued: row.moment("token_issued")?,
-            expires: row.moment("token_expires")?,
+            issued: row.time("token_issued")?,
+            expires: row.time("token_expires")?,
             revoked: row.flag("token_revoked")?,
         })
     };
@@ -73,7 +71,7 @@ struct Held {
 }
 
 struct Used {
-    at: Moment,
+    at: UnixTime,
     salt: [u8; 32],
     access: TokenHash,
     refresh: TokenHash,
@@ -85,7 +83,7 @@ async fn held(db: &mut Db, hash: &TokenHash) -> Result<Option<Held>> {
                FROM refresh_tokens t JOIN grants g ON g.family = t.family WHERE t.hash = $1";
     let row = query(sql).bind(bytes(hash)).fetch_optional(db).await?;
     let Some(row) = row else { return Ok(None) };
-    let used = match row.maybe_moment("token_used")? {
+    let used = match row.maybe_time("token_used")? {
         Some(at) => Some(Used {
             at,
             salt: row.key("salt")?,
@@ -96,8 +94,8 @@ async fn held(db: &mut Db, hash: &TokenHash) -> Result<Option<Held>> {
     };
     let token = RefreshToken {
         grant: grants::read(&row)?,
-        issued: row.moment("token_issued")?,
-        expires: row.moment("token_expires")?,
+        issued: row.time("token_issued")?,
+        expires: row.time("token_expires")?,
         used: used.as_ref().map(|own| own.at),
     };
     Ok(Some(Held { token, used }))
@@ -112,7 +110,7 @@ pub(super) async fn revoke_access(db: &mut Db, hash: &TokenHash) -> Result<bool>
     Ok(query(sql).bind(bytes(hash)).execute(db).await?.rows_affected() == 1)
 }
 
-pub(super) async fn rotate(db: &mut Db, rotation: &Rotation, now: Moment) -> Result<Rotated> {
+pub(super) async fn rotate(db: &mut Db, rotation: &Rotation, now: UnixTime) -> Result<Rotated> {
     let Some(Held { token, used }) = held(db, &rotation.token).await? else {
         return Ok(Rotated::Gone);
     };
@@ -132,7 +130,7 @@ pub(super) async fn rotate(db: &mut Db, rotation: &Rotation, now: Moment) -> Res
 }
 
 /// The first use: the token is marked, and its successors are kept.
-async fn succeed(db: &mut Db, rotation: &Rotation, grant: Grant, now: Moment) -> Result<Rotated> {
+async fn succeed(db: &mut Db, rotation: &Rotation, grant: Grant, now: UnixTime) -> Result<Rotated> {
     let sql = "UPDATE refresh_tokens SET used = $2, salt = $3, next_access = $4, next_refresh = $5 \
                WHERE hash = $1";
     query(sql)

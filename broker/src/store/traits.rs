@@ -6,10 +6,10 @@
 use std::{sync::Arc, time::SystemTime};
 
 use auth::{
-    TokenHash,
+    TokenHash, UnixTime,
     local::{Account, Accounts},
     oauth::{
-        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, Moment, NewToken, Redeemed,
+        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, NewToken, Redeemed,
         RefreshToken, Registered, Rotated, Rotation, Stored, Transaction, TransactionKey, User,
     },
     upstream::{CredentialKey, CredentialStore, Sealed},
@@ -44,7 +44,7 @@ macro_rules! record {
 }
 
 impl AuthStore for Store {
-    fn client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Option<Client>> {
+    fn client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Option<Client>> {
         let id = id.to_owned();
         job!(self.read: clients::find(&id, now))
     }
@@ -54,7 +54,7 @@ impl AuthStore for Store {
         client: Client,
         fingerprint: Option<TokenHash>,
         max_unused: usize,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Registered> {
         job!(self.write: clients::register(&client, fingerprint, max_unused, now))
     }
@@ -64,7 +64,7 @@ impl AuthStore for Store {
         job!(self.read: clients::list(&after, limit))
     }
 
-    fn remove_client<'a>(&'a self, id: &'a str, now: Moment) -> Stored<'a, Vec<Grant>> {
+    fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>> {
         let id = id.to_owned();
         job!(self.write: clients::remove(&id, now))
     }
@@ -73,7 +73,7 @@ impl AuthStore for Store {
         &'a self,
         transaction: Transaction,
         max_open: usize,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         job!(self.write: sign_ins::open(&transaction, max_open, now))
     }
@@ -81,7 +81,7 @@ impl AuthStore for Store {
     fn transaction<'a>(
         &'a self,
         handle: &'a TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<Transaction>> {
         let handle = *handle;
         job!(self.read: sign_ins::find(&handle, now))
@@ -91,7 +91,7 @@ impl AuthStore for Store {
         &'a self,
         handle: &'a TokenHash,
         binding: TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         let handle = *handle;
         job!(self.write: sign_ins::approve(&handle, &binding, now))
@@ -102,7 +102,7 @@ impl AuthStore for Store {
         handle: &'a TokenHash,
         provider: &'a str,
         state: TokenHash,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         let (handle, provider) = (*handle, provider.to_owned());
         job!(self.write: sign_ins::begin_upstream(&handle, &provider, &state, now))
@@ -111,7 +111,7 @@ impl AuthStore for Store {
     fn take_transaction<'a>(
         &'a self,
         key: TransactionKey<'a>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<Transaction>> {
         let key = sign_ins::Key::from(key);
         job!(self.write: sign_ins::take(key, now))
@@ -126,7 +126,7 @@ impl AuthStore for Store {
         job!(self.read: codes::find(&hash))
     }
 
-    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: Moment) -> Stored<'a, Option<Grant>> {
+    fn burn_code<'a>(&'a self, hash: &'a TokenHash, now: UnixTime) -> Stored<'a, Option<Grant>> {
         let hash = *hash;
         job!(self.write: codes::burn(&hash, now))
     }
@@ -136,7 +136,7 @@ impl AuthStore for Store {
         hash: &'a TokenHash,
         access: NewToken,
         refresh: Option<NewToken>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Redeemed> {
         let hash = *hash;
         job!(self.write: codes::redeem(&hash, &access, refresh.as_ref(), now))
@@ -152,7 +152,7 @@ impl AuthStore for Store {
         job!(self.read: tokens::refresh(&hash))
     }
 
-    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: Moment) -> Stored<'a, Rotated> {
+    fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: UnixTime) -> Stored<'a, Rotated> {
         job!(self.write: tokens::rotate(&rotation, now))
     }
 
@@ -161,7 +161,7 @@ impl AuthStore for Store {
         job!(self.write: tokens::revoke_access(&hash))
     }
 
-    fn revoke_grant<'a>(&'a self, family: &'a str, now: Moment) -> Stored<'a, Option<Grant>> {
+    fn revoke_grant<'a>(&'a self, family: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>> {
         let family = family.to_owned();
         job!(self.write: grants::revoke(&family, now))
     }
@@ -181,7 +181,7 @@ impl AuthStore for Store {
         job!(self.read: grants::list(&after, limit))
     }
 
-    fn revoked_since<'a>(&'a self, since: Moment, limit: usize) -> Stored<'a, Vec<Grant>> {
+    fn revoked_since<'a>(&'a self, since: UnixTime, limit: usize) -> Stored<'a, Vec<Grant>> {
         job!(self.read: grants::revoked_since(since, limit))
     }
 
@@ -199,7 +199,7 @@ impl AuthStore for Store {
         job!(self.write: browsers::open(&browser))
     }
 
-    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: Moment) -> Stored<'a, Option<Browser>> {
+    fn browser<'a>(&'a self, cookie: &'a TokenHash, now: UnixTime) -> Stored<'a, Option<Browser>> {
         let cookie = *cookie;
         job!(self.read: browsers::find(&cookie, now))
     }
@@ -209,7 +209,7 @@ impl AuthStore for Store {
         job!(self.write: browsers::close(&cookie))
     }
 
-    fn sweep<'a>(&'a self, now: Moment, limit: usize) -> Stored<'a, usize> {
+    fn sweep<'a>(&'a self, now: UnixTime, limit: usize) -> Stored<'a, usize> {
         job!(self.write: sweep::sweep(now, limit))
     }
 }
@@ -226,7 +226,7 @@ impl CredentialStore for Store {
         key_id: &'a str,
         bytes: Vec<u8>,
         replaces: Option<u64>,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, Option<u64>> {
         let (key, key_id) = (key.clone(), key_id.to_owned());
         job!(self.write: credentials::put(&key, &key_id, &bytes, replaces, now))
@@ -241,8 +241,8 @@ impl CredentialStore for Store {
         &'a self,
         key: &'a CredentialKey,
         version: u64,
-        until: Moment,
-        now: Moment,
+        until: UnixTime,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         let key = key.clone();
         job!(self.write: credentials::claim(&key, version, until, now))
@@ -301,16 +301,20 @@ impl Accounts for Store {
         job!(self.write: accounts::rehash(&name, &from, &to))
     }
 
-    fn remove_account<'a>(&'a self, name: &'a str, now: Moment) -> Stored<'a, Option<Vec<Grant>>> {
+    fn remove_account<'a>(
+        &'a self,
+        name: &'a str,
+        now: UnixTime,
+    ) -> Stored<'a, Option<Vec<Grant>>> {
         let name = name.to_owned();
         job!(self.write: accounts::remove(&name, now))
     }
 
-    fn offer_setup(&self, secret: TokenHash, expires: Moment) -> Stored<'_, ()> {
+    fn offer_setup(&self, secret: TokenHash, expires: UnixTime) -> Stored<'_, ()> {
         job!(self.write: accounts::offer_setup(&secret, expires))
     }
 
-    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: Moment) -> Stored<'a, bool> {
+    fn is_setup<'a>(&'a self, secret: &'a TokenHash, now: UnixTime) -> Stored<'a, bool> {
         let secret = *secret;
         job!(self.read: accounts::is_setup(&secret, now))
     }
@@ -319,7 +323,7 @@ impl Accounts for Store {
         &'a self,
         secret: &'a TokenHash,
         account: Account,
-        now: Moment,
+        now: UnixTime,
     ) -> Stored<'a, bool> {
         let secret = *secret;
         job!(self.write: accounts::set_up(&secret, &account, now))

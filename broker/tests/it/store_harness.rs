@@ -7,10 +7,10 @@ use std::{
 };
 
 use auth::{
-    TokenHash,
+    TokenHash, UnixTime,
     oauth::{
-        AuthServer, AuthStore, AuthorizeRequest, Client, Code, Config, Consent, Moment, Parts,
-        Resource, ServerKey, User,
+        AuthServer, AuthStore, AuthorizeRequest, Client, Code, Config, Consent, Parts, Resource,
+        ServerKey, User,
     },
 };
 use broker::store::{Limits, Store};
@@ -30,8 +30,8 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) fn now() -> Moment {
-    Moment::of(auth::testing::now())
+pub(crate) fn now() -> UnixTime {
+    UnixTime::of(auth::testing::now())
 }
 
 pub(crate) fn user(subject: &str) -> User {
@@ -44,7 +44,7 @@ pub(crate) fn user(subject: &str) -> User {
 }
 
 /// A code of `client` for `subject`, and the consent behind it.
-pub(crate) fn code(text: &str, client: &str, subject: &str, now: Moment) -> (Code, Consent) {
+pub(crate) fn code(text: &str, client: &str, subject: &str, now: UnixTime) -> (Code, Consent) {
     let request = AuthorizeRequest {
         client: client.into(),
         client_name: "Web".into(),

@@ -14,8 +14,8 @@ use std::{
 };
 
 use auth::{
-    TokenHash,
-    oauth::{AuthStore, Moment, NewToken, Rotated, Rotation},
+    TokenHash, UnixTime,
+    oauth::{AuthStore, NewToken, Rotated, Rotation},
     upstream::{CredentialKey, CredentialStore},
 };
 use broker::store::Store;
@@ -28,7 +28,7 @@ const KILLS: usize = 200;
 /// How many families a run goes on with; the others rest.
 const FAMILIES: usize = 6;
 /// As the fixture has it.
-const NOW: Moment = Moment(1_900_000_000);
+const NOW: UnixTime = UnixTime(1_900_000_000);
 
 /// What was said of a family: what must be there, and what may be there.
 #[derive(Debug, Default, Clone)]

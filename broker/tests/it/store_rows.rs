@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Instant};
 
 use auth::{
-    TokenHash,
+    TokenHash, UnixTime,
     local::{Account, Accounts, ISSUER},
     oauth::{
-        AuthStore, Browser, Client, Moment, NewToken, Origin, Purpose, Rotated, Rotation, Secret,
+        AuthStore, Browser, Client, NewToken, Origin, Purpose, Rotated, Rotation, Secret,
         Transaction,
     },
     upstream::{CredentialKey, CredentialStore},
@@ -103,7 +103,7 @@ fn files_that_others_could_read_are_closed_again() {
 }
 
 /// What happens every three days: sign-ins of new and old clients, and much that leads nowhere.
-async fn traffic(store: &Store, round: u64, now: Moment) {
+async fn traffic(store: &Store, round: u64, now: UnixTime) {
     let new = |name: String, life| NewToken { hash: TokenHash::of(&name), expires: now.plus(life) };
     let client = |id: String| Client {
         id,

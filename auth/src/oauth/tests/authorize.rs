@@ -3,7 +3,10 @@
 use http::{StatusCode, header};
 
 use super::harness::*;
-use crate::oauth::{Answer, AuthStore, Moment, Page, Standing, Warning};
+use crate::{
+    UnixTime,
+    oauth::{Answer, AuthStore, Page, Standing, Warning},
+};
 
 #[tokio::test]
 async fn without_s256_there_is_no_code() {
@@ -205,9 +208,9 @@ async fn an_address_that_is_no_longer_allowed_is_not_redirected_to() {
             .starts_with("cursor://anysphere.cursor-mcp/oauth/callback?code=")
     );
     let known =
-        harness.store.client(changes[0].1, Moment::of(harness.now())).await.unwrap().unwrap();
+        harness.store.client(changes[0].1, UnixTime::of(harness.now())).await.unwrap().unwrap();
     let other = harness_with(with(&[]), 1, |_| {});
-    other.store.register_client(known, None, 9, Moment::of(harness.now())).await.unwrap();
+    other.store.register_client(known, None, 9, UnixTime::of(harness.now())).await.unwrap();
     let answer = Visitor::new(&other).get(&query(&changes)).await;
     assert_eq!(error_code(&answer), "invalid_redirect_uri");
     assert!(!answer.headers().contains_key(header::LOCATION));

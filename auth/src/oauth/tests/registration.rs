@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::harness::*;
 use crate::{
-    TokenHash,
-    oauth::{Answer, AuthStore, Moment, Page, Rate, Registration, Standing, Warning},
+    TokenHash, UnixTime,
+    oauth::{Answer, AuthStore, Page, Rate, Registration, Standing, Warning},
 };
 
 const CREATED: StatusCode = StatusCode::CREATED;
@@ -80,7 +80,7 @@ async fn a_client_registers_itself_and_signs_a_user_in() {
     assert_eq!(status, StatusCode::OK, "{body}");
     harness.pass(3600 * 24 * 29);
     assert!(
-        harness.store.client(id, Moment::of(harness.now())).await.unwrap().is_some(),
+        harness.store.client(id, UnixTime::of(harness.now())).await.unwrap().is_some(),
         "in use: kept"
     );
 }
@@ -221,7 +221,7 @@ async fn a_flood_is_slowed_down_and_unused_clients_go() {
     assert_eq!(seen, [30, 970]);
     assert_eq!(harness.store.records(), 20, "the oldest make room");
     harness.pass(24 * 3600);
-    assert_eq!(harness.store.sweep(Moment::of(harness.now()), 1000).await.unwrap(), 20);
+    assert_eq!(harness.store.sweep(UnixTime::of(harness.now()), 1000).await.unwrap(), 20);
     assert_eq!(register(&harness, &claude()).await.0, CREATED);
 }
 

@@ -7,8 +7,9 @@ use tokio::task::yield_now;
 
 use super::harness::*;
 use crate::{
+    UnixTime,
     local::Accounts,
-    oauth::{Answer, Moment, Page, Secret},
+    oauth::{Answer, Page, Secret},
 };
 
 const PASSWORD: &str = "a password of ada's";
@@ -42,7 +43,7 @@ async fn removed_during<T>(harness: &Harness, at: u64, work: impl Future<Output 
         while harness.store.calls() < from + at && !done.get() {
             yield_now().await;
         }
-        let removed = harness.store.remove_account("ada", Moment::of(harness.now())).await;
+        let removed = harness.store.remove_account("ada", UnixTime::of(harness.now())).await;
         assert!(removed.unwrap().is_some(), "there was an account");
     };
     tokio::join!(working, removing).0

@@ -105,7 +105,7 @@ async fn a_revocation_that_happened_elsewhere_counts_after_seconds() {
     let (access, _) = harness.pair().await;
     harness.admit(&access).await.unwrap();
     let family = harness.store_family(&access).await.unwrap();
-    let at = crate::oauth::Moment::of(harness.now());
+    let at = crate::UnixTime::of(harness.now());
     harness.store.revoke_grant(&family, at).await.unwrap();
     harness.pass(4);
     assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token");
@@ -131,7 +131,7 @@ async fn a_look_up_that_a_revocation_overtakes_is_not_remembered() {
         family: family.clone(),
     });
     assert!(matches!(judging.await, Ok(Verdict::Accept(_))), "the store did not know yet");
-    let at = crate::oauth::Moment::of(harness.now());
+    let at = crate::UnixTime::of(harness.now());
     harness.store.revoke_grant(&family, at).await.unwrap();
     assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token", "nothing was kept");
 }

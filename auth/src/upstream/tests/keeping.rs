@@ -51,7 +51,7 @@ async fn a_token_the_user_gave_is_kept_for_that_user_and_server_alone() {
 async fn the_account_page_learns_how_every_connection_stands() {
     let mut harness = Harness::new();
     let vault = harness.vault();
-    let start = crate::oauth::Moment::of(harness.now());
+    let start = crate::UnixTime::of(harness.now());
     harness.sign_in(&vault).await;
     let token = Secret::new("token");
     vault.put_user_token("wiki", ISSUER, "ada", token, harness.now()).await.unwrap();

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 /// Whole seconds since 1970, as records keep them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(pub u64);
+pub struct UnixTime(pub u64);
 
-impl Moment {
+impl UnixTime {
     /// The second `time` falls into. A clock before 1970 counts as 1970: everything that was
     /// issued under a sane clock is then still in the future, and [`since`](Self::since) says so.
     #[must_use]
@@ -47,14 +47,14 @@ mod tests {
 
     #[test]
     fn a_part_of_a_second_counts_as_one() {
-        assert_eq!(Moment(5).plus(Duration::from_millis(1)), Moment(6));
-        assert_eq!(Moment(5).plus(Duration::from_secs(1)), Moment(6));
-        assert_eq!(Moment(u64::MAX).plus(Duration::from_secs(9)), Moment(u64::MAX));
+        assert_eq!(UnixTime(5).plus(Duration::from_millis(1)), UnixTime(6));
+        assert_eq!(UnixTime(5).plus(Duration::from_secs(1)), UnixTime(6));
+        assert_eq!(UnixTime(u64::MAX).plus(Duration::from_secs(9)), UnixTime(u64::MAX));
     }
 
     #[test]
     fn a_clock_that_was_set_back_tells_no_age() {
-        assert_eq!(Moment(5).since(Moment(6)), None);
-        assert_eq!(Moment(6).since(Moment(5)), Some(Duration::from_secs(1)));
+        assert_eq!(UnixTime(5).since(UnixTime(6)), None);
+        assert_eq!(UnixTime(6).since(UnixTime(5)), Some(Duration::from_secs(1)));
     }
 }
