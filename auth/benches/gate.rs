@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use auth::{Gate, StaticTokens, TokenRecord, TokenTable, os_rng};
+use auth::{Gate, TableTokens, TokenRecord, TokenTable, os_rng};
 use http::{HeaderMap, header::AUTHORIZATION};
 
 /// Admissions per sample, and samples per case: together below two seconds.
@@ -27,7 +27,7 @@ fn main() {
     let (records, tokens): (Vec<_>, Vec<_>) =
         (0..1_000).map(|n| TokenRecord::mint(&format!("user{n}"), rng, now)).unzip();
     let table = TokenTable::new(records).expect("minted tokens differ");
-    let gate = Gate::new(vec![Arc::new(StaticTokens::new(table))]);
+    let gate = Gate::new(vec![Arc::new(TableTokens::new(table))]);
 
     let good: Vec<_> = tokens.iter().map(|token| bearing(token.expose())).collect();
     let altered = |at: fn(usize) -> usize| -> Vec<_> {

@@ -12,10 +12,8 @@ use std::{
 };
 
 use auth::{
-    Gate, TokenHash, UnixTime, local,
-    oauth::{
-        self, AuthStore, AuthorizeRequest, CacheLimits, Code, Consent, NewToken, OAuthTokens, User,
-    },
+    CacheLimits, Gate, TokenHash, TokenRecord, UnixTime, local,
+    oauth::{self, AuthStore, AuthorizeRequest, Code, Consent, NewToken, OAuthTokens, User},
     upstream,
 };
 use http::{HeaderMap, header::AUTHORIZATION};

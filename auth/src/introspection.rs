@@ -1,9 +1,8 @@
 //! The verifier that asks another authorization server about each token (RFC 7662).
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -22,6 +21,7 @@ use url::{Url, form_urlencoded};
 use crate::{
     Audience, AudienceRule, Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenHash,
     TokenVerifier, Undecided, UnixTime, Verdict,
+    cache::{Cache, Span},
     jwt::{Date, LEEWAY, UNNAMED_CLIENT, Words, named},
     oauth::{Fetch, FetchLimits, Secret},
     providers::{
@@ -85,24 +85,9 @@ pub struct Introspection {
     audiences: Vec<AudienceRule>,
     without_audience: Option<Audience>,
     max_age: Duration,
-    max_tokens: usize,
     fetch: Arc<dyn Fetch>,
     asking: Semaphore,
-    cache: Mutex<Cache>,
-}
-
-/// Two generations: when the young one is half of the capacity it becomes the old one.
-#[derive(Default)]
-struct Cache {
-    young: HashMap<[u8; 32], Kept>,
-    old: HashMap<[u8; 32], Kept>,
-}
-
-#[derive(Clone)]
-struct Kept {
-    principal: Principal,
-    from: SystemTime,
-    until: SystemTime,
+    accepted: Cache<[u8; 32], Principal>,
 }
 
 /// RFC 7662 §2.2.
@@ -150,10 +135,9 @@ impl Introspection {
             audiences: config.audiences,
             without_audience: config.without_audience,
             max_age: config.max_age,
-            max_tokens: config.max_tokens,
             fetch,
             asking: Semaphore::new(MAX_ASKING),
-            cache: Mutex::default(),
+            accepted: Cache::new(config.max_tokens),
         })
     }
 
@@ -162,7 +146,7 @@ impl Introspection {
             return Ok(Verdict::Abstain);
         }
         let hash = TokenHash::of(token.expose());
-        if let Some(principal) = self.remembered(&hash, now) {
+        if let Some(principal) = self.accepted.get(hash.as_bytes(), now) {
             return Ok(Verdict::Accept(principal));
         }
         let answer = self.ask(token).await.map_err(|outage| {
@@ -241,13 +225,6 @@ impl Introspection {
         })
     }
 
-    fn remembered(&self, hash: &TokenHash, now: SystemTime) -> Option<Principal> {
-        let cache = self.cache();
-        let kept = cache.young.get(hash.as_bytes()).or_else(|| cache.old.get(hash.as_bytes()))?;
-        // A clock that was set back must not prolong what is remembered.
-        (kept.from <= now && now < kept.until).then(|| kept.principal.clone())
-    }
-
     fn remember(
         &self,
         hash: &TokenHash,
@@ -255,25 +232,14 @@ impl Introspection {
         exp: Option<Date>,
         now: SystemTime,
     ) {
-        let half = self.max_tokens / 2;
         let Some(mut until) = now.checked_add(self.max_age) else { return };
         if let Some(exp) = exp {
             let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp.0.0));
             until = until.min(end.unwrap_or(until));
         }
-        if half == 0 || until <= now {
-            return;
-        }
-        let mut cache = self.cache();
-        if cache.young.len() >= half && !cache.young.contains_key(hash.as_bytes()) {
-            cache.old = std::mem::take(&mut cache.young);
-        }
-        let kept = Kept { principal: principal.clone(), from: now, until };
-        cache.young.insert(*hash.as_bytes(), kept);
-    }
-
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        let span = Span { from: now, until };
+        let epoch = self.accepted.epoch();
+        self.accepted.insert(*hash.as_bytes(), principal.clone(), span, epoch);
     }
 }
 

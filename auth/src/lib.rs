@@ -20,13 +20,13 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::{Duration, SystemTime}};
-//! use auth::{Challenge, Gate, StaticTokens, TokenRecord, TokenTable};
+//! use auth::{Challenge, Gate, TableTokens, TokenRecord, TokenTable};
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 //! # runtime.block_on(async {
 //! let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
 //! let (record, token) = TokenRecord::mint("laptop", &mut auth::os_rng().unwrap(), now);
-//! let gate = Gate::new(vec![Arc::new(StaticTokens::new(TokenTable::new([record]).unwrap()))]);
+//! let gate = Gate::new(vec![Arc::new(TableTokens::new(TokenTable::new([record]).unwrap()))]);
 //!
 //! let mut headers = http::HeaderMap::new();
 //! let denied = gate.admit(&headers, now).await.unwrap_err();
@@ -64,7 +64,9 @@
 //! `cargo test -p auth` needs neither network nor files; `cargo bench -p auth` prints the price of
 //! one admission.
 
+mod accepted;
 mod bearer;
+mod cache;
 mod challenge;
 mod gate;
 mod introspection;
@@ -89,6 +91,7 @@ pub mod testing;
 #[doc = include_str!("../PROVIDERS.md")]
 struct Guide;
 
+pub use accepted::CacheLimits;
 pub use bearer::{Bearer, CredentialError};
 pub use challenge::Challenge;
 pub use gate::{Denied, Gate, Verified};
@@ -97,7 +100,11 @@ pub use jwt::{Algorithms, AudienceRule, JwtConfig, JwtTokens, KeySource};
 pub use no_sign_in::NoSignIn;
 pub use principal::{Audience, Principal, Scopes};
 pub use providers::SetupError;
-pub use static_tokens::{StaticTokens, TableError, TokenTable};
+pub use static_tokens::{
+    StaticTokens,
+    store::{StaticTokenStore, TokenAdded},
+    table::{TableError, TableTokens, TokenTable},
+};
 pub use token::{BadHash, SeedError, TokenHash, TokenRecord, os_rng};
 pub use unix_time::UnixTime;
 pub use verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict};

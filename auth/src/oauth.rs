@@ -94,7 +94,11 @@ pub use store::{
     AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_MEMORY, Redeemed, Registered, Repeat, Rotated,
     Rotation, StoreError, Stored, TransactionKey, in_grace,
 };
-pub use verifier::{CacheLimits, OAuthTokens};
+pub use verifier::OAuthTokens;
+
+/// The former name of [`UnixTime`](crate::UnixTime).
+#[doc(hidden)]
+pub use crate::UnixTime as Moment;
 
 #[cfg(test)]
 mod tests;

@@ -1,63 +1,66 @@
-//! The verifier for tokens the operator hands out.
+//! The verifier for tokens that the operator hands out.
 
-use std::{
-    fmt,
-    future::ready,
-    sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
-};
-
-use tracing::debug;
+use std::{fmt, future::ready, sync::Arc, time::SystemTime};
 
 use crate::{
-    Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenHash, TokenRecord, TokenVerifier,
-    Undecided, Verdict,
-    token::{PREFIX, expired},
+    accepted::{AcceptedTokens, CacheLimits},
+    bearer::Bearer,
+    oauth::{RevocationListener, Revoked},
+    principal::{Audience, Principal, Scopes},
+    token::{PREFIX, TokenHash},
+    verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict},
 };
 
-/// Judges tokens against a table in memory, which can be replaced while requests run.
+pub(crate) mod store;
+pub(crate) mod table;
+
+use store::StaticTokenStore;
+
+/// Judges tokens by their records in a store.
 ///
-/// A token without our prefix is somebody else's: abstain. With the prefix it is ours or forged, so
+/// A token without our prefix is another issuer's: abstain. With the prefix it is ours or forged, so
 /// it is looked up by its SHA-256 and accepted or refused. The principal has issuer `static`, the
-/// record's name as subject, client `static`, and every scope.
+/// record's name as subject, client `static`, every scope, and the record's id as its grant.
+///
+/// Accepted tokens are remembered, refused ones are not. Tell it of revocations
+/// ([`RevocationListener`]), so that they count at once; one that it is not told of counts after
+/// [`CacheLimits::max_age`].
 pub struct StaticTokens {
-    table: RwLock<TokenTable>,
+    store: Arc<dyn StaticTokenStore>,
+    accepted: AcceptedTokens,
 }
 
 impl StaticTokens {
     /// The issuer of every principal it accepts.
     pub const ISSUER: &str = "static";
 
-    /// A verifier for the tokens of `table`.
+    /// A verifier over `store`.
     #[must_use]
-    pub fn new(table: TokenTable) -> Self {
-        Self { table: RwLock::new(table) }
+    pub fn new(store: Arc<dyn StaticTokenStore>, limits: CacheLimits) -> Self {
+        Self { store, accepted: AcceptedTokens::new(limits) }
     }
 
-    /// Puts `table` in the place of the current one. Requests judged from now on see all of it and
-    /// nothing of the old one.
-    pub fn replace(&self, table: TokenTable) {
-        debug!(tokens = table.len(), "static tokens replaced");
-        let old = {
-            let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, table)
+    async fn look_up(&self, hash: TokenHash, now: SystemTime) -> Result<Verdict, Undecided> {
+        let epoch = self.accepted.epoch();
+        let Some(record) = self.store.static_token(&hash).await.map_err(Undecided::new)? else {
+            return Ok(Verdict::Refuse(Refusal::Unknown));
         };
-        // Freed only after the lock: a long table must not hold up requests.
-        drop(old);
-    }
-
-    fn verdict(&self, token: &Bearer, now: SystemTime) -> Verdict {
-        if !token.expose().starts_with(PREFIX) {
-            return Verdict::Abstain;
+        if record.revoked.is_some() {
+            return Ok(Verdict::Refuse(Refusal::Revoked));
         }
-        let hash = TokenHash::of(token.expose());
-        // Nothing in here panics half-way through a change, so a poisoned table is a whole one.
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        match table.find(&hash) {
-            None => Verdict::Refuse(Refusal::Unknown),
-            Some(entry) if expired(entry.expires, now) => Verdict::Refuse(Refusal::Expired),
-            Some(entry) => Verdict::Accept(entry.principal.clone()),
+        if record.expired(now) {
+            return Ok(Verdict::Refuse(Refusal::Expired));
         }
+        let principal = Principal {
+            issuer: Self::ISSUER.into(),
+            subject: record.name.into(),
+            client: Self::ISSUER.into(),
+            scopes: Scopes::everything(),
+            audience: Audience::anywhere(),
+            family: Some(record.id.into()),
+        };
+        self.accepted.remember(&hash, &principal, record.expires, (epoch, now));
+        Ok(Verdict::Accept(principal))
     }
 }
 
@@ -71,109 +74,31 @@ impl TokenVerifier for StaticTokens {
         token: &'a Bearer,
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
-        Box::pin(ready(Ok(self.verdict(token, now))))
+        if !token.expose().starts_with(PREFIX) {
+            return Box::pin(ready(Ok(Verdict::Abstain)));
+        }
+        let hash = TokenHash::of(token.expose());
+        match self.accepted.verdict(&hash, now) {
+            Some(verdict) => Box::pin(ready(Ok(verdict))),
+            None => Box::pin(self.look_up(hash, now)),
+        }
+    }
+}
+
+impl RevocationListener for StaticTokens {
+    fn revoked(&self, revoked: &Revoked) {
+        self.access_revoked(&revoked.family);
+    }
+
+    fn access_revoked(&self, family: &str) {
+        self.accepted.forget_grant(family);
     }
 }
 
 impl fmt::Debug for StaticTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tokens = self.table.read().unwrap_or_else(PoisonError::into_inner).len();
-        f.debug_struct("StaticTokens").field("tokens", &tokens).finish()
+        f.debug_struct("StaticTokens").field("accepted", &self.accepted).finish_non_exhaustive()
     }
-}
-
-/// The tokens of a [`StaticTokens`], ready to be looked up.
-#[derive(Clone, Default)]
-pub struct TokenTable {
-    /// Sorted by the hash's bucket. A hash map would compare whole hashes with `==`, which stops at
-    /// the first difference; here eight bytes say where to look and `TokenHash` compares the rest.
-    entries: Vec<Entry>,
-}
-
-#[derive(Clone)]
-struct Entry {
-    hash: TokenHash,
-    expires: Option<u64>,
-    principal: Principal,
-}
-
-impl TokenTable {
-    /// A table of `records`.
-    ///
-    /// # Errors
-    ///
-    /// [`TableError::Twice`] when two records share a hash: whose token would it be?
-    pub fn new(records: impl IntoIterator<Item = TokenRecord>) -> Result<Self, TableError> {
-        let mut records: Vec<_> = records.into_iter().collect();
-        records.sort_by_cached_key(|record| record.sha256.to_hex());
-        if let Some([first, second]) =
-            records.array_windows().find(|[first, second]| first.sha256 == second.sha256)
-        {
-            return Err(TableError::Twice { first: first.id.clone(), second: second.id.clone() });
-        }
-        let issuer: Arc<str> = StaticTokens::ISSUER.into();
-        let entries = records
-            .into_iter()
-            .map(|record| Entry {
-                hash: record.sha256,
-                expires: record.expires,
-                principal: Principal {
-                    issuer: issuer.clone(),
-                    subject: record.name.into(),
-                    client: issuer.clone(),
-                    scopes: Scopes::everything(),
-                    audience: Audience::anywhere(),
-                    family: None,
-                },
-            })
-            .collect();
-        Ok(Self { entries })
-    }
-
-    /// How many tokens there are, expired ones included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is no token at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The subjects of all tokens, expired ones included.
-    pub fn subjects(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|entry| &*entry.principal.subject)
-    }
-
-    fn find(&self, hash: &TokenHash) -> Option<&Entry> {
-        let bucket = hash.bucket();
-        let from = self.entries.partition_point(|entry| entry.hash.bucket() < bucket);
-        self.entries[from..]
-            .iter()
-            .take_while(|entry| entry.hash.bucket() == bucket)
-            .find(|entry| entry.hash == *hash)
-    }
-}
-
-impl fmt::Debug for TokenTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenTable").field("tokens", &self.len()).finish()
-    }
-}
-
-/// Why records do not make a table.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
-    /// Two records are of the same token.
-    #[error("the records {first} and {second} are of the same token")]
-    Twice {
-        /// [`TokenRecord::id`] of one.
-        first: String,
-        /// And of the other.
-        second: String,
-    },
 }
 
 #[cfg(test)]

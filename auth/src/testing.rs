@@ -18,11 +18,13 @@ mod accounts_contract;
 mod credentials_contract;
 mod fetch;
 mod memory_credentials;
+mod memory_static_tokens;
 mod memory_store;
 mod memory_tables;
 mod provider_contract;
 mod sign_in;
 mod signing_key;
+mod static_tokens_contract;
 mod store_contract;
 
 pub use accounts_contract::accounts_contract;
@@ -32,6 +34,7 @@ pub use memory_store::{Fault, MemoryStore};
 pub use provider_contract::{attempt, provider_contract};
 pub use sign_in::{FakeProvider, MemoryCredentials, ProviderHandle, identity, peer, provider};
 pub use signing_key::{SigningKey, hs256};
+pub use static_tokens_contract::static_tokens_contract;
 pub use store_contract::store_contract;
 
 use crate::{

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::Bearer;
+use crate::{bearer::Bearer, unix_time::UnixTime};
 
 /// How every token of ours begins: secret scanners can find a leaked one, and a token that does not
 /// begin like this is known to be somebody else's.
@@ -27,10 +27,12 @@ pub struct TokenRecord {
     pub name: String,
     /// What a presented token is looked up by.
     pub sha256: TokenHash,
-    /// Unix seconds.
-    pub created: u64,
-    /// Unix seconds from which on the token is refused; `None` is never, `Some(0)` is always.
-    pub expires: Option<u64>,
+    /// When it was made.
+    pub created: UnixTime,
+    /// From when on the token is refused; `None` is never, the first second of 1970 is always.
+    pub expires: Option<UnixTime>,
+    /// When it was revoked.
+    pub revoked: Option<UnixTime>,
 }
 
 impl TokenRecord {
@@ -51,8 +53,9 @@ impl TokenRecord {
             id: hex::encode(id),
             name: name.to_owned(),
             sha256: TokenHash::of(&text),
-            created: unix_seconds(now).unwrap_or(0),
+            created: UnixTime::of(now),
             expires: None,
+            revoked: None,
         };
         (record, Bearer::minted(text))
     }
@@ -66,12 +69,8 @@ impl TokenRecord {
     }
 }
 
-pub(crate) fn expired(expires: Option<u64>, now: SystemTime) -> bool {
-    expires.is_some_and(|end| unix_seconds(now).is_none_or(|now| now >= end))
-}
-
-fn unix_seconds(time: SystemTime) -> Option<u64> {
-    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+pub(crate) fn expired(expires: Option<UnixTime>, now: SystemTime) -> bool {
+    expires.is_some_and(|end| now < SystemTime::UNIX_EPOCH || UnixTime::of(now).is_past(end))
 }
 
 /// A ChaCha20 generator seeded by the operating system, for [`TokenRecord::mint`].
@@ -183,7 +182,7 @@ mod tests {
         assert!(secret.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
         assert!(Bearer::parse(token.expose()).is_some(), "it can travel in the header");
         assert_eq!(record.sha256, TokenHash::of(token.expose()));
-        assert_eq!((record.name.as_str(), record.created), ("laptop", 1_900_000_000));
+        assert_eq!((record.name.as_str(), record.created), ("laptop", UnixTime(1_900_000_000)));
         assert_eq!(record.expires, None);
     }
 
@@ -238,7 +237,7 @@ mod tests {
     fn a_token_expires_with_the_second_its_record_names() {
         let (mut record, _) = TokenRecord::mint("x", &mut os_rng().unwrap(), now());
         assert!(!record.expired(now() + Duration::from_secs(1 << 40)), "no date, no end");
-        record.expires = Some(1_900_000_000);
+        record.expires = Some(UnixTime(1_900_000_000));
         assert!(!record.expired(now() - Duration::from_secs(1)));
         assert!(record.expired(now()));
         assert!(record.expired(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "broken clock");

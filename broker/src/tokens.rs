@@ -26,7 +26,7 @@ use std::{
     time::SystemTime,
 };
 
-use auth::{Bearer, SeedError, TableError, TokenRecord, TokenTable};
+use auth::{Bearer, SeedError, TableError, TokenRecord, TokenTable, UnixTime};
 
 mod format;
 mod watch;
@@ -155,7 +155,7 @@ impl TokenFile {
         let (record, token) = loop {
             let (record, token) = TokenRecord::mint(name, &mut rng, now);
             if !records.iter().any(|other| other.id == record.id || other.name == record.id) {
-                break (TokenRecord { expires, ..record }, token);
+                break (TokenRecord { expires: expires.map(UnixTime), ..record }, token);
             }
         };
         records.push(record.clone());

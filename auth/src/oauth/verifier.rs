@@ -1,38 +1,20 @@
 //! The verifier of our own access tokens.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::ready,
-    sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime},
-};
+use std::{fmt, future::ready, sync::Arc, time::SystemTime};
 
 use super::{
-    AuthStore, RevocationListener, Revoked,
+    revoked::{RevocationListener, Revoked},
     secret::{ACCESS, CLIENT_SECRET, CODE, REFRESH},
+    store::AuthStore,
 };
 use crate::{
-    Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenHash, TokenVerifier, Undecided,
-    UnixTime, Verdict,
+    accepted::{AcceptedTokens, CacheLimits},
+    bearer::Bearer,
+    principal::{Audience, Principal, Scopes},
+    token::TokenHash,
+    unix_time::UnixTime,
+    verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict},
 };
-
-/// How the judgements of [`OAuthTokens`] are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheLimits {
-    /// How many, at most; below 2 nothing is kept. Default 20 000, about 10 MB when full.
-    pub max_tokens: usize,
-    /// For how long before the store is asked again. Revocations that happen here count at once;
-    /// this bounds how long one that happened elsewhere (another broker, the command line) goes
-    /// unnoticed. Default 4 seconds.
-    pub max_age: Duration,
-}
-
-impl Default for CacheLimits {
-    fn default() -> Self {
-        Self { max_tokens: 20_000, max_age: Duration::from_secs(4) }
-    }
-}
 
 /// Judges the access tokens that the [`AuthServer`](super::AuthServer) over the same store issues.
 ///
@@ -46,87 +28,23 @@ impl Default for CacheLimits {
 /// at once.
 pub struct OAuthTokens {
     store: Arc<dyn AuthStore>,
-    limits: CacheLimits,
-    cache: RwLock<Cache>,
-}
-
-#[derive(Default)]
-struct Cache {
-    /// Counts revocations: what was looked up before one must not be kept after it.
-    revocations: u64,
-    /// Two generations: when the young one is half of the capacity it becomes the old one, and the
-    /// former old one goes. Whoever is asked about comes back to the young one. Keys are hashes:
-    /// how long it takes to find one tells nothing about the token behind it.
-    young: HashMap<[u8; 32], Kept>,
-    old: HashMap<[u8; 32], Kept>,
-}
-
-#[derive(Clone)]
-struct Kept {
-    principal: Principal,
-    from: SystemTime,
-    until: SystemTime,
-    expires: UnixTime,
+    accepted: AcceptedTokens,
 }
 
 impl OAuthTokens {
     /// A verifier over `store`.
     #[must_use]
     pub fn new(store: Arc<dyn AuthStore>, limits: CacheLimits) -> Self {
-        Self { store, limits, cache: RwLock::default() }
+        Self { store, accepted: AcceptedTokens::new(limits) }
     }
 
     /// Forgets every judgement.
     pub fn clear(&self) {
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.revocations += 1;
-        cache.young.clear();
-        cache.old.clear();
-    }
-
-    /// What is remembered of a token, if that may be relied on.
-    fn remembered(&self, hash: &TokenHash, now: SystemTime) -> Option<Verdict> {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
-        let (kept, is_young) = match cache.young.get(hash.as_bytes()) {
-            Some(kept) => (kept, true),
-            None => (cache.old.get(hash.as_bytes())?, false),
-        };
-        // A clock that was set back must not prolong what is remembered.
-        if now < kept.from || kept.until <= now {
-            return None;
-        }
-        if UnixTime::of(now).is_past(kept.expires) {
-            return Some(Verdict::Refuse(Refusal::Expired));
-        }
-        let verdict = Verdict::Accept(kept.principal.clone());
-        if !is_young {
-            let (kept, revocations) = (kept.clone(), cache.revocations);
-            drop(cache);
-            self.remember(hash, kept, revocations);
-        }
-        Some(verdict)
-    }
-
-    fn remember(&self, hash: &TokenHash, kept: Kept, revocations: u64) {
-        let half = self.limits.max_tokens / 2;
-        if half == 0 {
-            return;
-        }
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        if cache.revocations != revocations {
-            return;
-        }
-        if cache.young.len() >= half && !cache.young.contains_key(hash.as_bytes()) {
-            cache.old = std::mem::take(&mut cache.young);
-        }
-        cache.young.insert(*hash.as_bytes(), kept);
+        self.accepted.clear();
     }
 
     async fn look_up(&self, hash: TokenHash, now: SystemTime) -> Result<Verdict, Undecided> {
-        let revocations = {
-            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
-            cache.revocations
-        };
+        let epoch = self.accepted.epoch();
         let Some(token) = self.store.access_token(&hash).await.map_err(Undecided::new)? else {
             return Ok(Verdict::Refuse(Refusal::Unknown));
         };
@@ -145,13 +63,7 @@ impl OAuthTokens {
             audience: Audience::only(grant.resource),
             family: Some(grant.family.into()),
         };
-        let kept = Kept {
-            principal: principal.clone(),
-            from: now,
-            until: now + self.limits.max_age,
-            expires: token.expires,
-        };
-        self.remember(&hash, kept, revocations);
+        self.accepted.remember(&hash, &principal, Some(token.expires), (epoch, now));
         Ok(Verdict::Accept(principal))
     }
 }
@@ -174,7 +86,7 @@ impl TokenVerifier for OAuthTokens {
             return Box::pin(ready(Ok(verdict)));
         }
         let hash = TokenHash::of(text);
-        match self.remembered(&hash, now) {
+        match self.accepted.verdict(&hash, now) {
             Some(verdict) => Box::pin(ready(Ok(verdict))),
             None => Box::pin(self.look_up(hash, now)),
         }
@@ -187,20 +99,12 @@ impl RevocationListener for OAuthTokens {
     }
 
     fn access_revoked(&self, family: &str) {
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.revocations += 1;
-        let other = |kept: &Kept| kept.principal.family.as_deref() != Some(family);
-        cache.young.retain(|_, kept| other(kept));
-        cache.old.retain(|_, kept| other(kept));
+        self.accepted.forget_grant(family);
     }
 }
 
 impl fmt::Debug for OAuthTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("OAuthTokens")
-            .field("limits", &self.limits)
-            .field("kept", &(cache.young.len() + cache.old.len()))
-            .finish_non_exhaustive()
+        f.debug_struct("OAuthTokens").field("accepted", &self.accepted).finish_non_exhaustive()
     }
 }

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    os_rng,
-    testing::{self, Contract, now},
+    UnixTime,
+    testing::{self, Contract, MemoryStore, now},
+    token::{TokenRecord, os_rng},
 };
 
 fn bearer(text: &str) -> Bearer {
@@ -17,133 +18,121 @@ fn altered(token: &Bearer, at: usize) -> Bearer {
     Bearer::parse(bytes).unwrap()
 }
 
-fn table(records: impl IntoIterator<Item = TokenRecord>) -> TokenTable {
-    TokenTable::new(records).unwrap()
+/// A verifier over an empty store.
+fn verifier() -> (Arc<MemoryStore>, Arc<StaticTokens>) {
+    let store = Arc::new(MemoryStore::new());
+    (Arc::clone(&store), Arc::new(StaticTokens::new(store, CacheLimits::default())))
+}
+
+async fn add(store: &MemoryStore, name: &str, expires: Option<UnixTime>) -> (TokenRecord, Bearer) {
+    let (record, token) = TokenRecord::mint(name, &mut os_rng().unwrap(), now());
+    let record = TokenRecord { expires, ..record };
+    store.add_static_token(record.clone(), UnixTime::of(now())).await.unwrap();
+    (record, token)
+}
+
+async fn judge(verifier: &StaticTokens, token: &Bearer, now: SystemTime) -> Verdict {
+    verifier.judge(token, now).await.expect("the store answers")
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_a_verifier() {
-    let rng = &mut os_rng().unwrap();
-    let (good, good_token) = TokenRecord::mint("ada", rng, now());
-    let (mut brief, brief_token) = TokenRecord::mint("bob", rng, now());
-    brief.expires = Some(good.created + 60);
+    let (store, verifier) = verifier();
     let late = now() + Duration::from_secs(60);
-    let never_issued = TokenRecord::mint("eve", rng, now()).1;
+    let (_, good) = add(&store, "ada", None).await;
+    let (_, brief) = add(&store, "bob", Some(UnixTime::of(late))).await;
+    let (revoked, revoked_token) = add(&store, "carol", None).await;
+    store.revoke_static_token(&revoked.id, UnixTime::of(now())).await.unwrap();
+    let never_added = TokenRecord::mint("eve", &mut os_rng().unwrap(), now()).1;
     testing::contract(Contract {
-        accepts: vec![(good_token, late), (bearer(brief_token.expose()), now())],
-        refuses: vec![(brief_token, late), (never_issued, now()), (bearer("mcpb_"), now())],
+        accepts: vec![(good, late), (bearer(brief.expose()), now())],
+        refuses: vec![
+            (brief, late),
+            (revoked_token, now()),
+            (never_added, now()),
+            (bearer("mcpb_"), now()),
+        ],
         abstains: vec![(bearer("0123456789abcdef0123456789abcdef01234567"), now())],
-        ..Contract::new(Arc::new(StaticTokens::new(table([good, brief]))))
+        ..Contract::new(verifier)
     })
     .await;
 }
 
-#[test]
-fn a_known_token_is_its_name_under_the_static_issuer() {
-    let (record, token) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
-    let Verdict::Accept(principal) = StaticTokens::new(table([record])).verdict(&token, now())
-    else {
-        panic!("the token was just made");
+#[tokio::test]
+async fn a_known_token_is_its_name_under_the_static_issuer_and_its_id_is_the_grant() {
+    let (store, verifier) = verifier();
+    let (record, token) = add(&store, "laptop", None).await;
+    let Verdict::Accept(principal) = judge(&verifier, &token, now()).await else {
+        panic!("the token was just added");
     };
     assert_eq!((&*principal.issuer, &*principal.client), ("static", "static"));
     assert_eq!(&*principal.subject, "laptop");
+    assert_eq!(principal.family.as_deref(), Some(record.id.as_str()));
     assert!(principal.scopes.cover("anything at all"));
 }
 
-#[test]
-fn a_foreign_token_is_left_to_others_and_a_forged_one_is_refused() {
-    let (record, token) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
-    let hash = record.sha256.to_hex();
-    let verifier = StaticTokens::new(table([record]));
+#[tokio::test]
+async fn a_foreign_token_is_left_to_others_and_a_forged_one_is_refused() {
+    let (store, verifier) = verifier();
+    let (record, token) = add(&store, "laptop", None).await;
     for foreign in
         ["0123456789abcdef0123456789abcdef01234567", "eyJhbGciOiJub25lIn0.e30.", "MCPB_x"]
     {
-        assert!(matches!(verifier.verdict(&bearer(foreign), now()), Verdict::Abstain), "{foreign}");
+        let verdict = judge(&verifier, &bearer(foreign), now()).await;
+        assert!(matches!(verdict, Verdict::Abstain), "{foreign}");
     }
+    let stolen = judge(&verifier, &bearer(&record.sha256.to_hex()), now()).await;
+    assert!(matches!(stolen, Verdict::Abstain), "a stolen hash is no token: {stolen:?}");
     let forged = [
         altered(&token, PREFIX.len()),
         altered(&token, token.expose().len() - 1),
         bearer(&format!("{}A", token.expose())),
         bearer(&token.expose()[..token.expose().len() - 1]),
-        bearer(&format!("mcpb_{hash}")),
+        bearer(&format!("mcpb_{}", record.sha256.to_hex())),
     ];
     for token in forged {
-        let verdict = verifier.verdict(&token, now());
+        let verdict = judge(&verifier, &token, now()).await;
         assert!(matches!(verdict, Verdict::Refuse(Refusal::Unknown)), "{}", token.expose());
     }
 }
 
-#[test]
-fn a_stolen_hash_is_no_token() {
-    let (record, _) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
-    let hash = bearer(&record.sha256.to_hex());
-    let verdict = StaticTokens::new(table([record])).verdict(&hash, now());
-    assert!(matches!(verdict, Verdict::Abstain), "{verdict:?}");
-}
-
-#[test]
-fn an_expired_token_is_refused_as_expired() {
-    let (mut record, token) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
-    record.expires = Some(record.created + 1);
-    let verifier = StaticTokens::new(table([record]));
-    assert!(matches!(verifier.verdict(&token, now()), Verdict::Accept(_)));
-    let late = verifier.verdict(&token, now() + Duration::from_secs(1));
+#[tokio::test]
+async fn a_remembered_token_expires_with_the_second_its_record_names() {
+    let (store, verifier) = verifier();
+    let end = UnixTime::of(now()).plus(Duration::from_secs(1));
+    let (_, token) = add(&store, "laptop", Some(end)).await;
+    assert!(matches!(judge(&verifier, &token, now()).await, Verdict::Accept(_)));
+    let late = judge(&verifier, &token, now() + Duration::from_secs(1)).await;
     assert!(matches!(late, Verdict::Refuse(Refusal::Expired)), "{late:?}");
 }
 
-#[test]
-fn a_replaced_table_counts_from_the_next_request_on() {
-    let rng = &mut os_rng().unwrap();
-    let (first, first_token) = TokenRecord::mint("first", rng, now());
-    let (second, second_token) = TokenRecord::mint("second", rng, now());
-    let verifier = StaticTokens::new(table([first]));
-    verifier.replace(table([second]));
-    let gone = verifier.verdict(&first_token, now());
-    assert!(matches!(gone, Verdict::Refuse(Refusal::Unknown)), "revoked: {gone:?}");
-    assert!(matches!(verifier.verdict(&second_token, now()), Verdict::Accept(_)));
-}
-
-#[test]
-fn every_token_of_a_large_table_is_found_by_its_hash() {
-    let rng = &mut os_rng().unwrap();
-    let (records, tokens): (Vec<_>, Vec<_>) =
-        (0..500).map(|n| TokenRecord::mint(&n.to_string(), rng, now())).unzip();
-    let verifier = StaticTokens::new(table(records));
-    for (n, token) in tokens.iter().enumerate() {
-        let Verdict::Accept(principal) = verifier.verdict(token, now()) else {
-            panic!("token {n} was not found");
-        };
-        assert_eq!(&*principal.subject, n.to_string());
+#[tokio::test]
+async fn a_revoked_token_is_refused_at_once_when_the_verifier_is_told_and_soon_when_not() {
+    let (store, verifier) = verifier();
+    let (told, told_token) = add(&store, "told", None).await;
+    let (_, token) = add(&store, "not-told", None).await;
+    for token in [&told_token, &token] {
+        assert!(matches!(judge(&verifier, token, now()).await, Verdict::Accept(_)));
     }
+    for name in ["told", "not-told"] {
+        store.revoke_static_token(name, UnixTime::of(now())).await.unwrap();
+    }
+    verifier.revoked(&Revoked::from(&told));
+    let refused = judge(&verifier, &told_token, now()).await;
+    assert!(matches!(refused, Verdict::Refuse(Refusal::Revoked)), "{refused:?}");
+    let remembered = judge(&verifier, &token, now()).await;
+    assert!(matches!(remembered, Verdict::Accept(_)), "{remembered:?}");
+    let late = judge(&verifier, &token, now() + CacheLimits::default().max_age).await;
+    assert!(matches!(late, Verdict::Refuse(Refusal::Revoked)), "{late:?}");
 }
 
-#[test]
-fn hashes_with_the_same_first_bytes_are_told_apart() {
-    let rng = &mut os_rng().unwrap();
-    let (record, token) = TokenRecord::mint("real", rng, now());
-    let hex = record.sha256.to_hex();
-    let neighbours = ["0", "8", "f"].map(|tail| {
-        let sha256 = format!("{}{}", &hex[..16], tail.repeat(48)).parse().unwrap();
-        TokenRecord { name: "neighbour".into(), sha256, ..record.clone() }
-    });
-    let verifier = StaticTokens::new(table(neighbours.into_iter().chain([record])));
-    let Verdict::Accept(principal) = verifier.verdict(&token, now()) else {
-        panic!("the real record is in the table");
-    };
-    assert_eq!(&*principal.subject, "real");
-}
-
-#[test]
-fn one_token_in_two_records_makes_no_table() {
-    let (record, _) = TokenRecord::mint("ada", &mut os_rng().unwrap(), now());
-    let twin = TokenRecord { id: "twin".into(), name: "bob".into(), ..record.clone() };
-    let error = TokenTable::new([record, twin]).unwrap_err();
-    assert!(matches!(error, TableError::Twice { .. }), "{error}");
-}
-
-#[test]
-fn the_verifier_shows_how_many_tokens_it_has_and_no_more() {
-    let (record, _) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
-    let verifier = StaticTokens::new(table([record]));
-    assert_eq!(format!("{verifier:?}"), "StaticTokens { tokens: 1 }");
+#[tokio::test]
+async fn a_store_that_is_down_makes_no_judgement_and_a_remembered_token_is_still_good() {
+    let (store, verifier) = verifier();
+    let (_, known) = add(&store, "known", None).await;
+    let (_, other) = add(&store, "other", None).await;
+    assert!(matches!(judge(&verifier, &known, now()).await, Verdict::Accept(_)));
+    store.fail(true);
+    assert!(matches!(judge(&verifier, &known, now()).await, Verdict::Accept(_)));
+    verifier.judge(&other, now()).await.expect_err("no judgement is possible");
 }

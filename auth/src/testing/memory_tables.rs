@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory_credentials::{Setup, Slot, SlotKey};
 use crate::{
-    TokenHash, UnixTime,
+    TokenHash, TokenRecord, UnixTime,
     local::Account,
     oauth::{
         Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, NewToken, Origin,
@@ -30,6 +30,7 @@ pub(super) struct Tables {
     pub(super) credentials: BTreeMap<SlotKey, Slot>,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) setup: Option<Setup>,
+    pub(super) static_tokens: Vec<TokenRecord>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +70,7 @@ impl Tables {
             + self.browsers.len()
             + self.credentials.values().filter(|slot| slot.sealed.is_some()).count()
             + self.accounts.len()
+            + self.static_tokens.len()
     }
 
     pub(super) fn client(&self, id: &str, now: UnixTime) -> Option<&Client> {
@@ -233,6 +235,8 @@ impl Tables {
             let registered = matches!(own.origin, Origin::Registration);
             spare(registered && forgotten && !active.contains(id.as_str()))
         });
+        self.static_tokens
+            .retain(|own| spare(own.revoked.is_some_and(|at| now.is_past(at.plus(CODE_MEMORY)))));
         self.redeemed.retain(|id, _| self.clients.contains_key(id));
         self.fingerprints.retain(|_, id| self.clients.contains_key(id));
         before - self.count()

@@ -6,8 +6,8 @@ use std::{
 };
 
 use auth::{
-    Bearer, Challenge, Denied, Gate, NoSignIn, StaticTokens, TokenRecord, TokenTable,
-    TokenVerifier, Verified, os_rng,
+    Bearer, Challenge, Denied, Gate, NoSignIn, TableTokens, TokenRecord, TokenTable, TokenVerifier,
+    Verified, os_rng,
 };
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -19,9 +19,9 @@ fn bearing(token: &str) -> HeaderMap {
     HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().expect("a token"))])
 }
 
-fn static_tokens() -> (Arc<StaticTokens>, Bearer) {
+fn static_tokens() -> (Arc<TableTokens>, Bearer) {
     let (record, token) = TokenRecord::mint("ada", &mut os_rng().expect("randomness"), now());
-    (Arc::new(StaticTokens::new(TokenTable::new([record]).expect("one record"))), token)
+    (Arc::new(TableTokens::new(TokenTable::new([record]).expect("one record"))), token)
 }
 
 async fn answer(gate: &Gate, headers: &HeaderMap) -> Result<Verified, (&'static str, String)> {

@@ -141,8 +141,8 @@ fn as_json(record: &TokenRecord, now: SystemTime) -> serde_json::Value {
     json!({
         "id": record.id,
         "name": record.name,
-        "created": record.created,
-        "expires": record.expires,
+        "created": record.created.0,
+        "expires": record.expires.map(|end| end.0),
         "expired": record.expired(now),
     })
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use auth::{
-    Challenge, Denied, Gate, NoSignIn, StaticTokens, TokenVerifier, Verified,
+    Challenge, Denied, Gate, NoSignIn, TableTokens, TokenVerifier, Verified,
     oauth::ResourceMetadata,
 };
 use tokio::task::JoinSet;
@@ -65,7 +65,7 @@ impl AuthStack {
                 "oauth" => people.as_ref().expect("opened above").tokens(),
                 "static" => {
                     let (table, watch) = TokenFile::new(config.auth.tokens_file()).watch()?;
-                    let tokens = Arc::new(StaticTokens::new(table));
+                    let tokens = Arc::new(TableTokens::new(table));
                     let watched = Arc::clone(&tokens);
                     followers.spawn(background::static_tokens(watch, watched, sessions.clone()));
                     tokens

@@ -8,7 +8,7 @@ use std::{
 };
 
 use auth::{
-    StaticTokens, UnixTime,
+    TableTokens, UnixTime,
     oauth::{AuthServer, AuthStore, Grant, RevocationListener, Revoked, StoreError},
     upstream::Vault,
 };
@@ -36,7 +36,7 @@ const OVERLAP: Duration = Duration::from_secs(30);
 /// its sessions along.
 pub(super) async fn static_tokens(
     mut watch: TokenWatch,
-    tokens: Arc<StaticTokens>,
+    tokens: Arc<TableTokens>,
     sessions: Sessions,
 ) {
     let mut interval = interval(TokenWatch::INTERVAL);
@@ -49,7 +49,7 @@ pub(super) async fn static_tokens(
                 let names: HashSet<String> = table.subjects().map(ToOwned::to_owned).collect();
                 tokens.replace(table);
                 sessions.revoke(move |owner| {
-                    owner.issuer() == StaticTokens::ISSUER && !names.contains(owner.subject())
+                    owner.issuer() == TableTokens::ISSUER && !names.contains(owner.subject())
                 });
             }
             Err(error) => {

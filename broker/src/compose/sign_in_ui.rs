@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use auth::{
-    TokenVerifier,
+    CacheLimits, TokenVerifier,
     local::Local,
-    oauth::{AuthServer, CacheLimits, OAuthTokens, Parts, Resource, RevocationListener},
+    oauth::{AuthServer, OAuthTokens, Parts, Resource, RevocationListener},
     upstream::Vault,
 };
 

@@ -1,6 +1,6 @@
 //! The token file's bytes.
 
-use auth::{BadHash, TokenRecord};
+use auth::{BadHash, TokenRecord, UnixTime};
 use serde::{Deserialize, Serialize};
 
 /// What this program writes, and the newest it reads.
@@ -46,7 +46,8 @@ fn record(line: Line) -> Result<TokenRecord, FormatError> {
         Err(source) => return Err(FormatError::Hash { id: line.id, source }),
     };
     let Line { id, name, created, expires, .. } = line;
-    Ok(TokenRecord { id, name, sha256, created, expires })
+    let (created, expires) = (UnixTime(created), expires.map(UnixTime));
+    Ok(TokenRecord { id, name, sha256, created, expires, revoked: None })
 }
 
 pub(super) fn encode(records: &[TokenRecord]) -> Vec<u8> {
@@ -56,8 +57,8 @@ pub(super) fn encode(records: &[TokenRecord]) -> Vec<u8> {
             id: record.id.clone(),
             name: record.name.clone(),
             sha256: record.sha256.to_hex(),
-            created: record.created,
-            expires: record.expires,
+            created: record.created.0,
+            expires: record.expires.map(|end| end.0),
         })
         .collect();
     let document = Document { version: VERSION, tokens };

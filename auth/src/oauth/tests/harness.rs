@@ -15,12 +15,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Gate, Verified,
+    CacheLimits, Gate, Verified,
     local::{HashCost, Local, LocalLimits},
     oauth::{
-        Answer, AuthServer, AuthStore, CacheLimits, Client, Config, Fetch, IdentityProvider,
-        OAuthTokens, Page, Parts, Resource, RevocationListener, Revoked, ScopeView, Secret,
-        ServerKey,
+        Answer, AuthServer, AuthStore, Client, Config, Fetch, IdentityProvider, OAuthTokens, Page,
+        Parts, Resource, RevocationListener, Revoked, ScopeView, Secret, ServerKey,
     },
     testing::{self, FetchHandle, MemoryCredentials, MemoryStore, ProviderHandle},
     token::push_base64url,

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use super::harness::*;
 use crate::{
-    Bearer, Denied, Refusal, TokenVerifier, Verdict,
-    oauth::{AuthStore, CacheLimits, OAuthTokens, RevocationListener, Revoked},
+    Bearer, CacheLimits, Denied, Refusal, TokenVerifier, Verdict,
+    oauth::{AuthStore, OAuthTokens, RevocationListener, Revoked},
     testing::{Contract, contract, now},
 };
 
