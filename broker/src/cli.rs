@@ -17,7 +17,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-use crate::config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources};
+use crate::{
+    clock::Clock,
+    config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
+};
 
 /// How a call ended, by the conventions of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +107,12 @@ enum Command {
     Healthcheck(health::HealthArgs),
 }
 
+/// What a command has of the process that it runs in.
+struct Context<'a> {
+    environment: &'a dyn Environment,
+    clock: Clock,
+}
+
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
 struct ConfigArgs {
@@ -140,16 +149,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let environment = ProcessEnvironment;
+    let context = Context { environment: &environment, clock: Clock::system() };
     let exit = match cli.command {
-        None => serve::run(&cli.serve, &environment),
-        Some(Command::Serve(args)) => serve::run(&args, &environment),
+        None => serve::run(&cli.serve, &context),
+        Some(Command::Serve(args)) => serve::run(&args, &context),
         Some(Command::Check(args)) => check::run(&args, &environment),
         Some(Command::Config(command)) => config::run(&command, &environment),
-        Some(Command::User(command)) => user::run(&command, &environment),
-        Some(Command::Client(command)) => client::run(&command, &environment),
-        Some(Command::Grant(command)) => grant::run(&command, &environment),
-        Some(Command::Session(command)) => session::run(&command, &environment),
-        Some(Command::Token(command)) => token::run(&command, &environment),
+        Some(Command::User(command)) => user::run(&command, &context),
+        Some(Command::Client(command)) => client::run(&command, &context),
+        Some(Command::Grant(command)) => grant::run(&command, &context),
+        Some(Command::Session(command)) => session::run(&command, &context),
+        Some(Command::Token(command)) => token::run(&command, &context),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::DemoServer) => serve::demo(),
         Some(Command::Guard { launch }) => serve::guard(launch),

@@ -12,6 +12,7 @@ mod http_clients;
 mod identity;
 mod metadata;
 mod providers;
+mod revocations;
 mod server_config;
 pub(crate) mod sign_in_ui;
 pub(crate) mod start_error;

@@ -19,6 +19,7 @@
 
 mod calls;
 pub mod cli;
+mod clock;
 mod compose;
 pub mod config;
 pub mod demo;
@@ -39,6 +40,7 @@ mod sessions;
 pub mod store;
 pub mod tokens;
 
+pub use clock::Clock;
 pub use compose::start_error::StartError;
 pub use listener::{ListenError, Listener};
 pub use serve::{Control, serve};

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use auth::oauth::StoreError;
@@ -26,6 +26,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
+    clock::Clock,
     compose::{app::App, start_error::StartError},
     config::{Change, Config, Environment},
     guard::Guard,
@@ -46,7 +47,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Puts the broker together. Must be called in a tokio runtime.
+    /// Puts the broker together; `clock` tells it the time. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`StartError`] when something it needs to let people in cannot be used.
@@ -57,9 +58,10 @@ impl Control {
         config: Config,
         environment: Arc<dyn Environment>,
         listener: &Listener,
+        clock: Clock,
     ) -> Result<Self, StartError> {
         let base = listener.base(&config);
-        Ok(Self { app: App::start(config, environment, &base).await?, tls: listener.tls() })
+        Ok(Self { app: App::start(config, environment, &base, clock).await?, tls: listener.tls() })
     }
 
     /// The address of the page that makes the first account, when people sign in with local
@@ -67,9 +69,9 @@ impl Control {
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn setup_link(&self, now: SystemTime) -> Result<Option<String>, StoreError> {
+    pub async fn setup_link(&self) -> Result<Option<String>, StoreError> {
         match self.app.access.people() {
-            Some(people) => people.setup_link(now).await,
+            Some(people) => people.setup_link(self.app.clock.now()).await,
             None => Ok(None),
         }
     }

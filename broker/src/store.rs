@@ -1,8 +1,8 @@
-//! Durable state, in SQLite: what the authorization server, the vault and the local accounts keep, and
-//! the records from which sessions are woken.
+//! Durable state, in SQLite: what the authorization server, the vault and the local accounts keep, the
+//! static tokens, and the records from which sessions are woken.
 //!
 //! ```text
-//!  AuthStore · CredentialStore · Accounts · Records
+//!  AuthStore · CredentialStore · Accounts · StaticTokenStore · Records
 //!        │ changes                      │ look-ups
 //!        ▼                              ▼
 //!  Writer: a queue before one       a few connections
@@ -26,8 +26,8 @@
 //!
 //! # Retention
 //!
-//! `sweep` bounds every table but three: accounts go when they are removed, and credentials when they
-//! are, or their account is, so there is at most one per user and provider. Records of sessions are
+//! `sweep` bounds every table but four: accounts and static tokens go when an operator removes them, and
+//! credentials when they are removed, or their account is, so there is at most one per user and provider. Records of sessions are
 //! bounded by who makes them: [`session::Registry`] removes each one when its session ends for good,
 //! and keeps no more than [`session::Limits::max_records`]. They also go with their account. Beyond
 //! what [`AuthStore::sweep`](auth::oauth::AuthStore::sweep) demands,
@@ -49,7 +49,7 @@ use std::{
     time::Duration,
 };
 
-use auth::oauth::StoreError;
+use auth::{TokenHash, TokenRecord, UnixTime, oauth::StoreError};
 use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 
 mod accounts;
@@ -67,6 +67,7 @@ mod row;
 mod schema;
 mod sessions;
 mod sign_ins;
+mod static_tokens;
 mod sweep;
 mod tokens;
 mod traits;
@@ -74,6 +75,7 @@ mod writer;
 
 pub use keys::{Keys, KeysError};
 pub use open::OpenError;
+pub use static_tokens::TokenImport;
 
 use writer::{Work, Writer};
 
@@ -113,8 +115,8 @@ impl Default for Limits {
 /// The store in one data directory.
 ///
 /// It implements [`AuthStore`](auth::oauth::AuthStore),
-/// [`CredentialStore`](auth::upstream::CredentialStore), [`Accounts`](auth::local::Accounts) and
-/// [`session::Records`].
+/// [`CredentialStore`](auth::upstream::CredentialStore), [`Accounts`](auth::local::Accounts),
+/// [`StaticTokenStore`](auth::StaticTokenStore) and [`session::Records`].
 /// Share it in an `Arc`. Dropping it gives up the changes that wait and rolls back the one under
 /// way; [`close`](Self::close) does not.
 #[derive(Debug)]
@@ -204,6 +206,28 @@ impl Store {
     /// Dropping the future leaves it said or not.
     pub async fn put_sessions_to_rest(&self) -> Result<(), StoreError> {
         self.write(|db| Box::pin(sessions::put_to_rest(db))).await
+    }
+
+    /// Takes over the static tokens of a file, once for a store: all of `records` or none. `file` is the
+    /// SHA-256 of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store did not answer, and nothing was changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves them taken over or not.
+    pub async fn import_static_tokens(
+        &self,
+        records: Vec<TokenRecord>,
+        file: TokenHash,
+        now: UnixTime,
+    ) -> Result<TokenImport, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move { static_tokens::import(db, &records, &file, now).await })
+        })
+        .await
     }
 
     /// Does the changes that wait, takes no more, and closes every connection, which also empties

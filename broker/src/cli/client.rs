@@ -8,11 +8,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, complain, say,
+    Context, Exit, complain, say,
     store::{Failure, StoreArgs, brief, day, with_store},
     told,
 };
-use crate::config::Environment;
 
 /// How many clients are read at a time.
 const BATCH: usize = 200;
@@ -62,12 +61,12 @@ enum Action {
     },
 }
 
-pub(super) fn run(command: &ClientCommand, environment: &dyn Environment) -> Exit {
+pub(super) fn run(command: &ClientCommand, context: &Context<'_>) -> Exit {
     match &command.action {
         Action::Add { name, redirect_uri, id, confidential, common } => {
-            add(name, redirect_uri, id.as_deref(), *confidential, common, environment)
+            add(name, redirect_uri, id.as_deref(), *confidential, common, context)
         }
-        Action::List { common } => with_store(common, environment, |store, now| async move {
+        Action::List { common } => with_store(common, context, |store, _, now| async move {
             let now = UnixTime::of(now);
             let mut found = Vec::new();
             let mut after = String::new();
@@ -88,7 +87,7 @@ pub(super) fn run(command: &ClientCommand, environment: &dyn Environment) -> Exi
             }
             Ok(())
         }),
-        Action::Remove { id, common } => with_store(common, environment, |store, now| async move {
+        Action::Remove { id, common } => with_store(common, context, |store, _, now| async move {
             let now = UnixTime::of(now);
             if store.client(id, now).await?.is_none() {
                 return Err(Failure::No(format!("there is no client {id:?}")));
@@ -111,9 +110,9 @@ fn add(
     id: Option<&str>,
     confidential: bool,
     common: &StoreArgs,
-    environment: &dyn Environment,
+    context: &Context<'_>,
 ) -> Exit {
-    let schemes = match common.config.load(environment) {
+    let schemes = match common.config.load(context.environment) {
         Ok(loaded) => loaded.config.oauth.redirect_schemes,
         Err(mistakes) => {
             complain(&mistakes);
@@ -147,7 +146,7 @@ fn add(
         ));
         return Exit::Usage;
     }
-    with_store(common, environment, |store, now| async move {
+    with_store(common, context, |store, _, now| async move {
         let random = || super::random_name().map_err(Failure::No);
         let id = match id {
             Some(id) => id.to_owned(),

@@ -8,10 +8,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    Exit, complain, say,
+    Context, Exit, complain, say,
     store::{Failure, StoreArgs, brief, day, with_store},
 };
-use crate::config::Environment;
 
 /// How many grants are read at a time.
 const BATCH: usize = 200;
@@ -41,9 +40,9 @@ enum Action {
     },
 }
 
-pub(super) fn run(command: &GrantCommand, environment: &dyn Environment) -> Exit {
+pub(super) fn run(command: &GrantCommand, context: &Context<'_>) -> Exit {
     match &command.action {
-        Action::List { user, common } => with_store(common, environment, |store, _| async move {
+        Action::List { user, common } => with_store(common, context, |store, _, _| async move {
             let mut found = Vec::new();
             let mut after = String::new();
             loop {
@@ -64,7 +63,7 @@ pub(super) fn run(command: &GrantCommand, environment: &dyn Environment) -> Exit
             }
             Ok(())
         }),
-        Action::Revoke { id, common } => with_store(common, environment, |store, now| async move {
+        Action::Revoke { id, common } => with_store(common, context, |store, _, now| async move {
             let Some(grant) = store.revoke_grant(id, UnixTime::of(now)).await? else {
                 return Err(Failure::No(format!("there is no live grant {id:?}")));
             };

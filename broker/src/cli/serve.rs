@@ -1,12 +1,13 @@
 //! `mcp-broker serve`: bind, run, and do what signals say.
 
-use std::{pin::pin, sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{Exit, ServeArgs, banner, complain, runtime, say, told};
+use super::{Context, Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
+    clock::Clock,
     compose::{check, start_error::StartError},
     config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
     guard,
@@ -15,8 +16,8 @@ use crate::{
     serve::{Control, serve},
 };
 
-pub(super) fn run(args: &ServeArgs, environment: &dyn Environment) -> Exit {
-    let loaded = match read(args, environment) {
+pub(super) fn run(args: &ServeArgs, context: &Context<'_>) -> Exit {
+    let loaded = match read(args, context.environment) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             complain(&mistakes);
@@ -26,7 +27,7 @@ pub(super) fn run(args: &ServeArgs, environment: &dyn Environment) -> Exit {
     let log = log::install(&loaded.config.log);
     raise_open_files();
     match runtime() {
-        Ok(runtime) => runtime.block_on(run_until_signal(args, loaded, log)),
+        Ok(runtime) => runtime.block_on(run_until_signal(args, loaded, log, &context.clock)),
         Err(error) => {
             complain(format_args!("the runtime did not start: {error}"));
             Exit::Internal
@@ -38,7 +39,7 @@ pub(super) fn run(args: &ServeArgs, environment: &dyn Environment) -> Exit {
 pub(super) fn demo() -> Exit {
     let Ok(runtime) = runtime() else { return Exit::Internal };
     #[expect(clippy::disallowed_methods, reason = "the demo tells the time")]
-    let now = || SystemTime::now();
+    let now = || std::time::SystemTime::now();
     let served = runtime.block_on(crate::demo::run(tokio::io::stdin(), tokio::io::stdout(), now));
     // A blocked read of standard input would keep the runtime from ending.
     runtime.shutdown_background();
@@ -73,7 +74,12 @@ fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a
     sources
 }
 
-async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> Exit {
+async fn run_until_signal(
+    args: &ServeArgs,
+    loaded: Loaded,
+    log: LogControl,
+    clock: &Clock,
+) -> Exit {
     let Loaded { config, warnings, file, .. } = loaded;
     for warning in &warnings {
         warn!("{warning}");
@@ -90,22 +96,22 @@ async fn run_until_signal(args: &ServeArgs, loaded: Loaded, log: LogControl) -> 
             return Exit::Unavailable;
         }
     };
-    let control =
-        match Control::start(config.clone(), Arc::new(ProcessEnvironment), &listener).await {
-            Ok(control) => control,
-            Err(error) => {
-                error!("{}", told(&error));
-                return match error {
-                    StartError::Provider { .. } | StartError::OAuth(_) => Exit::Config,
-                    _ => Exit::Unavailable,
-                };
-            }
-        };
+    let environment = Arc::new(ProcessEnvironment);
+    let control = match Control::start(config.clone(), environment, &listener, clock.clone()).await
+    {
+        Ok(control) => control,
+        Err(error) => {
+            error!("{}", told(&error));
+            return match error {
+                StartError::Provider { .. } | StartError::OAuth(_) => Exit::Config,
+                _ => Exit::Unavailable,
+            };
+        }
+    };
     if let Err(error) = control.guard() {
         warn!(%error, "no guard: a killed broker may leave grandchildren behind");
     }
-    #[expect(clippy::disallowed_methods, reason = "the start reads the calendar once")]
-    let setup = match control.setup_link(SystemTime::now()).await {
+    let setup = match control.setup_link().await {
         Ok(link) => link,
         Err(error) => {
             error!("{}", told(&error));

@@ -8,10 +8,9 @@ use serde_json::json;
 use session::{RecordKey, Records, RecordsError, Selection, StopReason, Summary};
 
 use super::{
-    Exit, complain, say,
+    Context, Exit, complain, say,
     store::{Failure, StoreArgs, day, with_store},
 };
-use crate::config::Environment;
 
 /// How many records are read at a time.
 const BATCH: usize = 200;
@@ -41,9 +40,9 @@ enum Action {
     },
 }
 
-pub(super) fn run(command: &SessionCommand, environment: &dyn Environment) -> Exit {
+pub(super) fn run(command: &SessionCommand, context: &Context<'_>) -> Exit {
     match &command.action {
-        Action::List { common } => with_store(common, environment, |store, _| async move {
+        Action::List { common } => with_store(common, context, |store, _, _| async move {
             let mut found = all(&*store).await?;
             found.sort_by_key(|each| (std::cmp::Reverse(each.active), each.key));
             if common.json {
@@ -55,7 +54,7 @@ pub(super) fn run(command: &SessionCommand, environment: &dyn Environment) -> Ex
             }
             Ok(())
         }),
-        Action::Kill { key, common } => with_store(common, environment, |store, _| async move {
+        Action::Kill { key, common } => with_store(common, context, |store, _, _| async move {
             let key = named(&*store, key).await?;
             if store.remove(&[key]).await? == 0 {
                 return Err(Failure::No("the session ended meanwhile".to_owned()));

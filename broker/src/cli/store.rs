@@ -8,8 +8,8 @@ use std::{
 
 use clap::Args;
 
-use super::{ConfigArgs, Exit, complain, runtime, told};
-use crate::{config::Environment, store::Store};
+use super::{ConfigArgs, Context, Exit, complain, runtime, told};
+use crate::{config::Config, store::Store};
 
 /// The longest line that is read; every password is shorter.
 const MAX_LINE: u64 = 64 * 1024;
@@ -33,6 +33,8 @@ pub(super) enum Failure {
     No(String),
     /// The command line makes no sense.
     Usage(String),
+    /// A file, or the system's randomness, cannot be used.
+    Unavailable(String),
     /// The store does not answer.
     Store(auth::oauth::StoreError),
     /// The records of sessions do not answer.
@@ -54,13 +56,13 @@ impl From<auth::oauth::StoreError> for Failure {
 /// Opens the store of the configuration and runs `work` on it.
 pub(super) fn with_store<F>(
     args: &StoreArgs,
-    environment: &dyn Environment,
-    work: impl FnOnce(Arc<Store>, SystemTime) -> F,
+    context: &Context<'_>,
+    work: impl FnOnce(Arc<Store>, Config, SystemTime) -> F,
 ) -> Exit
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let loaded = match args.config.load(environment) {
+    let loaded = match args.config.load(context.environment) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             complain(&mistakes);
@@ -71,17 +73,17 @@ where
         complain("the runtime did not start");
         return Exit::Internal;
     };
-    #[expect(clippy::disallowed_methods, reason = "a command reads the calendar once")]
-    let now = SystemTime::now();
+    let now = context.clock.now();
     runtime.block_on(async {
-        let store = match Store::open(&loaded.config.data_dir).await {
+        let config = loaded.config;
+        let store = match Store::open(&config.data_dir).await {
             Ok(store) => Arc::new(store),
             Err(error) => {
                 complain(told(&error));
                 return Exit::Unavailable;
             }
         };
-        let done = work(Arc::clone(&store), now).await;
+        let done = work(Arc::clone(&store), config, now).await;
         store.close().await;
         match done {
             Ok(()) => Exit::Ok,
@@ -92,6 +94,10 @@ where
             Err(Failure::Usage(words)) => {
                 complain(words);
                 Exit::Usage
+            }
+            Err(Failure::Unavailable(words)) => {
+                complain(words);
+                Exit::Unavailable
             }
             Err(Failure::Store(error)) => {
                 complain(told(&error));

@@ -1,16 +1,26 @@
-//! `mcp-broker token`: the tokens of the `static` verifier. A running broker follows at once.
+//! `mcp-broker token`: the tokens of the `static` verifier. A running broker accepts a new one at once and
+//! refuses a revoked one within a second.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use auth::TokenRecord;
+use auth::{StaticTokenStore, TokenRecord, UnixTime};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{ConfigArgs, Exit, complain, say, told};
-use crate::{
-    config::Environment,
-    tokens::{TokenFile, TokenFileError, TokenWatch},
+use super::{
+    Context, Exit, complain, say,
+    store::{Failure, StoreArgs, with_store},
+    told,
 };
+use crate::{
+    store::Store,
+    tokens::{self, AddTokenError},
+};
+
+/// How many tokens are read at a time.
+const BATCH: usize = 200;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Args)]
 pub(super) struct TokenCommand {
@@ -22,84 +32,60 @@ pub(super) struct TokenCommand {
 enum Action {
     /// Make a token and print it, once, alone on standard output
     Add {
-        /// Whose it is: the subject its sessions belong to
+        /// Whose it is: the subject that its sessions belong to
         name: String,
         /// Refuse it after this many days [default: never]
         #[arg(long, value_name = "DAYS")]
         expires: Option<u32>,
         #[command(flatten)]
-        common: Common,
+        common: StoreArgs,
     },
     /// List the tokens; the tokens themselves are not kept
     List {
         #[command(flatten)]
-        common: Common,
+        common: StoreArgs,
     },
     /// Revoke a token and end its sessions
     Revoke {
         /// Its name or id
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: StoreArgs,
     },
 }
 
-#[derive(Debug, Args)]
-struct Common {
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// Answer as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-pub(super) fn run(command: &TokenCommand, environment: &dyn Environment) -> Exit {
+pub(super) fn run(command: &TokenCommand, context: &Context<'_>) -> Exit {
     let (Action::Add { common, .. } | Action::List { common } | Action::Revoke { common, .. }) =
         &command.action;
-    let loaded = match common.config.load(environment) {
-        Ok(loaded) => loaded,
-        Err(mistakes) => {
-            complain(&mistakes);
-            return Exit::Config;
-        }
-    };
-    let file = TokenFile::new(&loaded.config.auth.tokens_file());
-    #[expect(clippy::disallowed_methods, reason = "a command reads the calendar once")]
-    let now = SystemTime::now();
-    let result = match &command.action {
-        Action::Add { name, expires, .. } => add(&file, name, *expires, now, common.json),
-        Action::List { .. } => list(&file, now, common.json),
-        Action::Revoke { name, .. } => revoke(&file, name, common.json),
-    };
-    match result {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            complain(told(&error));
-            match error {
-                TokenFileError::NoSuchToken { .. } | TokenFileError::NameTaken { .. } => Exit::No,
-                TokenFileError::BadName { .. } => Exit::Usage,
-                _ => Exit::Unavailable,
+    with_store(common, context, |store, config, now| async move {
+        tokens::import(&store, config.auth.tokens_file(), now)
+            .await
+            .map_err(|error| Failure::Unavailable(told(&error)))?;
+        match &command.action {
+            Action::Add { name, expires, .. } => {
+                add(&store, name, *expires, now, common.json).await
             }
+            Action::List { .. } => list(&store, now, common.json).await,
+            Action::Revoke { name, .. } => revoke(&store, name, now, common.json).await,
         }
-    }
+    })
 }
 
-fn add(
-    file: &TokenFile,
+async fn add(
+    store: &Store,
     name: &str,
     expires: Option<u32>,
     now: SystemTime,
     json: bool,
-) -> Result<(), TokenFileError> {
-    const DAY: u64 = 24 * 60 * 60;
-    let (record, token) = match expires {
-        Some(days) => {
-            file.add_expiring(name, now + Duration::from_secs(u64::from(days) * DAY), now)?
-        }
-        None => file.add(name, now)?,
-    };
-    // Whoever uses it at once is to be let in: a broker that runs has read it by then.
-    std::thread::sleep(2 * TokenWatch::INTERVAL);
+) -> Result<(), Failure> {
+    let expires = expires.map(|days| UnixTime::of(now + days * DAY));
+    let added = tokens::add(store, name, expires, now).await;
+    let (record, token) = added.map_err(|error| match error {
+        AddTokenError::NameTaken { .. } => Failure::No(told(&error)),
+        AddTokenError::BadName { .. } => Failure::Usage(told(&error)),
+        AddTokenError::Store(error) => Failure::Store(error),
+        AddTokenError::Seed(_) => Failure::Unavailable(told(&error)),
+    })?;
     if json {
         let mut shown = as_json(&record, now);
         shown["token"] = token.expose().into();
@@ -111,10 +97,19 @@ fn add(
     Ok(())
 }
 
-fn list(file: &TokenFile, now: SystemTime, json: bool) -> Result<(), TokenFileError> {
-    let records = file.list()?;
+async fn list(store: &Store, now: SystemTime, json: bool) -> Result<(), Failure> {
+    let mut records: Vec<TokenRecord> = Vec::new();
+    loop {
+        let after = records.last().map(|last| last.name.clone()).unwrap_or_default();
+        let batch = store.static_tokens(&after, BATCH).await?;
+        if batch.is_empty() {
+            break;
+        }
+        records.extend(batch);
+    }
+    records.sort_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
     if json {
-        say(records.iter().map(|record| as_json(record, now)).collect::<serde_json::Value>());
+        say(records.iter().map(|record| as_json(record, now)).collect::<Value>());
     } else if records.is_empty() {
         complain("there are no tokens; make one with `mcp-broker token add NAME`");
     } else {
@@ -126,18 +121,19 @@ fn list(file: &TokenFile, now: SystemTime, json: bool) -> Result<(), TokenFileEr
     Ok(())
 }
 
-fn revoke(file: &TokenFile, name: &str, json: bool) -> Result<(), TokenFileError> {
-    let record = file.revoke(name)?;
+async fn revoke(store: &Store, name: &str, now: SystemTime, json: bool) -> Result<(), Failure> {
+    let revoked = store.revoke_static_token(name, UnixTime::of(now)).await?;
+    let record =
+        revoked.ok_or_else(|| Failure::No(format!("no token has the id or name {name:?}")))?;
     if json {
-        say(json!({"id": record.id, "name": record.name, "revoked": true}));
+        say(json!({ "id": record.id, "name": record.name, "revoked": true }));
     } else {
         say(format_args!("token {:?} revoked", record.name));
     }
     Ok(())
 }
 
-fn as_json(record: &TokenRecord, now: SystemTime) -> serde_json::Value {
-    debug_assert!(now >= UNIX_EPOCH, "a clock before 1970 makes every token expired");
+fn as_json(record: &TokenRecord, now: SystemTime) -> Value {
     json!({
         "id": record.id,
         "name": record.name,

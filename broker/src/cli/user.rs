@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, complain, say,
+    Context, Exit, complain, say,
     store::{Failure, StoreArgs, day, new_password, with_store},
     told,
 };
-use crate::{config::Environment, store::Store};
+use crate::store::Store;
 
 /// How many accounts are read at a time.
 const BATCH: usize = 200;
@@ -54,9 +54,9 @@ enum Action {
     },
 }
 
-pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit {
+pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
     match &command.action {
-        Action::Add { name, common } => with_store(common, environment, |store, now| async move {
+        Action::Add { name, common } => with_store(common, context, |store, _, now| async move {
             // Before anybody types a password in vain.
             let name = &acceptable(name)?;
             let taken = || Failure::No(format!("there is an account {name:?} already"));
@@ -78,7 +78,7 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
             }
             Ok(())
         }),
-        Action::List { common } => with_store(common, environment, |store, _| async move {
+        Action::List { common } => with_store(common, context, |store, _, _| async move {
             let mut found: Vec<Account> = Vec::new();
             let mut after = String::new();
             loop {
@@ -98,7 +98,7 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
             }
             Ok(())
         }),
-        Action::Passwd { name, common } => with_store(common, environment, |store, _| async move {
+        Action::Passwd { name, common } => with_store(common, context, |store, _, _| async move {
             let name = &acceptable(name)?;
             if store.account(name).await?.is_none() {
                 return Err(no_account(name));
@@ -121,7 +121,7 @@ pub(super) fn run(command: &UserCommand, environment: &dyn Environment) -> Exit 
             Ok(())
         }),
         Action::Remove { name, common } => {
-            with_store(common, environment, |store, now| async move {
+            with_store(common, context, |store, _, now| async move {
                 let name = acceptable(name)?;
                 let revoked = store.remove_account(&name, UnixTime::of(now)).await?;
                 let revoked = revoked.ok_or_else(|| no_account(&name))?.len();

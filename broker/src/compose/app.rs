@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     calls::Calls,
+    clock::Clock,
     config::{Change, Config, Environment},
     metrics::{Metrics, ReasonLabel, StateLabels},
     sessions::{
@@ -41,6 +42,7 @@ use crate::{
         token_delivery::TokenDelivery,
     },
     store::Store,
+    tokens,
 };
 
 /// How long the store has to be closed: as long as it waits for another process.
@@ -50,6 +52,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct App {
     base: String,
+    /// What time it is, for people and for others' tokens.
+    pub(crate) clock: Clock,
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
     /// Gives leases on those sessions.
@@ -76,6 +80,7 @@ impl App {
         config: Config,
         environment: Arc<dyn Environment>,
         base: &str,
+        clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
         directory::sweep(&config.data_dir.join("children"));
         let tasks = TaskTracker::new();
@@ -85,6 +90,9 @@ impl App {
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);
         store.put_sessions_to_rest().await?;
+        if config.auth.verifies("static") {
+            tokens::import(&store, config.auth.tokens_file(), clock.now()).await?;
+        }
         let (changes, changed) = mpsc::unbounded_channel();
         let opened = IdentityServices::open(&config, &store, &outside.fetch, &metrics, changes);
         let kept = opened.await?.map(|(kept, driver)| {
@@ -100,10 +108,13 @@ impl App {
             environment,
             children: Arc::clone(&children),
             vault: vault.clone(),
+            clock: clock.clone(),
             servers: state.servers.clone(),
         };
-        #[expect(clippy::disallowed_methods, reason = "sessions fall asleep when nobody calls")]
-        let calendar = Calendar::new(SystemTime::now);
+        let calendar = {
+            let clock = clock.clone();
+            Calendar::new(move || clock.now())
+        };
         let (sessions, driver) =
             Registry::with_records(Arc::new(spawner), limits, store.clone(), calendar);
         tasks.spawn(driver.run());
@@ -114,12 +125,16 @@ impl App {
             && config.server.values().any(|server| server.token_file.is_some())
         {
             let (sessions, vault) = (sessions.clone(), Arc::clone(vault));
-            followers.spawn(TokenDelivery { sessions, vault, stale }.run());
+            let clock = clock.clone();
+            followers.spawn(TokenDelivery { sessions, vault, clock, stale }.run());
         }
         let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
-        let access = AuthStack::open(config, base, (&outside, kept), &sessions, &mut followers)?;
+        let pieces = (&outside, kept);
+        let access =
+            AuthStack::open(config, base, pieces, &store, &sessions, &clock, &mut followers)?;
         Ok(Arc::new(Self {
             base: base.to_owned(),
+            clock,
             state: ArcSwap::from_pointee(state),
             sessions,
             acquirer,

@@ -4,16 +4,22 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use auth::{
-    Challenge, Denied, Gate, NoSignIn, TableTokens, TokenVerifier, Verified,
+    CacheLimits, Challenge, Denied, Gate, NoSignIn, StaticTokens, TokenVerifier, Verified,
     oauth::ResourceMetadata,
 };
 use tokio::task::JoinSet;
 
 use super::{
-    background, http_clients::HttpClients, identity::IdentityServices, metadata, providers,
-    server_config::resources, sign_in_ui::SignInUi, start_error::StartError,
+    background,
+    http_clients::HttpClients,
+    identity::IdentityServices,
+    metadata, providers,
+    revocations::{self, EndSessions, Revocations, Tokens},
+    server_config::resources,
+    sign_in_ui::SignInUi,
+    start_error::StartError,
 };
-use crate::{config::Config, sessions::registry::Sessions, tokens::TokenFile};
+use crate::{clock::Clock, config::Config, sessions::registry::Sessions, store::Store};
 
 /// Who may connect.
 #[derive(Debug)]
@@ -45,7 +51,9 @@ impl AuthStack {
         config: &Config,
         base: &str,
         (outside, kept): (&HttpClients, Option<IdentityServices>),
+        store: &Arc<Store>,
         sessions: &Sessions,
+        clock: &Clock,
         followers: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let people = match kept {
@@ -54,9 +62,9 @@ impl AuthStack {
         };
         followers.spawn(background::removals(sessions.clone()));
         if let Some(people) = &people {
-            followers.spawn(background::revocations(people.revocations()));
-            followers.spawn(background::sweeps(people.server()));
-            followers.spawn(background::seals(people.vault()));
+            followers.spawn(revocations::follow(people.revocations(), clock.clone()));
+            followers.spawn(background::sweeps(people.server(), clock.clone()));
+            followers.spawn(background::seals(people.vault(), clock.clone()));
         }
         let fetch = &outside.fetch;
         let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
@@ -64,10 +72,14 @@ impl AuthStack {
             verifiers.push(match table.kind {
                 "oauth" => people.as_ref().expect("opened above").tokens(),
                 "static" => {
-                    let (table, watch) = TokenFile::new(config.auth.tokens_file()).watch()?;
-                    let tokens = Arc::new(TableTokens::new(table));
-                    let watched = Arc::clone(&tokens);
-                    followers.spawn(background::static_tokens(watch, watched, sessions.clone()));
+                    let limits = CacheLimits::default();
+                    let tokens = Arc::new(StaticTokens::new(store.clone(), limits));
+                    let revocations = Revocations {
+                        source: Box::new(Tokens(store.clone())),
+                        // First the token is refused, then what it opened ends.
+                        listeners: vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))],
+                    };
+                    followers.spawn(revocations::follow(revocations, clock.clone()));
                     tokens
                 }
                 "none" => Arc::new(NoSignIn::new()),

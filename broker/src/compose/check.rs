@@ -9,13 +9,15 @@ use super::{
 use crate::{
     config::{Config, Loaded, Mistake, Mistakes, Source},
     error_chain::error_chain,
+    tokens,
 };
 
 /// Where a broker would be that nobody has started.
 const NOWHERE: &str = "http://localhost";
 
 /// Makes every way to sign in and every outside verifier that `loaded` names, and forgets them
-/// again. No network and no store is touched; `auth.ca_file` is read.
+/// again. No network and no store is touched; `auth.ca_file` is read, and whether a token file is there
+/// again that was imported.
 ///
 /// # Errors
 ///
@@ -46,7 +48,11 @@ fn errors(config: &Config) -> Vec<StartError> {
                 errors.extend(identities.filter_map(|own| providers::outside(own, fetch).err()));
                 errors.extend(server_config::check(config, base).err());
             }
-            "static" | "none" => {}
+            "static" => {
+                let moved = tokens::check_moved(config.auth.tokens_file());
+                errors.extend(moved.map_err(StartError::Tokens).err());
+            }
+            "none" => {}
             _ => errors.extend(providers::verifier(config, table, base, fetch).err()),
         }
     }
@@ -61,6 +67,7 @@ fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
             (format!("{table}{}", blamed(source)), source.to_string(), hint(source))
         }
         StartError::Roots(source) => ("auth.ca_file".to_owned(), told(source), None),
+        StartError::Tokens(source) => ("auth.static.tokens_file".to_owned(), told(source), None),
         StartError::OAuth(source @ ConfigError::PublicUrl(_)) => {
             ("public_url".to_owned(), told(source), None)
         }

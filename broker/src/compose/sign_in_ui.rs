@@ -11,8 +11,8 @@ use auth::{
 };
 
 use super::{
-    background::{EndSessions, Revocations},
     identity::{Credentials, IdentityServices},
+    revocations::{EndSessions, Grants, Revocations},
     server_config::{resources, server_config},
     start_error::StartError,
 };
@@ -90,6 +90,9 @@ impl SignInUi {
     }
 
     pub(super) fn revocations(&self) -> Revocations {
-        Revocations { store: self.store.clone(), listeners: self.listeners.clone() }
+        Revocations {
+            source: Box::new(Grants(self.store.clone())),
+            listeners: self.listeners.clone(),
+        }
     }
 }

@@ -8,15 +8,15 @@ use auth::{
 use crate::{
     fetch::RootsError,
     store::{self, KeysError},
-    tokens::TokenFileError,
+    tokens::ImportError,
 };
 
 /// AuthStack could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The file of static tokens cannot be used.
-    #[error("the static tokens cannot be read")]
-    Tokens(#[from] TokenFileError),
+    /// The file in which an earlier version kept the static tokens cannot be imported.
+    #[error("the static tokens cannot be imported")]
+    Tokens(#[from] ImportError),
     /// The store did not open.
     #[error("the store cannot be used")]
     Store(#[from] store::OpenError),

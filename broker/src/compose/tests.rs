@@ -8,8 +8,15 @@ use auth::{
     testing::MemoryStore,
 };
 
-use super::{app::App, background::all_revoked_since, providers::audiences};
-use crate::config::{Config, Sources};
+use super::{
+    app::App,
+    providers::audiences,
+    revocations::{Grants, all_revoked_since},
+};
+use crate::{
+    clock::Clock,
+    config::{Config, Sources},
+};
 
 const BASE: &str = "https://mcp.example.org";
 /// Two servers, and another authorization server that knows all tokens.
@@ -34,7 +41,9 @@ fn config(directory: &std::path::Path, servers: &str) -> Config {
 
 async fn app(config: Config) -> Arc<App> {
     let environment: BTreeMap<String, String> = BTreeMap::new();
-    App::start(config, Arc::new(environment), BASE).await.expect("it starts")
+    App::start(config, Arc::new(environment), BASE, Clock::new(auth::testing::now))
+        .await
+        .expect("it starts")
 }
 
 #[tokio::test]
@@ -122,6 +131,6 @@ async fn a_client_that_is_removed_takes_the_sessions_of_all_its_users_along() {
         revoked(&store, n, now).await;
     }
     assert_eq!(store.remove_client("popular", now).await.expect("the store answers").len(), 1201);
-    let heard = all_revoked_since(&store, now).await.expect("the store answers");
+    let heard = all_revoked_since(&Grants(Arc::new(store)), now).await.expect("the store answers");
     assert_eq!(heard.len(), 1201, "all in one second, and none is missed");
 }

@@ -41,8 +41,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
-    let now = SystemTime::now();
+    // Once a request, so that all of it agrees on what time it is.
+    let now = app.clock.now();
     let Endpoint { server, at_root } = endpoint;
     let exchange = Exchange { app, server, state, at_root, now };
     let result = match *request.method() {

@@ -1,7 +1,7 @@
 //! What is for people and their browsers, and what is for OAuth clients: everything the
 //! authorization server answers, and the broker's own pages.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::net::IpAddr;
 
 use auth::oauth::Answer;
 use bridge::Body;
@@ -68,8 +68,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    #[expect(clippy::disallowed_methods, reason = "calendar time is read here, once a request")]
-    let now = SystemTime::now();
+    // Once a request, so that all of it agrees on what time it is.
+    let now = app.clock.now();
     let (head, body) = request.into_parts();
     let body = match body::read(body, MAX_BODY, &state.config.http).await {
         Ok(body) => body,

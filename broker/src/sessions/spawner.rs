@@ -18,6 +18,7 @@ use super::{
     child_session::ChildSession, children::Children, spawn_failure::SpawnFailure, startup::Startup,
 };
 use crate::{
+    clock::Clock,
     config::Environment,
     error_chain::error_chain,
     server::{Server, Settings},
@@ -39,6 +40,7 @@ pub(crate) struct Spawner {
     pub(crate) children: Arc<Children>,
     /// Has users' credentials at upstreams; `None` when nobody signs in here.
     pub(crate) vault: Option<Arc<Vault>>,
+    pub(crate) clock: Clock,
     /// Whose sessions can be woken, by name.
     pub(crate) servers: BTreeMap<String, Arc<Server>>,
 }
@@ -133,6 +135,7 @@ impl Spawner {
             inherited: self.inherited(&settings),
             owner: owner.clone(),
             vault: self.vault.clone(),
+            clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             children: Arc::clone(&self.children),
             span: info_span!("session", server = %server.name, owner = ?owner.subject()),

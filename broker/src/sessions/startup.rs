@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     path::Path,
     sync::{Arc, Mutex, OnceLock},
-    time::SystemTime,
 };
 
 use auth::upstream::{Credential, Vault};
@@ -25,6 +24,7 @@ use super::{
     token_file::TokenFile,
 };
 use crate::{
+    clock::Clock,
     config::{ServerCommand, UnfitValue, Variable},
     metrics::{ReasonLabels, ServerLabel},
     server::{Server, Settings},
@@ -38,6 +38,7 @@ pub(super) struct Startup {
     /// What the child gets of the broker's own environment.
     pub(super) inherited: Vec<(OsString, OsString)>,
     pub(super) vault: Option<Arc<Vault>>,
+    pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
     pub(super) children: Arc<Children>,
     pub(super) span: Span,
@@ -48,8 +49,7 @@ impl Startup {
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
     pub(super) async fn start(&self) -> Result<ChildSession, SpawnFailure> {
         let Self { server, settings, owner, tasks, span, .. } = self;
-        #[expect(clippy::disallowed_methods, reason = "a spawn reads the calendar once")]
-        let now = SystemTime::now();
+        let now = self.clock.now();
         let vault = self.vault.as_deref();
         let credential = credential(vault, &server.name, settings, owner, now).await?;
         let directory =

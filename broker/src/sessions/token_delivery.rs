@@ -19,7 +19,7 @@ use super::{
     registry::Sessions,
     replacement::{self, Decision, Event},
 };
-use crate::error_chain::error_chain;
+use crate::{clock::Clock, error_chain::error_chain};
 
 /// How often tokens of children in use are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct TokenDelivery {
     pub(crate) sessions: Sessions,
     pub(crate) vault: Arc<Vault>,
+    pub(crate) clock: Clock,
     /// Rings when a child has an old token in its file.
     pub(crate) stale: Arc<Notify>,
 }
@@ -42,8 +43,7 @@ impl TokenDelivery {
                 _ = interval.tick() => {}
                 () = self.stale.notified() => {}
             }
-            #[expect(clippy::disallowed_methods, reason = "a task of its own reads the calendar")]
-            self.deliver_due(SystemTime::now()).await;
+            self.deliver_due(self.clock.now()).await;
         }
     }
 

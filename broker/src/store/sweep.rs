@@ -23,7 +23,7 @@ const VERSION_MEMORY: Duration = DAY;
 /// What goes when its time is over. `$1` is the latest time that is over and `$2` the limit.
 ///
 /// Tokens and codes stand before the grants that wait for them.
-const OVER: [(&str, Duration); 8] = [
+const OVER: [(&str, Duration); 9] = [
     (
         "DELETE FROM sign_ins WHERE handle IN \
            (SELECT handle FROM sign_ins WHERE expires <= $1 LIMIT $2)",
@@ -63,6 +63,11 @@ const OVER: [(&str, Duration); 8] = [
            (SELECT provider, issuer, subject FROM credentials \
             WHERE key_id IS NULL AND removed <= $1 LIMIT $2)",
         VERSION_MEMORY,
+    ),
+    (
+        "DELETE FROM static_tokens WHERE id IN \
+           (SELECT id FROM static_tokens WHERE revoked <= $1 LIMIT $2)",
+        CODE_MEMORY,
     ),
 ];
 

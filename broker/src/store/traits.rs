@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use auth::{
-    TokenHash, UnixTime,
+    StaticTokenStore, TokenAdded, TokenHash, TokenRecord, UnixTime,
     local::{Account, Accounts},
     oauth::{
         AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, NewToken, Redeemed,
@@ -19,7 +19,7 @@ use session::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Sum
 
 use super::{
     Store, accounts, browsers, clients, codes, consents, credentials, grants, sessions, sign_ins,
-    sweep, tokens,
+    static_tokens, sweep, tokens,
 };
 
 /// A look-up or a change of the module's function, with the arguments it owns.
@@ -327,6 +327,39 @@ impl Accounts for Store {
     ) -> Stored<'a, bool> {
         let secret = *secret;
         job!(self.write: accounts::set_up(&secret, &account, now))
+    }
+}
+
+impl StaticTokenStore for Store {
+    fn add_static_token(&self, record: TokenRecord, now: UnixTime) -> Stored<'_, TokenAdded> {
+        job!(self.write: static_tokens::add(&record, now))
+    }
+
+    fn static_token<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, Option<TokenRecord>> {
+        let hash = *hash;
+        job!(self.read: static_tokens::find(&hash))
+    }
+
+    fn static_tokens<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<TokenRecord>> {
+        let after = after.to_owned();
+        job!(self.read: static_tokens::list(&after, limit))
+    }
+
+    fn revoke_static_token<'a>(
+        &'a self,
+        id_or_name: &'a str,
+        now: UnixTime,
+    ) -> Stored<'a, Option<TokenRecord>> {
+        let id_or_name = id_or_name.to_owned();
+        job!(self.write: static_tokens::revoke(&id_or_name, now))
+    }
+
+    fn static_tokens_revoked_since(
+        &self,
+        since: UnixTime,
+        limit: usize,
+    ) -> Stored<'_, Vec<TokenRecord>> {
+        job!(self.read: static_tokens::revoked_since(since, limit))
     }
 }
 

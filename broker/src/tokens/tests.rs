@@ -1,235 +1,205 @@
-use std::{
-    collections::HashSet,
-    os::unix::fs::{PermissionsExt, symlink},
-    thread,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
+use auth::{TokenHash, testing::MemoryStore};
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::Store;
 
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000)
 }
 
-/// A token file that does not exist yet, in a directory that does not exist yet.
-fn fresh() -> (TempDir, TokenFile) {
-    let home = tempfile::tempdir().expect("a place for temporary files");
-    let file = TokenFile::new(home.path().join("data/tokens.json"));
-    (home, file)
+/// A data directory with the store and a place for the token file.
+struct Data {
+    directory: TempDir,
+    store: Store,
 }
 
-fn names(file: &TokenFile) -> Vec<String> {
-    file.list().expect("readable").into_iter().map(|record| record.name).collect()
+impl Data {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a place for temporary files");
+        let store = Store::open(directory.path()).await.expect("the store opens");
+        Self { directory, store }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("tokens.json")
+    }
+
+    fn write(&self, content: &str) {
+        fs::write(self.file(), content).expect("a file");
+        fs::set_permissions(self.file(), PermissionsExt::from_mode(0o600)).expect("ours");
+    }
+
+    async fn import(&self) -> Result<(), ImportError> {
+        import(&self.store, &self.file(), now()).await
+    }
+
+    async fn names(&self) -> Vec<String> {
+        let all = self.store.static_tokens("", 100).await.expect("the store answers");
+        all.into_iter().map(|record| record.name).collect()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.directory.path().join(name).exists()
+    }
 }
 
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("it is there").mode() & 0o777
+/// The file that an earlier version wrote for tokens of these names, whose secrets are the names.
+fn content(names: &[&str]) -> String {
+    let line = |name: &&str| {
+        let hash = TokenHash::of(name).to_hex();
+        format!(
+            "{{\"id\":\"{}\",\"name\":\"{name}\",\"sha256\":\"{hash}\",\"created\":1,\
+             \"expires\":null}}",
+            &hash[..12]
+        )
+    };
+    let lines: Vec<_> = names.iter().map(line).collect();
+    format!("{{\"version\":1,\"tokens\":[{}]}}\n", lines.join(","))
 }
 
-#[test]
-fn no_file_is_no_tokens_and_looking_creates_nothing() {
-    let (_home, file) = fresh();
-    assert!(file.list().unwrap().is_empty());
-    assert!(file.load().unwrap().is_empty());
-    assert!(!file.directory().exists());
+#[tokio::test]
+async fn a_live_name_is_taken_and_an_expired_one_makes_room() {
+    let store = MemoryStore::new();
+    let end = UnixTime::of(now() + Duration::from_secs(60));
+    let (first, _) = add(&store, "laptop", Some(end), now()).await.expect("it is new");
+    let error = add(&store, "laptop", None, now()).await.expect_err("it is taken");
+    assert!(matches!(&error, AddTokenError::NameTaken { id, .. } if *id == first.id), "{error}");
+    let late = now() + Duration::from_secs(60);
+    let (second, token) = add(&store, "laptop", None, late).await.expect("the first one is over");
+    assert_eq!(second.sha256, TokenHash::of(token.expose()));
 }
 
-#[test]
-fn an_added_token_is_listed_by_its_hash_and_the_file_never_holds_the_token() {
-    let (_home, file) = fresh();
-    let (record, token) = file.add("laptop", now()).unwrap();
-    assert_eq!(file.list().unwrap(), std::slice::from_ref(&record));
-    assert_eq!(record.sha256, auth::TokenHash::of(token.expose()));
-    let text = fs::read_to_string(&file.path).unwrap();
-    assert!(!text.contains(token.expose()), "{text}");
-    assert!(text.contains(&record.sha256.to_hex()), "{text}");
-}
-
-#[test]
-fn only_the_owner_may_open_the_directory_and_the_files() {
-    let (_home, file) = fresh();
-    file.add("laptop", now()).unwrap();
-    assert_eq!(mode(file.directory()), 0o700);
-    assert_eq!(mode(&file.path), 0o600);
-    assert_eq!(mode(&file.beside("lock")), 0o600);
-}
-
-#[test]
-fn a_live_name_is_taken_and_an_expired_one_makes_room() {
-    let (_home, file) = fresh();
-    let (first, _) = file.add_expiring("laptop", now() + Duration::from_secs(60), now()).unwrap();
-    let error = file.add("laptop", now()).unwrap_err();
-    assert!(matches!(&error, TokenFileError::NameTaken { id, .. } if *id == first.id), "{error}");
-    file.add("laptop", now() + Duration::from_secs(60)).expect("the first one is over");
-    assert_eq!(names(&file), ["laptop"], "and the expired record is gone");
-}
-
-#[test]
-fn a_name_that_is_another_tokens_id_is_taken() {
-    let (_home, file) = fresh();
-    let (record, _) = file.add("laptop", now()).unwrap();
-    let error = file.add(&record.id, now()).unwrap_err();
-    assert!(matches!(error, TokenFileError::NameTaken { .. }), "{error}");
-}
-
-#[test]
-fn names_that_would_confuse_a_reader_are_refused() {
-    let (_home, file) = fresh();
+#[tokio::test]
+async fn names_that_would_confuse_a_reader_are_refused() {
+    let store = MemoryStore::new();
     let long = "a".repeat(65);
     for bad in ["", " ", "a b", "a\n", "a\u{202e}b", "a\u{200b}", "../x", "a\"b", &long] {
-        let error = file.add(bad, now()).unwrap_err();
-        assert!(matches!(error, TokenFileError::BadName { .. }), "{bad:?}: {error}");
+        let error = add(&store, bad, None, now()).await.expect_err("it is refused");
+        assert!(matches!(error, AddTokenError::BadName { .. }), "{bad:?}: {error}");
         assert!(!error.to_string().contains(char::is_control), "{error}");
     }
     for good in ["ada", "ada.l@example.org", "CI+nightly-2", "Zoë", &"a".repeat(64)] {
-        file.add(good, now()).unwrap_or_else(|error| panic!("{good}: {error}"));
+        let added = add(&store, good, None, now()).await;
+        added.unwrap_or_else(|error| panic!("{good}: {error}"));
     }
 }
 
-#[test]
-fn a_token_is_revoked_by_its_id_or_its_name() {
-    let (_home, file) = fresh();
-    let (ada, _) = file.add("ada", now()).unwrap();
-    file.add("bob", now()).unwrap();
-    file.add("eve", now()).unwrap();
-    assert_eq!(file.revoke(&ada.id).unwrap(), ada);
-    assert_eq!(file.revoke("bob").unwrap().name, "bob");
-    assert_eq!(names(&file), ["eve"]);
-    let error = file.revoke("bob").unwrap_err();
-    assert!(matches!(error, TokenFileError::NoSuchToken { .. }), "{error}");
+#[tokio::test]
+async fn no_file_is_nothing_to_import() {
+    let data = Data::new().await;
+    data.import().await.expect("there is none");
+    assert!(data.names().await.is_empty());
 }
 
-#[test]
-fn many_writers_at_once_lose_nothing_and_readers_see_whole_files() {
-    let (_home, file) = fresh();
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..4)
-            .map(|writer| {
-                let file = file.clone();
-                scope.spawn(move || {
-                    for n in 0..10 {
-                        file.add(&format!("writer{writer}-{n}"), now()).expect("added");
-                    }
-                })
-            })
-            .collect();
-        let mut most = 0;
-        while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            let found = file.load().expect("whole").len();
-            assert!(found >= most, "a token came and went");
-            most = found;
+#[tokio::test]
+async fn a_file_is_imported_once_and_renamed() {
+    let data = Data::new().await;
+    data.write(&content(&["ada", "bob"]));
+    fs::write(data.directory.path().join("tokens.json.lock"), "").expect("a file");
+    data.import().await.expect("it is good");
+    assert_eq!(data.names().await, ["ada", "bob"]);
+    let found = data.store.static_token(&TokenHash::of("ada")).await.expect("it answers");
+    assert_eq!(found.expect("by its hash").created, UnixTime(1));
+    assert!(data.has("tokens.json.imported") && !data.has("tokens.json"));
+    assert!(!data.has("tokens.json.lock"), "nor what it was locked with");
+    data.import().await.expect("there is nothing left to do");
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_again_is_refused_and_brings_no_revoked_token_back() {
+    let data = Data::new().await;
+    data.write(&content(&["ada"]));
+    data.import().await.expect("it is good");
+    let revoked = data.store.revoke_static_token("ada", UnixTime::of(now())).await;
+    revoked.expect("it answers").expect("it is there");
+    // With what was renamed and without it, the same file and another one.
+    for (names, imported) in [(["ada"], true), (["eve"], true), (["eve"], false)] {
+        data.write(&content(&names));
+        if !imported {
+            fs::remove_file(data.directory.path().join("tokens.json.imported")).expect("a file");
         }
-    });
-    let names: HashSet<_> = names(&file).into_iter().collect();
-    assert_eq!(names.len(), 40);
-}
-
-#[test]
-fn what_a_dead_writer_left_is_in_nobodys_way() {
-    let (home, file) = fresh();
-    file.add("ada", now()).unwrap();
-    let elsewhere = home.path().join("elsewhere");
-    fs::write(&elsewhere, "precious").unwrap();
-    symlink(&elsewhere, file.beside("tmp")).unwrap();
-    file.add("bob", now()).unwrap();
-    assert_eq!(names(&file), ["ada", "bob"]);
-    assert_eq!(fs::read_to_string(elsewhere).unwrap(), "precious", "no link is followed");
-    assert!(!file.beside("tmp").exists());
-}
-
-#[test]
-fn a_symbolic_link_stays_one_and_its_target_is_replaced() {
-    let (home, file) = fresh();
-    file.add("ada", now()).unwrap();
-    let link = home.path().join("link.json");
-    symlink(&file.path, &link).unwrap();
-    TokenFile::new(&link).add("bob", now()).unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(names(&file), ["ada", "bob"]);
-}
-
-#[test]
-fn a_file_of_a_newer_version_is_neither_read_nor_written() {
-    let (_home, file) = fresh();
-    file.add("ada", now()).unwrap();
-    let newer = r#"{ "version": 2, "tokens": { "sorted": "otherwise" } }"#;
-    fs::write(&file.path, newer).unwrap();
-    for error in [file.list().unwrap_err(), file.add("bob", now()).unwrap_err()] {
-        let TokenFileError::Malformed { source: FormatError::Newer { found: 2, .. }, .. } = error
-        else {
-            panic!("{error:?}");
-        };
+        let error = data.import().await.expect_err("it is refused");
+        assert!(matches!(error, ImportError::Reappeared { .. }), "{error}");
+        assert!(error.to_string().contains("remove the file"), "{error}");
+        assert_eq!(check_moved(&data.file()).is_err(), imported);
+        assert!(data.names().await.is_empty() && data.has("tokens.json"));
     }
-    assert_eq!(fs::read_to_string(&file.path).unwrap(), newer);
 }
 
-#[test]
-fn a_file_that_is_not_ours_is_an_error_that_shows_no_value() {
-    let (_home, file) = fresh();
-    file.add("ada", now()).unwrap();
+#[tokio::test]
+async fn an_import_that_was_cut_off_before_the_rename_is_caught_up_with() {
+    let data = Data::new().await;
+    data.write(&content(&["ada"]));
+    data.import().await.expect("it is good");
+    let renamed = data.directory.path().join("tokens.json.imported");
+    fs::rename(renamed, data.file()).expect("as if it had not been");
+    data.import().await.expect("it is the same file");
+    assert_eq!(data.names().await, ["ada"]);
+    assert!(data.has("tokens.json.imported") && !data.has("tokens.json"));
+}
+
+#[tokio::test]
+async fn a_name_that_the_store_has_for_another_token_is_told_and_nothing_is_imported() {
+    let data = Data::new().await;
+    add(&data.store, "bob", None, now()).await.expect("it is new");
+    data.write(&content(&["ada", "bob"]));
+    let error = data.import().await.expect_err("bob is there");
+    assert!(matches!(&error, ImportError::Taken { name, .. } if name == "bob"), "{error}");
+    assert_eq!(data.names().await, ["bob"], "all of it or nothing");
+    assert!(data.has("tokens.json"));
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_not_imported() {
+    let data = Data::new().await;
+    data.write(r#"{ "version": 2, "tokens": { "sorted": "otherwise" } }"#);
+    let error = data.import().await.expect_err("it is newer");
+    let ImportError::File(TokenFileError::Malformed { source, .. }) = error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(source, FormatError::Newer { found: 2, .. }), "{source}");
+    assert!(data.has("tokens.json"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_an_error_that_shows_no_value() {
+    let data = Data::new().await;
     let pasted = r#"{"version":1,"tokens":[
         {"id":"x","name":"ada","sha256":"mcpb_canary","created":1}]}"#;
-    for content in
-        ["", "[]", "{}", r#"{"version":1}"#, r#"{"version":1,"tokens":[],"more":1}"#, pasted]
-    {
-        fs::write(&file.path, content).unwrap();
-        let error = file.load().unwrap_err();
-        assert!(matches!(error, TokenFileError::Malformed { .. }), "{content}: {error:?}");
+    let twice = content(&["ada", "ada"]);
+    for content in [
+        "",
+        "[]",
+        "{}",
+        r#"{"version":1}"#,
+        r#"{"version":1,"tokens":[],"more":1}"#,
+        pasted,
+        &twice,
+    ] {
+        data.write(content);
+        let error = data.import().await.expect_err("it is not ours");
+        let malformed = ImportError::File(TokenFileError::Malformed {
+            path: data.file(),
+            source: FormatError::TooLarge { max_bytes: 0 },
+        });
+        assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&malformed));
         assert!(!format!("{error:?} {error}").contains("canary"), "{error:?}");
     }
 }
 
-#[test]
-fn a_file_others_may_write_is_not_trusted() {
-    let (_home, file) = fresh();
-    file.add("ada", now()).unwrap();
-    fs::set_permissions(&file.path, PermissionsExt::from_mode(0o620)).unwrap();
-    let error = file.load().unwrap_err();
-    assert!(matches!(error, TokenFileError::WritableByOthers { mode: 0o620, .. }), "{error:?}");
-    fs::set_permissions(&file.path, PermissionsExt::from_mode(0o644)).unwrap();
-    file.load().expect("hashes may be read by others");
-}
-
-#[test]
-fn one_token_in_two_records_is_an_error() {
-    let (_home, file) = fresh();
-    file.add("ada", now()).unwrap();
-    let text = fs::read_to_string(&file.path).unwrap();
-    let (head, rest) = text.split_once('[').unwrap();
-    let (record, tail) = rest.rsplit_once(']').unwrap();
-    fs::write(&file.path, format!("{head}[{record},{record}]{tail}")).unwrap();
-    assert!(matches!(file.load().unwrap_err(), TokenFileError::Table { .. }));
-}
-
-#[test]
-fn a_running_broker_learns_of_every_change_once() {
-    let (_home, file) = fresh();
-    let (table, mut watch) = file.watch().unwrap();
-    assert!(table.is_empty());
-    assert!(watch.changed().unwrap().is_none(), "nothing happened yet");
-    for expected in 1..=20 {
-        file.add(&format!("token{expected}"), now()).unwrap();
-        assert_eq!(watch.changed().unwrap().expect("noticed").len(), expected);
-        assert!(watch.changed().unwrap().is_none());
-    }
-    file.revoke("token7").unwrap();
-    assert_eq!(watch.changed().unwrap().expect("noticed").len(), 19);
-    fs::remove_file(&file.path).unwrap();
-    assert!(watch.changed().unwrap().expect("noticed").is_empty(), "no file, no tokens");
-    assert!(watch.changed().unwrap().is_none());
-}
-
-#[test]
-fn a_broken_file_is_reported_once_and_its_repair_is_noticed() {
-    let (_home, file) = fresh();
-    file.add("ada", now()).unwrap();
-    let good = fs::read(&file.path).unwrap();
-    let (_, mut watch) = file.watch().unwrap();
-    fs::write(&file.path, "{").unwrap();
-    watch.changed().expect_err("that is no JSON");
-    assert!(watch.changed().unwrap().is_none(), "said once");
-    fs::write(&file.path, good).unwrap();
-    assert_eq!(watch.changed().unwrap().expect("repaired").len(), 1);
+#[tokio::test]
+async fn a_file_others_may_write_is_not_trusted() {
+    let data = Data::new().await;
+    data.write(&content(&["ada"]));
+    let open = |mode| fs::set_permissions(data.file(), PermissionsExt::from_mode(mode));
+    open(0o620).expect("ours");
+    let error = data.import().await.expect_err("its group may write it");
+    let untrusted = TokenFileError::WritableByOthers { path: PathBuf::new(), mode: 0 };
+    let ImportError::File(found) = error else { panic!("{error:?}") };
+    assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&untrusted));
+    open(0o644).expect("ours");
+    data.import().await.expect("hashes may be read by others");
 }

@@ -5,13 +5,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use broker::{
-    Control, Listener,
+    Clock, Control, Listener,
     config::{Config, Sources},
-    tokens::TokenFile,
+    store::Store,
+    tokens,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -140,14 +141,14 @@ impl Harness {
         let file = directory.path().join("broker.toml");
         fs::write(&file, configuration(directory.path(), &witness)).expect("a file");
 
-        let token_file = TokenFile::new(directory.path().join("data/tokens.json"));
-        #[expect(clippy::disallowed_methods, reason = "tokens are made now")]
-        let now = SystemTime::now();
-        let mut tokens = BTreeMap::new();
+        let store = Store::open(&directory.path().join("data")).await.expect("the store opens");
+        let clock = Clock::system();
+        let mut own_tokens = BTreeMap::new();
         for name in people {
-            let (_, token) = token_file.add(name, now).expect("a token");
-            tokens.insert(*name, token.expose().to_owned());
+            let (_, token) = tokens::add(&store, name, None, clock.now()).await.expect("a token");
+            own_tokens.insert(*name, token.expose().to_owned());
         }
+        store.close().await;
 
         let environment: BTreeMap<String, String> = BTreeMap::new();
         let mut sources = Sources::new(&environment);
@@ -159,8 +160,9 @@ impl Harness {
         let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
         let listener = Listener::bind(&config).await.expect("a port");
         let client = Client::new(listener.address().expect("a TCP address"));
-        let control =
-            Control::start(config, Arc::new(environment), &listener).await.expect("it starts");
+        let control = Control::start(config, Arc::new(environment), &listener, clock)
+            .await
+            .expect("it starts");
         let (stop, stopped) = oneshot::channel();
         let mut serving = JoinSet::new();
         serving.spawn(broker::serve(listener, control, async {
@@ -169,7 +171,14 @@ impl Harness {
                 std::future::pending().await
             }
         }));
-        Self { client, witness, tokens, stop: Some(stop), serving, _directory: directory }
+        Self {
+            client,
+            witness,
+            tokens: own_tokens,
+            stop: Some(stop),
+            serving,
+            _directory: directory,
+        }
     }
 
     /// The client of one of the people.

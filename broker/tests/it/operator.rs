@@ -130,17 +130,19 @@ fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
         let (code, said, _) = place.run(&["token", "add", "ada"]).await;
         assert_eq!((code, said.lines().count()), (0, 1), "the token stands alone on its line");
         let ada = broker.client.bearer(said.trim());
-        until_so("the broker knows it", async || {
-            ada.post(initialize("1", "2025-11-25")).await.status == 200
-        })
-        .await;
+        // The broker looks a token up that it does not know: it is good at once.
         let session = ada.open().await;
         let mut stream = session.listen().await;
         let (_, listed, _) = place.run(&["token", "list", "--json"]).await;
         assert!(listed.contains("ada") && !listed.contains(said.trim()), "{listed}");
-        let file = place.path().join("data/tokens.json");
-        assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
-        assert!(!fs::read_to_string(&file).expect("text").contains(said.trim()));
+        for name in ["broker.db", "broker.db-wal"] {
+            let file = place.path().join("data").join(name);
+            let mode = fs::metadata(&file).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+            let bytes = fs::read(&file).expect("a file");
+            let token = said.trim().as_bytes();
+            assert!(!bytes.windows(token.len()).any(|part| part == token), "{name}");
+        }
 
         assert_eq!(place.run(&["token", "add", "ada"]).await.0, 1, "the name is taken");
         let begun = tokio::time::Instant::now();
@@ -152,6 +154,49 @@ fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
         assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 1, "there is none");
         broker.signal(Signal::TERM);
         assert_eq!(broker.ends().await, Some(0));
+    });
+}
+
+/// What an earlier version kept its static tokens in: one of this name, whose secret is `token`.
+fn token_file(name: &str, token: &str) -> String {
+    let hash = auth::TokenHash::of(token).to_hex();
+    format!(
+        "{{\"version\":1,\"tokens\":[{{\"id\":\"{}\",\"name\":\"{name}\",\"sha256\":\"{hash}\",\
+         \"created\":1,\"expires\":null}}]}}",
+        &hash[..12]
+    )
+}
+
+#[test]
+fn a_token_file_of_an_earlier_version_is_imported_once_and_refused_when_it_reappears() {
+    with_timeout(async {
+        let place = Place::new();
+        let data = place.path().join("data");
+        let file = data.join("tokens.json");
+        fs::create_dir(&data).expect("a directory");
+        fs::write(&file, token_file("ada", "mcpb_of-ada")).expect("a file");
+        let only_static = ["--set", "auth.verifiers=[\"static\"]"];
+        let mut broker = place.serve(&only_static).await;
+        broker.client.bearer("mcpb_of-ada").open().await;
+        assert!(!file.exists() && data.join("tokens.json.imported").exists());
+        assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 0);
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.ends().await, Some(0), "{}", broker.log());
+
+        fs::write(&file, token_file("ada", "mcpb_of-ada")).expect("a file");
+        for command in ["check", "serve"] {
+            let (code, _, told) = place.run(&[&[command][..], &only_static].concat()).await;
+            assert_eq!(code, 78, "{told}");
+            for words in ["auth.static.tokens_file", "tokens.json", "remove the file"] {
+                assert!(told.contains(words), "{command}: {words} is missing in {told}");
+            }
+        }
+        let (code, _, told) = place.run(&["token", "list"]).await;
+        assert_eq!(code, 69, "{told}");
+        assert!(told.contains("remove the file"), "{told}");
+        fs::remove_file(&file).expect("a file");
+        let (code, listed, _) = place.run(&["token", "list", "--json"]).await;
+        assert_eq!((code, listed.trim()), (0, "[]"), "what was revoked did not come back");
     });
 }
 

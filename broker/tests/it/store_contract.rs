@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use auth::{
     TokenHash,
     oauth::{AuthStore, NewToken, Redeemed, Rotated, Rotation},
-    testing::{accounts_contract, credentials_contract, store_contract},
+    testing::{accounts_contract, credentials_contract, static_tokens_contract, store_contract},
 };
 use broker::store::Store;
 use http::StatusCode;
@@ -39,6 +39,14 @@ fn the_store_keeps_the_contract_of_accounts() {
     with_timeout(async {
         let Desk { store, directory: _directory, .. } = Desk::open().await;
         accounts_contract(store.clone(), store.clone(), store).await;
+    });
+}
+
+#[test]
+fn the_store_keeps_the_contract_of_static_tokens() {
+    with_timeout(async {
+        let Desk { store, directory: _directory, .. } = Desk::open().await;
+        static_tokens_contract(store.clone(), store).await;
     });
 }
 

@@ -7,7 +7,7 @@ use auth::{
     oauth::{AuthStore, Browser, NewToken, Rotated, Rotation},
 };
 use broker::{
-    Control, Listener,
+    Clock, Control, Listener,
     config::{Config, Sources},
     store::{Limits, OpenError, Store},
 };
@@ -250,14 +250,14 @@ fn a_broker_that_has_drained_has_closed_its_store() {
         sources.set = vec![format!("data_dir={}", data.display())];
         let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
         let listener = Listener::bind(&config).await.expect("a port");
-        let control =
-            Control::start(config, Arc::new(environment), &listener).await.expect("it starts");
+        let control = Control::start(config, Arc::new(environment), &listener, Clock::system())
+            .await
+            .expect("it starts");
         assert!(data.join("broker.db-wal").exists(), "the store is open");
         // Somebody still has the broker in hand, so dropping it is not what closes the store.
         broker::serve(listener, control.clone(), std::future::ready(())).await;
         assert!(!data.join("broker.db-wal").exists(), "the log is worked off");
-        #[expect(clippy::disallowed_methods, reason = "links are made now")]
-        let link = control.setup_link(std::time::SystemTime::now()).await;
+        let link = control.setup_link().await;
         assert!(link.is_err(), "nothing is kept in it any more");
     });
 }

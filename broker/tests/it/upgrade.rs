@@ -177,6 +177,7 @@ fn what_an_earlier_version_left_is_good_under_this_one() {
         let list: Value = serde_json::from_str(&list).expect("JSON");
         assert_eq!(list[0]["id"], "d11891f1ac9a");
         assert_eq!(list[0]["name"], "laptop");
+        assert!(!upgraded.place.path().join("data/tokens.json").exists(), "it was imported");
         let (code, users, told) = upgraded.place.run(&["user", "list"]).await;
         assert_eq!(code, 0, "{told}");
         assert!(users.contains("ada"), "{users}");
