@@ -16,6 +16,12 @@ use crate::{
 /// rather than how fast it is.
 const SLEEPERS: &str = "sleepers";
 
+/// The part of the load generator that measures two brokers in turn.
+const COMPARE: &str = "compare";
+
+/// How often each of them, unless it is said: enough for a median that a neighbour does not move.
+const ROUNDS: u32 = 10;
+
 pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
     let what = flags.what.as_deref();
     if let Some(what) = what {
@@ -29,6 +35,15 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
         flags.minutes.is_none() || what == Some(SLEEPERS),
         "--minutes is for {SLEEPERS:?}"
     );
+    anyhow::ensure!(
+        flags.rounds.is_none() || flags.baseline.is_some(),
+        "--rounds is for --baseline"
+    );
+    if let Some(baseline) = &flags.baseline {
+        anyhow::ensure!(what.is_none(), "--baseline compares brokers under calls, nothing else");
+        anyhow::ensure!(baseline.is_file(), "there is no {}", baseline.display());
+    }
+    let what = if flags.baseline.is_some() { Some(COMPARE) } else { what };
     let name = match flags.name {
         Some(name) => name,
         None => commit(sh)?,
@@ -49,6 +64,12 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
             let minutes = flags.minutes.iter().flat_map(|minutes| ["--minutes", minutes]);
             let load = cmd!(sh, "cargo run --release -p broker --example load");
             vec![load.args(["--", SLEEPERS]).args(minutes)]
+        }
+        Some(COMPARE) => {
+            cargo::build_broker(sh)?;
+            let (baseline, rounds) = (flags.baseline, flags.rounds.unwrap_or(ROUNDS).to_string());
+            let load = cmd!(sh, "cargo run --release -p broker --example load -- {COMPARE}");
+            vec![load.arg("--baseline").args(baseline).args(["--rounds", &rounds])]
         }
         Some(package) => {
             // By name: a plain `cargo bench` starts the unit tests too, which list themselves.

@@ -1,5 +1,7 @@
 //! The command line of `cargo xtask`.
 
+use std::path::PathBuf;
+
 xflags::xflags! {
     /// The tasks of this repository.
     cmd xtask {
@@ -53,6 +55,11 @@ xflags::xflags! {
             optional --minutes minutes: String
             /// What to call the result; the current commit unless given.
             optional --name name: String
+            /// Another broker's binary, built in the same way: both are measured in turn, and what
+            /// is told is the ratio.
+            optional --baseline binary: PathBuf
+            /// Rounds of `--baseline`; 10 unless given.
+            optional --rounds number: u32
             /// An earlier result to print beside this one.
             optional --against name: String
         }

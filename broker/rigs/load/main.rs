@@ -13,6 +13,7 @@
 //! cargo build --release -p broker --bin mcp-broker
 //! cargo build --release -p broker --example load       # apart: dev-dependencies add features
 //! target/release/examples/load                         # about two minutes; --quick for half
+//! target/release/examples/load compare --baseline OTHER --rounds 10
 //! target/release/examples/load churn --sessions 10000
 //! target/release/examples/load sleepers                # about twelve minutes; --quick for half of one
 //! ```
@@ -20,6 +21,8 @@
 //! | Module | Holds |
 //! |---|---|
 //! | `calls` | `tools/call` at 1 and 32 connections against broker and floors |
+//! | `compare` | the same against two brokers in turn |
+//! | `point` | one measurement of calls, and what it is made against |
 //! | `opening` | initialise latency, memory per session |
 //! | `churn` | sessions opened and ended in a loop leave nothing behind |
 //! | `sleepers` | many more sessions than children, and every answer is its owner's |
@@ -46,8 +49,10 @@ use clap::{Parser, ValueEnum};
 mod calls;
 mod child;
 mod churn;
+mod compare;
 mod floor;
 mod opening;
+mod point;
 mod proc;
 mod report;
 mod server;
@@ -92,6 +97,9 @@ struct Flags {
     /// The broker's binary; default: `mcp-broker` in the directory above this program's.
     #[arg(long)]
     broker: Option<PathBuf>,
+    /// The other broker's binary for `compare`.
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// Also writes the figures to this file, as one JSON object of names and numbers.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -103,6 +111,8 @@ enum Part {
     All,
     /// `tools/call` through broker and floors.
     Calls,
+    /// `tools/call` through this broker and the one of `--baseline` in turn.
+    Compare,
     /// Initialise latency against a direct spawn.
     Initialize,
     /// The broker's memory per session at 1,000 sessions.
@@ -175,6 +185,10 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Part::FloorA => floor::serve(floor::Floor::Fixed).await?,
         Part::FloorB => floor::serve(floor::Floor::Piped).await?,
         Part::Calls => calls::run(&broker, window, flags.rounds, &mut report).await?,
+        Part::Compare => {
+            let baseline = flags.baseline.context("compare with what? give --baseline")?;
+            compare::run(&baseline, &broker, window, flags.rounds, &mut report).await?;
+        }
         Part::Initialize => opening::latency(&broker, &mut report).await?,
         Part::Memory => opening::memory(&broker, &mut report).await?,
         Part::Churn => {
