@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{Exit, Reload, stderr::Ring};
+use crate::{exit::Exit, reload::Reload, stderr::ring::Ring};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -25,16 +25,16 @@ pub struct Child {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pid: u32,
-    asked: watch::Sender<Ask>,
-    /// The last signal that was asked for.
+    stop: watch::Sender<StopRequest>,
+    /// The last signal that was requested.
     reload: watch::Sender<Option<Reload>>,
     pub(crate) ring: Mutex<Ring>,
 }
 
-/// What somebody has asked of the child. Only ever grows.
+/// What was requested of the child. Only ever grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ask {
-    Nothing,
+pub(crate) enum StopRequest {
+    None,
     Stop,
     Kill,
 }
@@ -43,25 +43,25 @@ impl Shared {
     pub(crate) fn new(pid: u32, ring_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             pid,
-            asked: watch::Sender::new(Ask::Nothing),
+            stop: watch::Sender::new(StopRequest::None),
             reload: watch::Sender::new(None),
             ring: Mutex::new(Ring::new(ring_bytes)),
         })
     }
 
-    pub(crate) fn asks(&self) -> watch::Receiver<Ask> {
-        self.asked.subscribe()
+    pub(crate) fn stop_requests(&self) -> watch::Receiver<StopRequest> {
+        self.stop.subscribe()
     }
 
     pub(crate) fn reloads(&self) -> watch::Receiver<Option<Reload>> {
         self.reload.subscribe()
     }
 
-    pub(crate) fn ask(&self, ask: Ask) {
-        self.asked.send_if_modified(|asked| {
-            let more = ask > *asked;
-            *asked = ask.max(*asked);
-            more
+    pub(crate) fn request(&self, request: StopRequest) {
+        self.stop.send_if_modified(|requested| {
+            let is_more = request > *requested;
+            *requested = request.max(*requested);
+            is_more
         });
     }
 }
@@ -81,13 +81,13 @@ impl Child {
     /// Asks the child to stop: stdin closed, grace, SIGTERM, grace, SIGKILL. Returns at once, as
     /// often as it is called; [`ended`](Self::ended) tells when it is done.
     pub fn stop(&self) {
-        self.shared.ask(Ask::Stop);
+        self.shared.request(StopRequest::Stop);
     }
 
     /// Sends SIGKILL to the group without any grace, also in the middle of a stop. Returns at once,
     /// as often as it is called.
     pub fn kill(&self) {
-        self.shared.ask(Ask::Kill);
+        self.shared.request(StopRequest::Kill);
     }
 
     /// Sends the child itself, not its group, a signal to read something again. Returns at once;
@@ -125,7 +125,7 @@ impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Child")
             .field("pid", &self.pid())
-            .field("asked", &*self.shared.asked.borrow())
+            .field("requested", &*self.shared.stop.borrow())
             .field("exit", &self.exit())
             .finish_non_exhaustive()
     }
@@ -136,7 +136,7 @@ pub(crate) fn ended(mut exit: watch::Receiver<Option<Exit>>) -> BoxFuture<'stati
     Box::pin(async move {
         match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.unwrap_or(Exit::Unknown),
-            // The guard publishes before it goes, so this is a reaper that could not do its work.
+            // The leader publishes before it is dropped: the reaper could not do its work.
             Err(_) => Exit::Unknown,
         }
     })

@@ -10,13 +10,17 @@ use tokio::{
 use tracing::{debug, info};
 
 use crate::{
-    Child, Exit, Reload, SpawnError, Spec, Stdin, Stdout,
-    child::Shared,
-    ending::{self, Hands},
+    child::{Child, Shared},
+    ending::{ChildControl, run_shutdown},
+    error::SpawnError,
+    exit::Exit,
     leader::Leader,
+    reload::Reload,
     spawner::{self, Fresh},
+    spec::Spec,
     stderr::Stderr,
-    stdin::{self, Closer},
+    stdin::{self, Closer, Stdin},
+    stdout::Stdout,
     watch::Watch,
 };
 
@@ -43,7 +47,7 @@ pub struct Started {
 pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     let limits = spec.limits;
     let Fresh { leader, stdin, stdout, stderr, pidfd } = spawner::spawn(spec).await?;
-    // From here on `leader` guards the child: each `?` below kills and reaps it.
+    // From here on `leader` owns the child: each `?` below kills and reaps it.
     let watch = Watch::new(pidfd).map_err(SpawnError::from_system)?;
     let stdin = ChildStdin::from_std(stdin).map_err(SpawnError::from_system)?;
     let stdout = ChildStdout::from_std(stdout).map_err(SpawnError::from_system)?;
@@ -59,7 +63,7 @@ pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     Ok(Started { child, stdin, stdout, driver })
 }
 
-/// The work that a child needs: draining its standard error, carrying out requests, reaping it.
+/// The work that a child needs: drain its standard error, carry out requests, reap it.
 ///
 /// Dropping it, before or while it runs, sends SIGKILL to the group; a thread of its own then reaps
 /// the child, and [`Child::ended`] resolves as always. That is the backstop, not the way to stop.
@@ -81,12 +85,12 @@ impl Driver {
     /// Dropping the future kills the child, as dropping the driver does.
     pub async fn run(self) -> Exit {
         let Self { mut leader, closer, mut watch, mut stderr, shared, grace } = self;
-        let hands = Group { leader: &leader, closer: &closer };
-        let asks = shared.asks();
-        let besides = async {
+        let control = Group { leader: &leader, closer: &closer };
+        let requests = shared.stop_requests();
+        let alongside = async {
             tokio::join!(stderr.drain(), reload(&leader, shared.reloads()));
         };
-        ending::see_out(watch.exited(&leader), besides, asks, &hands, grace).await;
+        run_shutdown(watch.exited(&leader), alongside, requests, &control, grace).await;
 
         let exit = leader.reap();
         stderr.finish();
@@ -96,15 +100,15 @@ impl Driver {
     }
 }
 
-/// Passes on the signals that are asked for.
-async fn reload(leader: &Leader, mut asked: watch::Receiver<Option<Reload>>) {
-    // One may have been asked for before this was first polled.
-    asked.mark_changed();
-    // An error means that nobody is left to ask.
-    while asked.changed().await.is_ok() {
-        let signal = *asked.borrow_and_update();
+/// Passes on the signals that are requested.
+async fn reload(leader: &Leader, mut requested: watch::Receiver<Option<Reload>>) {
+    // One may have been requested before this was first polled.
+    requested.mark_changed();
+    // An error means that no handle is left.
+    while requested.changed().await.is_ok() {
+        let signal = *requested.borrow_and_update();
         if let Some(signal) = signal {
-            debug!(pid = leader.number(), %signal, "asking the child to read again");
+            debug!(pid = leader.number(), %signal, "signalling the child to reload");
             leader.signal(signal.signal());
         }
     }
@@ -116,7 +120,7 @@ struct Group<'a> {
     closer: &'a Closer,
 }
 
-impl Hands for Group<'_> {
+impl ChildControl for Group<'_> {
     fn close_stdin(&self) {
         self.closer.close();
     }

@@ -1,6 +1,6 @@
 //! The order in which a child ends; the crate's documentation has the picture.
 //!
-//! Knows no process: it is given futures to wait on and [`Hands`] to act with, so that tests can
+//! Knows no process: it is given futures to wait on and a [`ChildControl`] to act with, so that tests can
 //! script the child and pause the clock.
 
 use std::{pin::pin, time::Duration};
@@ -12,13 +12,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::child::Ask;
+use crate::child::StopRequest;
 
 #[cfg(test)]
 mod tests;
 
 /// What can be done to a child.
-pub(crate) trait Hands {
+pub(crate) trait ChildControl {
     /// Lets the child read end of file. May be called again.
     fn close_stdin(&self);
     /// Signals the whole group.
@@ -30,9 +30,9 @@ pub(crate) trait Hands {
 enum Phase {
     Running,
     /// Stdin is closed; SIGTERM at the deadline. `None` is a deadline too far away to name.
-    Asked(Option<Instant>),
+    StdinClosed(Option<Instant>),
     /// SIGTERM was sent; SIGKILL at the deadline.
-    Told(Option<Instant>),
+    Terminated(Option<Instant>),
     /// SIGKILL was sent; nothing is left but to wait.
     Killed,
 }
@@ -40,71 +40,75 @@ enum Phase {
 impl Phase {
     const fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Asked(deadline) | Self::Told(deadline) => deadline,
+            Self::StdinClosed(deadline) | Self::Terminated(deadline) => deadline,
             Self::Running | Self::Killed => None,
         }
     }
 
-    /// The request that would change this phase: more than what was asked so far.
-    const fn awaits(self) -> Ask {
+    /// The least request that changes this phase.
+    const fn awaited(self) -> StopRequest {
         match self {
-            Self::Running => Ask::Stop,
-            Self::Asked(_) | Self::Told(_) | Self::Killed => Ask::Kill,
+            Self::Running => StopRequest::Stop,
+            Self::StdinClosed(_) | Self::Terminated(_) | Self::Killed => StopRequest::Kill,
         }
     }
 }
 
-/// Sees a child out: returns once `exited` has resolved and the rest of the group has got SIGKILL.
-/// `besides` is polled all the time: what has to be done for the child while it lives.
-pub(crate) async fn see_out(
+/// Waits for the child to exit, and carries out `requests` to stop it. Returns once `exited` has
+/// resolved and the rest of the group has got SIGKILL. `alongside` is polled until then: what has to
+/// be done for the child while it lives.
+pub(crate) async fn run_shutdown(
     exited: impl Future<Output = ()>,
-    besides: impl Future<Output = ()>,
-    mut asks: watch::Receiver<Ask>,
-    hands: &impl Hands,
+    alongside: impl Future<Output = ()>,
+    mut requests: watch::Receiver<StopRequest>,
+    control: &impl ChildControl,
     grace: Duration,
 ) {
-    let (mut exited, mut besides) = (pin!(exited), pin!(besides));
-    let mut idle = false;
+    let (mut exited, mut alongside) = (pin!(exited), pin!(alongside));
+    let mut alongside_is_done = false;
     let mut phase = Phase::Running;
     loop {
-        let (deadline, awaited) = (phase.deadline(), phase.awaits());
+        let (deadline, awaited) = (phase.deadline(), phase.awaited());
         select! {
             // In this order, so that a flood on standard error delays nothing.
             biased;
             () = &mut exited => break,
-            // An error means that nobody is left to ask, and then this is pending for ever.
-            Ok(ask) = wait(&mut asks, awaited), if phase != Phase::Killed => {
-                phase = match ask {
-                    Ask::Kill => kill(hands),
-                    Ask::Stop if grace.is_zero() => kill(hands),
-                    Ask::Stop | Ask::Nothing => {
-                        hands.close_stdin();
-                        Phase::Asked(Instant::now().checked_add(grace))
+            // An error means that no handle is left; then this branch is off.
+            Ok(request) = wait(&mut requests, awaited), if phase != Phase::Killed => {
+                phase = match request {
+                    StopRequest::Kill => kill(control),
+                    StopRequest::Stop if grace.is_zero() => kill(control),
+                    StopRequest::Stop | StopRequest::None => {
+                        control.close_stdin();
+                        Phase::StdinClosed(Instant::now().checked_add(grace))
                     }
                 };
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                phase = if matches!(phase, Phase::Asked(_)) {
-                    hands.signal(Signal::TERM);
-                    Phase::Told(Instant::now().checked_add(grace))
+                phase = if matches!(phase, Phase::StdinClosed(_)) {
+                    control.signal(Signal::TERM);
+                    Phase::Terminated(Instant::now().checked_add(grace))
                 } else {
-                    kill(hands)
+                    kill(control)
                 };
             }
-            () = &mut besides, if !idle => idle = true,
+            () = &mut alongside, if !alongside_is_done => alongside_is_done = true,
         }
     }
-    // The leader is gone; whoever it left behind in the group would hold the pipes open.
-    kill(hands);
+    // The leader is gone; processes that it left in the group would hold the pipes open.
+    kill(control);
 }
 
-async fn wait(asks: &mut watch::Receiver<Ask>, least: Ask) -> Result<Ask, watch::error::RecvError> {
-    asks.wait_for(|ask| *ask >= least).await.map(|ask| *ask)
+async fn wait(
+    requests: &mut watch::Receiver<StopRequest>,
+    least: StopRequest,
+) -> Result<StopRequest, watch::error::RecvError> {
+    requests.wait_for(|request| *request >= least).await.map(|request| *request)
 }
 
-fn kill(hands: &impl Hands) -> Phase {
-    // The signal first: at end of file the child would get a head start and might leave in peace.
-    hands.signal(Signal::KILL);
-    hands.close_stdin();
+fn kill(control: &impl ChildControl) -> Phase {
+    // The signal first: at end of file the child would get a head start and might exit by itself.
+    control.signal(Signal::KILL);
+    control.close_stdin();
     Phase::Killed
 }

@@ -1,7 +1,7 @@
 //! A child's standard error: always drained, the last of it kept, some of it logged.
 
 mod lines;
-mod ring;
+pub(crate) mod ring;
 
 use std::{
     future::poll_fn,
@@ -19,8 +19,7 @@ use tokio::{
 use tracing::debug;
 
 use self::lines::{Event, Lines};
-pub(crate) use self::ring::Ring;
-use crate::{Limits, child::Shared, pipe::Leftover};
+use crate::{child::Shared, pipe::Leftover, spec::Limits};
 
 /// How much is read at once, into the stack: a quiet child owns no buffer.
 const CHUNK: usize = 4096;
@@ -44,7 +43,7 @@ impl Stderr {
         Self { pipe, pid, shared, lines: Lines::new(limits.stderr_events_per_second) }
     }
 
-    /// Reads until everybody has closed the other end.
+    /// Reads until every process has closed the other end.
     ///
     /// # Cancel safety
     /// What was read was also kept, so dropping the future loses nothing.
@@ -52,8 +51,8 @@ impl Stderr {
         while poll_fn(|cx| self.poll_chunk(cx)).await {}
     }
 
-    /// After the child was reaped: takes what is left in the pipe, without waiting for whoever may
-    /// still hold the other end, and closes the account.
+    /// After the child was reaped: takes what is left in the pipe, without waiting for processes
+    /// that may still hold the other end, and logs what was counted.
     pub(crate) fn finish(mut self) {
         let mut leftover = Leftover::of(&self.pipe);
         let mut space = [0; CHUNK];

@@ -13,21 +13,21 @@ use tokio::{
 };
 
 use crate::{
-    Exit,
     child::{BoxFuture, ended},
+    exit::Exit,
     pipe::Leftover,
 };
 
 /// The reading end of a child's standard output.
 ///
-/// It reports end of file when everybody closed the other end, and also once the child has ended and
+/// It reports end of file when every process closed the other end, and also once the child has ended and
 /// what was then in the pipe has been read: a descendant that holds the pipe open is not waited for.
 pub struct Stdout {
     pipe: ChildStdout,
     exit: watch::Receiver<Option<Exit>>,
     /// Wakes a reader that waits on the pipe when the child ends.
     ended: BoxFuture<'static, Exit>,
-    /// Whom it wakes. Asking it again with the same waker would only cost time at every read.
+    /// The waker it was given last. Asking it again with the same waker would only cost time at every read.
     waiting: Option<Waker>,
     /// Set once the child has ended.
     leftover: Option<Leftover>,

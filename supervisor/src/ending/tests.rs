@@ -14,43 +14,43 @@ const GRACE: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Action {
     Close,
     Signal(Signal),
 }
-use Deed::{Close, Signal as Sent};
+use Action::{Close, Signal as Sent};
 
-const TERM: Deed = Sent(Signal::TERM);
-const KILL: Deed = Sent(Signal::KILL);
+const TERM: Action = Sent(Signal::TERM);
+const KILL: Action = Sent(Signal::KILL);
 
-/// Notes what is done to the child, and when.
+/// Records what is done to the child, and when.
 #[derive(Clone, Debug)]
-struct Notes {
+struct ActionLog {
     start: Instant,
-    deeds: Arc<Mutex<Vec<(u64, Deed)>>>,
+    actions: Arc<Mutex<Vec<(u64, Action)>>>,
 }
 
-impl Notes {
-    fn note(&self, deed: Deed) {
+impl ActionLog {
+    fn record(&self, action: Action) {
         let after = self.start.elapsed().as_secs();
-        self.deeds.lock().unwrap().push((after, deed));
+        self.actions.lock().unwrap().push((after, action));
     }
 }
 
-impl Hands for Notes {
+impl ChildControl for ActionLog {
     fn close_stdin(&self) {
-        self.note(Close);
+        self.record(Close);
     }
 
     fn signal(&self, signal: Signal) {
-        self.note(Sent(signal));
+        self.record(Sent(signal));
     }
 }
 
 /// The scripted child: `exit` makes it exit.
 struct Script {
     shared: Arc<Shared>,
-    notes: Notes,
+    log: ActionLog,
     exit: oneshot::Sender<()>,
     driver: JoinSet<()>,
 }
@@ -62,25 +62,25 @@ impl Script {
 
     fn with_noise(grace: Duration, noise: impl Future<Output = ()> + Send + 'static) -> Self {
         let shared = Shared::new(1, 0);
-        let notes = Notes { start: Instant::now(), deeds: Arc::default() };
+        let log = ActionLog { start: Instant::now(), actions: Arc::default() };
         let (exit, exited) = oneshot::channel::<()>();
-        let (asks, hands) = (shared.asks(), notes.clone());
+        let (requests, control) = (shared.stop_requests(), log.clone());
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            see_out(async { drop(exited.await) }, noise, asks, &hands, grace).await;
+            run_shutdown(async { drop(exited.await) }, noise, requests, &control, grace).await;
         });
-        Self { shared, notes, exit, driver }
+        Self { shared, log, exit, driver }
     }
 
-    fn deeds(&self) -> Vec<(u64, Deed)> {
-        self.notes.deeds.lock().unwrap().clone()
+    fn actions(&self) -> Vec<(u64, Action)> {
+        self.log.actions.lock().unwrap().clone()
     }
 
     /// Lets the child exit and returns all that was done to it.
-    async fn exit(mut self) -> Vec<(u64, Deed)> {
+    async fn exit(mut self) -> Vec<(u64, Action)> {
         self.exit.send(()).unwrap();
         self.driver.join_next().await.unwrap().unwrap();
-        self.notes.deeds.lock().unwrap().clone()
+        self.log.actions.lock().unwrap().clone()
     }
 }
 
@@ -93,17 +93,17 @@ async fn pass(span: Duration) {
 async fn a_child_that_ignores_everything_gets_end_of_file_then_sigterm_then_sigkill() {
     let script = Script::new(GRACE);
     pass(HOUR).await;
-    assert_eq!(script.deeds(), [], "nobody asked");
-    script.shared.ask(Ask::Stop);
+    assert_eq!(script.actions(), [], "nothing was requested");
+    script.shared.request(StopRequest::Stop);
     pass(HOUR).await;
-    assert_eq!(script.deeds(), [(3600, Close), (3602, TERM), (3604, KILL), (3604, Close)]);
+    assert_eq!(script.actions(), [(3600, Close), (3602, TERM), (3604, KILL), (3604, Close)]);
     assert_eq!(script.exit().await.len(), 6, "and the group once more when the leader is gone");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_leaves_at_end_of_file_gets_no_sigterm() {
     let script = Script::new(GRACE);
-    script.shared.ask(Ask::Stop);
+    script.shared.request(StopRequest::Stop);
     pass(Duration::from_secs(1)).await;
     assert_eq!(script.exit().await, [(0, Close), (1, KILL), (1, Close)]);
 }
@@ -111,7 +111,7 @@ async fn a_child_that_leaves_at_end_of_file_gets_no_sigterm() {
 #[tokio::test(start_paused = true)]
 async fn a_child_that_leaves_at_sigterm_is_followed_by_the_rest_of_its_group() {
     let script = Script::new(GRACE);
-    script.shared.ask(Ask::Stop);
+    script.shared.request(StopRequest::Stop);
     pass(Duration::from_secs(3)).await;
     assert_eq!(script.exit().await, [(0, Close), (2, TERM), (3, KILL), (3, Close)]);
 }
@@ -120,55 +120,55 @@ async fn a_child_that_leaves_at_sigterm_is_followed_by_the_rest_of_its_group() {
 async fn stopping_again_does_not_prolong_the_grace() {
     let script = Script::new(GRACE);
     for _ in 0..5 {
-        script.shared.ask(Ask::Stop);
+        script.shared.request(StopRequest::Stop);
         pass(Duration::from_secs(1)).await;
     }
-    assert_eq!(script.deeds(), [(0, Close), (2, TERM), (4, KILL), (4, Close)]);
+    assert_eq!(script.actions(), [(0, Close), (2, TERM), (4, KILL), (4, Close)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_grace_of_zero_kills_at_once() {
     let script = Script::new(Duration::ZERO);
-    script.shared.ask(Ask::Stop);
+    script.shared.request(StopRequest::Stop);
     pass(Duration::from_secs(1)).await;
-    assert_eq!(script.deeds(), [(0, KILL), (0, Close)]);
+    assert_eq!(script.actions(), [(0, KILL), (0, Close)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_cuts_a_stop_short() {
     let script = Script::new(GRACE);
-    script.shared.ask(Ask::Stop);
+    script.shared.request(StopRequest::Stop);
     pass(Duration::from_secs(1)).await;
-    script.shared.ask(Ask::Kill);
-    script.shared.ask(Ask::Stop);
+    script.shared.request(StopRequest::Kill);
+    script.shared.request(StopRequest::Stop);
     pass(HOUR).await;
-    assert_eq!(script.deeds(), [(0, Close), (1, KILL), (1, Close)], "a stop takes nothing back");
+    assert_eq!(script.actions(), [(0, Close), (1, KILL), (1, Close)], "a stop takes nothing back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_made_before_the_driver_runs_is_carried_out() {
     let script = Script::new(GRACE);
-    script.shared.ask(Ask::Kill);
+    script.shared.request(StopRequest::Kill);
     pass(Duration::from_secs(1)).await;
-    assert_eq!(script.deeds(), [(0, KILL), (0, Close)]);
+    assert_eq!(script.actions(), [(0, KILL), (0, Close)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endless_grace_waits_without_a_deadline() {
     let script = Script::new(Duration::MAX);
-    script.shared.ask(Ask::Stop);
+    script.shared.request(StopRequest::Stop);
     pass(1000 * HOUR).await;
-    assert_eq!(script.deeds(), [(0, Close)]);
-    script.shared.ask(Ask::Kill);
+    assert_eq!(script.actions(), [(0, Close)]);
+    script.shared.request(StopRequest::Kill);
     pass(HOUR).await;
-    assert_eq!(script.deeds()[1..], [(3_600_000, KILL), (3_600_000, Close)]);
+    assert_eq!(script.actions()[1..], [(3_600_000, KILL), (3_600_000, Close)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_child_without_standard_error_lives_on() {
     let script = Script::with_noise(GRACE, std::future::ready(()));
     pass(HOUR).await;
-    assert_eq!(script.deeds(), []);
+    assert_eq!(script.actions(), []);
     assert_eq!(script.exit().await, [(3600, KILL), (3600, Close)]);
 }
 
@@ -180,8 +180,8 @@ async fn endless_noise_delays_neither_the_deadlines_nor_the_exit() {
         }
     };
     let script = Script::with_noise(Duration::ZERO, noise);
-    script.shared.ask(Ask::Stop);
-    while script.deeds().is_empty() {
+    script.shared.request(StopRequest::Stop);
+    while script.actions().is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(script.exit().await.len(), 4);

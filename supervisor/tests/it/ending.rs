@@ -5,7 +5,9 @@ use std::time::Duration;
 use supervisor::{Exit, Reload, Started, start};
 use tokio::{io::AsyncWriteExt, time::Instant};
 
-use crate::harness::{DEAF, ECHO, EXIT, MUTE, SHORT, Stranger, run, run_with_grace, soon, spec};
+use crate::harness::{
+    DEAF, ECHO, EXIT, MUTE, OtherProcess, SHORT, run, run_with_grace, soon, spec,
+};
 
 #[tokio::test]
 async fn an_exit_code_and_a_signal_are_told_apart() {
@@ -116,7 +118,7 @@ async fn dropping_the_driver_kills_and_reaps() {
     for run_it in [false, true] {
         let Started { child, stdin: _stdin, stdout: _stdout, driver } =
             start(spec(DEAF, &[])).await.unwrap();
-        let stranger = Stranger::new(&child.pid().to_string());
+        let stranger = OtherProcess::new(&child.pid().to_string());
         if run_it {
             let mut running = Box::pin(driver.run());
             let poll = std::future::poll_fn(|cx| {

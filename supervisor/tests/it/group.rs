@@ -3,12 +3,12 @@
 use supervisor::Exit;
 use tokio::io::{copy, sink};
 
-use crate::harness::{BROOD, RUNAWAY, Stranger, run, soon};
+use crate::harness::{BROOD, OtherProcess, RUNAWAY, run, soon};
 
 #[tokio::test]
 async fn a_grandchild_in_the_group_dies_with_a_child_that_leaves_by_itself() {
     let mut harness = run(BROOD, &["wait"]).await;
-    let grandchild = Stranger::new(&harness.line().await);
+    let grandchild = OtherProcess::new(&harness.line().await);
     assert!(grandchild.lives());
     drop(harness.stdin);
     assert_eq!(soon(harness.child.ended()).await, Exit::Code(0));
@@ -25,7 +25,7 @@ async fn a_grandchild_that_was_abandoned_at_once_does_not_hold_stdout_open() {
 #[tokio::test]
 async fn a_kill_reaches_the_grandchildren() {
     let mut harness = run(BROOD, &["wait"]).await;
-    let grandchild = Stranger::new(&harness.line().await);
+    let grandchild = OtherProcess::new(&harness.line().await);
     harness.child.kill();
     assert_eq!(harness.ended().await, Exit::Signal(9));
     grandchild.is_gone().await;
@@ -35,7 +35,7 @@ async fn a_kill_reaches_the_grandchildren() {
 async fn a_grandchild_that_left_the_group_delays_neither_the_end_nor_end_of_file() {
     for habit in ["quiet", "chatter"] {
         let mut harness = run(RUNAWAY, &[habit]).await;
-        let runaway = Stranger::new(&harness.line().await);
+        let runaway = OtherProcess::new(&harness.line().await);
         harness.child.stop();
         // Read first, so that nothing but the end of the child can wake the reader.
         soon(copy(&mut harness.stdout, &mut sink())).await.expect("readable");

@@ -25,7 +25,7 @@ pub(crate) const PARENT: &str = env!("CARGO_BIN_EXE_child-parent");
 pub(crate) const RUNAWAY: &str = env!("CARGO_BIN_EXE_child-runaway");
 
 /// Far longer than anything here takes, so that a hang fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A grace that no test waits for.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -92,18 +92,18 @@ impl Harness {
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     select! {
         biased;
-        () = sleep(PATIENCE) => panic!("this should not take long"),
+        () = sleep(TIMEOUT) => panic!("this should not take long"),
         output = future => output,
     }
 }
 
-/// Somebody else's process, held so that its number cannot pass to another.
-pub(crate) struct Stranger {
+/// A process that is no child of the test, held so that its number cannot pass to another.
+pub(crate) struct OtherProcess {
     pid: Pid,
     pidfd: Arc<OwnedFd>,
 }
 
-impl Stranger {
+impl OtherProcess {
     /// Must be called while the process is known to be there.
     pub(crate) fn new(pid: &str) -> Self {
         let pid = Pid::from_raw(pid.parse().expect("a number")).expect("not zero");
@@ -113,7 +113,7 @@ impl Stranger {
 
     pub(crate) async fn is_gone(&self) {
         let pidfd = Arc::clone(&self.pidfd);
-        let gone = tokio::task::spawn_blocking(move || exits_within(&pidfd, PATIENCE));
+        let gone = tokio::task::spawn_blocking(move || exits_within(&pidfd, TIMEOUT));
         assert!(gone.await.expect("no panic"), "process {:?} is still there", self.pid);
     }
 
@@ -122,7 +122,11 @@ impl Stranger {
     }
 
     pub(crate) fn kill(&self) {
-        kill_process(self.pid, Signal::KILL).expect("a living process");
+        self.signal(Signal::KILL);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("a living process");
     }
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use supervisor::Exit;
 use tokio::time::timeout;
 
-use crate::harness::{BROOD, DEAF, ECHO, MUTE, PARENT, Stranger, run};
+use crate::harness::{BROOD, DEAF, ECHO, MUTE, OtherProcess, PARENT, run};
 
 #[tokio::test]
 async fn a_child_dies_with_a_parent_that_got_sigkill() {
     // Deaf, so that it is the signal and not end of file that ends it.
     let mut parent = run(PARENT, &["doomed", DEAF]).await;
-    let child = Stranger::new(&parent.line().await);
+    let child = OtherProcess::new(&parent.line().await);
     assert!(child.lives());
     // The parent alone, not its group: the child has a group of its own.
     parent.child.kill();
@@ -28,7 +28,7 @@ async fn children_outlive_the_threads_that_asked_for_them() {
         (started, runtime.shutdown_background())
     });
     let ((started, ()), harness) = (children.join().unwrap(), run(MUTE, &[]).await);
-    let child = Stranger::new(&started.child.pid().to_string());
+    let child = OtherProcess::new(&started.child.pid().to_string());
     harness.child.stop();
     assert_eq!(harness.ended().await, Exit::Code(0), "time enough for a stray signal");
     assert!(child.lives());
