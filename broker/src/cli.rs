@@ -94,13 +94,6 @@ enum Command {
     Token(token::TokenCommand),
     /// Run the built-in MCP server on standard input and output
     DemoServer,
-    /// Watch over the process groups of a broker that may be killed
-    #[command(hide = true, name = crate::guard::COMMAND)]
-    Guard {
-        /// Start the guard and end
-        #[arg(long)]
-        launch: bool,
-    },
     /// Connect as a client does, step by step, and say which step fails and why
     Doctor(doctor::DoctorArgs),
     /// Ask a running broker whether it is ready; exit 0 or 1
@@ -162,7 +155,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Token(command)) => token::run(&command, &context),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::DemoServer) => serve::demo(),
-        Some(Command::Guard { launch }) => serve::guard(launch),
         Some(Command::Healthcheck(args)) => health::run(&args, &environment),
     };
     exit.into()

@@ -25,7 +25,6 @@ pub mod config;
 pub mod demo;
 mod error_chain;
 pub mod fetch;
-mod guard;
 mod host_policy;
 mod http;
 mod listener;

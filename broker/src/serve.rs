@@ -28,8 +28,7 @@ use tracing::{debug, info, warn};
 use crate::{
     clock::Clock,
     compose::{app::App, start_error::StartError},
-    config::{Change, Config, Environment},
-    guard::Guard,
+    config::{Change, Config, Environment, ServerCommand},
     http,
     listener::{Accepted, ListenError, Listener, TlsFiles},
 };
@@ -60,6 +59,9 @@ impl Control {
         listener: &Listener,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        if config.server.values().any(|server| server.command == ServerCommand::Demo) {
+            return Err(StartError::Demo);
+        }
         let base = listener.base(&config);
         Ok(Self { app: App::start(config, environment, &base, clock).await?, tls: listener.tls() })
     }
@@ -74,17 +76,6 @@ impl Control {
             Some(people) => people.setup_link(self.app.clock.now()).await,
             None => Ok(None),
         }
-    }
-
-    /// Starts a process beside the broker that ends its children's groups if the broker is killed.
-    /// The program must be one that [`cli::main`](crate::cli::main) runs, because it is started
-    /// again as that process.
-    ///
-    /// # Errors
-    /// What the system said; the broker runs as well without.
-    pub fn guard(&self) -> io::Result<()> {
-        self.app.children.guarded_by(Guard::start()?);
-        Ok(())
     }
 
     /// Puts another configuration in force as far as that goes without a restart, and says for
@@ -301,4 +292,37 @@ async fn pause_after(error: &io::Error) {
     }
     warn!(%error, "cannot accept connections; trying again");
     sleep(Duration::from_millis(100)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::Sources;
+
+    #[derive(Debug)]
+    struct Empty;
+
+    impl Environment for Empty {
+        fn variables(&self) -> Vec<(OsString, OsString)> {
+            Vec::new()
+        }
+
+        fn variable(&self, _: &str) -> Option<OsString> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_mcp_broker_is_told_that_it_has_no_demo_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sources = Sources::new(&Empty);
+        sources.directory = directory.path().to_owned();
+        sources.listen = Some("127.0.0.1:0".into());
+        let config = Config::load(&sources).unwrap().config;
+        let listener = Listener::bind(&config).await.unwrap();
+        let started = Control::start(config, Arc::new(Empty), &listener, Clock::system()).await;
+        assert!(matches!(started, Err(StartError::Demo)), "{started:?}");
+    }
 }

@@ -1,6 +1,6 @@
-//! The guard of a process group: owns the unreaped leader from the fork on.
+//! The owner of a process group: holds the unreaped leader from the fork on.
 
-use std::{mem, process};
+use std::mem;
 
 use rustix::{
     io::Errno,
@@ -8,7 +8,10 @@ use rustix::{
 };
 use tokio::sync::watch;
 
-use crate::{Exit, reaper};
+use crate::{
+    exit::Exit,
+    reaper::{Unreaped, reap_in_background},
+};
 
 /// Owns a child that leads its own process group. Only this type signals and reaps it, and it never
 /// signals after reaping: until then the kernel keeps the number from being given to another.
@@ -23,14 +26,14 @@ pub(crate) struct Leader {
 
 #[derive(Debug)]
 enum State {
-    Unreaped(process::Child),
+    Unreaped(Unreaped),
     Reaped,
 }
 
 impl Leader {
-    pub(crate) fn new(child: process::Child) -> Self {
+    pub(crate) fn new(child: Unreaped) -> Self {
         Self {
-            pid: Pid::from_child(&child),
+            pid: Pid::from_child(&child.child),
             state: State::Unreaped(child),
             exit: watch::Sender::new(None),
         }
@@ -45,7 +48,8 @@ impl Leader {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Where the exit will be found once [`publish`](Self::publish) was called, by whomever.
+    /// Where the exit will be found once [`publish`](Self::publish) was called, by the driver or
+    /// by the thread that reaps in the background.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Exit>> {
         self.exit.subscribe()
     }
@@ -78,7 +82,7 @@ impl Leader {
             match waitid(WaitId::Pid(self.pid), options) {
                 Ok(status) => return status.is_some(),
                 Err(Errno::INTR) => {}
-                // No such child: somebody else in this process reaped it.
+                // No such child: other code in this process reaped it.
                 Err(_) => return true,
             }
         }
@@ -87,7 +91,7 @@ impl Leader {
     /// Reaps the leader, which must have [exited](Self::has_exited): otherwise this blocks.
     pub(crate) fn reap(&mut self) -> Exit {
         match mem::replace(&mut self.state, State::Reaped) {
-            State::Unreaped(child) => reap(child),
+            State::Unreaped(child) => child.reap(),
             State::Reaped => Exit::Unknown,
         }
     }
@@ -102,12 +106,7 @@ impl Drop for Leader {
     fn drop(&mut self) {
         self.signal_group(Signal::KILL);
         if let State::Unreaped(child) = mem::replace(&mut self.state, State::Reaped) {
-            reaper::bury(child, self.exit.clone());
+            reap_in_background(child, self.exit.clone());
         }
     }
-}
-
-/// Waits for `child` to exit, and reaps it.
-pub(crate) fn reap(mut child: process::Child) -> Exit {
-    child.wait().map_or(Exit::Unknown, Exit::from)
 }

@@ -13,6 +13,7 @@
 //!     args: vec!["--transport".into(), "stdio".into()],
 //!     env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
 //!     cwd: None,
+//!     orphan_cleanup: None,
 //!     limits: Limits::default(),
 //! })
 //! .await?;
@@ -41,16 +42,18 @@
 //! - The environment is exactly what [`Spec::env`] lists; nothing is inherited.
 //! - The child starts without a shell, leads its own process group, has descriptors 0 to 2 and no
 //!   others, umask 077, an empty signal mask and default signal handlers.
-//! - From the fork on the process belongs to a guard: whatever fails or is dropped later, the group
-//!   gets SIGKILL and the child is reaped. Dropping the [`Driver`] is enough.
+//! - From the fork on the process has an owner: whatever fails or is dropped later, the group gets
+//!   SIGKILL and the child is reaped. Dropping the [`Driver`] is enough.
 //! - The group is signalled only while its leader is unreaped, so the number cannot have passed to
-//!   somebody else.
+//!   another.
 //! - [`Child::ended`] resolves after the child was reaped, for every waiter, however late.
 //! - A process that left the group delays nothing: once the child has ended, [`Stdout`] gives what
-//!   is in the pipe and then end of file, whoever still holds the other end.
+//!   is in the pipe and then end of file, also while another process holds the other end.
 //! - On Linux a child dies when this process dies, SIGKILL included (`PR_SET_PDEATHSIG`). The kernel
 //!   ties that to the *thread* that forked, so all forks happen on one thread that never exits. It
 //!   does not reach grandchildren, and a set-user-id program is exempt from it.
+//! - Grandchildren in the group die too when this process is killed, if [`Spec::orphan_cleanup`] is
+//!   set: [`OrphanCleanup`] forks a process that outlives this one for a moment.
 //!
 //! # What it does not do
 //!
@@ -72,6 +75,7 @@ mod ending;
 mod error;
 mod exit;
 mod leader;
+mod orphans;
 mod pipe;
 mod program;
 mod reaper;
@@ -87,6 +91,7 @@ pub use child::{BoxFuture, Child};
 pub use driver::{Driver, Started, start};
 pub use error::SpawnError;
 pub use exit::Exit;
+pub use orphans::OrphanCleanup;
 pub use reload::Reload;
 pub use spec::{Limits, Spec};
 pub use stdin::Stdin;

@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{SpawnError, Spec};
+use crate::{error::SpawnError, spec::Spec};
 
 /// Where names are looked up when the child's environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -86,7 +86,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::Limits;
+    use crate::spec::Limits;
 
     fn named(program: impl Into<OsString>, path: Option<OsString>) -> Spec {
         Spec {
@@ -94,6 +94,7 @@ mod tests {
             args: Vec::new(),
             env: path.into_iter().map(|value| ("PATH".into(), value)).collect(),
             cwd: None,
+            orphan_cleanup: None,
             limits: Limits::default(),
         }
     }

@@ -1,6 +1,8 @@
-//! The thread that reaps children whose driver was dropped. They got SIGKILL already, so the wait is
-//! short; yet it must not happen in a `drop` on a runtime's worker, and a runtime that is shutting
-//! down has no task left to do it.
+//! Reaping: at once where the child is known to have exited, else on a thread made for it.
+//!
+//! A child whose driver was dropped got SIGKILL already, so the wait is short. It still must not
+//! happen in a `drop` on a runtime's worker, and a runtime that is shutting down has no task left to
+//! do it.
 
 use std::{
     process,
@@ -13,40 +15,59 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{Exit, leader};
+use crate::{exit::Exit, orphans::Registration};
 
-struct Grave {
-    child: process::Child,
+/// A child that has yet to be reaped. Until then the kernel keeps its number from being given to
+/// another process.
+#[derive(Debug)]
+pub(crate) struct Unreaped {
+    pub(crate) child: process::Child,
+    /// Covers the child's group.
+    pub(crate) registration: Option<Registration>,
+}
+
+impl Unreaped {
+    /// Waits for the child to exit, and reaps it. The rest of its group must have got SIGKILL.
+    pub(crate) fn reap(self) -> Exit {
+        let Self { mut child, registration } = self;
+        // While the number is still the child's: afterwards it may name another group.
+        drop(registration);
+        child.wait().map_or(Exit::Unknown, Exit::from)
+    }
+}
+
+struct Job {
+    child: Unreaped,
     exit: watch::Sender<Option<Exit>>,
 }
 
 /// Takes over a child that has got SIGKILL, reaps it, and publishes its exit.
-pub(crate) fn bury(child: process::Child, exit: watch::Sender<Option<Exit>>) {
+pub(crate) fn reap_in_background(child: Unreaped, exit: watch::Sender<Option<Exit>>) {
     // Unbounded, since a `drop` cannot wait; the number of living children bounds it.
-    static GRAVES: Mutex<Option<Sender<Grave>>> = Mutex::new(None);
-    let mut slot = GRAVES.lock().unwrap_or_else(PoisonError::into_inner);
+    static JOBS: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+    let mut slot = JOBS.lock().unwrap_or_else(PoisonError::into_inner);
     if slot.is_none() {
-        let (graves, queue) = mpsc::channel::<Grave>();
+        let (jobs, queue) = mpsc::channel::<Job>();
         let thread = thread::Builder::new().name("reaper".into()).spawn(move || {
-            for Grave { child, exit } in queue {
-                let pid = child.id();
-                let how = leader::reap(child);
+            for Job { child, exit } in queue {
+                let pid = child.child.id();
+                let how = child.reap();
                 tracing::warn!(pid, exit = %how, "child ended after its driver was dropped");
                 exit.send_replace(Some(how));
             }
         });
         match thread {
-            Ok(_detached) => *slot = Some(graves),
-            // Not even a thread can be had: better a short wait here than a zombie.
+            Ok(_detached) => *slot = Some(jobs),
+            // The system has no thread left: better a short wait here than a zombie.
             Err(_) => {
                 drop(slot);
-                exit.send_replace(Some(leader::reap(child)));
+                exit.send_replace(Some(child.reap()));
                 return;
             }
         }
     }
-    if let Some(graves) = &*slot {
+    if let Some(jobs) = &*slot {
         // The thread never exits while the static holds this sender.
-        let _ = graves.send(Grave { child, exit });
+        let _ = jobs.send(Job { child, exit });
     }
 }

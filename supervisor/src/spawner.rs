@@ -19,7 +19,7 @@ use rustix::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{SpawnError, Spec, leader::Leader, program, watch};
+use crate::{error::SpawnError, leader::Leader, program, reaper::Unreaped, spec::Spec, watch};
 
 /// Jobs that may wait for the thread. A full queue makes the next caller wait, before any fork.
 const QUEUE: usize = 64;
@@ -69,7 +69,7 @@ fn queue() -> Result<mpsc::Sender<Job>, SpawnError> {
                 }
                 // A panic must not end this thread: every child would die with it.
                 if let Ok(made) = panic::catch_unwind(AssertUnwindSafe(|| fork(spec))) {
-                    // Nobody waiting any more: the answer comes back and its guard kills the child.
+                    // Without a receiver the answer comes back, and dropping its leader kills the child.
                     drop(reply.send(made));
                 }
             }
@@ -105,7 +105,9 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     let mut child =
         command.spawn().map_err(|error| SpawnError::from_exec(spec.program.clone(), error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let leader = Leader::new(child);
+    let group = Pid::from_child(&child);
+    let registration = spec.orphan_cleanup.as_ref().map(|cleanup| cleanup.register(group));
+    let leader = Leader::new(Unreaped { child, registration });
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         unreachable!("all three streams were asked for as pipes");
     };
@@ -144,7 +146,7 @@ fn settle(parent: Pid) -> io::Result<()> {
         use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before that call, and then nobody will send the signal.
+        // The parent may have died before that call, and then no signal will come.
         if getppid() != Some(parent) {
             return Err(rustix::io::Errno::SRCH.into());
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::SpawnError;
+use crate::{error::SpawnError, orphans::OrphanCleanup};
 
 /// What to start. `Debug` shows the names of the environment but not its values, which may be
 /// secrets.
@@ -29,6 +29,9 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// Where the child works: an absolute path. `None` means this process's own directory.
     pub cwd: Option<PathBuf>,
+    /// Ends the child's process group if this process is killed. `None` leaves the child's own
+    /// children to themselves then.
+    pub orphan_cleanup: Option<OrphanCleanup>,
     /// What the child may cost.
     pub limits: Limits,
 }
@@ -40,6 +43,7 @@ impl fmt::Debug for Spec {
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("cwd", &self.cwd)
+            .field("orphan_cleanup", &self.orphan_cleanup)
             .field("limits", &self.limits)
             .finish()
     }
@@ -118,6 +122,7 @@ mod tests {
             args: vec!["argument".into()],
             env: vec![("TOKEN".into(), "hunter2".into())],
             cwd: Some("/".into()),
+            orphan_cleanup: None,
             limits: Limits::default(),
         }
     }

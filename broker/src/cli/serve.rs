@@ -1,6 +1,6 @@
 //! `mcp-broker serve`: bind, run, and do what signals say.
 
-use std::{pin::pin, sync::Arc};
+use std::{env, pin::pin, sync::Arc};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -9,8 +9,7 @@ use super::{Context, Exit, ServeArgs, banner, complain, runtime, say, told};
 use crate::{
     clock::Clock,
     compose::{check, start_error::StartError},
-    config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
-    guard,
+    config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, ServerCommand, Sources},
     listener::Listener,
     log::{self, LogControl},
     serve::{Control, serve},
@@ -52,19 +51,25 @@ pub(super) fn demo() -> Exit {
     }
 }
 
-/// The guard, which only the broker itself starts.
-pub(super) fn guard(launch: bool) -> Exit {
-    if launch {
-        return if guard::launch().is_ok() { Exit::Ok } else { Exit::Internal };
-    }
-    guard::keep(std::io::stdin().lock());
-    Exit::Ok
-}
-
 /// The configuration, checked as far as that goes without starting anything.
 fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
-    let loaded = Config::load(&sources(args, environment))?;
-    check::validate_providers(&loaded).map(|()| loaded)
+    let mut loaded = Config::load(&sources(args, environment))?;
+    check::validate_providers(&loaded)?;
+    run_demo_from_here(&mut loaded.config);
+    Ok(loaded)
+}
+
+/// Has the demo server run by this program, which knows the subcommand: `config` is used inside other
+/// programs too, and those do not. Without a path to it the start says why there is no demo server.
+fn run_demo_from_here(config: &mut Config) {
+    let program = env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok());
+    let Some(program) = program else { return };
+    for server in config.server.values_mut() {
+        if server.command == ServerCommand::Demo {
+            server.command = ServerCommand::Program(program.clone());
+            server.args = vec!["demo-server".to_owned()];
+        }
+    }
 }
 
 fn sources<'a>(args: &ServeArgs, environment: &'a dyn Environment) -> Sources<'a> {
@@ -108,9 +113,6 @@ async fn run_until_signal(
             };
         }
     };
-    if let Err(error) = control.guard() {
-        warn!(%error, "no guard: a killed broker may leave grandchildren behind");
-    }
     let setup = match control.setup_link().await {
         Ok(link) => link,
         Err(error) => {

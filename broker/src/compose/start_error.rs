@@ -11,7 +11,7 @@ use crate::{
     tokens::ImportError,
 };
 
-/// AuthStack could not be put together.
+/// Why a broker could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The file in which an earlier version kept the static tokens cannot be imported.
@@ -40,6 +40,10 @@ pub enum StartError {
     /// The authorization server's settings contradict each other.
     #[error("the authorization server cannot be used as it is configured")]
     OAuth(#[from] ConfigError),
+    /// No server is configured, and the program is not `mcp-broker`, which alone can run the built-in
+    /// demo server: it starts itself again for that.
+    #[error("no server is configured, and the demo server runs in the program mcp-broker only")]
+    Demo,
     /// The system gave no randomness.
     #[error("the system gives no randomness")]
     Seed(#[from] auth::SeedError),

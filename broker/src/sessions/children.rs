@@ -1,42 +1,45 @@
-//! Which children there are, for the numbers and for the guard that outlives the broker.
+//! Which children there are, for the metrics.
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use supervisor::OrphanCleanup;
+use tracing::warn;
+
 use crate::{
-    guard::Guard,
     metrics::{ServerLabel, StateLabels},
     server::Server,
 };
 
 /// The children alive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Children {
     pids: Mutex<HashSet<u32>>,
-    guard: OnceLock<Guard>,
+    /// Ends their groups if the broker is killed.
+    pub(super) orphan_cleanup: Option<OrphanCleanup>,
 }
 
 impl Children {
-    /// Has `guard` told of every child from now on.
-    pub(crate) fn guarded_by(&self, guard: Guard) {
-        // There is one guard in a broker's life.
-        let _ = self.guard.set(guard);
+    /// Starts the orphan-cleanup process; a broker runs as well without.
+    pub(crate) fn new() -> Self {
+        let started = OrphanCleanup::start().inspect_err(|error| {
+            warn!(
+                %error,
+                "orphan-cleanup process did not start; child process groups may survive a SIGKILL \
+                 of the broker"
+            );
+        });
+        Self { pids: Mutex::default(), orphan_cleanup: started.ok() }
     }
 
     fn starts(&self, pid: u32) {
         self.lock().insert(pid);
-        if let Some(guard) = self.guard.get() {
-            guard.watch(pid);
-        }
     }
 
     fn ends(&self, pid: u32) {
         self.lock().remove(&pid);
-        if let Some(guard) = self.guard.get() {
-            guard.forget(pid);
-        }
     }
 
     /// Resident bytes of all of them. Reads one small file per child.

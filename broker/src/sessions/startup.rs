@@ -156,14 +156,16 @@ impl Startup {
             ServerCommand::Program(program) => {
                 (program.into(), server.args.iter().map(OsString::from).collect())
             }
+            // Refused at the start; a reload may have brought it.
             ServerCommand::Demo => {
-                let own = std::env::current_exe().map_err(SpawnError::Other);
-                (own.map_err(SpawnFailure::Start)?.into_os_string(), vec!["demo-server".into()])
+                let reason = "the built-in demo server runs in the program mcp-broker only";
+                return Err(SpawnFailure::Start(SpawnError::BadSpec { reason }));
             }
         };
         let cwd = server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
         let limits = supervisor::Limits { stop_grace: server.stop_grace, ..Default::default() };
-        Ok(supervisor::Spec { program, args, env, cwd: Some(cwd), limits })
+        let orphan_cleanup = self.children.orphan_cleanup.clone();
+        Ok(supervisor::Spec { program, args, env, cwd: Some(cwd), orphan_cleanup, limits })
     }
 
     /// Counts how it went.

@@ -48,6 +48,7 @@ pub(crate) fn spec(program: &str, args: &[&str]) -> Spec {
         args: args.iter().map(OsString::from).collect(),
         env: Vec::new(),
         cwd: None,
+        orphan_cleanup: None,
         limits: Limits { stop_grace: LONG, ..Limits::default() },
     }
 }

@@ -5,6 +5,7 @@ mod ending;
 mod group;
 mod harness;
 mod inheritance;
+mod orphans;
 mod parent;
 mod starting;
 mod streams;

@@ -22,7 +22,6 @@ const FLOORS: [&[&str]; 8] = [
         "demo",
         "error_chain",
         "fetch",
-        "guard",
         "host_policy",
         "listener",
         "log",
