@@ -19,10 +19,10 @@ use crate::{
     stream::{Next, Stream},
 };
 
-/// Something that must live as long as a stream is read, such as a lease on the session.
-pub type Hold = Box<dyn Any + Send + Sync>;
+/// A value that lives as long as the response body of a stream, such as a lease on the session.
+pub type StreamGuard = Box<dyn Any + Send + Sync>;
 
-/// Events are handed to the connection in pieces of about this size.
+/// Events are given to the connection in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
 /// A response body. Dropping it means that the client left: the call it belongs to goes on.
@@ -88,15 +88,15 @@ impl http_body::Body for Body {
 pub(crate) struct Events {
     stream: Arc<Stream>,
     generation: u64,
-    /// Number of the last event handed out.
+    /// Number of the last event delivered.
     seen: u64,
     /// Sent before all else, so that the client and its proxies see a byte at once.
     opening: Option<Bytes>,
     keep_alive: Duration,
-    quiet: Pin<Box<Sleep>>,
+    keep_alive_timer: Pin<Box<Sleep>>,
     /// When the stream is closed so that the client comes back.
     rotate_at: Option<Instant>,
-    _hold: Option<Hold>,
+    _guard: Option<StreamGuard>,
 }
 
 impl Events {
@@ -108,7 +108,7 @@ impl Events {
         seen: u64,
         priming: bool,
         limits: &Limits,
-        hold: Option<Hold>,
+        guard: Option<StreamGuard>,
     ) -> Self {
         let mut opening = format!(": ok\n\nretry: {}\n", limits.retry.as_millis());
         if priming {
@@ -123,16 +123,16 @@ impl Events {
             seen,
             opening: Some(opening.into()),
             keep_alive: limits.keep_alive,
-            quiet: Box::pin(sleep_until(now + limits.keep_alive)),
+            keep_alive_timer: Box::pin(sleep_until(now + limits.keep_alive)),
             rotate_at: (priming && !limits.rotate_after.is_zero())
                 .then(|| now + limits.rotate_after),
-            _hold: hold,
+            _guard: guard,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(opening) = self.opening.take() {
-            self.be_quiet();
+            self.restart_keep_alive();
             return Poll::Ready(Some(opening));
         }
         if self.rotate_at.is_some_and(|at| at <= Instant::now()) {
@@ -141,25 +141,25 @@ impl Events {
         match self.stream.poll_next(self.generation, self.seen, PIECE, cx) {
             Poll::Ready(Next::Events(bytes, seen)) => {
                 self.seen = seen;
-                self.be_quiet();
+                self.restart_keep_alive();
                 return Poll::Ready(Some(bytes));
             }
             Poll::Ready(Next::End) => return Poll::Ready(None),
             Poll::Pending => {}
         }
-        ready!(self.quiet.as_mut().poll(cx));
+        ready!(self.keep_alive_timer.as_mut().poll(cx));
         if self.rotate_at.is_some_and(|at| at <= Instant::now()) {
             return Poll::Ready(None);
         }
-        self.be_quiet();
+        self.restart_keep_alive();
         Poll::Ready(Some(Bytes::from_static(b": still here\n\n")))
     }
 
     /// Waits for the next comment, or for the end of the connection's time if that is sooner.
-    fn be_quiet(&mut self) {
+    fn restart_keep_alive(&mut self) {
         let comment = Instant::now() + self.keep_alive;
         let at = self.rotate_at.map_or(comment, |rotate| rotate.min(comment));
-        self.quiet.as_mut().reset(at);
+        self.keep_alive_timer.as_mut().reset(at);
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    body::{Body, Events, Hold},
+    body::{Body, Events, StreamGuard},
     driver::Driver,
     epoch::Epoch,
     error::{Closed, ListenError, Outcome, PostError},
@@ -26,7 +26,7 @@ use crate::{
     rpc,
     shared::Shared,
     snapshot::Change,
-    stream::{Decision, Done, Stream},
+    stream::{Decision, OnComplete, Stream},
     table::{Pending, Sink, Table},
 };
 
@@ -54,11 +54,11 @@ impl Bridge {
         self.shared.revision.get().copied().unwrap_or(Revision::LATEST)
     }
 
-    /// Carries what a client posted to the child, and its answers back (MCP transports,
+    /// Sends what a client posted to the child, and its answers back (MCP transports,
     /// "Sending Messages to the Server").
     ///
-    /// `done` is called when every request in it has its terminal answer, or dropped uncalled when
-    /// there is none. The response is 202 when nothing is asked; one JSON document when nothing
+    /// `on_complete` is called when every request in it has its terminal answer, or dropped uncalled
+    /// when there is none. The response is 202 when nothing is asked; one JSON document when nothing
     /// precedes the answers; else a stream of events.
     ///
     /// # Errors
@@ -67,13 +67,21 @@ impl Bridge {
     ///
     /// # Cancel safety
     /// Dropping the future means that the client left. The call goes on (a disconnect is no
-    /// cancellation in these revisions) and `done` is called at its end.
-    pub async fn post(&self, incoming: Incoming, done: Done) -> Result<Response<Body>, PostError> {
+    /// cancellation in these revisions) and `on_complete` is called at its end.
+    pub async fn post(
+        &self,
+        incoming: Incoming,
+        on_complete: OnComplete,
+    ) -> Result<Response<Body>, PostError> {
         let span = debug_span!(target: "bridge", "post");
-        self.carry(incoming, done).instrument(span).await
+        self.exchange(incoming, on_complete).instrument(span).await
     }
 
-    async fn carry(&self, incoming: Incoming, done: Done) -> Result<Response<Body>, PostError> {
+    async fn exchange(
+        &self,
+        incoming: Incoming,
+        on_complete: OnComplete,
+    ) -> Result<Response<Body>, PostError> {
         let shared = &self.shared;
         if let Some(why) = shared.table().closed {
             return Err(PostError::Closed(why));
@@ -83,7 +91,7 @@ impl Bridge {
         let requests = messages.iter().filter(|message| message.kind() == Kind::Request).count();
         if requests == 0 {
             for message in messages {
-                shared.client_says(message)?;
+                shared.on_client_message(message)?;
             }
             return Ok(respond(StatusCode::ACCEPTED, Body::empty()));
         }
@@ -93,14 +101,14 @@ impl Bridge {
                 return Err(PostError::Busy { max: shared.limits.max_in_flight });
             }
             let number = table.mint();
-            Arc::new(Stream::of_post(shared.epoch, number, requests, done))
+            Arc::new(Stream::of_post(shared.epoch, number, requests, on_complete))
         };
         let is_single = incoming.single().is_some();
         for message in messages {
             if message.kind() == Kind::Request {
                 self.ask(message, &stream, is_single)?;
             } else {
-                shared.client_says(message)?;
+                shared.on_client_message(message)?;
             }
         }
         let waiting = Waiting(&stream);
@@ -116,7 +124,7 @@ impl Bridge {
             }
             Decision::Events => {
                 if let Some(id) = incoming.single().and_then(Message::id) {
-                    stream.owes(id);
+                    stream.set_pending_request(id);
                 }
                 shared.keep(&stream);
                 let generation = stream.connect();
@@ -126,20 +134,24 @@ impl Bridge {
     }
 
     /// Opens the standalone stream, or resumes a stream behind the event `last` (MCP transports,
-    /// "Listening for Messages from the Server" and "Resumability and Redelivery"). `hold` lives
-    /// as long as the response body. A stream with nothing more to come is answered with 204.
+    /// "Listening for Messages from the Server" and "Resumability and Redelivery"). `guard`
+    /// lives as long as the response body. A stream with nothing more to come is answered with 204.
     ///
     /// # Errors
-    /// [`ListenError`] when somebody listens already, or the event is not known.
-    pub fn listen(&self, last: Option<EventId>, hold: Hold) -> Result<Response<Body>, ListenError> {
+    /// [`ListenError`] when the standalone stream has a reader, or the event is not known.
+    pub fn listen(
+        &self,
+        last: Option<EventId>,
+        guard: StreamGuard,
+    ) -> Result<Response<Body>, ListenError> {
         if let Some(why) = self.shared.table().closed {
             return Err(ListenError::Closed(why));
         }
         let Some(last) = last else {
             let standalone = &self.shared.standalone;
             let generation = standalone.connect_if_free().ok_or(ListenError::Taken)?;
-            let seen = standalone.handed();
-            return Ok(self.stream(standalone.clone(), generation, seen, Some(hold)));
+            let seen = standalone.last_delivered();
+            return Ok(self.stream(standalone.clone(), generation, seen, Some(guard)));
         };
         let (stream, resumed) = {
             let table = self.shared.table();
@@ -150,7 +162,7 @@ impl Bridge {
                 Some(self.shared.standalone.clone())
             }
             None if last.epoch != self.shared.epoch && resumed => {
-                return Ok(self.listen_from_before(&last, hold));
+                return Ok(self.listen_to_earlier(&last, guard));
             }
             kept => kept,
         };
@@ -160,9 +172,9 @@ impl Bridge {
             // at which an event source stops (HTML, "Server-sent events").
             return Ok(respond(StatusCode::NO_CONTENT, Body::empty()));
         }
-        // Whoever knows the event id had this stream: its old connection is dead or dying.
+        // A client that knows the event id had this stream: its old connection is dead or dying.
         let generation = stream.connect();
-        Ok(self.stream(stream, generation, last.number, Some(hold)))
+        Ok(self.stream(stream, generation, last.number, Some(guard)))
     }
 
     /// Ends the bridge: every request under way is answered with an error, streams end after it,
@@ -192,7 +204,7 @@ impl Bridge {
         }
     }
 
-    /// Whether and why it has ended.
+    /// Why it has ended, if it has.
     #[must_use]
     pub fn closed(&self) -> Option<Closed> {
         self.shared.table().closed
@@ -204,13 +216,13 @@ impl Bridge {
         self.shared.table().pending.len()
     }
 
-    /// Messages of the child that were no message, or answered nothing, and were dropped.
+    /// Lines of the child that were dropped: no message, or the answer to no request.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Refuses what must not reach the child, before any of it does.
+    /// Refuses what must not reach the child, before any of it does so.
     fn check(&self, incoming: &Incoming) -> Result<(), Malformed> {
         let invalid = |what, id: Option<&str>| Malformed {
             code: rpc::INVALID_REQUEST,
@@ -253,7 +265,7 @@ impl Bridge {
             token: token.clone().zip(params).map(|(place, params)| params[place].into()),
             sink: Sink::Stream(stream.clone()),
             deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
-            hurry_at: Some(now + limits.stream_after),
+            switch_at: Some(now + limits.stream_after),
             change: Change::of(request),
         };
         let (id, wake) = {
@@ -282,10 +294,10 @@ impl Bridge {
             Err(Unsent::Closed) if is_single => {
                 // Taken out first, or the end of the bridge would be its answer.
                 shared.table().pending.remove(&id);
-                return Err(PostError::Closed(shared.is_gone()));
+                return Err(PostError::Closed(shared.close_as_ended()));
             }
             Err(Unsent::Closed) => {
-                shared.is_gone();
+                shared.close_as_ended();
             }
         }
         if wake {
@@ -299,10 +311,10 @@ impl Bridge {
         stream: Arc<Stream>,
         generation: u64,
         seen: u64,
-        hold: Option<Hold>,
+        guard: Option<StreamGuard>,
     ) -> Response<Body> {
         let priming = self.revision() >= Revision::V2025_11_25;
-        let events = Events::new(stream, generation, seen, priming, &self.shared.limits, hold);
+        let events = Events::new(stream, generation, seen, priming, &self.shared.limits, guard);
         let mut response = respond(StatusCode::OK, Body::events(events));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -1,4 +1,4 @@
-//! The loop of a bridge: reads the child, writes what waits, minds the time.
+//! The loop of a bridge: reads the child, writes what waits, watches the deadlines.
 
 use std::{
     fmt,
@@ -23,8 +23,8 @@ use crate::{
 /// Lines handled before other tasks get their turn.
 const TURN: usize = 64;
 
-/// Moves a bridge. Whoever attached the bridge runs it, on a task of its own; dropping it ends the
-/// bridge as [`Bridge::close`](crate::Bridge::close) does.
+/// Moves a bridge. The code that attached the bridge runs it, on a task of its own; dropping it ends
+/// the bridge as [`Bridge::close`](crate::Bridge::close) does.
 pub struct Driver {
     shared: Arc<Shared>,
     lines: Lines<Box<dyn AsyncRead + Send + Unpin>>,
@@ -62,7 +62,7 @@ impl Driver {
             }
             match self.lines.poll_line(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(line)) => self.shared.child_says(line),
+                Poll::Ready(Ok(line)) => self.shared.on_child_line(line),
                 Poll::Ready(Err(end)) => {
                     let why = match end {
                         End::Closed => Closed::ChildEnded,

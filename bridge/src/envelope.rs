@@ -168,7 +168,7 @@ pub(crate) fn member(object: &str, name: &str) -> Result<Option<Range<usize>>, A
     }
 
     let mut reader = serde_json::Deserializer::from_str(object);
-    // Not an object: there is no such member, and whoever reads the payload will say so.
+    // Not an object: there is no such member, and the reader of the payload will say so.
     let Ok((found, twice)) = Find { name }.deserialize(&mut reader) else { return Ok(None) };
     if twice {
         return Err(Ambiguous);

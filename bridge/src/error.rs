@@ -119,7 +119,7 @@ pub enum PostError {
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody reads the standalone stream already; there is one per session.
+    /// The standalone stream has a reader already; there is one per session.
     #[error("the standalone stream is taken")]
     Taken,
     /// The `Last-Event-ID` is not known.

@@ -1,4 +1,4 @@
-//! The ids of events, and what a client that comes back with one tells by it.
+//! The ids of events, and what a client that resumes with one says by it.
 
 use std::{fmt, str::FromStr};
 
@@ -9,33 +9,33 @@ use crate::{epoch::Epoch, message::usable_id};
 /// The id of one event, unique within the session (MCP transports, "Resumability and Redelivery").
 ///
 /// Its text is `EPOCH-STREAM-NUMBER`: which child, which of its streams, which event. In a stream
-/// that still owes the answer to one request, `-REQUEST` follows: the client's own id of that
-/// request in hexadecimal. It comes back when nobody remembers the stream any more, not even the
-/// process that kept it, and the request can still be answered with an error.
+/// that has yet to answer one request, `-REQUEST` follows: the client's own id of that request in
+/// hexadecimal. The client sends it back when it resumes the stream. So the request can still be
+/// answered with an error when the stream is forgotten and the process that kept it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventId {
     pub(crate) epoch: Epoch,
     /// 0 is the standalone stream.
     pub(crate) stream: u64,
     pub(crate) number: u64,
-    /// The request that the stream still owes an answer, raw.
-    pub(crate) owed: Option<Box<str>>,
+    /// The request that the stream has yet to answer, raw.
+    pub(crate) pending_request: Option<Box<str>>,
 }
 
 /// A longer id of a request is not repeated in event ids, which travel in a header.
-const MAX_OWED_BYTES: usize = 64;
+const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// `id`, if it is short enough to be repeated in every event id.
-pub(crate) fn owable(id: &str) -> Option<Box<str>> {
-    (id.len() <= MAX_OWED_BYTES).then(|| id.into())
+pub(crate) fn short_enough(id: &str) -> Option<Box<str>> {
+    (id.len() <= MAX_REQUEST_ID_BYTES).then(|| id.into())
 }
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.epoch, self.stream, self.number)?;
-        let Some(owed) = &self.owed else { return Ok(()) };
+        let Some(request) = &self.pending_request else { return Ok(()) };
         f.write_str("-")?;
-        owed.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
+        request.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -48,11 +48,11 @@ impl FromStr for EventId {
         let epoch = part()?.parse().map_err(|()| UnknownEvent)?;
         let stream = number(part()?)?;
         let number = number(part()?)?;
-        let owed = parts.next().map(owed).transpose()?;
+        let pending_request = parts.next().map(request_id).transpose()?;
         if parts.next().is_some() {
             return Err(UnknownEvent);
         }
-        Ok(Self { epoch, stream, number, owed })
+        Ok(Self { epoch, stream, number, pending_request })
     }
 }
 
@@ -61,9 +61,9 @@ fn number(text: &str) -> Result<u64, UnknownEvent> {
     text.parse().ok().filter(|number| *number < u64::MAX / 2).ok_or(UnknownEvent)
 }
 
-/// Reads the request's id. Anybody can write an event id: what comes out is JSON on one line.
-fn owed(hex: &str) -> Result<Box<str>, UnknownEvent> {
-    if hex.len() > 2 * MAX_OWED_BYTES || !hex.len().is_multiple_of(2) || !hex.is_ascii() {
+/// Reads the request's id. The text is the client's: what comes out is JSON on one line.
+fn request_id(hex: &str) -> Result<Box<str>, UnknownEvent> {
+    if hex.len() > 2 * MAX_REQUEST_ID_BYTES || !hex.len().is_multiple_of(2) || !hex.is_ascii() {
         return Err(UnknownEvent);
     }
     let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16);
@@ -89,17 +89,17 @@ mod tests {
 
     #[test]
     fn an_event_id_reads_as_it_was_written() {
-        for owed in [None, Some("17"), Some("\"a-b\""), Some("\"\u{e9}\"")] {
-            let owed = owed.map(Into::into);
-            let id = EventId { epoch: Epoch::draw(), stream: 17, number: 3, owed };
+        for request in [None, Some("17"), Some("\"a-b\""), Some("\"\u{e9}\"")] {
+            let pending_request = request.map(Into::into);
+            let id = EventId { epoch: Epoch::draw(), stream: 17, number: 3, pending_request };
             assert_eq!(id.to_string().parse(), Ok(id));
         }
     }
 
     #[test]
-    fn nothing_but_an_id_can_be_owed() {
-        let id = |owed: &str| {
-            let hex: String = owed.bytes().map(|byte| format!("{byte:02x}")).collect();
+    fn nothing_but_an_id_can_be_a_pending_request() {
+        let id = |request: &str| {
+            let hex: String = request.bytes().map(|byte| format!("{byte:02x}")).collect();
             format!("0123456789ab-1-1-{hex}").parse::<EventId>()
         };
         id("\"fine\"").expect("a string is an id");
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!("0123456789ab-1-1-zz".parse::<EventId>(), Err(UnknownEvent));
         assert_eq!("0123456789ab-0-18446744073709551615".parse::<EventId>(), Err(UnknownEvent));
         assert_eq!("0123456789ab-1-1-+1".parse::<EventId>(), Err(UnknownEvent));
-        assert!(owable(&"1".repeat(65)).is_none(), "a header has its bounds");
+        assert!(short_enough(&"1".repeat(65)).is_none(), "a header has its bounds");
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, time};
 
 use crate::{
     bridge::Bridge,
@@ -26,7 +26,7 @@ pub struct Welcome {
 }
 
 impl Bridge {
-    /// Sends the client's `initialize` and waits for the child's answer, at most `patience`.
+    /// Sends the client's `initialize` and waits for the child's answer, at most `timeout`.
     ///
     /// # Errors
     /// [`InitializeError`]; the bridge is of no use after one, and its child should be stopped.
@@ -36,23 +36,23 @@ impl Bridge {
     pub async fn initialize(
         &self,
         request: &Message,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Welcome, InitializeError> {
         let params = request.payload();
-        let result = self.shake_hands(params, patience).await?;
+        let result = self.exchange_initialize(params, timeout).await?;
         let server = Server::read(&result);
-        let revision = self.agree(&server);
+        let revision = self.set_revision(&server);
         let memory = Snapshot::of_handshake(params, server, &self.shared.limits);
         self.shared.table().memory = memory;
-        self.shared.remembers_anew();
+        self.shared.count_change();
         Ok(Welcome { result, revision })
     }
 
     /// Sends `initialize` with `params` and waits for the result, raw.
-    pub(crate) async fn shake_hands(
+    pub(crate) async fn exchange_initialize(
         &self,
         params: Option<&str>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Bytes, InitializeError> {
         let (answer, answered) = oneshot::channel();
         let id = {
@@ -63,12 +63,12 @@ impl Bridge {
             table.initializing = true;
             let id = table.mint();
             let pending = Pending {
-                // Nobody but us sees the answer.
+                // Only the bridge sees the answer.
                 id: "null".into(),
                 token: None,
                 sink: Sink::Own(answer),
                 deadline: None,
-                hurry_at: None,
+                switch_at: None,
                 change: None,
             };
             table.pending.insert(id, pending);
@@ -76,7 +76,7 @@ impl Bridge {
         };
         // A child that reads nothing shows as the deadline below.
         let _ = self.shared.outbox.send(rpc::line(rpc::own(Some(id), "initialize", params)));
-        let answered = timeout(patience, answered).await;
+        let answered = time::timeout(timeout, answered).await;
         self.shared.table().initializing = false;
         let answer = match answered {
             Err(_) => return Err(InitializeError::TimedOut),
@@ -93,8 +93,8 @@ impl Bridge {
         Ok(payload)
     }
 
-    /// Goes by the revision that `server` named.
-    pub(crate) fn agree(&self, server: &Server) -> Revision {
+    /// Adopts the revision that `server` named.
+    pub(crate) fn set_revision(&self, server: &Server) -> Revision {
         let revision = server.revision().unwrap_or(Revision::LATEST);
         *self.shared.revision.get_or_init(|| revision)
     }

@@ -18,7 +18,7 @@ pub(crate) enum Fault {
     LoneSurrogate,
 }
 
-/// Returns `text` as exactly one line, whoever reads it.
+/// Returns `text` as exactly one line, for every kind of reader.
 ///
 /// Line feeds and carriage returns between tokens become spaces; U+0085, U+2028 and U+2029, at
 /// which some readers split although JSON allows them inside strings, become escapes. Everything
@@ -171,7 +171,7 @@ mod tests {
             let pretty = serde_json::to_string_pretty(&value).expect("strings serialize");
             let line = one_line(&pretty).expect("it is fine");
             let splits = line.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
-            prop_assert!(!splits, "one line, whoever reads it");
+            prop_assert!(!splits, "one line, for every reader");
             let back: Vec<String> = serde_json::from_str(&line).expect("still JSON");
             prop_assert_eq!(back, value);
         }

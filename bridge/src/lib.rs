@@ -17,7 +17,7 @@
 //!
 //! # What it does not do
 //! It starts no process and opens no socket: it takes any `AsyncRead` and `AsyncWrite`. It does
-//! not ask who is asking; whoever calls it has checked that. It never models a payload: `params`
+//! not authenticate: its caller has done so. It never models a payload: `params`
 //! and `result` pass byte for byte, apart from the ids and tokens that it must replace in them.
 //!
 //! # Invariants
@@ -25,7 +25,7 @@
 //!   the members of the envelope once each.
 //! - Every request gets exactly one terminal answer, or its stream ends.
 //! - A message goes to exactly one stream; progress only to the stream of its request.
-//! - Nothing of one child reaches another: no answer, no progress, no request told twice.
+//! - Nothing of one child reaches another: no answer, no progress, no request twice.
 //! - Every queue and buffer has a bound in [`Limits`]; a slow client never slows the child.
 //!
 //! # One session, several children
@@ -54,11 +54,11 @@
 //! - **Numbers carry their epoch.** Event ids and the ids of questions begin with a mark drawn at
 //!   random for each bridge, so nothing need be stored for them to stay unique. An id under another
 //!   mark is from before: an event id of the standalone stream is answered with the live one; an
-//!   event id of a call tells the request that is still owed an answer, which gets its error even
-//!   if nobody else remembers the call; the answer to a question is accepted and dropped. Ids and
+//!   event id of a call names the request that has yet to be answered, which gets its error even
+//!   if the call is forgotten; the answer to a question is accepted and dropped. Ids and
 //!   progress tokens towards a child count from one in each child, and no child sees another's.
 //! - **Same version, same server, no capability less**, or [`ResumeError::Changed`]: see
-//!   [`Difference`]. Whoever resumed a session tells the client that lists may differ.
+//!   [`Difference`]. The bridge then tells the client that lists may differ.
 //! - **A replacement fails no call.** [`Bridge::close_when_idle`] closes when nothing is under
 //!   way, and a POST that comes too late is refused untouched ([`PostError::Closed`]), for the next
 //!   bridge to take.
@@ -95,7 +95,7 @@ mod snapshot;
 mod stream;
 mod table;
 
-pub use body::{Body, Hold};
+pub use body::{Body, StreamGuard};
 pub use bridge::Bridge;
 pub use driver::Driver;
 pub use error::{Closed, InitializeError, ListenError, Outcome, PostError, ResumeError};
@@ -106,4 +106,4 @@ pub use message::{Incoming, Kind, Malformed, Message};
 pub use revision::Revision;
 pub use server::Difference;
 pub use snapshot::{Snapshot, SnapshotError};
-pub use stream::Done;
+pub use stream::OnComplete;

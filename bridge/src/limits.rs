@@ -42,11 +42,11 @@ pub struct Limits {
     pub rotate_after: Duration,
     /// The `retry` field of event streams: how long a client waits before it reconnects. SDKs give
     /// their standalone stream up for good when that fails twice in a row, so twice this has to
-    /// span a restart of whoever serves the streams, with children that end only when they are
-    /// killed. Default 3 s.
+    /// span a restart of the program that serves the streams, with children that end only when they
+    /// are killed. Default 3 s.
     pub retry: Duration,
     /// How long a request of the child may wait for any stream to the client, before the child
-    /// is told that nobody is there. Default 30 s.
+    /// is told that no client is there. Default 30 s.
     pub undelivered_timeout: Duration,
     /// Requests of the child that may be unanswered at once; more are refused. Default 64.
     pub max_asked: usize,

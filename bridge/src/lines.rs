@@ -40,7 +40,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     /// Makes room for the next read. A buffer left to itself doubles up to twice the longest line, and
     /// allocators keep what was freed on the way for a while. Few large steps, none past the bound,
-    /// cost less: pages nobody has written to are not there yet.
+    /// cost less: pages that were never written to take no memory.
     fn grow(&mut self) {
         let len = self.buffer.len();
         if len < 64 * CHUNK || self.buffer.capacity() - len >= CHUNK {

@@ -16,7 +16,7 @@ type Writer = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// Whole lines on their way to the child.
 ///
-/// A line is written by whoever sends it as long as the pipe takes it whole, which spares a task
+/// A line is written by its sender as long as the pipe takes it whole, which spares a task
 /// switch per message; only what does not fit waits for the driver. A sender that is dropped
 /// therefore never leaves half a line behind.
 pub(crate) struct Outbox {
@@ -67,11 +67,11 @@ impl Outbox {
         let Some(writer) = state.writer.as_mut() else { return Err(Unsent::Closed) };
         if state.queue.is_empty() {
             // No task waits here: when the pipe is full the driver polls again with its own waker.
-            let mut nobody = Context::from_waker(Waker::noop());
-            match writer.as_mut().poll_write(&mut nobody, &line) {
+            let mut no_task = Context::from_waker(Waker::noop());
+            match writer.as_mut().poll_write(&mut no_task, &line) {
                 Poll::Ready(Ok(written)) => line.advance(written),
                 Poll::Ready(Err(error)) => {
-                    // Nobody reads at the other end. The driver, which ends the bridge for that,
+                    // The other end is closed. The driver, which ends the bridge for that,
                     // may not have had its turn since the child died.
                     state.broken = Some(error);
                     let driver = state.driver.take();

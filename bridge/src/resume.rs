@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    body::{Body, Hold},
+    body::{Body, StreamGuard},
     bridge::{Bridge, respond},
     error::{InitializeError, ResumeError},
     event_id::EventId,
@@ -18,7 +18,7 @@ use crate::{
     server::Server,
     shared::Shared,
     snapshot::{Change, Snapshot},
-    stream::{Carries, Stream},
+    stream::{EventKind, Stream},
 };
 
 /// Resources of which the client is told that they may have changed. With more subscriptions it is
@@ -63,18 +63,19 @@ impl Bridge {
     /// # Cancel safety
     /// Dropping the future leaves the bridge half initialized: stop its child then. The snapshot
     /// is not used up.
-    pub async fn resume(&self, snapshot: &Snapshot, patience: Duration) -> Result<(), ResumeError> {
+    pub async fn resume(&self, snapshot: &Snapshot, timeout: Duration) -> Result<(), ResumeError> {
         let params = snapshot.params.as_deref().map(|params| params.get());
-        let result = self.shake_hands(params, patience).await.map_err(|error| match error {
-            InitializeError::Refused(error) => ResumeError::Refused(error),
-            InitializeError::TimedOut => ResumeError::TimedOut,
-            InitializeError::Closed(why) => ResumeError::Closed(why),
-        })?;
+        let result =
+            self.exchange_initialize(params, timeout).await.map_err(|error| match error {
+                InitializeError::Refused(error) => ResumeError::Refused(error),
+                InitializeError::TimedOut => ResumeError::TimedOut,
+                InitializeError::Closed(why) => ResumeError::Closed(why),
+            })?;
         let server = Server::read(&result);
         snapshot.check(&server).map_err(ResumeError::Changed)?;
-        self.agree(&server);
+        self.set_revision(&server);
         let shared = &self.shared;
-        let retold: Vec<_> = {
+        let replayed: Vec<_> = {
             let mut table = shared.table();
             if let Some(why) = table.closed {
                 return Err(ResumeError::Closed(why));
@@ -88,13 +89,13 @@ impl Bridge {
         if snapshot.initialized {
             self.unless_closed(self.send_own(None, "notifications/initialized", None))?;
         }
-        for (id, change) in retold {
-            self.tell(id, change)?;
+        for (id, change) in replayed {
+            self.replay(id, change)?;
         }
         if snapshot.initialized {
-            self.tell_of_changes(snapshot);
+            self.announce_changes(snapshot);
         }
-        shared.remembers_anew();
+        shared.count_change();
         debug!(subscriptions = snapshot.subscriptions(), "the session goes on with a new child");
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Bridge {
         let unnoted = streams.keys().filter(|key| !finished.contains(key));
         kept.extend(unnoted.map(|key| (Instant::now(), *key)));
         let (shared, standalone) = (&self.shared, &before.shared.standalone);
-        self.go_on_with(standalone.leave_behind(standalone.handed()));
+        self.continue_with(standalone.take_rest(standalone.last_delivered()));
         let mut table = shared.table();
         table.standalone_before = Some(Arc::clone(standalone));
         table.streams.extend(streams);
@@ -131,42 +132,47 @@ impl Bridge {
         }
     }
 
-    /// A client comes back to a stream of a child that has gone, and nobody kept the stream.
-    pub(crate) fn listen_from_before(&self, last: &EventId, hold: Hold) -> Response<Body> {
+    /// A client resumes a stream of an earlier child, and the stream is not kept.
+    pub(crate) fn listen_to_earlier(&self, last: &EventId, guard: StreamGuard) -> Response<Body> {
         if last.stream == 0 {
             // The same to the client: the stream of what concerns no request. It goes on with what
-            // nobody has got yet, and what was on its way when the connection broke.
+            // no client has got yet, and what was on its way when the connection broke.
             let is_it = |before: &mut Arc<Stream>| before.key() == (last.epoch, 0);
             let before = self.shared.table().standalone_before.take_if(is_it);
             if let Some(before) = before {
-                self.go_on_with(before.leave_behind(last.number));
+                self.continue_with(before.take_rest(last.number));
             }
             let standalone = &self.shared.standalone;
             let generation = standalone.connect();
-            return self.stream(standalone.clone(), generation, standalone.handed(), Some(hold));
+            return self.stream(
+                standalone.clone(),
+                generation,
+                standalone.last_delivered(),
+                Some(guard),
+            );
         }
-        let Some(owed) = &last.owed else {
-            // It owed nothing, or nobody can tell what: there is nothing to wait for.
+        let Some(request) = &last.pending_request else {
+            // Every request was answered, or the id is unknown: there is nothing to wait for.
             return respond(StatusCode::NO_CONTENT, Body::empty());
         };
         let words = "the server was restarted before it answered, or its answer was lost with it";
-        let answer = rpc::error(Some(owed), rpc::INTERNAL_ERROR, words);
-        let stream = Arc::new(Stream::remains(last, answer));
+        let answer = rpc::error(Some(request), rpc::INTERNAL_ERROR, words);
+        let stream = Arc::new(Stream::completed_with(last, answer));
         let generation = stream.connect();
-        self.stream(stream, generation, last.number, Some(hold))
+        self.stream(stream, generation, last.number, Some(guard))
     }
 
     /// Puts what an earlier standalone stream left behind on this one.
-    fn go_on_with(&self, notes: Vec<Bytes>) {
+    fn continue_with(&self, notes: Vec<Bytes>) {
         for note in notes {
-            self.shared.standalone.push(note, Carries::Note, &self.shared.limits);
+            self.shared.standalone.push(note, EventKind::Other, &self.shared.limits);
         }
     }
 
     /// Tells the child what the one before it knew.
-    fn tell(&self, id: u64, change: Change) -> Result<(), ResumeError> {
+    fn replay(&self, id: u64, change: Change) -> Result<(), ResumeError> {
         let (method, params) = change.request();
-        self.shared.table().retold.insert(id, change);
+        self.shared.table().replayed.insert(id, change);
         match self.send_own(Some(id), method, Some(&params)) {
             Err(Unsent::Full) => {
                 self.shared.not_accepted(id);
@@ -185,29 +191,29 @@ impl Bridge {
             Ok(()) => Ok(()),
             // Its queue was empty when it answered: it does not read, and is of no use.
             Err(Unsent::Full) => Err(ResumeError::TimedOut),
-            Err(Unsent::Closed) => Err(ResumeError::Closed(self.shared.is_gone())),
+            Err(Unsent::Closed) => Err(ResumeError::Closed(self.shared.close_as_ended())),
         }
     }
 
     /// Tells the client what may be another than before.
-    fn tell_of_changes(&self, snapshot: &Snapshot) {
+    fn announce_changes(&self, snapshot: &Snapshot) {
         let shared = &self.shared;
         let note = |method: &str, params: Option<&str>| {
             let data = rpc::own(None, method, params);
-            shared.standalone.push(data.into(), Carries::Note, &shared.limits);
+            shared.standalone.push(data.into(), EventKind::Other, &shared.limits);
         };
         for (capability, method) in [
             ("tools", "notifications/tools/list_changed"),
             ("prompts", "notifications/prompts/list_changed"),
             ("resources", "notifications/resources/list_changed"),
         ] {
-            if snapshot.server.tells_of_changes(capability) {
+            if snapshot.server.announces_changes(capability) {
                 note(method, None);
             }
         }
         if snapshot.subscriptions() <= MAX_UPDATED {
             for uri in &snapshot.subscriptions {
-                // Nobody watched it while there was no child.
+                // While there was no child, no server watched it.
                 let (_, params) = Change::Subscribe(uri.clone()).request();
                 note("notifications/resources/updated", Some(&params));
             }
@@ -217,28 +223,28 @@ impl Bridge {
 
 impl Shared {
     /// The child answers what it was told in the client's name; `false` when `id` is no such thing.
-    pub(crate) fn was_retold(&self, id: u64, answer: &Message) -> bool {
+    pub(crate) fn was_replayed(&self, id: u64, answer: &Message) -> bool {
         match answer.kind() {
             Kind::Error => self.not_accepted(id),
-            _ => self.table().retold.remove(&id).is_some(),
+            _ => self.table().replayed.remove(&id).is_some(),
         }
     }
 
     /// Forgets what a new child would not be told; `false` when `id` is no such thing.
     fn not_accepted(&self, id: u64) -> bool {
         let mut table = self.table();
-        let Some(change) = table.retold.remove(&id) else { return false };
+        let Some(change) = table.replayed.remove(&id) else { return false };
         if let Some(memory) = &mut table.memory {
             memory.retract(&change);
         }
         drop(table);
-        self.remembers_anew();
+        self.count_change();
         warn!(method = change.request().0, "a new child did not accept what the one before had");
         true
     }
 
-    /// Says that the next snapshot differs from the last.
-    pub(crate) fn remembers_anew(&self) {
+    /// Counts a change of what a snapshot holds.
+    pub(crate) fn count_change(&self) {
         self.changes.send_modify(|changes| *changes += 1);
     }
 }

@@ -17,28 +17,28 @@ use crate::{
     outbox::Unsent,
     rpc,
     shared::Shared,
-    stream::{Carries, Stream},
+    stream::{EventKind, Stream},
     table::{Asked, Pending, Sink, Table},
 };
 
 impl Shared {
     /// A notification or response of the client.
-    pub(crate) fn client_says(&self, message: &Message) -> Result<(), PostError> {
+    pub(crate) fn on_client_message(&self, message: &Message) -> Result<(), PostError> {
         let line = match message.kind() {
             Kind::Result | Kind::Error => {
                 let id = message.id().and_then(|id| self.epoch.number_of(id));
                 let asked = id.and_then(|id| self.table().asked.remove(&id));
                 let Some(asked) = asked else {
                     // Never asked, answered already, withdrawn by the child meanwhile, or asked by
-                    // a child that has gone.
-                    debug!("the client answered nothing that was asked");
+                    // an earlier child.
+                    debug!("the client's response matches no request of the child");
                     return Ok(());
                 };
                 rpc::response(&asked.id, message)
             }
             Kind::Notification | Kind::Request => match &*message.method() {
                 "notifications/cancelled" => return self.cancelled_by_client(message),
-                "notifications/progress" => return self.progress_client_says(message),
+                "notifications/progress" => return self.on_client_progress(message),
                 "notifications/initialized" => {
                     let mut table = self.table();
                     // Under one lock with the end: what a snapshot does not hold was not accepted.
@@ -49,7 +49,7 @@ impl Shared {
                         memory.initialized = true;
                     }
                     drop(table);
-                    self.remembers_anew();
+                    self.count_change();
                     payload_of(message)
                 }
                 _ => payload_of(message),
@@ -58,14 +58,14 @@ impl Shared {
         self.send(line)
     }
 
-    /// The client gets on with something that the child asked for.
-    fn progress_client_says(&self, message: &Message) -> Result<(), PostError> {
+    /// The progress of the client with a request of the child.
+    fn on_client_progress(&self, message: &Message) -> Result<(), PostError> {
         let params = message.payload().unwrap_or("{}");
         let place = message.param("progressToken");
         let id = place.clone().and_then(|place| self.epoch.number_of(&params[place]));
         let token = id.and_then(|id| self.table().asked.get(&id)?.token.clone());
         let (Some(place), Some(token)) = (place, token) else {
-            debug!("the client's progress belongs to nothing that is asked");
+            debug!("the client's progress matches no request of the child");
             return Ok(());
         };
         let params = [&params[..place.start], &token, &params[place.end..]];
@@ -93,7 +93,7 @@ impl Shared {
     }
 
     /// A line of the child.
-    pub(crate) fn child_says(&self, line: Bytes) {
+    pub(crate) fn on_child_line(&self, line: Bytes) {
         if line.trim_ascii().is_empty() {
             return;
         }
@@ -104,26 +104,26 @@ impl Shared {
         };
         trace!(bytes, kind = ?message.kind(), "line from the child");
         match message.kind() {
-            Kind::Result | Kind::Error => self.answer_child_says(message, bytes),
-            Kind::Request => self.request_child_says(&message),
+            Kind::Result | Kind::Error => self.on_answer(message, bytes),
+            Kind::Request => self.on_server_request(&message),
             Kind::Notification => match &*message.method() {
-                "notifications/progress" => self.progress_child_says(&message, bytes),
+                "notifications/progress" => self.on_child_progress(&message, bytes),
                 "notifications/cancelled" => self.cancelled_by_child(&message, bytes),
                 method => {
                     let data = payload_of(&message);
                     let stream = self.table().choose(&self.standalone, concerns_no_request(method));
-                    stream.push(data.into(), Carries::Note, &self.limits);
+                    stream.push(data.into(), EventKind::Other, &self.limits);
                 }
             },
         }
     }
 
-    fn answer_child_says(&self, message: Message, bytes: usize) {
+    fn on_answer(&self, message: Message, bytes: usize) {
         let id = number(message.id());
         let pending = id.and_then(|id| self.table().pending.remove(&id));
         let Some(pending) = pending else {
-            if !id.is_some_and(|id| self.was_retold(id, &message)) {
-                self.drop_line(bytes, "it answers nothing that is under way");
+            if !id.is_some_and(|id| self.was_replayed(id, &message)) {
+                self.drop_line(bytes, "it answers no request under way");
             }
             return;
         };
@@ -133,10 +133,10 @@ impl Shared {
             if let Some(memory) = &mut self.table().memory {
                 memory.apply(*change, &self.limits);
             }
-            self.remembers_anew();
+            self.count_change();
         }
         match pending.sink {
-            // Nobody waits any longer: nothing is owed.
+            // The receiver may be gone: then the answer is of no use.
             Sink::Own(waiting) => drop(waiting.send(message)),
             Sink::Stream(stream) => {
                 let data = rpc::response(&pending.id, &message);
@@ -145,7 +145,7 @@ impl Shared {
         }
     }
 
-    fn request_child_says(&self, message: &Message) {
+    fn on_server_request(&self, message: &Message) {
         let childs_id = message.id().expect("a request has an id");
         let mut table = self.table();
         if table.initializing && message.method() == "ping" {
@@ -162,7 +162,7 @@ impl Shared {
         let stream = table.choose(&self.standalone, false);
         let id_text = self.epoch.id(id);
         let params = message.payload();
-        // One that could be read in two ways stays as it is: nobody's progress will find it.
+        // A token that could be read in two ways stays as it is: no progress will match it.
         let token = message.progress_token().ok().flatten();
         let delivered = Arc::new(AtomicBool::new(false));
         let undelivered_at = Instant::now() + self.limits.undelivered_timeout;
@@ -185,14 +185,14 @@ impl Shared {
                 rpc::call(Some(&id_text), message, params.as_ref().map(std::slice::from_ref))
             }
         };
-        stream.push(data.into(), Carries::Ask(delivered), &self.limits);
+        stream.push(data.into(), EventKind::Request(delivered), &self.limits);
         if wake {
             self.outbox.wake_driver();
         }
     }
 
     /// Progress goes to the stream of its request alone, under the client's own token.
-    fn progress_child_says(&self, message: &Message, bytes: usize) {
+    fn on_child_progress(&self, message: &Message, bytes: usize) {
         let params = message.payload().unwrap_or("{}");
         let place = message.param("progressToken");
         let mut table = self.table();
@@ -206,7 +206,7 @@ impl Shared {
         ) = (place, pending)
         else {
             drop(table);
-            return self.drop_line(bytes, "its progress belongs to nothing under way");
+            return self.drop_line(bytes, "its progress matches no request under way");
         };
         if deadline.is_some() {
             *deadline = Some(Instant::now() + self.limits.request_timeout);
@@ -215,7 +215,7 @@ impl Shared {
         let data = rpc::call(None, message, Some(&params));
         let stream = stream.clone();
         drop(table);
-        stream.push(data.into(), Carries::Note, &self.limits);
+        stream.push(data.into(), EventKind::Other, &self.limits);
     }
 
     fn cancelled_by_child(&self, message: &Message, bytes: usize) {
@@ -229,12 +229,12 @@ impl Shared {
         });
         drop(table);
         let (Some(place), Some((id, asked))) = (place, withdrawn) else {
-            return self.drop_line(bytes, "it withdraws nothing that was asked");
+            return self.drop_line(bytes, "it cancels no request of its own");
         };
         let id_text = self.epoch.id(id);
         let params = [&params[..place.start], &id_text, &params[place.end..]];
         let data = rpc::call(None, message, Some(&params));
-        asked.stream.push(data.into(), Carries::Note, &self.limits);
+        asked.stream.push(data.into(), EventKind::Other, &self.limits);
     }
 
     /// Answers request `id` with an error, if it is still under way.
@@ -300,18 +300,18 @@ impl Shared {
         let overdue = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
         let late: Vec<_> =
             table.pending.extract_if(.., |_, pending| overdue(&pending.deadline)).collect();
-        let mut hurried = Vec::new();
-        for pending in table.pending.values_mut().filter(|pending| overdue(&pending.hurry_at)) {
-            pending.hurry_at = None;
+        let mut switching = Vec::new();
+        for pending in table.pending.values_mut().filter(|pending| overdue(&pending.switch_at)) {
+            pending.switch_at = None;
             if let Sink::Stream(stream) = &pending.sink {
-                hurried.push(stream.clone());
+                switching.push(stream.clone());
             }
         }
         let mut unheard = Vec::new();
         for (id, asked) in &mut table.asked {
             if asked.undelivered_at <= now {
                 if asked.delivered.load(Ordering::Relaxed) {
-                    // A person may be thinking about it: no end is set to that here.
+                    // A user may be thinking about it: that has no time limit here.
                     asked.undelivered_at = now + FAR;
                 } else {
                     unheard.push(*id);
@@ -332,11 +332,11 @@ impl Shared {
             let _ = self.send(rpc::cancelled(&id.to_string(), "it took too long"));
             self.fail_pending(pending, Outcome::TimedOut);
         }
-        for stream in hurried {
-            stream.hurry();
+        for stream in switching {
+            stream.switch_to_events();
         }
         for asked in unheard {
-            self.refuse(&asked.id, "the client has no stream open to be asked on");
+            self.refuse(&asked.id, "the client has no stream open to receive the request");
         }
     }
 
@@ -354,13 +354,14 @@ impl Shared {
         table.closed = Some(why);
         let pending = std::mem::take(&mut table.pending);
         let asked = std::mem::take(&mut table.asked);
-        table.retold.clear();
+        table.replayed.clear();
         drop(table);
         self.outbox.close();
-        // Before the answers, which may end the streams: a person need not decide for nobody.
+        // Before the answers, which may end the streams: no user has to decide for a child that is
+        // gone.
         for (id, asked) in asked {
             let data = rpc::cancelled(&self.epoch.id(id), "the server that asked has ended");
-            asked.stream.push(data.into(), Carries::Note, &self.limits);
+            asked.stream.push(data.into(), EventKind::Other, &self.limits);
         }
         for pending in pending.into_values() {
             self.fail_pending(pending, Outcome::Closed(why));
@@ -378,12 +379,13 @@ impl Shared {
         match self.outbox.send(rpc::line(message)) {
             Ok(()) => Ok(()),
             Err(Unsent::Full) => Err(PostError::Unread),
-            Err(Unsent::Closed) => Err(PostError::Closed(self.is_gone())),
+            Err(Unsent::Closed) => Err(PostError::Closed(self.close_as_ended())),
         }
     }
 
-    /// The child takes nothing any more: the bridge has ended, if it had not before. Says why.
-    pub(crate) fn is_gone(&self) -> Closed {
+    /// The child has closed its input: ends the bridge, if it has not ended before. Returns why it
+    /// has.
+    pub(crate) fn close_as_ended(&self) -> Closed {
         self.close(Closed::ChildEnded);
         self.table().closed.unwrap_or(Closed::ChildEnded)
     }
@@ -399,8 +401,8 @@ const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600)
 
 impl Table {
     /// The stream for a message of the child that names no request. On a pipe nothing tells which
-    /// request caused it; the newest one that somebody waits for is the best guess, and a client
-    /// with one request at a time (the usual one) sees it exactly where it belongs.
+    /// request caused it; the newest one whose client still waits is the best guess, and a client
+    /// with one request at a time (the usual case) sees it exactly where it belongs.
     fn choose(&self, standalone: &Arc<Stream>, unrelated: bool) -> Arc<Stream> {
         let newest = |fits: fn(&Stream) -> bool| {
             self.pending.values().rev().find_map(|pending| match &pending.sink {
@@ -408,17 +410,17 @@ impl Table {
                 _ => None,
             })
         };
-        if unrelated && standalone.is_attended() {
+        if unrelated && standalone.has_reader() {
             return standalone.clone();
         }
-        newest(Stream::is_attended)
-            .or_else(|| standalone.is_attended().then(|| standalone.clone()))
+        newest(Stream::has_reader)
+            .or_else(|| standalone.has_reader().then(|| standalone.clone()))
             .or_else(|| newest(Stream::is_reachable))
             .unwrap_or_else(|| standalone.clone())
     }
 }
 
-/// Notifications that tell of the server as a whole.
+/// Notifications about the server as a whole.
 fn concerns_no_request(method: &str) -> bool {
     method == "notifications/resources/updated" || method.ends_with("/list_changed")
 }

@@ -65,7 +65,7 @@ pub(crate) fn pong(id: &str) -> Vec<u8> {
     join(&[r#"{"jsonrpc":"2.0","id":"#, id, r#","result":{}}"#])
 }
 
-/// Tells the receiver of request `id` (raw) that nobody waits for its answer any longer.
+/// Tells the receiver of request `id` (raw) that its answer is no longer waited for.
 pub(crate) fn cancelled(id: &str, reason: &str) -> Vec<u8> {
     let head = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#;
     join(&[head, id, r#","reason":""#, reason, r#""}}"#])

@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// Whether the server declared that it tells of changes to the list behind `capability`.
-    pub(crate) fn tells_of_changes(&self, capability: &str) -> bool {
+    pub(crate) fn announces_changes(&self, capability: &str) -> bool {
         self.value()[capability]["listChanged"] == Value::Bool(true)
     }
 

@@ -16,35 +16,35 @@ use http::StatusCode;
 use crate::{
     epoch::Epoch,
     error::Outcome,
-    event_id::{EventId, owable},
+    event_id::{EventId, short_enough},
     limits::Limits,
 };
 
 /// Called once, when everything asked in a POST has its terminal answer. What it owns (a lease on
 /// the session, a timer) lives until then, also when the client has left.
-pub type Done = Box<dyn FnOnce(Outcome) + Send + Sync>;
+pub type OnComplete = Box<dyn FnOnce(Outcome) + Send + Sync>;
 
-/// What an event carries.
+/// What message an event is.
 #[derive(Debug, Clone)]
-pub(crate) enum Carries {
+pub(crate) enum EventKind {
     /// The terminal answer of one request, and the status it has when it is a whole response.
     Answer(StatusCode),
-    /// A request of the child; the flag is raised once it was handed to a connection.
-    Ask(Arc<AtomicBool>),
+    /// A request of the child; the flag is set once it was delivered to a connection.
+    Request(Arc<AtomicBool>),
     /// Any other message.
-    Note,
+    Other,
 }
 
 #[derive(Debug)]
 struct Event {
     data: Bytes,
-    carries: Carries,
+    kind: EventKind,
 }
 
 /// The messages of one POST, or of the standalone GET stream (number 0).
 ///
-/// A bounded ring serves the connected reader, who holds a place in it, and the one who comes back
-/// with `Last-Event-ID`. The writer never waits: a reader whose place was overwritten is cut off.
+/// A bounded ring serves the connected reader, which holds a place in it, and the one that comes
+/// back with `Last-Event-ID`. The writer never waits: a reader whose place was overwritten is cut off.
 pub(crate) struct Stream {
     epoch: Epoch,
     number: u64,
@@ -56,16 +56,16 @@ struct State {
     bytes: usize,
     /// Number of the oldest event in the ring; events count from 1.
     first: u64,
-    /// Number of the newest event handed to a connection.
-    handed: u64,
+    /// Number of the newest event delivered to a connection.
+    last_delivered: u64,
     /// Requests of the POST without a terminal answer.
     open: usize,
-    /// The client's id of the one request, once event ids may have to tell it.
-    owed: Option<Box<str>>,
+    /// The client's id of the one request, once event ids have to name it.
+    pending_request: Option<Box<str>>,
     finished: bool,
-    /// The POST has waited long enough for plain JSON.
-    hurried: bool,
-    done: Option<Done>,
+    /// The POST has waited long enough for plain JSON: it becomes an event stream.
+    wants_events: bool,
+    on_complete: Option<OnComplete>,
     outcome: Outcome,
     reader: Reader,
     /// Counts readers, so that an older one notices that it was replaced.
@@ -75,7 +75,7 @@ struct State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
-    /// Nobody, and nobody knows an event id to come back with.
+    /// None, and the client knows no event id to come back with.
     Never,
     /// The POST that asked waits to learn what kind of response it becomes.
     Waiting,
@@ -105,8 +105,8 @@ pub(crate) enum Next {
 
 impl Stream {
     /// The stream of a POST with `open` requests.
-    pub(crate) fn of_post(epoch: Epoch, number: u64, open: usize, done: Done) -> Self {
-        Self::new(epoch, number, open, Some(done), Reader::Waiting)
+    pub(crate) fn of_post(epoch: Epoch, number: u64, open: usize, on_complete: OnComplete) -> Self {
+        Self::new(epoch, number, open, Some(on_complete), Reader::Waiting)
     }
 
     /// The standalone stream, open as long as the bridge.
@@ -114,29 +114,35 @@ impl Stream {
         Self::new(epoch, 0, 0, None, Reader::Never)
     }
 
-    /// What is left of a stream that nobody has any more: `answer`, behind the event `last`.
-    pub(crate) fn remains(last: &EventId, answer: Bytes) -> Self {
+    /// Stands for a stream that is no longer kept: `answer`, behind the event `last`.
+    pub(crate) fn completed_with(last: &EventId, answer: Bytes) -> Self {
         let stream = Self::new(last.epoch, last.stream, 0, None, Reader::Never);
         let mut state = stream.lock();
         state.first = last.number.saturating_add(1);
         state.bytes = answer.len();
-        state.ring.push_back(Event { data: answer, carries: Carries::Answer(StatusCode::OK) });
+        state.ring.push_back(Event { data: answer, kind: EventKind::Answer(StatusCode::OK) });
         state.finished = true;
         drop(state);
         stream
     }
 
-    fn new(epoch: Epoch, number: u64, open: usize, done: Option<Done>, reader: Reader) -> Self {
+    fn new(
+        epoch: Epoch,
+        number: u64,
+        open: usize,
+        on_complete: Option<OnComplete>,
+        reader: Reader,
+    ) -> Self {
         let state = State {
             ring: VecDeque::new(),
             bytes: 0,
             first: 1,
-            handed: 0,
+            last_delivered: 0,
             open,
-            owed: None,
+            pending_request: None,
             finished: false,
-            hurried: false,
-            done,
+            wants_events: false,
+            on_complete,
             outcome: Outcome::Answered,
             reader,
             generation: 0,
@@ -150,9 +156,9 @@ impl Stream {
         (self.epoch, self.number)
     }
 
-    /// From here on its event ids tell that it owes an answer to request `id`.
-    pub(crate) fn owes(&self, id: &str) {
-        self.lock().owed = owable(id);
+    /// From here on its event ids name `id`, the request whose answer is yet to come.
+    pub(crate) fn set_pending_request(&self, id: &str) {
+        self.lock().pending_request = short_enough(id);
     }
 
     /// The id of event `number`, which may be yet to come.
@@ -161,10 +167,10 @@ impl Stream {
     }
 
     /// Adds a message that is no answer.
-    pub(crate) fn push(&self, data: Bytes, carries: Carries, limits: &Limits) {
+    pub(crate) fn push(&self, data: Bytes, kind: EventKind, limits: &Limits) {
         let mut state = self.lock();
         if !state.finished {
-            state.append(data, carries, limits);
+            state.append(data, kind, limits);
             state.wake();
         }
     }
@@ -181,19 +187,19 @@ impl Stream {
         if state.finished {
             return false;
         }
-        state.append(data, Carries::Answer(status), limits);
+        state.append(data, EventKind::Answer(status), limits);
         state.open = state.open.saturating_sub(1);
         if outcome != Outcome::Answered {
             state.outcome = outcome;
         }
         state.finished = state.open == 0;
-        let done = if state.finished { state.done.take() } else { None };
+        let on_complete = if state.finished { state.on_complete.take() } else { None };
         let (finished, outcome) = (state.finished, state.outcome);
         state.wake();
         drop(state);
         // Outside the lock: it may run anything, the end of the session included.
-        if let Some(done) = done {
-            done(outcome);
+        if let Some(on_complete) = on_complete {
+            on_complete(outcome);
         }
         finished
     }
@@ -203,17 +209,17 @@ impl Stream {
         self.lock().finished
     }
 
-    /// Takes what follows event `seen` out of a stream that has ended, for the one that goes on in
-    /// its place. Whoever still reads here gets it no more. Requests of the child are not among it:
-    /// they have ended with it.
-    pub(crate) fn leave_behind(&self, seen: u64) -> Vec<Bytes> {
+    /// Takes what follows event `seen` out of a stream that has ended, for the one that takes its
+    /// place. A reader of this one gets it no more. Requests of the child are left out: they have
+    /// ended with the child.
+    pub(crate) fn take_rest(&self, seen: u64) -> Vec<Bytes> {
         let mut state = self.lock();
         let seen = seen.max(state.first - 1);
         let keep = usize::try_from(seen + 1 - state.first).unwrap_or(usize::MAX);
         let keep = keep.min(state.ring.len());
         let left = state.ring.split_off(keep);
         state.bytes -= left.iter().map(|event| event.data.len()).sum::<usize>();
-        let notes = left.into_iter().filter(|event| matches!(event.carries, Carries::Note));
+        let notes = left.into_iter().filter(|event| matches!(event.kind, EventKind::Other));
         notes.map(|event| event.data).collect()
     }
 
@@ -222,24 +228,24 @@ impl Stream {
         let mut state = self.lock();
         state.finished = true;
         state.wake();
-        let done = state.done.take();
+        let on_complete = state.on_complete.take();
         drop(state);
-        drop(done);
+        drop(on_complete);
     }
 
-    /// The POST need not wait for plain JSON any longer.
-    pub(crate) fn hurry(&self) {
+    /// Answers the POST with an event stream rather than wait for plain JSON any longer.
+    pub(crate) fn switch_to_events(&self) {
         let mut state = self.lock();
-        state.hurried = true;
+        state.wants_events = true;
         state.wake();
     }
 
-    /// Whether a message put here reaches somebody now.
-    pub(crate) fn is_attended(&self) -> bool {
+    /// Whether a message put here reaches the client now.
+    pub(crate) fn has_reader(&self) -> bool {
         matches!(self.lock().reader, Reader::Waiting | Reader::Connected)
     }
 
-    /// Whether a message put here can reach somebody at all, now or on return.
+    /// Whether a message put here can reach the client at all, now or on its return.
     pub(crate) fn is_reachable(&self) -> bool {
         self.lock().reader != Reader::Never
     }
@@ -248,13 +254,13 @@ impl Stream {
     pub(crate) fn poll_decide(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut state = self.lock();
         let answers_only =
-            state.ring.iter().all(|event| matches!(event.carries, Carries::Answer(_)));
-        if state.hurried || !answers_only || state.first > 1 {
+            state.ring.iter().all(|event| matches!(event.kind, EventKind::Answer(_)));
+        if state.wants_events || !answers_only || state.first > 1 {
             return Poll::Ready(Decision::Events);
         }
         if state.finished {
-            let status = match state.ring.front().map(|event| &event.carries) {
-                Some(Carries::Answer(status)) if state.ring.len() == 1 => *status,
+            let status = match state.ring.front().map(|event| &event.kind) {
+                Some(EventKind::Answer(status)) if state.ring.len() == 1 => *status,
                 _ => StatusCode::OK,
             };
             state.reader = Reader::Never;
@@ -265,7 +271,7 @@ impl Stream {
         Poll::Pending
     }
 
-    /// The POST that asked has left before it knew an event id: nobody can come back.
+    /// The client of the POST has left before it knew an event id: it cannot come back.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         if state.reader == Reader::Waiting {
@@ -273,12 +279,12 @@ impl Stream {
         }
     }
 
-    /// Makes the caller the reader in place of whoever was; returns its generation.
+    /// Makes the caller the reader in place of the last one; returns its generation.
     pub(crate) fn connect(&self) -> u64 {
         self.lock().connect()
     }
 
-    /// As [`connect`](Self::connect), unless somebody reads already.
+    /// As [`connect`](Self::connect), unless there is a reader already.
     pub(crate) fn connect_if_free(&self) -> Option<u64> {
         let mut state = self.lock();
         (state.reader != Reader::Connected).then(|| state.connect())
@@ -300,9 +306,9 @@ impl Stream {
     }
 
     /// Number of the newest event that no reader without a `Last-Event-ID` should get again.
-    pub(crate) fn handed(&self) -> u64 {
+    pub(crate) fn last_delivered(&self) -> u64 {
         let state = self.lock();
-        state.handed.max(state.first - 1)
+        state.last_delivered.max(state.first - 1)
     }
 
     /// Whether a reader that has seen event `number` can go on without a gap.
@@ -336,14 +342,14 @@ impl Stream {
         for event in state.ring.iter().skip(skip) {
             number += 1;
             frame(&state.event_id(self.key(), number), &event.data, &mut framed);
-            if let Carries::Ask(delivered) = &event.carries {
+            if let EventKind::Request(delivered) = &event.kind {
                 delivered.store(true, Ordering::Relaxed);
             }
             if framed.len() >= room {
                 break;
             }
         }
-        state.handed = state.handed.max(number);
+        state.last_delivered = state.last_delivered.max(number);
         Poll::Ready(Next::Events(framed.into(), number))
     }
 
@@ -363,13 +369,13 @@ impl State {
 
     fn event_id(&self, (epoch, stream): (Epoch, u64), number: u64) -> EventId {
         let is_last = self.finished && number + 1 >= self.first + self.ring.len() as u64;
-        let owed = if is_last { None } else { self.owed.clone() };
-        EventId { epoch, stream, number, owed }
+        let pending_request = if is_last { None } else { self.pending_request.clone() };
+        EventId { epoch, stream, number, pending_request }
     }
 
-    fn append(&mut self, data: Bytes, carries: Carries, limits: &Limits) {
+    fn append(&mut self, data: Bytes, kind: EventKind, limits: &Limits) {
         self.bytes += data.len();
-        self.ring.push_back(Event { data, carries });
+        self.ring.push_back(Event { data, kind });
         while self.ring.len() > 1
             && (self.ring.len() > limits.replay_events || self.bytes > limits.replay_bytes)
         {

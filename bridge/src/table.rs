@@ -25,8 +25,8 @@ pub(crate) struct Table {
     pub(crate) pending: BTreeMap<u64, Pending>,
     /// Requests of the child, by the id the client sees.
     pub(crate) asked: BTreeMap<u64, Asked>,
-    /// What a new child was told in the client's name, by the id it was told under.
-    pub(crate) retold: BTreeMap<u64, Change>,
+    /// What a new child was sent in the client's name, by the id of the request.
+    pub(crate) replayed: BTreeMap<u64, Change>,
     /// Event streams that are connected or can be resumed.
     pub(crate) streams: HashMap<(Epoch, u64), Arc<Stream>>,
     /// When finished streams were finished, oldest first.
@@ -44,7 +44,7 @@ pub(crate) struct Table {
     /// The standalone stream of the one before, if that was in this process.
     pub(crate) standalone_before: Option<Arc<Stream>>,
     pub(crate) closed: Option<Closed>,
-    /// Whoever unlocks an idle or closed table has to tell of it.
+    /// The next unlock of an idle or closed table has to notify the waiting tasks.
     pub(crate) idle_is_awaited: bool,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Pending {
     /// When it is given up.
     pub(crate) deadline: Option<Instant>,
     /// When its response becomes an event stream.
-    pub(crate) hurry_at: Option<Instant>,
+    pub(crate) switch_at: Option<Instant>,
     /// What is to be remembered when the child accepts it.
     pub(crate) change: Option<Box<Change>>,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Asked {
 impl Pending {
     /// The next moment at which it needs attention.
     pub(crate) fn due(&self) -> Option<Instant> {
-        [self.deadline, self.hurry_at].into_iter().flatten().min()
+        [self.deadline, self.switch_at].into_iter().flatten().min()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bridge::{Body, Bridge, Closed, Done, Incoming, Limits, Outcome, PostError};
+use bridge::{Body, Bridge, Closed, Incoming, Limits, OnComplete, Outcome, PostError};
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
@@ -93,9 +93,10 @@ impl Bench {
     /// Posts on a task of its own, as a connection would.
     pub(crate) fn posts(&self, body: Value) -> JoinHandle<Result<Response<Body>, PostError>> {
         let (bridge, outcome) = (self.bridge.clone(), self.outcome.clone());
-        let done: Done = Box::new(move |how| outcome.send(how).expect("the bench listens"));
+        let on_complete: OnComplete =
+            Box::new(move |how| outcome.send(how).expect("the bench listens"));
         #[expect(clippy::disallowed_methods, reason = "the test keeps the handle")]
-        tokio::spawn(async move { bridge.post(incoming(&body), done).await })
+        tokio::spawn(async move { bridge.post(incoming(&body), on_complete).await })
     }
 
     /// Posts and waits for the response's head.

@@ -112,7 +112,7 @@ impl Story {
         let mut life = Life::begin(&mut tasks, 0);
         let bridge = life.bridge.clone();
         let request = incoming(&call(json!(0), "initialize"));
-        let welcome = bridge.initialize(request.single().expect("one"), PATIENCE);
+        let welcome = bridge.initialize(request.single().expect("one"), TIMEOUT);
         let child = async {
             let request = life.read.recv().await.expect("it reads");
             life.writes(json!({"jsonrpc": "2.0", "id": request["id"], "result": about()})).await;
@@ -223,7 +223,7 @@ impl Story {
             self.life.bridge.inherit(&before.bridge);
         }
         let bridge = self.life.bridge.clone();
-        let resuming = bridge.resume(&snapshot, PATIENCE);
+        let resuming = bridge.resume(&snapshot, TIMEOUT);
         let life = &mut self.life;
         let child = async {
             let request = life.read.recv().await.expect("it reads");

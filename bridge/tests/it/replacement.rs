@@ -92,7 +92,7 @@ fn calls_from_several_threads_never_fail_while_children_are_replaced() {
             if before.close_if_idle() {
                 let after = obliging_child(&mut tasks);
                 after.inherit(&before);
-                after.resume(&snapshot, PATIENCE).await.expect("it is the same server");
+                after.resume(&snapshot, TIMEOUT).await.expect("it is the same server");
                 next.send_replace(after);
                 replaced += 1;
             }
@@ -115,7 +115,7 @@ fn first_child() -> (Bridge, Snapshot, Moving) {
     let (bridge, snapshot) = runtime.block_on(async {
         let bridge = obliging_child(&mut tasks);
         let request = incoming(&call(json!(0), "initialize"));
-        let welcome = bridge.initialize(request.single().expect("one"), PATIENCE).await;
+        let welcome = bridge.initialize(request.single().expect("one"), TIMEOUT).await;
         welcome.expect("it agrees");
         let confirmed = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         bridge.post(incoming(&confirmed), Box::new(|_| {})).await.expect("accepted");

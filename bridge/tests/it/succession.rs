@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::child::*;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const PARAMS: &str = r#"{"protocolVersion":"2025-11-25", "capabilities":{"roots":{}},"clientInfo":{"name":"c","version":1.0}}"#;
 
 pub(crate) fn about() -> Value {
@@ -41,7 +41,7 @@ pub(crate) async fn greeted(limits: Limits) -> Bench {
     let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{PARAMS}}}"#);
     let incoming = Incoming::parse(&Bytes::from(body), 1).expect("it is a message");
     let bridge = bench.bridge.clone();
-    let welcome = bridge.initialize(incoming.single().expect("one"), PATIENCE);
+    let welcome = bridge.initialize(incoming.single().expect("one"), TIMEOUT);
     let child = async {
         let request = bench.child.reads().await;
         bench.child.answers(&request, about()).await;
@@ -62,7 +62,7 @@ pub(crate) async fn call_answered(bench: &mut Bench, method: &str, params: Value
 pub(crate) fn resumes(bridge: &Bridge, snapshot: &Snapshot) -> JoinHandle<Result<(), ResumeError>> {
     let (bridge, snapshot) = (bridge.clone(), snapshot.clone());
     #[expect(clippy::disallowed_methods, reason = "the test keeps the handle")]
-    tokio::spawn(async move { bridge.resume(&snapshot, PATIENCE).await })
+    tokio::spawn(async move { bridge.resume(&snapshot, TIMEOUT).await })
 }
 
 /// The next child of the session, which describes itself as the one before.
