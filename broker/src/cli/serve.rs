@@ -37,9 +37,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context<'_>) -> Exit {
 /// `mcp-broker demo-server`: one client on standard input and output.
 pub(super) fn demo() -> Exit {
     let Ok(runtime) = runtime() else { return Exit::Internal };
-    #[expect(clippy::disallowed_methods, reason = "the demo tells the time")]
-    let now = || std::time::SystemTime::now();
-    let served = runtime.block_on(crate::demo::run(tokio::io::stdin(), tokio::io::stdout(), now));
+    let served = runtime.block_on(crate::demo::run(tokio::io::stdin(), tokio::io::stdout()));
     // A blocked read of standard input would keep the runtime from ending.
     runtime.shutdown_background();
     match served {

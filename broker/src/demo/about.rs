@@ -1,4 +1,4 @@
-//! The one resource and the one prompt.
+//! The one resource.
 
 use serde_json::{Value, json};
 
@@ -19,10 +19,9 @@ requests and the process's standard input and output.
 
 ## What to try
 
-- `time`, `uuid`, `hash`, `text_stats`: answers at once.
+- `echo`: answers at once.
+- `process`: tells the process id. Another session has another process.
 - `countdown`: takes a while, reports progress, can be cancelled.
-- `greet`: without a name it asks you for one, if your client supports elicitation.
-- the prompt `introduce`: has the model show you around.
 
 ## Your own server instead
 
@@ -36,11 +35,11 @@ Or write it down, in `mcp-broker.toml`:
     command = \"npx\"
     args    = [\"-y\", \"@modelcontextprotocol/server-filesystem\", \"/srv/shared\"]
 
-`mcp-broker config --example` prints every setting with its meaning, and `mcp-broker check` tells
-what is wrong with a configuration before it is used.
+`mcp-broker config --example` prints every setting with its meaning, and `mcp-broker check` reports
+every mistake in a configuration before it is used.
 ";
 
-pub(super) fn resources() -> Value {
+pub(super) fn list() -> Value {
     json!({ "resources": [{
         "uri": URI,
         "name": "about",
@@ -55,51 +54,7 @@ pub(super) fn read(params: &Value) -> Result<Value, Error> {
     let uri = rpc::text(params, "uri", "the resource to read")?;
     if uri != URI {
         let words = format!("there is no resource {uri:?}, but {URI}");
-        return Err(Error::new(rpc::RESOURCE_NOT_FOUND, words).with(json!({ "uri": uri })));
+        return Err(Error::new(rpc::RESOURCE_NOT_FOUND, words));
     }
     Ok(json!({ "contents": [{ "uri": URI, "mimeType": "text/markdown", "text": ABOUT }] }))
-}
-
-pub(super) fn prompts() -> Value {
-    json!({ "prompts": [{
-        "name": "introduce",
-        "title": "Show me around",
-        "description": "Has the model introduce this server and try its tools.",
-        "arguments": [{
-            "name": "audience",
-            "description": "whom the introduction is for, such as \"a system administrator\"",
-            "required": false,
-        }],
-    }] })
-}
-
-pub(super) fn prompt(params: &Value) -> Result<Value, Error> {
-    let name = rpc::text(params, "name", "the prompt to get")?;
-    if name != "introduce" {
-        let words = format!("there is no prompt {name:?}, but introduce");
-        return Err(Error::new(rpc::INVALID_PARAMS, words));
-    }
-    let audience = match params.pointer("/arguments/audience") {
-        None | Some(Value::Null) => "somebody who sees MCP for the first time",
-        Some(Value::String(audience)) => audience,
-        Some(_) => {
-            let words = "the argument `audience` of introduce must be a string";
-            return Err(Error::new(rpc::INVALID_PARAMS, words));
-        }
-    };
-    let text = format!(
-        "Introduce this MCP server to {audience}. Say in a few sentences what it is (the attached \
-         document tells), then call `time`, `uuid` and a `countdown` from 3, show what came back, \
-         and close with how to put another server in its place."
-    );
-    Ok(json!({
-        "description": "Introduces the demo server.",
-        "messages": [
-            { "role": "user", "content": { "type": "text", "text": text } },
-            { "role": "user", "content": {
-                "type": "resource",
-                "resource": { "uri": URI, "mimeType": "text/markdown", "text": ABOUT },
-            } },
-        ],
-    }))
 }

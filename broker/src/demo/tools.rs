@@ -1,112 +1,69 @@
-//! The catalogue of tools, and those that answer at once.
+//! The tools: two that answer at once, one that takes its time.
 
-use std::time::SystemTime;
+use std::{process, time::Duration};
 
-use rand_core::CryptoRng;
-use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 
-use super::{calendar, rpc::Answer};
+use super::rpc::{self, Error};
 
-/// In the order of the list.
-pub(super) const NAMES: [&str; 6] = ["time", "uuid", "hash", "text_stats", "countdown", "greet"];
+/// How long `countdown` takes for one step: slow enough to watch, quick enough to wait for.
+const STEP: Duration = Duration::from_millis(150);
 
-/// The most UUIDs in one answer.
-const MAX_UUIDS: u32 = 100;
+const MAX_STEPS: u64 = 100;
+const DEFAULT_STEPS: u64 = 5;
 
-/// What is wrong with a call's arguments, in words for the caller.
-pub(super) type Mistake = String;
+/// What a tool call comes to.
+pub(super) enum Answer {
+    /// The result.
+    Now(Value),
+    /// A result that takes a while.
+    Later(Call),
+}
+
+/// A countdown under way.
+pub(super) struct Call {
+    from: u64,
+    /// The token of the request, if the client asked for progress.
+    progress_token: Option<Value>,
+}
 
 /// The result of `tools/list`.
 pub(super) fn list() -> Value {
-    let text = json!({ "type": "string", "description": "any text, taken as UTF-8" });
-    let counts = ["bytes", "characters", "words", "lines"];
-    let mut stats = tool(
-        "text_stats",
-        "Text statistics",
-        "Counts the bytes, characters, words and lines of a text.",
-        true,
-        json!({ "text": text }),
-        &["text"],
-    );
-    stats["outputSchema"] = json!({
-        "type": "object",
-        "properties": counts.map(|name| (name.to_owned(), json!({ "type": "integer" })))
-            .into_iter().collect::<serde_json::Map<_, _>>(),
-        "required": counts,
-    });
-    let tools = [
+    let text = json!({ "text": { "type": "string", "description": "any text" } });
+    let from = json!({ "from": {
+        "type": "integer",
+        "description": "where to start",
+        "minimum": 1,
+        "maximum": MAX_STEPS,
+        "default": DEFAULT_STEPS,
+    } });
+    json!({ "tools": [
+        tool("echo", "Echo", "Returns a text as it is.", &text, &["text"]),
         tool(
-            "time",
-            "Current time",
-            "Tells the current time in UTC, as ISO 8601 or as Unix seconds.",
-            false,
-            json!({ "unix": {
-                "type": "boolean",
-                "description": "true for seconds since 1970-01-01T00:00:00Z",
-                "default": false,
-            } }),
+            "process",
+            "This session's process",
+            "Returns the id of the process that serves this session.",
+            &json!({}),
             &[],
         ),
-        tool(
-            "uuid",
-            "Random UUID",
-            "Makes random UUIDs (version 4), one per line.",
-            false,
-            json!({ "count": {
-                "type": "integer",
-                "description": "how many",
-                "minimum": 1,
-                "maximum": MAX_UUIDS,
-                "default": 1,
-            } }),
-            &[],
-        ),
-        tool(
-            "hash",
-            "SHA-256",
-            "Computes the SHA-256 of a text, in hex.",
-            true,
-            json!({ "text": text }),
-            &["text"],
-        ),
-        stats,
         tool(
             "countdown",
             "Countdown",
             "Counts down to zero, about seven steps a second. Reports progress if the request asks \
              for it, and stops when it is cancelled.",
-            false,
-            json!({ "from": {
-                "type": "integer",
-                "description": "where to start",
-                "minimum": 1,
-                "maximum": super::waiting::MAX_STEPS,
-                "default": super::waiting::DEFAULT_STEPS,
-            } }),
+            &from,
             &[],
         ),
-        tool(
-            "greet",
-            "Greeting",
-            "Says hello. Without a name it asks the user for one, if the client can ask.",
-            false,
-            json!({ "name": { "type": "string", "description": "whom to greet" } }),
-            &[],
-        ),
-    ];
-    json!({ "tools": tools })
+    ] })
 }
 
-/// None of the tools changes anything or reaches out; `idempotent` ones give the same answer to the
-/// same arguments.
+/// None of the tools changes anything or reaches out.
 fn tool(
     name: &str,
     title: &str,
     description: &str,
-    idempotent: bool,
-    properties: Value,
+    properties: &Value,
     required: &[&str],
 ) -> Value {
     json!({
@@ -119,101 +76,66 @@ fn tool(
             "required": required,
             "additionalProperties": false,
         },
-        "annotations": {
-            "title": title,
-            "readOnlyHint": true,
-            "destructiveHint": false,
-            "idempotentHint": idempotent,
-            "openWorldHint": false,
-        },
+        "annotations": { "title": title, "readOnlyHint": true, "openWorldHint": false },
     })
 }
 
-/// A tool's result: one text.
-pub(super) fn said(text: &str) -> Value {
-    json!({ "content": [{ "type": "text", "text": text }] })
-}
-
-/// A tool's result that the model should read as a failure.
-pub(super) fn failed(text: &str) -> Value {
-    json!({ "content": [{ "type": "text", "text": text }], "isError": true })
-}
-
-/// Reads a call's arguments; serde's own words name the field and what belongs there.
-pub(super) fn arguments<T: DeserializeOwned>(arguments: Value) -> Result<T, Mistake> {
-    serde_json::from_value(arguments).map_err(|error| error.to_string())
-}
-
-/// A number within `1..=max`, or `default` if there is none.
-pub(super) fn number(
-    given: Option<u32>,
-    field: &str,
-    default: u32,
-    max: u32,
-) -> Result<u32, Mistake> {
-    match given.unwrap_or(default) {
-        number if (1..=max).contains(&number) => Ok(number),
-        number => Err(format!("`{field}` is {number}, it must be from 1 to {max}")),
+/// Answers `tools/call`. A wrong argument is the tool's answer, which the model gets to read and to
+/// correct (MCP server/tools, "Error Handling").
+pub(super) fn call(params: &Value) -> Result<Answer, Error> {
+    let arguments = &params["arguments"];
+    match rpc::text(params, "name", "the tool to call")? {
+        "echo" => Ok(Answer::Now(match arguments["text"].as_str() {
+            Some(text) => result(text, false),
+            None => result("`text` is missing or no string", true),
+        })),
+        "process" => Ok(Answer::Now(result(&process::id().to_string(), false))),
+        "countdown" => Ok(match &arguments["from"] {
+            Value::Null => Answer::Later(Call::new(DEFAULT_STEPS, params)),
+            from => match from.as_u64().filter(|from| (1..=MAX_STEPS).contains(from)) {
+                Some(from) => Answer::Later(Call::new(from, params)),
+                None => {
+                    let words = format!("`from` is {from}, it must be from 1 to {MAX_STEPS}");
+                    Answer::Now(result(&words, true))
+                }
+            },
+        }),
+        unknown => {
+            let words = format!("there is no tool {unknown:?}, but echo, process and countdown");
+            Err(Error::new(rpc::INVALID_PARAMS, words))
+        }
     }
 }
 
-fn ready(text: &str) -> Result<Answer, Mistake> {
-    Ok(Answer::Ready(Ok(said(text))))
-}
-
-pub(super) fn time(given: Value, now: SystemTime) -> Result<Answer, Mistake> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Time {
-        unix: Option<bool>,
+impl Call {
+    fn new(from: u64, params: &Value) -> Self {
+        Self { from, progress_token: params.pointer("/_meta/progressToken").cloned() }
     }
-    let Time { unix } = arguments(given)?;
-    let seconds = calendar::unix_seconds(now);
-    if unix == Some(true) { ready(&seconds.to_string()) } else { ready(&calendar::iso(seconds)) }
-}
 
-pub(super) fn uuid(given: Value, rng: &mut impl CryptoRng) -> Result<Answer, Mistake> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Uuid {
-        count: Option<u32>,
+    /// Counts down, and returns the call's result.
+    pub(super) async fn run(self, queue: &mpsc::Sender<Value>) -> Value {
+        for step in 1..=self.from {
+            tokio::time::sleep(STEP).await;
+            if let Some(token) = &self.progress_token {
+                let message = json!({
+                    "jsonrpc": "2.0",
+                    "method": "notifications/progress",
+                    "params": {
+                        "progressToken": token,
+                        "progress": step,
+                        "total": self.from,
+                        "message": format!("{} to go", self.from - step),
+                    },
+                });
+                // Fails only when the server is about to end.
+                let _ = queue.send(message).await;
+            }
+        }
+        result(&format!("Counted down from {} to 0.", self.from), false)
     }
-    let Uuid { count } = arguments(given)?;
-    let count = number(count, "count", 1, MAX_UUIDS)?;
-    let uuids: Vec<_> = (0..count).map(|_| random_uuid(rng)).collect();
-    ready(&uuids.join("\n"))
 }
 
-/// RFC 9562 §5.4: random but for the version and the variant.
-fn random_uuid(rng: &mut impl CryptoRng) -> String {
-    let mut bytes = [0; 16];
-    rng.fill_bytes(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = hex::encode(bytes);
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    text: String,
-}
-
-pub(super) fn hash(given: Value) -> Result<Answer, Mistake> {
-    let Text { text } = arguments(given)?;
-    ready(&hex::encode(Sha256::digest(text)))
-}
-
-pub(super) fn text_stats(given: Value) -> Result<Answer, Mistake> {
-    let Text { text } = arguments(given)?;
-    let stats = json!({
-        "bytes": text.len(),
-        "characters": text.chars().count(),
-        "words": text.split_whitespace().count(),
-        "lines": text.lines().count(),
-    });
-    let mut result = said(&stats.to_string());
-    result["structuredContent"] = stats;
-    Ok(Answer::Ready(Ok(result)))
+/// A tool's result: one text, which the model should read as a failure if it `is_error`.
+fn result(text: &str, is_error: bool) -> Value {
+    json!({ "content": [{ "type": "text", "text": text }], "isError": is_error })
 }
