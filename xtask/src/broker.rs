@@ -45,7 +45,7 @@ impl Broker {
         let stderr =
             File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::from(cmd);
-        // Settings of whoever runs this are not part of the test.
+        // Settings of the contributor who runs this are not part of the test.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MCP_BROKER_") {
                 command.env_remove(name);
@@ -65,7 +65,7 @@ impl Broker {
             let mut line = String::new();
             while matches!(stdout.read_line(&mut line), Ok(1..)) {
                 if let Some(url) = line.strip_prefix(LISTENING) {
-                    // Nobody listens once the start was given up.
+                    // The receiver is gone once the start was given up.
                     let _ = sender.send(url.trim().trim_end_matches('/').to_owned());
                     break;
                 }
@@ -106,7 +106,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Ends it with SIGKILL, as nobody should.
+    /// Ends it with SIGKILL: what a crash of the broker looks like.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             anyhow::bail!("the broker had ended before: {status}\n{}", self.last_words());

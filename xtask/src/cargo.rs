@@ -58,7 +58,7 @@ pub(crate) fn build_dist_broker(sh: &Shell) -> anyhow::Result<()> {
 /// Builds examples of `broker` as the tests do; their paths are `target/debug/examples/…`.
 ///
 /// With the features of the whole workspace, which the tests have compiled already, and not in
-/// release: they stand in for somebody else's program.
+/// release: they stand in for a program from elsewhere.
 pub(crate) fn build_examples(sh: &Shell, names: &[&str]) -> anyhow::Result<()> {
     let flags = names.iter().flat_map(|name| ["--example", name]);
     succeed(process::run(cmd!(sh, "cargo build --workspace --all-features {flags...}"))?)

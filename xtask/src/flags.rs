@@ -55,8 +55,8 @@ xflags::xflags! {
             optional --minutes minutes: String
             /// What to call the result; the current commit unless given.
             optional --name name: String
-            /// Another broker's binary, built in the same way: both are measured in turn, and what
-            /// is told is the ratio.
+            /// Another broker's binary, built in the same way: both are measured in turn, and the
+            /// ratio is printed.
             optional --baseline binary: PathBuf
             /// Rounds of `--baseline`; 10 unless given.
             optional --rounds number: u32

@@ -11,7 +11,7 @@ pub(crate) fn run(sh: &Shell, flags: flags::Lint) -> anyhow::Result<Tally> {
         if flags.fix { cmd!(sh, "cargo fmt --all") } else { cmd!(sh, "cargo fmt --all --check") };
     steps.push(("fmt", process::run(cmd)?.ok));
 
-    // Whoever asks for mending has uncommitted work, that is why.
+    // A contributor who asks for mending has uncommitted work.
     let fix: &[&str] = if flags.fix { &["--fix", "--allow-dirty", "--allow-staged"] } else { &[] };
     let cmd = cmd!(
         sh,

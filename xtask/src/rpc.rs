@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"xtask","version":"0"}}}"#;
 
 /// Longer than the broker waits for a child's first answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Opens a session at `path` of the broker at `base` (`http://HOST:PORT`) and leaves it open.
 pub(crate) fn open_session(base: &str, path: &str, token: &str) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ pub(crate) fn register(base: &str, path: &str, redirect_uri: &str) -> anyhow::Re
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
     let status = reply.lines().next().unwrap_or("no answer").to_owned();
-    client_id(&reply).with_context(|| format!("{path} registered nobody: {status}"))
+    client_id(&reply).with_context(|| format!("{path} registered no client: {status}"))
 }
 
 /// The identifier in an answer, wherever its one JSON object stands: the body may be in chunks.
@@ -70,7 +70,7 @@ fn client_id(reply: &str) -> Option<String> {
 fn connect(base: &str) -> anyhow::Result<(TcpStream, &str)> {
     let address = base.strip_prefix("http://").context("the base URL is not http://")?;
     let stream = TcpStream::connect(address).with_context(|| format!("no {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     Ok((stream, address))
 }
 

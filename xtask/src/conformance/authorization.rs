@@ -1,4 +1,4 @@
-//! The suite's scenarios of an authorization server: it prints an address, and somebody with a
+//! The suite's scenarios of an authorization server: it prints an address, and a user with a
 //! browser has to go there.
 
 use std::{
@@ -31,7 +31,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// How long a browser may take to close.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// Somebody who can sign in.
+/// A user who can sign in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Person<'a> {
     pub(super) name: &'a str,
@@ -103,7 +103,7 @@ fn visit(sh: &Shell, browser: &Path, person: Person<'_>, address: &str) -> anyho
         .context("the browser does not start")
 }
 
-/// A port nobody listens on now.
+/// A port that is free now.
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,12 +1,12 @@
 //! Sessions that outlive their process: the child goes, or the whole broker, and real clients do not
 //! notice.
 //!
-//! | Stage | Tokens of the forge double | Told by |
+//! | Stage | Tokens of the forge double | Clients |
 //! |---|---|---|
 //! | `steady` | outlive every story, so that each change of process is the story's own | one client after the other |
 //! | `rotating` | end after seconds, so that children come and go | all clients at once |
 //!
-//! What befalls the broker is done here, when a client asks for it: `please - WHAT` on its standard
+//! A client asks for what happens to the broker, and it is done here: `please - WHAT` on its standard
 //! output, `done - MORE` or `sorry - WHY` on its standard input.
 
 use std::{
@@ -32,7 +32,7 @@ use crate::{
 
 const CLIENTS: [&str; 2] = ["typescript", "python"];
 
-/// How long the clients rotate unless told otherwise, when these stories are all that is asked for.
+/// How long the clients rotate by default, when these stories run alone.
 pub(super) const ROTATE_FOR: Duration = Duration::from_mins(2);
 
 /// The same among all other stories.
@@ -145,7 +145,7 @@ impl<'a> Stage<'a> {
                 cell.count(line);
                 return None;
             };
-            Some(match self.oblige(what) {
+            Some(match self.perform(what) {
                 Ok(said) => format!("done - {said}"),
                 // An answer is one line.
                 Err(error) => format!("sorry - {}", format!("{error:#}").replace('\n', " ")),
@@ -155,7 +155,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Does what a client asks for, and says what has come of it.
-    fn oblige(&mut self, what: &str) -> anyhow::Result<String> {
+    fn perform(&mut self, what: &str) -> anyhow::Result<String> {
         match what {
             "wait until there is no child" => {
                 self.until(|children| children.is_empty().then_some(()))?;
@@ -181,7 +181,7 @@ impl<'a> Stage<'a> {
                 self.start()?;
                 Ok(format!("it was away for {} ms", watch.elapsed().as_millis()))
             }
-            _ => anyhow::bail!("nobody knows how to"),
+            _ => anyhow::bail!("there is no such request"),
         }
     }
 
@@ -285,7 +285,7 @@ fn command<'a>(
     }
 }
 
-/// The broker's configuration: three servers, and a short patience with idle sessions.
+/// The broker's configuration: three servers, and a short idle time.
 fn configuration(url: &str, forge: &str, dir: &Path, harness: &Harness, gitea: &Path) -> String {
     let listen = url.trim_start_matches("http://");
     // JSON strings of these paths are TOML strings too.

@@ -1,4 +1,4 @@
-//! Who vouches for people, and what the broker's configuration says about it.
+//! Identity providers, and what the broker's configuration says about them.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use crate::{
     pinned, process,
 };
 
-/// What the broker is known as to who vouches.
+/// The broker as the identity providers know it.
 const CLIENT_ID: &str = "broker";
 const CLIENT_SECRET: &str = "hush-of-the-broker-0123456789";
 
@@ -43,14 +43,14 @@ pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> 
     Ok(pinned::pip(sh, &requirements, &harness.dir.join("gitea"))?.join("gitea-mcp"))
 }
 
-/// An address where nobody listens, for the broker: it and who vouches have to know each other's
-/// before they start.
+/// A free address for the broker: it and the identity provider have to know each other's before they
+/// start.
 pub(super) fn address_of_the_broker() -> anyhow::Result<String> {
     let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     Ok(format!("http://{listen}"))
 }
 
-/// The keys that say who the broker is to who vouches.
+/// The keys that say who the broker is to the identity provider.
 pub(super) fn client() -> String {
     format!("client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n")
 }
@@ -68,7 +68,7 @@ pub(super) fn forge_tables(address: &str, gitea: &Path) -> String {
     )
 }
 
-/// Who vouches for people. Dropping it kills the process.
+/// An identity provider. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Provider {
     child: Child,
@@ -118,7 +118,7 @@ impl Provider {
         thread::spawn(move || {
             let mut line = String::new();
             let read = BufReader::new(stdout).read_line(&mut line);
-            // Nobody listens once the start was given up.
+            // The receiver is gone once the start was given up.
             let _ = read.map(|_| sender.send(line.trim().to_owned()));
         });
         provider.address = found

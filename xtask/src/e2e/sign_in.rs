@@ -1,7 +1,7 @@
 //! Signing in: clients that start from a bare address, people with browsers, and each way for the
 //! broker to learn who they are.
 //!
-//! | Way | Who says who it is | Server behind the broker |
+//! | Way | Identity provider | Server behind the broker |
 //! |---|---|---|
 //! | `local` | the broker's own accounts | the fixture |
 //! | `forgejo` | the forge double of `broker/rigs/forge` | `gitea-mcp`, acting as the person |
@@ -29,7 +29,7 @@ const CLIENTS: [&str; 3] = ["typescript", "python", "mcp-remote"];
 /// takes two seconds to start has to get something done before.
 const ACCESS_TTL: &str = "8";
 
-/// The same of those who vouch. Shorter than most stories, so that children are replaced for a renewed
+/// The same of the identity providers. Shorter than most stories, so that children are replaced for a renewed
 /// token in the middle of them; a `gitea-mcp` needs two seconds to start.
 const UPSTREAM_TTL: u64 = 20;
 
@@ -63,7 +63,7 @@ pub(super) fn run(
     Ok(matrix(&rows, &WAYS, &cells))
 }
 
-/// A broker and who vouches for its people.
+/// A broker and its identity provider.
 #[derive(Debug)]
 struct Stage {
     way: &'static str,

@@ -46,7 +46,7 @@ fn name(path: &str) -> Option<&str> {
     Some(rest.split_once('/').map_or(rest.trim_end_matches(".rs"), |(folder, _)| folder))
 }
 
-/// Imports that lead up, and files of which nobody said where they stand.
+/// Imports that lead up, and files that stand on no floor.
 pub(super) fn upward(files: &[File], edges: &Edges) -> Vec<String> {
     let mut problems = Vec::new();
     let mut unknown: Vec<_> = files

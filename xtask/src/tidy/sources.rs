@@ -10,7 +10,7 @@ use super::{
 /// Past this many lines, a noun wants to leave the file.
 const MAX_LINES: usize = 600;
 
-/// Places on somebody's machine. In pieces, because this file is looked at too.
+/// Places on one machine. In pieces, because this file is looked at too.
 const PATHS: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/fa", "rm/")];
 
 /// Left-overs of work that was not finished.
@@ -60,7 +60,7 @@ pub(super) fn words(files: &[File]) -> Vec<String> {
     problems
 }
 
-/// Types that a module shows to its crate under one name: whoever reads the name has to look twice.
+/// Types that a module shows to its crate under one name: a reader of the name has to look twice.
 pub(super) fn names(package: &str, modules: &Modules) -> Vec<String> {
     let mut places: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for module in &modules.0 {
