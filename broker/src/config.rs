@@ -25,6 +25,7 @@
 
 mod address;
 mod auth;
+pub(crate) mod build;
 mod built_in;
 mod check;
 pub mod declare;
@@ -69,6 +70,7 @@ mod words;
 
 pub use address::{HostName, Listen, Origin, PublicUrl};
 pub use auth::Auth;
+pub use build::BuildContext;
 pub use effective::{Effective, EffectiveValue};
 pub use environment::{Environment, ProcessEnvironment};
 pub use kinds::{ConfiguredTable, Kinds, Role, TableKind, Tables};

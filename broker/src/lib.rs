@@ -17,6 +17,7 @@
 //! no knowledge of how a process ends (`supervisor`); it converts one vocabulary to the other where
 //! two of them meet, and picks the words for clients (`http::reply`).
 
+mod builder;
 mod calls;
 pub mod cli;
 mod clock;
@@ -39,6 +40,7 @@ mod sessions;
 pub mod store;
 pub mod tokens;
 
+pub use builder::{Broker, BuildError, Builder};
 pub use clock::Clock;
 pub use compose::start_error::StartError;
 pub use listener::{ListenError, Listener};

@@ -23,6 +23,7 @@ use super::{
     auth_stack::AuthStack,
     http_clients::HttpClients,
     identity::IdentityServices,
+    providers::{self, Maker},
     start_error::StartError,
     state::{State, session_limits},
 };
@@ -93,8 +94,10 @@ impl App {
         if config.auth.verifies("static") {
             tokens::import(&store, config.auth.tokens_file(), clock.now()).await?;
         }
+        providers::check_issuers(&config)?;
+        let maker = Maker::new(&config, base, &outside.fetch);
         let (changes, changed) = mpsc::unbounded_channel();
-        let opened = IdentityServices::open(&config, &store, &outside.fetch, &metrics, changes);
+        let opened = IdentityServices::open(&config, &store, &maker, &metrics, changes);
         let kept = opened.await?.map(|(kept, driver)| {
             tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
             kept

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use auth::{
-    CacheLimits, Challenge, Denied, Gate, NoSignIn, StaticTokens, TokenVerifier, Verified,
+    CacheLimits, Challenge, Denied, Gate, StaticTokens, TokenVerifier, Verified,
     oauth::ResourceMetadata,
 };
 use tokio::task::JoinSet;
@@ -13,7 +13,8 @@ use super::{
     background,
     http_clients::HttpClients,
     identity::IdentityServices,
-    metadata, providers,
+    metadata,
+    providers::Maker,
     revocations::{self, EndSessions, Revocations, Tokens},
     server_config::resources,
     sign_in_ui::SignInUi,
@@ -66,7 +67,7 @@ impl AuthStack {
             followers.spawn(background::sweeps(people.server(), clock.clone()));
             followers.spawn(background::seals(people.vault(), clock.clone()));
         }
-        let fetch = &outside.fetch;
+        let maker = Maker::new(config, base, &outside.fetch);
         let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
         for table in config.auth.verifier_tables() {
             verifiers.push(match table.kind {
@@ -82,8 +83,10 @@ impl AuthStack {
                     followers.spawn(revocations::follow(revocations, clock.clone()));
                     tokens
                 }
-                "none" => Arc::new(NoSignIn::new()),
-                _ => providers::verifier(config, table, base, fetch)?,
+                _ => match maker.verifier(table)? {
+                    Some(verifier) => verifier,
+                    None => continue,
+                },
             });
         }
         let metadata = metadata::outside(config, base)?;

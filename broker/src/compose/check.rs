@@ -4,7 +4,11 @@
 use auth::{SetupError, oauth::ConfigError};
 
 use super::{
-    http_clients::HttpClients, metadata, providers, server_config, start_error::StartError,
+    http_clients::HttpClients,
+    metadata,
+    providers::{self, Maker},
+    server_config,
+    start_error::StartError,
 };
 use crate::{
     config::{Config, Loaded, Mistake, Mistakes, Source},
@@ -37,25 +41,23 @@ fn errors(config: &Config) -> Vec<StartError> {
         Ok(outside) => outside,
         Err(error) => return vec![error],
     };
-    let fetch = &outside.fetch;
     let url = config.public_url.as_ref().map(|url| url.origin().as_str().to_owned());
     let base = url.as_deref().unwrap_or(NOWHERE);
+    let maker = Maker::new(config, base, &outside.fetch);
     let mut errors = Vec::new();
     for table in config.auth.verifier_tables() {
-        match table.kind {
-            "oauth" => {
-                let identities = config.auth.identity_tables();
-                errors.extend(identities.filter_map(|own| providers::outside(own, fetch).err()));
-                errors.extend(server_config::check(config, base).err());
-            }
-            "static" => {
-                let moved = tokens::check_moved(config.auth.tokens_file());
-                errors.extend(moved.map_err(StartError::Tokens).err());
-            }
-            "none" => {}
-            _ => errors.extend(providers::verifier(config, table, base, fetch).err()),
+        errors.extend(maker.verifier(table).err());
+        if table.kind == "oauth" {
+            let identities = config.auth.identity_tables();
+            errors.extend(identities.filter_map(|own| maker.identity(own).err()));
+            errors.extend(server_config::check(config, base).err());
+        }
+        if table.kind == "static" {
+            let moved = tokens::check_moved(config.auth.tokens_file());
+            errors.extend(moved.map_err(StartError::Tokens).err());
         }
     }
+    errors.extend(providers::check_issuers(config).err());
     errors.extend(metadata::outside(config, base).err());
     errors
 }
@@ -65,6 +67,11 @@ fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
     let (key, what, hint) = match error {
         StartError::Provider { table, source } => {
             (format!("{table}{}", blamed(source)), source.to_string(), hint(source))
+        }
+        StartError::SameIssuer { table, first, issuer } => {
+            let what = format!("has the issuer of {first}, {issuer}");
+            let hint = "the users of two tables with one issuer could not be told apart";
+            (table.clone(), what, Some(hint.to_owned()))
         }
         StartError::Roots(source) => ("auth.ca_file".to_owned(), told(source), None),
         StartError::Tokens(source) => ("auth.static.tokens_file".to_owned(), told(source), None),

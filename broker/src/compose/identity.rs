@@ -7,8 +7,7 @@ use auth::{
     BoxFuture,
     local::{Local, LocalLimits},
     oauth::{
-        CredentialSink, Fetch, Identity, IdentityProvider, ServerKey, StoreError,
-        UpstreamCredential, User,
+        CredentialSink, Identity, IdentityProvider, ServerKey, StoreError, UpstreamCredential, User,
     },
     upstream::{
         Change, ConnectionState, CredentialKey, CredentialListener, Outcome, Vault, VaultDriver,
@@ -16,7 +15,7 @@ use auth::{
     },
 };
 
-use super::{providers, start_error::StartError};
+use super::{providers::Maker, start_error::StartError};
 use crate::{
     config::{Config, Upstream},
     metrics::{Metrics, RefreshLabels},
@@ -40,10 +39,10 @@ pub(crate) struct IdentityServices {
 
 impl IdentityServices {
     /// Opens it, if anybody signs in here. The driver renews credentials and has to be run.
-    pub(crate) async fn open(
+    pub(super) async fn open(
         config: &Config,
         store: &Arc<Store>,
-        fetch: &Arc<dyn Fetch>,
+        maker: &Maker<'_>,
         metrics: &Arc<Metrics>,
         changes: ChangeSender,
     ) -> Result<Option<(Self, VaultDriver)>, StartError> {
@@ -55,7 +54,7 @@ impl IdentityServices {
         let mut identities: Vec<Arc<dyn IdentityProvider>> = Vec::new();
         let mut local = None;
         for identity in config.auth.identity_tables() {
-            identities.push(match providers::outside(identity, fetch)? {
+            identities.push(match maker.identity(identity)? {
                 Some(provider) => {
                     metrics.expect_renewals(provider.name());
                     provider

@@ -2,8 +2,8 @@
 
 use auth::oauth::ResourceMetadata;
 
-use super::{providers, server_config::resources, start_error::StartError};
-use crate::config::{Config, Introspection, Jwt, Listen};
+use super::{server_config::resources, start_error::StartError};
+use crate::config::{Config, Listen};
 
 /// The metadata of servers whose tokens somebody else issues: a jwt or introspection issuer. `None`
 /// when people sign in here (then the authorization server has metadata of its own), when nobody
@@ -23,12 +23,9 @@ pub(super) fn outside(config: &Config, base: &str) -> Result<Option<ResourceMeta
 fn issuers(config: &Config) -> Vec<String> {
     let mut issuers = Vec::new();
     for table in config.auth.verifier_tables() {
-        let jwt = table.get::<Jwt>().map(|jwt| jwt.issuer.clone());
-        let introspection = table.get::<Introspection>().map(providers::introspection_issuer);
         // Any name will do to tell users apart; only an address leads anywhere.
-        let issuer = jwt
-            .or(introspection
-                .filter(|own| own.starts_with("https://") || own.starts_with("http://")));
+        let is_address = |own: &String| own.starts_with("https://") || own.starts_with("http://");
+        let issuer = table.issuer().filter(is_address);
         issuers.extend(issuer.filter(|own| !issuers.contains(own)));
     }
     issuers

@@ -1,109 +1,97 @@
-//! One arm per way to sign in and per outside verifier: from configuration to trait object.
+//! Identity providers and verifiers, made of their tables by what their kinds brought along.
 
 use std::sync::Arc;
 
 use auth::{
-    Algorithms, Audience, AudienceRule, Introspection, IntrospectionConfig, JwtConfig, JwtTokens,
-    KeySource, SetupError, TokenVerifier,
-    oauth::{Fetch, IdentityProvider, Secret},
-    providers::{Forgejo, ForgejoConfig, GitHub, GitHubConfig, Oidc, OidcConfig},
+    Audience, AudienceRule, SetupError, TokenVerifier,
+    oauth::{Fetch, IdentityProvider},
 };
 
 use super::start_error::StartError;
-use crate::config::{self, Config, ConfiguredTable, Forge, Jwt, SecretSetting};
+use crate::config::{Config, ConfiguredTable, build::Surroundings};
 
-/// A way to sign in at another place; `None` for local accounts.
-pub(super) fn outside(
-    table: &ConfiguredTable,
-    fetch: &Arc<dyn Fetch>,
-) -> Result<Option<Arc<dyn IdentityProvider>>, StartError> {
-    let (name, fetch) = (table.name.as_str().to_owned(), Arc::clone(fetch));
-    let label =
-        |label: &Option<String>, url: &str| label.clone().unwrap_or_else(|| host(url).to_owned());
-    let made: Result<Arc<dyn IdentityProvider>, SetupError> =
-        if let Some(own) = table.get::<Forge>() {
-            let config = ForgejoConfig {
-                name,
-                label: label(&own.label, &own.url),
-                base: own.url.clone(),
-                client_id: own.client_id.clone(),
-                client_secret: secret(&own.client_secret).unwrap_or_else(|| Secret::new("")),
-                scopes: own.scopes.clone(),
-            };
-            Forgejo::new(config, fetch).map(|own| Arc::new(own) as _)
-        } else if let Some(own) = table.get::<config::Oidc>() {
-            let config = OidcConfig {
-                name,
-                label: label(&own.label, &own.issuer),
-                issuer: own.issuer.clone(),
-                client_id: own.client_id.clone(),
-                client_secret: secret(&own.client_secret),
-                scopes: own.scopes.clone(),
-                algorithms: Algorithms::all(),
-            };
-            Oidc::new(config, fetch).map(|own| Arc::new(own) as _)
-        } else if let Some(own) = table.get::<config::GitHub>() {
-            let config = GitHubConfig {
-                name,
-                label: label(&own.label, &own.url),
-                web: own.url.clone(),
-                api: github_api(&own.url),
-                client_id: own.client_id.clone(),
-                client_secret: secret(&own.client_secret).unwrap_or_else(|| Secret::new("")),
-                scopes: own.scopes.clone(),
-            };
-            GitHub::new(config, fetch).map(|own| Arc::new(own) as _)
-        } else {
-            return Ok(None);
-        };
-    made.map(Some).map_err(|source| unfit(table, source))
+/// Makes providers and verifiers of the tables of one configuration.
+#[derive(Debug)]
+pub(super) struct Maker<'a> {
+    fetch: &'a Arc<dyn Fetch>,
+    base: &'a str,
+    audiences: Vec<AudienceRule>,
 }
 
-/// The verifier of an outside issuer's tokens.
-pub(super) fn verifier(
-    config: &Config,
-    table: &ConfiguredTable,
-    base: &str,
-    fetch: &Arc<dyn Fetch>,
-) -> Result<Arc<dyn TokenVerifier>, StartError> {
-    let fetch = Arc::clone(fetch);
-    let made: Result<Arc<dyn TokenVerifier>, SetupError> = if let Some(own) = table.get::<Jwt>() {
-        let own = JwtConfig {
-            issuer: own.issuer.clone(),
-            keys: own.jwks_uri.clone().map_or(KeySource::Discovered, KeySource::At),
-            audiences: audiences(config, base, &own.audience),
-            algorithms: Algorithms::all(),
-            required_scope: None,
-        };
-        JwtTokens::new(own, fetch).map(|own| Arc::new(own) as _)
-    } else {
-        let own = table.get::<config::Introspection>().expect("no other kind is registered");
-        let own = IntrospectionConfig {
-            issuer: introspection_issuer(own),
-            endpoint: own.endpoint.clone(),
-            client_id: own.client_id.clone(),
-            client_secret: secret(&own.client_secret).unwrap_or_else(|| Secret::new("")),
-            audiences: audiences(config, base, &own.audience),
-            without_audience: None::<Audience>,
-            max_age: IntrospectionConfig::MAX_AGE,
-            max_tokens: IntrospectionConfig::MAX_TOKENS,
-        };
-        Introspection::new(own, fetch).map(|own| Arc::new(own) as _)
-    };
-    made.map_err(|source| unfit(table, source))
-}
-
-/// Under which name the users of the introspection endpoint are known.
-pub(super) fn introspection_issuer(settings: &config::Introspection) -> String {
-    settings.issuer.clone().unwrap_or_else(|| origin(&settings.endpoint))
-}
-
-/// What `aud` may be: what the operator wrote, which then stands for the whole broker, or else the
-/// address of each server.
-pub(super) fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<AudienceRule> {
-    if !written.is_empty() {
-        return written.iter().map(AudienceRule::whole_broker).collect();
+impl<'a> Maker<'a> {
+    /// `base` is the address people and clients use.
+    pub(super) fn new(config: &Config, base: &'a str, fetch: &'a Arc<dyn Fetch>) -> Self {
+        Self { fetch, base, audiences: audiences(config, base) }
     }
+
+    /// The provider of this table; `None` for local accounts, which the broker keeps itself.
+    pub(super) fn identity(
+        &self,
+        table: &ConfiguredTable,
+    ) -> Result<Option<Arc<dyn IdentityProvider>>, StartError> {
+        let made = table.identity(self.around()).map_err(|source| unfit(table, source))?;
+        match made {
+            Some(made) => named(table, made.name()).map(|()| Some(made)),
+            None => Ok(None),
+        }
+    }
+
+    /// The verifier of this table; `None` for tokens that the broker keeps itself.
+    pub(super) fn verifier(
+        &self,
+        table: &ConfiguredTable,
+    ) -> Result<Option<Arc<dyn TokenVerifier>>, StartError> {
+        table.verifier(self.around()).map_err(|source| unfit(table, source))
+    }
+
+    fn around(&self) -> Surroundings<'_> {
+        Surroundings { fetch: self.fetch, public_url: self.base, audiences: &self.audiences }
+    }
+}
+
+/// Refuses two ways to sign in whose users are of one issuer: who signs in at one would be a user of
+/// the other. Two verifiers of one kind must differ too, or the second is never asked.
+pub(super) fn check_issuers(config: &Config) -> Result<(), StartError> {
+    let identities: Vec<_> = config.auth.identity_tables().collect();
+    let verifiers: Vec<_> = config.auth.verifier_tables().collect();
+    first_pair(&identities, |_, _| true)?;
+    first_pair(&verifiers, |one, other| one.kind == other.kind)
+}
+
+fn first_pair(
+    tables: &[&ConfiguredTable],
+    compared: impl Fn(&ConfiguredTable, &ConfiguredTable) -> bool,
+) -> Result<(), StartError> {
+    for (index, table) in tables.iter().enumerate() {
+        let Some(issuer) = table.issuer() else { continue };
+        let is_same = |other: &&&ConfiguredTable| {
+            let theirs = other.issuer();
+            compared(table, other) && theirs.is_some_and(|theirs| same_issuer(&theirs, &issuer))
+        };
+        if let Some(first) = tables[..index].iter().find(is_same) {
+            let (table, first) = (format!("auth.{}", table.name), format!("auth.{}", first.name));
+            return Err(StartError::SameIssuer { table, first, issuer });
+        }
+    }
+    Ok(())
+}
+
+/// Whether two spellings mean one issuer.
+fn same_issuer(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/').eq_ignore_ascii_case(other.trim_end_matches('/'))
+}
+
+/// A provider is found by its name, so it must have that of its table.
+fn named(table: &ConfiguredTable, name: &str) -> Result<(), StartError> {
+    if table.name == name {
+        return Ok(());
+    }
+    let table = table.name.as_str().to_owned();
+    Err(StartError::ProviderName { table, name: name.to_owned() })
+}
+
+/// What `aud` may be when the operator wrote nothing: the address of each server.
+pub(super) fn audiences(config: &Config, base: &str) -> Vec<AudienceRule> {
     let of = |path: String, covers: &str| AudienceRule {
         claim: format!("{base}{path}"),
         covers: Audience::only(format!("{base}{covers}")),
@@ -121,36 +109,4 @@ pub(super) fn audiences(config: &Config, base: &str, written: &[String]) -> Vec<
 
 fn unfit(table: &ConfiguredTable, source: SetupError) -> StartError {
     StartError::Provider { table: format!("auth.{}", table.name), source }
-}
-
-fn secret(setting: &SecretSetting) -> Option<Secret> {
-    setting.value.as_ref().map(|own| Secret::new(own.expose()))
-}
-
-/// GitHub's programming interface has a host of its own; an Enterprise Server's has a path.
-fn github_api(web: &str) -> String {
-    if web == GitHub::WEB { GitHub::API.to_owned() } else { format!("{web}/api/v3") }
-}
-
-fn host(address: &str) -> &str {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
-}
-
-fn origin(address: &str) -> String {
-    let scheme = address.split_once("://").map_or("https", |(scheme, _)| scheme);
-    format!("{scheme}://{}", host(address))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_taken_apart() {
-        assert_eq!(host("https://git.example.org/forge"), "git.example.org");
-        assert_eq!(origin("https://id.example.org:8443/introspect"), "https://id.example.org:8443");
-        assert_eq!(github_api("https://github.com"), "https://api.github.com");
-        assert_eq!(github_api("https://ghe.example.org"), "https://ghe.example.org/api/v3");
-    }
 }

@@ -37,6 +37,24 @@ pub enum StartError {
         /// Why not.
         source: SetupError,
     },
+    /// Two tables have the same issuer, so their users could not be told apart.
+    #[error("{table} has the issuer of {first}, {issuer}: its users could not be told apart")]
+    SameIssuer {
+        /// The later table.
+        table: String,
+        /// The earlier one.
+        first: String,
+        /// What both name.
+        issuer: String,
+    },
+    /// An identity provider does not have the name of its table.
+    #[error("the provider of auth.{table} calls itself {name:?}")]
+    ProviderName {
+        /// The name of the table.
+        table: String,
+        /// What the provider answers.
+        name: String,
+    },
     /// The authorization server's settings contradict each other.
     #[error("the authorization server cannot be used as it is configured")]
     OAuth(#[from] ConfigError),

@@ -53,7 +53,7 @@ async fn a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones() {
     let app = app(config.clone()).await;
     assert!(app.access.people().is_none(), "nobody signs in here");
     for (claim, server) in [("/mcp", "files"), ("/files/mcp", "files"), ("/forge/mcp", "forge")] {
-        let rules = audiences(&config, BASE, &[]);
+        let rules = audiences(&config, BASE);
         let claim = format!("{BASE}{claim}");
         let rule = rules.iter().find(|rule| rule.claim == claim).expect("each address has a rule");
         for other in ["files", "forge"] {

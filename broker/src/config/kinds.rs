@@ -7,6 +7,10 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use auth::oauth::IdentityProvider;
+use auth::{SetupError, TokenVerifier};
+
+use super::build::{Build, BuildContext, Erased, IssuerOf, Surroundings};
 use super::key::{Key, paragraph};
 use super::name::TableName;
 use super::path::KeyPath;
@@ -41,25 +45,55 @@ pub struct TableKind {
     pub(super) about: String,
     pub(super) keys: Vec<Key>,
     read: fn(&mut Reader<'_>, &KeyPath) -> Box<dyn Settings>,
+    build: Build,
+    issuer: Option<IssuerOf>,
 }
 
 impl TableKind {
-    /// A kind of verifiers whose tables have the keys of `T`.
+    /// A kind of verifiers whose tables have the keys of `T`; `build` makes one of a table.
     #[must_use]
-    pub fn verifier<T: Table>(name: &'static str) -> Self {
-        Self::new::<T>(name, Role::Verifier)
+    pub fn verifier<T: Table>(
+        name: &'static str,
+        build: impl Fn(BuildContext<'_, T>) -> Result<Arc<dyn TokenVerifier>, SetupError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self::new::<T>(name, Role::Verifier, Build::verifier(build))
     }
 
-    /// A kind of identity providers whose tables have the keys of `T`.
+    /// A kind of identity providers whose tables have the keys of `T`; `build` makes one of a table.
     #[must_use]
-    pub fn identity<T: Table>(name: &'static str) -> Self {
-        Self::new::<T>(name, Role::Identity)
+    pub fn identity<T: Table>(
+        name: &'static str,
+        build: impl Fn(BuildContext<'_, T>) -> Result<Arc<dyn IdentityProvider>, SetupError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self::new::<T>(name, Role::Identity, Build::identity(build))
     }
 
-    fn new<T: Table>(name: &'static str, role: Role) -> Self {
+    /// A kind that the broker makes of its own store.
+    pub(super) fn of_broker<T: Table>(name: &'static str, role: Role) -> Self {
+        Self::new::<T>(name, role, Build::Broker)
+    }
+
+    fn new<T: Table>(name: &'static str, role: Role, build: Build) -> Self {
         let about = paragraph(T::DECLARED.about);
         let read = |reader: &mut Reader<'_>, at: &KeyPath| Box::new(T::read(reader, at)) as _;
-        Self { name, role, about, keys: T::DECLARED.keys.to_vec(), read }
+        Self { name, role, about, keys: T::DECLARED.keys.to_vec(), read, build, issuer: None }
+    }
+
+    /// Says which issuer the users or tokens of a table are of. Two tables must not have the same
+    /// one, and clients are led to that of a verifier, if it is an address, to get tokens there.
+    #[must_use]
+    pub fn issuer<T: Table>(
+        mut self,
+        issuer: impl Fn(&T) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.issuer = Some(IssuerOf::new(issuer));
+        self
     }
 
     /// Introduces this kind in other words than the table's own.
@@ -118,7 +152,9 @@ impl Instance {
 
     pub(super) fn read(&self, reader: &mut Reader<'_>) -> ConfiguredTable {
         let settings = (self.kind.read)(reader, &self.path());
-        ConfiguredTable { name: self.name.clone(), kind: self.kind.name, settings }
+        let (name, kind) = (self.name.clone(), self.kind.name);
+        let (build, issuer) = (self.kind.build.clone(), self.kind.issuer.clone());
+        ConfiguredTable { name, kind, settings, build, issuer }
     }
 }
 
@@ -130,6 +166,8 @@ pub struct ConfiguredTable {
     /// The name of its kind.
     pub kind: &'static str,
     settings: Box<dyn Settings>,
+    build: Build,
+    issuer: Option<IssuerOf>,
 }
 
 impl ConfiguredTable {
@@ -137,6 +175,44 @@ impl ConfiguredTable {
     #[must_use]
     pub fn get<T: Table>(&self) -> Option<&T> {
         self.settings.as_any().downcast_ref()
+    }
+
+    /// The identity provider of this table; `None` when it is one that the broker makes itself.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub(crate) fn identity(
+        &self,
+        around: Surroundings<'_>,
+    ) -> Result<Option<Arc<dyn IdentityProvider>>, SetupError> {
+        match &self.build {
+            Build::Identity(make) => make(self.erased(around)).map(Some),
+            Build::Broker | Build::Verifier(_) => Ok(None),
+        }
+    }
+
+    /// The verifier of this table; `None` when it is one that the broker makes itself.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub(crate) fn verifier(
+        &self,
+        around: Surroundings<'_>,
+    ) -> Result<Option<Arc<dyn TokenVerifier>>, SetupError> {
+        match &self.build {
+            Build::Verifier(make) => make(self.erased(around)).map(Some),
+            Build::Broker | Build::Identity(_) => Ok(None),
+        }
+    }
+
+    /// Of which issuer its users or tokens are, as far as the table tells.
+    #[must_use]
+    pub fn issuer(&self) -> Option<String> {
+        self.issuer.as_ref()?.of(self.settings.as_any())
+    }
+
+    fn erased<'a>(&'a self, around: Surroundings<'a>) -> Erased<'a> {
+        Erased { name: self.name.as_str(), settings: self.settings.as_any(), around }
     }
 
     pub(super) fn get_mut<T: Table>(&mut self) -> Option<&mut T> {

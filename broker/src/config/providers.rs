@@ -1,5 +1,12 @@
 //! The tables of those who sign people in.
 
+use std::sync::Arc;
+
+use auth::oauth::{IdentityProvider, Secret};
+use auth::providers::{self, ForgejoConfig, GitHubConfig, OidcConfig};
+use auth::{Algorithms, SetupError};
+
+use super::build::BuildContext;
 use super::setting::SecretSetting;
 use super::verifiers::SECRET_FILE;
 use crate::settings;
@@ -56,5 +63,87 @@ settings! {
         pub scopes: Vec<String> = texts(r#"["read:user"]"#),
         /// What its button on the sign-in page says.
         pub label: Option<String> = text().computed("the host").example(r#""GitHub""#),
+    }
+}
+
+type Built = Result<Arc<dyn IdentityProvider>, SetupError>;
+
+impl Forge {
+    pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
+        let own = context.settings;
+        let config = ForgejoConfig {
+            name: context.name.to_owned(),
+            label: label(own.label.as_ref(), &own.url),
+            base: own.url.clone(),
+            client_id: own.client_id.clone(),
+            client_secret: own.client_secret.secret().unwrap_or_else(|| Secret::new("")),
+            scopes: own.scopes.clone(),
+        };
+        Ok(Arc::new(providers::Forgejo::new(config, context.fetch)?))
+    }
+}
+
+impl Oidc {
+    pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
+        let own = context.settings;
+        let config = OidcConfig {
+            name: context.name.to_owned(),
+            label: label(own.label.as_ref(), &own.issuer),
+            issuer: own.issuer.clone(),
+            client_id: own.client_id.clone(),
+            client_secret: own.client_secret.secret(),
+            scopes: own.scopes.clone(),
+            algorithms: Algorithms::all(),
+        };
+        Ok(Arc::new(providers::Oidc::new(config, context.fetch)?))
+    }
+}
+
+impl GitHub {
+    pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
+        let own = context.settings;
+        let config = GitHubConfig {
+            name: context.name.to_owned(),
+            label: label(own.label.as_ref(), &own.url),
+            web: own.url.clone(),
+            api: github_api(&own.url),
+            client_id: own.client_id.clone(),
+            client_secret: own.client_secret.secret().unwrap_or_else(|| Secret::new("")),
+            scopes: own.scopes.clone(),
+        };
+        Ok(Arc::new(providers::GitHub::new(config, context.fetch)?))
+    }
+}
+
+/// What the button says: what the operator wrote, or else the host.
+fn label(written: Option<&String>, address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or(rest);
+    written.map_or(host, String::as_str).to_owned()
+}
+
+/// GitHub's programming interface has a host of its own; an Enterprise Server's has a path.
+fn github_api(web: &str) -> String {
+    if web == providers::GitHub::WEB {
+        providers::GitHub::API.to_owned()
+    } else {
+        format!("{web}/api/v3")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_enterprise_server_has_its_interface_below_its_own_address() {
+        assert_eq!(github_api("https://github.com"), "https://api.github.com");
+        assert_eq!(github_api("https://ghe.example.org"), "https://ghe.example.org/api/v3");
+    }
+
+    #[test]
+    fn a_button_says_the_host_unless_the_operator_wrote_something() {
+        assert_eq!(label(None, "https://git.example.org:8443/forge"), "git.example.org:8443");
+        assert_eq!(label(Some(&"Work".to_owned()), "https://git.example.org"), "Work");
     }
 }

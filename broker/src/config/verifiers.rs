@@ -1,7 +1,15 @@
 //! The tables of those who judge bearer tokens.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use auth::oauth::Secret;
+use auth::{
+    Algorithms, AudienceRule, IntrospectionConfig, JwtConfig, JwtTokens, KeySource, SetupError,
+    TokenVerifier,
+};
+
+use super::build::BuildContext;
 use super::setting::SecretSetting;
 use crate::settings;
 
@@ -67,5 +75,75 @@ settings! {
         pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
+    }
+}
+
+type Built = Result<Arc<dyn TokenVerifier>, SetupError>;
+
+impl NoSignIn {
+    pub(super) fn build(_: BuildContext<'_, Self>) -> Built {
+        Ok(Arc::new(auth::NoSignIn::new()))
+    }
+}
+
+impl Jwt {
+    pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
+        let own = context.settings;
+        let config = JwtConfig {
+            issuer: own.issuer.clone(),
+            keys: own.jwks_uri.clone().map_or(KeySource::Discovered, KeySource::At),
+            audiences: audiences(&own.audience, context.audiences),
+            algorithms: Algorithms::all(),
+            required_scope: None,
+        };
+        Ok(Arc::new(JwtTokens::new(config, context.fetch)?))
+    }
+}
+
+impl Introspection {
+    pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
+        let own = context.settings;
+        let config = IntrospectionConfig {
+            issuer: own.users_issuer(),
+            endpoint: own.endpoint.clone(),
+            client_id: own.client_id.clone(),
+            client_secret: own.client_secret.secret().unwrap_or_else(|| Secret::new("")),
+            audiences: audiences(&own.audience, context.audiences),
+            without_audience: None,
+            max_age: IntrospectionConfig::MAX_AGE,
+            max_tokens: IntrospectionConfig::MAX_TOKENS,
+        };
+        Ok(Arc::new(auth::Introspection::new(config, context.fetch)?))
+    }
+
+    /// Under which name its users are known here.
+    pub(super) fn users_issuer(&self) -> String {
+        self.issuer.clone().unwrap_or_else(|| origin(&self.endpoint).to_owned())
+    }
+}
+
+/// What `aud` may be: what the operator wrote, which then stands for the whole broker, or else the
+/// address of each server.
+fn audiences(written: &[String], servers: &[AudienceRule]) -> Vec<AudienceRule> {
+    if written.is_empty() {
+        return servers.to_vec();
+    }
+    written.iter().map(AudienceRule::whole_broker).collect()
+}
+
+/// Scheme and host of an address.
+fn origin(address: &str) -> &str {
+    let host = address.find("://").map_or(0, |at| at + 3);
+    address[host..].find('/').map_or(address, |end| &address[..host + end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert_eq!(origin("https://id.example.org:8443/introspect"), "https://id.example.org:8443");
+        assert_eq!(origin("https://id.example.org"), "https://id.example.org");
     }
 }

@@ -20,6 +20,14 @@ pub struct SecretSetting {
     pub file: Option<PathBuf>,
 }
 
+impl SecretSetting {
+    /// The secret in force, as identity providers and verifiers take it.
+    #[must_use]
+    pub fn secret(&self) -> Option<auth::oauth::Secret> {
+        self.value.as_ref().map(|own| auth::oauth::Secret::new(own.expose()))
+    }
+}
+
 /// Text that `Debug` stars.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(String);
