@@ -1,5 +1,6 @@
 //! Leases on sessions that may sleep, and saving what they would wake with.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tracing::{Instrument, debug_span};
@@ -44,26 +45,45 @@ where
         kind: &str,
     ) -> Result<Lease<B>, WakeError<E>> {
         let span = debug_span!(target: "session", "lease", session = %id.short());
-        self.lease_awake(id, owner, kind).instrument(span).await
+        match span.in_scope(|| self.live(id, owner, kind)) {
+            ControlFlow::Break(answer) => answer,
+            // The rest is rare, and large: it stays out of the future of every request.
+            ControlFlow::Continue(_) => {
+                Box::pin(self.wait_until_live(id, owner, kind).instrument(span)).await
+            }
+        }
     }
 
-    async fn lease_awake(
+    /// The answer, if it takes no waiting. Otherwise the session's entry, where it has one.
+    fn live(
+        &self,
+        id: &SessionId,
+        owner: &Owner,
+        kind: &str,
+    ) -> ControlFlow<Result<Lease<B>, WakeError<E>>, Option<Arc<Entry<B>>>> {
+        ControlFlow::Break(match self.shared.lease(id, owner) {
+            Lookup::Live(lease) if lease.kind() == kind => Ok(lease),
+            Lookup::Live(_) | Lookup::Ended => Err(WakeError::Unknown),
+            Lookup::Foreign => Err(WakeError::Foreign),
+            Lookup::NotFound if self.shared.writer.is_none() => Err(WakeError::Unknown),
+            Lookup::InTransition(entry) => return ControlFlow::Continue(Some(entry)),
+            Lookup::NotFound => return ControlFlow::Continue(None),
+        })
+    }
+
+    async fn wait_until_live(
         &self,
         id: &SessionId,
         owner: &Owner,
         kind: &str,
     ) -> Result<Lease<B>, WakeError<E>> {
         loop {
-            match self.shared.lease(id, owner) {
-                Lookup::Live(lease) if lease.kind() == kind => return Ok(lease),
-                Lookup::Live(_) | Lookup::Ended => return Err(WakeError::Unknown),
-                Lookup::Foreign => return Err(WakeError::Foreign),
-                Lookup::NotFound if self.shared.writer.is_none() => return Err(WakeError::Unknown),
-                // The rest is rare, and large: it stays out of the future of every request.
-                Lookup::InTransition(entry) => Box::pin(self.settled(entry)).await?,
-                Lookup::NotFound => {
+            match self.live(id, owner, kind) {
+                ControlFlow::Break(answer) => return answer,
+                ControlFlow::Continue(Some(entry)) => self.settled(entry).await?,
+                ControlFlow::Continue(None) => {
                     let key = WakeKey { id: *id, owner: owner.clone(), kind: kind.into() };
-                    if let Some(lease) = Box::pin(self.start_wake(&key)).await? {
+                    if let Some(lease) = self.start_wake(&key).await? {
                         return Ok(lease);
                     }
                 }
