@@ -26,9 +26,8 @@ pub(crate) struct Incarnation<A, B: Backend, E> {
     order: Option<StopOrder>,
     pub(crate) slot: Option<Slot>,
     /// The backend was asked to stop.
-    asked: bool,
-    /// The backend has ended.
-    over: bool,
+    was_stopped: bool,
+    has_ended: bool,
     is_finished: bool,
 }
 
@@ -43,8 +42,8 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
             orders,
             order: None,
             slot,
-            asked: false,
-            over: false,
+            was_stopped: false,
+            has_ended: false,
             is_finished: false,
         }
     }
@@ -63,7 +62,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
                 order = &mut self.orders => order.ok(),
             };
             let Some(order) = ordered else {
-                self.over = true;
+                self.has_ended = true;
                 // An order that was given in the same moment stands.
                 shared.end(&entry, StopReason::Exited);
                 self.order = self.orders.try_recv().ok();
@@ -74,7 +73,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
                 // Nothing is taken from a client that cannot be given back: the snapshot is stored
                 // before the backend is stopped, or the backend stays. A shutdown does not ask.
                 let saved = shared.save(&entry).await;
-                let is_lost = match saved {
+                let cannot_sleep = match saved {
                     Ok(can_sleep) => !can_sleep,
                     Err(error) if why == StopReason::Shutdown => {
                         warn!(session = %entry.id().short(), %error, "the last snapshot was not stored");
@@ -85,30 +84,30 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
                             warn!(session = %entry.id().short(), %error, reason = %why,
                                 "the session stays awake, since it cannot be stored");
                             self.orders = orders;
-                            continue; // An waiter hears of it by the end of its channel.
+                            continue; // The waiter hears of it by the end of its channel.
                         }
                         None => false,
                     },
                 };
-                if is_lost {
-                    self.set_lost(why);
+                if cannot_sleep {
+                    self.end_for_good(why);
                 }
             }
             self.order = Some(order);
-            self.asked = true;
+            self.was_stopped = true;
             entry.backend().stop(why);
             ended.await;
-            self.over = true;
+            self.has_ended = true;
             // Holders of leases may have changed its state until the very end.
             self.store_last(why).await;
             return then;
         }
-        self.has_exited().await;
+        self.note_exit().await;
         self.order.as_ref().map_or(AfterStop::Asleep, |order| order.then)
     }
 
     /// The backend has ended by itself.
-    async fn has_exited(&mut self) {
+    async fn note_exit(&mut self) {
         let (entry, shared) = (Arc::clone(&self.entry), Arc::clone(&self.context.shared));
         if entry.record().is_none() {
             return;
@@ -132,7 +131,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
         }
         match self.context.shared.save_last(&self.entry).await {
             Ok(true) => {}
-            Ok(false) => self.set_lost(why),
+            Ok(false) => self.end_for_good(why),
             // Whatever the client was told of is in the store: that was saved before it was told.
             Err(error) => {
                 warn!(session = %self.entry.id().short(), %error, "the last snapshot was not stored");
@@ -141,7 +140,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
     }
 
     /// The session cannot sleep any more.
-    fn set_lost(&self, why: StopReason) {
+    fn end_for_good(&self, why: StopReason) {
         self.context.shared.mark_gone(&self.entry, why);
     }
 
@@ -150,7 +149,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
     pub(crate) fn finish(&mut self) -> bool {
         self.is_finished = true;
         let shared = Arc::clone(&self.context.shared);
-        let own_reason = match (self.over, std::thread::panicking()) {
+        let own_reason = match (self.has_ended, std::thread::panicking()) {
             (true, _) => StopReason::Exited,
             (false, true) => StopReason::Panicked,
             (false, false) => StopReason::Shutdown,
@@ -165,7 +164,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
         if own_reason == StopReason::Panicked {
             why = own_reason;
         }
-        if !self.over && !self.asked {
+        if !self.has_ended && !self.was_stopped {
             // The task was aborted, or the wait for the backend's end has panicked. A second
             // panic while the first one unwinds would take the whole process down.
             let stop = AssertUnwindSafe(|| self.entry.backend().stop(why));
@@ -200,7 +199,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
         shared.tally.count(why);
         info!(
             session = %self.entry.id().short(),
-            owner = ?self.entry.owner().subject(),
+            owner = self.entry.owner().subject(),
             reason = %why,
             became,
             "a session's backend has ended"

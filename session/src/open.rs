@@ -40,7 +40,7 @@ where
     let OpenJob { ticket, owner, ask, slot, reply } = job;
     let shared = Arc::clone(&context.shared);
     if reply.is_closed() {
-        return false; // The opener left before anything was started.
+        return false; // The request left before anything was started.
     }
     if let Err(why) = ticket.admit(|| ()) {
         drop(reply.send(Err(refusal(why))));
@@ -53,8 +53,11 @@ where
             // The slot first: a client that sees the failure may try again at once.
             drop((slot, ticket));
             if let Err(Err(OpenError::Spawn(error))) = reply.send(Err(OpenError::Spawn(error))) {
-                warn!(owner = ?owner.subject(), error = &error as &dyn std::error::Error,
-                    "a backend did not start; the request that asked for it has left");
+                warn!(
+                    owner = owner.subject(),
+                    error = &error as &dyn std::error::Error,
+                    "a backend did not start; the request that asked for it has left"
+                );
             }
             return false;
         }
@@ -79,10 +82,10 @@ where
     match shared.admit(ticket, id, newcomer) {
         Ok(admitted) => {
             let entry = Arc::clone(&admitted.entry);
-            info!(session = %entry.id().short(), owner = ?entry.owner().subject(), "session opened");
+            info!(session = %entry.id().short(), owner = entry.owner().subject(), "session opened");
             let first = FirstLease::new(entry, Arc::clone(&shared));
             let incarnation = Incarnation::new(&context, admitted, slot);
-            // If the opener has left, the lease comes back, and its drop ends the session.
+            // If the request has left, the lease comes back, and its drop ends the session.
             drop(reply.send(Ok(first)));
             drop(shared);
             respawn::run(context, incarnation).await;

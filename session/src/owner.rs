@@ -1,10 +1,10 @@
-//! Whom a session belongs to.
+//! The owner of a session.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The party a session is bound to: who vouched, for whom, through which client.
+/// The party a session is bound to: the issuer that vouches, its subject, and the client.
 ///
 /// It deliberately knows nothing of tokens. A client that refreshes its access token is the same
 /// owner and keeps its sessions; the same person through another client is not. The parts are

@@ -112,7 +112,7 @@ pub(crate) fn note_woken<B>(shared: &Shared<B>, entry: &Entry<B>, why: WakeReaso
         writer.note_use(record.key, entry.born(), None);
     }
     let owner = entry.owner().subject();
-    info!(session = %entry.id().short(), ?owner, reason = %why, "session woken");
+    info!(session = %entry.id().short(), owner, reason = %why, "session woken");
 }
 
 /// Notes a failed wake. Says whether the session can never be woken again.

@@ -55,7 +55,7 @@ impl Script {
     }
 }
 
-/// Makes [`FakeBackend`]s as [`Backends::answer`] says.
+/// Makes [`FakeBackend`]s as [`Backends::answer`](super::Backends::answer) says.
 #[derive(Debug)]
 pub struct FakeSpawner {
     pub(super) script: Arc<Script>,

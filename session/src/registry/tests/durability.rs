@@ -24,19 +24,19 @@ mod model;
 mod steps;
 
 use model::Model;
-use steps::{ending, step, story};
+use steps::{conditions, ending, step};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn no_story_loses_a_session_or_brings_one_back_or_mixes_two_up(
-        story in story(),
+        conditions in conditions(),
         steps in prop::collection::vec(step(), 1..100),
         ending in ending(),
     ) {
         tell(async {
-            let mut model = Model::new(story);
+            let mut model = Model::new(conditions);
             for step in steps {
                 model.take(step).await?;
             }

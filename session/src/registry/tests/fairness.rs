@@ -135,8 +135,8 @@ async fn a_stop_answers_those_who_wait() {
     assert!(matches!(refused, Err(OpenError::Draining | OpenError::Gone)), "{refused:?}");
 }
 
-/// Five hundred sessions of fifty owners over eight slots: everybody gets an answer, nobody
-/// anybody else's, and there are never more backends than slots.
+/// Five hundred sessions of fifty owners over eight slots: every owner gets an answer and no
+/// other owner's, and there are never more backends than slots.
 #[tokio::test(start_paused = true)]
 async fn many_sessions_share_few_places() {
     let records = MemoryRecords::new();
@@ -162,7 +162,7 @@ async fn many_sessions_share_few_places() {
             for round in 0..50usize {
                 let at = (worker * 7919 + round * 104_729) % sessions.len();
                 let (id, name) = &sessions[at];
-                let lease = wake(&registry, id, name).await.expect("everybody gets a turn");
+                let lease = wake(&registry, id, name).await.expect("every owner gets a turn");
                 let state = crate::Backend::snapshot(&*lease).expect("it is not stateful");
                 assert_eq!(state, format!("session {at}").into_bytes());
                 sleep(Duration::from_millis((round % 13) as u64)).await;

@@ -142,6 +142,6 @@ async fn whoever_lists_sessions_sees_whose_they_are_and_since_when_they_are_idle
     drop(registry.open(owner("bob"), ()).await.expect("there is room"));
     let of_ada = |owner: &Owner| owner.subject() == "ada";
     let seen = registry.look(of_ada, |view| (*view.id, view.idle_since.is_some()));
-    assert_eq!(seen.len(), 2, "bob's is nobody else's business");
+    assert_eq!(seen.len(), 2, "bob's is bob's alone");
     assert!(seen.contains(&(*busy.id(), false)), "a held lease is not idle");
 }

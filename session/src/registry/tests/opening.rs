@@ -106,7 +106,7 @@ async fn an_opener_that_leaves_before_a_failing_spawn_is_done_gives_the_place_ba
 #[tokio::test(start_paused = true)]
 async fn an_opener_that_leaves_while_its_lease_is_on_the_way_leaves_no_session_behind() {
     let (registry, mut backends) = testing::registry(capped(1));
-    // Polled once, so the job is on its way; then the driver answers while nobody polls.
+    // Polled once, so the job is on its way; then the driver answers while the open is not polled.
     let mut open = Box::pin(registry.open(owner("ada"), ()));
     tokio::select! {
         biased;

@@ -385,7 +385,7 @@ impl Model {
                 StopReason::Lifetime => session.leases.is_empty() && session.outlived(&limits),
                 StopReason::Evicted => !limits.evict_idle.is_zero() && idle(limits.evict_idle),
                 StopReason::Deleted => session.deleted,
-                // Nobody but the opener that left knows the session, or it never entered.
+                // Only the opener that left knows the session, or it never entered.
                 StopReason::Abandoned => session.id.is_none() && self.left > 0,
                 StopReason::Revoked => {
                     session.revoked
@@ -421,7 +421,7 @@ impl Model {
         Ok(())
     }
 
-    /// I3: in the end every open that nobody left has had its answer, and nothing is left over.
+    /// I3: in the end every open that was not left has had its answer, and nothing is left over.
     async fn finish(mut self) -> Check {
         for session in &mut self.sessions {
             session.leases.clear();
@@ -480,7 +480,7 @@ pub(super) fn pick<T>(from: &[T], at: usize) -> Option<&T> {
     from.get(at.checked_rem(from.len())?)
 }
 
-/// Runs one story, on a clock that moves only when everybody waits.
+/// Runs one story, on a clock that moves only when every task waits.
 pub(super) fn tell(story: impl Future<Output = Check>) -> Check {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -224,13 +224,13 @@ async fn a_record_that_an_operator_removed_ends_the_session_that_is_awake() {
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let calls = records.calls();
     assert_eq!(registry.end_removed().await.expect("the store is there"), 0);
-    assert_eq!(records.calls(), calls, "nobody is awake, nothing is asked");
+    assert_eq!(records.calls(), calls, "no session is awake, nothing is asked");
     let (ada, first) = opened(&registry, &mut backends, "ada").await;
     let (bob, second) = opened(&registry, &mut backends, "bob").await;
     assert_eq!(registry.end_removed().await.expect("the store is there"), 0);
     records.remove(&[ada.key()]).await.expect("the store is there");
     records.fail(true);
-    registry.end_removed().await.expect_err("nobody can tell");
+    registry.end_removed().await.expect_err("it cannot be known");
     records.fail(false);
     assert_eq!((first.stopped(), registry.active()), (None, 2));
     assert_eq!(registry.end_removed().await.expect("the store is there"), 1);

@@ -57,7 +57,7 @@ async fn a_draining_session_gives_no_new_lease_and_asks_the_holders_to_leave() {
     let (id, first) = (*stream.id(), backends.next().await);
     registry.replace(|_| true, ANEW);
     let mut asked = Box::pin(stream.asked_to_leave());
-    assert!(tokio::time::timeout(SECOND, &mut asked).await.is_err(), "nobody is in a hurry");
+    assert!(tokio::time::timeout(SECOND, &mut asked).await.is_err(), "the lease may be kept");
     registry.replace(|_| true, DRAINED);
     // The less urgent demand does not take the more urgent one back.
     registry.replace(|_| true, Replacement { when: StopWhen::Idle, then: AfterStop::Asleep });
@@ -84,7 +84,7 @@ async fn a_backend_can_be_taken_away_at_once_and_lazily() {
     assert_eq!(first.asked_to_stop().await, StopReason::Replaced);
     call.asked_to_leave().await;
     settle().await;
-    assert_eq!((registry.slots(), backends.spawns()), (0, 1), "nobody asked for it yet");
+    assert_eq!((registry.slots(), backends.spawns()), (0, 1), "no request came for it yet");
     wake(&registry, call.id(), "ada").await.expect("it sleeps");
 }
 

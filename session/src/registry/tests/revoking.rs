@@ -23,7 +23,7 @@ async fn a_revoked_owner_loses_what_lives_and_what_sleeps_and_their_records() {
         settle().await;
         assert_eq!(records.len(), 1, "bob's");
         assert_eq!(backend.stopped(), Some(StopReason::Revoked));
-        wake(&registry, &bobs, "bob").await.expect("nobody else is affected");
+        wake(&registry, &bobs, "bob").await.expect("no other owner is affected");
     }
 }
 
@@ -39,7 +39,7 @@ async fn a_revoked_grant_takes_its_sessions_along_and_no_others() {
     settle().await;
     let removed = registry.revoke_all(Selection::Grant("g1".into())).durable().await;
     assert_eq!(removed.expect("the store is there"), 1);
-    // Whoever asks comes with another grant, and the session's own is what counts.
+    // A request may carry another grant: the session's own is what counts.
     let gone = registry.wake(&ids[0], &granted("g2"), KIND).await;
     assert!(matches!(gone, Err(WakeError::Unknown)));
     registry.wake(&ids[1], &granted("g3"), KIND).await.expect("its grant stands");

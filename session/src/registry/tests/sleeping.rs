@@ -254,7 +254,7 @@ async fn wakes_are_counted_by_why_the_session_slept_also_after_a_restart() {
     settle().await;
     drop(wake(&registry, &ada, "ada").await.expect("it crashed"));
     sleep(12 * MINUTE).await;
-    assert_eq!(asleep(), Some(StopReason::Idle), "whoever lists sessions sees that");
+    assert_eq!(asleep(), Some(StopReason::Idle), "a list of sessions shows that");
     drop(wake(&registry, &ada, "ada").await.expect("it was idle"));
     sleep(MINUTE).await;
     assert_eq!(asleep(), None);

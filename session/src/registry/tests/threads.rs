@@ -63,7 +63,7 @@ fn threads_that_wake_rotate_and_end_the_same_sessions_agree_in_the_end() {
             let woken = wake(&registry, id, &name).await;
             match deleted[at].load(Ordering::SeqCst) {
                 true => assert!(matches!(woken, Err(WakeError::Unknown)), "{woken:?}"),
-                false => drop(woken.expect("nobody ended it")),
+                false => drop(woken.expect("it was not ended")),
             }
         }
         registry.stop(Instant::now() + MINUTE).await;

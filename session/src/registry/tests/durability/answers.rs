@@ -21,7 +21,7 @@ impl Model {
         Ok(())
     }
 
-    /// Calls that were taken away, and have had their answer from nobody.
+    /// Calls that were taken away, and have had no answer.
     fn forget_who_left(&mut self) {
         let gone: Vec<_> =
             self.pending.iter().filter(|(_, call)| call.task.is_finished()).collect();
@@ -36,7 +36,7 @@ impl Model {
     }
 
     fn judge(&mut self, call: Call, answer: Answered) -> Check {
-        // A little later too: a slow store's answer is shared with whoever joins that wake.
+        // A little later too: a slow store's answer is shared with requests that join that wake.
         let lately = |last: Instant| call.begun <= last + 10 * SECOND;
         let failed = self.store.fails || self.store.last_failed.is_some_and(lately);
         match (call.what, answer) {
@@ -104,15 +104,18 @@ impl Model {
                 incarnation.leases.push(lease);
             }
             Err(OpenError::Full { max }) => {
-                let caps = [self.story.limits.max_sessions, self.story.limits.max_records];
+                let caps =
+                    [self.conditions.limits.max_sessions, self.conditions.limits.max_records];
                 prop_assert!(caps.contains(&Some(max)));
             }
             Err(OpenError::OwnerFull { max }) => {
-                let caps =
-                    [self.story.limits.max_per_owner, self.story.limits.max_records_per_owner];
+                let caps = [
+                    self.conditions.limits.max_per_owner,
+                    self.conditions.limits.max_records_per_owner,
+                ];
                 prop_assert!(caps.contains(&Some(max)));
             }
-            Err(OpenError::Revoked) => prop_assert!(revoked, "nobody has revoked it"),
+            Err(OpenError::Revoked) => prop_assert!(revoked, "it was not revoked"),
             Err(OpenError::Draining | OpenError::Gone) => prop_assert!(self.draining),
             Err(OpenError::Spawn(FakeError)) => prop_assert!(self.failures > 0),
             Err(OpenError::Records(_)) => prop_assert!(failed, "the store was there"),
@@ -130,7 +133,7 @@ impl Model {
             Err(WakeError::Unknown) => {
                 prop_assert!(self.may_be_unknown(at), "session {at} was lost");
             }
-            // Said to everybody, whoever they are.
+            // Said to every caller.
             Err(WakeError::Draining | WakeError::Gone) => prop_assert!(self.draining),
             Err(WakeError::Records(_)) => prop_assert!(failed, "the store was there"),
             // The rest to owners alone.
@@ -138,10 +141,10 @@ impl Model {
                 prop_assert!(own, "a stranger learnt of session {at}: {other}");
                 match other {
                     WakeError::Full { max } => {
-                        prop_assert_eq!(self.story.limits.max_sessions, Some(max));
+                        prop_assert_eq!(self.conditions.limits.max_sessions, Some(max));
                     }
                     WakeError::OwnerFull { max } => {
-                        prop_assert_eq!(self.story.limits.max_per_owner, Some(max));
+                        prop_assert_eq!(self.conditions.limits.max_per_owner, Some(max));
                     }
                     WakeError::Spawn(_) => {
                         prop_assert!(self.failures > 0);
@@ -151,7 +154,7 @@ impl Model {
                     }
                     WakeError::Failing { .. } => {
                         let troubles = self.failures + self.crashes;
-                        let max = self.story.limits.max_wake_failures;
+                        let max = self.conditions.limits.max_wake_failures;
                         prop_assert!(max > 0 && troubles > 0);
                     }
                     other => prop_assert!(false, "{}", other),
@@ -235,7 +238,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether somebody may be told that there is no such session.
+    /// Whether a caller may be told that there is no such session.
     pub(super) fn may_be_unknown(&self, at: usize) -> bool {
         let session = &self.sessions[at];
         session.fate != Fate::Answers

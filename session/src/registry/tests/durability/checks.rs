@@ -35,7 +35,7 @@ impl Model {
                     session.told
                 );
                 session.woken += 1;
-                prop_assert!(session.woken <= session.asked_for, "nobody asked for session {at}");
+                prop_assert!(session.woken <= session.asked_for, "session {at} was not asked for");
                 let refused = handle.stopped().is_some() || handle.has_ended();
                 prop_assert!(
                     refused || !matches!(session.fate, Fate::Over | Fate::OverHere),
@@ -110,7 +110,7 @@ impl Model {
     /// Whether the registry had a right to stop a backend for this reason.
     fn check_reason(&self, incarnation: &Incarnation, why: StopReason) -> Check {
         // The order may have been given before the story's end has changed the limits.
-        let (limits, first) = (&self.limits, &self.story.limits);
+        let (limits, first) = (&self.limits, &self.conditions.limits);
         let session = &self.sessions[incarnation.session];
         let unused = |age: Duration| !incarnation.is_leased() && incarnation.used.elapsed() >= age;
         let allowed = match why {
@@ -130,7 +130,7 @@ impl Model {
             },
             StopReason::Deleted => session.ends_begun,
             StopReason::Revoked => {
-                // One that never was anybody's may have been refused on its way.
+                // One that never entered the table may have been refused on its way.
                 let meant = self.revoked.iter().any(|which| which.matches(&session.owner));
                 session.revoked || session.id.is_none() && meant
             }
@@ -138,7 +138,7 @@ impl Model {
             StopReason::Abandoned => session.id.is_none() && self.left > 0,
             // The store has failed to record it, or there was no room for its record.
             StopReason::Failed => session.id.is_none(),
-            // Nobody else works on these records.
+            // No other process works on these records.
             StopReason::Removed
             | StopReason::Exited
             | StopReason::Collision
@@ -166,7 +166,7 @@ impl Model {
         } else if matches!(why, StopReason::Idle | StopReason::Evicted)
             && session.fate == Fate::Answers
         {
-            // Nobody used it since its state was stored, so it fell asleep with its last one.
+            // It was not used since its state was stored, so it fell asleep with its last one.
             session.told = session.told.max(incarnation.version);
         }
         Ok(())
@@ -221,7 +221,7 @@ impl Model {
     }
 
     pub(super) fn caps_records(&self) -> bool {
-        let limits = &self.story.limits;
+        let limits = &self.conditions.limits;
         limits.max_records.is_some() || limits.max_records_per_owner.is_some()
     }
 

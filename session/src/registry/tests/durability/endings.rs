@@ -48,7 +48,7 @@ impl Model {
         self.held.clear();
         self.draining = false;
         (self.registry, self.backends) =
-            Self::registry(self.story, &self.records, self.sessions.len());
+            Self::registry(self.conditions, &self.records, self.sessions.len());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::{Owner, RecordsError, StopWhen};
 pub(super) enum Fate {
     /// It answers.
     Answers,
-    /// Nobody can say: the store has lost an answer, or may have.
+    /// Unknown: the store has lost an answer, or may have.
     Unsure,
     /// It answers no more, though a restart could bring it back.
     OverHere,
@@ -22,7 +22,7 @@ pub(super) enum Fate {
 pub(super) struct Session {
     /// With the grant it was opened with.
     pub(super) owner: Owner,
-    /// `None` as long as nobody was told.
+    /// `None` until a client was told.
     pub(super) id: Option<SessionId>,
     pub(super) made: Instant,
     pub(super) fate: Fate,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::facts::{Answered, Asked, Call, Fate, Incarnation, Session, Store, state};
-use super::steps::{Asker, GRANTS, Incarnations, Meant, Step, Story};
+use super::steps::{Asker, Conditions, GRANTS, Incarnations, Meant, Step};
 use super::*;
 use crate::testing::HeldSpawn;
 use crate::{Owner, Selection};
@@ -11,7 +11,7 @@ use crate::{Owner, Selection};
 pub(super) struct Model {
     pub(super) limits: Limits,
     pub(super) gives_up: bool,
-    pub(super) story: Story,
+    pub(super) conditions: Conditions,
     pub(super) records: MemoryRecords,
     pub(super) registry: FakeRegistry,
     pub(super) backends: Backends,
@@ -36,13 +36,13 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(story: Story) -> Self {
+    pub(super) fn new(conditions: Conditions) -> Self {
         let records = MemoryRecords::new();
-        let (registry, backends) = Self::registry(story, &records, 0);
+        let (registry, backends) = Self::registry(conditions, &records, 0);
         Self {
-            limits: story.limits,
-            gives_up: story.wake_failure == crate::WakeFailure::Permanent,
-            story,
+            limits: conditions.limits,
+            gives_up: conditions.wake_failure == crate::WakeFailure::Permanent,
+            conditions,
             records,
             registry,
             backends,
@@ -64,13 +64,13 @@ impl Model {
     }
 
     pub(super) fn registry(
-        story: Story,
+        conditions: Conditions,
         records: &MemoryRecords,
         sessions: usize,
     ) -> (FakeRegistry, Backends) {
-        let (registry, backends) = testing::recorded(story.limits, records);
+        let (registry, backends) = testing::recorded(conditions.limits, records);
         backends.answer(Answer::SucceedAndObey);
-        backends.wake_failure(story.wake_failure);
+        backends.wake_failure(conditions.wake_failure);
         backends.number_from(sessions);
         (registry, backends)
     }
@@ -233,7 +233,7 @@ impl Model {
         let Asked::End { session, own: true, was_live, .. } = call.what else { return };
         let session = &mut self.sessions[session];
         if session.fate != Fate::Over {
-            // A live one is ended whoever waits for that. Of one asleep nobody can say.
+            // A live one is ended though the caller left. Of one asleep it is not known.
             let fate = if was_live { Fate::OverHere } else { Fate::Unsure };
             session.fate = if session.fate == Fate::OverHere { session.fate } else { fate };
         }
@@ -369,7 +369,7 @@ impl Model {
                 .all(|incarnation| incarnation.session != session || incarnation.is_over())
     }
 
-    /// A session whose id somebody knows.
+    /// A session whose id a client knows.
     fn known(&self, which: usize) -> Option<(usize, SessionId)> {
         let known = self.sessions.iter().enumerate();
         let known: Vec<_> = known.filter_map(|(at, session)| Some((at, session.id?))).collect();
@@ -380,7 +380,7 @@ impl Model {
         let owner = &self.sessions[session].owner;
         let asker = match asker {
             Asker::Own { grant } => owner.clone().with_grant_id(Some(GRANTS[grant].into())),
-            Asker::Anybody(who) => who.owner(),
+            Asker::Any(who) => who.owner(),
         };
         let own = asker == *owner;
         (asker, own)

@@ -18,11 +18,11 @@ impl Who {
     }
 }
 
-/// Who asks for a session: its owner, with whatever grant, or anybody.
+/// Who asks for a session: its owner, with some grant, or any owner.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asker {
     Own { grant: usize },
-    Anybody(Who),
+    Any(Who),
 }
 
 /// Whether the one who asks waits for the answer.
@@ -110,12 +110,12 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     let asker = || {
         prop_oneof![
             5 => (0..GRANTS.len()).prop_map(|grant| Asker::Own { grant }),
-            1 => who().prop_map(Asker::Anybody),
+            1 => who().prop_map(Asker::Any),
         ]
     };
     let incarnations =
         || prop_oneof![6 => Just(Incarnations::ToTheEnd), 1 => Just(Incarnations::NotLong)];
-    // What an end does that nobody waits for is rare to see, so it is often tried.
+    // What an end does after its caller left is rare to see, so it is often tried.
     let ends = prop_oneof![2 => Just(Incarnations::ToTheEnd), 1 => Just(Incarnations::NotLong)];
     let when = prop_oneof![Just(StopWhen::Idle), Just(StopWhen::Drained), Just(StopWhen::Now)];
     let then = prop_oneof![Just(AfterStop::Asleep), Just(AfterStop::Awake)];
@@ -174,13 +174,13 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 
 /// What holds from the beginning of a story to its end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Story {
+pub(super) struct Conditions {
     pub(super) limits: Limits,
     /// What a failed wake means.
     pub(super) wake_failure: WakeFailure,
 }
 
-pub(super) fn story() -> impl Strategy<Value = Story> {
+pub(super) fn conditions() -> impl Strategy<Value = Conditions> {
     let at_most = |most: usize| {
         let number = (1..=most).prop_map(NonZeroUsize::new);
         prop_oneof![1 => Just(None), 1 => number]
@@ -219,7 +219,7 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
                 max_wake_failures,
                 ..unlimited()
             };
-            Story { limits, wake_failure }
+            Conditions { limits, wake_failure }
         },
     )
 }
