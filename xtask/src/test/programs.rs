@@ -37,8 +37,6 @@ pub(super) struct Program {
     /// The target within the crate.
     pub(super) target: String,
     pub(super) is_bench: bool,
-    /// Whether it holds the unit tests of a library.
-    pub(super) is_library: bool,
     path: PathBuf,
     /// Where cargo would run it: the folder of its manifest.
     directory: PathBuf,
@@ -71,7 +69,6 @@ impl Program {
             package: directory.file_name()?.to_str()?.to_owned(),
             target: target["name"].as_str()?.to_owned(),
             is_bench: has_kind("bench"),
-            is_library: has_kind("lib"),
             path: PathBuf::from(path),
             directory: directory.to_owned(),
         })

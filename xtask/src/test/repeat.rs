@@ -14,7 +14,7 @@ use anyhow::Context;
 use xshell::Shell;
 
 use super::{
-    programs::{self, Program, Scope},
+    programs::{self, Scope},
     summary::parse_result,
 };
 use crate::{
@@ -22,15 +22,29 @@ use crate::{
     tally::Tally,
 };
 
-/// Runs the tests of `package` that need no program of the broker, `times` times.
+/// Modules of `broker/tests/it` that start the program. What the others need runs in the test's own
+/// process, the children of sessions aside.
+const OF_THE_PROGRAM: [&str; 10] = [
+    "admin::",
+    "doctor::",
+    "golden::",
+    "operator::",
+    "outside::",
+    "people::",
+    "processes::",
+    "store_kill::",
+    "terminal::",
+    "upgrade::",
+];
+
+/// Runs the tests in process of `package`, `times` times.
 pub(super) fn run(sh: &Shell, package: &str, times: u32, busy: bool) -> anyhow::Result<Tally> {
     let (built, programs) = programs::build(sh, Scope::Workspace)?;
     anyhow::ensure!(built.ok, "the build failed: {}", built.how);
-    let programs: Vec<_> = programs
-        .iter()
-        .filter(|program| program.package == package && program.is_in_process())
-        .collect();
-    anyhow::ensure!(!programs.is_empty(), "{package} has no tests in process");
+    let programs: Vec<_> =
+        programs.iter().filter(|program| program.package == package && !program.is_bench).collect();
+    anyhow::ensure!(!programs.is_empty(), "{package} has no tests");
+    let skipped: Vec<_> = OF_THE_PROGRAM.iter().flat_map(|module| ["--skip", module]).collect();
     let _load = if busy { Some(Load::start()?) } else { None };
     let mut total = Tally::default();
     let mut failures: BTreeMap<String, u32> = BTreeMap::new();
@@ -38,7 +52,7 @@ pub(super) fn run(sh: &Shell, package: &str, times: u32, busy: bool) -> anyhow::
         let mut of_round = Tally::default();
         for program in &programs {
             let mut counted = Tally::default();
-            let finished = process::watch(program.command(sh, &[]), BUILD_LIMIT, |line| {
+            let finished = process::watch(program.command(sh, &skipped), BUILD_LIMIT, |line| {
                 counted += parse_result(line).unwrap_or_default();
                 if let Some(name) = failed_test(line) {
                     println!("{line}");
@@ -61,13 +75,6 @@ pub(super) fn run(sh: &Shell, package: &str, times: u32, busy: bool) -> anyhow::
     }
     println!("test --repeat {times}: {total}");
     Ok(total)
-}
-
-impl Program {
-    /// The unit tests of a library: they start no program and wait for no clock but their own.
-    fn is_in_process(&self) -> bool {
-        self.is_library && !self.is_bench
-    }
 }
 
 /// The name in `test a::b ... FAILED`.
@@ -108,6 +115,15 @@ impl Drop for Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cargo::root;
+
+    #[test]
+    fn what_is_skipped_is_there() {
+        for module in OF_THE_PROGRAM {
+            let file = module.replace("::", ".rs");
+            assert!(root().join("broker/tests/it").join(&file).is_file(), "{file}");
+        }
+    }
 
     #[test]
     fn the_name_of_a_failed_test_is_found() {
