@@ -12,7 +12,7 @@
 use std::{convert::Infallible, net::SocketAddr};
 
 use broker::pages::{
-    Access, AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
+    AccountPage, AuthMode, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
     EndpointView, FrontPage, Notice, Pages, ServerTokenView, SessionState, SessionView, SetupForm,
     SetupPage, SetupProblem, response, stylesheet, stylesheet_response,
 };

@@ -1,7 +1,7 @@
 //! The pages for people, as HTML.
 //!
 //! [`Pages`] turns views (plain structs of texts) into whole documents. It knows nothing of stores,
-//! requests and sessions, and whoever knows those writes no HTML:
+//! requests and sessions, and the code that knows those writes no HTML:
 //!
 //! ```text
 //!  auth::oauth::Page ──┐
@@ -12,9 +12,9 @@
 //!
 //! # Invariants
 //! - Every text is escaped by the templates (`templates/*.html`); texts of others are shortened and
-//!   lose what could deceive before (row O20).
+//!   lose characters that could deceive before.
 //! - No scripts, no styles in the document, nothing from another host: the policy forbids it and
-//!   the pages need none of it (row O17).
+//!   the pages need none of it.
 //! - Every action is a form with POST; confirmation is a `details` element that opens.
 //!
 //! To look at all of them: `cargo run -p broker --example pages`.
@@ -25,6 +25,7 @@ mod fault;
 mod filters;
 mod front;
 mod headers;
+mod layout;
 #[cfg(test)]
 mod samples;
 mod setup;
@@ -33,27 +34,25 @@ mod when;
 
 use askama::Template;
 use auth::oauth::Page;
-use http::Uri;
 
 use self::{
-    account::Account, consent::Consent, fault::Fault, front::Front, setup::Setup, sign_in::SignIn,
+    account::Account, consent::Consent, fault::Fault, front::Front, layout::Layout, setup::Setup,
+    sign_in::SignIn,
 };
 
+pub use account::action::AccountAction;
 pub use account::{
-    AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Deed, Notice,
+    AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Notice,
     ServerTokenView, SessionState, SessionView,
 };
-pub use front::{Access, EndpointView, FrontPage};
+pub use front::{AuthMode, EndpointView, FrontPage};
 pub use headers::{POLICY, finish, response, stylesheet, stylesheet_response};
 pub use setup::{SetupAnswer, SetupForm, SetupPage, SetupProblem};
 
 /// Makes pages for one public address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pages {
-    /// Host and port, shown at the top of every page.
-    host: String,
-    /// The public address' path without a slash at its end; in front of every link.
-    base: String,
+    layout: Layout,
 }
 
 impl Pages {
@@ -62,11 +61,7 @@ impl Pages {
     /// without a name; the configuration has refused it before.
     #[must_use]
     pub fn at(public_url: &str) -> Self {
-        let uri: Uri = public_url.parse().unwrap_or_default();
-        Self {
-            host: uri.authority().map_or("MCP broker", |host| host.as_str()).to_owned(),
-            base: uri.path().trim_end_matches('/').to_owned(),
-        }
+        Self { layout: Layout::at(public_url) }
     }
 
     /// A page of the authorization server. Made for
@@ -75,39 +70,28 @@ impl Pages {
     #[must_use]
     pub fn render(&self, page: &Page) -> String {
         match page {
-            Page::Consent(page) => html(&Consent { site: self, page }),
-            Page::SignIn(page) => html(&SignIn { site: self, page }),
-            Page::Error(page) => html(&Fault { site: self, page }),
+            Page::Consent(page) => html(&Consent { layout: &self.layout, page }),
+            Page::SignIn(page) => html(&SignIn { layout: &self.layout, page }),
+            Page::Error(page) => html(&Fault { layout: &self.layout, page }),
         }
     }
 
     /// A user's own page.
     #[must_use]
     pub fn account(&self, page: &AccountPage) -> String {
-        html(&Account { site: self, page })
+        html(&Account { layout: &self.layout, page })
     }
 
     /// What the set-up link leads to.
     #[must_use]
     pub fn setup(&self, page: &SetupPage) -> String {
-        html(&Setup { site: self, page })
+        html(&Setup { layout: &self.layout, page })
     }
 
     /// The front page.
     #[must_use]
     pub fn front(&self, page: &FrontPage) -> String {
-        html(&Front { site: self, page })
-    }
-
-    /// Where browsers find the style sheet.
-    fn css(&self) -> String {
-        format!("{}{}", self.base, stylesheet().0)
-    }
-
-    /// The mark for a browser's tab, in the document itself: one request less, and none to a path
-    /// that a proxy may not lead here.
-    fn icon(&self) -> &'static str {
-        headers::ICON
+        html(&Front { layout: &self.layout, page })
     }
 }
 

@@ -11,7 +11,7 @@ pub enum Exit {
     Code(i32),
     /// A signal ended it, ours or another's.
     Signal(i32),
-    /// It is gone, but somebody else in this process took its status (a foreign `waitpid(-1)`, or
+    /// It is gone, but other code in this process took its status (a foreign `waitpid(-1)`, or
     /// SIGCHLD set to be ignored).
     Unknown,
 }

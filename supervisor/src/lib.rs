@@ -1,8 +1,8 @@
 //! How does a child start, live and end?
 //!
 //! [`start`] runs a program with pipes on its three standard streams and hands back four things: a
-//! [`Child`] to ask about it and to ask it to stop, its [`Stdin`] and [`Stdout`] for whoever talks
-//! to it, and a [`Driver`] that must be run for as long as the child lives.
+//! [`Child`] to ask about it and to ask it to stop, its [`Stdin`] and [`Stdout`] for the code that
+//! talks to it, and a [`Driver`] that must be run for as long as the child lives.
 //!
 //! ```no_run
 //! # async fn example(tasks: &mut tokio::task::JoinSet<supervisor::Exit>) -> Result<(), supervisor::SpawnError> {

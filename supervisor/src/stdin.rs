@@ -29,7 +29,7 @@ struct Slot(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// `None` once closed, by whomever.
+    /// `None` once closed, at either end.
     pipe: Option<ChildStdin>,
     /// Who waits for room in the pipe, to be told when it is closed instead.
     writer: Option<Waker>,

@@ -18,8 +18,8 @@ use crate::{
     config::Upstream,
     error_chain::error_chain,
     pages::{
-        self, AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Deed,
-        Notice, ServerTokenView, SessionState, SessionView,
+        self, AccountAction, AccountPage, ClientGrant, ConnectionAction, ConnectionState,
+        ConnectionView, Notice, ServerTokenView, SessionState, SessionView,
     },
     sessions::registry::Sessions,
 };
@@ -88,7 +88,7 @@ impl SignInUi {
         let grants = self.server.grants(user).await?;
         let view = grants.into_iter().map(|grant| ClientGrant {
             server: self.titles.get(&grant.resource).cloned().unwrap_or(grant.resource),
-            family: grant.family,
+            grant_id: grant.family,
             client: grant.client_name,
             scope: grant.scope,
             since: grant.created,
@@ -155,16 +155,16 @@ impl SignInUi {
                 },
             ));
         };
-        if matches!(Deed::read(&form), Some(Deed::SignOut)) {
+        if matches!(AccountAction::read(&form), Some(AccountAction::SignOut)) {
             let mut response = see_other("/");
             self.server.sign_out(request.headers(), response.headers_mut()).await?;
             return Ok(response);
         }
-        let notice = match Deed::read(&form) {
-            Some(deed) => self.perform(app, &user, deed, now).await?,
+        let notice = match AccountAction::read(&form) {
+            Some(action) => self.perform(app, &user, action, now).await?,
             None if form.one("action").is_ok_and(|action| action == Some("set_token")) => {
-                let words = "This does not look like a token: it is empty, too long, or has \
-                             blanks inside. Nothing was changed.";
+                let words = "This is not a usable token: it is empty, too long, or contains \
+                             white space. Nothing was changed.";
                 Notice::Problem(words.to_owned())
             }
             None => Notice::Problem("The form could not be read. Nothing was changed.".to_owned()),
@@ -176,24 +176,24 @@ impl SignInUi {
         &self,
         app: &App,
         user: &User,
-        deed: Deed,
+        action: AccountAction,
         now: SystemTime,
     ) -> Result<Notice, StoreError> {
         let (issuer, subject) = (user.issuer.as_str(), user.subject.as_str());
-        let gone = |what: &str| Notice::Problem(format!("{what} is not there any more."));
-        Ok(match deed {
-            Deed::RevokeClient { family } => {
+        let gone = |what: &str| Notice::Problem(format!("{what} does not exist any more."));
+        Ok(match action {
+            AccountAction::RevokeClient { grant_id } => {
                 let own = self.server.grants(user).await?;
-                let Some(grant) = own.into_iter().find(|grant| grant.family == family) else {
+                let Some(grant) = own.into_iter().find(|grant| grant.family == grant_id) else {
                     return Ok(gone("This access"));
                 };
-                self.server.revoke_family(&family, now).await?;
+                self.server.revoke_family(&grant_id, now).await?;
                 Notice::Done(format!(
-                    "{} has no access any more, and its sessions have ended.",
+                    "{} has lost its access, and its sessions have ended.",
                     grant.client_name
                 ))
             }
-            Deed::EndSession { session } => {
+            AccountAction::EndSession { session } => {
                 let Some(key) = key_of(&session) else { return Ok(gone("This session")) };
                 let own = whose(user);
                 match app.sessions.end_by_key(&key, &own, StopReason::Deleted).await {
@@ -202,32 +202,36 @@ impl SignInUi {
                     Err(EndError::Records(error)) => return Err(StoreError::new(error)),
                 }
             }
-            Deed::RemoveConnection { provider } if !provider.contains(':') => {
+            AccountAction::RemoveConnection { provider } if !provider.contains(':') => {
                 match self.vault.remove(&provider, issuer, subject).await? {
                     true => {
                         info!(provider, "a user removed a connection");
                         Notice::Done(format!(
-                            "The broker has forgotten its access to {}. To take it back there as \
-                             well, use the settings of your account at {0}.",
+                            "The broker has deleted its access to {}. To revoke it there as well, \
+                             use the settings of your account at {0}.",
                             self.label(&provider)
                         ))
                     }
                     false => gone("This connection"),
                 }
             }
-            Deed::SetToken { server, token } if takes_token(app, &server) => {
+            AccountAction::SetToken { server, token } if takes_token(app, &server) => {
                 self.vault.put_user_token(&server, issuer, subject, token, now).await?;
-                Notice::Done("The token is kept, sealed. Sessions use it from now on.".to_owned())
+                Notice::Done(
+                    "The token is stored, encrypted. Sessions use it from now on.".to_owned(),
+                )
             }
-            Deed::RemoveToken { server } => {
+            AccountAction::RemoveToken { server } => {
                 match self.vault.remove_user_token(&server, issuer, subject).await? {
-                    true => Notice::Done("The token is forgotten.".to_owned()),
+                    true => Notice::Done("The token is deleted.".to_owned()),
                     false => gone("This token"),
                 }
             }
-            Deed::RemoveConnection { .. } | Deed::SetToken { .. } | Deed::SignOut => {
-                Notice::Problem("There is no such thing here. Nothing was changed.".to_owned())
-            }
+            AccountAction::RemoveConnection { .. }
+            | AccountAction::SetToken { .. }
+            | AccountAction::SignOut => Notice::Problem(
+                "The form names nothing that exists here. Nothing was changed.".to_owned(),
+            ),
         })
     }
 

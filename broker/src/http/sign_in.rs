@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use super::{body, nothing_here, reply::Refusal, route::SignInPage};
 use crate::{
     compose::{app::App, sign_in_ui::SignInUi, state::State},
-    pages::{self, Access, EndpointView, FrontPage, Pages},
+    pages::{self, AuthMode, EndpointView, FrontPage, Pages},
 };
 
 /// The longest body of a form or of a registration that is read. The authorization server has
@@ -22,12 +22,12 @@ const MAX_BODY: usize = 64 * 1024;
 pub(super) fn front(app: &App) -> Response<Bytes> {
     let (state, base) = (app.state(), app.base());
     let config = &state.config;
-    let access = if config.auth.verifies("none") {
-        Access::Open
+    let auth = if config.auth.verifies("none") {
+        AuthMode::Open
     } else if app.access.signs_in() {
-        Access::SignIn
+        AuthMode::SignIn
     } else {
-        Access::Token
+        AuthMode::Token
     };
     let mut endpoints: Vec<_> = config
         .server
@@ -45,7 +45,7 @@ pub(super) fn front(app: &App) -> Response<Bytes> {
         .collect();
     endpoints.sort_by_key(|(later, _)| *later);
     let endpoints = endpoints.into_iter().map(|(_, view)| view).collect();
-    let html = Pages::at(base).front(&FrontPage { endpoints, access });
+    let html = Pages::at(base).front(&FrontPage { endpoints, auth });
     pages::response(StatusCode::OK, html)
 }
 

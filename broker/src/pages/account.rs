@@ -1,6 +1,6 @@
-//! A user's own page: what has access, what runs, and with which credentials.
+//! The account page: applications with access, sessions, and upstream credentials.
 
-mod deed;
+pub(super) mod action;
 
 use askama::Template;
 use auth::{
@@ -8,18 +8,16 @@ use auth::{
     oauth::{Secret, UserView},
 };
 
-use super::{Pages, filters, when::When};
+use super::{filters, layout::Layout, when::Timestamp};
 
-pub use deed::Deed;
-
-/// Everything on a user's own page. Its forms go to `/account` and are read by [`Deed::read`].
+/// Everything on a user's account page. Its forms go to `/account` and are read by [`AccountAction::read`](action::AccountAction::read).
 #[derive(Debug, Clone)]
 pub struct AccountPage {
     /// Whose page it is.
     pub user: UserView,
     /// The hidden field `csrf` of every form.
     pub csrf: Secret,
-    /// The time of the request; ages are told from here.
+    /// The time of the request; ages count from here.
     pub now: UnixTime,
     /// What just happened, after a form was sent.
     pub notice: Option<Notice>,
@@ -27,9 +25,9 @@ pub struct AccountPage {
     pub clients: Vec<ClientGrant>,
     /// What runs for them.
     pub sessions: Vec<SessionView>,
-    /// The user's upstream credentials; without any, nothing is said about them.
+    /// The user's upstream credentials; without any, the page has no section for them.
     pub connections: Vec<ConnectionView>,
-    /// Servers that take a token of the user's own; without any, nothing is said about them.
+    /// Servers that take a token of the user's own; without any, the page has no section for them.
     pub user_tokens: Vec<ServerTokenView>,
 }
 
@@ -46,16 +44,16 @@ pub enum Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientGrant {
     /// Names the grant in forms.
-    pub family: String,
+    pub grant_id: String,
     /// What the application calls itself.
     pub client: String,
     /// The server it may use.
     pub server: String,
     /// What it may do there, as scopes separated by spaces.
     pub scope: String,
-    /// When the user approved.
+    /// Timestamp the user approved.
     pub since: UnixTime,
-    /// When it last renewed its access.
+    /// Timestamp it last renewed its access.
     pub refreshed: UnixTime,
 }
 
@@ -72,7 +70,7 @@ pub struct SessionView {
     pub client: String,
     /// What it is doing.
     pub state: SessionState,
-    /// When it was opened.
+    /// Timestamp it was opened.
     pub since: UnixTime,
 }
 
@@ -111,7 +109,7 @@ pub struct ConnectionView {
     pub username: String,
     /// Whether it can be used.
     pub state: ConnectionState,
-    /// When it ends for good, if it is not renewed by itself.
+    /// Timestamp it ends for good, if it is not renewed by itself.
     pub expires: Option<UnixTime>,
     /// What the user can do about it.
     pub actions: Vec<ConnectionAction>,
@@ -122,9 +120,9 @@ pub struct ConnectionView {
 pub enum ConnectionState {
     /// It can.
     Good,
-    /// The provider no longer takes it; only another sign-in helps.
+    /// The provider no longer accepts it; only another sign-in helps.
     SignInAgain,
-    /// The provider does not answer, or takes the broker for a stranger; not the user's doing.
+    /// The provider does not answer, or refuses the broker itself; the user can do nothing about it.
     Unavailable,
 }
 
@@ -133,7 +131,7 @@ pub enum ConnectionState {
 pub enum ConnectionAction {
     /// Sign in again: a link to `/login`.
     SignInAgain,
-    /// Remove it: [`Deed::RemoveConnection`].
+    /// Remove it: [`AccountAction::RemoveConnection`](action::AccountAction::RemoveConnection).
     Remove,
 }
 
@@ -151,13 +149,13 @@ pub struct ServerTokenView {
 #[derive(Template)]
 #[template(path = "account.html")]
 pub(super) struct Account<'a> {
-    pub(super) site: &'a Pages,
+    pub(super) layout: &'a Layout,
     pub(super) page: &'a AccountPage,
 }
 
 impl Account<'_> {
-    fn when(&self, moment: &UnixTime) -> When {
-        When::of(*moment, self.page.now)
+    fn when(&self, moment: &UnixTime) -> Timestamp {
+        Timestamp::of(*moment, self.page.now)
     }
 
     fn offers(&self, connection: &ConnectionView, action: ConnectionAction) -> bool {

@@ -1,14 +1,14 @@
-//! The question for approval.
+//! The consent page.
 
 use askama::Template;
 use auth::oauth::{ConsentPage, Standing, Warning};
 
-use super::{Pages, filters};
+use super::{filters, layout::Layout};
 
 #[derive(Template)]
 #[template(path = "consent.html")]
 pub(super) struct Consent<'a> {
-    pub(super) site: &'a Pages,
+    pub(super) layout: &'a Layout,
     pub(super) page: &'a ConsentPage,
 }
 

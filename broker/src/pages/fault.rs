@@ -1,13 +1,13 @@
-//! Something is wrong, and this is what to do.
+//! The error page: what went wrong, and what the user can do.
 
 use askama::Template;
 use auth::oauth::ErrorPage;
 
-use super::{Pages, filters};
+use super::{filters, layout::Layout};
 
 #[derive(Template)]
 #[template(path = "error.html")]
 pub(super) struct Fault<'a> {
-    pub(super) site: &'a Pages,
+    pub(super) layout: &'a Layout,
     pub(super) page: &'a ErrorPage,
 }

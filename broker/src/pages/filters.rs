@@ -1,4 +1,4 @@
-//! What templates do to texts of others before they show them. Escaping comes after, by itself.
+//! What templates do to untrusted texts before they show them. Escaping follows by itself.
 
 #![expect(unreachable_pub, reason = "`filter_fn` makes public items whatever it stands on")]
 
@@ -7,11 +7,11 @@ use std::fmt::Display;
 use askama::Values;
 use auth::oauth::plain;
 
-/// The longest name or address on a page, in characters (the bound of client names, row O20).
+/// The longest name or address on a page, in characters (the bound of client names).
 const NAME: usize = 200;
 /// The longest name in the middle of our own words, in characters: a long one could pass for them.
 const BRIEF: usize = 60;
-/// The longest sentence of others on a page, in characters.
+/// The longest untrusted sentence on a page, in characters.
 const SENTENCE: usize = 600;
 
 /// A name or an address: short, on one line, without characters that deceive.
@@ -28,7 +28,7 @@ pub(super) fn brief(text: impl Display, _: &dyn Values) -> askama::Result<String
 
 /// A sentence.
 #[askama::filter_fn]
-pub(super) fn told(text: impl Display, _: &dyn Values) -> askama::Result<String> {
+pub(super) fn sentence(text: impl Display, _: &dyn Values) -> askama::Result<String> {
     Ok(cut(&text.to_string(), SENTENCE))
 }
 

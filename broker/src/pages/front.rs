@@ -3,15 +3,15 @@
 use askama::Template;
 use serde_json::json;
 
-use super::{Pages, filters};
+use super::{filters, layout::Layout};
 
-/// What stands on the front page. Everybody can read it.
+/// What stands on the front page. Everyone can read it, without signing in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontPage {
     /// The servers, the default one first.
     pub endpoints: Vec<EndpointView>,
-    /// What a client needs.
-    pub access: Access,
+    /// How a client authenticates.
+    pub auth: AuthMode,
 }
 
 /// A server's address.
@@ -25,14 +25,14 @@ pub struct EndpointView {
     pub address: String,
 }
 
-/// What a client needs.
+/// How a client authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing.
+pub enum AuthMode {
+    /// Not at all.
     Open,
-    /// A token that the operator hands out.
+    /// With a token that the operator gives out.
     Token,
-    /// The user's sign-in, in a browser.
+    /// The user signs in, in a browser.
     SignIn,
 }
 
@@ -48,20 +48,20 @@ struct Recipe {
 #[derive(Template)]
 #[template(path = "front.html")]
 pub(super) struct Front<'a> {
-    pub(super) site: &'a Pages,
+    pub(super) layout: &'a Layout,
     pub(super) page: &'a FrontPage,
 }
 
 impl Front<'_> {
     fn signs_in(&self) -> bool {
-        self.page.access == Access::SignIn
+        self.page.auth == AuthMode::SignIn
     }
 
-    /// How to connect to `endpoint`. Names and addresses come from the configuration, which takes
+    /// How to connect to `endpoint`. Names and addresses come from the configuration, which accepts
     /// none that a shell would read differently.
     fn recipes(&self, endpoint: &EndpointView) -> Vec<Recipe> {
         let EndpointView { name, address, .. } = endpoint;
-        let token = self.page.access == Access::Token;
+        let token = self.page.auth == AuthMode::Token;
         let header = if token { " \\\n  --header \"Authorization: Bearer $TOKEN\"" } else { "" };
         let mut code = json!({ "name": name, "type": "http", "url": address });
         let mut cursor = json!({ "url": address });
@@ -101,10 +101,10 @@ impl Front<'_> {
     }
 
     fn curl(&self, address: &str) -> String {
-        let bearer = match self.page.access {
-            Access::SignIn => return format!("curl -si {address}"),
-            Access::Token => " -H \"Authorization: Bearer $TOKEN\"",
-            Access::Open => "",
+        let bearer = match self.page.auth {
+            AuthMode::SignIn => return format!("curl -si {address}"),
+            AuthMode::Token => " -H \"Authorization: Bearer $TOKEN\"",
+            AuthMode::Open => "",
         };
         let hello = json!({
             "jsonrpc": "2.0",

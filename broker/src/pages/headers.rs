@@ -47,7 +47,7 @@ pub fn stylesheet_response() -> Response<Bytes> {
     response
 }
 
-/// Gives an HTML answer the headers that every page has (row O17), in the place of what it had
+/// Gives an HTML answer the headers that every page has, in the place of what it had
 /// under these names. Cookies, `Retry-After` and everything else stay.
 pub fn finish(headers: &mut HeaderMap) {
     const PAGE: [(HeaderName, &str); 6] = [

@@ -10,7 +10,7 @@ use auth::{
 };
 
 use super::{
-    Access, AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
+    AccountPage, AuthMode, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
     EndpointView, FrontPage, Notice, Pages, ServerTokenView, SessionState, SessionView, SetupForm,
     SetupPage, SetupProblem,
 };
@@ -158,9 +158,9 @@ pub(crate) fn pages() -> Vec<(&'static str, Page)> {
     ]
 }
 
-fn grant(family: &str, client: &str, days: u64, minutes: u64) -> ClientGrant {
+fn grant(grant_id: &str, client: &str, days: u64, minutes: u64) -> ClientGrant {
     ClientGrant {
-        family: family.into(),
+        grant_id: grant_id.into(),
         client: client.into(),
         server: "Forgejo".into(),
         scope: "mcp".into(),
@@ -200,9 +200,9 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
         now: NOW,
         notice,
         clients: vec![
-            grant("family-1", "Claude Code", 40, 3),
-            grant("family-2", "Visual Studio Code", 2, 90),
-            grant("family-3", &long, 1, 0),
+            grant("grant-1", "Claude Code", 40, 3),
+            grant("grant-2", "Visual Studio Code", 2, 90),
+            grant("grant-3", &long, 1, 0),
         ],
         sessions: vec![
             session("4f1c0e9a", "Claude Code", SessionState::Running, 12),
@@ -244,7 +244,7 @@ pub(crate) fn setup(name: &str, problems: &[SetupProblem]) -> SetupPage {
 }
 
 /// The front page of a broker with two servers.
-pub(crate) fn front(access: Access) -> FrontPage {
+pub(crate) fn front(auth: AuthMode) -> FrontPage {
     let endpoint = |name: &str, title: &str| EndpointView {
         name: name.into(),
         title: title.into(),
@@ -252,7 +252,7 @@ pub(crate) fn front(access: Access) -> FrontPage {
     };
     FrontPage {
         endpoints: vec![endpoint("forgejo", "Forgejo"), endpoint("weather", "Weather")],
-        access,
+        auth,
     }
 }
 
@@ -264,8 +264,10 @@ pub(crate) fn all(site: &Pages) -> Vec<(&'static str, String)> {
     let problem = Notice::Problem("This is not a token: it has a blank in it.".into());
     let faults =
         [SetupProblem::NameBad, SetupProblem::PasswordShort, SetupProblem::PasswordsDiffer];
-    let one =
-        FrontPage { endpoints: front(Access::Open).endpoints[..1].to_vec(), ..front(Access::Open) };
+    let one = FrontPage {
+        endpoints: front(AuthMode::Open).endpoints[..1].to_vec(),
+        ..front(AuthMode::Open)
+    };
     all.extend([
         ("account", site.account(&account(None))),
         ("account-done", site.account(&account(Some(done)))),
@@ -275,8 +277,8 @@ pub(crate) fn all(site: &Pages) -> Vec<(&'static str, String)> {
         ("setup-problems", site.setup(&setup("Ada Lovelace", &faults))),
         ("setup-spent", site.setup(&SetupPage::Spent)),
         ("setup-done", site.setup(&SetupPage::Done { name: "ada".into() })),
-        ("front", site.front(&front(Access::SignIn))),
-        ("front-token", site.front(&front(Access::Token))),
+        ("front", site.front(&front(AuthMode::SignIn))),
+        ("front-token", site.front(&front(AuthMode::Token))),
         ("front-open", site.front(&one)),
     ]);
     all

@@ -1,14 +1,14 @@
-//! The first account, made by whoever has the set-up link.
+//! The page that makes the first account, for the holder of the set-up link.
 
 use askama::Template;
 use auth::oauth::{Params, Secret};
 
-use super::{Pages, filters};
+use super::{filters, layout::Layout};
 
 /// What the set-up link leads to.
 #[derive(Debug, Clone)]
 pub enum SetupPage {
-    /// The question for a name and a password.
+    /// The form for a name and a password.
     Form(SetupForm),
     /// The link was used, or is too old.
     Spent,
@@ -19,7 +19,7 @@ pub enum SetupPage {
     },
 }
 
-/// The question for a name and a password. Its form goes to `/login/setup` and is read by
+/// The form for a name and a password. It goes to `/login/setup` and is read by
 /// [`SetupAnswer::read`]. It needs no other proof than the link's own secret, which no foreign page
 /// knows.
 #[derive(Debug, Clone)]
@@ -37,9 +37,9 @@ pub struct SetupForm {
 /// What was wrong with a name or a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetupProblem {
-    /// Somebody has the name.
+    /// Another account has the name.
     NameTaken,
-    /// It is no name for an account.
+    /// The name cannot be used.
     NameBad,
     /// The password is too short.
     PasswordShort,
@@ -106,12 +106,12 @@ impl SetupAnswer {
 #[derive(Template)]
 #[template(path = "setup.html")]
 pub(super) struct Setup<'a> {
-    pub(super) site: &'a Pages,
+    pub(super) layout: &'a Layout,
     pub(super) page: &'a SetupPage,
 }
 
 impl Setup<'_> {
-    fn told(form: &SetupForm, problem: &SetupProblem) -> String {
+    fn message(form: &SetupForm, problem: &SetupProblem) -> String {
         let min = form.min_password;
         match problem {
             SetupProblem::NameTaken => "This name is taken. Choose another one.".to_owned(),
@@ -130,13 +130,13 @@ impl Setup<'_> {
         }
     }
 
-    /// Whether something is wrong with `field`.
-    fn faulty(form: &SetupForm, field: Field) -> bool {
+    /// Whether `field` has a problem.
+    fn has_problem(form: &SetupForm, field: Field) -> bool {
         form.problems.iter().any(|problem| problem.field() == field)
     }
 
     /// The ids of the problems with `field`, as they stand in the page, for `aria-describedby`.
-    fn faults(form: &SetupForm, field: Field) -> String {
+    fn problem_ids(form: &SetupForm, field: Field) -> String {
         let numbered = form.problems.iter().zip(1..);
         let ids = numbered.filter(|(problem, _)| problem.field() == field);
         ids.map(|(_, number)| format!("problem-{number}")).collect::<Vec<_>>().join(" ")

@@ -1,32 +1,32 @@
-//! The question who it is.
+//! The sign-in page.
 
 use askama::Template;
 use auth::oauth::{Field, FieldKind, Problem, SignInPage};
 
-use super::{Pages, filters};
+use super::{filters, layout::Layout};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 pub(super) struct SignIn<'a> {
-    pub(super) site: &'a Pages,
+    pub(super) layout: &'a Layout,
     pub(super) page: &'a SignInPage,
 }
 
 impl SignIn<'_> {
-    fn trouble(&self) -> Option<Problem> {
+    fn attempt_problem(&self) -> Option<Problem> {
         self.page.ask.as_ref()?.problem
     }
 
     /// What went wrong, for the title and the alert.
     fn problem(&self) -> Option<&'static str> {
-        Some(match self.trouble()? {
+        Some(match self.attempt_problem()? {
             Problem::WrongCredentials => "Wrong name or password",
             Problem::TooMany { .. } => "Too many tries",
         })
     }
 
     fn remedy(&self) -> String {
-        match self.trouble() {
+        match self.attempt_problem() {
             Some(Problem::TooMany { retry_after }) => {
                 format!("Wait {}, then try again.", waiting(retry_after))
             }
@@ -34,9 +34,9 @@ impl SignIn<'_> {
         }
     }
 
-    /// Whether what was filled in is to blame.
-    fn wrong(&self) -> bool {
-        self.trouble() == Some(Problem::WrongCredentials)
+    /// Whether the fields were filled in wrongly.
+    fn fields_are_wrong(&self) -> bool {
+        self.attempt_problem() == Some(Problem::WrongCredentials)
     }
 
     fn kind(&self, field: &Field) -> &'static str {

@@ -6,7 +6,7 @@ use auth::oauth::{Page, Params, Standing, Warning};
 use http::{HeaderMap, HeaderValue, header};
 
 use self::html::{Document, Element};
-use super::{Access, Deed, Pages, SetupAnswer, finish, samples, stylesheet_response};
+use super::{AccountAction, AuthMode, Pages, SetupAnswer, finish, samples, stylesheet_response};
 
 fn site() -> Pages {
     Pages::at("https://mcp.example.org")
@@ -127,7 +127,7 @@ fn no_page_runs_or_fetches_anything() {
     }
 }
 
-/// No scripts, no styles in the document, no resource but the sheet, no address of somebody else.
+/// No scripts, no styles in the document, no resource but the sheet, no address of another host.
 fn assert_inert(name: &str, document: &Document) {
     for element in &document.0 {
         const TAGS: [&str; 37] = [
@@ -203,7 +203,7 @@ fn links_and_forms_of_ours_stay_below_the_public_path() {
             }
         }
     }
-    assert_eq!(Pages::at("http://[::1]:8080").host, "[::1]:8080");
+    assert_eq!(Pages::at("http://[::1]:8080").layout.host, "[::1]:8080");
 }
 
 #[test]
@@ -222,15 +222,15 @@ fn the_consent_form_sends_what_was_given_and_the_pressed_button() {
         expected.map(|choice| ["/consent", "handle", "token", choice].map(str::to_owned))
     );
     let stranger = Document::parse(&page("consent-loopback"));
-    assert_eq!(forms(&stranger, "").len(), 2, "nobody is signed in, so nobody can be switched");
+    assert_eq!(forms(&stranger, "").len(), 2, "no user is signed in, so none can be switched");
 }
 
 #[test]
 fn the_consent_page_shows_who_asks_and_where_the_access_goes() {
     let html = page("consent-loopback");
     assert_eq!(
-        part(&html, "<dt>Access", "</dd>"),
-        "<dt>Access will be handed to</dt>\n\
+        part(&html, "<dt>AuthMode", "</dd>"),
+        "<dt>AuthMode goes to</dt>\n\
          <dd><code class=\"host\">127.0.0.1:33418</code>\n\
          <span class=\"soft\">a program on this computer</span>\n\
          </dd>"
@@ -258,7 +258,7 @@ fn every_warning_has_its_own_words() {
     assert_eq!(all.len(), 3);
     assert!(all[0].contains("a program on this computer"), "{all:?}");
     assert!(all[1].contains("opens cursor: links"), "{all:?}");
-    assert!(all[2].contains("Nobody has checked that name"), "{all:?}");
+    assert!(all[2].contains("This server has not verified the name"), "{all:?}");
     assert_eq!(told(&[]), [""; 0]);
 }
 
@@ -294,26 +294,26 @@ fn only_the_first_field_of_a_sign_in_takes_the_focus() {
 #[test]
 fn every_form_of_the_account_page_is_understood() {
     let document = Document::parse(&page("account"));
-    let mut deeds = Vec::new();
+    let mut actions = Vec::new();
     for (action, form) in forms(&document, "secret-token") {
         assert_eq!(action, "/account");
         assert_eq!(form.one("csrf").unwrap(), Some("csrf-token"));
-        deeds.push(match Deed::read(&form).expect("a deed") {
-            Deed::RevokeClient { family } => format!("revoke {family}"),
-            Deed::EndSession { session } => format!("end {session}"),
-            Deed::RemoveConnection { provider } => format!("disconnect {provider}"),
-            Deed::SetToken { server, token } => format!("set {server} {}", token.expose()),
-            Deed::RemoveToken { server } => format!("unset {server}"),
-            Deed::SignOut => "sign out".to_owned(),
+        actions.push(match AccountAction::read(&form).expect("a action") {
+            AccountAction::RevokeClient { grant_id } => format!("revoke {grant_id}"),
+            AccountAction::EndSession { session } => format!("end {session}"),
+            AccountAction::RemoveConnection { provider } => format!("disconnect {provider}"),
+            AccountAction::SetToken { server, token } => format!("set {server} {}", token.expose()),
+            AccountAction::RemoveToken { server } => format!("unset {server}"),
+            AccountAction::SignOut => "sign out".to_owned(),
         });
     }
     assert_eq!(
-        deeds,
+        actions,
         [
             "sign out",
-            "revoke family-1",
-            "revoke family-2",
-            "revoke family-3",
+            "revoke grant-1",
+            "revoke grant-2",
+            "revoke grant-3",
             "end handle-of-4f1c0e9a",
             "end handle-of-b72d11c3",
             "disconnect git",
@@ -352,7 +352,7 @@ fn an_outcome_stands_first_in_the_title_and_is_announced() {
     let done = Document::parse(&page("account-done"));
     assert_eq!(
         done.one("title").text,
-        "Access of Visual Studio Code was removed. · Your account · mcp.example.org"
+        "AuthMode of Visual Studio Code was removed. · Your account · mcp.example.org"
     );
     assert!(done.0.iter().any(|element| element.get("role") == Some("status")));
     let problem = Document::parse(&page("account-problem"));
@@ -362,7 +362,7 @@ fn an_outcome_stands_first_in_the_title_and_is_announced() {
 #[test]
 fn what_a_user_does_not_have_is_not_talked_about() {
     let text = Document::parse(&page("account-empty")).one("main").text.clone();
-    assert!(text.contains("None yet.") && text.contains("Nothing is open"), "{text}");
+    assert!(text.contains("None yet.") && text.contains("No session is open"), "{text}");
     assert!(!text.contains("Connected accounts") && !text.contains("Your tokens"), "{text}");
 }
 
@@ -404,7 +404,7 @@ fn the_front_page_tells_each_client_its_line() {
         let document = Document::parse(&site().front(&samples::front(access)));
         document.all("pre").map(|pre| pre.text.clone()).collect::<Vec<_>>()
     };
-    let lines = told(Access::SignIn);
+    let lines = told(AuthMode::SignIn);
     let address = "https://mcp.example.org/forgejo/mcp";
     assert_eq!(lines[0], format!("claude mcp add --transport http forgejo {address}"));
     assert_eq!(
@@ -414,6 +414,6 @@ fn the_front_page_tells_each_client_its_line() {
     let cursor: serde_json::Value = serde_json::from_str(&lines[2]).expect("JSON");
     assert_eq!(cursor["mcpServers"]["forgejo"]["url"], address);
     assert_eq!(lines[3], format!("curl -si {address}"));
-    assert!(told(Access::Token).iter().all(|line| line.contains("TOKEN")));
-    assert!(!told(Access::Open).iter().any(|line| line.contains("TOKEN")));
+    assert!(told(AuthMode::Token).iter().all(|line| line.contains("TOKEN")));
+    assert!(!told(AuthMode::Open).iter().any(|line| line.contains("TOKEN")));
 }

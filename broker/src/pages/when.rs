@@ -28,9 +28,9 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A moment as a page shows it.
+/// A time as a page shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct When {
+pub(super) struct Timestamp {
     /// For programs (RFC 3339).
     pub(super) machine: String,
     /// For people: an age, or a date.
@@ -39,7 +39,7 @@ pub(super) struct When {
     pub(super) exact: String,
 }
 
-impl When {
+impl Timestamp {
     /// `moment`, seen from `now`.
     pub(super) fn of(moment: UnixTime, now: UnixTime) -> Self {
         let seconds = moment.0.min(LAST);
@@ -105,14 +105,14 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
             (u64::MAX, "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(When::of(UnixTime(seconds), UnixTime(0)).machine, expected);
+            assert_eq!(Timestamp::of(UnixTime(seconds), UnixTime(0)).machine, expected);
         }
     }
 
     #[test]
     fn near_moments_are_told_as_ages_and_far_ones_as_dates() {
         let now = UnixTime(1_790_000_000);
-        let told = |ago: u64| When::of(UnixTime(now.0 - ago), now).words;
+        let told = |ago: u64| Timestamp::of(UnixTime(now.0 - ago), now).words;
         let words: Vec<_> = [0, 59, 60, 3_599, 3_600, 86_400, 13 * 86_400].map(told).into();
         let expected = [
             "just now",
@@ -125,7 +125,7 @@ mod tests {
         ];
         assert_eq!(words, expected);
         assert_eq!(told(14 * 86_400), "7 September 2026");
-        assert_eq!(When::of(UnixTime(now.0 + 7_200), now).words, "in 2 hours");
-        assert_eq!(When::of(now, now).exact, "21 September 2026, 14:13 UTC");
+        assert_eq!(Timestamp::of(UnixTime(now.0 + 7_200), now).words, "in 2 hours");
+        assert_eq!(Timestamp::of(now, now).exact, "21 September 2026, 14:13 UTC");
     }
 }

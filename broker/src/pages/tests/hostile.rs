@@ -1,14 +1,14 @@
-//! Every text of every page in the worst hands (row O20).
+//! Every text of every page, written by an attacker.
 
 use auth::oauth::{ErrorPage, Page, Secret, SignInPage, Standing, UserView, Warning};
 
 use super::super::{
-    Access, AccountPage, EndpointView, FrontPage, Notice, Pages, SetupForm, SetupPage, samples,
+    AccountPage, AuthMode, EndpointView, FrontPage, Notice, Pages, SetupForm, SetupPage, samples,
 };
 use super::{assert_inert, html::Document};
 
-/// Every page with `text` wherever a text of others can stand, and `inner` where a name of ours
-/// stands that nobody sees.
+/// Every page with `text` wherever an untrusted text can stand, and `inner` where a name of ours
+/// stands that is not displayed.
 fn filled(text: &str, inner: &str) -> Vec<(&'static str, String)> {
     let site = Pages::at("https://mcp.example.org");
     let user = UserView { display_name: text.into(), provider: text.into() };
@@ -53,7 +53,7 @@ fn filled(text: &str, inner: &str) -> Vec<(&'static str, String)> {
     all.push(("setup", site.setup(&SetupPage::Form(form))));
     all.push(("setup", site.setup(&SetupPage::Done { name: text.into() })));
     let endpoint = EndpointView { name: inner.into(), title: text.into(), address: inner.into() };
-    let front = FrontPage { endpoints: vec![endpoint.clone(), endpoint], access: Access::Token };
+    let front = FrontPage { endpoints: vec![endpoint.clone(), endpoint], auth: AuthMode::Token };
     all.push(("front", site.front(&front)));
     all
 }
@@ -63,7 +63,7 @@ fn account(text: &str, inner: &str, user: &UserView, notice: Notice) -> AccountP
     page.user = user.clone();
     page.csrf = Secret::new(inner);
     for grant in &mut page.clients {
-        grant.family = inner.into();
+        grant.grant_id = inner.into();
         grant.client = text.into();
         grant.server = text.into();
         grant.scope = text.into();

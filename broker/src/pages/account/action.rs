@@ -1,4 +1,4 @@
-//! What the forms of a user's own page ask for.
+//! What the forms of the account page ask for.
 
 use auth::oauth::{Params, Secret};
 
@@ -6,33 +6,33 @@ use auth::oauth::{Params, Secret};
 /// may hold.
 pub(crate) const MAX_TOKEN: usize = 8 * 1024;
 
-/// One thing a user asked for with a form of `/account`. Whether the form is genuine is for
-/// `AuthServer::own_form` to say, and whether the named thing is the user's for whoever does it.
+/// What a user asked for with a form of `/account`. The caller checks with `AuthServer::own_form`
+/// that the form is genuine, and that what it names is the user's.
 #[derive(Debug, Clone)]
-pub enum Deed {
-    /// Take back what an application was granted.
+pub enum AccountAction {
+    /// Revoke the grant of an application.
     RevokeClient {
-        /// [`ClientGrant::family`](super::ClientGrant::family).
-        family: String,
+        /// [`ClientGrant::grant_id`](super::ClientGrant::grant_id).
+        grant_id: String,
     },
     /// End a session.
     EndSession {
         /// [`SessionView::handle`](super::SessionView::handle).
         session: String,
     },
-    /// Forget an upstream credential.
+    /// Delete an upstream credential.
     RemoveConnection {
         /// [`ConnectionView::provider`](super::ConnectionView::provider).
         provider: String,
     },
-    /// Keep a token of the user's own for a server, in the place of an earlier one.
+    /// Store a token of the user's own for a server, in the place of an earlier one.
     SetToken {
         /// [`ServerTokenView::server`](super::ServerTokenView::server).
         server: String,
-        /// The token: visible ASCII, at most 8 KiB, without the blanks that pasting brings along.
+        /// The token: visible ASCII, at most 8 KiB, without the white space that pasting adds.
         token: Secret,
     },
-    /// Forget the token for a server.
+    /// Delete the token for a server.
     RemoveToken {
         /// [`ServerTokenView::server`](super::ServerTokenView::server).
         server: String,
@@ -41,13 +41,13 @@ pub enum Deed {
     SignOut,
 }
 
-impl Deed {
-    /// Reads a form. `None` when no form of the page looks like this, or a token is not one.
+impl AccountAction {
+    /// Reads a form. `None` when the page has no such form, or the token is not usable.
     #[must_use]
     pub fn read(form: &Params) -> Option<Self> {
         let one = |name| form.one(name).ok().flatten().map(str::to_owned);
         Some(match form.one("action").ok()?? {
-            "revoke" => Self::RevokeClient { family: one("family")? },
+            "revoke" => Self::RevokeClient { grant_id: one("grant")? },
             "end" => Self::EndSession { session: one("session")? },
             "disconnect" => Self::RemoveConnection { provider: one("provider")? },
             "set_token" => Self::SetToken { server: one("server")?, token: token(form)? },
@@ -75,8 +75,8 @@ mod tests {
     fn a_token_loses_what_pasting_brings_along_and_nothing_else_is_taken() {
         let read = |token: &str| {
             let form = [("action", "set_token"), ("server", "forgejo"), ("token", token)];
-            match Deed::read(&form.into_iter().collect()) {
-                Some(Deed::SetToken { token, .. }) => Some(token.expose().to_owned()),
+            match AccountAction::read(&form.into_iter().collect()) {
+                Some(AccountAction::SetToken { token, .. }) => Some(token.expose().to_owned()),
                 _ => None,
             }
         };
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_form_that_says_something_twice_says_nothing() {
-        let twice = [("action", "revoke"), ("family", "a"), ("family", "b")];
-        assert!(Deed::read(&twice.into_iter().collect()).is_none());
+        let twice = [("action", "revoke"), ("grant", "a"), ("grant", "b")];
+        assert!(AccountAction::read(&twice.into_iter().collect()).is_none());
     }
 }
