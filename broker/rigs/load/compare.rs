@@ -38,7 +38,13 @@ pub(crate) async fn run(
             }
         }
         println!();
-        println!("{connections} connections{:>19} {:>20} {:>16}", "baseline", "current", "ratio");
+        println!(
+            "{:<20} {:>22} {:>22} {:>22}",
+            format!("{connections} connections"),
+            "baseline",
+            "current",
+            "ratio"
+        );
         let rate = show("calls/s", &points, |point| point.rate);
         let cpu = show("µs of CPU per call", &points, |point| point.server);
         show("p99, µs", &points, |point| point.p99);

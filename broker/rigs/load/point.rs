@@ -190,9 +190,21 @@ impl Point {
     }
 }
 
-/// The one in the middle.
+/// The one in the middle, or between the two that are.
 pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    let (lower, upper) = ((figures.len() - 1) / 2, figures.len() / 2);
+    f64::midpoint(figures[lower], figures[upper])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_two() {
+        assert_eq!(median([4.0, 1.0, 3.0].into_iter()), 3.0);
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), 2.5);
+    }
 }
