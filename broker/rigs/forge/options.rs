@@ -10,6 +10,8 @@ pub(crate) struct ForgeOptions {
     pub(crate) version: String,
     /// Lifetime of access tokens in seconds.
     pub(crate) access_ttl: i64,
+    /// What token answers say of that lifetime, if it is not the truth.
+    pub(crate) told_ttl: Option<i64>,
     /// Lifetime of refresh tokens in seconds.
     pub(crate) refresh_ttl: i64,
     /// Lifetime of codes in seconds; none before Gitea 1.25.5.
@@ -92,6 +94,7 @@ impl Default for ForgeOptions {
         Self {
             version: "15.0.1+gitea-1.22.0".to_owned(),
             access_ttl: 3600,
+            told_ttl: None,
             refresh_ttl: 730 * 3600,
             code_ttl: None,
             invalidate_refresh: true,

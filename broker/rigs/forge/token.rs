@@ -215,7 +215,7 @@ fn mint(shared: &Shared, seen: &Grant) -> Result<Value, Refused> {
     let mut body = json!({
         "access_token": shared.signer.sign(&access),
         "token_type": "bearer",
-        "expires_in": options.access_ttl,
+        "expires_in": options.told_ttl.unwrap_or(options.access_ttl),
         "refresh_token": shared.signer.sign(&refresh),
     });
     if grant.scope.split(' ').any(|word| word == "openid") {

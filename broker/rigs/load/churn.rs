@@ -19,7 +19,7 @@ const AT_ONCE: usize = 8;
 /// Sessions after which the broker has whatever it keeps for good.
 const SETTLED: usize = 500;
 /// How long the last children may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How far open files may differ: connections and timers come and go.
 const FILES_APART: usize = 5;
 /// How much memory may have grown, in percent: an allocator keeps what it once needed.
@@ -122,7 +122,7 @@ async fn worker(mut wire: Wire, endpoint: Endpoint, count: usize) -> anyhow::Res
 
 /// Waits until the broker says that no child is left and the system agrees, or patience ends.
 async fn at_rest(server: &Server, watch: &mut Wire) -> anyhow::Result<Rest> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let processes = proc::tree(server.pid, &server.mark)?;
         let rest = Rest {

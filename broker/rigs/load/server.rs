@@ -21,7 +21,7 @@ use tokio::{
 use crate::wire::Endpoint;
 
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The file that keeps what a broker complains of.
 const LOG: &str = "broker.log";
@@ -127,7 +127,7 @@ impl Server {
             .with_context(|| format!("{command:?} did not start"))?;
         let pid = child.id().context("it ended at once")?;
         let mut stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
-        let address = timeout(PATIENCE, listening_address(&mut stdout))
+        let address = timeout(TIMEOUT, listening_address(&mut stdout))
             .await
             .with_context(|| format!("{command:?} did not listen in time"))??;
         let endpoints: Vec<_> = tokens
@@ -150,7 +150,7 @@ impl Server {
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         kill_process(pid.context("no process id")?, Signal::TERM)?;
-        let status = timeout(PATIENCE, self.child.wait()).await.context("it did not stop")??;
+        let status = timeout(TIMEOUT, self.child.wait()).await.context("it did not stop")??;
         // A floor has no idea of a clean stop; the broker has.
         ensure!(self.directory.is_none() || status.success(), "the broker ended with {status}");
         Ok(())

@@ -13,7 +13,7 @@ use crate::{
     harness::{until_so, with_timeout},
     program::{Place, Program},
     terminal::Terminal,
-    wire::{PATIENCE, PING},
+    wire::{PING, TIMEOUT},
 };
 
 const PASSWORD: &str = "correct horse battery\n";
@@ -131,7 +131,7 @@ fn at_a_terminal_a_password_is_typed_twice_and_not_shown() {
                 terminal.shows("again").await;
                 terminal.types(second);
             }
-            let ended = timeout(PATIENCE, process.wait()).await.expect("in time").expect("it ran");
+            let ended = timeout(TIMEOUT, process.wait()).await.expect("in time").expect("it ran");
             assert_eq!(ended.code(), Some(code));
             // What is typed now is shown again.
             terminal.types("the end");

@@ -10,7 +10,9 @@ use crate::{
     wire::{Answer, call, initialize},
 };
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Enough for a busy machine, and far below the timeouts that would apply (20 s for `initialize`,
+/// five minutes for a call).
+const AT_ONCE: Duration = Duration::from_secs(5);
 /// A place that is not given back makes the second attempt fail otherwise than the first.
 const ONE_PLACE: &str = "session.max=1";
 
@@ -33,7 +35,7 @@ fn a_missing_program_is_502_with_the_request_id() {
         for _ in 0..3 {
             let begun = Instant::now();
             let answer = open(&harness).await;
-            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
             assert_eq!(answer.error(), (502, -32603, json!("first")));
             assert_eq!(answer.header("mcp-session-id"), None);
             assert_discreet(&answer);
@@ -67,7 +69,7 @@ fn a_child_that_dies_in_initialize_is_502_at_once_and_its_last_words_stay_here()
         for _ in 0..3 {
             let begun = Instant::now();
             let answer = open(&harness).await;
-            assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
             assert_eq!(answer.error(), (502, -32603, json!("first")));
             assert_discreet(&answer);
         }
@@ -150,7 +152,7 @@ fn a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_another
             assert_eq!(answer.json()["id"], id);
         }
         while stream.event().await.is_some() {}
-        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
         assert_eq!(harness.witness.children().len(), 1, "nothing is started until it is asked for");
         assert!(session.is_alive().await);
         assert_eq!(harness.witness.children().len(), 2);
@@ -190,7 +192,7 @@ fn a_flood_from_one_child_leaves_other_sessions_alone() {
             harness.metric(ended).await == 1
         })
         .await;
-        assert!(slowest < SECOND, "{slowest:?}");
+        assert!(slowest < AT_ONCE, "{slowest:?}");
         assert!(loud.is_alive().await);
     });
 }
@@ -261,7 +263,7 @@ fn a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
         let begun = Instant::now();
         let large = call("1", "echo", &params);
         assert_eq!(session.post(large).await.error(), (504, -32603, json!(1)));
-        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(2), "it waited for its own timeout");
         assert!(other.is_alive().await);
         assert_eq!(session.delete().await.status, 204);
         let gone = async || harness.metric(r#"mcp_broker_children{server="main"}"#).await == 1;

@@ -14,7 +14,7 @@ use crate::{
     harness::{metric, until_so, with_timeout},
     program::{Place, Program},
     terminal::Terminal,
-    wire::{PATIENCE, initialize},
+    wire::{TIMEOUT, initialize},
 };
 
 const TOKEN: &str = "sesame-open-1234567890";
@@ -403,7 +403,7 @@ fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
         let consent = browser.open(&address).await;
         let last = browser.approve(&consent, ("ada", PASSWORD)).await;
         assert_eq!(last.answer.status, 200, "{}", last.seen());
-        let output = timeout(PATIENCE, doctor.wait_with_output()).await.expect("in time");
+        let output = timeout(TIMEOUT, doctor.wait_with_output()).await.expect("in time");
         let output = output.expect("it ran");
         let text = String::from_utf8(output.stdout).expect("text");
         let report = serde_json::from_str(&text).expect("JSON");

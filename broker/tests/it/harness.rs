@@ -23,18 +23,13 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::wire::{Client, PATIENCE};
+use crate::wire::{Client, TIMEOUT};
 
-/// Runs one test: on two threads, and never longer than ten seconds.
+/// Runs one test: on two threads, and never longer than a test may hang.
 pub(crate) fn with_timeout(test: impl Future<Output = ()>) {
-    with_timeout_of(Duration::from_secs(10), test);
-}
-
-/// As [`with_timeout`], for a test that needs longer.
-pub(crate) fn with_timeout_of(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let ended = runtime.block_on(async { timeout(limit, test).await });
+    let ended = runtime.block_on(async { timeout(4 * TIMEOUT, test).await });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended.expect("a test ends in time");
 }
@@ -47,7 +42,7 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain until {what}");
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -193,7 +188,7 @@ impl Harness {
 
     pub(crate) async fn stopped(&mut self) {
         let serving = self.serving.join_next();
-        timeout(PATIENCE, serving).await.expect("in time").expect("it ran").expect("no panic");
+        timeout(TIMEOUT, serving).await.expect("in time").expect("it ran").expect("no panic");
     }
 
     /// The value of one line of the metrics page; zero if there is no such line.

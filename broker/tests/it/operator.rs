@@ -145,8 +145,8 @@ fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
         }
 
         assert_eq!(place.run(&["token", "add", "ada"]).await.0, 1, "the name is taken");
-        let begun = tokio::time::Instant::now();
         assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 0);
+        let begun = tokio::time::Instant::now();
         place.witness.all_gone().await;
         while stream.event().await.is_some() {}
         assert_eq!(session.post(PING).await.status, 401);

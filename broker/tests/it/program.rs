@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     harness::{Witness, configuration},
-    wire::{Client, PATIENCE},
+    wire::{Client, TIMEOUT},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-broker");
@@ -66,7 +66,7 @@ impl Place {
     /// Runs a call that ends by itself; its exit code and output.
     pub(crate) async fn run(&self, args: &[&str]) -> (i32, String, String) {
         let output = self.command(args).stdin(Stdio::null()).output();
-        let output: Output = timeout(PATIENCE, output).await.expect("in time").expect("it runs");
+        let output: Output = timeout(TIMEOUT, output).await.expect("in time").expect("it runs");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
     }
@@ -80,7 +80,7 @@ impl Place {
         // One that reads no input may have ended already.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
-        let output = timeout(PATIENCE, process.wait_with_output());
+        let output = timeout(TIMEOUT, process.wait_with_output());
         let output: Output = output.await.expect("in time").expect("it runs");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
@@ -100,7 +100,7 @@ impl Place {
         let mut process = command.spawn().expect("it starts");
         let mut output = BufReader::new(process.stdout.take().expect("its output"));
         let mut line = String::new();
-        let read = timeout(PATIENCE, output.read_line(&mut line)).await.expect("in time");
+        let read = timeout(TIMEOUT, output.read_line(&mut line)).await.expect("in time");
         let address = line.trim().strip_prefix("listening on ").map(|base| {
             base.trim_start_matches("http://").trim_start_matches("https://").to_owned()
         });
@@ -125,7 +125,7 @@ impl Program {
 
     /// Waits for its end: the exit code, or `None` after a signal.
     pub(crate) async fn ends(&mut self) -> Option<i32> {
-        timeout(PATIENCE, self.process.wait()).await.expect("in time").expect("it ran").code()
+        timeout(TIMEOUT, self.process.wait()).await.expect("in time").expect("it ran").code()
     }
 
     /// What it has told on standard error so far.
@@ -137,7 +137,7 @@ impl Program {
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = self.output.read_line(&mut line);
-        timeout(PATIENCE, read).await.expect("in time").expect("text");
+        timeout(TIMEOUT, read).await.expect("in time").expect("text");
         line
     }
 
@@ -145,7 +145,7 @@ impl Program {
     pub(crate) async fn output(&mut self) -> String {
         let mut text = String::new();
         let read = self.output.read_to_string(&mut text);
-        timeout(PATIENCE, read).await.expect("in time").expect("text");
+        timeout(TIMEOUT, read).await.expect("in time").expect("text");
         text
     }
 

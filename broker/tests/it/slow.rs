@@ -10,8 +10,8 @@ use crate::{
 };
 
 const SLOW: [&str; 2] = ["http.header_timeout=300ms", "http.body_timeout=300ms"];
-/// Generous, for a busy machine; the timeouts are a tenth of it.
-const SOON: Duration = Duration::from_secs(3);
+/// Enough for a busy machine, and half of the timeouts that apply without [`SLOW`].
+const SOON: Duration = Duration::from_secs(15);
 
 /// Sends `bytes` one by one, each late, until the peer has had enough.
 async fn drip(wire: &mut Wire, bytes: &str) {

@@ -10,7 +10,7 @@ use std::{
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::{sync::watch, time::timeout};
 
-use crate::wire::PATIENCE;
+use crate::wire::TIMEOUT;
 
 /// The person's side.
 pub(crate) struct Terminal {
@@ -53,7 +53,7 @@ impl Terminal {
 
     /// Everything on the screen, once it has these words.
     pub(crate) async fn shows(&mut self, words: &str) -> String {
-        let seen = timeout(PATIENCE, self.screen.wait_for(|screen| screen.contains(words))).await;
+        let seen = timeout(TIMEOUT, self.screen.wait_for(|screen| screen.contains(words))).await;
         let seen = seen.map(|screen| screen.expect("somebody reads it").clone());
         seen.unwrap_or_else(|_| panic!("{words:?} is not in {:?}", *self.screen.borrow()))
     }

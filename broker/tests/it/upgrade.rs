@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql, sqlite::SqliteConnectOptions};
 
 use crate::{
-    harness::{OBLIGING, with_timeout_of},
+    harness::{OBLIGING, with_timeout},
     program::{Place, Program},
     wire::Client,
 };
@@ -154,7 +154,7 @@ async fn restore(path: &Path, made: u64) {
 
 #[test]
 fn what_an_earlier_version_left_is_good_under_this_one() {
-    with_timeout_of(Duration::from_secs(30), async {
+    with_timeout(async {
         let upgraded = Upgraded::start().await;
         for who in ["ada", "bob", "laptop"] {
             let answer = upgraded.session(who).call("report", json!({})).await;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a request is made again that was refused.
 const TRIES: usize = 10;
 /// How often a session that nothing else can stand in for is tried to be opened.
@@ -308,12 +308,12 @@ impl Line {
                 self.reconnect().await;
             }
             let asking = self.wire.ask(method.clone(), headers, body.clone());
-            let reply = match timeout(PATIENCE, asking).await {
+            let reply = match timeout(TIMEOUT, asking).await {
                 Ok(Ok(reply)) => reply,
                 failed => {
                     let why = match failed {
                         Ok(Err(error)) => format!("{error:#}"),
-                        _ => format!("none in {PATIENCE:?}"),
+                        _ => format!("none in {TIMEOUT:?}"),
                     };
                     tally.wrong(kind, &format!("no answer to {body}: {why}"));
                     self.reconnect().await;

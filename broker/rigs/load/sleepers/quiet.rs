@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long the last children may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an allocator gets to return what it does not need.
 const SETTLING: Duration = Duration::from_secs(3);
 /// Between two wakes. Few children are awake then, and none has to make room for another: what is
@@ -32,7 +32,7 @@ pub(crate) async fn at_rest(
     line: &mut Line,
     watch: &Watch,
 ) -> anyhow::Result<Memory> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let counted = line.metric(population, "mcp_broker_children").await?;
         if counted == 0.0 && watch.now() == 0 {

@@ -12,11 +12,9 @@ use super::{
 use crate::{
     application::{Application, Tokens},
     browser::Browser,
-    harness::{is_alive, until, until_so, with_timeout_of},
+    harness::{is_alive, until, until_so, with_timeout},
     wire::{Client, PING, call},
 };
-
-const LONG: Duration = Duration::from_secs(40);
 
 /// Ada's session at a forge whose tokens live this many seconds.
 async fn at_work(access_ttl: i64) -> (Deployment, Application, Tokens, Client) {
@@ -30,25 +28,23 @@ async fn at_work(access_ttl: i64) -> (Deployment, Application, Tokens, Client) {
 
 #[test]
 fn no_call_fails_while_tokens_of_four_seconds_come_and_go() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (_house, _, _, session) = at_work(4).await;
-        let begun = Instant::now();
         let (mut calls, mut children) = (0, BTreeSet::new());
-        while begun.elapsed() < Duration::from_secs(10) {
+        while children.len() < 4 {
             let who = session.call("who", json!({})).await;
             assert_eq!(who.status, 200, "after {calls} calls: {who:?}");
             assert_eq!(who.json()["result"]["login"], "ada", "after {calls} calls: {who:?}");
             children.insert(child(&session).await);
             calls += 2;
         }
-        assert!(calls > 100, "only {calls} calls");
-        assert!((3..=12).contains(&children.len()), "{} children in 10 s", children.len());
+        assert!(calls > 40, "{calls} calls had four children: they are replaced without need");
     });
 }
 
 #[test]
 fn an_open_stream_does_not_keep_an_old_token_in_use() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (_house, _, _, session) = at_work(4).await;
         let before = child(&session).await;
         let mut stream = session.listen().await;
@@ -62,11 +58,12 @@ fn an_open_stream_does_not_keep_an_old_token_in_use() {
 
 #[test]
 fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (deployment, _, _, session) = at_work(2).await;
         let before = child(&session).await;
+        let children = deployment.place.witness.children().len();
         let begun = Instant::now();
-        let ended = async || begun.elapsed() > Duration::from_secs(3);
+        let ended = async || begun.elapsed() > Duration::from_millis(2100);
         let mut stream = session.listen().await;
         until_so("the token has ended", ended).await;
         drop(stream);
@@ -75,7 +72,8 @@ fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
             (stream.head().await.status == 200).then_some(stream)
         })
         .await;
-        assert_eq!(deployment.place.witness.children().len(), 1, "a child was replaced for nobody");
+        let now = deployment.place.witness.children().len();
+        assert_eq!(now, children, "a child was replaced while no call needed it");
         let replaced = async || child(&session).await != before;
         until_so("a call replaces it", replaced).await;
         while stream.event().await.is_some() {}
@@ -84,7 +82,7 @@ fn a_client_that_only_listens_keeps_its_child_past_the_end_of_its_token() {
 
 #[test]
 fn a_grant_taken_back_at_the_forge_is_a_401_with_a_challenge_and_the_child_is_gone() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (deployment, _, _, session) = at_work(2).await;
         let before = child(&session).await;
         deployment.forge().state().revoke(7, None);
@@ -99,7 +97,7 @@ fn a_grant_taken_back_at_the_forge_is_a_401_with_a_challenge_and_the_child_is_go
 
 #[test]
 fn a_session_that_sleeps_is_shown_on_the_account_page_and_ended_there() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let idle = "session.idle = \"200ms\"\nsession.reap_interval = \"20ms\"";
         let deployment = Deployment::of(&["ada"], idle, "").await;
         let application = deployment.application("/mcp").await;
@@ -118,7 +116,7 @@ fn a_session_that_sleeps_is_shown_on_the_account_page_and_ended_there() {
 
 #[test]
 fn a_revoked_grant_takes_a_session_that_sleeps_along() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let idle = "session.idle = \"200ms\"\nsession.reap_interval = \"20ms\"";
         let deployment = Deployment::of(&["ada"], idle, "").await;
         let application = deployment.application("/mcp").await;
@@ -139,7 +137,7 @@ fn a_revoked_grant_takes_a_session_that_sleeps_along() {
 
 #[test]
 fn an_answer_that_was_not_fetched_yet_survives_that_its_child_is_replaced() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let options = ForgeOptions { access_ttl: 4, ..ForgeOptions::default() };
         let deployment = Deployment::at_forge(options, "stream.after = \"50ms\"", "").await;
         let application = deployment.application("/mcp").await;

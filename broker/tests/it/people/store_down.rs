@@ -1,23 +1,19 @@
 //! The database belongs to somebody else for a while.
 
 use sqlx::Executor;
-use tokio::time::Duration;
 
 use super::deployment::Deployment;
 use crate::{
     application::{Tokens, refusal},
     browser::Browser,
-    harness::{Harness, until_so, with_timeout, with_timeout_of},
+    harness::{Harness, until_so, with_timeout},
     store_harness::stranger,
     wire::{PING, initialize},
 };
 
-/// How long the store waits for a lock, and then some for each of two such waits.
-const LONG: Duration = Duration::from_secs(30);
-
 #[test]
 fn a_database_locked_by_another_process_is_a_wait_and_never_a_refusal() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
@@ -99,7 +95,7 @@ fn a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
 
 #[test]
 fn a_hundred_token_requests_at_once_are_all_answered() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();

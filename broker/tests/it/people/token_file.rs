@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::json;
-use tokio::time::{Duration, Instant};
 
 use super::{
     deployment::{Deployment, child, environment},
@@ -12,11 +11,9 @@ use super::{
 use crate::{
     application::{Application, Tokens},
     browser::Browser,
-    harness::{is_alive, until_so, with_timeout_of},
+    harness::{is_alive, until_so, with_timeout},
     wire::{Client, call},
 };
-
-const LONG: Duration = Duration::from_secs(40);
 
 /// Ada's session with a server that has her token in a file.
 async fn at_work(access_ttl: i64, more: &str) -> (Deployment, Application, Tokens, Client) {
@@ -37,14 +34,13 @@ async fn file_of(session: &Client) -> PathBuf {
 
 #[test]
 fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (deployment, _, _, session) = at_work(4, "").await;
         let file = file_of(&session).await;
         let mode = fs::metadata(&file).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let begun = Instant::now();
         let (mut calls, mut children, mut tokens) = (0, BTreeSet::new(), BTreeSet::new());
-        while begun.elapsed() < Duration::from_secs(10) {
+        while tokens.len() < 4 {
             let who = session.call("who", json!({})).await;
             assert_eq!(who.status, 200, "after {calls} calls: {who:?}");
             assert_eq!(who.json()["result"]["login"], "ada", "after {calls} calls: {who:?}");
@@ -52,9 +48,8 @@ fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
             tokens.insert(fs::read_to_string(&file).expect("it is there"));
             calls += 2;
         }
-        assert!(calls > 100, "only {calls} calls");
         assert_eq!(children.len(), 1, "a child was replaced");
-        assert!((3..=12).contains(&tokens.len()), "{} tokens in 10 s", tokens.len());
+        assert!(calls > 40, "{calls} calls had four tokens: they are renewed without need");
         session.delete().await;
         deployment.place.witness.all_gone().await;
         until_so("nothing of the token is left", async || !file.exists()).await;
@@ -63,7 +58,7 @@ fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
 
 #[test]
 fn a_long_call_gets_the_renewed_token_too() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (deployment, _, _, session) = at_work(4, "").await;
         let file = file_of(&session).await;
         let mut waiting = session.send("POST", call("1", "wait", &json!({}))).await;
@@ -79,7 +74,7 @@ fn a_long_call_gets_the_renewed_token_too() {
 
 #[test]
 fn a_token_of_the_users_own_replaces_the_one_in_the_file() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let more = "upstream = \"user\"\n";
         let deployment = Deployment::at_forge_by_file(ForgeOptions::default(), more).await;
         let application = deployment.application("/mcp").await;
@@ -104,7 +99,7 @@ fn a_token_of_the_users_own_replaces_the_one_in_the_file() {
 
 #[test]
 fn a_child_is_sent_the_signal_it_wants() {
-    with_timeout_of(LONG, async {
+    with_timeout(async {
         let (deployment, _, _, session) = at_work(4, "token_signal = \"SIGUSR1\"\n").await;
         let before = child(&session).await;
         // This one does not expect it: it ends, with whatever it does at that moment.
