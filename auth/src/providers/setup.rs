@@ -47,6 +47,14 @@ pub enum SetupError {
          read:… or write:…, or `all` if that is meant"
     )]
     FullPower,
+    /// A setting of a provider or verifier of another crate cannot be used.
+    #[error("{problem}")]
+    Setting {
+        /// Its key within the table.
+        key: &'static str,
+        /// What is wrong with it, as a lowercase fragment.
+        problem: String,
+    },
     /// The algorithm does not exist, or is not one of those with a public key.
     #[error("{algorithm:?} is not an algorithm with a public key; these are: {known}")]
     Algorithm {

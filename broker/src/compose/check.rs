@@ -66,7 +66,11 @@ fn errors(config: &Config) -> Vec<StartError> {
 fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
     let (key, what, hint) = match error {
         StartError::Provider { table, source } => {
-            (format!("{table}{}", blamed(source)), source.to_string(), hint(source))
+            let key = match blamed(source) {
+                "" => table.clone(),
+                key => format!("{table}.{key}"),
+            };
+            (key, source.to_string(), hint(source))
         }
         StartError::SameIssuer { table, first, issuer } => {
             let what = format!("has the issuer of {first}, {issuer}");
@@ -94,20 +98,21 @@ fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// The key within its table; empty when the table as a whole is meant.
-fn blamed(error: &SetupError) -> &'static str {
+fn blamed(error: &SetupError) -> &str {
     match error {
-        SetupError::Scope { .. } | SetupError::FullPower => ".scopes",
+        SetupError::Scope { .. } | SetupError::FullPower => "scopes",
         SetupError::Address { what, .. } | SetupError::Empty { what } => match *what {
-            "the forge's address" | "the web address" | "the address of the API" => ".url",
-            "the issuer" => ".issuer",
-            "the introspection endpoint" => ".endpoint",
-            "the keys' address" => ".jwks_uri",
-            "the client secret" => ".client_secret",
-            "the client id" => ".client_id",
-            "the label" => ".label",
-            "the list of audiences" => ".audience",
+            "the forge's address" | "the web address" | "the address of the API" => "url",
+            "the issuer" => "issuer",
+            "the introspection endpoint" => "endpoint",
+            "the keys' address" => "jwks_uri",
+            "the client secret" => "client_secret",
+            "the client id" => "client_id",
+            "the label" => "label",
+            "the list of audiences" => "audience",
             _ => "",
         },
+        SetupError::Setting { key, .. } => key,
         SetupError::Name { .. } | SetupError::Algorithm { .. } => "",
     }
 }
@@ -125,6 +130,7 @@ fn hint(error: &SetupError) -> Option<String> {
         | SetupError::Name { .. }
         | SetupError::Address { .. }
         | SetupError::FullPower
+        | SetupError::Setting { .. }
         | SetupError::Algorithm { .. } => None,
     }
 }
