@@ -1,6 +1,7 @@
 //! What is running: the pieces of the other crates, joined by the choices of the configuration.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -112,6 +113,7 @@ impl App {
             children: Arc::clone(&children),
             vault: vault.clone(),
             clock: clock.clone(),
+            providers: provider_names(config),
             servers: state.servers.clone(),
         };
         let calendar = {
@@ -253,4 +255,10 @@ impl App {
         }
         self.metrics.page(self.children.resident_bytes())
     }
+}
+
+/// The names of the identity providers, by the issuer of their users.
+fn provider_names(config: &Config) -> BTreeMap<String, String> {
+    let tables = config.auth.identity_tables();
+    tables.filter_map(|own| Some((own.issuer()?, own.name.as_str().to_owned()))).collect()
 }

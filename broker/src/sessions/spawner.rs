@@ -12,7 +12,7 @@ use session::{BoxFuture, Owner, WakeFailure};
 use supervisor::Child;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, field, info_span, warn};
 
 use super::{
     child_session::ChildSession, children::Children, spawn_failure::SpawnFailure, startup::Startup,
@@ -41,6 +41,8 @@ pub(crate) struct Spawner {
     /// Has users' credentials at upstreams; `None` when nobody signs in here.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) clock: Clock,
+    /// The names of the identity providers, by the issuer of their users; for the log.
+    pub(crate) providers: BTreeMap<String, String>,
     /// Whose sessions can be woken, by name.
     pub(crate) servers: BTreeMap<String, Arc<Server>>,
 }
@@ -138,7 +140,14 @@ impl Spawner {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             children: Arc::clone(&self.children),
-            span: info_span!("session", server = %server.name, owner = ?owner.subject()),
+            span: info_span!(
+                "session",
+                server = %server.name,
+                provider = self.providers.get(owner.issuer()).map_or(owner.issuer(), String::as_str),
+                // Known once the user's credential is.
+                login = field::Empty,
+                owner = owner.subject(),
+            ),
             begun: Instant::now(),
             settings,
             server,

@@ -52,6 +52,9 @@ impl Startup {
         let now = self.clock.now();
         let vault = self.vault.as_deref();
         let credential = credential(vault, &server.name, settings, owner, now).await?;
+        if let Some(login) = credential.as_ref().and_then(|own| own.username.as_deref()) {
+            span.record("login", login);
+        }
         let directory =
             Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
         let file = match settings.server.token_file().as_ref().zip(credential.as_ref()) {
