@@ -48,7 +48,7 @@ pub enum BuildError {
     /// The configuration has mistakes.
     #[error("the configuration cannot be used: {0}")]
     Config(Mistakes),
-    /// It cannot listen as it was told.
+    /// It cannot listen as it is configured.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// Something that it needs cannot be used.

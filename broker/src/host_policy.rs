@@ -22,7 +22,7 @@ pub(crate) struct HostPolicy {
 /// Why a request was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HostError {
-    /// `Host` names somebody else, or nobody.
+    /// `Host` is missing or names another host.
     Host,
     /// `Origin` is a page that was not allowed.
     Origin,

@@ -35,7 +35,7 @@ enum Socket {
     Unix(UnixListener, PathBuf),
 }
 
-/// The broker cannot listen as it was told.
+/// The broker cannot listen as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address or path cannot be bound.
@@ -165,14 +165,14 @@ impl fmt::Debug for Accepted {
     }
 }
 
-/// A socket file that nobody answers on is left over from a broker that was killed.
+/// A socket file on which no process answers is left over from a broker that was killed.
 async fn bind_unix(path: PathBuf) -> io::Result<Socket> {
     let left_over = fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
     if left_over && UnixStream::connect(&path).await.is_err() {
         fs::remove_file(&path)?;
     }
     let listener = UnixListener::bind(&path)?;
-    // Whoever may connect is a member of the group; who may not is kept out by the system.
+    // Members of the group may connect; the system keeps everybody else out.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
     Ok(Socket::Unix(listener, path))
 }

@@ -72,7 +72,7 @@ pub(crate) struct Metrics {
     child_rss: Gauge<i64, AtomicI64>,
 }
 
-/// From half a millisecond, a call to a quick server, to five minutes, the default patience.
+/// From half a millisecond, a call to a quick server, to five minutes, the default timeout.
 const REQUEST_BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0];
 /// From a native program to a package runner that downloads first.
@@ -101,53 +101,57 @@ impl Metrics {
             "Sessions by state: live, stopping, or asleep until the next request",
             metrics.sessions.clone(),
         );
-        registry.register("wakes", "Sessions that went on with a new child", metrics.wakes.clone());
+        registry.register(
+            "wakes",
+            "Sessions that continued with a new child process",
+            metrics.wakes.clone(),
+        );
         registry.register("children", "Child processes", metrics.children.clone());
         // The encoder adds `_total` to counters.
         registry.register("requests", "Requests by outcome", metrics.requests.clone());
         registry.register(
             "request_seconds",
-            "From a request to its last answer",
+            "Seconds from a request to its last answer",
             metrics.request_seconds.clone(),
         );
         registry.register(
             "spawn_seconds",
-            "From the start of a child to its answer to initialize",
+            "Seconds from the start of a child process to its answer to initialize",
             metrics.spawn_seconds.clone(),
         );
         registry.register(
             "spawn_failures",
-            "Children that did not start or did not answer initialize",
+            "Child processes that did not start or did not answer initialize",
             metrics.spawn_failures.clone(),
         );
         registry.register(
             "reaped",
-            "Children whose stay in a session ended, by reason",
+            "Child processes that were stopped, by reason",
             metrics.reaped.clone(),
         );
         registry.register(
             "auth_failures",
-            "Requests that were not admitted",
+            "Requests refused before they reached a session",
             metrics.auth_failures.clone(),
         );
         registry.register(
             "upstream_refresh",
-            "Renewals of users' credentials at upstreams",
+            "Renewals of users' credentials at identity providers",
             metrics.upstream_refresh.clone(),
         );
         registry.register(
             "child_lines_dropped",
-            "Lines of children that were no message or answered nothing",
+            "Lines of child processes that were dropped: not a message, or no request waits for the answer",
             metrics.dropped_lines.clone(),
         );
         registry.register(
             "child_rss_bytes",
-            "Resident memory of all children, without their descendants",
+            "Resident memory of all child processes, without their descendants",
             metrics.child_rss.clone(),
         );
         metrics.registry = Mutex::new(registry);
-        // What nobody has counted yet is zero and not absent, or its first increase is lost on
-        // whoever asks for a rate.
+        // A counter starts at zero instead of being absent, or a query for a rate would lose its first
+        // increase.
         for reason in Denied::REASONS {
             drop(metrics.auth_failures.get_or_create(&ReasonLabel { reason }));
         }

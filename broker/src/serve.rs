@@ -99,7 +99,7 @@ pub async fn serve(listener: Listener, control: Control, shutdown: impl Future<O
     let config = app.state().config.clone();
     let mut connections = Connections::new(&config, Arc::clone(&app));
     connections.accept_until(&listener, shutdown).await;
-    // Whoever connects from here on is refused by the system, not left waiting.
+    // The system refuses connections from here on instead of queueing them.
     drop(listener);
 
     let drain = app.state().config.drain;
@@ -211,14 +211,14 @@ impl Connections {
     }
 }
 
-/// Moves a connection to its end; once told so, only to the end of the response under way.
+/// Moves a connection to its end; once signalled, only to the end of the response under way.
 ///
 /// The signal is asked for only when the task's waker is another one than before, and not at every
 /// step of the connection: it would be a lock per request.
 struct UntilClosing<C> {
     connection: Pin<Box<C>>,
     signal: watch::Receiver<bool>,
-    told: Pin<Box<dyn Future<Output = ()> + Send>>,
+    signalled: Pin<Box<dyn Future<Output = ()> + Send>>,
     waiting: Option<Waker>,
     closes: bool,
     /// Whether there was a request.
@@ -236,14 +236,14 @@ impl<C> UntilClosing<C> {
         patience: Duration,
     ) -> Self {
         let mut closing = signal.clone();
-        let told = Box::pin(async move {
+        let signalled = Box::pin(async move {
             // An error means that the broker is gone, which is as good a reason.
             let _ = closing.wait_for(|closing| *closing).await;
         });
         Self {
             connection: Box::pin(connection),
             signal,
-            told,
+            signalled,
             waiting: None,
             closes: false,
             asked,
@@ -260,7 +260,7 @@ impl<C: GracefulConnection> Future for UntilClosing<C> {
         let registered = this.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !this.closes && (!registered || this.signal.has_changed().unwrap_or(true)) {
             this.waiting = Some(cx.waker().clone());
-            if this.told.as_mut().poll(cx).is_ready() {
+            if this.signalled.as_mut().poll(cx).is_ready() {
                 this.closes = true;
                 this.connection.as_mut().graceful_shutdown();
             }

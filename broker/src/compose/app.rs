@@ -50,7 +50,7 @@ use crate::{
 /// How long the store has to be closed: as long as it waits for another process.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// A running broker, whoever listens for it.
+/// A running broker, apart from its listener.
 #[derive(Debug)]
 pub(crate) struct App {
     base: String,
@@ -67,7 +67,7 @@ pub(crate) struct App {
     pub(crate) children: Arc<Children>,
     pub(crate) calls: Arc<Calls>,
     draining: AtomicBool,
-    /// Told to what runs in `tasks` besides sessions.
+    /// Cancelled to end what runs in `tasks` besides sessions.
     stopping: CancellationToken,
     /// What moves sessions; a shutdown waits for it.
     tasks: TaskTracker,
@@ -222,7 +222,7 @@ impl App {
     pub(crate) async fn close(&self) {
         let mut followers =
             std::mem::take(&mut *self.followers.lock().unwrap_or_else(PoisonError::into_inner));
-        // Nobody is left whom a revocation would concern.
+        // No session is left that a revocation would end.
         followers.shutdown().await;
         if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
             warn!("the store was not closed in time; the next start goes through its log");

@@ -25,10 +25,10 @@ pub(super) async fn removals(sessions: Sessions) {
         interval.tick().await;
         match sessions.end_removed().await {
             Ok(0) => {}
-            Ok(ended) => info!(ended, "sessions were ended by somebody else"),
+            Ok(ended) => info!(ended, "sessions were ended by another process"),
             Err(error) => {
                 let cause = error_chain(&error);
-                warn!(%error, %cause, "sessions ended by others go on for now");
+                warn!(%error, %cause, "cannot read which sessions other processes ended; trying again");
             }
         }
     }
@@ -41,10 +41,10 @@ pub(super) async fn sweeps(server: Arc<AuthServer>, clock: Clock) {
         interval.tick().await;
         match server.sweep(clock.now()).await {
             Ok(0) => {}
-            Ok(removed) => debug!(removed, "old records removed"),
+            Ok(removed) => debug!(removed, "expired records removed"),
             Err(error) => {
                 let cause = error_chain(&error);
-                warn!(%error, %cause, "old records stay for now");
+                warn!(%error, %cause, "cannot remove expired records; trying again");
             }
         }
     }
@@ -57,12 +57,16 @@ pub(super) async fn seals(vault: Arc<Vault>, clock: Clock) {
         interval.tick().await;
         match vault.reseal(BATCH, clock.now()).await {
             Ok(done) if done.sealed > 0 => {
-                info!(sealed = done.sealed, left = done.left, "credentials sealed anew");
+                info!(
+                    sealed = done.sealed,
+                    left = done.left,
+                    "credentials re-encrypted with the newest key"
+                );
             }
             Ok(_) => {}
             Err(error) => {
                 let cause = error_chain(&error);
-                warn!(%error, %cause, "credentials are not sealed anew for now");
+                warn!(%error, %cause, "cannot re-encrypt credentials with the newest key; trying again");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What ways to sign in and verifiers say of their own tables: found by making each of them, which
-//! asks nobody anything.
+//! Mistakes that only a provider or verifier finds in its own table: each is made once, which sends
+//! no request.
 
 use auth::{SetupError, oauth::ConfigError};
 
@@ -16,7 +16,7 @@ use crate::{
     tokens,
 };
 
-/// Where a broker would be that nobody has started.
+/// The address of a broker that has not been started.
 const NOWHERE: &str = "http://localhost";
 
 /// Makes every way to sign in and every outside verifier that `loaded` names, and forgets them
@@ -32,8 +32,8 @@ pub(crate) fn validate_providers(loaded: &Loaded) -> Result<(), Mistakes> {
     if errors.is_empty() {
         return Ok(());
     }
-    let told = errors.iter().map(|error| mistake(error, loaded));
-    Err(Mistakes(told.collect()))
+    let mistakes = errors.iter().map(|error| mistake(error, loaded));
+    Err(Mistakes(mistakes.collect()))
 }
 
 fn errors(config: &Config) -> Vec<StartError> {
@@ -77,20 +77,22 @@ fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
             let hint = "the users of two tables with one issuer could not be told apart";
             (table.clone(), what, Some(hint.to_owned()))
         }
-        StartError::Roots(source) => ("auth.ca_file".to_owned(), told(source), None),
-        StartError::Tokens(source) => ("auth.static.tokens_file".to_owned(), told(source), None),
-        StartError::OAuth(source @ ConfigError::PublicUrl(_)) => {
-            ("public_url".to_owned(), told(source), None)
+        StartError::Roots(source) => ("auth.ca_file".to_owned(), with_causes(source), None),
+        StartError::Tokens(source) => {
+            ("auth.static.tokens_file".to_owned(), with_causes(source), None)
         }
-        StartError::OAuth(source) => ("server".to_owned(), told(source), None),
-        other => ("auth".to_owned(), told(other), None),
+        StartError::OAuth(source @ ConfigError::PublicUrl(_)) => {
+            ("public_url".to_owned(), with_causes(source), None)
+        }
+        StartError::OAuth(source) => ("server".to_owned(), with_causes(source), None),
+        other => ("auth".to_owned(), with_causes(other), None),
     };
     let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
     let source = entry.map_or(Source::Default, |entry| entry.source.clone());
     Mistake { key, source, what, hint }
 }
 
-fn told(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     match error_chain(error) {
         causes if causes.is_empty() => error.to_string(),
         causes => format!("{error}: {causes}"),

@@ -1,5 +1,5 @@
 //! What is kept about people: the store, its keys, the vault, and the ways to sign in. It is there
-//! before anybody can connect, because sessions are opened with what the vault holds.
+//! before a client can connect, because sessions are opened with what the vault holds.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -38,7 +38,7 @@ pub(crate) struct IdentityServices {
 }
 
 impl IdentityServices {
-    /// Opens it, if anybody signs in here. The driver renews credentials and has to be run.
+    /// Opens it, if users sign in here. The driver renews credentials and has to be run.
     pub(super) async fn open(
         config: &Config,
         store: &Arc<Store>,

@@ -5,9 +5,9 @@ use auth::oauth::ResourceMetadata;
 use super::{server_config::resources, start_error::StartError};
 use crate::config::{Config, Listen};
 
-/// The metadata of servers whose tokens somebody else issues: a jwt or introspection issuer. `None`
-/// when people sign in here (then the authorization server has metadata of its own), when nobody
-/// issues tokens that a client could ask for, and when the broker has no address to be found at.
+/// The metadata of servers whose tokens another authorization server issues. `None`
+/// when people sign in here (then the authorization server has metadata of its own), when no
+/// issuer is known that a client could ask for tokens, and when the broker has no address to be found at.
 pub(super) fn outside(config: &Config, base: &str) -> Result<Option<ResourceMetadata>, StartError> {
     let issuers = issuers(config);
     let is_local = config.listen.is_local() && matches!(config.listen, Listen::Tcp(_));

@@ -101,8 +101,8 @@ impl RevocationListener for EndSessions {
 /// Tells the listeners of what others revoked, each once.
 pub(super) async fn follow(revocations: Revocations, clock: Clock) {
     let mut interval = interval(INTERVAL);
-    // What was told before: the looks overlap.
-    let mut told: HashSet<String> = HashSet::new();
+    // What was reported before: the looks overlap.
+    let mut reported: HashSet<String> = HashSet::new();
     let mut seen = clock.now();
     loop {
         interval.tick().await;
@@ -113,11 +113,11 @@ pub(super) async fn follow(revocations: Revocations, clock: Clock) {
         match all_revoked_since(&*revocations.source, UnixTime::of(since)).await {
             Ok(all) => {
                 seen = begun;
-                for revoked in all.iter().filter(|own| !told.contains(&own.family)) {
+                for revoked in all.iter().filter(|own| !reported.contains(&own.family)) {
                     debug!(grant = %revoked.family, "revoked by another process");
                     revocations.listeners.iter().for_each(|own| own.revoked(revoked));
                 }
-                told = all.into_iter().map(|own| own.family).collect();
+                reported = all.into_iter().map(|own| own.family).collect();
             }
             Err(error) => {
                 let cause = error_chain(&error);

@@ -51,7 +51,7 @@ impl SignInUi {
     ) -> Result<Self, StartError> {
         let IdentityServices { store, vault, identities, local, key, .. } = kept;
         let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
-        // First nobody is let in any more, then whoever is in has to go.
+        // First the token is refused, then what it opened ends.
         let listeners: Vec<Arc<dyn RevocationListener>> =
             vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))];
         let (resources, _) = resources(config);

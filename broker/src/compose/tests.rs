@@ -1,4 +1,4 @@
-//! What tokens are for, whoever issued them and whatever a reload brings.
+//! What tokens are for, whichever issuer they are of and whatever a reload brings.
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
@@ -51,7 +51,7 @@ async fn a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones() {
     let directory = tempfile::tempdir().expect("a directory");
     let config = config(directory.path(), FILES_FIRST);
     let app = app(config.clone()).await;
-    assert!(app.access.people().is_none(), "nobody signs in here");
+    assert!(app.access.people().is_none(), "sign-in is off");
     for (claim, server) in [("/mcp", "files"), ("/files/mcp", "files"), ("/forge/mcp", "forge")] {
         let rules = audiences(&config, BASE);
         let claim = format!("{BASE}{claim}");
@@ -68,7 +68,7 @@ async fn a_reload_neither_adds_a_server_nor_makes_another_one_the_default() {
     let directory = tempfile::tempdir().expect("a directory");
     let app = app(config(directory.path(), FILES_FIRST)).await;
     let changes = app.reload(config(directory.path(), FORGE_FIRST));
-    let later = changes.iter().find(|change| change.key == "server.later").expect("it is told of");
+    let later = changes.iter().find(|change| change.key == "server.later").expect("it is reported");
     assert!(!later.applied);
     let state = app.state();
     assert!(state.server_at("/later/mcp").is_none(), "what is not laid out is not served");

@@ -1,4 +1,4 @@
-//! The first account, made by whoever has the link that the broker printed at its first start.
+//! The first account, made by the person who has the link that the broker printed at its first start.
 
 use std::time::SystemTime;
 

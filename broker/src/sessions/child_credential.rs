@@ -30,7 +30,7 @@ pub(crate) struct ChildCredential {
 /// How a running child gets another token.
 pub(super) struct Delivery {
     pub(super) file: TokenFile,
-    /// Tells the child that the file has changed, if it wants to be told.
+    /// Signals the child that the file has changed, if its server is configured so.
     pub(super) notify: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -100,12 +100,12 @@ impl ChildCredential {
         self.stale.swap(false, Ordering::SeqCst)
     }
 
-    /// Gives the child `credential` by its file, and tells it so if it wants to be told. One that is
+    /// Gives the child `credential` by its file, and signals it if so configured. One that is
     /// not newer than what it has is not written. `false` when it has to be replaced for it: it
     /// reads no file, or that could not be written.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves what the child had, or it has the new one and is not told: then
+    /// Dropping the future leaves what the child had, or it has the new one and was not signalled: then
     /// the next call of this does so.
     pub(crate) async fn deliver(&self, credential: &Credential, now: SystemTime) -> bool {
         let Some(delivery) = &self.delivery else { return false };

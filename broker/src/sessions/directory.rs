@@ -10,7 +10,7 @@ use std::{
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-/// A directory that only its owner may enter, under a name nobody can guess.
+/// A directory that only its owner may enter, under a random name.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -72,7 +72,7 @@ fn remove(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        warn!(?path, %error, "a child's directory stays behind");
+        warn!(?path, %error, "cannot remove a child's directory");
     }
 }
 

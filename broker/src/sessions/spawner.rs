@@ -38,7 +38,7 @@ pub(crate) struct Spawner {
     pub(crate) tasks: TaskTracker,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) children: Arc<Children>,
-    /// Has users' credentials at upstreams; `None` when nobody signs in here.
+    /// Has users' credentials at upstreams; `None` when sign-in is off.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) clock: Clock,
     /// The names of the identity providers, by the issuer of their users; for the log.
@@ -114,7 +114,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
             return WakeFailure::Permanent;
         }
         match failure {
-            // Somebody may sign in, or the upstream come back, at any moment.
+            // The user may sign in, or the upstream come back, at any moment.
             SpawnFailure::Credential { .. } => WakeFailure::RetryNow,
             // The newer version may run again at any moment.
             SpawnFailure::NewerSnapshot(_) => WakeFailure::RetryNow,

@@ -39,7 +39,7 @@ impl TokenFile {
         self.signal
     }
 
-    /// Puts `token` in the place of what was there. Whoever reads finds one of the two, whole: the
+    /// Puts `token` in the place of what was there. A reader finds one of the two, whole: the
     /// token and nothing else, no line break either.
     ///
     /// # Cancel safety
