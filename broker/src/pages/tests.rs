@@ -229,8 +229,8 @@ fn the_consent_form_sends_what_was_given_and_the_pressed_button() {
 fn the_consent_page_shows_who_asks_and_where_the_access_goes() {
     let html = page("consent-loopback");
     assert_eq!(
-        part(&html, "<dt>AuthMode", "</dd>"),
-        "<dt>AuthMode goes to</dt>\n\
+        part(&html, "<dt>Access", "</dd>"),
+        "<dt>Access goes to</dt>\n\
          <dd><code class=\"host\">127.0.0.1:33418</code>\n\
          <span class=\"soft\">a program on this computer</span>\n\
          </dd>"
@@ -298,7 +298,7 @@ fn every_form_of_the_account_page_is_understood() {
     for (action, form) in forms(&document, "secret-token") {
         assert_eq!(action, "/account");
         assert_eq!(form.one("csrf").unwrap(), Some("csrf-token"));
-        actions.push(match AccountAction::read(&form).expect("a action") {
+        actions.push(match AccountAction::read(&form).expect("an action") {
             AccountAction::RevokeClient { grant_id } => format!("revoke {grant_id}"),
             AccountAction::EndSession { session } => format!("end {session}"),
             AccountAction::RemoveConnection { provider } => format!("disconnect {provider}"),
@@ -352,7 +352,7 @@ fn an_outcome_stands_first_in_the_title_and_is_announced() {
     let done = Document::parse(&page("account-done"));
     assert_eq!(
         done.one("title").text,
-        "AuthMode of Visual Studio Code was removed. · Your account · mcp.example.org"
+        "Access of Visual Studio Code was removed. · Your account · mcp.example.org"
     );
     assert!(done.0.iter().any(|element| element.get("role") == Some("status")));
     let problem = Document::parse(&page("account-problem"));
