@@ -48,6 +48,7 @@ mod providers;
 mod quantity;
 mod reader;
 mod reload;
+mod resolve;
 mod root;
 mod schema;
 mod server;

@@ -11,16 +11,11 @@ use super::mistake::Problem;
 use super::name::TableName;
 use super::path::KeyPath;
 use super::reader::Reader;
-use super::setting::value::{Given, word};
+use super::setting::value::Given;
 use super::setting::{Entry, Setting};
 use super::toml::quote_all;
 use super::verifiers::StaticTokens;
 use crate::settings;
-
-/// Who can judge a bearer token.
-const VERIFIERS: &[&str] = &["oauth", "static", "jwt", "introspection", "none"];
-/// Who can sign people in.
-const IDENTITIES: &[&str] = &["local", "forgejo", "gitea", "oidc", "github"];
 
 settings! {
     /// Who may connect.
@@ -28,14 +23,14 @@ settings! {
         /// Who judges a bearer token, in order: "oauth" knows the tokens that people get by signing
         /// in here, "static" those made by `mcp-broker token add`, "jwt" and "introspection" those
         /// of an outside authorization server; "none" lets everybody in as one shared owner.
-        pub verifiers: Vec<TableName> = special(Kind::Words(VERIFIERS))
+        pub verifiers: Vec<TableName> = special(Kind::Names("[\"oauth\", \"static\"]"))
             .computed("[\"oauth\", \"static\"]; [\"static\"] without public_url, unless listen is a \
                  loopback address")
             .example(r#"["oauth", "static", "jwt", "introspection"]"#),
         /// How people sign in, in the order of the buttons. "local" are the accounts of `mcp-broker
         /// user add`; each of the others needs its own table below. It counts while "oauth" is
         /// among the verifiers.
-        pub identity: Vec<TableName> = special(Kind::Words(IDENTITIES))
+        pub identity: Vec<TableName> = special(Kind::Names("[\"local\", \"forgejo\"]"))
             .or(r#"["local"]"#)
             .example(r#"["local", "forgejo", "gitea", "oidc", "github"]"#),
         /// Certificates (PEM) of private authorities that are believed, besides those the machine
@@ -86,12 +81,7 @@ impl Setting for Vec<TableName> {
     fn read(reader: &mut Reader<'_>, path: &KeyPath, key: &Key) -> Self {
         let parse = |value: &Value| {
             let given = Given { value, kind: key.kind, verbatim: false };
-            given.each(|text| {
-                if let Kind::Words(words) = key.kind {
-                    word(text, words)?;
-                }
-                Ok(TableName::known(text))
-            })
+            given.each(TableName::parse)
         };
         if let Some(value) = reader.value(path) {
             match parse(value) {

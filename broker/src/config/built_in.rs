@@ -10,7 +10,7 @@ impl Kinds {
     pub fn built_in() -> Self {
         Self::none()
             .with(TableKind::of_broker::<OwnTokens>("oauth", Role::Verifier))
-            .with(TableKind::verifier("none", NoSignIn::build))
+            .with(TableKind::verifier("none", NoSignIn::build).only_one())
             .with(TableKind::of_broker::<StaticTokens>("static", Role::Verifier))
             .with(
                 TableKind::verifier("jwt", Jwt::build).issuer(|own: &Jwt| Some(own.issuer.clone())),

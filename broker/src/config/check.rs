@@ -21,6 +21,8 @@ pub(super) struct Surroundings {
     pub(super) file: Option<PathBuf>,
     /// Whether a missing server follows from an earlier mistake.
     pub(super) may_lack_servers: bool,
+    /// Tables below `auth` that are mistakes already.
+    pub(super) refused_tables: Vec<String>,
 }
 
 /// Completes what was read, and finds what contradicts itself.
@@ -33,7 +35,7 @@ pub(super) fn config(
     if config.data_dir.as_os_str().is_empty() {
         config.data_dir.clone_from(&surroundings.data_dir);
     }
-    access::check(config, instances, reader);
+    access::check(config, instances, &surroundings.refused_tables, reader);
     let oauth = &config.oauth;
     if oauth.registration == Registration::Token && oauth.registration_token.value.is_none() {
         missing(

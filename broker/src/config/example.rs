@@ -57,7 +57,7 @@ fn setting(text: &mut String, key: &Key) {
         comment(text, &facts.join(" "));
     }
     let off = if key.default == Default::Required { "" } else { "#" };
-    text.push_str(&format!("{off}{} = {}\n", key.name, key.example));
+    text.push_str(&format!("{off}{} = {}\n", key.name, key.example_text()));
 }
 
 /// `words` as comment lines, broken between words.

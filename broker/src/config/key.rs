@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use figment::value::Value;
 
 use super::kind::{Kind, Zero};
-use super::toml::toml_value;
+use super::toml::{quote, toml_value};
 
 /// What is in force when nobody sets a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,15 @@ impl Declared {
 }
 
 impl Key {
+    /// The example as TOML.
+    pub(super) fn example_text(&self) -> String {
+        match self.kind {
+            Kind::KindName => quote(&self.example),
+            Kind::Name => quote(&format!("old-{}", self.example)),
+            _ => self.example.to_owned(),
+        }
+    }
+
     /// The words about it as one paragraph.
     pub(super) fn words(&self) -> String {
         paragraph(self.doc)

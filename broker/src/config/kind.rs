@@ -2,6 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
+/// What the name of a table below `auth` is, for the schema.
+const TABLE_NAME_PATTERN: &str = "^[a-z0-9-]{1,64}$";
+
 /// What zero does to a number, a duration or a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zero {
@@ -48,8 +51,6 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// One of these numbers.
     Number(&'static [i64]),
-    /// A list of these words, each once.
-    Words(&'static [&'static str]),
     /// A list of browser origins.
     Origins,
     /// A list of host names.
@@ -62,6 +63,14 @@ pub(super) enum Kind {
     Schemes,
     /// A list of names of environment variables.
     Variables,
+    /// A list of names of tables, each once and at least one; an example of it.
+    Names(&'static str),
+    /// The former name of a table. The example of such a key is its present name, without quotes.
+    Name,
+    /// The name of a kind of tables. The example of such a key is that name, without quotes.
+    KindName,
+    /// A server's upstream: the name of a table, or `user`.
+    Upstream,
     /// A table of environment variables with templates as values.
     Environment,
     /// A table.
@@ -85,6 +94,7 @@ impl Kind {
             Self::Text | Self::Address | Self::Issuer | Self::Scope | Self::FileName => {
                 "text in quotes".to_owned()
             }
+            Self::Name | Self::KindName | Self::Upstream => "a name in quotes".to_owned(),
             Self::Filter => "a filter such as \"info\" or \"info,bridge=debug\"".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Duration(_) => "a duration such as \"15m\"".to_owned(),
@@ -95,7 +105,7 @@ impl Kind {
                 let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
                 format!("one of {}", numbers.join(", "))
             }
-            Self::Words(words) => format!("a list of {}", list(words)),
+            Self::Names(example) => format!("a list such as {example}"),
             Self::Origins => "a list such as [\"https://app.example.org\"]".to_owned(),
             Self::Hosts => "a list such as [\"mcp.example.org\"]".to_owned(),
             Self::Networks => "a list such as [\"127.0.0.1\", \"10.0.0.0/8\"]".to_owned(),
@@ -139,6 +149,9 @@ impl Kind {
                 | Self::Issuer
                 | Self::Scope
                 | Self::FileName
+                | Self::Name
+                | Self::KindName
+                | Self::Upstream
                 | Self::Filter
                 | Self::Word(_)
         )
@@ -157,6 +170,7 @@ impl Kind {
             | Self::Issuer
             | Self::Scope
             | Self::FileName
+            | Self::KindName
             | Self::Filter => {
                 json!({ "type": "string", "minLength": 1 })
             }
@@ -183,9 +197,13 @@ impl Kind {
             }
             Self::Word(words) => json!({ "enum": words }),
             Self::Number(numbers) => json!({ "enum": numbers }),
-            Self::Words(words) => json!({
-                "type": "array", "items": { "enum": words }, "minItems": 1, "uniqueItems": true,
+            Self::Names(_) => json!({
+                "type": "array", "items": { "type": "string", "pattern": TABLE_NAME_PATTERN },
+                "minItems": 1, "uniqueItems": true,
             }),
+            Self::Name | Self::Upstream => {
+                json!({ "type": "string", "pattern": TABLE_NAME_PATTERN })
+            }
             Self::Origins | Self::Hosts | Self::Networks | Self::Variables => {
                 texts(json!({ "type": "string", "minLength": 1 }))
             }

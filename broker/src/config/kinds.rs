@@ -11,12 +11,15 @@ use auth::oauth::IdentityProvider;
 use auth::{SetupError, TokenVerifier};
 
 use super::build::{Build, BuildContext, Erased, IssuerOf, Surroundings};
+use super::declare::rows::special;
 use super::key::{Key, paragraph};
+use super::kind::Kind;
 use super::name::TableName;
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::setting::{Entry, Setting};
 use super::table::Table;
+use super::toml::quote;
 
 /// What the tables of a kind are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,22 @@ impl Role {
     }
 }
 
+/// The key that names a table's kind.
+const KIND: Key =
+    special::<Option<String>>(Kind::KindName).computed("the name of the table").named(
+        "kind",
+        "",
+        &["The kind of this table. A table with a name of its own, such as [auth.work], needs it."],
+    );
+
+/// The key that names what a provider was called before.
+const FORMER_NAME: Key = special::<Option<TableName>>(Kind::Name).named(
+    "former_name",
+    "",
+    &["What this table was called before. The name of a provider is part of what is stored: \
+       sign-ins, consents and credentials of the former name are carried over at the start."],
+);
+
 /// A kind of tables below `auth`.
 #[derive(Debug, Clone)]
 pub struct TableKind {
@@ -44,6 +63,8 @@ pub struct TableKind {
     pub(super) role: Role,
     pub(super) about: String,
     pub(super) keys: Vec<Key>,
+    /// Whether there can be tables of this kind with names of their own.
+    pub(super) is_nameable: bool,
     read: fn(&mut Reader<'_>, &KeyPath) -> Box<dyn Settings>,
     build: Build,
     issuer: Option<IssuerOf>,
@@ -76,13 +97,25 @@ impl TableKind {
 
     /// A kind that the broker makes of its own store.
     pub(super) fn of_broker<T: Table>(name: &'static str, role: Role) -> Self {
-        Self::new::<T>(name, role, Build::Broker)
+        Self::new::<T>(name, role, Build::Broker).only_one()
     }
 
     fn new<T: Table>(name: &'static str, role: Role, build: Build) -> Self {
         let about = paragraph(T::DECLARED.about);
         let read = |reader: &mut Reader<'_>, at: &KeyPath| Box::new(T::read(reader, at)) as _;
-        Self { name, role, about, keys: T::DECLARED.keys.to_vec(), read, build, issuer: None }
+        let mut keys = T::DECLARED.keys.to_vec();
+        keys.push(Key { example: name, ..KIND });
+        if role == Role::Identity {
+            keys.push(Key { example: name, ..FORMER_NAME });
+        }
+        Self { name, role, about, keys, is_nameable: true, read, build, issuer: None }
+    }
+
+    /// There is one table of this kind, which is called like it.
+    pub(super) fn only_one(mut self) -> Self {
+        self.keys.retain(|key| !matches!(key.kind, Kind::KindName | Kind::Name));
+        self.is_nameable = false;
+        self
     }
 
     /// Says which issuer the users or tokens of a table are of. Two tables must not have the same
@@ -146,15 +179,31 @@ pub(super) struct Instance {
 }
 
 impl Instance {
+    /// Whether it is called like its kind.
+    pub(super) fn is_plain(&self) -> bool {
+        self.name.as_str() == self.kind.name
+    }
+
     pub(super) fn path(&self) -> KeyPath {
         KeyPath::new("auth").child(self.name.as_str())
     }
 
     pub(super) fn read(&self, reader: &mut Reader<'_>) -> ConfiguredTable {
         let settings = (self.kind.read)(reader, &self.path());
-        let (name, kind) = (self.name.clone(), self.kind.name);
-        let (build, issuer) = (self.kind.build.clone(), self.kind.issuer.clone());
-        ConfiguredTable { name, kind, settings, build, issuer }
+        let former_name = self.kind.keys.iter().find(|key| key.kind == Kind::Name);
+        let former_name = former_name.and_then(|key| {
+            <Option<TableName> as Setting>::read(reader, &self.path().child(key.name), key)
+        });
+        ConfiguredTable {
+            name: self.name.clone(),
+            kind: self.kind.name,
+            former_name,
+            role: self.kind.role,
+            is_nameable: self.kind.is_nameable,
+            settings,
+            build: self.kind.build.clone(),
+            issuer: self.kind.issuer.clone(),
+        }
     }
 }
 
@@ -165,6 +214,10 @@ pub struct ConfiguredTable {
     pub name: TableName,
     /// The name of its kind.
     pub kind: &'static str,
+    /// What it was called before; for identity providers alone.
+    pub former_name: Option<TableName>,
+    role: Role,
+    is_nameable: bool,
     settings: Box<dyn Settings>,
     build: Build,
     issuer: Option<IssuerOf>,
@@ -250,7 +303,19 @@ impl Setting for Tables {
 
     fn list(&self, path: &KeyPath, _: &Key, into: &mut Vec<Entry>) {
         for table in &self.0 {
-            table.settings.list(&path.sibling(table.name.as_str()), into);
+            let path = path.sibling(table.name.as_str());
+            table.settings.list(&path, into);
+            // What can have no name of its own has no keys about names.
+            if !table.is_nameable {
+                continue;
+            }
+            let mut own = |key: Key, value| {
+                into.push(Entry { path: path.child(key.name), key, value });
+            };
+            own(KIND, Some(quote(&table.kind)));
+            if table.role == Role::Identity {
+                own(FORMER_NAME, table.former_name.as_ref().map(quote));
+            }
         }
     }
 }

@@ -105,6 +105,11 @@ impl Layer {
         table.into_iter().flat_map(|table| table.keys().map(String::as_str))
     }
 
+    /// Every value of this layer.
+    pub(super) const fn dict(&self) -> &Dict {
+        &self.dict
+    }
+
     /// Every value of this layer, to take some away.
     pub(super) const fn dict_mut(&mut self) -> &mut Dict {
         &mut self.dict

@@ -1,19 +1,18 @@
 //! From the sources to a configuration: every mistake, or everything that is in force.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::check::{self, Surroundings};
 use super::effective::Effective;
 use super::example;
-use super::kinds::{Instance, Kinds, TableKind};
+use super::kinds::{Instance, Kinds};
 use super::layer::NOT_TOML;
 use super::layout::Layout;
 use super::mistake::{Mistake, Mistakes, Source};
-use super::name::TableName;
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::reload::{self, Change};
+use super::resolve;
 use super::root::Config;
 use super::schema;
 use super::sources::{Sources, Text};
@@ -56,13 +55,13 @@ impl Config {
     /// with any of its commented settings switched on (given that the files it names exist).
     #[must_use]
     pub fn example(kinds: &Kinds) -> String {
-        example::text(&layout(&instances(kinds)))
+        example::text(&layout(&resolve::plain(kinds)))
     }
 
     /// The JSON Schema (2020-12) of the file, for editors.
     #[must_use]
     pub fn schema(kinds: &Kinds) -> serde_json::Value {
-        schema::document(&layout(&instances(kinds)))
+        schema::document(&layout(&resolve::plain(kinds)))
     }
 
     /// What differs between two configurations, in key order, and which of it takes effect without
@@ -76,9 +75,11 @@ impl Config {
 /// Loads with the file's text given.
 pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loaded, Mistakes> {
     let mut mistakes = Vec::new();
-    let instances = instances(&sources.kinds);
+    let known = layout(&resolve::plain(&sources.kinds));
+    let mut layers = sources.layers(file.as_ref(), &known, &mut mistakes);
+    let (instances, refused_tables) =
+        resolve::instances(&sources.kinds, &mut layers, &mut mistakes);
     let layout = layout(&instances);
-    let mut layers = sources.layers(file.as_ref(), &layout, &mut mistakes);
     for layer in &mut layers {
         unknown::prune(layer, &layout, &mut mistakes);
     }
@@ -88,7 +89,8 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
         .iter()
         .any(|mistake| mistake.key.starts_with("server") || mistake.what.starts_with(NOT_TOML));
     let file = file.map(|(path, _)| path);
-    let surroundings = Surroundings { data_dir: sources.data_dir(), file, may_lack_servers };
+    let data_dir = sources.data_dir();
+    let surroundings = Surroundings { data_dir, file, may_lack_servers, refused_tables };
     let tree = Tree::merge(layers);
     let mut reader = Reader::new(&tree);
     let mut config = <Config as Table>::read(&mut reader, &KeyPath::default());
@@ -101,15 +103,6 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
     warnings::add(&config, &mut reader);
     let effective = Effective::of(&config, &tree);
     Ok(Loaded { config, warnings: reader.warnings, effective, file: surroundings.file })
-}
-
-/// The tables there can be below `auth`.
-pub(super) fn instances(kinds: &Kinds) -> Vec<Instance> {
-    let named = |kind: &Arc<TableKind>| Instance {
-        name: TableName::known(kind.name),
-        kind: Arc::clone(kind),
-    };
-    kinds.iter().map(named).collect()
 }
 
 /// Every table there is with those below `auth`.

@@ -9,11 +9,11 @@ use super::layout::Layout;
 use super::mistake::{Mistake, Problem, Source, quoted};
 use super::path::KeyPath;
 
-/// Layers from the environment, ordered by name. `servers` are names already known, which a
-/// variable can only spell with `_` for `-`.
+/// Layers from the environment, ordered by name. `known` are servers and other named tables, whose
+/// names a variable can only spell with `_` for `-`.
 pub(super) fn from_environment(
     mut variables: Vec<(OsString, OsString)>,
-    servers: &[String],
+    known: &[KeyPath],
     layout: &Layout,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<Layer> {
@@ -28,7 +28,7 @@ pub(super) fn from_environment(
             continue;
         }
         let source = Source::Variable(name.clone());
-        let path = variable_path(rest, servers);
+        let path = variable_path(rest, known);
         if path.0.iter().any(String::is_empty) {
             let problem = Problem::new("its name has an empty part")
                 .hint(format!("levels are joined by two underscores: {PREFIX}SESSION__MAX"));
@@ -73,19 +73,35 @@ pub(super) fn is_text(layout: &Layout, path: &KeyPath) -> bool {
     let around = KeyPath(path.0.iter().take(3).cloned().collect());
     let is_entry =
         path.0.len() == 4 && layout.key(&around).is_some_and(|key| key.kind == Kind::Environment);
-    is_entry || layout.key(path).is_some_and(|key| key.kind.is_text())
+    // The kind of a table with a name of its own is not known yet; a key is text in all or in none.
+    let like = |pattern: &str| {
+        path.0.len() == 3
+            && path.0[0] == "auth"
+            && pattern.starts_with("auth.")
+            && pattern.rsplit('.').next() == path.0.last().map(String::as_str)
+    };
+    let key = layout
+        .key(path)
+        .or_else(|| layout.keys().find(|(pattern, _)| like(pattern)).map(|(_, key)| key));
+    is_entry || key.is_some_and(|key| key.kind.is_text())
 }
 
 /// `SERVER__NOTES__ENV__TOKEN` as `server.notes.env.TOKEN`: lower case, except for the names of
 /// a child's variables, which may hold double underscores of their own.
-fn variable_path(rest: &str, servers: &[String]) -> KeyPath {
+fn variable_path(rest: &str, known: &[KeyPath]) -> KeyPath {
     let parts: Vec<&str> = rest.split("__").collect();
     let mut path: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
-    if path[0] == "server" && path.len() > 1 {
-        let spelt = |name: &&String| name.replace('-', "_") == path[1];
-        if let Some(name) = servers.iter().find(spelt) {
-            path[1].clone_from(name);
+    if path.len() > 1 {
+        let spelt = |known: &&KeyPath| {
+            known.0[0] == path[0]
+                && known.0[1] != path[1]
+                && known.0[1].replace('-', "_") == path[1]
+        };
+        if let Some(known) = known.iter().find(spelt) {
+            path[1].clone_from(&known.0[1]);
         }
+    }
+    if path[0] == "server" {
         if path.len() > 3 && path[2] == "env" {
             path.truncate(3);
             path.push(parts[3..].join("__"));

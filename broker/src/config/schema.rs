@@ -4,7 +4,7 @@ use figment::value::Value;
 use serde_json::{Map, Value as Json, json};
 
 use super::key::{Default, Key};
-use super::kind::Zero;
+use super::kind::{Kind, Zero};
 use super::layout::Layout;
 use super::server_name::{NAME_PATTERN, RESERVED};
 use super::toml::toml_value;
@@ -47,13 +47,28 @@ fn table(layout: &Layout, path: &str) -> Map<String, Json> {
         }
     }
     if !named {
-        object.insert("additionalProperties".to_owned(), json!(false));
+        object.insert("additionalProperties".to_owned(), others(layout, path));
         object.insert("properties".to_owned(), Json::Object(properties));
     }
     if !required.is_empty() {
         object.insert("required".to_owned(), Json::Array(required));
     }
     object
+}
+
+/// What tables with other names there may be: below `auth`, one of every kind that can be named.
+fn others(layout: &Layout, path: &str) -> Json {
+    let inner = layout.sections.iter().filter_map(|section| {
+        let name = section.path.strip_prefix(path)?.strip_prefix('.')?;
+        let is_nameable = section.keys.iter().any(|key| key.kind == Kind::KindName);
+        is_nameable.then(|| {
+            let kind =
+                format!("#/properties/{}/properties/{name}", path.replace('.', "/properties/"));
+            json!({ "$ref": kind, "required": ["kind"] })
+        })
+    });
+    let inner: Vec<Json> = inner.collect();
+    if inner.is_empty() { json!(false) } else { json!({ "oneOf": inner }) }
 }
 
 fn setting(key: &Key) -> Json {
@@ -72,7 +87,10 @@ fn setting(key: &Key) -> Json {
     if let Default::Toml(text) = key.default {
         schema.insert("default".to_owned(), to_json(text));
     }
-    schema.insert("examples".to_owned(), json!([to_json(key.example)]));
+    schema.insert("examples".to_owned(), json!([to_json(&key.example_text())]));
+    if key.kind == Kind::KindName {
+        schema.insert("const".to_owned(), json!(key.example));
+    }
     if key.secret {
         schema.insert("writeOnly".to_owned(), json!(true));
     }

@@ -17,7 +17,7 @@ use super::setting::value::Given;
 use super::setting::{Entry, Setting, Single, shape};
 use super::table::Table;
 use super::template::Template;
-use super::upstream::{UPSTREAMS, Upstream};
+use super::upstream::Upstream;
 use crate::settings;
 
 settings! {
@@ -60,7 +60,7 @@ settings! {
         /// Whose credential ${upstream.…} in env means: that of the identity provider with this
         /// name, obtained when the user signs in, or with "user" a token that each user sets on the
         /// account page.
-        pub upstream: Option<Upstream> = special(Kind::Word(UPSTREAMS))
+        pub upstream: Option<Upstream> = special(Kind::Upstream)
             .computed("the identity provider, if exactly one gives credentials")
             .example(r#""user""#),
         /// For a server that reads its user's token from a file, and reads it again: the name of

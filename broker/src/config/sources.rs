@@ -91,10 +91,15 @@ impl<'a> Sources<'a> {
         if !self.command.is_empty() {
             layers.push(self.command_defaults());
         }
-        let servers: Vec<String> =
-            layers.iter().flat_map(|layer| layer.names("server")).map(str::to_owned).collect();
+        let below = |table: &str| -> Vec<KeyPath> {
+            let names = layers.iter().flat_map(|layer| layer.names(table));
+            names.map(|name| KeyPath::new(table).child(name)).collect()
+        };
+        let kinds = self.kinds.iter().map(|kind| KeyPath::new("auth").child(kind.name));
+        let known: Vec<KeyPath> =
+            below("server").into_iter().chain(below("auth")).chain(kinds).collect();
         let variables = self.environment.variables();
-        layers.extend(overrides::from_environment(variables, &servers, layout, mistakes));
+        layers.extend(overrides::from_environment(variables, &known, layout, mistakes));
         for text in &self.set {
             match overrides::from_set(text, layout) {
                 Ok(layer) => layers.push(layer),

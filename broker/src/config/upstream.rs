@@ -3,12 +3,9 @@
 use super::key::Key;
 use super::mistake::Problems;
 use super::name::TableName;
-use super::setting::value::{Given, word};
+use super::setting::value::Given;
 use super::setting::{Single, shape};
 use super::toml::quote;
-
-/// Whose credential a server's processes can get.
-pub(super) const UPSTREAMS: &[&str] = &["forgejo", "gitea", "oidc", "github", "user"];
 
 /// Whose credential the processes of a server get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +35,9 @@ impl Single for Option<Upstream> {
     }
 
     fn parse(given: &Given<'_>) -> Result<Self, Problems> {
-        let text = given.text()?;
-        word(text, UPSTREAMS)?;
-        Ok(Some(match text {
+        Ok(Some(match given.text()? {
             "user" => Upstream::User,
-            name => Upstream::Provider(TableName::known(name)),
+            name => Upstream::Provider(TableName::parse(name)?),
         }))
     }
 

@@ -14,6 +14,7 @@ mod isolation;
 mod messages;
 mod operator;
 mod outside;
+mod own_table;
 mod people;
 mod processes;
 mod program;

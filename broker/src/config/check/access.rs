@@ -1,5 +1,7 @@
 //! Who may connect: verifiers, ways to sign in, and their tables.
 
+mod names;
+
 use crate::config::address::Listen;
 use crate::config::key::Default;
 use crate::config::kinds::{Instance, Role};
@@ -8,12 +10,20 @@ use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;
 use crate::config::root::Config;
+use crate::config::setting::value::word;
 use crate::config::verifiers::{Introspection, NoSignIn, StaticTokens};
 
 /// Names of the broker's own users, which no outside issuer can have.
 const OWN_ISSUERS: [&str; 3] = ["local", "static", "none"];
 
-pub(super) fn check(config: &mut Config, instances: &[Instance], reader: &mut Reader<'_>) {
+pub(super) fn check(
+    config: &mut Config,
+    instances: &[Instance],
+    refused: &[String],
+    reader: &mut Reader<'_>,
+) {
+    keep_known(&mut config.auth.verifiers, Role::Verifier, instances, refused, reader);
+    keep_known(&mut config.auth.identity, Role::Identity, instances, refused, reader);
     // Signing in leads a browser to and fro, which takes an address to lead it to.
     let is_local_port = matches!(&config.listen, listen @ Listen::Tcp(_) if listen.is_local());
     let is_named = config.public_url.is_some() || is_local_port;
@@ -36,6 +46,7 @@ pub(super) fn check(config: &mut Config, instances: &[Instance], reader: &mut Re
         config.auth.tables.0.push(table);
     }
     open_to_all(config, reader);
+    names::check(&config.auth, reader);
     let file = config.data_dir.join("tokens.json");
     if let Some(tokens) = config.auth.tables.settings_mut::<StaticTokens>("static")
         && tokens.tokens_file.as_os_str().is_empty()
@@ -65,15 +76,37 @@ fn verifiers(config: &Config, instances: &[Instance], is_named: bool, reader: &m
     }
 }
 
-/// Whether a table that is in use has what it needs, and one that has it is in use.
+/// Takes names out of a list for which there is no table.
+fn keep_known(
+    names: &mut Vec<TableName>,
+    role: Role,
+    instances: &[Instance],
+    refused: &[String],
+    reader: &mut Reader<'_>,
+) {
+    let of_role = instances.iter().filter(|instance| instance.kind.role == role);
+    let known: Vec<&str> = of_role.map(|instance| instance.name.as_str()).collect();
+    names.retain(|name| {
+        let is_known = known.contains(&name.as_str());
+        if !is_known && !refused.iter().any(|own| *name == own.as_str()) {
+            let problem = word(name.as_str(), &known).err();
+            problem.into_iter().for_each(|problem| {
+                reader.refuse(&KeyPath::new(role.list()), problem);
+            });
+        }
+        is_known
+    });
+}
+
+/// Whether a table that is in use has what it needs, and whether one that is there is in use.
 fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
     let (name, role) = (instance.name.as_str(), instance.kind.role);
-    let is_used = match role {
-        Role::Verifier => config.auth.verifies(name),
-        Role::Identity => {
-            config.auth.signs_in() && config.auth.identity.iter().any(|own| own == name)
-        }
+    let list = match role {
+        Role::Verifier => &config.auth.verifiers,
+        Role::Identity => &config.auth.identity,
     };
+    let is_listed = list.iter().any(|own| own == name);
+    let is_used = is_listed && (role == Role::Verifier || config.auth.signs_in());
     let needed = instance.kind.keys.iter().filter(|key| key.needed);
     let paths = needed.filter(|key| !matches!(key.default, Default::Toml(_)));
     let paths: Vec<KeyPath> = paths.map(|key| instance.path().child(key.name)).collect();
@@ -84,6 +117,15 @@ fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
                 super::missing(reader, path, &why);
             }
         }
+    } else if !instance.is_plain() && !is_listed {
+        let problem =
+            Problem::new(format!("is listed nowhere: {} does not name {name:?}", role.list()));
+        let near = list.iter().find(|own| strsim::osa_distance(own.as_str(), name) <= 2);
+        let problem = match near {
+            Some(near) => problem.hint(format!("did you mean [auth.{near}]?")),
+            None => problem.hint(format!("add it to {}, or take the table away", role.list())),
+        };
+        reader.refuse(&instance.path(), problem);
     } else if role == Role::Identity && paths.iter().any(|path| reader.is_set(path)) {
         let what = format!("is not used: {} does not name {name:?}", role.list());
         reader.warn(&instance.path(), Problem::new(what));

@@ -2,8 +2,9 @@
 
 use super::super::key::Default;
 use super::super::layout::Layout;
-use super::super::load::{instances, layout};
+use super::super::load::layout;
 use super::super::path::KeyPath;
+use super::super::resolve::plain;
 use super::super::toml::toml_value;
 use super::super::{Config, Kinds, Source};
 use super::{SERVER, config, load, load_with};
@@ -14,7 +15,7 @@ fn every_key_has_words_and_a_default_and_an_example_that_parse() {
     for (index, (path, key)) in declared().keys().enumerate() {
         assert!(!rows[..index].contains(&path), "{path} is declared twice");
         assert!(key.words().ends_with(['.', ')']), "{path}");
-        toml_value(key.example).expect(&path);
+        toml_value(&key.example_text()).expect(&path);
         if let Default::Toml(text) = key.default {
             toml_value(text).expect(&path);
         }
@@ -125,7 +126,7 @@ fn schema_leaves(schema: &serde_json::Value, path: &str, found: &mut Vec<String>
     if schema.get("default").is_some() || schema.get("examples").is_some() {
         return found.push(path.to_owned());
     }
-    if schema["additionalProperties"].is_object() {
+    if schema["additionalProperties"].is_object() && schema.get("properties").is_none() {
         return schema_leaves(&schema["additionalProperties"], &join("*"), found);
     }
     for (name, inner) in schema["properties"].as_object().expect("a table has properties") {
@@ -134,7 +135,7 @@ fn schema_leaves(schema: &serde_json::Value, path: &str, found: &mut Vec<String>
 }
 
 fn declared() -> Layout {
-    layout(&instances(&Kinds::built_in()))
+    layout(&plain(&Kinds::built_in()))
 }
 
 /// The paths of all keys, in the order of the example.
