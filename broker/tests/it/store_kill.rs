@@ -1,6 +1,6 @@
-//! Row S1: a process that is killed in the middle of token traffic loses nothing that it had
-//! acknowledged and doubles nothing. This shows what a crash of the process does; only pulling the
-//! plug shows what a loss of power does.
+//! A process that is killed in the middle of token traffic loses nothing that it had acknowledged and
+//! doubles nothing (S1 of `docs/THREATS.md`). This shows what a crash of the process does; only
+//! pulling the plug shows what a loss of power does.
 #![expect(clippy::disallowed_methods, reason = "the program that is killed is nobody's child")]
 
 use std::{

@@ -51,7 +51,7 @@ fn a_known_token_is_its_name_under_the_static_issuer() {
 }
 
 #[test]
-fn a_foreign_token_is_left_to_others_and_a_forged_one_is_refused() {
+fn a_table_leaves_a_foreign_token_to_others_and_refuses_a_forged_one() {
     let (record, token) = TokenRecord::mint("laptop", &mut os_rng().unwrap(), now());
     let hash = record.sha256.to_hex();
     let verifier = TableTokens::new(table([record]));

@@ -8,7 +8,7 @@ use crate::{
     harness::with_timeout,
 };
 
-/// What every page carries (row O17), whatever its status.
+/// What every page carries (O17 of `docs/THREATS.md`), whatever its status.
 const HEADERS: [(&str, &str); 6] = [
     ("content-type", "text/html; charset=utf-8"),
     ("cache-control", "no-store"),
