@@ -84,7 +84,7 @@ fn issue(store: &MemoryStore, token: &str, n: usize, now: UnixTime) {
     // One consent for all: the list is not what is measured.
     let consent = Consent::of(&User { subject: String::new(), ..user.clone() }, &request, now);
     let code =
-        Code { hash, family: n.to_string(), user, request, issued: now, expires, used: false };
+        Code { hash, grant_id: n.to_string(), user, request, issued: now, expires, used: false };
     ready(store.issue_code(code, consent)).expect("memory does not fail");
     let access = NewToken { hash: TokenHash::of(token), expires };
     ready(store.redeem_code(&hash, access, None, now)).expect("memory does not fail");

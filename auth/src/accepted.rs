@@ -77,7 +77,7 @@ impl AcceptedTokens {
 
     /// Forgets the tokens of one grant.
     pub(crate) fn forget_grant(&self, grant_id: &str) {
-        self.cache.forget(|own| own.principal.family.as_deref() == Some(grant_id));
+        self.cache.forget(|own| own.principal.grant_id.as_deref() == Some(grant_id));
     }
 
     /// Forgets every token.

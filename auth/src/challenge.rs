@@ -75,7 +75,7 @@ impl Challenge {
             Denied::BadRequest(CredentialError::Malformed | CredentialError::TooLong)
             | Denied::Refused(_) => Some(self.invalid_token()),
             Denied::InsufficientScope { needed } => Some(self.insufficient_scope(needed)),
-            Denied::Undecided { .. } => None,
+            Denied::VerifierUnavailable { .. } => None,
         }
     }
 }
@@ -109,7 +109,7 @@ fn header(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Refusal, Undecided};
+    use crate::{Refusal, VerifierUnavailable};
 
     const URL: &str = "https://mcp.example.org/.well-known/oauth-protected-resource/mcp";
 
@@ -162,7 +162,10 @@ mod tests {
 
     #[test]
     fn an_undecided_request_is_not_challenged() {
-        let denied = Denied::Undecided { verifier: "fake", source: Undecided::new("down") };
+        let denied = Denied::VerifierUnavailable {
+            verifier: "fake".into(),
+            source: VerifierUnavailable::new("down"),
+        };
         assert_eq!(Challenge::new(Some(URL)).answer(&denied), None);
     }
 

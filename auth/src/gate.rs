@@ -5,7 +5,9 @@ use std::{ops::Deref, sync::Arc, time::SystemTime};
 use http::HeaderMap;
 use tracing::{Instrument, debug_span, trace};
 
-use crate::{Bearer, CredentialError, Principal, Refusal, TokenVerifier, Undecided, Verdict};
+use crate::{
+    Bearer, CredentialError, Principal, Refusal, TokenVerifier, Verdict, VerifierUnavailable,
+};
 
 /// Asks the configured verifiers, in order, and admits or denies.
 #[derive(Debug)]
@@ -55,7 +57,10 @@ impl Gate {
                 Ok(Verdict::Abstain) => {}
                 Ok(Verdict::Refuse(refusal)) => return Err(Denied::Refused(refusal)),
                 Err(source) => {
-                    return Err(Denied::Undecided { verifier: verifier.name(), source });
+                    return Err(Denied::VerifierUnavailable {
+                        verifier: verifier.name().into(),
+                        source,
+                    });
                 }
             }
         }
@@ -125,11 +130,11 @@ pub enum Denied {
     Refused(#[source] Refusal),
     /// Nobody could tell right now: 503, never 401, or a client would throw away a good token.
     #[error("the {verifier} verifier could not judge the token")]
-    Undecided {
+    VerifierUnavailable {
         /// [`TokenVerifier::name`] of the one that could not tell.
-        verifier: &'static str,
+        verifier: Box<str>,
         /// What stood in the way.
-        source: Undecided,
+        source: VerifierUnavailable,
     },
     /// The token is good and may not be used for this: 403 `insufficient_scope`.
     #[error("the token lacks scope, needed is {needed:?}")]
@@ -166,7 +171,7 @@ impl Denied {
             Self::Refused(Refusal::Expired) => "expired_token",
             Self::Refused(Refusal::Revoked) => "revoked_token",
             Self::Refused(Refusal::WrongAudience) => "wrong_audience",
-            Self::Undecided { .. } => "undecided",
+            Self::VerifierUnavailable { .. } => "undecided",
             Self::InsufficientScope { .. } => "insufficient_scope",
         }
     }

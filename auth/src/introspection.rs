@@ -20,7 +20,7 @@ use url::{Url, form_urlencoded};
 
 use crate::{
     Audience, AudienceRule, Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenHash,
-    TokenVerifier, Undecided, UnixTime, Verdict,
+    TokenVerifier, UnixTime, Verdict, VerifierUnavailable,
     cache::{Cache, Span},
     jwt::{Date, LEEWAY, UNNAMED_CLIENT, Words, named},
     oauth::{Fetch, FetchLimits, Secret},
@@ -43,6 +43,8 @@ const OURS: [&str; 5] = ["mcpb_", "mcpat_", "mcprt_", "mcpac_", "mcpcs_"];
 /// Whom to ask, and what is accepted.
 #[derive(Debug, Clone)]
 pub struct IntrospectionConfig {
+    /// The verifier's name: [`Introspection::NAME`], or another word where several servers are asked.
+    pub name: String,
     /// The introspection endpoint.
     pub endpoint: String,
     /// As whom to ask.
@@ -56,6 +58,10 @@ pub struct IntrospectionConfig {
     pub audiences: Vec<AudienceRule>,
     /// Where a token may be used whose answer names no audience at all; `None` refuses it.
     pub without_audience: Option<Audience>,
+    /// Whether a token that the answer does not call active, or calls another issuer's, is refused.
+    /// `false` leaves it to the next verifier; that is right for all but the last of several servers
+    /// that are asked.
+    pub refuses_unknown: bool,
     /// For how long a positive answer is used again. A revocation over there goes unnoticed for so
     /// long; zero asks every time. Default 30 seconds.
     pub max_age: Duration,
@@ -73,12 +79,15 @@ impl IntrospectionConfig {
 /// Judges tokens by asking the server that issued them.
 ///
 /// Every bearer that reaches it is sent to the endpoint, except this broker's own; put it last. A
-/// token the endpoint does not call active is refused. An endpoint that does not answer, or does not
+/// token the endpoint does not call active is refused, unless another verifier of this kind follows
+/// ([`IntrospectionConfig::refuses_unknown`]). An endpoint that does not answer, or does not
 /// take our secret, makes no judgement: users are not signed out for it.
 ///
 /// Positive answers are kept under the token's SHA-256 until `max_age` or `exp`, whichever is first;
 /// negative ones are not kept.
 pub struct Introspection {
+    name: String,
+    refuses_unknown: bool,
     endpoint: Url,
     authorization: HeaderValue,
     issuer: Arc<str>,
@@ -106,6 +115,9 @@ struct Answer {
 }
 
 impl Introspection {
+    /// The usual name.
+    pub const NAME: &str = "introspection";
+
     /// A verifier that asks through `fetch`.
     ///
     /// # Errors
@@ -129,6 +141,8 @@ impl Introspection {
             .expect("base64 fits a header");
         authorization.set_sensitive(true);
         Ok(Self {
+            name: setup::name(config.name)?,
+            refuses_unknown: config.refuses_unknown,
             endpoint,
             authorization,
             issuer: trimmed(&issuer).into(),
@@ -141,7 +155,11 @@ impl Introspection {
         })
     }
 
-    async fn verdict(&self, token: &Bearer, now: SystemTime) -> Result<Verdict, Undecided> {
+    async fn verdict(
+        &self,
+        token: &Bearer,
+        now: SystemTime,
+    ) -> Result<Verdict, VerifierUnavailable> {
         if OURS.iter().any(|prefix| token.expose().starts_with(prefix)) {
             return Ok(Verdict::Abstain);
         }
@@ -155,9 +173,11 @@ impl Introspection {
             {
                 error!(endpoint = %self.endpoint, %status, "introspection is refused to us");
             }
-            Undecided::new(outage)
+            VerifierUnavailable::new(outage)
         })?;
+        let is_ours = answer.active && self.is_issuer(&answer);
         match self.principal(&answer, now) {
+            Err(_) if !is_ours && !self.refuses_unknown => Ok(Verdict::Abstain),
             Ok(principal) => {
                 self.remember(&hash, &principal, answer.exp, now);
                 Ok(Verdict::Accept(principal))
@@ -186,6 +206,10 @@ impl Introspection {
         json(&self.fetch.fetch(request, LIMITS).await?)
     }
 
+    fn is_issuer(&self, answer: &Answer) -> bool {
+        answer.iss.as_deref().is_none_or(|issuer| same_issuer(issuer, &self.issuer))
+    }
+
     fn principal(&self, answer: &Answer, now: SystemTime) -> Result<Principal, Refusal> {
         if !answer.active {
             return Err(Refusal::Unknown);
@@ -198,7 +222,7 @@ impl Introspection {
         if answer.nbf.is_some_and(|nbf| nbf.0 > moment.plus(LEEWAY)) {
             return Err(Refusal::Unknown);
         }
-        if !answer.iss.as_deref().is_none_or(|issuer| same_issuer(issuer, &self.issuer)) {
+        if !self.is_issuer(answer) {
             return Err(Refusal::WrongAudience);
         }
         // Some servers call a refresh token active; and a token bound to a key is no bearer token.
@@ -221,7 +245,7 @@ impl Introspection {
             },
             scopes: Scopes::listed(answer.scope.as_deref().unwrap_or_default()),
             audience: audience.ok_or(Refusal::WrongAudience)?,
-            family: None,
+            grant_id: None,
         })
     }
 
@@ -244,15 +268,15 @@ impl Introspection {
 }
 
 impl TokenVerifier for Introspection {
-    fn name(&self) -> &'static str {
-        "introspection"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn judge<'a>(
         &'a self,
         token: &'a Bearer,
         now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         Box::pin(self.verdict(token, now))
     }
 }
@@ -260,6 +284,7 @@ impl TokenVerifier for Introspection {
 impl fmt::Debug for Introspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Introspection")
+            .field("name", &self.name)
             .field("endpoint", &self.endpoint.as_str())
             .field("issuer", &self.issuer)
             .field("audiences", &self.audiences)

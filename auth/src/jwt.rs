@@ -16,7 +16,8 @@ pub(crate) use claims::{Claims, Date, Words};
 pub(crate) use signed::{Flaw, LEEWAY, Signed};
 
 use crate::{
-    Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenVerifier, Undecided, Verdict,
+    Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenVerifier, Verdict,
+    VerifierUnavailable,
     jwks::Jwks,
     oauth::Fetch,
     providers::{
@@ -33,6 +34,8 @@ const MAX_NAME: usize = 255;
 /// Whose tokens are accepted, and which of them.
 #[derive(Debug, Clone)]
 pub struct JwtConfig {
+    /// The verifier's name: [`JwtTokens::NAME`], or another word where there are several issuers.
+    pub name: String,
     /// The issuer. Without a trailing slash it is the issuer of the principals.
     pub issuer: String,
     /// Where its keys are.
@@ -65,6 +68,7 @@ pub enum KeySource {
 /// scopes of `scope` or `scp`. A token that must be shown together with a key (`cnf`, RFC 7800) is
 /// refused: nobody here asks for that key.
 pub struct JwtTokens {
+    name: String,
     issuer: Arc<str>,
     signed: Signed,
     audiences: Vec<AudienceRule>,
@@ -72,6 +76,9 @@ pub struct JwtTokens {
 }
 
 impl JwtTokens {
+    /// The usual name.
+    pub const NAME: &str = "jwt";
+
     /// A verifier that asks for keys through `fetch`.
     ///
     /// # Errors
@@ -93,6 +100,7 @@ impl JwtTokens {
         };
         let issuer = trimmed(&config.issuer);
         Ok(Self {
+            name: setup::name(config.name)?,
             issuer: issuer.into(),
             signed: Signed {
                 issuer: issuer.to_owned(),
@@ -105,7 +113,11 @@ impl JwtTokens {
         })
     }
 
-    async fn verdict(&self, token: &Bearer, now: SystemTime) -> Result<Verdict, Undecided> {
+    async fn verdict(
+        &self,
+        token: &Bearer,
+        now: SystemTime,
+    ) -> Result<Verdict, VerifierUnavailable> {
         let claimed = signed::claimed_issuer(token.expose());
         if !claimed.is_some_and(|issuer| same_issuer(&issuer, &self.issuer)) {
             return Ok(Verdict::Abstain);
@@ -113,7 +125,7 @@ impl JwtTokens {
         let claims = self.signed.claims(token.expose(), now).await;
         match claims.and_then(|claims| self.principal(&claims)) {
             Ok(principal) => Ok(Verdict::Accept(principal)),
-            Err(Flaw::Keys(outage)) => Err(Undecided::new(outage)),
+            Err(Flaw::Keys(outage)) => Err(VerifierUnavailable::new(outage)),
             Err(flaw) => {
                 debug!(issuer = %self.issuer, %flaw, "token refused");
                 Ok(Verdict::Refuse(match flaw {
@@ -149,7 +161,7 @@ impl JwtTokens {
             },
             scopes,
             audience,
-            family: None,
+            grant_id: None,
         })
     }
 }
@@ -161,15 +173,15 @@ pub(crate) fn named(name: &str) -> Option<Arc<str>> {
 }
 
 impl TokenVerifier for JwtTokens {
-    fn name(&self) -> &'static str {
-        "jwt"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn judge<'a>(
         &'a self,
         token: &'a Bearer,
         now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         Box::pin(self.verdict(token, now))
     }
 }
@@ -177,6 +189,7 @@ impl TokenVerifier for JwtTokens {
 impl fmt::Debug for JwtTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtTokens")
+            .field("name", &self.name)
             .field("issuer", &self.issuer)
             .field("audiences", &self.audiences)
             .field("required_scope", &self.required_scope)

@@ -51,7 +51,7 @@
 //!   a look at one header; a refused bearer leaves nothing behind.
 //! - A token is read from the `Authorization` header and from nowhere else. The query parameter and
 //!   the form field of RFC 6750 §2.2 and §2.3 do not exist here.
-//! - "No judgement was possible" is never turned into "bad token": it is [`Denied::Undecided`].
+//! - "No judgement was possible" is never turned into "bad token": it is [`Denied::VerifierUnavailable`].
 //!
 //! # Adding a verifier
 //!
@@ -107,4 +107,4 @@ pub use static_tokens::{
 };
 pub use token::{BadHash, SeedError, TokenHash, TokenRecord, os_rng};
 pub use unix_time::UnixTime;
-pub use verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict};
+pub use verifier::{BoxFuture, Refusal, TokenVerifier, Verdict, VerifierUnavailable};

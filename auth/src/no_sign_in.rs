@@ -2,7 +2,9 @@
 
 use std::{future::ready, time::SystemTime};
 
-use crate::{Audience, Bearer, BoxFuture, Principal, Scopes, TokenVerifier, Undecided, Verdict};
+use crate::{
+    Audience, Bearer, BoxFuture, Principal, Scopes, TokenVerifier, Verdict, VerifierUnavailable,
+};
 
 /// Accepts every request as one shared principal (issuer `none`, subject and client `local`), with
 /// a bearer or without.
@@ -27,7 +29,7 @@ impl NoSignIn {
                 client: "local".into(),
                 scopes: Scopes::everything(),
                 audience: Audience::anywhere(),
-                family: None,
+                grant_id: None,
             },
         }
     }
@@ -40,7 +42,7 @@ impl Default for NoSignIn {
 }
 
 impl TokenVerifier for NoSignIn {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "none"
     }
 
@@ -48,7 +50,7 @@ impl TokenVerifier for NoSignIn {
         &'a self,
         _token: &'a Bearer,
         _now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         Box::pin(ready(Ok(Verdict::Accept(self.everybody.clone()))))
     }
 

@@ -74,7 +74,7 @@ pub use identity::{
     SignInError, UpstreamCredential,
 };
 pub use limiter::Rate;
-pub(crate) use limiter::household;
+pub(crate) use limiter::rate_limit_key;
 pub use page::{
     Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, Page, Problem, ScopeView, ServerView,
     SignInPage, Standing, UserView, Warning, plain,
@@ -95,10 +95,6 @@ pub use store::{
     Rotation, StoreError, Stored, TransactionKey, in_grace,
 };
 pub use verifier::OAuthTokens;
-
-/// The former name of [`UnixTime`](crate::UnixTime).
-#[doc(hidden)]
-pub use crate::UnixTime as Moment;
 
 #[cfg(test)]
 mod tests;

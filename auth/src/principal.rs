@@ -22,7 +22,7 @@ pub struct Principal {
     pub audience: Audience,
     /// The sign-in the token descends from. When it is revoked, what was opened with its tokens
     /// ends. `None` for tokens that descend from no sign-in. No part of the owner either.
-    pub family: Option<Arc<str>>,
+    pub grant_id: Option<Arc<str>>,
 }
 
 /// Where a token may be used: at one resource, or anywhere.

@@ -8,7 +8,7 @@ use crate::{
     oauth::{RevocationListener, Revoked},
     principal::{Audience, Principal, Scopes},
     token::{PREFIX, TokenHash},
-    verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict},
+    verifier::{BoxFuture, Refusal, TokenVerifier, Verdict, VerifierUnavailable},
 };
 
 pub(crate) mod store;
@@ -40,9 +40,15 @@ impl StaticTokens {
         Self { store, accepted: AcceptedTokens::new(limits) }
     }
 
-    async fn look_up(&self, hash: TokenHash, now: SystemTime) -> Result<Verdict, Undecided> {
+    async fn look_up(
+        &self,
+        hash: TokenHash,
+        now: SystemTime,
+    ) -> Result<Verdict, VerifierUnavailable> {
         let epoch = self.accepted.epoch();
-        let Some(record) = self.store.static_token(&hash).await.map_err(Undecided::new)? else {
+        let Some(record) =
+            self.store.static_token(&hash).await.map_err(VerifierUnavailable::new)?
+        else {
             return Ok(Verdict::Refuse(Refusal::Unknown));
         };
         if record.revoked.is_some() {
@@ -57,7 +63,7 @@ impl StaticTokens {
             client: Self::ISSUER.into(),
             scopes: Scopes::everything(),
             audience: Audience::anywhere(),
-            family: Some(record.id.into()),
+            grant_id: Some(record.id.into()),
         };
         self.accepted.remember(&hash, &principal, record.expires, (epoch, now));
         Ok(Verdict::Accept(principal))
@@ -65,7 +71,7 @@ impl StaticTokens {
 }
 
 impl TokenVerifier for StaticTokens {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "static"
     }
 
@@ -73,7 +79,7 @@ impl TokenVerifier for StaticTokens {
         &'a self,
         token: &'a Bearer,
         now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         if !token.expose().starts_with(PREFIX) {
             return Box::pin(ready(Ok(Verdict::Abstain)));
         }
@@ -87,11 +93,11 @@ impl TokenVerifier for StaticTokens {
 
 impl RevocationListener for StaticTokens {
     fn revoked(&self, revoked: &Revoked) {
-        self.access_revoked(&revoked.family);
+        self.access_revoked(&revoked.grant_id);
     }
 
-    fn access_revoked(&self, family: &str) {
-        self.accepted.forget_grant(family);
+    fn access_revoked(&self, grant_id: &str) {
+        self.accepted.forget_grant(grant_id);
     }
 }
 

@@ -38,7 +38,8 @@ pub use static_tokens_contract::static_tokens_contract;
 pub use store_contract::store_contract;
 
 use crate::{
-    Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenVerifier, Undecided, Verdict,
+    Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenVerifier, Verdict,
+    VerifierUnavailable,
 };
 
 /// The same moment in every test: 2030-03-17T17:46:40Z. No clock is read.
@@ -56,21 +57,24 @@ pub fn principal(subject: &str) -> Principal {
         client: "test".into(),
         scopes: Scopes::everything(),
         audience: Audience::anywhere(),
-        family: None,
+        grant_id: None,
     }
 }
 
 /// A verifier called `name` that knows no token yet, and the handle that teaches it.
 #[must_use]
-pub fn verifier(name: &'static str) -> (Arc<FakeVerifier>, VerifierHandle) {
+pub fn verifier(name: &str) -> (Arc<FakeVerifier>, VerifierHandle) {
     let shared = Arc::new(Mutex::default());
-    (Arc::new(FakeVerifier { name, shared: Arc::clone(&shared) }), VerifierHandle { shared })
+    (
+        Arc::new(FakeVerifier { name: name.to_owned(), shared: Arc::clone(&shared) }),
+        VerifierHandle { shared },
+    )
 }
 
 /// Says what its [`VerifierHandle`] was told to say, and abstains on everything else.
 #[derive(Debug)]
 pub struct FakeVerifier {
-    name: &'static str,
+    name: String,
     shared: Arc<Mutex<Script>>,
 }
 
@@ -131,19 +135,19 @@ impl VerifierHandle {
 }
 
 impl TokenVerifier for FakeVerifier {
-    fn name(&self) -> &'static str {
-        self.name
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn judge<'a>(
         &'a self,
         token: &'a Bearer,
         _now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         let mut script = script(&self.shared);
         script.judged += 1;
         let judgement = match (script.failing, script.opinions.get(&key(token.expose()))) {
-            (Some(why), _) => Err(Undecided::new(why)),
+            (Some(why), _) => Err(VerifierUnavailable::new(why)),
             (None, Some(Ok(principal))) => Ok(Verdict::Accept(principal.clone())),
             (None, Some(Err(refusal))) => Ok(Verdict::Refuse(*refusal)),
             (None, None) => Ok(Verdict::Abstain),

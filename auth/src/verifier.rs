@@ -11,8 +11,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Every implementation runs the contract suite of the `testing` module.
 pub trait TokenVerifier: fmt::Debug + Send + Sync {
-    /// Lowercase and stable; used in configuration and logs.
-    fn name(&self) -> &'static str;
+    /// The operator's name for it, unique among the verifiers of a gate: lowercase letters, digits and
+    /// hyphens. It is stable, and used in configuration and logs.
+    fn name(&self) -> &str;
 
     /// Judges `token` as of `now`.
     ///
@@ -29,7 +30,7 @@ pub trait TokenVerifier: fmt::Debug + Send + Sync {
         &'a self,
         token: &'a Bearer,
         now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>>;
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>>;
 
     /// The principal a request **without** a bearer acts as, if this verifier lets such requests
     /// in. It is a separate question because there is no token to judge; nearly every verifier
@@ -72,9 +73,9 @@ pub enum Refusal {
 /// No judgement was possible; the cause is the `source`.
 #[derive(Debug, thiserror::Error)]
 #[error("no judgement was possible")]
-pub struct Undecided(#[source] Box<dyn Error + Send + Sync>);
+pub struct VerifierUnavailable(#[source] Box<dyn Error + Send + Sync>);
 
-impl Undecided {
+impl VerifierUnavailable {
     /// Wraps what stood in the way. The cause goes to the log, so it must not carry the token.
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(cause.into())

@@ -72,7 +72,10 @@ async fn a_verifier_that_cannot_tell_makes_the_denial_temporary_and_final() {
     first_handle.fail("the key server is down");
     let gate = Gate::new(vec![first, second]);
     let denied = gate.admit(&bearing(&["Bearer token"]), now()).await.unwrap_err();
-    assert!(matches!(denied, Denied::Undecided { verifier: "first", .. }), "{denied:?}");
+    assert!(
+        matches!(&denied, Denied::VerifierUnavailable { verifier, .. } if **verifier == *"first"),
+        "{denied:?}"
+    );
     assert_eq!(second_handle.judged(), 0);
 
     first_handle.recover();
@@ -135,7 +138,13 @@ fn every_denial_has_a_word_of_its_own_and_the_list_has_them_all() {
     words.extend(unreadable.map(|own| Denied::BadRequest(own).reason()));
     words.push(Denied::NoCredentials.reason());
     words.push(Denied::InsufficientScope { needed: "mcp".into() }.reason());
-    words.push(Denied::Undecided { verifier: "fake", source: Undecided::new("down") }.reason());
+    words.push(
+        Denied::VerifierUnavailable {
+            verifier: "fake".into(),
+            source: VerifierUnavailable::new("down"),
+        }
+        .reason(),
+    );
     let mut listed = Denied::REASONS.to_vec();
     for list in [&mut words, &mut listed] {
         list.sort_unstable();

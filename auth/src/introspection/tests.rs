@@ -18,6 +18,8 @@ const RESOURCE: &str = "https://mcp.example.org/mcp";
 
 fn config() -> IntrospectionConfig {
     IntrospectionConfig {
+        name: Introspection::NAME.into(),
+        refuses_unknown: true,
         endpoint: ENDPOINT.into(),
         client_id: "broker:1".into(),
         client_secret: Secret::new("canary/secret"),
@@ -194,6 +196,48 @@ async fn the_number_of_kept_answers_is_bounded() {
     assert!(verifier.accepted.len() <= 10);
 }
 
+#[tokio::test]
+async fn of_two_servers_that_are_asked_each_judges_its_own_tokens_and_the_last_one_refuses_the_rest()
+ {
+    let (fetch, web) = testing::fetch();
+    let knows = |token: &'static str, issuer: &'static str| {
+        move |request: &Request<Bytes>| {
+            let form: HashMap<_, _> = form_urlencoded::parse(request.body()).into_owned().collect();
+            let mut answer = json!({ "active": false });
+            if form.get("token").is_some_and(|own| own == token) {
+                answer = with("iss", issuer.into());
+            }
+            page(&answer)
+        }
+    };
+    const OTHER: &str = "https://other.example";
+    const OTHER_ENDPOINT: &str = "https://other.example/introspect";
+    web.serve(ENDPOINT, knows("of-corp", "https://idp.example"));
+    web.serve(OTHER_ENDPOINT, knows("of-lab", OTHER));
+    let corp = IntrospectionConfig { name: "corp".into(), refuses_unknown: false, ..config() };
+    let lab = IntrospectionConfig {
+        name: "lab".into(),
+        endpoint: OTHER_ENDPOINT.into(),
+        issuer: OTHER.into(),
+        ..config()
+    };
+    let verifiers = [corp, lab].map(|config| {
+        let own = Introspection::new(config, Arc::clone(&fetch) as _).unwrap();
+        Arc::new(own) as Arc<dyn TokenVerifier>
+    });
+    assert_eq!(verifiers.each_ref().map(|own| own.name().to_owned()), ["corp", "lab"]);
+    let gate = crate::Gate::new(verifiers.into());
+    let admit = async |token: &str| {
+        let value = format!("Bearer {token}").parse().unwrap();
+        let headers = http::HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        gate.admit(&headers, now()).await.map(|own| own.issuer.to_string())
+    };
+    assert_eq!(admit("of-corp").await.unwrap(), "https://idp.example");
+    assert_eq!(admit("of-lab").await.unwrap(), OTHER);
+    let denied = admit("of-no-one").await.unwrap_err();
+    assert!(matches!(denied, crate::Denied::Refused(Refusal::Unknown)), "{denied}");
+}
+
 #[test]
 fn the_verifier_shows_no_secret() {
     let (verifier, _web) = verifier(config(), active());
@@ -211,7 +255,7 @@ async fn made_up_tokens_ask_the_other_server_a_bounded_number_of_questions_at_on
         let verifier = Arc::clone(&verifier);
         strangers.spawn(async move {
             let made_up = bearer(&format!("made-up-{n}"));
-            matches!(verifier.judge(&made_up, now()).await, Err(Undecided { .. }))
+            matches!(verifier.judge(&made_up, now()).await, Err(VerifierUnavailable { .. }))
         });
     }
     // The clock moves when nobody gets any further, and those without a turn give up.

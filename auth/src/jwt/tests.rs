@@ -19,6 +19,7 @@ const RESOURCE: &str = "https://mcp.example.org/mcp";
 
 fn config() -> JwtConfig {
     JwtConfig {
+        name: JwtTokens::NAME.into(),
         issuer: ISSUER.into(),
         keys: KeySource::At(KEYS.into()),
         audiences: vec![

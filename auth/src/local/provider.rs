@@ -21,7 +21,7 @@ use crate::{
     BoxFuture, UnixTime,
     oauth::{
         Attempt, Begin, Field, FieldKind, Identity, IdentityProvider, Params, Secret, SignInError,
-        household,
+        rate_limit_key,
     },
     token::push_base64url,
 };
@@ -226,7 +226,7 @@ impl Local {
         // A name that nobody can have is nobody's; it is looked for and answered like any other.
         let name = check_name(name).unwrap_or_default();
         let password = Secret::new(password);
-        let entered = self.throttle.enter(&name, household(attempt.peer), now);
+        let entered = self.throttle.enter(&name, rate_limit_key(attempt.peer), now);
         let attempted = entered.map_err(|retry_after| SignInError::TooMany { retry_after })?;
         let judged = match self.judge(&name, &password).await {
             Ok(judged) => judged,

@@ -96,7 +96,7 @@ impl AuthServer {
         let requested = params.one("redirect_uri").ok().flatten().unwrap_or_default();
         let redirect_uri = redirect_uri.ok_or_else(|| faults::bad_redirect(requested))?;
         // The list of schemes may have become shorter since the registration.
-        if self.site.redirects.check(redirect_uri).is_err() {
+        if self.urls.redirects.check(redirect_uri).is_err() {
             return Err(faults::bad_redirect(redirect_uri));
         }
         let redirect_uri = redirect_uri.to_owned();
@@ -155,7 +155,7 @@ impl AuthServer {
             redirect_uri: redirect_uri.to_owned(),
             state: state.map(str::to_owned),
             challenge: challenge.to_owned(),
-            resource: self.site.metadata.resources.address(resource),
+            resource: self.urls.metadata.resources.address(resource),
             scope,
             refreshes: client.refreshes,
         })
@@ -164,7 +164,7 @@ impl AuthServer {
     /// What the `resource` parameters mean; they may be repeated
     /// (RFC 8707 §2) but must all mean the same server.
     fn resource(&self, params: &Params) -> Option<&Resource> {
-        let resources = &self.site.metadata.resources;
+        let resources = &self.urls.metadata.resources;
         let mut meant = None;
         for indicator in params.all("resource") {
             let resource = match resources.resolve(indicator)? {
@@ -193,7 +193,7 @@ impl AuthServer {
         if let Some(user) = visit.user() {
             asked.reauthenticate |= self.wants_sign_in(user, &asked.resource, now).await?;
         }
-        let landing = self.site.redirects.check(&asked.redirect_uri);
+        let landing = self.urls.redirects.check(&asked.redirect_uri);
         // A program on this computer, or a scheme, proves nothing about who is asking
         // (RFC 8252 §8.6): such clients are always asked about.
         let may_be_silent = Self::came_directly(request.headers())
@@ -256,11 +256,11 @@ impl AuthServer {
             Some(_) => self.csrf(visit, handle.expose()),
             None => self.csrf(&visit.of_anyone(), handle.expose()),
         };
-        let server = self.site.metadata.resources.by_address(&asked.resource);
+        let server = self.urls.metadata.resources.by_address(&asked.resource);
         let asked_for = |name: &str| asked.scope.split(' ').any(|own| own == name);
         Page::Consent(Box::new(ConsentPage {
             form: Form {
-                action: format!("{}/consent", self.site.path),
+                action: format!("{}/consent", self.urls.path),
                 hidden: vec![("t", handle.expose().to_owned()), ("csrf", csrf.expose().to_owned())],
             },
             client: ClientView {
@@ -301,7 +301,7 @@ impl AuthServer {
         let user = &session.user;
         let redirect_uri = request.redirect_uri.clone();
         let (client, state) = (request.client.clone(), request.state.clone());
-        if self.site.redirects.check(&redirect_uri).is_err() {
+        if self.urls.redirects.check(&redirect_uri).is_err() {
             return Ok(faults::bad_redirect(&redirect_uri));
         }
         let secret = self.minter.secret(CODE);
@@ -309,7 +309,7 @@ impl AuthServer {
         let consent = Consent::of(user, &request, now);
         let code = Code {
             hash: secret.hash(),
-            family: self.minter.name(),
+            grant_id: self.minter.name(),
             user: user.clone(),
             request,
             issued: now,
@@ -337,7 +337,7 @@ impl AuthServer {
         error: &'static str,
         description: &'static str,
     ) -> Answer {
-        if self.site.redirects.check(back.redirect_uri).is_err() {
+        if self.urls.redirects.check(back.redirect_uri).is_err() {
             return faults::bad_redirect(back.redirect_uri);
         }
         let mut answer = vec![("error", error), ("error_description", description)];

@@ -109,10 +109,10 @@ impl AuthServer {
         headers: &HeaderMap,
         answer: &mut HeaderMap,
     ) -> Result<(), StoreError> {
-        if let Some(cookie) = self.site.cookies.read(headers, SESSION) {
+        if let Some(cookie) = self.urls.cookies.read(headers, SESSION) {
             self.store.close_browser(&TokenHash::of(cookie)).await?;
         }
-        answer.append(SET_COOKIE, self.site.cookies.clear(SESSION));
+        answer.append(SET_COOKIE, self.urls.cookies.clear(SESSION));
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl AuthServer {
         headers: &HeaderMap,
         now: SystemTime,
     ) -> Result<Visit, StoreError> {
-        let cookies = self.site.cookies;
+        let cookies = self.urls.cookies;
         let nonce = cookies.read(headers, BROWSER).filter(|nonce| nonce.len() == 43);
         let session = match cookies.read(headers, SESSION) {
             Some(cookie) => self.store.browser(&TokenHash::of(cookie), UnixTime::of(now)).await?,
@@ -156,7 +156,7 @@ impl AuthServer {
 
     /// What browsers say about where a request comes from. `Referrer-Policy: no-referrer` makes
     /// them send `Origin: null` from our own forms, so `null` is believed only next to a
-    /// `Sec-Fetch-Site` that says the same origin; without either header the form token decides.
+    /// `Sec-Fetch-ServerUrls` that says the same origin; without either header the form token decides.
     fn is_same_site(&self, headers: &HeaderMap) -> bool {
         let mut sites = headers.get_all("sec-fetch-site").iter();
         let site = sites.next();
@@ -167,7 +167,7 @@ impl AuthServer {
         match (origins.next(), origins.next()) {
             (None, _) => true,
             (Some(origin), None) if origin == "null" => site.is_some(),
-            (Some(origin), None) => origin == self.site.origin.as_str(),
+            (Some(origin), None) => origin == self.urls.origin.as_str(),
             (Some(_), Some(_)) => false,
         }
     }
@@ -185,7 +185,7 @@ impl AuthServer {
         if !visit.fresh {
             return answer;
         }
-        answer.with(SET_COOKIE, self.site.cookies.set(BROWSER, visit.nonce.expose(), BROWSER_AGE))
+        answer.with(SET_COOKIE, self.urls.cookies.set(BROWSER, visit.nonce.expose(), BROWSER_AGE))
     }
 
     /// Signs `user` in: a new cookie at each sign-in, so that nobody can hand one out beforehand.
@@ -196,7 +196,7 @@ impl AuthServer {
         headers: &HeaderMap,
         now: SystemTime,
     ) -> Result<(Browser, http::HeaderValue), StoreError> {
-        if let Some(old) = self.site.cookies.read(headers, SESSION) {
+        if let Some(old) = self.urls.cookies.read(headers, SESSION) {
             self.store.close_browser(&TokenHash::of(old)).await?;
         }
         let cookie = self.minter.secret("");
@@ -207,7 +207,7 @@ impl AuthServer {
             expires: UnixTime::of(now).plus(ttl),
         };
         self.store.open_browser(browser.clone()).await?;
-        Ok((browser, self.site.cookies.set(SESSION, cookie.expose(), ttl)))
+        Ok((browser, self.urls.cookies.set(SESSION, cookie.expose(), ttl)))
     }
 }
 

@@ -145,10 +145,10 @@ impl Config {
     ///
     /// [`ConfigError`] when it contradicts itself.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.site().map(drop)
+        self.urls().map(drop)
     }
 
-    pub(crate) fn site(&self) -> Result<Site, ConfigError> {
+    pub(crate) fn urls(&self) -> Result<ServerUrls, ConfigError> {
         let issuer = self.public_url.trim_end_matches('/').to_owned();
         let metadata = ResourceMetadata::new(
             &self.public_url,
@@ -179,7 +179,7 @@ impl Config {
             }
         }
 
-        Ok(Site {
+        Ok(ServerUrls {
             cookies: Cookies { secure: metadata.origin().starts_with("https:") },
             origin: metadata.origin().to_owned(),
             path: metadata.path().to_owned(),
@@ -214,7 +214,7 @@ pub(crate) fn check_paths(resources: &[Resource], default: usize) -> Result<(), 
 
 /// What follows from the public address.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct ServerUrls {
     /// The public address without a slash at the end: `issuer` everywhere, byte by byte.
     pub(crate) issuer: String,
     /// What a browser sends as `Origin` from our own pages.
@@ -227,7 +227,7 @@ pub(crate) struct Site {
     pub(crate) redirects: RedirectPolicy,
 }
 
-impl Site {
+impl ServerUrls {
     /// The absolute address of one of our own paths.
     pub(crate) fn address(&self, path: &str) -> String {
         format!("{}{path}", self.issuer)

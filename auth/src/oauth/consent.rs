@@ -80,7 +80,7 @@ impl AuthServer {
         if !self.store.approve_transaction(&hash, binding.hash(), moment).await? {
             return self.approved_already(request, handle, &hash, moment).await;
         }
-        let cookie = self.site.cookies.set(
+        let cookie = self.urls.cookies.set(
             &binding_name(&hash),
             binding.expose(),
             self.config.transaction_ttl,
@@ -102,6 +102,6 @@ impl AuthServer {
     }
 
     fn to_login(&self, handle: &str) -> Answer {
-        Answer::see_other(&self.site.address(&format!("/login?t={handle}")))
+        Answer::see_other(&self.urls.address(&format!("/login?t={handle}")))
     }
 }

@@ -20,7 +20,7 @@ use url::{Host, Url};
 
 use super::{
     BadRedirect, Client, Fetch, FetchError, FetchLimits, Origin, Rate, RedirectPolicy,
-    limiter::{Limiter, household},
+    limiter::{Limiter, rate_limit_key},
     registration::{MAX_NAME, MAX_REDIRECTS},
 };
 
@@ -126,7 +126,7 @@ impl Documents {
             // Before there is a fetch that others wait for as well: what one has used up is his
             // own trouble.
             if !state.flights.contains_key(id)
-                && let Err(retry_after) = self.per_peer.take(household(peer), now)
+                && let Err(retry_after) = self.per_peer.take(rate_limit_key(peer), now)
             {
                 return Err(DocumentError::TooMany { retry_after });
             }

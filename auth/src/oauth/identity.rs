@@ -11,7 +11,9 @@ use crate::BoxFuture;
 /// one-time value it needs is in the [`Attempt`], which is the same both times. Every
 /// implementation runs `auth::testing::provider_contract`.
 pub trait IdentityProvider: fmt::Debug + Send + Sync {
-    /// Lowercase and stable; part of `/callback/{name}`, of configuration and logs.
+    /// The operator's name for it, unique among the providers of a server: lowercase letters, digits
+    /// and hyphens. It is stable: part of `/callback/{name}`, of configuration and logs, and of stored
+    /// data (users, credentials).
     fn name(&self) -> &str;
 
     /// What its button says, for example the forge's host name.

@@ -68,8 +68,8 @@ impl<K: Hash + Eq> Limiter<K> {
     }
 }
 
-/// An address as a key: a household has a whole /64 of IPv6.
-pub(crate) fn household(peer: IpAddr) -> IpAddr {
+/// An address as a key: a rate_limit_key has a whole /64 of IPv6.
+pub(crate) fn rate_limit_key(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn neighbours_in_one_ipv6_network_share_a_bucket() {
-        let ip = |text: &str| household(text.parse().unwrap());
+        let ip = |text: &str| rate_limit_key(text.parse().unwrap());
         assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:2"));
         assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
         assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));

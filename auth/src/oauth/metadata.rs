@@ -8,7 +8,7 @@ use super::{Answer, AuthServer, Registration};
 impl AuthServer {
     /// RFC 8414, also under the name OpenID Connect gave it.
     pub(crate) fn server_metadata(&self) -> Answer {
-        let at = |path: &str| self.site.address(path);
+        let at = |path: &str| self.urls.address(path);
         let scopes: Vec<&str> =
             self.config.scopes.iter().map(|scope| scope.name.as_str()).collect();
         let methods = ["none", "client_secret_basic", "client_secret_post"];

@@ -133,8 +133,8 @@ pub struct AuthorizeRequest {
 pub struct Code {
     /// SHA-256 of the code.
     pub hash: TokenHash,
-    /// The family its tokens will belong to.
-    pub family: String,
+    /// Names the grant that redeeming it makes.
+    pub grant_id: String,
     /// Who approved.
     pub user: User,
     /// What was approved. Its `state` is of no use any more.
@@ -150,18 +150,18 @@ pub struct Code {
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Code")
-            .field("family", &self.family)
+            .field("grant_id", &self.grant_id)
             .field("client", &self.request.client)
             .field("used", &self.used)
             .finish_non_exhaustive()
     }
 }
 
-/// One authorization a user gave, and the family of all tokens that descend from it.
+/// One authorization a user gave. All tokens that descend from it are one token family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Names the family; random, not a secret.
-    pub family: String,
+    /// Names the grant; random, not a secret.
+    pub grant_id: String,
     /// The client that acts.
     pub client: String,
     /// What the client called itself.

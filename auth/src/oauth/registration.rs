@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Answer, AuthServer, Client, Origin, Registered, Registration, Secret, limiter::household,
+    Answer, AuthServer, Client, Origin, Registered, Registration, Secret, limiter::rate_limit_key,
     redirect::without_port, secret::CLIENT_SECRET, server::is_media,
 };
 use crate::{Bearer, TokenHash, UnixTime};
@@ -54,7 +54,7 @@ impl AuthServer {
         if let Err(answer) = self.may_register(request) {
             return answer;
         }
-        let peers = self.registrations.take(household(peer), now);
+        let peers = self.registrations.take(rate_limit_key(peer), now);
         if let Err(wait) = peers.and_then(|()| self.registrations_total.take((), now)) {
             return Answer::too_many(wait);
         }
@@ -179,7 +179,7 @@ impl AuthServer {
             return Err(Answer::bad("invalid_redirect_uri", "too many redirect_uris"));
         }
         for address in &addresses {
-            if let Err(bad) = self.site.redirects.check(address) {
+            if let Err(bad) = self.urls.redirects.check(address) {
                 return Err(Answer::bad("invalid_redirect_uri", &bad.to_string()));
             }
         }

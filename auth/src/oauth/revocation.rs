@@ -45,7 +45,7 @@ impl AuthServer {
         if token.starts_with(REFRESH) {
             let Some(known) = self.store.refresh_token(&hash).await? else { return Ok(()) };
             if known.grant.client == client
-                && let Some(grant) = self.store.revoke_grant(&known.grant.family, now).await?
+                && let Some(grant) = self.store.revoke_grant(&known.grant.grant_id, now).await?
             {
                 self.announce(&grant, "its client gave it back");
             }

@@ -14,8 +14,8 @@ pub struct Revoked {
     pub subject: String,
     /// The client that acted.
     pub client: String,
-    /// The family of tokens; [`Principal::family`](crate::Principal::family) of what they opened.
-    pub family: String,
+    /// Names the grant: [`Principal::grant_id`](crate::Principal::grant_id) of what its tokens opened.
+    pub grant_id: String,
 }
 
 impl From<&Grant> for Revoked {
@@ -24,7 +24,7 @@ impl From<&Grant> for Revoked {
             issuer: grant.user.issuer.clone(),
             subject: grant.user.subject.clone(),
             client: grant.client.clone(),
-            family: grant.family.clone(),
+            grant_id: grant.grant_id.clone(),
         }
     }
 }
@@ -34,9 +34,9 @@ pub trait RevocationListener: fmt::Debug + Send + Sync {
     /// `revoked` has ended. Must return at once; long work goes elsewhere.
     fn revoked(&self, revoked: &Revoked);
 
-    /// One access token of `family` was taken back; the grant lives on. Only what remembers single
+    /// One access token of the grant `grant_id` was taken back; the grant lives on. Only what remembers single
     /// tokens needs to know.
-    fn access_revoked(&self, family: &str) {
-        let _ = family;
+    fn access_revoked(&self, grant_id: &str) {
+        let _ = grant_id;
     }
 }

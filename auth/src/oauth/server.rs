@@ -10,10 +10,10 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     Answer, AuthStore, Config, ConfigError, CredentialSink, Fetch, Grant, IdentityProvider, Params,
     RevocationListener, Revoked, ServerKey, StoreError, Transaction, User,
-    config::Site,
+    config::ServerUrls,
     document::Documents,
     faults,
-    limiter::{Limiter, household},
+    limiter::{Limiter, rate_limit_key},
     secret::Minter,
 };
 
@@ -48,7 +48,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct AuthServer {
     pub(crate) config: Config,
-    pub(crate) site: Site,
+    pub(crate) urls: ServerUrls,
     pub(crate) store: Arc<dyn AuthStore>,
     pub(crate) providers: Vec<Arc<dyn IdentityProvider>>,
     pub(crate) credentials: Option<Arc<dyn CredentialSink>>,
@@ -95,16 +95,16 @@ impl AuthServer {
     ///
     /// [`ConfigError`] when the configuration contradicts itself.
     pub fn new(config: Config, parts: Parts) -> Result<Self, ConfigError> {
-        let site = config.site()?;
+        let urls = config.urls()?;
         let documents = parts.fetch.filter(|_| config.client_id_metadata).map(|fetch| {
             Documents::new(
                 fetch,
-                site.redirects.clone(),
+                urls.redirects.clone(),
                 (config.document_rate_peer, config.document_rate, config.document_rate_total),
             )
         });
         Ok(Self {
-            site,
+            urls,
             store: parts.store,
             providers: parts.providers,
             credentials: parts.credentials,
@@ -124,21 +124,21 @@ impl AuthServer {
     /// The issuer: the public address without a slash at the end.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.site.issuer
+        &self.urls.issuer
     }
 
     /// The canonical address of the server at `path`, which is the audience its tokens must have
     /// ([`Verified::meant_for`](crate::Verified::meant_for)).
     #[must_use]
     pub fn resource_at(&self, path: &str) -> Option<String> {
-        self.site.metadata.resource_at(path)
+        self.urls.metadata.resource_at(path)
     }
 
     /// The address of the metadata of the endpoint at `path`, for its
     /// [`Challenge`](crate::Challenge).
     #[must_use]
     pub fn resource_metadata_url(&self, path: &str) -> String {
-        self.site.metadata.url(path)
+        self.urls.metadata.url(path)
     }
 
     /// Whether [`handle`](Self::handle) answers this path.
@@ -165,13 +165,13 @@ impl AuthServer {
     ) -> Option<Answer> {
         let route = self.route(request.uri().path())?;
         if matches!(route, Route::Login | Route::Consent | Route::Callback(_))
-            && let Err(wait) = self.steps.take(household(peer), now)
+            && let Err(wait) = self.steps.take(rate_limit_key(peer), now)
         {
             return Some(faults::too_many(wait));
         }
         let answer = match (route, request.method()) {
             (Route::ResourceMetadata(path), &Method::GET | &Method::HEAD) => {
-                self.site.metadata.document(path)
+                self.urls.metadata.document(path)
             }
             (Route::ServerMetadata, &Method::GET | &Method::HEAD) => self.server_metadata(),
             (Route::Authorize, &Method::GET) => self.authorize(request, peer, now).await,
@@ -235,7 +235,7 @@ impl AuthServer {
         now: SystemTime,
         answer: impl Future<Output = Answer>,
     ) -> Answer {
-        let key = (household(peer), kind);
+        let key = (rate_limit_key(peer), kind);
         if kind == Kind::Code {
             return answer.await;
         }
@@ -250,7 +250,7 @@ impl AuthServer {
     }
 
     fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
-        if let Some(endpoint) = self.site.metadata.endpoint(path) {
+        if let Some(endpoint) = self.urls.metadata.endpoint(path) {
             return Some(Route::ResourceMetadata(endpoint));
         }
         // RFC 8414 §3.1 puts the well-known part before the path; OpenID Connect puts it after. A
@@ -261,12 +261,12 @@ impl AuthServer {
             if let Some(rest) = path.strip_prefix(known) {
                 let rest = rest.strip_suffix('/').unwrap_or(rest);
                 // Some clients insert the endpoint's path here as well; there is one issuer.
-                let below = rest.strip_prefix(&*self.site.path).unwrap_or(rest);
-                return (below.is_empty() || self.site.metadata.resources.by_path(below).is_some())
+                let below = rest.strip_prefix(&*self.urls.path).unwrap_or(rest);
+                return (below.is_empty() || self.urls.metadata.resources.by_path(below).is_some())
                     .then_some(Route::ServerMetadata);
             }
         }
-        match path.strip_prefix(&*self.site.path)? {
+        match path.strip_prefix(&*self.urls.path)? {
             "/.well-known/openid-configuration" => Some(Route::ServerMetadata),
             "/oauth/authorize" => Some(Route::Authorize),
             "/oauth/token" => Some(Route::Token),
@@ -286,7 +286,7 @@ impl AuthServer {
         peer: IpAddr,
         now: SystemTime,
     ) -> Result<Result<(), u64>, StoreError> {
-        if let Err(wait) = self.sign_ins.take(household(peer), now) {
+        if let Err(wait) = self.sign_ins.take(rate_limit_key(peer), now) {
             return Ok(Err(wait));
         }
         let max = self.config.max_transactions;
@@ -296,7 +296,7 @@ impl AuthServer {
 
     /// Tells everybody that `grant` was revoked; the store has it already.
     pub(crate) fn announce(&self, grant: &Grant, why: &'static str) {
-        tracing::info!(client = %grant.client, family = %grant.family, why, "grant revoked");
+        tracing::info!(client = %grant.client, grant_id = %grant.grant_id, why, "grant revoked");
         let revoked = Revoked::from(grant);
         for listener in &self.listeners {
             listener.revoked(&revoked);
@@ -306,7 +306,7 @@ impl AuthServer {
     /// Tells everybody that an access token of `grant` was revoked alone.
     pub(crate) fn forget_access(&self, grant: &Grant) {
         for listener in &self.listeners {
-            listener.access_revoked(&grant.family);
+            listener.access_revoked(&grant.grant_id);
         }
     }
 
@@ -316,8 +316,8 @@ impl AuthServer {
     /// # Errors
     ///
     /// [`StoreError`]; the grant may then be revoked or not.
-    pub async fn revoke_family(&self, family: &str, now: SystemTime) -> Result<bool, StoreError> {
-        let revoked = self.store.revoke_grant(family, UnixTime::of(now)).await?;
+    pub async fn revoke_grant(&self, grant_id: &str, now: SystemTime) -> Result<bool, StoreError> {
+        let revoked = self.store.revoke_grant(grant_id, UnixTime::of(now)).await?;
         if let Some(grant) = &revoked {
             self.announce(grant, "asked for");
             self.store.forget_consents(&grant.user, &grant.client).await?;

@@ -81,7 +81,7 @@ impl AuthServer {
         }
         let visit = self.visit(step.request.headers(), step.now).await?;
         let answer = self.offer(step, &visit, handle.expose(), &transaction).await?;
-        let cookie = self.site.cookies.set(
+        let cookie = self.urls.cookies.set(
             &binding_name(&transaction.handle),
             binding.expose(),
             self.config.transaction_ttl,
@@ -341,17 +341,17 @@ impl AuthServer {
                 return self.failed(name, error);
             }
         }
-        let unbind = self.site.cookies.clear(&binding_name(&transaction.handle));
+        let unbind = self.urls.cookies.clear(&binding_name(&transaction.handle));
         let answer = match transaction.purpose {
             Purpose::Authorize(asked) => self.send_code(*asked, &session, step.now).await?,
-            Purpose::Page(next) => Answer::see_other(&self.site.address(&next)),
+            Purpose::Page(next) => Answer::see_other(&self.urls.address(&next)),
         };
         Ok(answer.with(SET_COOKIE, cookie).with(SET_COOKIE, unbind))
     }
 
     /// Whether the browser that sent `headers` is the one that approved `transaction`.
     pub(crate) fn is_bound(&self, headers: &HeaderMap, transaction: &Transaction) -> bool {
-        let cookie = self.site.cookies.read(headers, &binding_name(&transaction.handle));
+        let cookie = self.urls.cookies.read(headers, &binding_name(&transaction.handle));
         match (cookie, &transaction.binding) {
             (Some(cookie), Some(binding)) => TokenHash::of(cookie) == *binding,
             _ => false,
@@ -362,7 +362,7 @@ impl AuthServer {
     fn attempt(&self, provider: &str, state: &Secret, peer: IpAddr) -> Attempt {
         let parts: [&[u8]; 2] = [provider.as_bytes(), state.expose().as_bytes()];
         Attempt {
-            callback: self.site.address(&format!("/callback/{provider}")),
+            callback: self.urls.address(&format!("/callback/{provider}")),
             nonce: self.key.secret("", "upstream nonce", &parts),
             code_verifier: self.key.secret("", "upstream verifier", &parts),
             state: state.clone(),
@@ -378,7 +378,7 @@ impl AuthServer {
         step: &'static str,
     ) -> Form {
         Form {
-            action: format!("{}/login", self.site.path),
+            action: format!("{}/login", self.urls.path),
             hidden: vec![
                 ("t", handle.to_owned()),
                 ("csrf", self.csrf(&visit.of_anyone(), handle).expose().to_owned()),

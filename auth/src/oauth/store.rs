@@ -133,8 +133,8 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// Takes one access token back. `true` when it was live.
     fn revoke_access<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, bool>;
 
-    /// Takes a grant back, with every token of its family. Returns it when it was live.
-    fn revoke_grant<'a>(&'a self, family: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>>;
+    /// Revokes a grant, with every token of its family. Returns it when it was live.
+    fn revoke_grant<'a>(&'a self, grant_id: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>>;
 
     /// The live grants of a user, newest first, at most `limit`.
     fn grants_of<'a>(
@@ -144,7 +144,7 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Stored<'a, Vec<Grant>>;
 
-    /// At most `limit` live grants with a family above `after`, in its order.
+    /// At most `limit` live grants with an id above `after`, in its order.
     fn grants<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Grant>>;
 
     /// Grants revoked at or after `since`, oldest first, at most `limit`: how one broker learns

@@ -129,7 +129,7 @@ impl AuthServer {
 
     /// RFC 8707 §2.2: a token request may name the resource again, and no other one.
     fn same_resource(&self, form: &Params, granted: &str) -> Result<(), Answer> {
-        let resources = &self.site.metadata.resources;
+        let resources = &self.urls.metadata.resources;
         let same = form.all("resource").all(|indicator| match resources.resolve(indicator) {
             Some(Target::One(resource)) => resources.address(resource) == granted,
             Some(Target::Whole) => true,

@@ -13,7 +13,7 @@ use crate::{
     principal::{Audience, Principal, Scopes},
     token::TokenHash,
     unix_time::UnixTime,
-    verifier::{BoxFuture, Refusal, TokenVerifier, Undecided, Verdict},
+    verifier::{BoxFuture, Refusal, TokenVerifier, Verdict, VerifierUnavailable},
 };
 
 /// Judges the access tokens that the [`AuthServer`](super::AuthServer) over the same store issues.
@@ -43,9 +43,14 @@ impl OAuthTokens {
         self.accepted.clear();
     }
 
-    async fn look_up(&self, hash: TokenHash, now: SystemTime) -> Result<Verdict, Undecided> {
+    async fn look_up(
+        &self,
+        hash: TokenHash,
+        now: SystemTime,
+    ) -> Result<Verdict, VerifierUnavailable> {
         let epoch = self.accepted.epoch();
-        let Some(token) = self.store.access_token(&hash).await.map_err(Undecided::new)? else {
+        let Some(token) = self.store.access_token(&hash).await.map_err(VerifierUnavailable::new)?
+        else {
             return Ok(Verdict::Refuse(Refusal::Unknown));
         };
         if token.revoked || token.grant.revoked.is_some() {
@@ -61,7 +66,7 @@ impl OAuthTokens {
             client: grant.client.into(),
             scopes: Scopes::listed(&token.scope),
             audience: Audience::only(grant.resource),
-            family: Some(grant.family.into()),
+            grant_id: Some(grant.grant_id.into()),
         };
         self.accepted.remember(&hash, &principal, Some(token.expires), (epoch, now));
         Ok(Verdict::Accept(principal))
@@ -69,7 +74,7 @@ impl OAuthTokens {
 }
 
 impl TokenVerifier for OAuthTokens {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "oauth"
     }
 
@@ -77,7 +82,7 @@ impl TokenVerifier for OAuthTokens {
         &'a self,
         token: &'a Bearer,
         now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         let text = token.expose();
         if !text.starts_with(ACCESS) {
             let ours = [REFRESH, CODE, CLIENT_SECRET].iter().any(|own| text.starts_with(own));
@@ -95,11 +100,11 @@ impl TokenVerifier for OAuthTokens {
 
 impl RevocationListener for OAuthTokens {
     fn revoked(&self, revoked: &Revoked) {
-        self.access_revoked(&revoked.family);
+        self.access_revoked(&revoked.grant_id);
     }
 
-    fn access_revoked(&self, family: &str) {
-        self.accepted.forget_grant(family);
+    fn access_revoked(&self, grant_id: &str) {
+        self.accepted.forget_grant(grant_id);
     }
 }
 

@@ -72,7 +72,7 @@ impl From<&TokenRecord> for Revoked {
             issuer: super::StaticTokens::ISSUER.to_owned(),
             subject: record.name.clone(),
             client: super::StaticTokens::ISSUER.to_owned(),
-            family: record.id.clone(),
+            grant_id: record.id.clone(),
         }
     }
 }

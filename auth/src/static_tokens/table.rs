@@ -11,7 +11,7 @@ use tracing::debug;
 
 use crate::{
     Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, TokenHash, TokenRecord, TokenVerifier,
-    Undecided, UnixTime, Verdict,
+    UnixTime, Verdict, VerifierUnavailable,
     token::{PREFIX, expired},
 };
 
@@ -62,7 +62,7 @@ impl TableTokens {
 }
 
 impl TokenVerifier for TableTokens {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "static"
     }
 
@@ -70,7 +70,7 @@ impl TokenVerifier for TableTokens {
         &'a self,
         token: &'a Bearer,
         now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         Box::pin(ready(Ok(self.verdict(token, now))))
     }
 }
@@ -123,7 +123,7 @@ impl TokenTable {
                     client: issuer.clone(),
                     scopes: Scopes::everything(),
                     audience: Audience::anywhere(),
-                    family: None,
+                    grant_id: None,
                 },
             })
             .collect();

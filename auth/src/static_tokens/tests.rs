@@ -67,7 +67,7 @@ async fn a_known_token_is_its_name_under_the_static_issuer_and_its_id_is_the_gra
     };
     assert_eq!((&*principal.issuer, &*principal.client), ("static", "static"));
     assert_eq!(&*principal.subject, "laptop");
-    assert_eq!(principal.family.as_deref(), Some(record.id.as_str()));
+    assert_eq!(principal.grant_id.as_deref(), Some(record.id.as_str()));
     assert!(principal.scopes.cover("anything at all"));
 }
 

@@ -165,7 +165,7 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: UnixTime
 }
 
 /// A code of `user` that nobody has redeemed yet, with the consent behind it.
-async fn issue(store: &dyn AuthStore, family: &str, user: User, now: UnixTime) -> Consent {
+async fn issue(store: &dyn AuthStore, grant_id: &str, user: User, now: UnixTime) -> Consent {
     let request = AuthorizeRequest {
         client: "contract-client".into(),
         client_name: "A client".into(),
@@ -179,8 +179,8 @@ async fn issue(store: &dyn AuthStore, family: &str, user: User, now: UnixTime) -
     };
     let consent = Consent::of(&user, &request, now);
     let code = Code {
-        hash: hash(family),
-        family: family.into(),
+        hash: hash(grant_id),
+        grant_id: grant_id.into(),
         user,
         request,
         issued: now,
@@ -191,15 +191,15 @@ async fn issue(store: &dyn AuthStore, family: &str, user: User, now: UnixTime) -
     consent
 }
 
-async fn redeem(store: &dyn AuthStore, family: &str, now: UnixTime) -> Redeemed {
-    let access = NewToken { hash: hash(&format!("access-{family}")), expires: now.plus(HOUR) };
-    store.redeem_code(&hash(family), access, None, now).await.unwrap_or_else(no)
+async fn redeem(store: &dyn AuthStore, grant_id: &str, now: UnixTime) -> Redeemed {
+    let access = NewToken { hash: hash(&format!("access-{grant_id}")), expires: now.plus(HOUR) };
+    store.redeem_code(&hash(grant_id), access, None, now).await.unwrap_or_else(no)
 }
 
 /// A grant of `user`, with the consent behind it.
-async fn approve(store: &dyn AuthStore, family: &str, user: User, now: UnixTime) -> Consent {
-    let consent = issue(store, family, user, now).await;
-    let redeemed = redeem(store, family, now).await;
+async fn approve(store: &dyn AuthStore, grant_id: &str, user: User, now: UnixTime) -> Consent {
+    let consent = issue(store, grant_id, user, now).await;
+    let redeemed = redeem(store, grant_id, now).await;
     assert!(matches!(redeemed, Redeemed::Fresh(_)), "a fresh code is redeemed: {redeemed:?}");
     consent
 }
@@ -211,11 +211,11 @@ async fn removing(
     now: UnixTime,
 ) {
     let mut consents = Vec::new();
-    for (family, issuer) in [("one", ISSUER), ("two", ISSUER), ("other", ELSEWHERE)] {
-        consents.push(approve(store, family, user(issuer, BOB), now).await);
-        open_browser(store, family, user(issuer, BOB), now).await;
+    for (grant_id, issuer) in [("one", ISSUER), ("two", ISSUER), ("other", ELSEWHERE)] {
+        consents.push(approve(store, grant_id, user(issuer, BOB), now).await);
+        open_browser(store, grant_id, user(issuer, BOB), now).await;
         let key = CredentialKey {
-            provider: format!("server:{family}"),
+            provider: format!("server:{grant_id}"),
             issuer: issuer.into(),
             subject: BOB.into(),
         };
@@ -233,18 +233,22 @@ async fn removing(
     let later = now.plus(HOUR / 2);
     let removed = accounts.remove_account("bob", later).await.unwrap_or_else(no);
     let removed = removed.expect("it was there");
-    let families: Vec<_> = removed.iter().map(|own| own.family.as_str()).collect();
-    assert_eq!(families, ["one"], "those that were live, and those of the user, are returned");
+    let grant_ids: Vec<_> = removed.iter().map(|own| own.grant_id.as_str()).collect();
+    assert_eq!(grant_ids, ["one"], "those that were live, and those of the user, are returned");
     assert_eq!(removed[0].revoked, Some(later));
     assert_eq!(accounts.account("bob").await.unwrap_or_else(no), None);
-    for (family, live, consent) in
+    for (grant_id, live, consent) in
         [("one", false, &consents[0]), ("two", false, &consents[1]), ("other", true, &consents[2])]
     {
-        let token = hash(&format!("access-{family}"));
+        let token = hash(&format!("access-{grant_id}"));
         let token = store.access_token(&token).await.unwrap_or_else(no).expect("not swept");
-        assert_eq!(token.grant.revoked.is_none(), live, "the grant {family}");
-        assert_eq!(is_open(store, family, later).await, live, "the browser of {family}");
-        assert_eq!(store.is_consented(consent).await.unwrap_or_else(no), live, "consent {family}");
+        assert_eq!(token.grant.revoked.is_none(), live, "the grant {grant_id}");
+        assert_eq!(is_open(store, grant_id, later).await, live, "the browser of {grant_id}");
+        assert_eq!(
+            store.is_consented(consent).await.unwrap_or_else(no),
+            live,
+            "consent {grant_id}"
+        );
     }
     for (code, redeems) in [("coming", false), ("other coming", true)] {
         let access = NewToken { hash: hash(&format!("late-{code}")), expires: later.plus(HOUR) };

@@ -196,9 +196,9 @@ impl Accounts for MemoryStore {
             }
             tables.burn(|own| own.user.issuer == ISSUER && own.user.subject == subject);
             let is = |own: &&Grant| own.user.issuer == ISSUER && own.user.subject == subject;
-            let families: Vec<_> =
-                tables.grants.values().filter(is).map(|own| own.family.clone()).collect();
-            Some(families.iter().filter_map(|family| tables.revoke(family, now)).collect())
+            let grant_ids: Vec<_> =
+                tables.grants.values().filter(is).map(|own| own.grant_id.clone()).collect();
+            Some(grant_ids.iter().filter_map(|grant_id| tables.revoke(grant_id, now)).collect())
         })
     }
 

@@ -177,8 +177,8 @@ impl AuthStore for MemoryStore {
             tables.consents.retain(|own| own.client != id);
             tables.burn(|own| own.request.client == id);
             let of_client = tables.grants.values().filter(|grant| grant.client == id);
-            let families: Vec<_> = of_client.map(|grant| grant.family.clone()).collect();
-            families.iter().filter_map(|family| tables.revoke(family, now)).collect()
+            let grant_ids: Vec<_> = of_client.map(|grant| grant.grant_id.clone()).collect();
+            grant_ids.iter().filter_map(|grant_id| tables.revoke(grant_id, now)).collect()
         })
     }
 
@@ -277,8 +277,8 @@ impl AuthStore for MemoryStore {
         self.call(move |tables| {
             let code = tables.codes.get_mut(hash.as_bytes())?;
             code.used = true;
-            let family = code.family.clone();
-            tables.revoke(&family, now)
+            let grant_id = code.grant_id.clone();
+            tables.revoke(&grant_id, now)
         })
     }
 
@@ -296,7 +296,7 @@ impl AuthStore for MemoryStore {
         self.call(move |tables| {
             let own = tables.access.get(hash.as_bytes())?;
             Some(AccessToken {
-                grant: tables.grants.get(&own.family)?.clone(),
+                grant: tables.grants.get(&own.grant_id)?.clone(),
                 scope: own.scope.clone(),
                 issued: own.issued,
                 expires: own.expires,
@@ -309,7 +309,7 @@ impl AuthStore for MemoryStore {
         self.call(move |tables| {
             let own = tables.refresh.get(hash.as_bytes())?;
             Some(RefreshToken {
-                grant: tables.grants.get(&own.family)?.clone(),
+                grant: tables.grants.get(&own.grant_id)?.clone(),
                 issued: own.issued,
                 expires: own.expires,
                 used: own.used.as_ref().map(|used| used.at),
@@ -328,8 +328,8 @@ impl AuthStore for MemoryStore {
         })
     }
 
-    fn revoke_grant<'a>(&'a self, family: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>> {
-        self.call(move |tables| tables.revoke(family, now))
+    fn revoke_grant<'a>(&'a self, grant_id: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>> {
+        self.call(move |tables| tables.revoke(grant_id, now))
     }
 
     fn grants_of<'a>(
@@ -351,9 +351,9 @@ impl AuthStore for MemoryStore {
 
     fn grants<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Grant>> {
         self.call(move |tables| {
-            let is = |own: &&Grant| own.family.as_str() > after && own.revoked.is_none();
+            let is = |own: &&Grant| own.grant_id.as_str() > after && own.revoked.is_none();
             let mut all: Vec<Grant> = tables.grants.values().filter(is).cloned().collect();
-            all.sort_by(|left, right| left.family.cmp(&right.family));
+            all.sort_by(|left, right| left.grant_id.cmp(&right.grant_id));
             all.truncate(limit);
             all
         })

@@ -35,7 +35,7 @@ pub(super) struct Tables {
 
 #[derive(Debug, Clone)]
 pub(super) struct Access {
-    pub(super) family: String,
+    pub(super) grant_id: String,
     pub(super) scope: String,
     pub(super) issued: UnixTime,
     pub(super) expires: UnixTime,
@@ -44,7 +44,7 @@ pub(super) struct Access {
 
 #[derive(Debug, Clone)]
 pub(super) struct Refresh {
-    pub(super) family: String,
+    pub(super) grant_id: String,
     pub(super) issued: UnixTime,
     pub(super) expires: UnixTime,
     pub(super) used: Option<Used>,
@@ -77,8 +77,8 @@ impl Tables {
         self.clients.get(id).filter(|own| own.unused_until.is_none_or(|end| !now.is_past(end)))
     }
 
-    pub(super) fn revoke(&mut self, family: &str, now: UnixTime) -> Option<Grant> {
-        let grant = self.grants.get_mut(family).filter(|grant| grant.revoked.is_none())?;
+    pub(super) fn revoke(&mut self, grant_id: &str, now: UnixTime) -> Option<Grant> {
+        let grant = self.grants.get_mut(grant_id).filter(|grant| grant.revoked.is_none())?;
         grant.revoked = Some(now);
         Some(grant.clone())
     }
@@ -90,13 +90,13 @@ impl Tables {
 
     pub(super) fn keep_access(
         &mut self,
-        family: &str,
+        grant_id: &str,
         scope: &str,
         token: &NewToken,
         now: UnixTime,
     ) {
         let access = Access {
-            family: family.to_owned(),
+            grant_id: grant_id.to_owned(),
             scope: scope.to_owned(),
             issued: now,
             expires: token.expires,
@@ -105,9 +105,13 @@ impl Tables {
         self.access.insert(*token.hash.as_bytes(), access);
     }
 
-    pub(super) fn keep_refresh(&mut self, family: &str, token: &NewToken, now: UnixTime) {
-        let refresh =
-            Refresh { family: family.to_owned(), issued: now, expires: token.expires, used: None };
+    pub(super) fn keep_refresh(&mut self, grant_id: &str, token: &NewToken, now: UnixTime) {
+        let refresh = Refresh {
+            grant_id: grant_id.to_owned(),
+            issued: now,
+            expires: token.expires,
+            used: None,
+        };
         self.refresh.insert(*token.hash.as_bytes(), refresh);
     }
 
@@ -120,19 +124,19 @@ impl Tables {
     ) -> Redeemed {
         let Some(code) = self.codes.get_mut(hash.as_bytes()) else { return Redeemed::Gone };
         if code.used {
-            let family = code.family.clone();
+            let grant_id = code.grant_id.clone();
             // A burned code has no grant.
-            if !self.grants.contains_key(&family) {
+            if !self.grants.contains_key(&grant_id) {
                 return Redeemed::Gone;
             }
-            return Redeemed::Replayed(self.revoke(&family, now).map(Box::new));
+            return Redeemed::Replayed(self.revoke(&grant_id, now).map(Box::new));
         }
         if now.is_past(code.expires) {
             return Redeemed::Gone;
         }
         code.used = true;
         let grant = Grant {
-            family: code.family.clone(),
+            grant_id: code.grant_id.clone(),
             client: code.request.client.clone(),
             client_name: code.request.client_name.clone(),
             user: code.user.clone(),
@@ -142,15 +146,15 @@ impl Tables {
             refreshed: now,
             revoked: None,
         };
-        self.keep_access(&grant.family, &grant.scope, access, now);
+        self.keep_access(&grant.grant_id, &grant.scope, access, now);
         if let Some(refresh) = refresh {
-            self.keep_refresh(&grant.family, refresh, now);
+            self.keep_refresh(&grant.grant_id, refresh, now);
         }
         if let Some(client) = self.clients.get_mut(&grant.client) {
             client.unused_until = None;
             self.redeemed.insert(client.id.clone(), now);
         }
-        self.grants.insert(grant.family.clone(), grant.clone());
+        self.grants.insert(grant.grant_id.clone(), grant.clone());
         Redeemed::Fresh(Box::new(grant))
     }
 
@@ -158,7 +162,7 @@ impl Tables {
         let Some(token) = self.refresh.get(rotation.token.as_bytes()).cloned() else {
             return Rotated::Gone;
         };
-        let Some(grant) = self.grants.get(&token.family).cloned() else { return Rotated::Gone };
+        let Some(grant) = self.grants.get(&token.grant_id).cloned() else { return Rotated::Gone };
         if grant.revoked.is_some() || (token.used.is_none() && now.is_past(token.expires)) {
             return Rotated::Gone;
         }
@@ -173,9 +177,9 @@ impl Tables {
                 .get_mut(rotation.token.as_bytes())
                 .expect("it was there a line ago")
                 .used = Some(used);
-            self.keep_access(&grant.family, &rotation.scope, &rotation.access, now);
-            self.keep_refresh(&grant.family, &rotation.refresh, now);
-            let grant = self.grants.get_mut(&token.family).expect("it was there a line ago");
+            self.keep_access(&grant.grant_id, &rotation.scope, &rotation.access, now);
+            self.keep_refresh(&grant.grant_id, &rotation.refresh, now);
+            let grant = self.grants.get_mut(&token.grant_id).expect("it was there a line ago");
             grant.refreshed = now;
             return Rotated::Fresh(Box::new(grant.clone()));
         };
@@ -200,7 +204,7 @@ impl Tables {
                 },
             }));
         }
-        Rotated::Reused(self.revoke(&token.family, now).map(Box::new))
+        Rotated::Reused(self.revoke(&token.grant_id, now).map(Box::new))
     }
 
     pub(super) fn sweep(&mut self, now: UnixTime, limit: usize) -> usize {
@@ -217,13 +221,13 @@ impl Tables {
         self.access.retain(|_, own| spare(now.is_past(own.expires)));
         self.refresh.retain(|_, own| spare(now.is_past(own.expires)));
         self.clients.retain(|_, own| spare(own.unused_until.is_some_and(|end| now.is_past(end))));
-        let live: BTreeSet<&str> = (self.access.values().map(|own| &*own.family))
-            .chain(self.refresh.values().map(|own| &*own.family))
-            .chain(self.codes.values().map(|own| &*own.family))
+        let live: BTreeSet<&str> = (self.access.values().map(|own| &*own.grant_id))
+            .chain(self.refresh.values().map(|own| &*own.grant_id))
+            .chain(self.codes.values().map(|own| &*own.grant_id))
             .collect();
-        self.grants.retain(|family, own| {
+        self.grants.retain(|grant_id, own| {
             let told = own.revoked.is_none_or(|at| now.is_past(at.plus(CODE_MEMORY)));
-            spare(told && !live.contains(family.as_str()))
+            spare(told && !live.contains(grant_id.as_str()))
         });
         let active: BTreeSet<&str> = (self.grants.values().map(|own| &*own.client))
             .chain(self.codes.values().map(|own| &*own.request.client))

@@ -18,13 +18,16 @@ use crate::{
 /// A provider called `name` at which `ada` signs in, by redirect or (`form`) with the password
 /// `open sesame`, and the handle that changes that.
 #[must_use]
-pub fn provider(name: &'static str, form: bool) -> (Arc<FakeProvider>, ProviderHandle) {
+pub fn provider(name: &str, form: bool) -> (Arc<FakeProvider>, ProviderHandle) {
     let shared = Arc::new(Mutex::new(Script {
         identity: identity("ada"),
         failure: None,
         attempts: Vec::new(),
     }));
-    (Arc::new(FakeProvider { name, form, shared: Arc::clone(&shared) }), ProviderHandle { shared })
+    (
+        Arc::new(FakeProvider { name: name.to_owned(), form, shared: Arc::clone(&shared) }),
+        ProviderHandle { shared },
+    )
 }
 
 /// The identity `subject` of the issuer `https://forge.example`, with a credential.
@@ -47,7 +50,7 @@ pub fn identity(subject: &str) -> Identity {
 /// Signs in whom its [`ProviderHandle`] says.
 #[derive(Debug)]
 pub struct FakeProvider {
-    name: &'static str,
+    name: String,
     form: bool,
     shared: Arc<Mutex<Script>>,
 }
@@ -89,11 +92,11 @@ impl ProviderHandle {
 
 impl IdentityProvider for FakeProvider {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn label(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn begin<'a>(

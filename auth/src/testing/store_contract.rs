@@ -101,7 +101,7 @@ async fn issue_to(
     let consent = Consent::of(&user, &request, now);
     let code = Code {
         hash: hash(name),
-        family: format!("family-of-{name}"),
+        grant_id: format!("family-of-{name}"),
         user,
         request,
         issued: now,
@@ -119,7 +119,7 @@ async fn sign_in(store: &dyn AuthStore, name: &str, subject: &str, now: UnixTime
     let refresh = token(&format!("{name}-refresh"), now.plus(24 * HOUR));
     let redeemed = store.redeem_code(&code.hash, access, Some(refresh), now).await;
     assert!(matches!(redeemed, Ok(Redeemed::Fresh(_))), "a fresh code is redeemed: {redeemed:?}");
-    code.family
+    code.grant_id
 }
 
 fn rotation(from: &str, to: &str, salt: u8, now: UnixTime) -> Rotation {
@@ -280,13 +280,17 @@ async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let never = store.redeem_code(&hash("never"), token("x", then), None, now).await;
     assert_eq!(never.unwrap_or_else(no), Redeemed::Gone);
 
-    let family = sign_in(&**store, "replayed", "ada", now).await;
+    let grant_id = sign_in(&**store, "replayed", "ada", now).await;
     let revoked = store.burn_code(&hash("replayed"), now).await.unwrap_or_else(no);
-    assert_eq!(revoked.map(|own| own.family), Some(family), "o7: a wrong replay revokes as well");
+    assert_eq!(
+        revoked.map(|own| own.grant_id),
+        Some(grant_id),
+        "o7: a wrong replay revokes as well"
+    );
 }
 
 async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
-    let family = sign_in(&**store, "r", "ada", now).await;
+    let grant_id = sign_in(&**store, "r", "ada", now).await;
     let rotate = |n| {
         let store = Arc::clone(store);
         async move {
@@ -323,7 +327,7 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let late = rotation("r-refresh", "r1", 99, after);
     let late = store.rotate_refresh(late, after).await.unwrap_or_else(no);
     let Rotated::Reused(Some(grant)) = late else { panic!("o9: reuse after grace gave {late:?}") };
-    assert_eq!((grant.family, grant.revoked), (family, Some(after)));
+    assert_eq!((grant.grant_id, grant.revoked), (grant_id, Some(after)));
     let head = rotation(&format!("r1-{winner}"), "r2", 1, after);
     let head = store.rotate_refresh(head, after).await.unwrap_or_else(no);
     assert_eq!(head, Rotated::Gone, "o9: the newest token of a revoked family is dead");
@@ -362,9 +366,9 @@ async fn grants(store: &dyn AuthStore, now: UnixTime) {
     let older = sign_in(store, "a1", "bob", now).await;
     let newer = sign_in(store, "a2", "bob", now.plus(MINUTE)).await;
     let issuer = "https://forge.example";
-    let families =
-        |all: Vec<crate::oauth::Grant>| all.into_iter().map(|own| own.family).collect::<Vec<_>>();
-    let all = families(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
+    let grant_ids =
+        |all: Vec<crate::oauth::Grant>| all.into_iter().map(|own| own.grant_id).collect::<Vec<_>>();
+    let all = grant_ids(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
     assert_eq!(all, [newer.clone(), older.clone()], "a user's grants, newest first");
     let others = store.grants_of("https://other.example", "bob", 10).await.unwrap_or_else(no);
     assert!(others.is_empty(), "o37: another issuer's bob is somebody else");
@@ -375,21 +379,24 @@ async fn grants(store: &dyn AuthStore, now: UnixTime) {
     let at = now.plus(2 * MINUTE);
     assert!(store.revoke_grant(&older, at).await.unwrap_or_else(no).is_some());
     assert_eq!(store.revoke_grant(&older, at).await.unwrap_or_else(no), None, "once");
-    let all = families(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
+    let all = grant_ids(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
     assert_eq!(all, std::slice::from_ref(&newer), "revoked grants are not listed");
-    let walked = families(store.grants("", 1000).await.unwrap_or_else(no));
+    let walked = grant_ids(store.grants("", 1000).await.unwrap_or_else(no));
     assert!(walked.is_sorted() && walked.contains(&newer) && !walked.contains(&older));
-    let beyond = families(store.grants(&newer, 1000).await.unwrap_or_else(no));
+    let beyond = grant_ids(store.grants(&newer, 1000).await.unwrap_or_else(no));
     assert!(!beyond.contains(&newer), "a page begins after the last one's end");
-    let since = families(store.revoked_since(at, 1000).await.unwrap_or_else(no));
+    let since = grant_ids(store.revoked_since(at, 1000).await.unwrap_or_else(no));
     assert!(since.contains(&older) && !since.contains(&newer), "revocations can be followed");
     let pending = issue(store, "pending", "bob", at).await;
     let other = issue_to(store, "contract-fixed", "pending of another", "bob", at).await;
     let removed = store.remove_client("contract-client", at).await.unwrap_or_else(no);
-    assert!(removed.iter().any(|own| own.family == newer), "a removed client's grants are revoked");
+    assert!(
+        removed.iter().any(|own| own.grant_id == newer),
+        "a removed client's grants are revoked"
+    );
     assert_eq!(store.client("contract-client", at).await.unwrap_or_else(no), None);
     let redeem = async |code: &Code| {
-        let access = token(&format!("{}-access", code.family), at.plus(HOUR));
+        let access = token(&format!("{}-access", code.grant_id), at.plus(HOUR));
         store.redeem_code(&code.hash, access, None, at).await.unwrap_or_else(no)
     };
     let gone = redeem(&pending).await;
@@ -449,7 +456,7 @@ async fn sweeping(store: &dyn AuthStore, now: UnixTime) {
     let total = sweep_all(store, then).await;
     assert!(total > 10, "what has served its time goes, {total} records");
     let kept_token = store.refresh_token(&hash("kept-refresh")).await.unwrap_or_else(no);
-    assert_eq!(kept_token.map(|own| own.grant.family), Some(kept), "what is good stays");
+    assert_eq!(kept_token.map(|own| own.grant.grant_id), Some(kept), "what is good stays");
     assert_eq!(store.code(&hash("code")).await.unwrap_or_else(no), None);
     assert_eq!(store.access_token(&hash("a1-access")).await.unwrap_or_else(no), None);
 }

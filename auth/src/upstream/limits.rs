@@ -15,7 +15,7 @@ pub struct VaultLimits {
     pub retry_pause: Duration,
     /// How long a request waits for a renewal while the old access token still serves, and how long
     /// a broker waits for another one's renewal when it does not; 10 s.
-    pub patience: Duration,
+    pub wait_timeout: Duration,
     /// How long nobody asks after a first failure; each further one doubles it. 5 s.
     pub first_back_off: Duration,
     /// The longest that nobody asks; 5 min.
@@ -32,7 +32,7 @@ impl Default for VaultLimits {
             max_waiting: number(1024),
             renew_timeout: Duration::from_secs(20),
             retry_pause: Duration::from_millis(250),
-            patience: Duration::from_secs(10),
+            wait_timeout: Duration::from_secs(10),
             first_back_off: Duration::from_secs(5),
             longest_back_off: Duration::from_secs(5 * 60),
             max_back_offs: number(10_000),

@@ -119,7 +119,7 @@ impl Flight {
     /// Gets the right to ask the upstream, or what another broker got from it.
     async fn claim(&self) -> Result<Claim, Failure> {
         let (core, limits) = (&self.core, &self.core.limits);
-        let give_up = Instant::now() + limits.patience;
+        let give_up = Instant::now() + limits.wait_timeout;
         loop {
             let held = core.read(&self.key).await.map_err(|error| self.store_down(&error))??;
             let now = self.clock.now();

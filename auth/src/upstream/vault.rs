@@ -304,7 +304,7 @@ impl Vault {
         clock: Clock,
     ) -> Result<Held, Failure> {
         let renewal = self.renew(key, need, clock);
-        let landed = timeout(self.core.limits.patience, renewal).await;
+        let landed = timeout(self.core.limits.wait_timeout, renewal).await;
         landed.unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
     }
 

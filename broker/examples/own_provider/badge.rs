@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, future::ready, sync::Arc, time::SystemTime}
 
 use auth::{
     Audience, Bearer, BoxFuture, Principal, Refusal, Scopes, SetupError, TokenHash, TokenVerifier,
-    Undecided, Verdict,
+    Verdict, VerifierUnavailable,
 };
 use broker::config::BuildContext;
 
@@ -59,14 +59,14 @@ impl Badges {
                 client: "badge".into(),
                 scopes: Scopes::everything(),
                 audience: Audience::anywhere(),
-                family: None,
+                grant_id: None,
             }),
         }
     }
 }
 
 impl TokenVerifier for Badges {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "badge"
     }
 
@@ -74,7 +74,7 @@ impl TokenVerifier for Badges {
         &'a self,
         token: &'a Bearer,
         _now: SystemTime,
-    ) -> BoxFuture<'a, Result<Verdict, Undecided>> {
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
         Box::pin(ready(Ok(self.verdict(token))))
     }
 }

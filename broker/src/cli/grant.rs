@@ -48,7 +48,7 @@ pub(super) fn run(command: &GrantCommand, context: &Context<'_>) -> Exit {
             loop {
                 let batch = store.grants(&after, BATCH).await?;
                 let Some(last) = batch.last() else { break };
-                after.clone_from(&last.family);
+                after.clone_from(&last.grant_id);
                 found.extend(batch.into_iter().filter(|grant| is_of(grant, user.as_deref())));
             }
             if common.json {
@@ -69,9 +69,9 @@ pub(super) fn run(command: &GrantCommand, context: &Context<'_>) -> Exit {
             };
             store.forget_consents(&grant.user, &grant.client).await?;
             if common.json {
-                say(json!({ "id": grant.family, "revoked": true }));
+                say(json!({ "id": grant.grant_id, "revoked": true }));
             } else {
-                say(format_args!("grant {} revoked", grant.family));
+                say(format_args!("grant {} revoked", grant.grant_id));
             }
             Ok(())
         }),
@@ -85,7 +85,7 @@ fn is_of(grant: &Grant, user: Option<&str>) -> bool {
 fn line(grant: &Grant) -> String {
     format!(
         "{}  {}  {} ({})  {}  {}  since {}",
-        grant.family,
+        grant.grant_id,
         brief(&grant.client_name),
         brief(&grant.user.display_name),
         grant.user.provider,
@@ -97,7 +97,7 @@ fn line(grant: &Grant) -> String {
 
 fn as_json(grant: &Grant) -> serde_json::Value {
     json!({
-        "id": grant.family,
+        "id": grant.grant_id,
         "client": grant.client,
         "client_name": grant.client_name,
         "issuer": grant.user.issuer,

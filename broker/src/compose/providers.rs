@@ -1,6 +1,6 @@
 //! Identity providers and verifiers, made of their tables by what their kinds brought along.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use auth::{
     Audience, AudienceRule, SetupError, TokenVerifier,
@@ -16,12 +16,16 @@ pub(super) struct Maker<'a> {
     fetch: &'a Arc<dyn Fetch>,
     base: &'a str,
     audiences: Vec<AudienceRule>,
+    /// The last verifier of each kind.
+    last: BTreeMap<&'static str, String>,
 }
 
 impl<'a> Maker<'a> {
     /// `base` is the address people and clients use.
     pub(super) fn new(config: &Config, base: &'a str, fetch: &'a Arc<dyn Fetch>) -> Self {
-        Self { fetch, base, audiences: audiences(config, base) }
+        let verifiers = config.auth.verifier_tables();
+        let last = verifiers.map(|own| (own.kind, own.name.as_str().to_owned())).collect();
+        Self { fetch, base, audiences: audiences(config, base), last }
     }
 
     /// The provider of this table; `None` for local accounts, which the broker keeps itself.
@@ -29,7 +33,7 @@ impl<'a> Maker<'a> {
         &self,
         table: &ConfiguredTable,
     ) -> Result<Option<Arc<dyn IdentityProvider>>, StartError> {
-        let made = table.identity(self.around()).map_err(|source| unfit(table, source))?;
+        let made = table.identity(self.around(table)).map_err(|source| unfit(table, source))?;
         match made {
             Some(made) => named(table, made.name()).map(|()| Some(made)),
             None => Ok(None),
@@ -41,11 +45,16 @@ impl<'a> Maker<'a> {
         &self,
         table: &ConfiguredTable,
     ) -> Result<Option<Arc<dyn TokenVerifier>>, StartError> {
-        table.verifier(self.around()).map_err(|source| unfit(table, source))
+        table.verifier(self.around(table)).map_err(|source| unfit(table, source))
     }
 
-    fn around(&self) -> Surroundings<'_> {
-        Surroundings { fetch: self.fetch, public_url: self.base, audiences: &self.audiences }
+    fn around(&self, table: &ConfiguredTable) -> Surroundings<'_> {
+        Surroundings {
+            fetch: self.fetch,
+            public_url: self.base,
+            audiences: &self.audiences,
+            is_last: self.last.get(table.kind).is_none_or(|last| table.name == last.as_str()),
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl RevocationListener for EndSessions {
                 subject: revoked.subject.as_str().into(),
             }
         } else {
-            Selection::Grant(revoked.family.as_str().into())
+            Selection::Grant(revoked.grant_id.as_str().into())
         };
         self.0.revoke_all(which);
     }
@@ -113,11 +113,11 @@ pub(super) async fn follow(revocations: Revocations, clock: Clock) {
         match all_revoked_since(&*revocations.source, UnixTime::of(since)).await {
             Ok(all) => {
                 seen = begun;
-                for revoked in all.iter().filter(|own| !reported.contains(&own.family)) {
-                    debug!(grant = %revoked.family, "revoked by another process");
+                for revoked in all.iter().filter(|own| !reported.contains(&own.grant_id)) {
+                    debug!(grant = %revoked.grant_id, "revoked by another process");
                     revocations.listeners.iter().for_each(|own| own.revoked(revoked));
                 }
-                reported = all.into_iter().map(|own| own.family).collect();
+                reported = all.into_iter().map(|own| own.grant_id).collect();
             }
             Err(error) => {
                 let cause = error_chain(&error);

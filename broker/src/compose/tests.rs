@@ -107,10 +107,10 @@ async fn revoked(store: &MemoryStore, n: usize, now: UnixTime) {
     };
     let consent = Consent::of(&user, &request, now);
     let hash = TokenHash::of(&n.to_string());
-    let family = format!("family-{n}");
+    let grant_id = format!("family-{n}");
     let code = Code {
         hash,
-        family,
+        grant_id,
         user,
         request,
         issued: now,

@@ -27,6 +27,9 @@ pub struct BuildContext<'a, T> {
     pub public_url: &'a str,
     /// What `aud` may be when the operator wrote nothing: the address of each server.
     pub audiences: &'a [AudienceRule],
+    /// Whether no verifier of the same kind stands after this one in `auth.verifiers`. One that is
+    /// followed leaves the tokens that it does not know to the next; the last one may refuse them.
+    pub is_last: bool,
 }
 
 impl<T> BuildContext<'_, T> {
@@ -43,6 +46,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) fetch: &'a Arc<dyn Fetch>,
     pub(crate) public_url: &'a str,
     pub(crate) audiences: &'a [AudienceRule],
+    pub(crate) is_last: bool,
 }
 
 /// Makes one of a table's settings.
@@ -65,6 +69,7 @@ impl<'a> Erased<'a> {
             fetch: Arc::clone(self.around.fetch),
             public_url: self.around.public_url,
             audiences: self.around.audiences,
+            is_last: self.around.is_last,
         }
     }
 }

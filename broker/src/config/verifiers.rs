@@ -90,6 +90,7 @@ impl Jwt {
     pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
         let own = context.settings;
         let config = JwtConfig {
+            name: context.name.to_owned(),
             issuer: own.issuer.clone(),
             keys: own.jwks_uri.clone().map_or(KeySource::Discovered, KeySource::At),
             audiences: audiences(&own.audience, context.audiences),
@@ -104,6 +105,8 @@ impl Introspection {
     pub(super) fn build(context: BuildContext<'_, Self>) -> Built {
         let own = context.settings;
         let config = IntrospectionConfig {
+            name: context.name.to_owned(),
+            refuses_unknown: context.is_last,
             issuer: own.users_issuer(),
             endpoint: own.endpoint.clone(),
             client_id: own.client_id.clone(),

@@ -88,7 +88,7 @@ impl SignInUi {
         let grants = self.server.grants(user).await?;
         let view = grants.into_iter().map(|grant| ClientGrant {
             server: self.titles.get(&grant.resource).cloned().unwrap_or(grant.resource),
-            grant_id: grant.family,
+            grant_id: grant.grant_id,
             client: grant.client_name,
             scope: grant.scope,
             since: grant.created,
@@ -184,10 +184,10 @@ impl SignInUi {
         Ok(match action {
             AccountAction::RevokeClient { grant_id } => {
                 let own = self.server.grants(user).await?;
-                let Some(grant) = own.into_iter().find(|grant| grant.family == grant_id) else {
+                let Some(grant) = own.into_iter().find(|grant| grant.grant_id == grant_id) else {
                     return Ok(gone("This access"));
                 };
-                self.server.revoke_family(&grant_id, now).await?;
+                self.server.revoke_grant(&grant_id, now).await?;
                 Notice::Done(format!(
                     "{} has lost its access, and its sessions have ended.",
                     grant.client_name

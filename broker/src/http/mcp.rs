@@ -269,7 +269,7 @@ impl Exchange<'_> {
             let reason = denied.reason();
             self.app.metrics.auth_failures.get_or_create(&ReasonLabel { reason }).inc();
             match &denied {
-                Denied::Undecided { verifier, source } => {
+                Denied::VerifierUnavailable { verifier, source } => {
                     warn!(verifier, error = %source, "a token could not be judged");
                 }
                 Denied::NoCredentials
@@ -394,7 +394,7 @@ fn label(incoming: &Incoming) -> &'static str {
 fn owner_of(verified: &Verified) -> Owner {
     let shared = |part: &Arc<str>| Arc::clone(part);
     Owner::new(shared(&verified.issuer), shared(&verified.subject), shared(&verified.client))
-        .with_grant_id(verified.family.clone())
+        .with_grant_id(verified.grant_id.clone())
 }
 
 fn no_session_id() -> Refusal {

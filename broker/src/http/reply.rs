@@ -125,7 +125,7 @@ impl Refusal {
                 server_error,
                 "This token is not accepted: it is unknown, expired, revoked or meant for another service",
             ),
-            Denied::Undecided { .. } => Self::new(
+            Denied::VerifierUnavailable { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 server_error,
                 "Sign-in cannot be checked right now; keep the token and try again",

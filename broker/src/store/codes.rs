@@ -23,7 +23,7 @@ pub(super) async fn issue(db: &mut Db, code: &Code, consent: &Consent) -> Result
                        $17, $18)";
     query(sql)
         .bind(bytes(&code.hash))
-        .bind(&code.family)
+        .bind(&code.grant_id)
         .bind(&code.user.issuer)
         .bind(&code.user.subject)
         .bind(&code.user.display_name)
@@ -50,7 +50,7 @@ pub(super) async fn find(db: &mut Db, hash: &TokenHash) -> Result<Option<Code>> 
     row.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
-/// Marks a code as used and says of which family it is.
+/// Marks a code as used and says to which grant it belongs.
 async fn mark_used(db: &mut Db, hash: &TokenHash) -> Result<Option<String>> {
     let sql = "UPDATE codes SET used = 1 WHERE hash = $1 RETURNING family";
     let row = query(sql).bind(bytes(hash)).fetch_optional(db).await?;
@@ -58,8 +58,8 @@ async fn mark_used(db: &mut Db, hash: &TokenHash) -> Result<Option<String>> {
 }
 
 pub(super) async fn burn(db: &mut Db, hash: &TokenHash, now: UnixTime) -> Result<Option<Grant>> {
-    let Some(family) = mark_used(db, hash).await? else { return Ok(None) };
-    grants::revoke(db, &family, now).await
+    let Some(grant_id) = mark_used(db, hash).await? else { return Ok(None) };
+    grants::revoke(db, &grant_id, now).await
 }
 
 /// Nothing is scanned but the codes of the last hour.
@@ -79,10 +79,10 @@ pub(super) async fn redeem(
     let Some(code) = find(db, hash).await? else { return Ok(Redeemed::Gone) };
     if code.used {
         // A burned code has no grant.
-        if grants::find(db, &code.family).await?.is_none() {
+        if grants::find(db, &code.grant_id).await?.is_none() {
             return Ok(Redeemed::Gone);
         }
-        let revoked = grants::revoke(db, &code.family, now).await?;
+        let revoked = grants::revoke(db, &code.grant_id, now).await?;
         return Ok(Redeemed::Replayed(revoked.map(Box::new)));
     }
     if now.is_past(code.expires) {
@@ -90,7 +90,7 @@ pub(super) async fn redeem(
     }
     mark_used(db, hash).await?;
     let grant = Grant {
-        family: code.family,
+        grant_id: code.grant_id,
         client: code.request.client,
         client_name: code.request.client_name,
         user: code.user,
@@ -102,9 +102,9 @@ pub(super) async fn redeem(
     };
     let ends = refresh.map_or(access.expires, |own| own.expires.max(access.expires));
     grants::insert(db, &grant, ends.max(code.expires.plus(CODE_MEMORY))).await?;
-    tokens::keep_access(db, &grant.family, &grant.scope, access, now).await?;
+    tokens::keep_access(db, &grant.grant_id, &grant.scope, access, now).await?;
     if let Some(refresh) = refresh {
-        tokens::keep_refresh(db, &grant.family, refresh, now).await?;
+        tokens::keep_refresh(db, &grant.grant_id, refresh, now).await?;
     }
     clients::redeemed(db, &grant.client, now).await?;
     Ok(Redeemed::Fresh(Box::new(grant)))
@@ -113,7 +113,7 @@ pub(super) async fn redeem(
 fn read(row: &SqliteRow) -> Result<Code> {
     Ok(Code {
         hash: row.hash("hash")?,
-        family: row.text("family")?,
+        grant_id: row.text("family")?,
         user: read_user(row)?,
         request: read_request(row)?,
         issued: row.time("issued")?,

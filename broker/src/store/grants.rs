@@ -1,4 +1,4 @@
-//! Grants: one per family of tokens.
+//! Grants: one per token family.
 
 use auth::{UnixTime, oauth::Grant};
 use sqlx::{query, sqlite::SqliteRow};
@@ -14,7 +14,7 @@ pub(super) async fn insert(db: &mut Db, grant: &Grant, ends: UnixTime) -> Result
                   scope, created, refreshed, revoked, ends) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     query(sql)
-        .bind(&grant.family)
+        .bind(&grant.grant_id)
         .bind(&grant.client)
         .bind(&grant.client_name)
         .bind(&grant.user.issuer)
@@ -32,28 +32,28 @@ pub(super) async fn insert(db: &mut Db, grant: &Grant, ends: UnixTime) -> Result
     Ok(())
 }
 
-pub(super) async fn find(db: &mut Db, family: &str) -> Result<Option<Grant>> {
-    let row = query("SELECT * FROM grants WHERE family = $1").bind(family);
+pub(super) async fn find(db: &mut Db, grant_id: &str) -> Result<Option<Grant>> {
+    let row = query("SELECT * FROM grants WHERE family = $1").bind(grant_id);
     row.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
 /// The grant got new tokens, of which the last one ends at `ends`.
 pub(super) async fn refreshed(
     db: &mut Db,
-    family: &str,
+    grant_id: &str,
     now: UnixTime,
     ends: UnixTime,
 ) -> Result<()> {
     let sql = "UPDATE grants \
                SET refreshed = $2, ends = CASE WHEN ends < $3 THEN $3 ELSE ends END \
                WHERE family = $1";
-    query(sql).bind(family).bind(seconds(now)).bind(seconds(ends)).execute(db).await?;
+    query(sql).bind(grant_id).bind(seconds(now)).bind(seconds(ends)).execute(db).await?;
     Ok(())
 }
 
-pub(super) async fn revoke(db: &mut Db, family: &str, now: UnixTime) -> Result<Option<Grant>> {
+pub(super) async fn revoke(db: &mut Db, grant_id: &str, now: UnixTime) -> Result<Option<Grant>> {
     let sql = "UPDATE grants SET revoked = $2 WHERE family = $1 AND revoked IS NULL RETURNING *";
-    let row = query(sql).bind(family).bind(seconds(now)).fetch_optional(db).await?;
+    let row = query(sql).bind(grant_id).bind(seconds(now)).fetch_optional(db).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn revoked_since(
 
 pub(super) fn read(row: &SqliteRow) -> Result<Grant> {
     Ok(Grant {
-        family: row.text("family")?,
+        grant_id: row.text("family")?,
         client: row.text("client")?,
         client_name: row.text("client_name")?,
         user: read_user(row)?,

@@ -13,7 +13,7 @@ use super::{
 
 pub(super) async fn keep_access(
     db: &mut Db,
-    family: &str,
+    grant_id: &str,
     scope: &str,
     token: &NewToken,
     now: UnixTime,
@@ -22,7 +22,7 @@ pub(super) async fn keep_access(
                VALUES ($1, $2, $3, $4, $5, 0)";
     query(sql)
         .bind(bytes(&token.hash))
-        .bind(family)
+        .bind(grant_id)
         .bind(scope)
         .bind(seconds(now))
         .bind(seconds(token.expires))
@@ -33,14 +33,14 @@ pub(super) async fn keep_access(
 
 pub(super) async fn keep_refresh(
     db: &mut Db,
-    family: &str,
+    grant_id: &str,
     token: &NewToken,
     now: UnixTime,
 ) -> Result<()> {
     let sql = "INSERT INTO refresh_tokens (hash, family, issued, expires) VALUES ($1, $2, $3, $4)";
     query(sql)
         .bind(bytes(&token.hash))
-        .bind(family)
+        .bind(grant_id)
         .bind(seconds(now))
         .bind(seconds(token.expires))
         .execute(db)
@@ -125,7 +125,7 @@ pub(super) async fn rotate(db: &mut Db, rotation: &Rotation, now: UnixTime) -> R
     {
         return Ok(Rotated::Repeated(Box::new(repeat)));
     }
-    let revoked = grants::revoke(db, &token.grant.family, now).await?;
+    let revoked = grants::revoke(db, &token.grant.grant_id, now).await?;
     Ok(Rotated::Reused(revoked.map(Box::new)))
 }
 
@@ -141,10 +141,10 @@ async fn succeed(db: &mut Db, rotation: &Rotation, grant: Grant, now: UnixTime) 
         .bind(bytes(&rotation.refresh.hash))
         .execute(&mut *db)
         .await?;
-    keep_access(db, &grant.family, &rotation.scope, &rotation.access, now).await?;
-    keep_refresh(db, &grant.family, &rotation.refresh, now).await?;
+    keep_access(db, &grant.grant_id, &rotation.scope, &rotation.access, now).await?;
+    keep_refresh(db, &grant.grant_id, &rotation.refresh, now).await?;
     let ends = rotation.access.expires.max(rotation.refresh.expires);
-    grants::refreshed(db, &grant.family, now, ends).await?;
+    grants::refreshed(db, &grant.grant_id, now, ends).await?;
     Ok(Rotated::Fresh(Box::new(Grant { refreshed: now, ..grant })))
 }
 

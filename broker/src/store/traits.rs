@@ -161,9 +161,9 @@ impl AuthStore for Store {
         job!(self.write: tokens::revoke_access(&hash))
     }
 
-    fn revoke_grant<'a>(&'a self, family: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>> {
-        let family = family.to_owned();
-        job!(self.write: grants::revoke(&family, now))
+    fn revoke_grant<'a>(&'a self, grant_id: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>> {
+        let grant_id = grant_id.to_owned();
+        job!(self.write: grants::revoke(&grant_id, now))
     }
 
     fn grants_of<'a>(

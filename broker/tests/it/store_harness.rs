@@ -60,7 +60,7 @@ pub(crate) fn code(text: &str, client: &str, subject: &str, now: UnixTime) -> (C
     let consent = Consent::of(&user, &request, now);
     let code = Code {
         hash: TokenHash::of(text),
-        family: format!("family-of-{text}"),
+        grant_id: format!("family-of-{text}"),
         user,
         request,
         issued: now,

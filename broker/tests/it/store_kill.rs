@@ -44,10 +44,10 @@ struct Said {
 
 type Families = BTreeMap<String, Said>;
 
-fn hear(families: &mut Families, line: &str) {
+fn hear(grant_ids: &mut Families, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     let number = || words[3].parse::<u64>().expect("a number");
-    let said = families.entry(words[2].to_owned()).or_default();
+    let said = grant_ids.entry(words[2].to_owned()).or_default();
     match (words[0], words[1]) {
         ("try", "code") => {}
         ("ok", "code") => said.redeemed = true,
@@ -71,7 +71,7 @@ impl Dice {
     }
 }
 
-fn start(directory: &Path, run: usize, families: &Families) -> Child {
+fn start(directory: &Path, run: usize, grant_ids: &Families) -> Child {
     let mut child = Command::new(env!("CARGO_BIN_EXE_store-traffic"))
         .arg(directory)
         .arg(format!("run{run}"))
@@ -81,7 +81,7 @@ fn start(directory: &Path, run: usize, families: &Families) -> Child {
         .spawn()
         .expect("the fixture starts");
     let mut lines = String::new();
-    for (name, said) in families.iter().rev().take(FAMILIES) {
+    for (name, said) in grant_ids.iter().rev().take(FAMILIES) {
         writeln!(lines, "{name} {} {}", said.head, said.version).expect("text");
     }
     let mut input = child.stdin.take().expect("its input");
@@ -90,12 +90,12 @@ fn start(directory: &Path, run: usize, families: &Families) -> Child {
 }
 
 /// Runs the traffic, kills it at a random point, and learns what it said until then.
-fn run_and_kill(directory: &Path, run: usize, families: &mut Families, dice: &mut Dice) -> usize {
-    let mut child = start(directory, run, families);
+fn run_and_kill(directory: &Path, run: usize, grant_ids: &mut Families, dice: &mut Dice) -> usize {
+    let mut child = start(directory, run, grant_ids);
     let mut output = BufReader::new(child.stdout.take().expect("its output")).lines();
     let mut lines = 0;
     for line in output.by_ref().take(usize::try_from(dice.below(60)).expect("small")) {
-        hear(families, &line.expect("a line"));
+        hear(grant_ids, &line.expect("a line"));
         lines += 1;
     }
     // A change takes about a millisecond; this ends somewhere in one. With no line read it ends
@@ -105,14 +105,14 @@ fn run_and_kill(directory: &Path, run: usize, families: &mut Families, dice: &mu
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), None, "it was killed and did not give up itself: {status}");
     for line in output {
-        hear(families, &line.expect("a line"));
+        hear(grant_ids, &line.expect("a line"));
         lines += 1;
     }
     lines
 }
 
-fn hash(kind: &str, family: &str, n: u64) -> TokenHash {
-    TokenHash::of(&format!("{kind}-{family}-{n}"))
+fn hash(kind: &str, grant_id: &str, n: u64) -> TokenHash {
+    TokenHash::of(&format!("{kind}-{grant_id}-{n}"))
 }
 
 /// Whether the database is whole, and has one live successor per family.
@@ -199,15 +199,15 @@ fn two_hundred_kills_lose_no_pair_and_double_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let (mut dice, mut families) = (Dice(seed), Families::new());
+    let (mut dice, mut grant_ids) = (Dice(seed), Families::new());
     let (mut lines, mut unanswered) = (0, 0);
     let begun = Instant::now();
     for run in 0..KILLS {
-        lines += run_and_kill(directory.path(), run, &mut families, &mut dice);
-        let before = families.clone();
+        lines += run_and_kill(directory.path(), run, &mut grant_ids, &mut dice);
+        let before = grant_ids.clone();
         runtime.block_on(async {
             let store = Store::open(directory.path()).await.expect("it opens again");
-            for (name, said) in &mut families {
+            for (name, said) in &mut grant_ids {
                 check_family(&store, name, said).await;
             }
             store.close().await;
@@ -216,13 +216,13 @@ fn two_hundred_kills_lose_no_pair_and_double_none() {
         unanswered += before
             .iter()
             .filter(|(name, said)| {
-                said.head < families[*name].head || said.version < families[*name].version
+                said.head < grant_ids[*name].head || said.version < grant_ids[*name].version
             })
             .count();
-        families.retain(|_, said| said.redeemed);
+        grant_ids.retain(|_, said| said.redeemed);
         // The ones that rest were looked at often enough.
-        while families.len() > 40 {
-            families.pop_first();
+        while grant_ids.len() > 40 {
+            grant_ids.pop_first();
         }
     }
     println!(

@@ -121,7 +121,7 @@ async fn traffic(store: &Store, round: u64, now: UnixTime) {
         store.register_client(client(id), None, 1000, now).await.expect("the store answers");
     }
     let (owned, consent) = code(&format!("code-{round}"), &format!("used-{round}"), "ada", now);
-    let (hash, family) = (owned.hash, owned.family.clone());
+    let (hash, grant_id) = (owned.hash, owned.grant_id.clone());
     store.issue_code(owned, consent).await.expect("the store answers");
     let (access, refresh) =
         (new(format!("at-{round}"), HOUR), new(format!("rt-{round}"), 30 * DAY));
@@ -137,7 +137,7 @@ async fn traffic(store: &Store, round: u64, now: UnixTime) {
     let rotated = store.rotate_refresh(rotation, now.plus(HOUR)).await.expect("the store answers");
     assert!(matches!(rotated, Rotated::Fresh(_)));
     if round.is_multiple_of(3) {
-        store.revoke_grant(&family, now.plus(2 * HOUR)).await.expect("the store answers");
+        store.revoke_grant(&grant_id, now.plus(2 * HOUR)).await.expect("the store answers");
     }
     let (lost, consent) =
         code(&format!("lost-{round}"), "web", &format!("user-{}", round % 7), now);

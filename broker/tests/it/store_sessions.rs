@@ -74,7 +74,7 @@ fn a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
             let account = store.account("ada").await.unwrap().expect("the account is there");
             assert_eq!(account.subject, "subject-of-ada");
             let grants = store.grants("", 10).await.unwrap();
-            assert_eq!(grants.iter().map(|grant| &*grant.family).collect::<Vec<_>>(), ["family"]);
+            assert_eq!(grants.iter().map(|grant| &*grant.grant_id).collect::<Vec<_>>(), ["family"]);
             let record = record(round, Owner::new(ISSUER, "subject-of-ada", "web"));
             assert!(store.create(record).await.unwrap());
             let kept = store.count(&Selection::All).await.unwrap();

@@ -221,7 +221,7 @@ async fn a_user_sees_and_ends_what_was_authorized() {
     *request.headers_mut() = headers.clone();
     let sender = harness.server.own_form(&request, &form, harness.now()).await.unwrap();
     assert!(sender.is_some_and(|own| own.is(&user.user)));
-    assert!(harness.server.revoke_family(&grants[0].family, harness.now()).await.unwrap());
+    assert!(harness.server.revoke_grant(&grants[0].grant_id, harness.now()).await.unwrap());
     assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token");
     let mut cleared = http::HeaderMap::new();
     harness.server.sign_out(&headers, &mut cleared).await.unwrap();

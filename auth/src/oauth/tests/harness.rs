@@ -401,10 +401,10 @@ impl<'a> Visitor<'a> {
 }
 
 impl Harness {
-    /// The family of an access token, as long as the token is kept.
-    pub(super) async fn store_family(&self, access: &str) -> Option<String> {
+    /// The grant of an access token, as long as the token is kept.
+    pub(super) async fn store_grant_id(&self, access: &str) -> Option<String> {
         let hash = crate::TokenHash::of(access);
         let found = self.store.access_token(&hash).await.unwrap();
-        found.map(|token| token.grant.family)
+        found.map(|token| token.grant.grant_id)
     }
 }

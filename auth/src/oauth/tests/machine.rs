@@ -62,9 +62,9 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 harness.pass(seconds);
             }
             Step::Revoke => {
-                let first = harness.store_family(&line[0].access).await;
-                let Some(family) = first else { continue };
-                let was_live = harness.server.revoke_family(&family, harness.now()).await.unwrap();
+                let first = harness.store_grant_id(&line[0].access).await;
+                let Some(grant_id) = first else { continue };
+                let was_live = harness.server.revoke_grant(&grant_id, harness.now()).await.unwrap();
                 prop_assert_eq!(was_live, !revoked);
                 revoked = true;
             }

@@ -29,7 +29,7 @@ async fn a_refresh_gives_a_new_pair_and_the_old_access_token_lives_on() {
     let (old, new) =
         (harness.admit(&access).await.unwrap(), harness.admit(&next_access).await.unwrap());
     assert_eq!((&old.subject, &old.client), (&new.subject, &new.client), "the same owner");
-    assert_eq!(old.family, new.family);
+    assert_eq!(old.grant_id, new.grant_id);
     let (status, _) = harness.refresh(&next_refresh).await;
     assert_eq!(status, OK);
 }
@@ -199,8 +199,8 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     harness.refresh(&refresh).await;
     harness
         .server
-        .revoke_family(
-            &harness.admit(&access).await.unwrap().family.clone().unwrap(),
+        .revoke_grant(
+            &harness.admit(&access).await.unwrap().grant_id.clone().unwrap(),
             harness.now(),
         )
         .await

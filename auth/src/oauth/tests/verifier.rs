@@ -104,9 +104,9 @@ async fn a_revocation_that_happened_elsewhere_counts_after_seconds() {
     let harness = harness();
     let (access, _) = harness.pair().await;
     harness.admit(&access).await.unwrap();
-    let family = harness.store_family(&access).await.unwrap();
+    let grant_id = harness.store_grant_id(&access).await.unwrap();
     let at = crate::UnixTime::of(harness.now());
-    harness.store.revoke_grant(&family, at).await.unwrap();
+    harness.store.revoke_grant(&grant_id, at).await.unwrap();
     harness.pass(4);
     assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token");
 }
@@ -115,7 +115,7 @@ async fn a_revocation_that_happened_elsewhere_counts_after_seconds() {
 async fn a_look_up_that_a_revocation_overtakes_is_not_remembered() {
     let harness = harness();
     let (access, _) = harness.pair().await;
-    let family = harness.store_family(&access).await.unwrap();
+    let grant_id = harness.store_grant_id(&access).await.unwrap();
     let token = Bearer::parse(&access).unwrap();
     let mut judging = harness.tokens.judge(&token, harness.now());
     // It asked the store what the revocations are, and waits for its answer.
@@ -128,11 +128,11 @@ async fn a_look_up_that_a_revocation_overtakes_is_not_remembered() {
         issuer: "https://forge.example".into(),
         subject: "ada".into(),
         client: "web".into(),
-        family: family.clone(),
+        grant_id: grant_id.clone(),
     });
     assert!(matches!(judging.await, Ok(Verdict::Accept(_))), "the store did not know yet");
     let at = crate::UnixTime::of(harness.now());
-    harness.store.revoke_grant(&family, at).await.unwrap();
+    harness.store.revoke_grant(&grant_id, at).await.unwrap();
     assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token", "nothing was kept");
 }
 

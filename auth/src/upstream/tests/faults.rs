@@ -62,7 +62,7 @@ async fn an_upstream_that_hangs_holds_up_nobody_for_long() {
     harness.forge.be(&[Mood::Hangs; 2]);
     let asked = Instant::now();
     assert_eq!(harness.token(&vault).await, "access-1", "the old one still serves");
-    assert_eq!(asked.elapsed(), VaultLimits::default().patience);
+    assert_eq!(asked.elapsed(), VaultLimits::default().wait_timeout);
     sleep(HOUR - DUE).await;
     harness.forge.be(&[Mood::Hangs; 2]);
     let asked = Instant::now();
