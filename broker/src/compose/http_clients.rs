@@ -7,7 +7,7 @@ use auth::oauth::Fetch;
 use super::start_error::StartError;
 use crate::{
     config::Config,
-    fetch::{Configured, ConfiguredSettings, Roots},
+    fetch::{Roots, TrustedFetcher, TrustedSettings},
 };
 
 /// How the broker asks other machines.
@@ -21,7 +21,7 @@ pub(crate) struct HttpClients {
 impl HttpClients {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
         let roots = Roots::load(config.auth.ca_file.as_deref())?;
-        let fetch = Arc::new(Configured::new(&ConfiguredSettings::new(roots.clone())));
+        let fetch = Arc::new(TrustedFetcher::new(&TrustedSettings::new(roots.clone())));
         Ok(Self { roots, fetch })
     }
 }

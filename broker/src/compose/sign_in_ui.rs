@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    fetch::{Roots, Stranger},
+    fetch::{PublicFetcher, Roots},
     pages::Pages,
     sessions::registry::Sessions,
     store::Store,
@@ -66,7 +66,7 @@ impl SignInUi {
         let parts = Parts {
             store: store.clone(),
             providers: identities,
-            fetch: Some(Arc::new(Stranger::new(roots))),
+            fetch: Some(Arc::new(PublicFetcher::new(roots))),
             credentials: Some(Arc::new(credentials)),
             listeners: listeners.clone(),
             key,

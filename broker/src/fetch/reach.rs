@@ -1,4 +1,4 @@
-//! Which addresses are out in the open, so that a stranger may make the broker connect to them.
+//! Which addresses are public, so that a client may choose a URL with them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

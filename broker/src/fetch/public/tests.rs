@@ -1,4 +1,4 @@
-//! What a stranger's address may make the broker do.
+//! What a URL that a client chose can make the broker do.
 
 use std::{io, net::TcpListener, sync::atomic::Ordering, time::Duration};
 
@@ -17,7 +17,7 @@ async fn ask(
     script: Script,
 ) -> (Result<Response<Bytes>, FetchError>, Arc<Seen>) {
     let (network, seen, roots) = FakeNetwork::new(answers, script);
-    (Stranger::on(network, &roots).fetch(get(page), LIMITS).await, seen)
+    (PublicFetcher::on(network, &roots).fetch(get(page), LIMITS).await, seen)
 }
 
 fn dialled(seen: &Seen) -> Vec<String> {
@@ -120,14 +120,14 @@ async fn a_forbidden_target_sees_no_connection() {
     for answers in [["127.0.0.1"], ["::ffff:127.0.0.1"], ["0.0.0.0"]] {
         let (network, _, roots) = FakeNetwork::with_real_connections(&[&answers]);
         let page = format!("https://app.example.org:{port}/c");
-        let answered = Stranger::on(network, &roots).fetch(get(&page), LIMITS).await;
+        let answered = PublicFetcher::on(network, &roots).fetch(get(&page), LIMITS).await;
         assert!(matches!(answered, Err(FetchError::Forbidden)), "{answered:?}");
     }
     // The system's own resolver, and numbers it would understand.
-    let stranger = Stranger::new(&Roots::load(None).expect("roots"));
+    let fetcher = PublicFetcher::new(&Roots::load(None).expect("roots"));
     for host in ["localhost", "127.0.0.1", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]"] {
         let page = format!("https://{host}:{port}/c");
-        let answered = stranger.fetch(get(&page), LIMITS).await;
+        let answered = fetcher.fetch(get(&page), LIMITS).await;
         assert!(matches!(answered, Err(FetchError::Forbidden)), "{host}: {answered:?}");
     }
     assert_eq!(connections(), 0);
@@ -170,8 +170,8 @@ async fn the_certificate_must_name_the_host_and_come_from_somebody_who_is_believ
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
     assert!(seen.requests.lock().unwrap().is_empty());
     let (network, seen, _) = FakeNetwork::new(&[&[PUBLIC]], Script::Hang);
-    let stranger = Stranger::on(network, &Roots::load(None).expect("roots"));
-    let answered = stranger.fetch(get(PAGE), LIMITS).await;
+    let fetcher = PublicFetcher::on(network, &Roots::load(None).expect("roots"));
+    let answered = fetcher.fetch(get(PAGE), LIMITS).await;
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
     assert!(seen.requests.lock().unwrap().is_empty());
 }

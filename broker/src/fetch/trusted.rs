@@ -1,4 +1,4 @@
-//! Requests to addresses that the operator wrote down.
+//! Requests to URLs that the operator configured.
 
 use std::{fmt, time::Duration};
 
@@ -24,22 +24,22 @@ use super::{
 #[cfg(test)]
 mod tests;
 
-/// How [`Configured`] connects.
+/// How [`TrustedFetcher`] connects.
 #[derive(Debug, Clone)]
-pub struct ConfiguredSettings {
-    /// Whose certificates are believed.
+pub struct TrustedSettings {
+    /// The certificate authorities that are trusted.
     pub roots: Roots,
-    /// A connection unused for so long is closed. Zero: none is used twice.
+    /// An idle connection is closed after this time. Zero: none is reused.
     pub idle: Duration,
-    /// So many unused connections are kept per host.
+    /// How many idle connections are kept per host.
     pub max_idle_per_host: usize,
     /// For one connection to come up; the request's own timeout holds besides.
     pub connect_timeout: Duration,
 }
 
-impl ConfiguredSettings {
-    /// What suits a handful of identity providers: four connections each, kept for a minute, up
-    /// within ten seconds.
+impl TrustedSettings {
+    /// What suits a handful of identity providers: four connections each, kept for a minute, with ten
+    /// seconds to connect.
     #[must_use]
     pub fn new(roots: Roots) -> Self {
         Self {
@@ -51,19 +51,19 @@ impl ConfiguredSettings {
     }
 }
 
-/// Asks what the operator configured: identity providers, key sets, introspection endpoints.
+/// Fetches what the operator configured: identity providers, key sets, introspection endpoints.
 ///
 /// `http` and private addresses are allowed, because a forge on the same machine is a good setup;
-/// the address is the operator's, so nobody else chooses where a request goes. Everything else is
-/// as strict as for strangers. Connections are kept and used again.
-pub struct Configured {
+/// the operator alone chooses where a request goes. Everything else is as strict as with a
+/// [`PublicFetcher`](super::PublicFetcher). Connections are reused.
+pub struct TrustedFetcher {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-impl Configured {
+impl TrustedFetcher {
     /// Connects nowhere yet.
     #[must_use]
-    pub fn new(settings: &ConfiguredSettings) -> Self {
+    pub fn new(settings: &TrustedSettings) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -97,7 +97,7 @@ impl Configured {
     }
 }
 
-impl Fetch for Configured {
+impl Fetch for TrustedFetcher {
     fn fetch<'a>(
         &'a self,
         request: Request<Bytes>,
@@ -107,8 +107,8 @@ impl Fetch for Configured {
     }
 }
 
-impl fmt::Debug for Configured {
+impl fmt::Debug for TrustedFetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Configured").finish_non_exhaustive()
+        f.debug_struct("TrustedFetcher").finish_non_exhaustive()
     }
 }

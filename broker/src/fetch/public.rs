@@ -1,4 +1,4 @@
-//! Requests to addresses that strangers made up.
+//! Requests to URLs that a client chose.
 
 use std::sync::Arc;
 
@@ -23,20 +23,20 @@ use super::{
 #[cfg(test)]
 mod tests;
 
-/// Asks `https` addresses of the open internet and nothing else: what [`Fetch`] demands.
+/// Fetches `https` URLs at public addresses and nothing else: what [`Fetch`] demands.
 ///
-/// Every address of a name is judged by [`is_public`](super::is_public), and one bad one spoils the
-/// name; then a judged address is dialled, not the name, so a second answer of the resolver is
-/// never asked for. One connection per request: what is kept for a stranger costs more than it
-/// saves.
+/// The URL is attacker-controlled. Its name is resolved once; if one of the addresses is not public
+/// ([`is_public`](super::is_public)) the request is refused; then exactly a checked address is dialled,
+/// not the name, so that a second answer of the resolver (DNS rebinding) is never asked for. Each request
+/// has a connection of its own: keeping one for a client's host costs more than it saves.
 #[derive(Debug)]
-pub struct Stranger {
+pub struct PublicFetcher {
     network: Arc<dyn Network>,
     tls: Arc<ClientConfig>,
 }
 
-impl Stranger {
-    /// Believes the certificates of `roots`.
+impl PublicFetcher {
+    /// Trusts the certificate authorities of `roots`.
     #[must_use]
     pub fn new(roots: &Roots) -> Self {
         Self::on(Arc::new(System), roots)
@@ -55,7 +55,7 @@ impl Stranger {
         let target = target.ok_or(FetchError::Forbidden)?;
         let addresses = addresses(&*self.network, &target).await.map_err(failed)?;
         if let Some(inside) = addresses.iter().find(|address| !is_public(address.ip())) {
-            debug!(host = %target.host, address = %inside.ip(), "not a public address; not asked");
+            debug!(host = %target.host, address = %inside.ip(), "the address is not public; the request is refused");
             return Err(FetchError::Forbidden);
         }
         let request = prepare(request, &target)?;
@@ -66,7 +66,7 @@ impl Stranger {
     }
 }
 
-impl Fetch for Stranger {
+impl Fetch for PublicFetcher {
     fn fetch<'a>(
         &'a self,
         request: Request<Bytes>,
@@ -84,7 +84,7 @@ fn prepare(request: Request<Bytes>, target: &Target) -> Result<Request<Full<Byte
     complete(&mut head.headers);
     let host = HeaderValue::from_str(&target.authority()).map_err(failed)?;
     head.headers.insert(header::HOST, host);
-    // Nothing is sent that belongs to somebody else's conversation.
+    // A cookie belongs to a browser's conversation.
     head.headers.remove(header::COOKIE);
     Ok(Request::from_parts(head, Full::new(body)))
 }

@@ -89,11 +89,11 @@ async fn converse(
     }
 }
 
-fn configured(roots: Roots) -> Configured {
-    Configured::new(&ConfiguredSettings::new(roots))
+fn fetcher(roots: Roots) -> TrustedFetcher {
+    TrustedFetcher::new(&TrustedSettings::new(roots))
 }
 
-fn nobody() -> Roots {
+fn no_roots() -> Roots {
     Roots::load(None).expect("roots")
 }
 
@@ -102,7 +102,7 @@ const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 #[tokio::test]
 async fn a_private_address_is_asked_and_its_connection_kept() {
     let mut server = Server::start(FINE, None).await;
-    let fetch = configured(nobody());
+    let fetch = fetcher(no_roots());
     for _ in 0..3 {
         let answered = fetch.fetch(get(&server.url()), LIMITS).await.expect("an answer");
         assert_eq!(&answered.body()[..], b"{}");
@@ -122,32 +122,32 @@ async fn https_believes_the_given_authority_and_nobody_else() {
     let (tls, roots) = certificate();
     let server = Server::start(FINE, Some(tls)).await;
     let url = format!("https://localhost:{}/x", server.address.port());
-    let answered = configured(roots).fetch(get(&url), LIMITS).await;
+    let answered = fetcher(roots).fetch(get(&url), LIMITS).await;
     assert_eq!(answered.expect("an answer").status(), StatusCode::OK);
-    let answered = configured(nobody()).fetch(get(&url), LIMITS).await;
+    let answered = fetcher(no_roots()).fetch(get(&url), LIMITS).await;
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
 }
 
 #[tokio::test]
-async fn redirects_encodings_and_long_answers_are_treated_as_for_strangers() {
+async fn redirects_encodings_and_long_answers_are_refused_as_with_public_addresses() {
     let redirect = "HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
     let server = Server::start(redirect, None).await;
-    let answered = configured(nobody()).fetch(get(&server.url()), LIMITS).await;
+    let answered = fetcher(no_roots()).fetch(get(&server.url()), LIMITS).await;
     assert_eq!(answered.expect("an answer").status(), StatusCode::TEMPORARY_REDIRECT);
 
     let gzip = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}";
     let server = Server::start(gzip, None).await;
-    let answered = configured(nobody()).fetch(get(&server.url()), LIMITS).await;
+    let answered = fetcher(no_roots()).fetch(get(&server.url()), LIMITS).await;
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
 
     let chunks = "1000\r\n".to_owned() + &"x".repeat(4096) + "\r\n";
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let server = Server::start(&format!("{head}{}", chunks.repeat(2)), None).await;
-    let answered = configured(nobody()).fetch(get(&server.url()), LIMITS).await;
+    let answered = fetcher(no_roots()).fetch(get(&server.url()), LIMITS).await;
     assert!(matches!(answered, Err(FetchError::TooLong)), "{answered:?}");
 
     for url in ["ftp://127.0.0.1/", "http://ada:secret@127.0.0.1/", "/x"] {
-        let answered = configured(nobody()).fetch(get(url), LIMITS).await;
+        let answered = fetcher(no_roots()).fetch(get(url), LIMITS).await;
         assert!(matches!(answered, Err(FetchError::Forbidden)), "{url}: {answered:?}");
     }
 }
@@ -156,7 +156,7 @@ async fn redirects_encodings_and_long_answers_are_treated_as_for_strangers() {
 async fn a_server_that_says_nothing_times_out_and_the_connection_closes() {
     let mut server = Server::start("", None).await;
     let limits = FetchLimits { timeout: Duration::from_millis(100), ..LIMITS };
-    let fetch = configured(nobody());
+    let fetch = fetcher(no_roots());
     let answered = fetch.fetch(get(&server.url()), limits).await;
     assert!(matches!(answered, Err(FetchError::TimedOut)), "{answered:?}");
     while server.event().await != Event::Closed {}
@@ -165,7 +165,7 @@ async fn a_server_that_says_nothing_times_out_and_the_connection_closes() {
 #[tokio::test]
 async fn dropping_the_request_closes_the_connection() {
     let mut server = Server::start("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx", None).await;
-    let fetch = configured(nobody());
+    let fetch = fetcher(no_roots());
     {
         let mut asking = fetch.fetch(get(&server.url()), LIMITS);
         loop {
