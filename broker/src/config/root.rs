@@ -30,10 +30,9 @@ settings! {
         pub public_url: Option<PublicUrl> = public_url()
             .computed("not set; addresses are made from listen")
             .example(r#""https://mcp.example.org""#),
-        /// The directory for what the broker keeps: accounts, authorizations and sealed credentials
-        /// (broker.db), the keys to them (server.key, keyring), tokens made by hand (tokens.json).
-        /// It is created when missing, for its owner only. A relative path counts from the working
-        /// directory.
+        /// The directory for what the broker keeps: accounts, authorizations, tokens and sealed
+        /// credentials (broker.db), and the keys to them (server.key, keyring). It is created when
+        /// missing, for its owner only. A relative path counts from the working directory.
         pub data_dir: PathBuf = path()
             .computed("the first of $STATE_DIRECTORY, $XDG_DATA_HOME/mcp-broker, \
                  $HOME/.local/share/mcp-broker, /var/lib/mcp-broker that can be named")

@@ -35,7 +35,9 @@ settings! {
 settings! {
     /// Tokens made by `mcp-broker token add`. They are good at every server.
     pub struct StaticTokens {
-        /// The file that holds the hashes of the tokens.
+        /// Where an earlier version kept the hashes of the tokens. They are in the database now: the
+        /// broker imports this file once and renames it to end in .imported. If the file is there
+        /// again it does not start, because tokens revoked since would come back.
         pub tokens_file: PathBuf = path()
             .computed("tokens.json in data_dir")
             .example(r#""/var/lib/mcp-broker/tokens.json""#),
