@@ -1,4 +1,4 @@
-//! The command line: what `mcp-broker` can be asked, and the exit code of every way it ends.
+//! The command line: the commands of `mcp-broker`, and its exit codes.
 
 mod banner;
 mod check;
@@ -22,19 +22,19 @@ use crate::{
     config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
 };
 
-/// How a call ended, by the conventions of `sysexits.h`.
+/// The exit codes, by the conventions of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// As asked.
+    /// Done, or stopped as asked.
     Ok = 0,
-    /// The answer is no (`healthcheck`, `doctor`), or what was asked for is not there.
+    /// A check failed (`healthcheck`, `doctor`), or what was named was not found.
     No = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 64,
-    /// It cannot listen, or a file or store it needs at the start is out of reach.
+    /// It cannot listen, or cannot use a file or the store.
     Unavailable = 69,
-    /// A fault of the broker's own.
+    /// An error inside the broker.
     Internal = 70,
     /// The configuration has mistakes.
     Config = 78,
@@ -58,15 +58,14 @@ Examples:
   mcp-broker -- npx -y @modelcontextprotocol/server-everything stdio
                                               serve that server at http://127.0.0.1:8080/mcp
   mcp-broker config --example > mcp-broker.toml
-  mcp-broker check                            say everything that is wrong with it
+  mcp-broker check                            list every mistake in it
   mcp-broker user add ada                     make an account to sign in with
-  mcp-broker token add laptop                 make a bearer token for what has no browser
+  mcp-broker token add laptop                 make a bearer token for a client without a browser
   mcp-broker doctor https://mcp.example.org/mcp
-                                              say what a client would stumble over there
+                                              run the steps of a client's connection there
 
-Exit codes: 0 done, or stopped as asked; 1 the answer is no, or what is named is not there; 64 usage;
-69 cannot listen, or cannot use a file or store it needs; 70 a fault of its own; 78 mistakes in the
-configuration.")]
+Exit codes: 0 done, or stopped as asked; 1 check failed, or not found; 64 wrong command line; 69 cannot
+listen, or cannot use a file or the store; 70 internal error; 78 mistakes in the configuration.")]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -78,23 +77,23 @@ struct Cli {
 enum Command {
     /// Run the broker (what it does without a subcommand, too)
     Serve(ServeArgs),
-    /// Say everything that is wrong with the configuration
+    /// List every mistake in the configuration
     Check(ConfigArgs),
     /// Print an example configuration, its JSON Schema, or what is in force
     Config(config::ConfigCommand),
     /// Add, list and remove local accounts, and change their passwords
     User(user::UserCommand),
-    /// Add, list and remove the applications that may ask for authorization
+    /// Add, list and remove OAuth clients
     Client(client::ClientCommand),
-    /// List and take back what people have authorized
+    /// List and revoke the authorizations that users gave to clients
     Grant(grant::GrantCommand),
-    /// List the sessions that are kept, awake or asleep, and end them
+    /// List sessions, awake or asleep, and end them
     Session(session::SessionCommand),
-    /// Make, list and revoke bearer tokens for what has no browser (the verifier `static`)
+    /// Make, list and revoke bearer tokens for clients without a browser (the verifier `static`)
     Token(token::TokenCommand),
     /// Run the built-in MCP server on standard input and output
     DemoServer,
-    /// Connect as a client does, step by step, and say which step fails and why
+    /// Run every step of a client's connection and report the first that fails
     Doctor(doctor::DoctorArgs),
     /// Ask a running broker whether it is ready; exit 0 or 1
     Healthcheck(health::HealthArgs),
@@ -136,7 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Printing fails only when nobody reads.
+            // Printing fails only when the output is closed.
             let _ = error.print();
             return if asked { Exit::Ok } else { Exit::Usage }.into();
         }
@@ -173,22 +172,16 @@ impl ConfigArgs {
     }
 }
 
-/// Writes to standard output. A reader that has gone (`| head`) is no fault of ours.
-fn say(text: impl std::fmt::Display) {
+/// Writes a line to standard output. A reader that has closed it (`| head`) is not an error.
+fn print(text: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Writes to standard error.
-fn complain(text: impl std::fmt::Display) {
+/// Writes a line to standard error.
+fn print_error(text: impl std::fmt::Display) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// An error with its causes on one line, for a person at a terminal.
-fn told(error: &dyn std::error::Error) -> String {
-    let causes = crate::error_chain::error_chain(error);
-    if causes.is_empty() { error.to_string() } else { format!("{error}: {causes}") }
 }
 
 /// 128 random bits as hex digits: a name nobody guesses.

@@ -45,7 +45,7 @@ mod oauth;
 mod overrides;
 mod path;
 mod providers;
-mod quantity;
+pub(crate) mod quantity;
 mod reader;
 mod reload;
 mod resolve;

@@ -18,6 +18,7 @@
 //! two of them meet, and picks the words for clients (`http::reply`).
 
 mod builder;
+mod calendar;
 mod calls;
 pub mod cli;
 mod clock;

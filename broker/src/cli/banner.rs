@@ -1,4 +1,4 @@
-//! What a person sees in the first minute: where it runs, and how to connect to it.
+//! What an operator sees first: the address, and how clients connect to it.
 
 use std::fmt::Write as _;
 
@@ -12,14 +12,14 @@ pub(super) fn text(config: &Config, base: &str, setup: Option<&str>) -> String {
     let name = "broker";
     let mut text = format!("\n  MCP endpoint   {endpoint}\n");
     text.push_str(match (open, signs_in) {
-        (true, _) => "  Sign-in        none: every program on this machine may connect\n",
+        (true, _) => "  Sign-in        none: every program on this machine can connect\n",
         (false, true) => "  Sign-in        in the browser, when a client connects\n",
         (false, false) => "  Sign-in        bearer token, made by `mcp-broker token add NAME`\n",
     });
     if let Some(link) = setup {
         let _ = write!(
             text,
-            "\n  First of all, make an account for yourself (the link works once, for a day):\n  \
+            "\n  First, make an account for yourself (the link works once, within a day):\n  \
              {link}\n"
         );
     }

@@ -1,6 +1,6 @@
-//! `mcp-broker check`: every mistake in the configuration, before anything runs.
+//! `mcp-broker check`: every mistake in the configuration, without starting anything.
 
-use super::{ConfigArgs, Exit, complain, say};
+use super::{ConfigArgs, Exit, print, print_error};
 use crate::{compose::check, config::Environment};
 
 pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {
@@ -10,16 +10,16 @@ pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {
     match checked {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                complain(format_args!("warning: {warning}"));
+                print_error(format_args!("warning: {warning}"));
             }
             match &loaded.file {
-                Some(path) => say(format_args!("{} is fine", path.display())),
-                None => say("there is no configuration file; the defaults are fine"),
+                Some(path) => print(format_args!("{} is valid", path.display())),
+                None => print("there is no configuration file; the defaults are valid"),
             }
             Exit::Ok
         }
         Err(mistakes) => {
-            complain(&mistakes);
+            print_error(&mistakes);
             Exit::Config
         }
     }

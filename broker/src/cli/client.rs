@@ -1,4 +1,4 @@
-//! `mcp-broker client`: the applications that may ask for authorization.
+//! `mcp-broker client`: OAuth clients.
 
 use auth::{
     TokenHash, UnixTime,
@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Exit, complain, say,
+    Context, Exit, print, print_error,
     store::{Failure, StoreArgs, brief, day, with_store},
-    told,
 };
+use crate::error_chain::error_with_causes;
 
 /// How many clients are read at a time.
 const BATCH: usize = 200;
@@ -28,9 +28,9 @@ pub(super) struct ClientCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a client known beforehand, for applications that do not register themselves
+    /// Add a client, for applications that do not register themselves
     Add {
-        /// What people see on the consent page
+        /// What users see on the consent page
         name: String,
         /// Where the browser returns to after sign-in: https, http to this computer
         /// (http://127.0.0.1/callback is good for any port), or a scheme of
@@ -40,8 +40,8 @@ enum Action {
         /// Its identifier [default: a random one]
         #[arg(long)]
         id: Option<String>,
-        /// Give it a secret, which is printed this once; for applications that run on a server,
-        /// since one on people's computers keeps nothing secret
+        /// Give it a secret, which is printed once; for applications that run on a server: one on a
+        /// user's computer cannot keep a secret
         #[arg(long)]
         confidential: bool,
         #[command(flatten)]
@@ -52,7 +52,7 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
-    /// Forget a client and revoke everything it was authorized for
+    /// Remove a client and revoke its authorizations
     Remove {
         /// Its identifier
         id: String,
@@ -79,11 +79,13 @@ pub(super) fn run(command: &ClientCommand, context: &Context<'_>) -> Exit {
                 found.extend(batch.into_iter().filter(|own| !is_over(own)));
             }
             if common.json {
-                say(found.iter().map(as_json).collect::<Value>());
+                print(found.iter().map(as_json).collect::<Value>());
             } else if found.is_empty() {
-                complain("there are no clients; most register themselves when they first connect");
+                print_error(
+                    "there are no clients; most register themselves when they first connect",
+                );
             } else {
-                found.iter().for_each(|client| say(line(client)));
+                found.iter().for_each(|client| print(line(client)));
             }
             Ok(())
         }),
@@ -94,10 +96,10 @@ pub(super) fn run(command: &ClientCommand, context: &Context<'_>) -> Exit {
             }
             let revoked = store.remove_client(id, now).await?;
             if common.json {
-                say(json!({ "id": id, "removed": true, "revoked": revoked.len() }));
+                print(json!({ "id": id, "removed": true, "revoked": revoked.len() }));
             } else {
                 let count = revoked.len();
-                say(format_args!("client {id} removed; authorizations revoked: {count}"));
+                print(format_args!("client {id} removed; authorizations revoked: {count}"));
             }
             Ok(())
         }),
@@ -115,33 +117,38 @@ fn add(
     let schemes = match common.config.load(context.environment) {
         Ok(loaded) => loaded.config.oauth.redirect_schemes,
         Err(mistakes) => {
-            complain(&mistakes);
+            print_error(&mistakes);
             return Exit::Config;
         }
     };
     let policy = RedirectPolicy::new(&schemes);
     for uri in redirect_uris {
         match policy.check(uri) {
-            Ok(Landing::Loopback | Landing::Installed) if confidential => complain(format_args!(
-                "warning: {uri:?} leads to a program on people's own computers; whoever has the \
-                 program has the secret, so it proves nothing"
-            )),
+            Ok(Landing::Loopback | Landing::Installed) if confidential => {
+                print_error(format_args!(
+                    "warning: {uri:?} leads to a program on the user's own computer; everyone who has \
+                 the program has its secret, so the secret proves nothing"
+                ))
+            }
             Ok(_) => {}
             Err(error) => {
-                complain(format_args!("--redirect-uri {uri:?} cannot be used: {}", told(&error)));
+                print_error(format_args!(
+                    "--redirect-uri {uri:?} cannot be used: {}",
+                    error_with_causes(&error)
+                ));
                 return Exit::Usage;
             }
         }
     }
     if name.trim().is_empty() || visible(name) != name {
-        complain(format_args!(
+        print_error(format_args!(
             "{name:?} cannot be a name: it must have 1 to {MAX_NAME} characters that can be seen"
         ));
         return Exit::Usage;
     }
     // RFC 6749 §2.3.1 puts a colon behind it, and those of metadata documents have one.
     if id.is_some_and(|id| !(1..=MAX_ID).contains(&id.len()) || !id.bytes().all(is_of_id)) {
-        complain(format_args!(
+        print_error(format_args!(
             "--id must have 1 to {MAX_ID} characters of ASCII, without blanks and colons"
         ));
         return Exit::Usage;
@@ -173,19 +180,19 @@ fn add(
             Registered::Full => return Err(Failure::No("there are too many clients".to_owned())),
         }
         if common.json {
-            say(json!({ "client_id": id, "client_secret": secret }));
+            print(json!({ "client_id": id, "client_secret": secret }));
         } else {
-            say(format_args!("client_id      {id}"));
+            print(format_args!("client_id      {id}"));
             if let Some(secret) = secret {
-                say(format_args!("client_secret  {secret}"));
-                complain("the secret is shown this once");
+                print(format_args!("client_secret  {secret}"));
+                print_error("the secret is shown once");
             }
         }
         Ok(())
     })
 }
 
-/// As it is shown to people.
+/// As pages show it.
 fn visible(name: &str) -> String {
     auth::oauth::plain(name, MAX_NAME)
 }

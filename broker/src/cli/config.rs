@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConfigArgs, Exit, complain, say};
+use super::{ConfigArgs, Exit, print, print_error};
 use crate::config::{Config, Environment, Kinds};
 
 #[derive(Debug, Args)]
@@ -29,20 +29,20 @@ struct What {
 
 pub(super) fn run(command: &ConfigCommand, environment: &dyn Environment) -> Exit {
     if command.what.example {
-        say(Config::example(&Kinds::built_in()).trim_end());
+        print(Config::example(&Kinds::built_in()).trim_end());
         return Exit::Ok;
     }
     if command.what.schema {
-        say(format_args!("{:#}", Config::schema(&Kinds::built_in())));
+        print(format_args!("{:#}", Config::schema(&Kinds::built_in())));
         return Exit::Ok;
     }
     match command.config.load(environment) {
         Ok(loaded) => {
-            say(loaded.effective.to_string().trim_end());
+            print(loaded.effective.to_string().trim_end());
             Exit::Ok
         }
         Err(mistakes) => {
-            complain(&mistakes);
+            print_error(&mistakes);
             Exit::Config
         }
     }

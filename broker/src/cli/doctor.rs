@@ -1,7 +1,7 @@
-//! `mcp-broker doctor URL`: goes the way of a client step by step, and says which step fails and why.
+//! `mcp-broker doctor URL`: runs every step of a client's connection and reports the first that fails.
 //!
-//! It asks as a client asks: over HTTP/1.1, without following redirects, believing what clients
-//! believe. It never prints a token, and leaves nothing behind that it can take back.
+//! It sends what a client sends: over HTTP/1.1, without following redirects, trusting the certificate
+//! authorities that clients trust. It never prints a token, and revokes the tokens that it was given.
 
 mod callback;
 mod challenge;
@@ -31,21 +31,21 @@ use self::{
     visit::{Manner, Visit},
     wire::Wire,
 };
-use super::{Exit, complain, say, told};
-use crate::fetch::Roots;
+use super::{Exit, print, print_error};
+use crate::{config::quantity::duration_argument, error_chain::error_with_causes, fetch::Roots};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every step is ok, fails, or was not checked. Exit codes: 0 nothing fails; 1 something fails.
+Each step is ok, fails, or was not checked. Exit codes: 0 no step fails; 1 a step fails.
 
 Without a token it asks you to sign in: it prints an address to open in a browser on this machine.
-Without a terminal it stops there.")]
+Where standard error is not a terminal it stops before that step.")]
 pub(super) struct DoctorArgs {
     /// The address that clients are given, as in https://mcp.example.org/mcp
     #[arg(value_name = "URL")]
     url: String,
-    /// Use this token instead of signing in. Other people of this machine can see it; better use a
-    /// file
+    /// Use this token instead of signing in. Other users of this machine can read it in the process
+    /// list; a file is safer
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     token: Option<String>,
     /// Use the token in this file instead of signing in
@@ -55,10 +55,10 @@ pub(super) struct DoctorArgs {
     /// metadata document
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// Believe the certificate authorities in this PEM file, too
+    /// Trust the certificate authorities in this PEM file as well
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// How long you have to sign in
+    /// How long to wait for the sign-in in the browser
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
     /// How long one answer may take
@@ -74,7 +74,7 @@ const FIRST_BYTE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &DoctorArgs) -> Exit {
     let Some(url) = endpoint(&args.url) else {
-        complain(format_args!(
+        print_error(format_args!(
             "{:?} is not an address; give the one that clients use, as in \
              https://mcp.example.org/mcp",
             args.url
@@ -84,21 +84,21 @@ pub(super) fn run(args: &DoctorArgs) -> Exit {
     let token = match token(args) {
         Ok(token) => token,
         Err(error) => {
-            complain(error);
+            print_error(error);
             return Exit::Unavailable;
         }
     };
     let roots = match Roots::load(args.ca_file.as_deref()) {
         Ok(roots) => roots,
         Err(error) => {
-            complain(told(&error));
+            print_error(error_with_causes(&error));
             return Exit::Unavailable;
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(error);
+            print_error(error);
             return Exit::Internal;
         }
     };
@@ -109,9 +109,11 @@ pub(super) fn run(args: &DoctorArgs) -> Exit {
         first_byte: FIRST_BYTE.min(args.patience),
     };
     let invite = |address: &Url| {
-        complain(format_args!("Open this address in a browser on this machine:\n\n  {address}\n"));
+        print_error(format_args!(
+            "Open this address in a browser on this machine:\n\n  {address}\n"
+        ));
     };
-    // Nobody reads the invitation where standard error is a file or a pipe.
+    // A file or a pipe has no reader who could open the address.
     let invite = io::stderr().is_terminal().then_some(&invite as &dyn Fn(&Url));
     let wire = Wire::new(&roots, args.patience);
     let visit = Visit::new(wire, url, args.url.trim().to_owned(), manner, invite);
@@ -119,9 +121,9 @@ pub(super) fn run(args: &DoctorArgs) -> Exit {
     // A resolver that hangs must not keep the command.
     runtime.shutdown_background();
     if args.json {
-        say(report.as_json());
+        print(report.as_json());
     } else {
-        say(&report);
+        print(&report);
     }
     if report.is_fine() { Exit::Ok } else { Exit::No }
 }
@@ -145,24 +147,13 @@ fn token(args: &DoctorArgs) -> Result<Option<Bearer>, String> {
         (None, None) => return Ok(None),
     };
     let token = Bearer::parse(text.trim());
-    token.map(Some).ok_or_else(|| "that is no token: it is empty, or has blanks in it".to_owned())
+    token.map(Some).ok_or_else(|| "the token is empty, or has blanks in it".to_owned())
 }
 
-/// A number and a unit, as in the configuration.
+/// A duration as in the configuration, and longer than none.
 fn duration(text: &str) -> Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("write a number and a unit, such as 500ms, 30s, 5m".to_owned()),
-    };
-    let number: u32 =
-        number.parse().map_err(|_| "that is no number of a sensible size".to_owned())?;
-    if number == 0 {
-        return Err("nothing happens in no time".to_owned());
+    match duration_argument(text)? {
+        Duration::ZERO => Err("a step needs more time than none".to_owned()),
+        duration => Ok(duration),
     }
-    Ok(Duration::from_millis(u64::from(number) * unit))
 }

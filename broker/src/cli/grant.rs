@@ -1,4 +1,4 @@
-//! `mcp-broker grant`: what people have authorized. A running broker follows within seconds.
+//! `mcp-broker grant`: what users have authorized. A running broker applies a revocation within a second.
 
 use auth::{
     UnixTime,
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    Context, Exit, complain, say,
+    Context, Exit, print, print_error,
     store::{Failure, StoreArgs, brief, day, with_store},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct GrantCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List what people have authorized which clients to do
+    /// List which clients users have authorized, and for what
     List {
         /// Only those of this user, by name or subject
         #[arg(long, value_name = "USER")]
@@ -31,7 +31,7 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
-    /// Take an authorization back: its tokens are refused and its sessions end
+    /// Revoke an authorization: its tokens are refused and its sessions end
     Revoke {
         /// Its identifier, as listed
         id: String,
@@ -52,14 +52,14 @@ pub(super) fn run(command: &GrantCommand, context: &Context<'_>) -> Exit {
                 found.extend(batch.into_iter().filter(|grant| is_of(grant, user.as_deref())));
             }
             if common.json {
-                say(found.iter().map(as_json).collect::<serde_json::Value>());
+                print(found.iter().map(as_json).collect::<serde_json::Value>());
             } else if found.is_empty() {
                 match user {
-                    Some(user) => complain(format_args!("{user:?} has authorized nothing")),
-                    None => complain("nobody has authorized anything"),
+                    Some(user) => print_error(format_args!("{user:?} has authorized nothing")),
+                    None => print_error("no user has authorized a client"),
                 }
             } else {
-                found.iter().for_each(|grant| say(line(grant)));
+                found.iter().for_each(|grant| print(line(grant)));
             }
             Ok(())
         }),
@@ -69,9 +69,9 @@ pub(super) fn run(command: &GrantCommand, context: &Context<'_>) -> Exit {
             };
             store.forget_consents(&grant.user, &grant.client).await?;
             if common.json {
-                say(json!({ "id": grant.grant_id, "revoked": true }));
+                print(json!({ "id": grant.grant_id, "revoked": true }));
             } else {
-                say(format_args!("grant {} revoked", grant.grant_id));
+                print(format_args!("grant {} revoked", grant.grant_id));
             }
             Ok(())
         }),

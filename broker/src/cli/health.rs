@@ -1,4 +1,4 @@
-//! `mcp-broker healthcheck`: for containers and scripts, without another program to ask with.
+//! `mcp-broker healthcheck`: for containers and scripts that have no HTTP client.
 
 use std::{
     io::{self, Read, Write},
@@ -9,11 +9,11 @@ use std::{
 
 use clap::Args;
 
-use super::{ConfigArgs, Exit, complain, say};
+use super::{ConfigArgs, Exit, print, print_error};
 use crate::config::{Environment, Listen};
 
 /// A healthy broker answers at once.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
@@ -29,27 +29,29 @@ pub(super) fn run(args: &HealthArgs, environment: &dyn Environment) -> Exit {
         Some(url) => ask_url(url),
         None => match args.config.load(environment) {
             Ok(loaded) if loaded.config.tls.is_some() => {
-                complain("the broker speaks TLS; give the URL of a plain listener or a proxy");
+                print_error(
+                    "the broker uses TLS, which this command does not; give the URL of a proxy without TLS",
+                );
                 return Exit::No;
             }
             Ok(loaded) => ask_listener(&loaded.config.listen),
             Err(mistakes) => {
-                complain(&mistakes);
+                print_error(&mistakes);
                 return Exit::Config;
             }
         },
     };
     match answer {
         Ok(status) if (200..300).contains(&status) => {
-            say("ready");
+            print("ready");
             Exit::Ok
         }
         Ok(status) => {
-            complain(format_args!("not ready: status {status}"));
+            print_error(format_args!("not ready: status {status}"));
             Exit::No
         }
         Err(error) => {
-            complain(format_args!("no answer: {error}"));
+            print_error(format_args!("no answer: {error}"));
             Exit::No
         }
     }
@@ -65,13 +67,13 @@ fn ask_listener(listen: &Listen) -> io::Result<u16> {
                     std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
                 });
             }
-            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             ask(stream, &address.to_string(), "/readyz")
         }
         Listen::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             ask(stream, "localhost", "/readyz")
         }
     }
@@ -87,12 +89,12 @@ fn ask_url(url: &str) -> io::Result<u16> {
         format!("{host}:80")
     };
     let address = with_port.to_socket_addrs()?.next().ok_or_else(|| wrong("unknown host"))?;
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     ask(stream, host, &format!("/{path}"))
 }
 
-/// One request by hand: a client library would be most of the program.
+/// One request written by hand: an HTTP client would be most of this command.
 fn ask(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<u16> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut head = [0; 12];
@@ -100,7 +102,7 @@ fn ask(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<u16>
     let status = head.strip_prefix(b"HTTP/1.1 ").and_then(|code| std::str::from_utf8(code).ok());
     status
         .and_then(|code| code.trim().parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "that is not HTTP"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
-//! `mcp-broker serve`: bind, run, and do what signals say.
+//! `mcp-broker serve`: bind, run, and handle signals.
 
 use std::{env, pin::pin, sync::Arc};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{Context, Exit, ServeArgs, banner, complain, runtime, say, told};
+use super::{Context, Exit, ServeArgs, banner, print, print_error, runtime};
 use crate::{
     clock::Clock,
     compose::{check, start_error::StartError},
     config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, ServerCommand, Sources},
+    error_chain::error_with_causes,
     listener::Listener,
     log::{self, LogControl},
     serve::{Control, serve},
@@ -19,7 +20,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context<'_>) -> Exit {
     let loaded = match read(args, context.environment) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
-            complain(&mistakes);
+            print_error(&mistakes);
             return Exit::Config;
         }
     };
@@ -28,7 +29,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context<'_>) -> Exit {
     match runtime() {
         Ok(runtime) => runtime.block_on(run_until_signal(args, loaded, log, &context.clock)),
         Err(error) => {
-            complain(format_args!("the runtime did not start: {error}"));
+            print_error(format_args!("the runtime did not start: {error}"));
             Exit::Internal
         }
     }
@@ -43,7 +44,7 @@ pub(super) fn demo() -> Exit {
     match served {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            complain(error);
+            print_error(error);
             Exit::Unavailable
         }
     }
@@ -95,7 +96,7 @@ async fn run_until_signal(
     let listener = match Listener::bind(&config).await {
         Ok(listener) => listener,
         Err(error) => {
-            error!(listen = %config.listen, "{}", told(&error));
+            error!(listen = %config.listen, "{}", error_with_causes(&error));
             return Exit::Unavailable;
         }
     };
@@ -104,7 +105,7 @@ async fn run_until_signal(
     {
         Ok(control) => control,
         Err(error) => {
-            error!("{}", told(&error));
+            error!("{}", error_with_causes(&error));
             return match error {
                 StartError::Provider { .. } | StartError::OAuth(_) => Exit::Config,
                 _ => Exit::Unavailable,
@@ -114,7 +115,7 @@ async fn run_until_signal(
     let setup = match control.setup_link().await {
         Ok(link) => link,
         Err(error) => {
-            error!("{}", told(&error));
+            error!("{}", error_with_causes(&error));
             return Exit::Unavailable;
         }
     };
@@ -138,7 +139,7 @@ async fn run_until_signal(
     let forced = second_signal();
     tokio::select! {
         () = &mut serving => {}
-        () = forced => warn!("asked to stop again: stopping at once"),
+        () = forced => warn!("second signal: stopping at once"),
     }
     Exit::Ok
 }
@@ -164,24 +165,24 @@ fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "the limit of open files stays as it was");
+        warn!(%error, "cannot raise the limit of open files");
     }
 }
 
-/// Says where it listens, and to a person how to connect.
+/// Prints where it listens, and on the first start how clients connect.
 fn announce(config: &Config, listener: &Listener, quick_start: bool, setup: Option<&str>) {
     let base = listener.base(config);
     let servers: Vec<_> = config.server.keys().map(ToString::to_string).collect();
     info!(listen = %base, servers = servers.join(","), "listening");
-    say(format_args!("listening on {base}"));
+    print(format_args!("listening on {base}"));
     if quick_start {
-        say(banner::text(config, &base, setup));
+        print(banner::text(config, &base, setup));
     } else if let Some(link) = setup {
-        say(format_args!("nobody can sign in yet; make the first account, within a day: {link}"));
+        print(format_args!("no account exists yet; make the first one, within a day: {link}"));
     }
 }
 
-/// Reads the configuration again at every SIGHUP. A mistake changes nothing.
+/// Reads the configuration again at every SIGHUP. With a mistake in it, the current one stays in force.
 async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup: Signal) {
     loop {
         if hangup.recv().await.is_none() {
@@ -190,7 +191,7 @@ async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup
         let config = match read(args, &ProcessEnvironment) {
             Ok(loaded) => loaded.config,
             Err(mistakes) => {
-                error!("the configuration stays as it was: {mistakes}");
+                error!("reload rejected; keeping the current configuration: {mistakes}");
                 continue;
             }
         };
@@ -204,13 +205,16 @@ async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup
                     } else {
                         warn!(
                             key = change.key,
-                            "changed in the file; takes effect after a restart"
+                            "changed in the file; takes effect at the next restart"
                         );
                     }
                 }
-                info!(changes = changes.len(), "configuration read again");
+                info!(changes = changes.len(), "configuration reloaded");
             }
-            Err(error) => error!("everything stays as it was: {}", told(&error)),
+            Err(error) => error!(
+                "reload rejected; keeping the current configuration: {}",
+                error_with_causes(&error)
+            ),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `mcp-broker session`: the sessions that are kept, awake or asleep.
+//! `mcp-broker session`: the sessions with a record, awake or asleep.
 
 use std::time::SystemTime;
 
@@ -8,9 +8,10 @@ use serde_json::json;
 use session::{RecordKey, Records, RecordsError, Selection, StopReason, Summary};
 
 use super::{
-    Context, Exit, complain, say,
-    store::{Failure, StoreArgs, day, with_store},
+    Context, Exit, print, print_error,
+    store::{Failure, StoreArgs, with_store},
 };
+use crate::calendar::format;
 
 /// How many records are read at a time.
 const BATCH: usize = 200;
@@ -26,7 +27,7 @@ pub(super) struct SessionCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the sessions that are kept, the last used first
+    /// List the sessions, the last used first
     List {
         #[command(flatten)]
         common: StoreArgs,
@@ -46,11 +47,11 @@ pub(super) fn run(command: &SessionCommand, context: &Context<'_>) -> Exit {
             let mut found = all(&*store).await?;
             found.sort_by_key(|each| (std::cmp::Reverse(each.active), each.key));
             if common.json {
-                say(found.iter().map(as_json).collect::<serde_json::Value>());
+                print(found.iter().map(as_json).collect::<serde_json::Value>());
             } else if found.is_empty() {
-                complain("no session is kept");
+                print_error("there are no sessions");
             } else {
-                found.iter().for_each(|each| say(line(each)));
+                found.iter().for_each(|each| print(line(each)));
             }
             Ok(())
         }),
@@ -60,9 +61,9 @@ pub(super) fn run(command: &SessionCommand, context: &Context<'_>) -> Exit {
                 return Err(Failure::No("the session ended meanwhile".to_owned()));
             }
             if common.json {
-                say(json!({ "key": hex::encode(key.as_bytes()), "removed": true }));
+                print(json!({ "key": hex::encode(key.as_bytes()), "removed": true }));
             } else {
-                say(format_args!("session {} ended", key.short()));
+                print(format_args!("session {} ended", key.short()));
             }
             Ok(())
         }),
@@ -139,9 +140,7 @@ fn state(each: &Summary) -> String {
 
 /// A time to the minute, in UTC.
 fn minute(time: SystemTime) -> String {
-    let moment = UnixTime::of(time);
-    let minutes = moment.0 / 60;
-    format!("{} {:02}:{:02}Z", day(moment), minutes / 60 % 24, minutes % 60)
+    format(UnixTime::of(time), "%Y-%m-%d %H:%MZ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the commands share that work on the store while the broker runs, or does not.
+//! What the commands on the store share. They work whether or not a broker runs.
 
 use std::{
     io::{BufRead, IsTerminal, Read},
@@ -8,8 +8,8 @@ use std::{
 
 use clap::Args;
 
-use super::{ConfigArgs, Context, Exit, complain, runtime, told};
-use crate::{config::Config, store::Store};
+use super::{ConfigArgs, Context, Exit, print_error, runtime};
+use crate::{calendar::format, config::Config, error_chain::error_with_causes, store::Store};
 
 /// The longest line that is read; every password is shorter.
 const MAX_LINE: u64 = 64 * 1024;
@@ -27,11 +27,11 @@ pub(super) struct StoreArgs {
     pub(super) json: bool,
 }
 
-/// Why such a command ended without having done what it was asked.
+/// Why such a command failed.
 pub(super) enum Failure {
-    /// What was asked for is not there, or there already. The words are for the operator.
+    /// What was named was not found, or is there already. The words are for the operator.
     No(String),
-    /// The command line makes no sense.
+    /// The command line, or what was typed, is wrong.
     Usage(String),
     /// A file, or the system's randomness, cannot be used.
     Unavailable(String),
@@ -65,12 +65,12 @@ where
     let loaded = match args.config.load(context.environment) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
-            complain(&mistakes);
+            print_error(&mistakes);
             return Exit::Config;
         }
     };
     let Ok(runtime) = runtime() else {
-        complain("the runtime did not start");
+        print_error("the runtime did not start");
         return Exit::Internal;
     };
     let now = context.clock.now();
@@ -79,7 +79,7 @@ where
         let store = match Store::open(&config.data_dir).await {
             Ok(store) => Arc::new(store),
             Err(error) => {
-                complain(told(&error));
+                print_error(error_with_causes(&error));
                 return Exit::Unavailable;
             }
         };
@@ -88,23 +88,23 @@ where
         match done {
             Ok(()) => Exit::Ok,
             Err(Failure::No(words)) => {
-                complain(words);
+                print_error(words);
                 Exit::No
             }
             Err(Failure::Usage(words)) => {
-                complain(words);
+                print_error(words);
                 Exit::Usage
             }
             Err(Failure::Unavailable(words)) => {
-                complain(words);
+                print_error(words);
                 Exit::Unavailable
             }
             Err(Failure::Store(error)) => {
-                complain(told(&error));
+                print_error(error_with_causes(&error));
                 Exit::Unavailable
             }
             Err(Failure::Records(error)) => {
-                complain(told(&error));
+                print_error(error_with_causes(&error));
                 Exit::Unavailable
             }
         }
@@ -116,8 +116,8 @@ pub(super) fn new_password() -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {
         return line();
     }
-    let first = unseen("Password (it is not shown):")?;
-    if unseen("The same again:")? != first {
+    let first = unseen("Password (not shown):")?;
+    if unseen("Again:")? != first {
         return Err(Failure::Usage("the two passwords differ; nothing was changed".to_owned()));
     }
     Ok(first)
@@ -145,7 +145,7 @@ fn unseen(question: &str) -> Result<String, Failure> {
         // When echo cannot be turned off, typing is still better than not being able to.
         let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
     }
-    complain(question);
+    print_error(question);
     let typed = line();
     if let Ok(before) = &before {
         let _ = tcsetattr(&stdin, OptionalActions::Now, before);
@@ -158,43 +158,13 @@ fn unseen(question: &str) -> Result<String, Failure> {
     }
 }
 
-/// What others wrote, for one place in a line at a terminal: nothing of it is a command to the
-/// terminal, and nothing stretches over several lines.
+/// Text that a client or user chose, for one place in a line at a terminal: without control sequences
+/// and line breaks.
 pub(super) fn brief(text: &str) -> String {
     auth::oauth::plain(text, 60)
 }
 
-/// The day of a moment, as people write it.
-pub(super) fn day(moment: auth::UnixTime) -> String {
-    // Howard Hinnant's days-to-civil arithmetic, in the proleptic Gregorian calendar.
-    let days = i64::try_from(moment.0 / 86_400).unwrap_or(i64::MAX / 2) + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-#[cfg(test)]
-mod tests {
-    use auth::UnixTime;
-
-    use super::*;
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        for (seconds, expected) in [
-            (0, "1970-01-01"),
-            (951_782_399, "2000-02-28"),
-            (951_782_400, "2000-02-29"),
-            (1_709_164_800, "2024-02-29"),
-            (4_102_444_799, "2099-12-31"),
-        ] {
-            assert_eq!(day(UnixTime(seconds)), expected);
-        }
-    }
+/// The day of a time, in UTC.
+pub(super) fn day(time: auth::UnixTime) -> String {
+    format(time, "%Y-%m-%d")
 }

@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Exit, complain, say,
+    Context, Exit, print, print_error,
     store::{Failure, StoreArgs, with_store},
-    told,
 };
 use crate::{
+    error_chain::error_with_causes,
     store::Store,
     tokens::{self, AddTokenError},
 };
@@ -60,7 +60,7 @@ pub(super) fn run(command: &TokenCommand, context: &Context<'_>) -> Exit {
     with_store(common, context, |store, config, now| async move {
         tokens::import(&store, config.auth.tokens_file(), now)
             .await
-            .map_err(|error| Failure::Unavailable(told(&error)))?;
+            .map_err(|error| Failure::Unavailable(error_with_causes(&error)))?;
         match &command.action {
             Action::Add { name, expires, .. } => {
                 add(&store, name, *expires, now, common.json).await
@@ -81,18 +81,18 @@ async fn add(
     let expires = expires.map(|days| UnixTime::of(now + days * DAY));
     let added = tokens::add(store, name, expires, now).await;
     let (record, token) = added.map_err(|error| match error {
-        AddTokenError::NameTaken { .. } => Failure::No(told(&error)),
-        AddTokenError::BadName { .. } => Failure::Usage(told(&error)),
+        AddTokenError::NameTaken { .. } => Failure::No(error_with_causes(&error)),
+        AddTokenError::BadName { .. } => Failure::Usage(error_with_causes(&error)),
         AddTokenError::Store(error) => Failure::Store(error),
-        AddTokenError::Seed(_) => Failure::Unavailable(told(&error)),
+        AddTokenError::Seed(_) => Failure::Unavailable(error_with_causes(&error)),
     })?;
     if json {
         let mut shown = as_json(&record, now);
         shown["token"] = token.expose().into();
-        say(shown);
+        print(shown);
     } else {
-        complain(format_args!("token {:?} made; it is shown this once:", record.name));
-        say(token.expose());
+        print_error(format_args!("token {:?} made; it is shown once:", record.name));
+        print(token.expose());
     }
     Ok(())
 }
@@ -109,13 +109,13 @@ async fn list(store: &Store, now: SystemTime, json: bool) -> Result<(), Failure>
     }
     records.sort_by(|one, other| (one.created, &one.name).cmp(&(other.created, &other.name)));
     if json {
-        say(records.iter().map(|record| as_json(record, now)).collect::<Value>());
+        print(records.iter().map(|record| as_json(record, now)).collect::<Value>());
     } else if records.is_empty() {
-        complain("there are no tokens; make one with `mcp-broker token add NAME`");
+        print_error("there are no tokens; make one with `mcp-broker token add NAME`");
     } else {
         for record in &records {
             let state = if record.expired(now) { "  expired" } else { "" };
-            say(format_args!("{}  {}{state}", record.id, record.name));
+            print(format_args!("{}  {}{state}", record.id, record.name));
         }
     }
     Ok(())
@@ -126,9 +126,9 @@ async fn revoke(store: &Store, name: &str, now: SystemTime, json: bool) -> Resul
     let record =
         revoked.ok_or_else(|| Failure::No(format!("no token has the id or name {name:?}")))?;
     if json {
-        say(json!({ "id": record.id, "name": record.name, "revoked": true }));
+        print(json!({ "id": record.id, "name": record.name, "revoked": true }));
     } else {
-        say(format_args!("token {:?} revoked", record.name));
+        print(format_args!("token {:?} revoked", record.name));
     }
     Ok(())
 }

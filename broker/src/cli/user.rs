@@ -1,4 +1,4 @@
-//! `mcp-broker user`: local accounts. A running broker follows at once.
+//! `mcp-broker user`: local accounts. A running broker sees a change at once.
 
 use auth::{
     UnixTime,
@@ -9,11 +9,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Exit, complain, say,
+    Context, Exit, print, print_error,
     store::{Failure, StoreArgs, day, new_password, with_store},
-    told,
 };
-use crate::store::Store;
+use crate::{error_chain::error_with_causes, store::Store};
 
 /// How many accounts are read at a time.
 const BATCH: usize = 200;
@@ -57,7 +56,7 @@ enum Action {
 pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
     match &command.action {
         Action::Add { name, common } => with_store(common, context, |store, _, now| async move {
-            // Before anybody types a password in vain.
+            // Before the operator types a password in vain.
             let name = &acceptable(name)?;
             let taken = || Failure::No(format!("there is an account {name:?} already"));
             if store.account(name).await?.is_some() {
@@ -66,15 +65,17 @@ pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
             let local = local(&store)?;
             let password = Secret::new(new_password()?);
             let account = local.add(name, &password, now).await.map_err(|error| match error {
-                AddError::Name(_) | AddError::Password(_) => Failure::Usage(told(&error)),
+                AddError::Name(_) | AddError::Password(_) => {
+                    Failure::Usage(error_with_causes(&error))
+                }
                 AddError::Taken => taken(),
-                AddError::Busy => Failure::No(told(&error)),
+                AddError::Busy => Failure::No(error_with_causes(&error)),
                 AddError::Store(error) => Failure::Store(error),
             })?;
             if common.json {
-                say(as_json(&account));
+                print(as_json(&account));
             } else {
-                say(format_args!("account {} added", account.name));
+                print(format_args!("account {} added", account.name));
             }
             Ok(())
         }),
@@ -88,12 +89,12 @@ pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
                 found.extend(batch);
             }
             if common.json {
-                say(found.iter().map(as_json).collect::<Value>());
+                print(found.iter().map(as_json).collect::<Value>());
             } else if found.is_empty() {
-                complain("there are no accounts; add one with `mcp-broker user add NAME`");
+                print_error("there are no accounts; add one with `mcp-broker user add NAME`");
             } else {
                 for account in &found {
-                    say(format_args!("{}  since {}", account.name, day(account.created)));
+                    print(format_args!("{}  since {}", account.name, day(account.created)));
                 }
             }
             Ok(())
@@ -106,15 +107,17 @@ pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
             let local = local(&store)?;
             let password = Secret::new(new_password()?);
             local.set_password(name, &password).await.map_err(|error| match error {
-                ChangeError::Name(_) | ChangeError::Password(_) => Failure::Usage(told(&error)),
+                ChangeError::Name(_) | ChangeError::Password(_) => {
+                    Failure::Usage(error_with_causes(&error))
+                }
                 ChangeError::Unknown => no_account(name),
-                ChangeError::Busy => Failure::No(told(&error)),
+                ChangeError::Busy => Failure::No(error_with_causes(&error)),
                 ChangeError::Store(error) => Failure::Store(error),
             })?;
             if common.json {
-                say(json!({ "name": name, "changed": true }));
+                print(json!({ "name": name, "changed": true }));
             } else {
-                say(format_args!(
+                print(format_args!(
                     "the password of {name} was changed; its browsers are signed out"
                 ));
             }
@@ -126,9 +129,11 @@ pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
                 let revoked = store.remove_account(&name, UnixTime::of(now)).await?;
                 let revoked = revoked.ok_or_else(|| no_account(&name))?.len();
                 if common.json {
-                    say(json!({ "name": name, "removed": true, "revoked": revoked }));
+                    print(json!({ "name": name, "removed": true, "revoked": revoked }));
                 } else {
-                    say(format_args!("account {name} removed; authorizations revoked: {revoked}"));
+                    print(format_args!(
+                        "account {name} removed; authorizations revoked: {revoked}"
+                    ));
                 }
                 Ok(())
             })
@@ -137,7 +142,7 @@ pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
 }
 
 fn local(store: &std::sync::Arc<Store>) -> Result<Local, Failure> {
-    let rng = auth::os_rng().map_err(|error| Failure::No(told(&error)))?;
+    let rng = auth::os_rng().map_err(|error| Failure::No(error_with_causes(&error)))?;
     Ok(Local::new(store.clone(), LocalLimits::default(), rng))
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Config, Loaded, Mistake, Mistakes, Source},
-    error_chain::error_chain,
+    error_chain::error_with_causes,
     tokens,
 };
 
@@ -77,26 +77,19 @@ fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
             let hint = "the users of two tables with one issuer could not be told apart";
             (table.clone(), what, Some(hint.to_owned()))
         }
-        StartError::Roots(source) => ("auth.ca_file".to_owned(), with_causes(source), None),
+        StartError::Roots(source) => ("auth.ca_file".to_owned(), error_with_causes(source), None),
         StartError::Tokens(source) => {
-            ("auth.static.tokens_file".to_owned(), with_causes(source), None)
+            ("auth.static.tokens_file".to_owned(), error_with_causes(source), None)
         }
         StartError::OAuth(source @ ConfigError::PublicUrl(_)) => {
-            ("public_url".to_owned(), with_causes(source), None)
+            ("public_url".to_owned(), error_with_causes(source), None)
         }
-        StartError::OAuth(source) => ("server".to_owned(), with_causes(source), None),
-        other => ("auth".to_owned(), with_causes(other), None),
+        StartError::OAuth(source) => ("server".to_owned(), error_with_causes(source), None),
+        other => ("auth".to_owned(), error_with_causes(other), None),
     };
     let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
     let source = entry.map_or(Source::Default, |entry| entry.source.clone());
     Mistake { key, source, what, hint }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    match error_chain(error) {
-        causes if causes.is_empty() => error.to_string(),
-        causes => format!("{error}: {causes}"),
-    }
 }
 
 /// The key within its table; empty when the table as a whole is meant.

@@ -70,6 +70,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     Ok(total)
 }
 
+/// [`duration`] for the command line, with the mistake and its hint on one line.
+pub(crate) fn duration_argument(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|Problem { what, hint }| match hint {
+        Some(hint) => format!("{what}; {hint}"),
+        None => what,
+    })
+}
+
 /// Writes a duration so that [`duration`] reads it back; whole milliseconds only.
 pub(super) fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

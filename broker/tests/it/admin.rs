@@ -128,7 +128,7 @@ fn at_a_terminal_a_password_is_typed_twice_and_not_shown() {
             terminal.shows("Password").await;
             terminal.types(first);
             if !second.is_empty() {
-                terminal.shows("again").await;
+                terminal.shows("Again:").await;
                 terminal.types(second);
             }
             let ended = timeout(TIMEOUT, process.wait()).await.expect("in time").expect("it ran");
@@ -164,7 +164,7 @@ async fn clients(place: &Place) {
     assert!(id.len() == 32 && !made.contains("secret"), "{made}");
     let (made, hint) = told(place, &add(&["Web", "--id", "web", "--confidential"]), "", 0).await;
     let secret = made.lines().find_map(|line| line.strip_prefix("client_secret")).expect("one");
-    assert!(secret.trim().starts_with("mcpcs_") && hint.contains("this once"), "{made}{hint}");
+    assert!(secret.trim().starts_with("mcpcs_") && hint.contains("shown once"), "{made}{hint}");
     assert!(!hint.contains("warning"), "a server keeps a secret: {hint}");
     let json = said(place, &add(&["Json", "--id", "json", "--confidential", "--json"])).await;
     let json: Value = serde_json::from_str(&json).expect("JSON");
@@ -233,7 +233,7 @@ fn a_grant_is_listed_and_taken_back_with_its_session() {
         let place = Place::new();
         let broker = place.serve(&SIGN_IN).await;
         let (empty, hint) = told(&place, &["grant", "list"], "", 0).await;
-        assert!(empty.is_empty() && hint.contains("nobody"), "{empty}{hint}");
+        assert!(empty.is_empty() && hint.contains("no user"), "{empty}{hint}");
         // What a client calls itself is shown without what would write on the terminal.
         let name = "Evil\u{1b}[2J\u{9b}2J\ntool";
         let (application, tokens) = signed_in(&place, &broker, name).await;

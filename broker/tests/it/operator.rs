@@ -91,7 +91,7 @@ fn check_reports_every_mistake_with_its_key_and_line() {
     with_timeout(async {
         let place = Place::new();
         let (code, said, _) = place.run(&["check"]).await;
-        assert_eq!((code, said.contains("is fine")), (0, true), "{said}");
+        assert_eq!((code, said.contains("is valid")), (0, true), "{said}");
         place.configure("[session]\nmax = \"many\"\nidel = \"1s\"\n[http]\nmax_body = 0\n");
         let (code, _, told) = place.run(&["check"]).await;
         assert_eq!(code, 78);
@@ -210,7 +210,8 @@ fn sighup_applies_what_can_be_applied_and_names_what_needs_a_restart() {
         assert_eq!(broker.client.post(initialize("1", "2025-11-25")).await.status, 503);
         place.configure("[session]\nmax = 2\nplace_wait = \"0s\"\n[http]\nmax_connections = 77\n");
         broker.signal(Signal::HUP);
-        until_so("it is read again", async || broker.log().contains("read again")).await;
+        until_so("it is read again", async || broker.log().contains("configuration reloaded"))
+            .await;
         broker.client.open().await;
         assert!(first.is_alive().await, "sessions stay");
         let log = broker.log();
@@ -222,7 +223,10 @@ fn sighup_applies_what_can_be_applied_and_names_what_needs_a_restart() {
 
         place.configure("[session]\nmax = \"two\"\n");
         broker.signal(Signal::HUP);
-        until_so("it is refused", async || broker.log().contains("stays as it was")).await;
+        until_so("it is refused", async || {
+            broker.log().contains("keeping the current configuration")
+        })
+        .await;
         assert!(first.is_alive().await);
         assert_eq!(broker.client.post(initialize("1", "2025-11-25")).await.status, 503);
     });

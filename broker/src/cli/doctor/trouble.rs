@@ -10,7 +10,7 @@ use super::{
     outcome::{Fault, shown},
     wire::{Answer, WireError},
 };
-use crate::fetch::network::DialError;
+use crate::{error_chain::error_with_causes, fetch::network::DialError};
 
 /// Explains why there is no answer from `url`.
 pub(super) fn unreachable(url: &Url, error: &WireError) -> Fault {
@@ -21,7 +21,7 @@ pub(super) fn unreachable(url: &Url, error: &WireError) -> Fault {
         ),
         WireError::Dial(error) => undialled(url, error),
         WireError::Http(error) => Fault::new(
-            format!("what answers at {} does not speak HTTP ({})", at(url), told(error)),
+            format!("what answers at {} does not speak HTTP ({})", at(url), shown_error(error)),
             if url.scheme() == "http" {
                 "if that port speaks TLS, the address must begin with https://"
             } else {
@@ -29,7 +29,7 @@ pub(super) fn unreachable(url: &Url, error: &WireError) -> Fault {
             },
         ),
         WireError::Body(error) => Fault::new(
-            format!("the answer from {} broke off ({})", at(url), told(error)),
+            format!("the answer from {} broke off ({})", at(url), shown_error(error)),
             "look into the log of the proxy; it may cut long answers, or compress what was not \
              asked to be compressed",
         ),
@@ -253,6 +253,6 @@ pub(super) fn at(url: &Url) -> String {
 }
 
 /// An error with its causes.
-pub(super) fn told(error: &dyn Error) -> String {
-    shown(&super::super::told(error))
+pub(super) fn shown_error(error: &dyn Error) -> String {
+    shown(&error_with_causes(error))
 }
