@@ -117,11 +117,11 @@ where
         }
         Route::Metadata(metadata) => match metadata.handle(&request) {
             Some(answer) => answer.map(Body::whole),
-            None => nothing_here(),
+            None => reply::nothing_here(),
         },
         // Whatever the method: a client that posts to a wrong path should learn that it is wrong.
-        Route::Nothing => nothing_here(),
-        _ if !is_read => not_allowed("GET"),
+        Route::Nothing => reply::nothing_here(),
+        _ if !is_read => reply::not_allowed("GET"),
         Route::Health => reply::text(StatusCode::OK, "ok\n"),
         Route::Ready => ready(app).await,
         Route::Metrics => {
@@ -135,11 +135,6 @@ where
         }
         Route::Stylesheet => pages::stylesheet_response().map(Body::whole),
     }
-}
-
-fn nothing_here() -> Response<Body> {
-    let words = "There is nothing at this path; the MCP endpoint is /mcp or /SERVER/mcp";
-    Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words).closing().response()
 }
 
 /// Whether the next request can be served: the broker is not about to end, and the store answers.
@@ -166,14 +161,6 @@ async fn ready(app: &App) -> Response<Body> {
 fn wants_html(headers: &HeaderMap) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accepts.is_some_and(|accept| accept.contains("text/html"))
-}
-
-fn not_allowed(methods: &'static str) -> Response<Body> {
-    let words = format!("This path answers {methods}");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, rpc::SERVER_ERROR, words)
-        .allowing(methods)
-        .closing()
-        .response()
 }
 
 /// A browser asks before it lets a page send a request (Fetch, "CORS-preflight request").

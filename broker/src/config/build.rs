@@ -115,7 +115,10 @@ impl fmt::Debug for Build {
 
 /// The issuer that a table's users or tokens are of, as far as the table tells.
 #[derive(Clone)]
-pub(super) struct IssuerOf(Arc<dyn Fn(&dyn Any) -> Option<String> + Send + Sync>);
+pub(super) struct IssuerOf(Arc<ReadIssuer>);
+
+/// Reads a table, which is of the type that it was declared with.
+type ReadIssuer = dyn Fn(&dyn Any) -> Option<String> + Send + Sync;
 
 impl IssuerOf {
     pub(super) fn new<T: Table>(

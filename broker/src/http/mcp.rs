@@ -13,7 +13,6 @@ use tracing::{debug, warn};
 use super::{
     body,
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
-    not_allowed,
     reply::{self, Refusal},
     route::Endpoint,
 };
@@ -49,7 +48,7 @@ where
         Method::POST => exchange.post(request).await,
         Method::GET => exchange.get(request.headers()).await,
         Method::DELETE => exchange.delete(request.headers()).await,
-        _ => return not_allowed("GET, POST, DELETE"),
+        _ => return reply::not_allowed("GET, POST, DELETE"),
     };
     result.unwrap_or_else(Refusal::response)
 }

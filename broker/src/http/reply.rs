@@ -424,3 +424,18 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
+
+/// No route leads there.
+pub(crate) fn nothing_here() -> Response<Body> {
+    let words = "There is nothing at this path; the MCP endpoint is /mcp or /SERVER/mcp";
+    Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words).closing().response()
+}
+
+/// The route takes only these methods.
+pub(crate) fn not_allowed(methods: &'static str) -> Response<Body> {
+    let words = format!("This path answers {methods}");
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, rpc::SERVER_ERROR, words)
+        .allowing(methods)
+        .closing()
+        .response()
+}

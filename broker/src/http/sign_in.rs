@@ -8,7 +8,11 @@ use bridge::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use super::{body, nothing_here, reply::Refusal, route::SignInPage};
+use super::{
+    body,
+    reply::{self, Refusal},
+    route::SignInPage,
+};
 use crate::{
     compose::{app::App, sign_in_ui::SignInUi, state::State},
     pages::{self, AuthMode, EndpointView, FrontPage, Pages},
@@ -81,7 +85,7 @@ where
         SignInPage::Setup => ui.setup(&request, now).await,
         SignInPage::OAuth => match ui.server.handle(&request, peer, now).await {
             Some(answer) => ui.rendered(answer),
-            None => return nothing_here(),
+            None => return reply::nothing_here(),
         },
     };
     response.map(Body::whole)

@@ -12,7 +12,10 @@ use std::{
 use auth::upstream::{Credential, CredentialKey};
 use tracing::{debug, warn};
 
-use super::{credential::NEEDED_LIFE, token_file::TokenFile};
+use super::token_file::TokenFile;
+
+/// How long a credential must still live for a child to be started with it.
+pub(super) const NEEDED_LIFE: Duration = Duration::from_secs(60);
 
 /// The credential a child works with, without its secret.
 #[derive(Debug)]

@@ -1,21 +1,18 @@
 //! Which credential of its user's a child is started with.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use auth::upstream::{Credential, CredentialError, CredentialKey, Vault};
 use session::{BoxFuture, Owner};
 
-use super::{child::CredentialSource, child_session::ChildSession, spawn_failure::SpawnFailure};
+use super::{
+    child::CredentialSource, child_credential::NEEDED_LIFE, child_session::ChildSession,
+    spawn_failure::SpawnFailure,
+};
 use crate::{
     config::{Template, Upstream},
     server::Settings,
 };
-
-/// How long a credential must still live for a child to be started with it.
-pub(super) const NEEDED_LIFE: Duration = Duration::from_secs(60);
 
 /// The user's own credential, if the server asks for one.
 pub(crate) async fn credential(

@@ -143,7 +143,7 @@ impl World {
 
     fn stored(&self) -> Credential {
         let mut expires = self.expires.lock().unwrap_or_else(PoisonError::into_inner);
-        if *expires <= self.now() + super::credential::NEEDED_LIFE.min(self.lives / 2) {
+        if *expires <= self.now() + super::child_credential::NEEDED_LIFE.min(self.lives / 2) {
             *expires = self.now() + self.lives;
             self.version.fetch_add(1, Ordering::SeqCst);
         }

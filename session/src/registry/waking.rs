@@ -18,6 +18,9 @@ use crate::registry::Registry;
 use crate::shared::Lookup;
 use crate::single_flight::WakeKey;
 
+/// The answer to a wake.
+type Woken<B, E> = Result<Lease<B>, WakeError<E>>;
+
 impl<A, B, E> Registry<A, B, E>
 where
     A: Send + 'static,
@@ -60,7 +63,7 @@ where
         id: &SessionId,
         owner: &Owner,
         kind: &str,
-    ) -> ControlFlow<Result<Lease<B>, WakeError<E>>, Option<Arc<Entry<B>>>> {
+    ) -> ControlFlow<Woken<B, E>, Option<Arc<Entry<B>>>> {
         ControlFlow::Break(match self.shared.lease(id, owner) {
             Lookup::Live(lease) if lease.kind() == kind => Ok(lease),
             Lookup::Live(_) | Lookup::Ended => Err(WakeError::Unknown),

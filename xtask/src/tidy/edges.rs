@@ -48,6 +48,10 @@ pub(super) fn collect(modules: &Modules, edges: &mut Edges) {
     }
 }
 
+fn is_of_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.split('/').any(|folder| folder == "tests")
+}
+
 /// A single word in lower case is more often a variable or a field than a function.
 fn is_item_name(name: &str) -> bool {
     name.starts_with(char::is_uppercase)
@@ -84,7 +88,8 @@ impl Modules {
             Target::Module(_) | Target::Outside => return,
         };
         let (from, to) = (&self.0[id].file, &self.0[to].file);
-        if from != to {
+        // A program may bring in a file of the tests.
+        if from != to && !is_of_tests(from) {
             let named = Named { line: path.line, item };
             edges.entry((from.clone(), to.clone())).or_default().insert(named);
         }
