@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     compose::{check, start_error::StartError},
     config::{
-        BuildContext, Config, Environment, Kinds, Loaded, Mistakes, Sources, TableKind,
+        BuildContext, Config, ConfigErrors, Environment, Kinds, Loaded, Sources, TableKind,
         declare::Table,
     },
     listener::{ListenError, Listener},
@@ -47,7 +47,7 @@ pub struct Builder {
 pub enum BuildError {
     /// The configuration has mistakes.
     #[error("the configuration cannot be used: {0}")]
-    Config(Mistakes),
+    Config(ConfigErrors),
     /// It cannot listen as it is configured.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -113,7 +113,7 @@ impl Builder {
     ///
     /// # Errors
     /// Every mistake there is.
-    pub fn load(&self, sources: &Sources<'_>) -> Result<Loaded, Mistakes> {
+    pub fn load(&self, sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
         let sources = Sources { kinds: self.kinds.clone(), ..sources.clone() };
         let loaded = Config::load(&sources)?;
         check::validate_providers(&loaded)?;

@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     clock::Clock,
-    config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, Sources},
+    config::{Config, ConfigErrors, Environment, Loaded, ProcessEnvironment, Sources},
 };
 
 /// The exit codes, by the conventions of `sysexits.h`.
@@ -167,7 +167,7 @@ impl ConfigArgs {
         sources
     }
 
-    fn load(&self, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
+    fn load(&self, environment: &dyn Environment) -> Result<Loaded, ConfigErrors> {
         Config::load(&self.sources(environment))
     }
 }

@@ -9,7 +9,9 @@ use super::{Context, Exit, ServeArgs, banner, print, print_error, runtime};
 use crate::{
     clock::Clock,
     compose::{check, start_error::StartError},
-    config::{Config, Environment, Loaded, Mistakes, ProcessEnvironment, ServerCommand, Sources},
+    config::{
+        Config, ConfigErrors, Environment, Loaded, ProcessEnvironment, ServerCommand, Sources,
+    },
     error_chain::error_with_causes,
     listener::Listener,
     log::{self, LogControl},
@@ -51,7 +53,7 @@ pub(super) fn demo() -> Exit {
 }
 
 /// The configuration, checked as far as that goes without starting anything.
-fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
+fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, ConfigErrors> {
     let mut loaded = Config::load(&sources(args, environment))?;
     check::validate_providers(&loaded)?;
     run_demo_from_here(&mut loaded.config);

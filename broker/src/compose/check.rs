@@ -1,7 +1,7 @@
 //! Mistakes that only a provider or verifier finds in its own table: each is made once, which sends
 //! no request.
 
-use auth::{SetupError, oauth::ConfigError};
+use auth::{SetupError, oauth};
 
 use super::{
     http_clients::HttpClients,
@@ -11,7 +11,7 @@ use super::{
     start_error::StartError,
 };
 use crate::{
-    config::{Config, Loaded, Mistake, Mistakes, Source},
+    config::{Config, ConfigError, ConfigErrors, Loaded, Source},
     error_chain::error_with_causes,
     tokens,
 };
@@ -26,14 +26,14 @@ const NOWHERE: &str = "http://localhost";
 /// # Errors
 ///
 /// Every table that cannot be used, with the key that is to blame.
-pub(crate) fn validate_providers(loaded: &Loaded) -> Result<(), Mistakes> {
+pub(crate) fn validate_providers(loaded: &Loaded) -> Result<(), ConfigErrors> {
     let config = &loaded.config;
     let errors = errors(config);
     if errors.is_empty() {
         return Ok(());
     }
     let mistakes = errors.iter().map(|error| mistake(error, loaded));
-    Err(Mistakes(mistakes.collect()))
+    Err(ConfigErrors(mistakes.collect()))
 }
 
 fn errors(config: &Config) -> Vec<StartError> {
@@ -63,7 +63,7 @@ fn errors(config: &Config) -> Vec<StartError> {
 }
 
 /// The error in the words, and at the place, of the configuration.
-fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
+fn mistake(error: &StartError, loaded: &Loaded) -> ConfigError {
     let (key, what, hint) = match error {
         StartError::Provider { table, source } => {
             let key = match blamed(source) {
@@ -81,7 +81,7 @@ fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
         StartError::Tokens(source) => {
             ("auth.static.tokens_file".to_owned(), error_with_causes(source), None)
         }
-        StartError::OAuth(source @ ConfigError::PublicUrl(_)) => {
+        StartError::OAuth(source @ oauth::ConfigError::PublicUrl(_)) => {
             ("public_url".to_owned(), error_with_causes(source), None)
         }
         StartError::OAuth(source) => ("server".to_owned(), error_with_causes(source), None),
@@ -89,7 +89,7 @@ fn mistake(error: &StartError, loaded: &Loaded) -> Mistake {
     };
     let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
     let source = entry.map_or(Source::Default, |entry| entry.source.clone());
-    Mistake { key, source, what, hint }
+    ConfigError { key, source, what, hint }
 }
 
 /// The key within its table; empty when the table as a whole is meant.
@@ -138,7 +138,7 @@ mod tests {
     use crate::config::Sources;
 
     /// What is wrong with these settings.
-    fn checked(settings: &[&str]) -> Vec<Mistake> {
+    fn checked(settings: &[&str]) -> Vec<ConfigError> {
         let environment: BTreeMap<String, String> = BTreeMap::new();
         let mut sources = Sources::new(&environment);
         sources.set = settings.iter().map(|&set| set.to_owned()).collect();
@@ -146,7 +146,7 @@ mod tests {
         validate_providers(&loaded).err().map(|mistakes| mistakes.0).unwrap_or_default()
     }
 
-    fn forge(settings: &[&'static str]) -> Vec<Mistake> {
+    fn forge(settings: &[&'static str]) -> Vec<ConfigError> {
         let mut all = vec![
             "auth.identity=[\"forgejo\"]",
             "auth.forgejo.url=https://git.example.org",

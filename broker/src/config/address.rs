@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::mistake::{Problem, quoted};
+use super::error::{Problem, quoted};
 
 /// Where the broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

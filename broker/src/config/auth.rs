@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use figment::value::Value;
 
+use super::error::Problem;
 use super::key::Key;
 use super::kind::Kind;
 use super::kinds::{ConfiguredTable, Tables};
-use super::mistake::Problem;
 use super::name::TableName;
 use super::path::KeyPath;
 use super::reader::Reader;

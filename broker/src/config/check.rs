@@ -5,8 +5,8 @@ mod servers;
 
 use std::path::PathBuf;
 
+use super::error::Problem;
 use super::kinds::Instance;
-use super::mistake::Problem;
 use super::oauth::Registration;
 use super::path::KeyPath;
 use super::reader::Reader;

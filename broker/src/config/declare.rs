@@ -3,8 +3,8 @@
 
 pub mod rows;
 
+pub use super::error::{Problem, Problems};
 pub use super::key::{Declared, Key, Row};
-pub use super::mistake::{Problem, Problems};
 pub use super::path::KeyPath;
 pub use super::reader::Reader;
 pub use super::setting::{Entry, Given, Setting, Single, shape};

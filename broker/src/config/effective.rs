@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::Config;
+use super::error::Source;
 use super::key::Default;
-use super::mistake::Source;
 use super::setting::Entry;
 use super::tree::Tree;
 

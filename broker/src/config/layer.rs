@@ -9,7 +9,7 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Metadata, Profile, Provider};
 use toml_edit::Document;
 
-use super::mistake::{Mistake, Problem, Source};
+use super::error::{ConfigError, Problem, Source};
 use super::path::KeyPath;
 use super::toml::{Lines, convert_table, line_of, toml_value};
 
@@ -27,7 +27,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Reads a file's text. Mistakes in its shape are added; a broken syntax gives no layer.
-    pub(super) fn file(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+    pub(super) fn file(path: &Path, text: &str, mistakes: &mut Vec<ConfigError>) -> Option<Self> {
         let at = |line| Source::File { path: path.to_owned(), line };
         let document = match Document::parse(text) {
             Ok(document) => document,

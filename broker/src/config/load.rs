@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::check::{self, Surroundings};
 use super::effective::Effective;
+use super::error::{ConfigError, ConfigErrors, Source};
 use super::example;
 use super::kinds::{Instance, Kinds};
 use super::layer::NOT_TOML;
 use super::layout::Layout;
-use super::mistake::{Mistake, Mistakes, Source};
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::reload::{self, Change};
@@ -27,7 +27,7 @@ pub struct Loaded {
     /// The configuration in force.
     pub config: Config,
     /// Things that are accepted but probably not meant. Log them as warnings.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<ConfigError>,
     /// Every key with its value and source, secrets starred.
     pub effective: Effective,
     /// The file that was read, if there was one.
@@ -40,13 +40,15 @@ impl Config {
     /// # Errors
     /// Every mistake there is, not only the first. A file whose syntax is broken hides the mistakes
     /// of its values, but not those of the other sources' keys.
-    pub fn load(sources: &Sources<'_>) -> Result<Loaded, Mistakes> {
+    pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
         match sources.find() {
             Ok(file) => load_text(sources, file),
             Err(mistake) => {
                 // The other sources are judged all the same, without their missing half.
                 let rest = load_text(sources, None).err().map(|mistakes| mistakes.0);
-                Err(Mistakes(std::iter::once(mistake).chain(rest.unwrap_or_default()).collect()))
+                Err(ConfigErrors(
+                    std::iter::once(mistake).chain(rest.unwrap_or_default()).collect(),
+                ))
             }
         }
     }
@@ -73,7 +75,7 @@ impl Config {
 }
 
 /// Loads with the file's text given.
-pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loaded, Mistakes> {
+pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loaded, ConfigErrors> {
     let mut mistakes = Vec::new();
     let known = layout(&resolve::plain(&sources.kinds));
     let mut layers = sources.layers(file.as_ref(), &known, &mut mistakes);
@@ -84,7 +86,7 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
         unknown::prune(layer, &layout, &mut mistakes);
     }
     layers.extend(sources.command_layers());
-    // Whoever wrote `[servers.x]`, or a file that is no TOML, is not told twice.
+    // For `[servers.x]`, or a file that is no TOML, one mistake is enough.
     let may_lack_servers = mistakes
         .iter()
         .any(|mistake| mistake.key.starts_with("server") || mistake.what.starts_with(NOT_TOML));
@@ -98,7 +100,7 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
     mistakes.append(&mut reader.mistakes);
     if !mistakes.is_empty() {
         in_reading_order(&mut mistakes);
-        return Err(Mistakes(mistakes));
+        return Err(ConfigErrors(mistakes));
     }
     warnings::add(&config, &mut reader);
     let effective = Effective::of(&config, &tree);
@@ -123,7 +125,7 @@ pub(super) fn layout(instances: &[Instance]) -> Layout {
 }
 
 /// Mistakes of the file by line, the others after them as they were found.
-fn in_reading_order(mistakes: &mut [Mistake]) {
+fn in_reading_order(mistakes: &mut [ConfigError]) {
     mistakes.sort_by_key(|mistake| match &mistake.source {
         Source::File { line, .. } => (0, line.unwrap_or(0)),
         _ => (1, 0),

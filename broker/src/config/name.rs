@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::error::{Problem, Problems, quoted};
 use super::key::Key;
-use super::mistake::{Problem, Problems, quoted};
 use super::setting::value::Given;
 use super::setting::{Single, shape};
 use super::toml::quote;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::mistake::{Problem, quoted};
+use super::error::{Problem, quoted};
 
 /// An address, or all addresses that begin alike (`10.0.0.0/8`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 
 use super::environment::PREFIX;
+use super::error::{ConfigError, Problem, Source, quoted};
 use super::kind::Kind;
 use super::layer::Layer;
 use super::layout::Layout;
-use super::mistake::{Mistake, Problem, Source, quoted};
 use super::path::KeyPath;
 
 /// Layers from the environment, ordered by name. `known` are servers and other named tables, whose
@@ -15,7 +15,7 @@ pub(super) fn from_environment(
     mut variables: Vec<(OsString, OsString)>,
     known: &[KeyPath],
     layout: &Layout,
-    mistakes: &mut Vec<Mistake>,
+    mistakes: &mut Vec<ConfigError>,
 ) -> Vec<Layer> {
     variables.sort();
     let mut layers = Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn from_environment(
 }
 
 /// A layer from `--set KEY=VALUE`.
-pub(super) fn from_set(text: &str, layout: &Layout) -> Result<Layer, Mistake> {
+pub(super) fn from_set(text: &str, layout: &Layout) -> Result<Layer, ConfigError> {
     let hint = "write --set KEY=VALUE, such as --set session.max=10";
     let Some((key, raw)) = text.split_once('=') else {
         let problem = Problem::new("has no `=`").hint(hint);

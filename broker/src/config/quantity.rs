@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mistake::{Problem, quoted};
+use super::error::{Problem, quoted};
 
 /// Ten years. Longer waits overflow clocks somewhere, and nobody means them.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);

@@ -2,7 +2,7 @@
 
 use figment::value::Value;
 
-use super::mistake::{Mistake, Problem, Source};
+use super::error::{ConfigError, Problem, Source};
 use super::path::KeyPath;
 use super::tree::Tree;
 
@@ -10,8 +10,8 @@ use super::tree::Tree;
 #[derive(Debug)]
 pub struct Reader<'a> {
     tree: &'a Tree,
-    pub(super) mistakes: Vec<Mistake>,
-    pub(super) warnings: Vec<Mistake>,
+    pub(super) mistakes: Vec<ConfigError>,
+    pub(super) warnings: Vec<ConfigError>,
 }
 
 impl<'a> Reader<'a> {

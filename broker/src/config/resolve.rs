@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
+use super::error::{ConfigError, Problem, quoted};
 use super::kinds::{Instance, Kinds, TableKind};
 use super::layer::Layer;
-use super::mistake::{Mistake, Problem, quoted};
 use super::name::{RESERVED, TableName};
 use super::path::KeyPath;
 
@@ -23,12 +23,12 @@ pub(super) fn plain(kinds: &Kinds) -> Vec<Instance> {
     kinds.iter().map(named).collect()
 }
 
-/// All tables, and the names of those that are refused. One whose kind cannot be told is a mistake,
+/// All tables, and the names of those that are refused. One of no known kind is a mistake,
 /// and is taken out of the layers.
 pub(super) fn instances(
     kinds: &Kinds,
     layers: &mut [Layer],
-    mistakes: &mut Vec<Mistake>,
+    mistakes: &mut Vec<ConfigError>,
 ) -> (Vec<Instance>, Vec<String>) {
     let (mut instances, mut refused) = (plain(kinds), Vec::new());
     let tables = layers.iter().flat_map(tables).map(|(name, _)| name.clone());
@@ -116,7 +116,7 @@ fn refuse(
     name: &str,
     key: &KeyPath,
     problem: Problem,
-    mistakes: &mut Vec<Mistake>,
+    mistakes: &mut Vec<ConfigError>,
 ) {
     let has = |layer: &&Layer| tables(layer).any(|(own, _)| *own == name);
     if let Some(layer) = layers.iter().find(has) {

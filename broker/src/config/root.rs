@@ -1,4 +1,4 @@
-//! Everything the broker can be told.
+//! Every setting of the broker.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::table::Table;
 use crate::settings;
 
 settings! {
-    /// Everything the broker can be told, checked.
+    /// Every setting of the broker, checked.
     pub struct Config {
         /// Where to listen: an address with a port (port 0 lets the system choose), or "unix:/PATH"
         /// for a Unix socket.

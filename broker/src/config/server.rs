@@ -7,9 +7,9 @@ use std::time::Duration;
 use figment::value::Value;
 use supervisor::Reload;
 
+use super::error::Problems;
 use super::key::Key;
 use super::kind::Kind;
-use super::mistake::Problems;
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::server_name::ServerName;

@@ -3,8 +3,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 
+use super::error::{Problem, quoted};
 use super::key::Key;
-use super::mistake::{Problem, quoted};
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::setting::{Entry, Setting};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::declare::Table;
+use super::error::Problem;
 use super::key::Key;
 use super::kind::Kind;
-use super::mistake::Problem;
 use super::network::Network;
 use super::path::KeyPath;
 use super::reader::Reader;

@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::error::Problems;
 use super::key::Key;
 use super::kind::Kind;
-use super::mistake::Problems;
 use super::setting::value::Given;
 use super::setting::{Single, shape};
 use crate::settings;

@@ -7,8 +7,8 @@ mod secret;
 pub(super) mod value;
 mod variables;
 
+use super::error::Problems;
 use super::key::Key;
-use super::mistake::Problems;
 use super::path::KeyPath;
 use super::reader::Reader;
 
@@ -77,7 +77,7 @@ pub struct Entry {
 
 impl<T: Single> Setting for T {
     fn read(reader: &mut Reader<'_>, path: &KeyPath, key: &Key) -> Self {
-        let verbatim = reader.source(path) == super::mistake::Source::Command;
+        let verbatim = reader.source(path) == super::error::Source::Command;
         if let Some(value) = reader.value(path) {
             match T::parse(&Given { value, kind: key.kind, verbatim }) {
                 Ok(parsed) => return parsed,

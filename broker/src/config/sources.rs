@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Value};
 
 use super::environment::Environment;
+use super::error::{ConfigError, Problem, Source};
 use super::kinds::Kinds;
 use super::layer::Layer;
 use super::layout::Layout;
-use super::mistake::{Mistake, Problem, Source};
 use super::overrides;
 use super::path::KeyPath;
 
@@ -77,7 +77,7 @@ impl<'a> Sources<'a> {
         &self,
         file: Option<&Text>,
         layout: &Layout,
-        mistakes: &mut Vec<Mistake>,
+        mistakes: &mut Vec<ConfigError>,
     ) -> Vec<Layer> {
         let mut layers = Vec::new();
         if let Some((path, text)) = file
@@ -135,7 +135,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The file to read, if there is one.
-    pub(super) fn find(&self) -> Result<Option<Text>, Mistake> {
+    pub(super) fn find(&self) -> Result<Option<Text>, ConfigError> {
         if let Some(path) = &self.config {
             let text = read_file(path)?;
             return text.map(|text| Some((path.clone(), text))).ok_or_else(|| {
@@ -183,7 +183,7 @@ impl<'a> Sources<'a> {
 }
 
 /// The text of a file; `None` if it does not exist.
-fn read_file(path: &Path) -> Result<Option<String>, Mistake> {
+fn read_file(path: &Path) -> Result<Option<String>, ConfigError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

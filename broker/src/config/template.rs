@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::mistake::{Problem, Problems, quoted};
+use super::error::{Problem, Problems, quoted};
 
 /// A value with places to fill in.
 ///

@@ -13,7 +13,7 @@ use super::load::load_text;
 use super::*;
 
 /// A file called `t.toml` with this text, and variables.
-fn load(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Mistakes> {
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     load_with(text, variables, |_| {})
 }
 
@@ -21,7 +21,7 @@ fn load_with(
     text: &str,
     variables: &[(&str, &str)],
     change: impl Fn(&mut Sources<'_>),
-) -> Result<Loaded, Mistakes> {
+) -> Result<Loaded, ConfigErrors> {
     let environment = environment(variables);
     let mut sources = Sources::new(&environment);
     change(&mut sources);
@@ -37,7 +37,7 @@ fn config(text: &str) -> Config {
 }
 
 /// The only mistake of a file that has a server besides `text`.
-fn mistake(text: &str) -> Mistake {
+fn mistake(text: &str) -> ConfigError {
     let mut mistakes = load(&format!("{text}\n{SERVER}"), &[]).expect_err(text).0;
     assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
     mistakes.remove(0)
@@ -455,11 +455,11 @@ fn a_reload_tells_what_it_can_change() {
          [server.a]\ncommand = \"b\"\nenv = { A = \"2\", C = \"1\" }\ndefault = true\n\
          [server.b]\ncommand = \"b\"",
     );
-    let told = |old: &Config, new: &Config| -> Vec<String> {
+    let changed = |old: &Config, new: &Config| -> Vec<String> {
         let changes = Config::reload_diff(old, new).into_iter();
         changes.map(|change| format!("{} {}", change.key, change.applied)).collect()
     };
-    assert_eq!(told(&old, &old), Vec::<String>::new());
+    assert_eq!(changed(&old, &old), Vec::<String>::new());
     let expected = [
         "allowed_hosts true",
         "auth.static.tokens_file false",
@@ -475,5 +475,5 @@ fn a_reload_tells_what_it_can_change() {
         "server.b false",
         "session.max true",
     ];
-    assert_eq!(told(&old, &new), expected);
+    assert_eq!(changed(&old, &new), expected);
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use figment::value::{Dict, Tag, Value};
 use toml_edit::{Item, TableLike};
 
-use super::mistake::Problem;
+use super::error::Problem;
 use super::path::KeyPath;
 
 /// One value of TOML, without places.

@@ -3,8 +3,8 @@
 use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Profile, Provider};
 
+use super::error::Source;
 use super::layer::Layer;
-use super::mistake::Source;
 use super::path::KeyPath;
 
 /// The merged settings.

@@ -2,13 +2,13 @@
 
 use figment::value::{Dict, Value};
 
+use super::error::{ConfigError, Problem};
 use super::layer::Layer;
 use super::layout::Layout;
-use super::mistake::{Mistake, Problem};
 use super::path::KeyPath;
 
 /// Finds them in a layer and removes them, so that what is merged has only known keys.
-pub(super) fn prune(layer: &mut Layer, layout: &Layout, mistakes: &mut Vec<Mistake>) {
+pub(super) fn prune(layer: &mut Layer, layout: &Layout, mistakes: &mut Vec<ConfigError>) {
     let mut dict = std::mem::take(layer.dict_mut());
     prune_table(layer, layout, &mut dict, &KeyPath::default(), mistakes);
     *layer.dict_mut() = dict;
@@ -19,7 +19,7 @@ fn prune_table(
     layout: &Layout,
     dict: &mut Dict,
     path: &KeyPath,
-    mistakes: &mut Vec<Mistake>,
+    mistakes: &mut Vec<ConfigError>,
 ) {
     dict.retain(|name, value| {
         let path = path.child(name);

@@ -1,7 +1,7 @@
 //! Whose credential the processes of a server get.
 
+use super::error::Problems;
 use super::key::Key;
-use super::mistake::Problems;
 use super::name::TableName;
 use super::setting::value::Given;
 use super::setting::{Single, shape};

@@ -1,6 +1,6 @@
 //! What is accepted and yet probably not meant.
 
-use super::mistake::Problem;
+use super::error::Problem;
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::root::Config;

@@ -1,7 +1,7 @@
 //! Settings that are one of several words.
 
+use super::error::Problems;
 use super::key::Key;
-use super::mistake::Problems;
 use super::setting::value::{Given, word};
 use super::setting::{Single, shape};
 use super::toml::quote;
@@ -52,7 +52,7 @@ macro_rules! words {
 
             fn parse(
                 given: &$crate::config::setting::Given<'_>,
-            ) -> Result<Self, $crate::config::mistake::Problems> {
+            ) -> Result<Self, $crate::config::error::Problems> {
                 $crate::config::words::parse(given)
             }
 

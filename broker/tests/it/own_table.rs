@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use auth::SetupError;
 use broker::config::{
-    BuildContext, Config, Kinds, Loaded, Mistakes, SecretSetting, Sources, TableKind,
+    BuildContext, Config, ConfigErrors, Kinds, Loaded, SecretSetting, Sources, TableKind,
 };
 
 broker::settings! {
@@ -27,7 +27,7 @@ fn kinds() -> Kinds {
     Kinds::built_in().with(TableKind::identity("intranet", build))
 }
 
-fn load(settings: &[&str]) -> Result<Loaded, Mistakes> {
+fn load(settings: &[&str]) -> Result<Loaded, ConfigErrors> {
     let environment: BTreeMap<String, String> = BTreeMap::new();
     let mut sources = Sources::new(&environment);
     sources.kinds = kinds();
@@ -87,6 +87,6 @@ fn a_key_that_is_declared_once_says_whether_a_reload_changes_it() {
     let config = |more| load(&[URL, more]).expect("good").config;
     let (old, new) = (config("auth.people.patience=1s"), config("auth.people.patience=2s"));
     let changes = Config::reload_diff(&old, &new);
-    let told: Vec<_> = changes.iter().map(|own| (own.key.as_str(), own.applied)).collect();
-    assert_eq!(told, [("auth.people.patience", true)]);
+    let changed: Vec<_> = changes.iter().map(|own| (own.key.as_str(), own.applied)).collect();
+    assert_eq!(changed, [("auth.people.patience", true)]);
 }

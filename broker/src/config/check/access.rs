@@ -3,9 +3,9 @@
 mod names;
 
 use crate::config::address::Listen;
+use crate::config::error::Problem;
 use crate::config::key::Default;
 use crate::config::kinds::{Instance, Role};
-use crate::config::mistake::Problem;
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;

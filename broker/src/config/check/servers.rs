@@ -2,7 +2,7 @@
 
 use super::Surroundings;
 use crate::config::auth::Auth;
-use crate::config::mistake::{Problem, Source, quoted};
+use crate::config::error::{Problem, Source, quoted};
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;

@@ -4,9 +4,9 @@ use super::value::{Given, argument};
 use super::variables::passed_name;
 use super::{Single, shape};
 use crate::config::address::{HostName, Origin};
+use crate::config::error::{Problem, Problems, quoted};
 use crate::config::key::Key;
 use crate::config::kind::Kind;
-use crate::config::mistake::{Problem, Problems, quoted};
 use crate::config::network::Network;
 use crate::config::toml::quote_all;
 

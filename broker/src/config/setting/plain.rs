@@ -7,9 +7,9 @@ use figment::value::Value;
 use super::value::{Given, absent, argument};
 use super::{Single, shape};
 use crate::config::address::{Listen, PublicUrl};
+use crate::config::error::{Problem, Problems, quoted};
 use crate::config::key::Key;
 use crate::config::kind::Kind;
-use crate::config::mistake::{Problem, Problems, quoted};
 use crate::config::toml::quote;
 
 impl Single for bool {

@@ -7,9 +7,9 @@ use figment::value::Value;
 
 use super::value::Given;
 use super::{Single, shape};
+use crate::config::error::{Problem, Problems};
 use crate::config::key::Key;
 use crate::config::kind::{Kind, MOST, Zero};
-use crate::config::mistake::{Problem, Problems};
 use crate::config::quantity;
 use crate::config::toml::quote;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::value::quoted_path;
 use super::{Entry, Setting};
+use crate::config::error::Problem;
 use crate::config::key::Key;
-use crate::config::mistake::Problem;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;
 use crate::config::toml::quote;

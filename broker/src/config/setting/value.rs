@@ -4,8 +4,8 @@ use std::path::Path;
 
 use figment::value::{Num, Value};
 
+use crate::config::error::{Problem, Problems, quoted};
 use crate::config::kind::{Kind, Zero};
-use crate::config::mistake::{Problem, Problems, quoted};
 use crate::config::template::asks_for_a_user;
 
 /// A value that is to be read.

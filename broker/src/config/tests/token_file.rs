@@ -40,8 +40,8 @@ fn what_contradicts_a_token_file_is_refused() {
             "has ${upstream.access_token}, and token_file is set",
         ),
     ] {
-        let (refused, told) = refused(server);
+        let (refused, found) = refused(server);
         assert_eq!(refused, format!("server.notes.{key}"), "{server}");
-        assert!(told.contains(what), "{server}: {told}");
+        assert!(found.contains(what), "{server}: {found}");
     }
 }

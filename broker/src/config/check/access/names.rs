@@ -1,8 +1,8 @@
 //! Former names, each of which one table can have.
 
 use crate::config::auth::Auth;
+use crate::config::error::Problem;
 use crate::config::kinds::ConfiguredTable;
-use crate::config::mistake::Problem;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;
 

@@ -43,7 +43,7 @@ impl fmt::Display for Source {
 ///
 /// It never quotes a value of a secret key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// The dotted key it is about; empty when it is about a whole file.
     pub key: String,
     /// Where that key was set.
@@ -54,7 +54,7 @@ pub struct Mistake {
     pub hint: Option<String>,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // "FILE:LINE: …" first: editors and terminals make a link of it.
         if self.source != Source::Default {
@@ -75,9 +75,9 @@ impl fmt::Display for Mistake {
 ///
 /// Its `Display` has several lines and is made for an operator's terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
             1 => f.write_str("1 mistake in the configuration:")?,
@@ -90,7 +90,7 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
 
 /// What a parser has to say about a value before anybody knows its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,8 +109,8 @@ impl Problem {
         self
     }
 
-    pub(super) fn at(self, key: impl Into<String>, source: Source) -> Mistake {
-        Mistake { key: key.into(), source, what: self.what, hint: self.hint }
+    pub(super) fn at(self, key: impl Into<String>, source: Source) -> ConfigError {
+        ConfigError { key: key.into(), source, what: self.what, hint: self.hint }
     }
 }
 
