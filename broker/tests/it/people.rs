@@ -14,6 +14,7 @@ mod rotation;
 mod scopes;
 mod store_down;
 mod token_file;
+mod two_forges;
 
 // The double is a program of its own; a test has it in its own process.
 #[path = "../../rigs/forge/forge.rs"]
