@@ -1,50 +1,31 @@
 //! The command line: the commands of `mcp-broker`, and its exit codes.
 
+mod arguments;
 mod banner;
 mod check;
 mod client;
 mod config;
+mod context;
 mod doctor;
 mod grant;
 mod health;
+mod output;
 mod serve;
 mod session;
 mod store;
 mod token;
 mod user;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use clap::{Parser, Subcommand, error::ErrorKind};
 
-use crate::{
-    clock::Clock,
-    config::{Config, ConfigErrors, Environment, Loaded, ProcessEnvironment, Sources},
+use self::{
+    arguments::{ConfigArgs, ServeArgs},
+    context::Context,
+    output::Exit,
 };
-
-/// The exit codes, by the conventions of `sysexits.h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done, or stopped as asked.
-    Ok = 0,
-    /// A check failed (`healthcheck`, `doctor`), or what was named was not found.
-    No = 1,
-    /// The command line is wrong.
-    Usage = 64,
-    /// It cannot listen, or cannot use a file or the store.
-    Unavailable = 69,
-    /// An error inside the broker.
-    Internal = 70,
-    /// The configuration has mistakes.
-    Config = 78,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
+use crate::{clock::Clock, config::ProcessEnvironment};
 
 /// Puts stdio MCP servers behind one HTTP endpoint: people sign in, and each session gets a private
 /// process.
@@ -99,36 +80,6 @@ enum Command {
     Healthcheck(health::HealthArgs),
 }
 
-/// What a command has of the process that it runs in.
-struct Context<'a> {
-    environment: &'a dyn Environment,
-    clock: Clock,
-}
-
-/// Where the configuration comes from.
-#[derive(Debug, Args)]
-struct ConfigArgs {
-    /// The configuration file [default: ./mcp-broker.toml, else mcp-broker/config.toml in the
-    /// XDG configuration directory]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Set one key, as in `--set session.max=10`; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-struct ServeArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// Where to listen: ADDRESS:PORT or unix:/PATH
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// A server to run instead of those of the configuration file
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
-}
-
 /// Reads the command line and does what it says.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -157,43 +108,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Healthcheck(args)) => health::run(&args, &environment),
     };
     exit.into()
-}
-
-impl ConfigArgs {
-    fn sources<'a>(&self, environment: &'a dyn Environment) -> Sources<'a> {
-        let mut sources = Sources::new(environment);
-        sources.config.clone_from(&self.config);
-        sources.set.clone_from(&self.set);
-        sources
-    }
-
-    fn load(&self, environment: &dyn Environment) -> Result<Loaded, ConfigErrors> {
-        Config::load(&self.sources(environment))
-    }
-}
-
-/// Writes a line to standard output. A reader that has closed it (`| head`) is not an error.
-fn print(text: impl std::fmt::Display) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// Writes a line to standard error.
-fn print_error(text: impl std::fmt::Display) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// 128 random bits as hex digits: a name nobody guesses.
-fn random_name() -> Result<String, String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| "the system gives no randomness".to_owned())?;
-    Ok(hex::encode(bytes))
-}
-
-/// The runtime of the broker: one worker per core.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 #[cfg(test)]

@@ -44,10 +44,7 @@
 //! `user_version`, and the isolation: here writers queue for one lock, there the same transactions
 //! need `SERIALIZABLE` and a retry.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use auth::{TokenHash, TokenRecord, UnixTime, oauth::StoreError};
 use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
@@ -61,6 +58,7 @@ mod credentials;
 mod files;
 mod grants;
 mod keys;
+mod limits;
 mod open;
 mod request;
 mod row;
@@ -74,9 +72,11 @@ mod traits;
 mod writer;
 
 pub use keys::{Keys, KeysError};
+pub use limits::Limits;
 pub use open::OpenError;
 pub use static_tokens::TokenImport;
 
+use limits::MIN_PATIENCE;
 use writer::{Work, Writer};
 
 /// The name of the database in the data directory.
@@ -86,31 +86,6 @@ const FILE: &str = "broker.db";
 #[derive(Debug, thiserror::Error)]
 #[error("the database file was removed or replaced while the broker runs")]
 struct Replaced;
-
-/// With less patience nothing would ever get its turn.
-const MIN_PATIENCE: Duration = Duration::from_millis(1);
-
-/// How much of everything.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// How long a change waits for other processes, and for its turn in the queue, each; and how
-    /// long a look-up waits for a connection. Default 5 s; below a millisecond it counts as one.
-    pub patience: Duration,
-    /// How many connections read. Default 4; zero counts as one.
-    pub readers: u32,
-    /// How many changes may wait for their turn; more are refused. Default 1024; zero counts as
-    /// one.
-    pub max_waiting: usize,
-    /// How many pages of 4 KiB the database may grow to; a change that would need more fails.
-    /// `None`, the default, leaves it to the disk. A database that is larger already stays.
-    pub max_pages: Option<u32>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { patience: Duration::from_secs(5), readers: 4, max_waiting: 1024, max_pages: None }
-    }
-}
 
 /// The store in one data directory.
 ///

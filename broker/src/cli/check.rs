@@ -1,6 +1,9 @@
 //! `mcp-broker check`: every mistake in the configuration, without starting anything.
 
-use super::{ConfigArgs, Exit, print, print_error};
+use super::{
+    arguments::ConfigArgs,
+    output::{Exit, print, print_error},
+};
 use crate::{compose::check, config::Environment};
 
 pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Exit, print, print_error,
+    context::Context,
+    output::{Exit, print, print_error},
     store::{Failure, StoreArgs, brief, day, with_store},
 };
 use crate::error_chain::error_with_causes;
@@ -154,7 +155,7 @@ fn add(
         return Exit::Usage;
     }
     with_store(common, context, |store, _, now| async move {
-        let random = || super::random_name().map_err(Failure::No);
+        let random = || super::context::random_name().map_err(Failure::No);
         let id = match id {
             Some(id) => id.to_owned(),
             None => random()?,

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use super::{ConfigArgs, Exit, print, print_error};
+use super::{
+    arguments::ConfigArgs,
+    output::{Exit, print, print_error},
+};
 use crate::config::{Config, Environment, Kinds};
 
 #[derive(Debug, Args)]

@@ -31,7 +31,7 @@ use self::{
     visit::{Manner, Visit},
     wire::Wire,
 };
-use super::{Exit, print, print_error};
+use super::output::{Exit, print, print_error};
 use crate::{config::quantity::duration_argument, error_chain::error_with_causes, fetch::Roots};
 
 #[derive(Debug, Args)]

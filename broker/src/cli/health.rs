@@ -9,7 +9,10 @@ use std::{
 
 use clap::Args;
 
-use super::{ConfigArgs, Exit, print, print_error};
+use super::{
+    arguments::ConfigArgs,
+    output::{Exit, print, print_error},
+};
 use crate::config::{Environment, Listen};
 
 /// A healthy broker answers at once.

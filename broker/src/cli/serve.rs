@@ -5,7 +5,12 @@ use std::{env, pin::pin, sync::Arc};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{Context, Exit, ServeArgs, banner, print, print_error, runtime};
+use super::{
+    arguments::ServeArgs,
+    banner,
+    context::{Context, runtime},
+    output::{Exit, print, print_error},
+};
 use crate::{
     clock::Clock,
     compose::{check, start_error::StartError},

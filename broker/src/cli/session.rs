@@ -8,7 +8,8 @@ use serde_json::json;
 use session::{RecordKey, Records, RecordsError, Selection, StopReason, Summary};
 
 use super::{
-    Context, Exit, print, print_error,
+    context::Context,
+    output::{Exit, print, print_error},
     store::{Failure, StoreArgs, with_store},
 };
 use crate::calendar::format;

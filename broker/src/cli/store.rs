@@ -8,7 +8,11 @@ use std::{
 
 use clap::Args;
 
-use super::{ConfigArgs, Context, Exit, print_error, runtime};
+use super::{
+    arguments::ConfigArgs,
+    context::{Context, runtime},
+    output::{Exit, print_error},
+};
 use crate::{calendar::format, config::Config, error_chain::error_with_causes, store::Store};
 
 /// The longest line that is read; every password is shorter.

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Exit, print, print_error,
+    context::Context,
+    output::{Exit, print, print_error},
     store::{Failure, StoreArgs, with_store},
 };
 use crate::{

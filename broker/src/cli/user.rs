@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Context, Exit, print, print_error,
+    context::Context,
+    output::{Exit, print, print_error},
     store::{Failure, StoreArgs, day, new_password, with_store},
 };
 use crate::{error_chain::error_with_causes, store::Store};

@@ -13,8 +13,8 @@ use tokio::time::{Duration, Instant, sleep};
 use tracing::info;
 
 use super::{
-    Limits,
     files::{make_directory, make_private},
+    limits::Limits,
     schema::{self, Found},
 };
 
