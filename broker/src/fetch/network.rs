@@ -21,7 +21,7 @@ pub(crate) type Stream = Box<dyn Connection>;
 const MAX_ATTEMPTS: usize = 6;
 
 /// Where names and connections come from.
-pub(crate) trait Network: fmt::Debug + Send + Sync {
+pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Every address of `host`, with `port`.
     fn resolve<'a>(
         &'a self,
@@ -37,7 +37,7 @@ pub(crate) trait Network: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct System;
 
-impl Network for System {
+impl Transport for System {
     fn resolve<'a>(
         &'a self,
         host: &'a str,
@@ -85,7 +85,7 @@ pub(crate) enum DialError {
 
 /// Every address of `target`: its literal one, or what its name has now. Asks once.
 pub(crate) async fn addresses(
-    network: &dyn Network,
+    network: &dyn Transport,
     target: &Target,
 ) -> Result<Vec<SocketAddr>, DialError> {
     let Host::Domain(host) = &target.host else {
@@ -112,7 +112,7 @@ pub(crate) async fn addresses(
 ///
 /// Dropping the future closes what it has opened.
 pub(crate) async fn dial(
-    network: &dyn Network,
+    network: &dyn Transport,
     target: &Target,
     addresses: &[SocketAddr],
     tls: &Arc<ClientConfig>,

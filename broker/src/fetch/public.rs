@@ -15,7 +15,7 @@ use tracing::debug;
 use super::{
     Roots,
     exchange::{Exchange, complete, failed, within},
-    network::{Network, System, addresses, dial},
+    network::{System, Transport, addresses, dial},
     reach::is_public,
     target::Target,
 };
@@ -31,7 +31,7 @@ mod tests;
 /// has a connection of its own: keeping one for a client's host costs more than it saves.
 #[derive(Debug)]
 pub struct PublicFetcher {
-    network: Arc<dyn Network>,
+    network: Arc<dyn Transport>,
     tls: Arc<ClientConfig>,
 }
 
@@ -42,7 +42,7 @@ impl PublicFetcher {
         Self::on(Arc::new(System), roots)
     }
 
-    fn on(network: Arc<dyn Network>, roots: &Roots) -> Self {
+    fn on(network: Arc<dyn Transport>, roots: &Roots) -> Self {
         Self { network, tls: Arc::new(roots.client(&[b"http/1.1"])) }
     }
 

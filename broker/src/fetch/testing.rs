@@ -28,7 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     Roots,
-    network::{Network, Stream, System},
+    network::{Stream, System, Transport},
 };
 
 pub(super) const NAME: &str = "app.example.org";
@@ -55,7 +55,7 @@ pub(super) enum Script {
 
 /// The fake network.
 #[derive(Debug)]
-pub(super) struct FakeNetwork {
+pub(super) struct FakeTransport {
     answers: Mutex<VecDeque<Vec<SocketAddr>>>,
     script: Script,
     tls: Arc<ServerConfig>,
@@ -64,7 +64,7 @@ pub(super) struct FakeNetwork {
     servers: Mutex<JoinSet<()>>,
 }
 
-/// What a [`FakeNetwork`] has seen.
+/// What a [`FakeTransport`] has seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) resolved: Mutex<Vec<String>>,
@@ -97,7 +97,7 @@ pub(super) fn certificate_for(names: &[String]) -> (Arc<ServerConfig>, Roots) {
     (Arc::new(config), roots)
 }
 
-impl FakeNetwork {
+impl FakeTransport {
     /// Resolves every name to `answers`, one after the other.
     pub(super) fn new(answers: &[&[&str]], script: Script) -> (Arc<Self>, Arc<Seen>, Roots) {
         Self::build(answers, script, false)
@@ -125,7 +125,7 @@ impl FakeNetwork {
     }
 }
 
-impl Network for FakeNetwork {
+impl Transport for FakeTransport {
     fn resolve<'a>(
         &'a self,
         host: &'a str,

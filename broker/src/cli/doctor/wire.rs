@@ -14,7 +14,7 @@ use url::{Position, Url};
 use crate::fetch::{
     Roots,
     exchange::Exchange,
-    network::{DialError, Network, System, addresses, dial},
+    network::{DialError, System, Transport, addresses, dial},
     target::Target,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Answer {
 
 /// How the doctor asks.
 pub(super) struct Wire {
-    network: Arc<dyn Network>,
+    network: Arc<dyn Transport>,
     tls: Arc<ClientConfig>,
     pub(super) patience: Duration,
 }

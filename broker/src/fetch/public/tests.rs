@@ -5,7 +5,7 @@ use std::{io, net::TcpListener, sync::atomic::Ordering, time::Duration};
 use http::StatusCode;
 
 use super::*;
-use crate::fetch::testing::{FakeNetwork, LIMITS, Script, Seen, answer, get};
+use crate::fetch::testing::{FakeTransport, LIMITS, Script, Seen, answer, get};
 
 const PUBLIC: &str = "93.184.216.34";
 const PAGE: &str = "https://app.example.org/client.json";
@@ -16,7 +16,7 @@ async fn ask(
     answers: &[&[&str]],
     script: Script,
 ) -> (Result<Response<Bytes>, FetchError>, Arc<Seen>) {
-    let (network, seen, roots) = FakeNetwork::new(answers, script);
+    let (network, seen, roots) = FakeTransport::new(answers, script);
     (PublicFetcher::on(network, &roots).fetch(get(page), LIMITS).await, seen)
 }
 
@@ -118,7 +118,7 @@ async fn a_forbidden_target_sees_no_connection() {
         waiting.count()
     };
     for answers in [["127.0.0.1"], ["::ffff:127.0.0.1"], ["0.0.0.0"]] {
-        let (network, _, roots) = FakeNetwork::with_real_connections(&[&answers]);
+        let (network, _, roots) = FakeTransport::with_real_connections(&[&answers]);
         let page = format!("https://app.example.org:{port}/c");
         let answered = PublicFetcher::on(network, &roots).fetch(get(&page), LIMITS).await;
         assert!(matches!(answered, Err(FetchError::Forbidden)), "{answered:?}");
@@ -169,7 +169,7 @@ async fn the_certificate_must_name_the_host_and_come_from_somebody_who_is_believ
     let (answered, seen) = ask("https://other.example.org/c", &[&[PUBLIC]], Script::Hang).await;
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
     assert!(seen.requests.lock().unwrap().is_empty());
-    let (network, seen, _) = FakeNetwork::new(&[&[PUBLIC]], Script::Hang);
+    let (network, seen, _) = FakeTransport::new(&[&[PUBLIC]], Script::Hang);
     let fetcher = PublicFetcher::on(network, &Roots::load(None).expect("roots"));
     let answered = fetcher.fetch(get(PAGE), LIMITS).await;
     assert!(matches!(answered, Err(FetchError::Failed(_))), "{answered:?}");
