@@ -15,7 +15,7 @@ use http::StatusCode;
 use sqlx::{Connection, Executor};
 
 use crate::{
-    harness::with_timeout,
+    harness::{OBLIGING, with_timeout},
     store_harness::{
         DAY, Desk, HOUR, MINUTE, code, database, now, refreshment, stranger, text, token, user,
     },
@@ -247,7 +247,8 @@ fn a_broker_that_has_drained_has_closed_its_store() {
         let environment: BTreeMap<String, String> = BTreeMap::new();
         let mut sources = Sources::new(&environment);
         sources.listen = Some("127.0.0.1:0".to_owned());
-        sources.set = vec![format!("data_dir={}", data.display())];
+        let server = format!("server.main.command={OBLIGING}");
+        sources.set = vec![format!("data_dir={}", data.display()), server];
         let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
         let listener = Listener::bind(&config).await.expect("a port");
         let control = Control::start(config, Arc::new(environment), &listener, Clock::system())

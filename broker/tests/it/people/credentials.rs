@@ -1,5 +1,7 @@
 //! The upstream credential behind a session: renewed in time, taken back, or not to be had.
 
+use tokio::time::{Duration, Instant};
+
 use super::{
     deployment::{Deployment, FORGE_SECRET, environment},
     forge::{Fault, ForgeOptions},
@@ -14,7 +16,7 @@ use crate::{
 /// A user whose token has ended, by what the forge said of it; the next one lives for an hour.
 async fn ada_in_need(top: &str) -> (Deployment, Application, Tokens, Browser) {
     let deployment = Deployment::at_forge(
-        ForgeOptions { told_ttl: Some(0), ..ForgeOptions::default() },
+        ForgeOptions { told_ttl: Some(1), ..ForgeOptions::default() },
         top,
         "",
     )
@@ -23,6 +25,10 @@ async fn ada_in_need(top: &str) -> (Deployment, Application, Tokens, Browser) {
     let mut browser = Browser::default();
     let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
     deployment.forge().change_options(|options| options.told_ttl = None);
+    // Lifetimes are whole seconds, and one of zero would mean that none is told.
+    let signed_in = Instant::now();
+    let ended = async || signed_in.elapsed() > Duration::from_millis(1100);
+    until_so("the token has ended, as the broker was told", ended).await;
     (deployment, application, tokens, browser)
 }
 
