@@ -21,7 +21,7 @@ pub use key_ring::{KeyRing, KeyRingError, OpenError};
 pub use limits::VaultLimits;
 pub use listener::{Change, CredentialListener, Outcome};
 pub use store::{CredentialKey, CredentialStore, Sealed};
-pub use vault::{Resealed, RingError, Vault, VaultDriver, VaultParts};
+pub use vault::{Renamed, Resealed, RingError, Vault, VaultDriver, VaultParts};
 
 #[cfg(test)]
 mod tests;

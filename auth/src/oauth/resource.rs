@@ -15,6 +15,9 @@ pub struct Resource {
     /// What a client gets that asks for nothing in particular: what a token needs here, separated by
     /// spaces, out of [`Config::scopes`](super::Config::scopes).
     pub scope: String,
+    /// Name of the one identity provider that users of this server sign in with, because the server
+    /// acts with their credential there. `None`: any provider will do.
+    pub provider: Option<String>,
 }
 
 /// All servers of a broker.
@@ -97,6 +100,7 @@ mod tests {
             title: name.into(),
             paths: paths.iter().map(|&path| path.into()).collect(),
             scope: "mcp".into(),
+            provider: None,
         };
         Resources::new(
             Url::parse(base).unwrap(),

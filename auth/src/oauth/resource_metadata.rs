@@ -155,6 +155,7 @@ mod tests {
             title: format!("The {name}"),
             paths: paths.iter().map(|&path| path.into()).collect(),
             scope: scope.into(),
+            provider: None,
         };
         let resources = vec![
             server("files", &["/files/mcp"], ""),

@@ -96,6 +96,10 @@ impl AuthServer {
     /// [`ConfigError`] when the configuration contradicts itself.
     pub fn new(config: Config, parts: Parts) -> Result<Self, ConfigError> {
         let urls = config.urls()?;
+        let is_known = |name: &String| parts.providers.iter().any(|own| own.name() == name);
+        if !config.resources.iter().filter_map(|own| own.provider.as_ref()).all(is_known) {
+            return Err(ConfigError::Resources("a server requires a provider that does not exist"));
+        }
         let documents = parts.fetch.filter(|_| config.client_id_metadata).map(|fetch| {
             Documents::new(
                 fetch,
@@ -348,13 +352,22 @@ impl AuthServer {
         Ok(total)
     }
 
-    /// Whether only a new sign-in at the upstream helps `user`.
+    /// The one provider that users of the server `resource` sign in with, if there is one.
+    pub(crate) fn required_provider(&self, resource: &str) -> Option<&str> {
+        self.urls.metadata.resources.by_address(resource)?.provider.as_deref()
+    }
+
+    /// Whether only another sign-in lets `user` use the server `resource`: with the provider that it
+    /// requires, or once more at its upstream.
     pub(crate) async fn wants_sign_in(
         &self,
         user: &User,
         resource: &str,
         now: SystemTime,
     ) -> Result<bool, StoreError> {
+        if self.required_provider(resource).is_some_and(|name| name != user.provider) {
+            return Ok(true);
+        }
         match &self.credentials {
             Some(credentials) => credentials.wants_sign_in(user, resource, now).await,
             None => Ok(false),

@@ -89,6 +89,18 @@ impl AuthServer {
         Ok(self.greet(&visit, answer.with(SET_COOKIE, cookie)))
     }
 
+    /// The providers that this sign-in may go to.
+    fn offered(
+        &self,
+        transaction: &Transaction,
+    ) -> impl Iterator<Item = &Arc<dyn IdentityProvider>> {
+        let required = match &transaction.purpose {
+            Purpose::Authorize(asked) => self.required_provider(&asked.resource),
+            Purpose::Page(_) => None,
+        };
+        self.providers.iter().filter(move |own| required.is_none_or(|name| own.name() == name))
+    }
+
     /// Buttons for all ways to sign in, or the only way at once.
     async fn offer(
         &self,
@@ -97,12 +109,12 @@ impl AuthServer {
         handle: &str,
         transaction: &Transaction,
     ) -> Result<Answer, StoreError> {
-        if let [only] = &self.providers[..] {
+        let offered: Vec<_> = self.offered(transaction).collect();
+        if let [only] = offered[..] {
             return self.begin(step, visit, handle, transaction, only).await;
         }
-        let choices = self
-            .providers
-            .iter()
+        let choices = offered
+            .into_iter()
             .map(|provider| Choice {
                 provider: provider.name().to_owned(),
                 label: provider.label().to_owned(),
@@ -139,8 +151,11 @@ impl AuthServer {
         if !self.is_bound(headers, &transaction) {
             return Ok(faults::other_browser());
         }
-        let Some(provider) =
-            form.one("provider").ok().flatten().and_then(|name| self.provider(name))
+        let Some(provider) = form
+            .one("provider")
+            .ok()
+            .flatten()
+            .and_then(|name| self.offered(&transaction).find(|own| own.name() == name))
         else {
             return Ok(faults::no_provider());
         };

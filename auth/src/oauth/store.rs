@@ -166,6 +166,11 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// Ends a browser's sign-in.
     fn close_browser<'a>(&'a self, cookie: &'a TokenHash) -> Stored<'a, ()>;
 
+    /// Renames an identity provider in everything that names one: users of browsers, codes and
+    /// grants, and sign-ins under way. Says how many records those were. Credentials are the
+    /// [`Vault`](crate::upstream::Vault::rename_provider)'s, because they are sealed with the name.
+    fn rename_provider<'a>(&'a self, from: &'a str, to: &'a str) -> Stored<'a, usize>;
+
     /// Removes what has served its time, at most `limit` records, and says how many those were; a
     /// caller that gets `limit` calls again.
     ///

@@ -12,5 +12,6 @@ mod rates;
 mod refresh;
 mod registration;
 mod removal;
+mod required_provider;
 mod timing;
 mod verifier;

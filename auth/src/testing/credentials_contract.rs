@@ -186,10 +186,24 @@ async fn keys_and_users(store: &dyn CredentialStore, now: UnixTime) {
     let elsewhere = store.credentials_of("https://other.example", bob).await.unwrap_or_else(no);
     assert_eq!(elsewhere, [], "i4: another issuer's user is another person");
 
+    let at_a = async |after, limit| {
+        let all = store.credentials_at("forge-a", after, limit).await.unwrap_or_else(no);
+        all.into_iter().map(|(key, _)| key.subject).collect::<Vec<_>>()
+    };
+    assert_eq!(at_a(("", ""), 9).await, [bob, eve], "a provider's credentials come by user");
+    assert_eq!(at_a(("", ""), 1).await, [bob]);
+    assert_eq!(at_a((&issuer, bob), 9).await, [eve], "listing goes on after a user");
+    let providers = store.credential_providers().await.unwrap_or_else(no);
+    assert!(providers.is_sorted() && providers.contains(&"forge-a".to_owned()), "{providers:?}");
+    assert_eq!(providers.iter().filter(|own| *own == "forge-a").count(), 1, "each provider once");
+
     assert!(store.remove_credential(&key("forge-a", eve)).await.unwrap_or_else(no));
     let keys = store.sealing_keys().await.unwrap_or_else(no);
     assert!(!keys.contains(&"older".to_owned()), "s3: a key nothing is sealed with is not needed");
     assert_eq!(store.credentials_of(&issuer, eve).await.unwrap_or_else(no), []);
+    assert!(store.remove_credential(&key("forge-b", bob)).await.unwrap_or_else(no));
+    let providers = store.credential_providers().await.unwrap_or_else(no);
+    assert!(!providers.contains(&"forge-b".to_owned()), "what was removed is not there");
 }
 
 #[cfg(test)]

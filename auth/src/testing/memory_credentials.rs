@@ -1,6 +1,6 @@
 //! The store in memory as one for sealed credentials and local accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{memory_store::MemoryStore, memory_tables::Tables};
 use crate::{
@@ -103,6 +103,30 @@ impl CredentialStore for MemoryStore {
         self.call(move |tables| {
             let others = stored(&tables.credentials).filter(|(_, own)| own.key_id != key_id);
             others.take(limit).map(|(key, own)| (key, own.clone())).collect()
+        })
+    }
+
+    fn credentials_at<'a>(
+        &'a self,
+        provider: &'a str,
+        after: (&'a str, &'a str),
+        limit: usize,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
+        self.call(move |tables| {
+            stored(&tables.credentials)
+                .filter(|(key, _)| key.provider == provider)
+                .filter(|(key, _)| (key.issuer.as_str(), key.subject.as_str()) > after)
+                .take(limit)
+                .map(|(key, own)| (key, own.clone()))
+                .collect()
+        })
+    }
+
+    fn credential_providers(&self) -> Stored<'_, Vec<String>> {
+        self.call(|tables| {
+            let names: BTreeSet<_> =
+                stored(&tables.credentials).map(|(key, _)| key.provider).collect();
+            names.into_iter().collect()
         })
     }
 

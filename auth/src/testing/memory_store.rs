@@ -400,6 +400,10 @@ impl AuthStore for MemoryStore {
         })
     }
 
+    fn rename_provider<'a>(&'a self, from: &'a str, to: &'a str) -> Stored<'a, usize> {
+        self.call(move |tables| tables.rename_provider(from, to))
+    }
+
     fn sweep<'a>(&'a self, now: UnixTime, limit: usize) -> Stored<'a, usize> {
         self.call(move |tables| tables.sweep(now, limit))
     }

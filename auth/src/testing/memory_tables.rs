@@ -207,6 +207,15 @@ impl Tables {
         Rotated::Reused(self.revoke(&token.grant_id, now).map(Box::new))
     }
 
+    pub(super) fn rename_provider(&mut self, from: &str, to: &str) -> usize {
+        let users = (self.browsers.values_mut().map(|own| &mut own.user.provider))
+            .chain(self.codes.values_mut().map(|own| &mut own.user.provider))
+            .chain(self.grants.values_mut().map(|own| &mut own.user.provider));
+        let under_way = self.transactions.values_mut().filter_map(|own| own.upstream.as_mut());
+        let names = users.chain(under_way.map(|own| &mut own.provider));
+        names.filter(|name| *name == from).map(|name| to.clone_into(name)).count()
+    }
+
     pub(super) fn sweep(&mut self, now: UnixTime, limit: usize) -> usize {
         let before = self.count();
         let mut left = limit;

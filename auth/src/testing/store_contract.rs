@@ -35,6 +35,7 @@ pub async fn store_contract(store: Arc<dyn AuthStore>) {
     refresh_tokens(&store, now).await;
     grants(&*store, now).await;
     consents_and_browsers(&*store, now).await;
+    renaming(&*store, now).await;
     sweeping(&*store, now).await;
     forgetting_clients(&*store, now).await;
 }
@@ -436,6 +437,33 @@ async fn consents_and_browsers(store: &dyn AuthStore, now: UnixTime) {
     assert_eq!(late, None, "a sign-in ends");
     store.close_browser(&hash("cookie")).await.unwrap_or_else(no);
     assert_eq!(store.browser(&hash("cookie"), now).await.unwrap_or_else(no), None);
+}
+
+async fn renaming(store: &dyn AuthStore, now: UnixTime) {
+    let grant_id = sign_in(store, "renaming", "rita", now).await;
+    let pending = issue(store, "renaming-pending", "rita", now).await;
+    let browser = |name: &str, provider: &str| Browser {
+        cookie: hash(name),
+        user: User { provider: provider.into(), ..user("rita") },
+        expires: now.plus(HOUR),
+    };
+    for own in [browser("renaming-1", "fake"), browser("renaming-2", "other")] {
+        store.open_browser(own).await.unwrap_or_else(no);
+    }
+    assert!(store.rename_provider("fake", "work").await.unwrap_or_else(no) >= 3);
+    let of_rita = store.grants_of("https://forge.example", "rita", 9).await.unwrap_or_else(no);
+    let found: Vec<_> = of_rita.iter().map(|own| (&own.grant_id, &*own.user.provider)).collect();
+    assert_eq!(found, [(&grant_id, "work")], "a grant follows its provider's name");
+    let code = store.code(&pending.hash).await.unwrap_or_else(no).expect("not swept");
+    assert_eq!(code.user.provider, "work", "and so does a code");
+    for (name, provider) in [("renaming-1", "work"), ("renaming-2", "other")] {
+        let found = store.browser(&hash(name), now).await.unwrap_or_else(no);
+        assert_eq!(found.map(|own| own.user.provider).as_deref(), Some(provider), "{name}");
+        store.close_browser(&hash(name)).await.unwrap_or_else(no);
+    }
+    let again = store.rename_provider("fake", "work").await.unwrap_or_else(no);
+    assert_eq!(again, 0, "once");
+    store.rename_provider("work", "fake").await.unwrap_or_else(no);
 }
 
 async fn sweep_all(store: &dyn AuthStore, now: UnixTime) -> usize {

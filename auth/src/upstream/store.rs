@@ -88,6 +88,18 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
     /// Every key identifier that is in use: a ring without one of them cannot be right.
     fn sealing_keys(&self) -> Stored<'_, Vec<String>>;
 
+    /// At most `limit` credentials of the provider `provider`, in order of issuer and subject, above
+    /// the pair `after`.
+    fn credentials_at<'a>(
+        &'a self,
+        provider: &'a str,
+        after: (&'a str, &'a str),
+        limit: usize,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>>;
+
+    /// Each [`CredentialKey::provider`] of which there is a credential, once, in order.
+    fn credential_providers(&self) -> Stored<'_, Vec<String>>;
+
     /// The credentials of a user, by provider.
     fn credentials_of<'a>(
         &'a self,

@@ -3,6 +3,7 @@
 mod faults;
 mod forge;
 mod keeping;
+mod renaming;
 mod renewal;
 
 use std::{

@@ -247,6 +247,52 @@ impl Vault {
         }
     }
 
+    /// The names of the identity providers of which a credential is stored, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store does not answer.
+    pub async fn providers(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = self.core.store.credential_providers().await?;
+        names.retain(|name| !name.starts_with(SERVER));
+        Ok(names)
+    }
+
+    /// Moves the credentials of the provider `from` to the name `to`: a credential is sealed together
+    /// with the name. Where the user has one under the new name already, that one is the newer and
+    /// stays. To be called at the start, before a child runs with a credential; when it is
+    /// interrupted, calling it again does the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store does not answer; what was moved until then stays so.
+    pub async fn rename_provider(&self, from: &str, to: &str) -> Result<Renamed, StoreError> {
+        let core = &self.core;
+        let mut renamed = Renamed::default();
+        let mut after = (String::new(), String::new());
+        loop {
+            let page = (&*after.0, &*after.1);
+            let all = core.store.credentials_at(from, page, RENAME_BATCH).await?;
+            let Some((last, _)) = all.last() else { return Ok(renamed) };
+            let next = (last.issuer.clone(), last.subject.clone());
+            for (old, sealed) in all {
+                let Ok(held) = core.open(&old, &sealed) else {
+                    renamed.left += 1;
+                    continue;
+                };
+                let new = CredentialKey { provider: to.to_owned(), ..old.clone() };
+                if core.store.credential(&new).await?.is_none() {
+                    // The versions of the new name begin anew.
+                    let pair = Pair { since: None, ..held.pair };
+                    core.put(&new, &pair, None, held.stored).await?;
+                }
+                core.store.remove_credential(&old).await?;
+                renamed.moved += 1;
+            }
+            after = next;
+        }
+    }
+
     /// Seals anew with the primary key what another key sealed, at most `limit` credentials. To be
     /// called again, at leisure, as long as `sealed` is not zero. What is being renewed is left to
     /// the renewal, which seals with the primary key anyway.
@@ -347,6 +393,9 @@ impl Vault {
     }
 }
 
+/// How many credentials are moved at a time.
+const RENAME_BATCH: usize = 500;
+
 /// How long sealing anew keeps others from renewing.
 const RESEAL_CLAIM: Duration = Duration::from_secs(5);
 
@@ -417,6 +466,15 @@ pub enum RingError {
     /// The store could not be asked.
     #[error("the store of credentials is unavailable")]
     Store(#[from] StoreError),
+}
+
+/// What [`Vault::rename_provider`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Renamed {
+    /// So many stand under the new name now.
+    pub moved: usize,
+    /// So many were left under the old name, because they do not open.
+    pub left: usize,
 }
 
 /// What [`Vault::reseal`] did.

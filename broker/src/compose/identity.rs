@@ -7,13 +7,16 @@ use auth::{
     BoxFuture,
     local::{Local, LocalLimits},
     oauth::{
-        CredentialSink, Identity, IdentityProvider, ServerKey, StoreError, UpstreamCredential, User,
+        AuthStore, CredentialSink, Identity, IdentityProvider, ServerKey, StoreError,
+        UpstreamCredential, User,
     },
     upstream::{
-        Change, ConnectionState, CredentialKey, CredentialListener, Outcome, Vault, VaultDriver,
-        VaultLimits, VaultParts,
+        Change, ConnectionState, CredentialKey, CredentialListener, Outcome, Renamed, Vault,
+        VaultDriver, VaultLimits, VaultParts,
     },
 };
+
+use tracing::{info, warn};
 
 use super::{providers::Maker, start_error::StartError};
 use crate::{
@@ -76,8 +79,38 @@ impl IdentityServices {
             limits: VaultLimits::default(),
             rng: auth::os_rng()?,
         });
+        carry_over(config, &*store, &vault).await?;
         Ok(Some((Self { store, vault, identities, local, key: keys.server }, driver)))
     }
+}
+
+/// Carries what is stored of providers that have another name now over to it, and tells the operator
+/// of credentials whose provider is not configured.
+async fn carry_over(
+    config: &Config,
+    store: &dyn AuthStore,
+    vault: &Vault,
+) -> Result<(), StoreError> {
+    for table in config.auth.identity_tables() {
+        let Some(former) = table.former_name.as_ref().map(|own| own.as_str()) else { continue };
+        let name = table.name.as_str();
+        let credentials = vault.rename_provider(former, name).await?;
+        let records = store.rename_provider(former, name).await?;
+        if records > 0 || credentials != Renamed::default() {
+            let Renamed { moved, left } = credentials;
+            info!(provider = name, former, records, moved, left, "identity provider renamed");
+        }
+    }
+    for provider in vault.providers().await? {
+        if config.auth.identity_tables().all(|table| table.name != provider.as_str()) {
+            warn!(
+                %provider,
+                "stored credentials belong to an identity provider that is not configured; if its \
+                 table was renamed, set former_name in the renamed table"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Counts what came of asking upstreams, and passes on which credentials have changed.

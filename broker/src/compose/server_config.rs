@@ -3,7 +3,7 @@
 use auth::oauth::{Config as ServerConfig, Registration, Resource, ScopeView};
 
 use super::start_error::StartError;
-use crate::config::{Config, Registration as Registrations};
+use crate::config::{Config, Registration as Registrations, Upstream};
 
 /// The servers as protected resources, in the order of the configuration, and which of them is the
 /// default one. What a token is bound to is the path with the server's name: which server is the
@@ -15,7 +15,12 @@ pub(super) fn resources(config: &Config) -> (Vec<Resource>, usize) {
             paths.push("/mcp".to_owned());
         }
         let title = server.title.clone().unwrap_or_else(|| name.as_str().to_owned());
-        Resource { name: name.as_str().to_owned(), title, paths, scope: server.scope.clone() }
+        let provider = match &server.upstream {
+            Some(Upstream::Provider(provider)) => Some(provider.as_str().to_owned()),
+            Some(Upstream::User) | None => None,
+        };
+        let (name, scope) = (name.as_str().to_owned(), server.scope.clone());
+        Resource { name, title, paths, scope, provider }
     });
     let default = config.server.keys().position(|name| *name == config.default_server);
     (resources.collect(), default.unwrap_or(0))

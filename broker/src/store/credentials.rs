@@ -106,6 +106,26 @@ pub(super) async fn sealed_otherwise(
     rows.iter().map(|row| Ok((read_key(row)?, read(row)?))).collect()
 }
 
+pub(super) async fn at_provider(
+    db: &mut Db,
+    provider: &str,
+    (issuer, subject): (&str, &str),
+    limit: usize,
+) -> Result<Vec<(CredentialKey, Sealed)>> {
+    let sql = "SELECT * FROM credentials \
+               WHERE provider = $1 AND (issuer, subject) > ($2, $3) AND key_id IS NOT NULL \
+               ORDER BY issuer, subject LIMIT $4";
+    let rows = query(sql).bind(provider).bind(issuer).bind(subject).bind(count(limit));
+    let rows = rows.fetch_all(db).await?;
+    rows.iter().map(|row| Ok((read_key(row)?, read(row)?))).collect()
+}
+
+pub(super) async fn providers(db: &mut Db) -> Result<Vec<String>> {
+    let sql =
+        "SELECT DISTINCT provider FROM credentials WHERE key_id IS NOT NULL ORDER BY provider";
+    query(sql).fetch_all(db).await?.iter().map(|row| row.text("provider")).collect()
+}
+
 pub(super) async fn sealing_keys(db: &mut Db) -> Result<Vec<String>> {
     let sql = "SELECT DISTINCT key_id FROM credentials WHERE key_id IS NOT NULL ORDER BY key_id";
     query(sql).fetch_all(db).await?.iter().map(|row| row.text("key_id")).collect()

@@ -108,6 +108,20 @@ impl From<TransactionKey<'_>> for Key {
     }
 }
 
+/// Renames a provider wherever one is named outside of credentials.
+pub(super) async fn rename_provider(db: &mut Db, from: &str, to: &str) -> Result<usize> {
+    let mut changed = 0;
+    for sql in [
+        "UPDATE sign_ins SET provider = $2 WHERE provider = $1",
+        "UPDATE codes SET provider = $2 WHERE provider = $1",
+        "UPDATE grants SET provider = $2 WHERE provider = $1",
+        "UPDATE browsers SET provider = $2 WHERE provider = $1",
+    ] {
+        changed += query(sql).bind(from).bind(to).execute(&mut *db).await?.rows_affected();
+    }
+    Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+}
+
 pub(super) async fn take(db: &mut Db, key: Key, now: UnixTime) -> Result<Option<Transaction>> {
     let (sql, hash) = match key {
         Key::Handle(hash) => ("DELETE FROM sign_ins WHERE handle = $1 RETURNING *", hash),

@@ -209,6 +209,11 @@ impl AuthStore for Store {
         job!(self.write: browsers::close(&cookie))
     }
 
+    fn rename_provider<'a>(&'a self, from: &'a str, to: &'a str) -> Stored<'a, usize> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        job!(self.write: sign_ins::rename_provider(&from, &to))
+    }
+
     fn sweep<'a>(&'a self, now: UnixTime, limit: usize) -> Stored<'a, usize> {
         job!(self.write: sweep::sweep(now, limit))
     }
@@ -260,6 +265,21 @@ impl CredentialStore for Store {
     ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
         let key_id = key_id.to_owned();
         job!(self.read: credentials::sealed_otherwise(&key_id, limit))
+    }
+
+    fn credentials_at<'a>(
+        &'a self,
+        provider: &'a str,
+        (issuer, subject): (&'a str, &'a str),
+        limit: usize,
+    ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
+        let (provider, issuer) = (provider.to_owned(), issuer.to_owned());
+        let subject = subject.to_owned();
+        job!(self.read: credentials::at_provider(&provider, (&issuer, &subject), limit))
+    }
+
+    fn credential_providers(&self) -> Stored<'_, Vec<String>> {
+        job!(self.read: credentials::providers())
     }
 
     fn sealing_keys(&self) -> Stored<'_, Vec<String>> {

@@ -117,6 +117,7 @@ pub(crate) fn server(store: Arc<Store>) -> AuthServer {
         title: "Forge".into(),
         paths: vec!["/mcp".into()],
         scope: "mcp".into(),
+        provider: None,
     };
     let mut config = Config::new(RESOURCE, vec![resource]);
     config.clients = vec![Client::public("web", vec![REDIRECT.into()])];

@@ -59,6 +59,7 @@ pub(super) fn config() -> Config {
         title: format!("The {name} server"),
         paths: paths.iter().map(|&path| path.into()).collect(),
         scope: "mcp:read mcp:call".into(),
+        provider: None,
     };
     let mut config = Config::new(
         ISSUER,
