@@ -67,15 +67,12 @@ impl TwoForges {
         Self { broker, forges, _place: place }
     }
 
-    /// Signs a user in at one of the forges for the server at `path`; a session there.
-    async fn session(&self, path: &str, forge: &str, user: &str) -> Client {
+    /// Signs a user in with `browser` for the server at `path`, which leads to its forge and asks for
+    /// no choice; a session there.
+    async fn session(&self, browser: &mut Browser, path: &str, user: &str) -> Client {
         let application = Application::connect(&self.broker.client, path).await;
-        let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
         let mut page = browser.press(&consent, ("choice", "approve"), &[]).await;
-        if page.has_form("provider", forge) {
-            page = browser.press(&page, ("provider", forge), &[]).await;
-        }
         let password = format!("{user}-password");
         while !page.is_away() {
             page = browser.identify(&page, (user, &password)).await;
@@ -90,8 +87,8 @@ fn each_childs_token_is_that_of_the_forge_its_server_names() {
     with_timeout(async {
         let deployment = TwoForges::start().await;
         let sessions = [
-            deployment.session("/mcp", "work", "ada").await,
-            deployment.session("/public/mcp", "codeberg", "bob").await,
+            deployment.session(&mut Browser::default(), "/mcp", "ada").await,
+            deployment.session(&mut Browser::default(), "/public/mcp", "bob").await,
         ];
         for (session, (own, other)) in sessions.iter().zip([(0, 1), (1, 0)]) {
             let name = ["ada", "bob"][own];
@@ -102,5 +99,17 @@ fn each_childs_token_is_that_of_the_forge_its_server_names() {
         }
         let tokens = [environment(&sessions[0]).await, environment(&sessions[1]).await];
         assert_ne!(tokens[0]["FORGE_TOKEN"], tokens[1]["FORGE_TOKEN"]);
+    });
+}
+
+#[test]
+fn a_browser_signed_in_at_one_forge_is_sent_to_the_other_for_its_server() {
+    with_timeout(async {
+        let deployment = TwoForges::start().await;
+        let mut browser = Browser::default();
+        deployment.session(&mut browser, "/mcp", "ada").await;
+        let session = deployment.session(&mut browser, "/public/mcp", "bob").await;
+        let who = session.call("who", json!({})).await.json();
+        assert_eq!(who["result"], json!({ "status": "200", "login": "bob" }));
     });
 }
