@@ -88,7 +88,7 @@ impl HostName {
     }
 
     /// Reads `name`, `name:port`, `[v6]` or `[v6]:port`; there are no wildcards, because a name
-    /// that anybody can point at the broker is what the check is there to refuse.
+    /// that an attacker can point at the broker is what the check is there to refuse.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         if text.contains('*') {
             return Err(Problem::new(format!("{} has a wildcard", quoted(text)))
@@ -125,7 +125,7 @@ impl Origin {
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let example = "write \"https://app.example.org\"";
         if matches!(text, "*" | "null") {
-            return Err(Problem::new(format!("{} would let every web page in", quoted(text)))
+            return Err(Problem::new(format!("{} would let every web page connect", quoted(text)))
                 .hint("list each origin whose pages may connect"));
         }
         let Some((scheme, rest)) = text.split_once("://") else {

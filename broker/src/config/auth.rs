@@ -20,22 +20,23 @@ use crate::settings;
 settings! {
     /// Who may connect.
     pub struct Auth {
-        /// Who judges a bearer token, in order: "oauth" knows the tokens that people get by signing
-        /// in here, "static" those made by `mcp-broker token add`, "jwt" and "introspection" those
-        /// of an outside authorization server; "none" lets everybody in as one shared owner.
+        /// The verifiers of bearer tokens, in the order in which the broker asks them: "oauth"
+        /// knows the tokens that clients obtain when a user signs in here, "static" those made by
+        /// `mcp-broker token add`, "jwt" and "introspection" those of an outside authorization
+        /// server; "none" accepts every client as one shared owner.
         pub verifiers: Vec<TableName> = special(Kind::Names("[\"oauth\", \"static\"]"))
             .computed("[\"oauth\", \"static\"]; [\"static\"] without public_url, unless listen is a \
                  loopback address")
             .example(r#"["oauth", "static", "jwt", "introspection"]"#),
-        /// How people sign in, in the order of the buttons. "local" are the accounts of `mcp-broker
-        /// user add`; each of the others needs its own table below. It counts while "oauth" is
-        /// among the verifiers.
+        /// How users sign in, in the order of the buttons. "local" stands for the accounts of
+        /// `mcp-broker user add`; each of the others needs its own table below. The key has an
+        /// effect only while "oauth" is among the verifiers.
         pub identity: Vec<TableName> = special(Kind::Names("[\"local\", \"forgejo\"]"))
             .or(r#"["local"]"#)
             .example(r#"["local", "forgejo", "gitea", "oidc", "github"]"#),
-        /// Certificates (PEM) of private authorities that are believed, besides those the machine
-        /// knows, wherever the broker asks somebody: identity providers, outside authorization
-        /// servers, metadata documents of clients.
+        /// Certificates (PEM) of private certificate authorities that the broker trusts besides
+        /// those of the system, whenever it connects to an identity provider, an outside
+        /// authorization server or the host of a client's metadata document.
         pub ca_file: Option<PathBuf> = file().example(r#""/etc/mcp-broker/ca.pem""#),
         /// The tables below, by name.
         pub tables: Tables = derived(),
@@ -49,7 +50,7 @@ impl Auth {
         self.verifiers.iter().any(|own| own == name)
     }
 
-    /// Whether people sign in here, at the broker's own authorization server.
+    /// Whether users sign in here, at the broker's own authorization server.
     #[must_use]
     pub fn signs_in(&self) -> bool {
         self.verifies("oauth")
@@ -87,7 +88,7 @@ impl Setting for Vec<TableName> {
             match parse(value) {
                 Ok(names) => {
                     if names.is_empty() {
-                        reader.refuse(path, Problem::new("is empty, so nobody could connect"));
+                        reader.refuse(path, Problem::new("is empty, so no client could connect"));
                     }
                     for (index, name) in names.iter().enumerate() {
                         if names[..index].contains(name) {

@@ -25,7 +25,10 @@ impl Environment for ProcessEnvironment {
         std::env::vars_os().collect()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this module is the one reader everybody uses")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "every other module reads the environment through this one"
+    )]
     fn variable(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name)
     }

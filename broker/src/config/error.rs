@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody set it; the broker's own value is in force.
+    /// No source set it; the broker's own value is in force.
     Default,
     /// The configuration file.
     File {
@@ -92,7 +92,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What a parser has to say about a value before anybody knows its key.
+/// What a parser has to say about a value before its key is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub(super) what: String,

@@ -10,9 +10,8 @@ const WIDTH: usize = 96;
 const SERVER: &str = "notes";
 
 const HEAD: &str = "\
-Configuration of mcp-broker. Lines that begin with \"# \" explain; take away the # of a line such \
-as #drain to set that key. Values shown are the defaults, or say something likely where the \
-default is to have none.
+Configuration of mcp-broker. Lines that begin with \"# \" are comments; remove the # of a line such \
+as #drain to set that key. Values shown are the defaults, or examples where a key has no default.
 
 Each key can also be set by an environment variable (MCP_BROKER_SESSION__MAX for session.max, \
 MCP_BROKER_SERVER__NOTES__COMMAND for server.notes.command) and by --set session.max=10; both win \

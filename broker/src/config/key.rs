@@ -7,7 +7,7 @@ use figment::value::Value;
 use super::kind::{Kind, Zero};
 use super::toml::{quote, toml_value};
 
-/// What is in force when nobody sets a key.
+/// What is in force when no source sets the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Default {
     /// This, as TOML.
@@ -143,7 +143,7 @@ impl<T> Row<T> {
         Self { key, of: PhantomData }
     }
 
-    /// A key that stays unset when nobody sets it.
+    /// A key that stays unset when no source sets it.
     pub(super) const fn unset(kind: Kind) -> Self {
         Self::of(kind, r#""""#).computed("not set")
     }
@@ -165,7 +165,7 @@ impl<T> Row<T> {
         self
     }
 
-    /// The value in force when nobody sets the key, in words: it depends on other settings.
+    /// The value in force when no source sets the key, in words: it depends on other settings.
     #[must_use]
     pub const fn computed(mut self, words: &'static str) -> Self {
         self.key.default = Default::Computed(words);

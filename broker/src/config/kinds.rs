@@ -52,8 +52,8 @@ const KIND: Key =
 const FORMER_NAME: Key = special::<Option<TableName>>(Kind::Name).named(
     "former_name",
     "",
-    &["What this table was called before. The name of a provider is part of what is stored: \
-       sign-ins, consents and credentials of the former name are carried over at the start."],
+    &["The former name of this table. The broker stores sign-ins, consents and credentials under \
+       the name of their provider; at the start it moves those of the former name to this table."],
 );
 
 /// A kind of tables below `auth`.

@@ -18,15 +18,15 @@ settings! {
     pub struct Forge {
         /// The forge's address.
         pub url: String = address().needed().example(r#""https://git.example.org""#),
-        /// The identifier the broker was registered with.
+        /// The client identifier under which the broker is registered there.
         pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
-        /// What the broker may do there in a user's name; the forge's own words such as
-        /// read:repository. The forge grants everything for words it does not know, so the broker
-        /// does not start with one.
+        /// The scopes that the broker requests for a user, as the forge names them, such as
+        /// read:repository. The forge grants full access for a scope that it does not know, so the
+        /// broker does not start with one.
         pub scopes: Vec<String> = texts(r#"["read:user", "write:repository", "write:issue", "read:organization"]"#),
-        /// What its button on the sign-in page says.
+        /// The text of its button on the sign-in page.
         pub label: Option<String> = text().computed("the host").example(r#""git.example.org""#),
     }
 }
@@ -35,16 +35,16 @@ settings! {
     /// Signing in with an account at any OpenID provider; the redirect address is
     /// PUBLIC_URL/callback/oidc.
     pub struct Oidc {
-        /// The provider's issuer; its configuration is found from there.
+        /// The provider's issuer. The broker finds the provider's configuration from it.
         pub issuer: String = address().needed().example(r#""https://id.example.org""#),
-        /// The identifier the broker was registered with.
+        /// The client identifier under which the broker is registered there.
         pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
-        /// What is asked for; openid is always among it. offline_access lets credentials be renewed
-        /// at many providers.
+        /// The scopes that the broker requests for a user; openid is always among them. At many
+        /// providers, offline_access lets the broker renew credentials.
         pub scopes: Vec<String> = texts(r#"["openid", "profile"]"#),
-        /// What its button on the sign-in page says.
+        /// The text of its button on the sign-in page.
         pub label: Option<String> = text().computed("the host").example(r#""Company account""#),
     }
 }
@@ -55,13 +55,13 @@ settings! {
     pub struct GitHub {
         /// The address, for GitHub Enterprise Server.
         pub url: String = address_or(r#""https://github.com""#),
-        /// The identifier the broker was registered with.
+        /// The client identifier under which the broker is registered there.
         pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
-        /// What the broker may do there in a user's name.
+        /// The scopes that the broker requests for a user.
         pub scopes: Vec<String> = texts(r#"["read:user"]"#),
-        /// What its button on the sign-in page says.
+        /// The text of its button on the sign-in page.
         pub label: Option<String> = text().computed("the host").example(r#""GitHub""#),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::{Problem, quoted};
 
-/// Ten years. Longer waits overflow clocks somewhere, and nobody means them.
+/// Ten years. Longer waits overflow clocks somewhere, and no operator means them.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A tebibyte: far above anything that fits a machine, far below an overflow.
 const LARGEST: u64 = 1 << 40;

@@ -45,7 +45,7 @@ pub(super) fn instances(
                 Err(problem) => (path.clone(), problem),
             },
             Ok(None) if is_listed(&name, layers) => {
-                let problem = Problem::new("says no kind, and is not called like one");
+                let problem = Problem::new("has no kind, and its name is not that of a kind");
                 let kinds = kinds.iter().filter(|kind| kind.is_nameable);
                 let kinds: Vec<String> = kinds.map(|kind| format!("{:?}", kind.name)).collect();
                 (path.clone(), problem.hint(format!("write kind = {}", kinds.join(" or "))))
@@ -93,7 +93,7 @@ fn kind_of(kinds: &Kinds, name: &str, layers: &[Layer]) -> Result<Option<Arc<Tab
     };
     match plain {
         Some(plain) if plain.name != kind.name => {
-            let what = format!("a table that is called {name:?} is of that kind");
+            let what = format!("a table named {name:?} always has that kind");
             let hint = format!("give a table of the kind {said:?} another name");
             Err(Problem::new(what).hint(hint))
         }
@@ -104,7 +104,7 @@ fn kind_of(kinds: &Kinds, name: &str, layers: &[Layer]) -> Result<Option<Arc<Tab
 /// The name of a table that is not called like its kind.
 fn own_name(name: &str) -> Result<TableName, Problem> {
     if RESERVED.contains(&name) {
-        let problem = Problem::new(format!("{name:?} means something else here"));
+        let problem = Problem::new(format!("{name:?} is a reserved name"));
         return Err(problem.hint("give the table another name"));
     }
     TableName::parse(name)

@@ -23,41 +23,42 @@ settings! {
         /// Where to listen: an address with a port (port 0 lets the system choose), or "unix:/PATH"
         /// for a Unix socket.
         pub listen: Listen = listen(r#""127.0.0.1:8080""#),
-        /// The address under which clients reach the broker, as scheme, host and port. Every
-        /// address that the broker hands out comes from here and never from a request's headers.
-        /// Its host is an accepted Host, its origin an accepted Origin. Signing in needs it, unless
+        /// The address under which clients reach the broker, as scheme, host and port. The broker
+        /// makes every URL that it publishes from this one, never from a request's headers. It
+        /// accepts this host as Host and this origin as Origin. Signing in needs this key, unless
         /// listen is a loopback address.
         pub public_url: Option<PublicUrl> = public_url()
             .computed("not set; addresses are made from listen")
             .example(r#""https://mcp.example.org""#),
-        /// The directory for what the broker keeps: accounts, authorizations, tokens and sealed
-        /// credentials (broker.db), and the keys to them (server.key, keyring). It is created when
-        /// missing, for its owner only. A relative path counts from the working directory.
+        /// The directory of the broker's data: accounts, authorizations, tokens and sealed
+        /// credentials (broker.db), and the keys to them (server.key, keyring). The broker creates
+        /// it when it is missing, with access for its owner only. A relative path starts at the
+        /// working directory.
         pub data_dir: PathBuf = path()
             .computed("the first of $STATE_DIRECTORY, $XDG_DATA_HOME/mcp-broker, \
                  $HOME/.local/share/mcp-broker, /var/lib/mcp-broker that can be named")
             .example(r#""/var/lib/mcp-broker""#),
-        /// Where accounts, clients and tokens are kept: "sqlite" is a file in data_dir.
+        /// Where the broker stores accounts, clients and tokens: "sqlite" is a file in data_dir.
         pub store: StoreKind = word(r#""sqlite""#),
         /// Origins whose web pages may connect, as browsers send them. The origin of public_url is
         /// always allowed; requests without an Origin header are not from a web page.
         pub allowed_origins: Vec<Origin> = list(Kind::Origins, "[]")
             .example(r#"["https://app.example.org"]"#)
             .live(),
-        /// Host names under which the broker answers besides that of public_url and, when it
-        /// listens on loopback, localhost. A name without a port holds for every port. Any other
-        /// Host is refused, so that a web page cannot reach the broker through a name of its own
-        /// (DNS rebinding).
+        /// Host names that the broker accepts besides that of public_url and, when it listens on
+        /// loopback, localhost. A name without a port stands for every port. The broker refuses any
+        /// other Host, so that a web page cannot reach the broker through a name of its own (DNS
+        /// rebinding).
         pub allowed_hosts: Vec<HostName> = list(Kind::Hosts, "[]")
             .example(r#"["broker.lan", "broker.lan:8080"]"#)
             .live(),
-        /// How long a shutdown waits for requests and children before it forces them.
-        pub drain: Duration = duration(r#""10s""#).zero("requests are not waited for").live(),
-        /// TLS of our own; `None` speaks plain HTTP.
+        /// How long a shutdown waits for requests and child processes before it ends them by force.
+        pub drain: Duration = duration(r#""10s""#).zero("the broker does not wait for requests").live(),
+        /// TLS that the broker serves itself; `None` speaks plain HTTP.
         pub tls: Option<Tls> = special(Kind::Table).holding(Tls::DECLARED),
-        /// What is logged, and how.
+        /// Which events are logged, and how.
         pub log: Log = table(),
-        /// Bounds of the HTTP side.
+        /// Limits of the HTTP side.
         pub http: Http = table(),
         /// The MCP servers, by name.
         pub server: BTreeMap<ServerName, ServerConfig> = special(Kind::Tables)
@@ -66,7 +67,7 @@ settings! {
         pub default_server: ServerName = derived(),
         /// Bounds of sessions.
         pub session: Session = table(),
-        /// Bounds of what is kept for resuming streams.
+        /// Limits of the events that are kept for resuming streams.
         pub stream: Stream = table(),
         /// Who may connect.
         pub auth: Auth = table(),

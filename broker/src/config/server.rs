@@ -22,7 +22,7 @@ use crate::settings;
 
 settings! {
     /// One MCP server, served at /NAME/mcp. The name has 1 to 32 characters of a-z, 0-9, - and _.
-    /// Every session gets a process of its own. Changes hold for new sessions.
+    /// Every session gets a process of its own. A changed setting applies to new sessions.
     pub struct ServerConfig {
         /// The program that speaks MCP on its standard input and output: a path, or a name that is
         /// looked up in PATH. No shell is involved.
@@ -30,67 +30,69 @@ settings! {
             .required()
             .example(r#""mcp-server-git""#)
             .live(),
-        /// Its arguments, passed as they are. Nothing about a user can stand here, because command
-        /// lines are visible to every process of the machine; env can carry it.
+        /// The arguments of the program, passed unchanged. They cannot hold a user's data, because
+        /// every process of the machine can read a command line; use env for that.
         pub args: Vec<String> = texts("[]").example(r#"["--repository", "/srv/notes"]"#).live(),
-        /// Variables of its environment. ${user.subject}, ${user.issuer} and ${user.client} stand
-        /// for the user the process works for, ${upstream.access_token} and ${upstream.username}
-        /// for that user's own credential at the upstream, ${upstream.token_file} for the file of
-        /// token_file; $$ is one $. A value is a single line.
+        /// Variables of the program's environment. ${user.subject}, ${user.issuer} and
+        /// ${user.client} stand for the user of the session, ${upstream.access_token} and
+        /// ${upstream.username} for that user's own credential at the upstream,
+        /// ${upstream.token_file} for the path of the file of token_file; $$ is one $. A value is a
+        /// single line.
         pub env: BTreeMap<String, Template> = environment()
             .example(r#"{ NOTES_USER = "${user.subject}" }"#)
             .live(),
-        /// Variables copied from the broker's own environment when they are set there; the process
-        /// sees nothing else of it. A list replaces the default, so name PATH too if the program
-        /// needs it. (The server of `-- COMMAND` gets HOME, USER, LOGNAME, LANG, TERM and PATH,
-        /// because that is the operator's own desk.)
+        /// Variables that the program inherits from the broker's own environment when they are set
+        /// there. It inherits no others. A list replaces the default, so name PATH too if the
+        /// program needs it. (The server of `-- COMMAND` inherits HOME, USER, LOGNAME, LANG, TERM
+        /// and PATH, because the operator runs it for personal use.)
         pub pass_env: Vec<String> = list(Kind::Variables, r#"["PATH"]"#)
             .example(r#"["PATH", "LANG"]"#)
             .live(),
-        /// The working directory of its processes.
+        /// The working directory of the program.
         pub cwd: Option<PathBuf> = directory()
             .computed("not set; the broker chooses")
             .example(r#""/srv/notes""#)
             .live(),
-        /// Whether this server is also served at /mcp. With several servers exactly one has to be;
-        /// the only one is anyway.
+        /// Whether the broker also serves this server at /mcp. With several servers exactly one has
+        /// to set it. A single server needs no setting.
         pub default: bool = flag("false").example("true"),
-        /// What the pages call it.
+        /// The title of this server on the broker's pages.
         pub title: Option<String> = text().computed("its name").example(r#""Team notes""#).live(),
-        /// Whose credential ${upstream.…} in env means: that of the identity provider with this
-        /// name, obtained when the user signs in, or with "user" a token that each user sets on the
-        /// account page.
+        /// Which credential ${upstream.…} in env stands for: that of the identity provider with
+        /// this name, which the broker obtains when the user signs in, or with "user" a token that
+        /// each user sets on the account page.
         pub upstream: Option<Upstream> = special(Kind::Upstream)
             .computed("the identity provider, if exactly one gives credentials")
             .example(r#""user""#),
-        /// For a server that reads its user's token from a file, and reads it again: the name of
-        /// that file in the private directory of each of its processes (mode 0600). It always has
-        /// the current token, replaced as a whole, so a renewed token takes no new process.
-        /// ${upstream.token_file} in env stands for its path.
+        /// For a program that reads its user's token from a file and can read it again: the name of
+        /// that file in the private directory of each process (mode 0600). The file always holds
+        /// the current token. The broker replaces it as a whole, so a renewed token needs no new
+        /// process. ${upstream.token_file} in env stands for its path.
         pub token_file: Option<String> = file_name()
-            .computed("not set; a renewed token takes a new process")
+            .computed("not set; a renewed token needs a new process")
             .example(r#""token""#),
-        /// A signal that tells such a process to read the file again. It goes to the process
-        /// itself, and ends one that does not expect it.
+        /// The signal that tells the program to read the file of token_file again. The broker sends
+        /// it to the process itself. The signal ends a process that does not handle it.
         pub token_signal: Option<Reload> = optional_word()
-            .computed("none; it looks by itself")
+            .computed("none; the program checks the file by itself")
             .example(r#""SIGHUP""#),
-        /// The OAuth scope that a token needs here, whoever issued it. Who signs in for this server
-        /// is asked for it; a token without it is answered 403, at which clients ask their user
-        /// again. Tokens made by `mcp-broker token add` may be used everywhere.
+        /// The OAuth scope that a token needs for this server, whether the broker or an outside
+        /// server issued it. A user who signs in for this server is asked to grant it. The broker
+        /// answers a token without it with 403, and the client then asks its user again. Tokens
+        /// made by `mcp-broker token add` are valid at every server.
         pub scope: String = scope(r#""mcp""#).example(r#""notes""#),
-        /// Whether the process keeps state that a new one could not have: a session then ends with
-        /// its process. Otherwise sessions sleep when they are idle, survive a crash and a restart
-        /// of the broker, and go on with a new process.
+        /// Whether the process keeps state that a new process could not have. A session then ends
+        /// with its process. Otherwise sessions sleep when they are idle, survive a crash and a
+        /// restart of the broker, and continue with a new process.
         pub stateful: bool = flag("false").live(),
         /// How long a new process may take to start and answer initialize.
         pub initialize_timeout: Duration = duration(r#""20s""#).live(),
-        /// How long a request may take; progress starts the time anew.
-        pub request_timeout: Option<Duration> = duration(r#""5m""#).zero("no bound").live(),
-        /// How long a process may take to end after its input is closed, and again after SIGTERM,
-        /// before it is killed.
-        pub stop_grace: Duration = duration(r#""2s""#).zero("it is killed at once").live(),
-        /// The longest line it may write; a longer one ends the session.
+        /// How long a request may take. A progress notification restarts the time.
+        pub request_timeout: Option<Duration> = duration(r#""5m""#).zero("no limit").live(),
+        /// How long a process may take to exit after the broker closes its standard input, and
+        /// again after SIGTERM, before the broker kills it.
+        pub stop_grace: Duration = duration(r#""2s""#).zero("the broker kills it at once").live(),
+        /// The longest line that the program may write. A longer one ends the session.
         pub max_line: usize = size(r#""16MiB""#).live(),
     }
 }

@@ -16,7 +16,7 @@ use super::words::words;
 use crate::settings;
 
 settings! {
-    /// TLS of our own; without it, put a proxy with TLS in front.
+    /// TLS that the broker serves itself. Without it, put a proxy with TLS in front.
     pub struct Tls {
         /// The certificate chain as a PEM file. SIGHUP reads it again.
         pub cert: PathBuf = file()
@@ -32,12 +32,12 @@ settings! {
 }
 
 settings! {
-    /// What the broker tells on standard error.
+    /// The log, which the broker writes to standard error.
     pub struct Log {
         /// How a log line looks. "auto" is pretty on a terminal and JSON elsewhere.
         pub format: LogFormat = word(r#""auto""#),
-        /// What is logged: a level (error, warn, info, debug, trace, off), or several parts such as
-        /// "info,bridge=debug".
+        /// Which events the broker logs: a level (error, warn, info, debug, trace, off), or several
+        /// directives such as "info,bridge=debug".
         pub level: String = log_filter(r#""info""#).live(),
     }
 }
@@ -47,9 +47,9 @@ words! {
     pub enum LogFormat {
         /// Pretty on a terminal, JSON elsewhere.
         Auto = "auto",
-        /// For people.
+        /// Lines for a human reader.
         Pretty = "pretty",
-        /// For machines, one object per line.
+        /// JSON, one object per line.
         Json = "json",
     }
 }
@@ -63,24 +63,25 @@ words! {
 }
 
 settings! {
-    /// Bounds against slow, large and many requests.
+    /// Limits on slow, large and numerous requests.
     pub struct Http {
-        /// The largest request body; a larger one is answered 413.
+        /// The largest request body. The broker answers a larger one with 413.
         pub max_body: usize = size(r#""4MiB""#),
-        /// How long a client may take to send the head of a request.
+        /// How long a client may take to send the headers of a request.
         pub header_timeout: Duration = duration(r#""30s""#),
         /// How long a client may take to send the body of a request.
         pub body_timeout: Duration = duration(r#""30s""#),
-        /// How many connections may be open at once; more wait to be accepted.
+        /// How many connections may be open at once. Further connections wait until the broker
+        /// accepts them.
         pub max_connections: Option<NonZeroUsize> = count("4096").zero("unlimited"),
-        /// Proxies in front of the broker whose X-Forwarded-For is believed, as addresses or
-        /// ranges. Limits per client address count by it; nothing else does. A Unix socket has no
-        /// addresses: there, any entry makes the header believed.
+        /// Proxies in front of the broker whose X-Forwarded-For header the broker trusts, as
+        /// addresses or ranges. Only the limits per client address use it. Connections over a Unix
+        /// socket have no address: there, any entry makes the broker trust the header.
         pub trusted_proxies: Vec<Network> = list(Kind::Networks, "[]")
             .example(r#"["127.0.0.1", "10.0.0.0/8"]"#)
             .live(),
-        /// How long an event stream may be silent before a comment is sent, so that proxies keep it
-        /// open and a vanished client is noticed.
+        /// How long an event stream may be silent before the broker sends a comment, so that
+        /// proxies keep the stream open and the broker notices when the client is gone.
         pub keep_alive: Duration = duration(r#""15s""#),
     }
 }

@@ -11,35 +11,36 @@ use super::setting::{Single, shape};
 use crate::settings;
 
 settings! {
-    /// How many sessions there may be, and for how long.
+    /// How many sessions may exist, and for how long.
     pub struct Session {
-        /// How many children may live at once, counting those that are still stopping.
+        /// How many child processes may run at once, including those that are stopping.
         pub max: Option<NonZeroUsize> = count("256").zero("unlimited").live(),
         /// How many of them one owner may have.
         pub max_per_owner: Option<NonZeroUsize> = count("16").zero("unlimited").live(),
-        /// When every place is taken, a session that has been idle this long makes room: it is put
-        /// to sleep, the longest idle first.
-        pub evict_idle: Duration = duration(r#""5m""#).zero("any idle session makes room").live(),
-        /// When every place is taken and nobody is idle enough, how long a request waits for one.
-        /// Those who wait are served one owner after the other.
-        pub place_wait: Duration = duration(r#""5s""#).zero("it is refused at once").live(),
-        /// How many sessions there may be in all, asleep or not. At the cap a new one takes the
-        /// place of the one that has been asleep longest: its owner's, or if that has none asleep,
-        /// anybody's.
+        /// When every place is taken, the broker puts a session to sleep that has been idle this
+        /// long, the longest idle first.
+        pub evict_idle: Duration = duration(r#""5m""#).zero("any idle session").live(),
+        /// How long a request waits for a place when every place is taken and no session has been
+        /// idle long enough. The broker serves waiting owners in turn.
+        pub place_wait: Duration = duration(r#""5s""#).zero("the broker refuses it at once").live(),
+        /// How many sessions may exist in all, asleep or not. At the limit a new session replaces
+        /// the one that has been asleep longest: one of the same owner, or of any owner if that
+        /// owner has none asleep.
         pub max_records: Option<NonZeroUsize> = count("100000").zero("unlimited").live(),
-        /// How many of them one owner may have. At the cap a new one takes the place of the owner's
-        /// that has been asleep longest.
+        /// How many of them one owner may have. At the limit a new session replaces the owner's
+        /// session that has been asleep longest.
         pub max_records_per_owner: Option<NonZeroUsize> = count("1000").zero("unlimited").live(),
-        /// A session without a request or an open stream is put to sleep after this time: its
-        /// process ends, and the next request starts another one. With `stateful = true` the
+        /// The broker puts a session without a request or an open stream to sleep after this time:
+        /// it ends the process, and the next request starts another one. With `stateful = true` the
         /// session ends.
         pub idle: Option<Duration> = duration(r#""15m""#).zero("never").live(),
         /// How long a session may last, counted from its start.
-        pub lifetime: Option<Duration> = duration(r#""30d""#).zero("no bound").live(),
-        /// How often idle and overdue sessions are looked for.
+        pub lifetime: Option<Duration> = duration(r#""30d""#).zero("no limit").live(),
+        /// How often the broker looks for idle and expired sessions.
         pub reap_interval: Duration = duration(r#""30s""#).live(),
-        /// The answer to a session id that is unknown, expired or deleted. The protocol asks for
-        /// 404, at which clients start anew; 410 is for clients that were built around it.
+        /// The HTTP status for a session id that is unknown, expired or deleted. The protocol
+        /// requires 404, after which clients start a new session; 410 is for clients that were
+        /// built to expect it.
         pub unknown_status: UnknownStatus = special(Kind::Number(&[404, 410])).or("404").live(),
     }
 }
@@ -47,9 +48,9 @@ settings! {
 /// The HTTP status for a session id that is unknown, expired or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownStatus {
-    /// 404, which the protocol asks for and at which every client starts anew.
+    /// 404, which the protocol requires and after which every client starts a new session.
     NotFound,
-    /// 410, for clients that were built around it.
+    /// 410, for clients that were built to expect it.
     Gone,
 }
 
@@ -85,27 +86,25 @@ impl Single for UnknownStatus {
 }
 
 settings! {
-    /// What is kept so that a broken stream can be resumed.
+    /// The events that the broker keeps so that a client can resume a broken stream.
     pub struct Stream {
-        /// How many events of a stream are kept for a client that comes back for them.
+        /// How many events of a stream the broker keeps for a client that resumes it.
         pub replay_events: usize = count("256").live(),
-        /// How many bytes of events of a stream are kept; the newest event is kept whatever its
-        /// size.
+        /// How many bytes of events of a stream the broker keeps. It keeps the newest event
+        /// whatever its size.
         pub replay_bytes: usize = size(r#""1MiB""#).live(),
-        /// How long a finished stream can still be resumed. A session that falls asleep before
-        /// forgets it.
+        /// How long a client can still resume a finished stream. A session that falls asleep
+        /// earlier forgets the stream.
         pub retention: Duration = duration(r#""5m""#)
             .zero("a finished stream cannot be resumed")
             .live(),
-        /// How long a call may stay without an answer before its response becomes an event stream,
-        /// so that no proxy sees a silent connection and the client has an event id to come back
-        /// with.
+        /// How long a call may stay unanswered before its response becomes an event stream, so that
+        /// no proxy sees a silent connection and the client has an event id to resume from.
         pub after: Duration = duration(r#""5s""#)
             .zero("a call that is not answered at once becomes a stream")
             .live(),
-        /// The age at which an open stream is closed so that its client comes back for the rest,
-        /// for proxies that cut long responses off. Clients of revision 2025-11-25 and later do
-        /// that.
+        /// The age at which the broker closes an open stream so that its client resumes it, for
+        /// proxies that cut off long responses. Clients of revision 2025-11-25 and later resume it.
         pub rotate: Duration = duration(r#""0""#).zero("streams stay open").live(),
     }
 }

@@ -151,8 +151,8 @@ impl Template {
     /// Fills every place with what `value` says.
     ///
     /// # Errors
-    /// When a filled-in value holds a NUL or a line break: whoever chose a user's name does not get
-    /// to add entries to an environment.
+    /// When a filled-in value holds a NUL or a line break: a user who chooses a name must not be
+    /// able to add entries to an environment.
     pub fn render<'a>(&self, value: impl Fn(Variable) -> &'a str) -> Result<String, UnfitValue> {
         let mut text = String::new();
         for piece in &self.pieces {

@@ -332,7 +332,7 @@ fn names_and_origins_have_no_wildcards_and_a_missing_name_is_warned_about() {
 }
 
 #[test]
-fn no_sign_in_is_for_loopback_unless_somebody_insists() {
+fn no_sign_in_is_for_loopback_unless_the_operator_insists() {
     let remote = "listen = \"0.0.0.0:80\"\nallowed_hosts = [\"x\"]\n";
     let verifiers = |text: &str| config(&format!("{text}\n{SERVER}")).auth.verifiers;
     assert_eq!(verifiers("listen = \"unix:/run/x\""), ["static"], "nowhere to lead to");
@@ -342,7 +342,7 @@ fn no_sign_in_is_for_loopback_unless_somebody_insists() {
     let none = format!("{remote}auth.verifiers = [\"none\"]");
     assert!(mistake(&none).hint.unwrap().contains("allow_remote"));
     assert_eq!(verifiers(&format!("{none}\nauth.none.allow_remote = true")), ["none"]);
-    assert_eq!(mistake("auth.verifiers = []").what, "is empty, so nobody could connect");
+    assert_eq!(mistake("auth.verifiers = []").what, "is empty, so no client could connect");
     assert_eq!(mistake("auth.verifiers = [\"none\", \"none\"]").what, "names \"none\" twice");
     let nameless = mistake(&format!("{remote}auth.verifiers = [\"oauth\"]"));
     assert!(nameless.hint.unwrap().contains("public_url"));

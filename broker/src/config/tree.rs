@@ -37,15 +37,15 @@ impl Tree {
         rest.iter().try_fold(first, |value, segment| value.as_dict()?.get(segment))
     }
 
-    /// Where the value at `path` came from. For a key that nobody set it is the table around it,
+    /// Where the value at `path` came from. For a key that no source set it is the table around it,
     /// and for one without even that, [`Source::Default`].
     pub(super) fn source(&self, path: &KeyPath) -> Source {
         let mut around = path.clone();
         while !around.0.is_empty() {
             if let Some(value) = self.value(&around) {
                 if value.as_dict().is_some() {
-                    // A merged table carries the tag of whoever touched it last; its header in
-                    // the file is what an operator looks for.
+                    // A merged table carries the tag of the layer that touched it last; its header
+                    // in the file is what an operator looks for.
                     let file = self.layers.iter().find(|layer| layer.has_line(&around));
                     if let Some(layer) = file {
                         return layer.source_of(path);

@@ -16,7 +16,7 @@ use crate::settings;
 /// The words about a key such as `client_secret_file`.
 pub(super) const SECRET_FILE: &[&str] =
     &["A file that holds the secret, so that it need not stand \
-     here. A line break at its end is no part of it."];
+     here. The broker ignores a line break at its end."];
 
 settings! {
     /// The broker's own accounts and tokens, which have no settings here.
@@ -24,20 +24,21 @@ settings! {
 }
 
 settings! {
-    /// The verifier that lets everybody in as one owner.
+    /// The verifier that accepts every client as one owner.
     pub struct NoSignIn {
-        /// Accept the verifier "none" although other machines can connect. Whoever reaches the port
-        /// can then use every server.
+        /// Accept the verifier "none" although other machines can connect. Every client that
+        /// reaches the port can then use every server.
         pub allow_remote: bool = flag("false"),
     }
 }
 
 settings! {
-    /// Tokens made by `mcp-broker token add`. They are good at every server.
+    /// Tokens made by `mcp-broker token add`. They are valid at every server.
     pub struct StaticTokens {
-        /// Where an earlier version kept the hashes of the tokens. They are in the database now: the
-        /// broker imports this file once and renames it to end in .imported. If the file is there
-        /// again it does not start, because tokens revoked since would come back.
+        /// The file in which an earlier version kept the hashes of the tokens. They are in the
+        /// database now: the broker imports this file once and renames it to end in .imported. If
+        /// the file exists again, the broker does not start, because an import would restore tokens
+        /// that were revoked since.
         pub tokens_file: PathBuf = path()
             .computed("tokens.json in data_dir")
             .example(r#""/var/lib/mcp-broker/tokens.json""#),
@@ -47,15 +48,15 @@ settings! {
 settings! {
     /// The verifier of an outside issuer's signed tokens (JWT).
     pub struct Jwt {
-        /// Who signs the tokens: their `iss`, exactly.
+        /// The issuer that signs the tokens: exactly the value of their `iss`.
         pub issuer: String = issuer().needed().example(r#""https://id.example.org""#),
-        /// Where the issuer publishes its keys.
+        /// The URL at which the issuer publishes its keys (JWKS).
         pub jwks_uri: Option<String> = address()
             .computed("what the issuer's OpenID configuration says")
             .example(r#""https://id.example.org/keys""#),
-        /// Whom a token must be meant for: one of these has to be in its `aud`.
+        /// The accepted audiences: the `aud` of a token has to contain one of them.
         pub audience: Vec<String> = texts("[]")
-            .computed("the address of the server that is asked, such as PUBLIC_URL/mcp")
+            .computed("the address of the requested server, such as PUBLIC_URL/mcp")
             .example(r#"["https://mcp.example.org"]"#),
     }
 }
@@ -63,17 +64,17 @@ settings! {
 settings! {
     /// The verifier that asks an outside authorization server about each token (RFC 7662).
     pub struct Introspection {
-        /// Where tokens are asked about.
+        /// The URL of the server's introspection endpoint.
         pub endpoint: String = address().needed().example(r#""https://id.example.org/introspect""#),
-        /// Under which name its users are known here.
+        /// The issuer under whose name the broker knows the users of these tokens.
         pub issuer: Option<String> = text()
             .computed("the origin of endpoint")
             .example(r#""https://id.example.org""#),
-        /// Whom a token must be meant for: one of these has to be in its `aud`.
+        /// The accepted audiences: the `aud` of a token has to contain one of them.
         pub audience: Vec<String> = texts("[]")
-            .computed("the address of the server that is asked, such as PUBLIC_URL/mcp")
+            .computed("the address of the requested server, such as PUBLIC_URL/mcp")
             .example(r#"["https://mcp.example.org"]"#),
-        /// The identifier the broker was registered with.
+        /// The client identifier under which the broker is registered there.
         pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
@@ -121,7 +122,7 @@ impl Introspection {
         Ok(Arc::new(auth::Introspection::new(config, context.fetch)?))
     }
 
-    /// Under which name its users are known here.
+    /// The issuer under whose name the broker knows the users of these tokens.
     pub(super) fn users_issuer(&self) -> String {
         self.issuer.clone().unwrap_or_else(|| origin(&self.endpoint).to_owned())
     }

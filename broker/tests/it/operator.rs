@@ -118,7 +118,7 @@ fn none_is_refused_where_other_machines_can_connect() {
         assert!(told.contains("auth.verifiers"), "{told}");
         let allowed = [args[0], args[1], args[2], args[3], "--set", "auth.none.allow_remote=true"];
         let broker = place.serve(&allowed).await;
-        assert!(broker.log().contains("everybody who reaches the port"), "{}", broker.log());
+        assert!(broker.log().contains("every client that reaches the port"), "{}", broker.log());
     });
 }
 

@@ -59,7 +59,7 @@ fn verifiers(config: &Config, instances: &[Instance], is_named: bool, reader: &m
     let path = KeyPath::new("auth.verifiers");
     if config.auth.signs_in() && !is_named {
         let problem = Problem::new("\"oauth\" needs an address that browsers can be sent to")
-            .hint("set public_url to the address people use, such as \"https://mcp.example.org\"");
+            .hint("set public_url to the address clients use, such as \"https://mcp.example.org\"");
         reader.refuse(&path, problem);
     }
     for instance in instances {
@@ -68,9 +68,10 @@ fn verifiers(config: &Config, instances: &[Instance], is_named: bool, reader: &m
         let has_audience = instance.kind.keys.iter().any(|key| key.name == "audience");
         if has_audience && !is_named && config.auth.verifies(name) && !reader.is_set(&audience) {
             let what = format!(
-                "{name:?} takes tokens that are meant for this broker's address, and it has none"
+                "{name:?} accepts tokens whose audience is the broker's address, but public_url is \
+                 not set"
             );
-            let hint = format!("set public_url to the address people use, or {audience}");
+            let hint = format!("set public_url to the address clients use, or {audience}");
             reader.refuse(&path, Problem::new(what).hint(hint));
         }
     }
@@ -123,7 +124,7 @@ fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
         let near = list.iter().find(|own| strsim::osa_distance(own.as_str(), name) <= 2);
         let problem = match near {
             Some(near) => problem.hint(format!("did you mean [auth.{near}]?")),
-            None => problem.hint(format!("add it to {}, or take the table away", role.list())),
+            None => problem.hint(format!("add it to {}, or remove the table", role.list())),
         };
         reader.refuse(&instance.path(), problem);
     } else if role == Role::Identity && paths.iter().any(|path| reader.is_set(path)) {
@@ -132,7 +133,7 @@ fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
     }
 }
 
-/// Whether it was meant that no one has to sign in.
+/// Whether the operator meant that clients need no token.
 fn open_to_all(config: &Config, reader: &mut Reader<'_>) {
     if config.listen.is_local() || !config.auth.verifies("none") {
         return;
@@ -140,10 +141,10 @@ fn open_to_all(config: &Config, reader: &mut Reader<'_>) {
     let path = KeyPath::new("auth.verifiers");
     let table = config.auth.tables.settings::<NoSignIn>("none");
     if table.is_some_and(|table| table.allow_remote) {
-        let what = "lets everybody who reaches the port use every server as one owner";
+        let what = "lets every client that reaches the port use every server as one owner";
         reader.warn(&path, Problem::new(what));
     } else {
-        let what = format!("\"none\" would let everybody in who reaches {}", config.listen);
+        let what = format!("\"none\" would accept every client that reaches {}", config.listen);
         reader.refuse(
             &path,
             Problem::new(what).hint(

@@ -53,7 +53,7 @@ fn command(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
         let mut words = program.split_whitespace();
         let first = words.next().unwrap_or_default().to_owned();
         let args: Vec<&str> = words.collect();
-        let what = format!("{} has a space, and no shell takes it apart", quoted(program));
+        let what = format!("{} has a space, and no shell splits it into words", quoted(program));
         let hint = format!("write command = {first:?} and args = {args:?}");
         reader.warn(&path, Problem::new(what).hint(hint));
     }
@@ -67,8 +67,8 @@ fn token_file(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) -> boo
     if reader.is_set(&key("token_file")) {
         if asks(Variable::AccessToken) {
             let problem = Problem::new("has ${upstream.access_token}, and token_file is set").hint(
-                "an environment cannot change: take one of the two away, token_file if the server \
-                 cannot read a file",
+                "the environment of a running process cannot change: remove one of the two, \
+                 token_file if the server cannot read a file",
             );
             reader.refuse(&key("env"), problem);
         }
@@ -103,7 +103,7 @@ fn upstream(
         names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ")
     };
     if asked && !auth.signs_in() {
-        let what = "asks for the user's own credential, and nobody signs in here";
+        let what = "asks for the user's own credential, but no user signs in here";
         reader.refuse(&env, Problem::new(what).hint("add \"oauth\" to auth.verifiers"));
         return None;
     }
@@ -113,7 +113,7 @@ fn upstream(
             if offered.contains(&provider) {
                 return server.upstream.clone();
             }
-            let what = format!("nobody signs in with {:?}", provider.as_str());
+            let what = format!("no user can sign in with {:?}", provider.as_str());
             let hint = format!("add it to auth.identity, or write {}", names());
             reader.refuse(&path, Problem::new(what).hint(hint));
         }
@@ -122,7 +122,7 @@ fn upstream(
             if let [only] = offered[..] {
                 return Some(Upstream::Provider(only.clone()));
             }
-            let what = "asks for the user's own credential, and it is not said at which upstream";
+            let what = "asks for the user's own credential, but upstream does not say which";
             let hint = format!("write upstream = {} for this server", names());
             reader.refuse(&env, Problem::new(what).hint(hint));
         }

@@ -1,7 +1,7 @@
 //! The kinds of keys: each function begins the declaration of one.
 //!
-//! A `default` is TOML, such as `r#""15m""#` or `"256"`. What has no default is unset until somebody
-//! sets it, and needs an example.
+//! A `default` is TOML, such as `r#""15m""#` or `"256"`. A key without a default is unset until a
+//! source sets it, and needs an example.
 
 use std::collections::BTreeMap;
 

@@ -122,7 +122,7 @@ impl Single for PathBuf {
         let text = given.filled()?;
         if text.starts_with("~/") {
             return Err(Problem::new(format!("{} begins with ~", quoted(text)))
-                .hint("no shell is involved; write the home directory out")
+                .hint("no shell expands it; write the full path of the home directory")
                 .into());
         }
         let path = Self::from(text);

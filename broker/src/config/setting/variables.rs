@@ -64,7 +64,7 @@ impl Setting for BTreeMap<String, Template> {
 pub(super) fn passed_name(name: &str) -> Result<(), Problem> {
     variable_name(name)?;
     if name.starts_with(PREFIX) {
-        let what = format!("{name} is a setting of the broker, not a child's business");
+        let what = format!("{name} is a setting of the broker and never passed to a server");
         return Err(Problem::new(what).hint("use env for what the server needs"));
     }
     Ok(())
