@@ -69,7 +69,7 @@ impl Key {
     /// The example as TOML.
     pub(super) fn example_text(&self) -> String {
         match self.kind {
-            Kind::KindName => quote(&self.example),
+            Kind::Registered => quote(&self.example),
             Kind::Name => quote(&format!("old-{}", self.example)),
             _ => self.example.to_owned(),
         }

@@ -68,7 +68,7 @@ pub(super) enum Kind {
     /// The former name of a table. The example of such a key is its present name, without quotes.
     Name,
     /// The name of a kind of tables. The example of such a key is that name, without quotes.
-    KindName,
+    Registered,
     /// A server's upstream: the name of a table, or `user`.
     Upstream,
     /// A table of environment variables with templates as values.
@@ -94,7 +94,7 @@ impl Kind {
             Self::Text | Self::Address | Self::Issuer | Self::Scope | Self::FileName => {
                 "text in quotes".to_owned()
             }
-            Self::Name | Self::KindName | Self::Upstream => "a name in quotes".to_owned(),
+            Self::Name | Self::Registered | Self::Upstream => "a name in quotes".to_owned(),
             Self::Filter => "a filter such as \"info\" or \"info,bridge=debug\"".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Duration(_) => "a duration such as \"15m\"".to_owned(),
@@ -150,7 +150,7 @@ impl Kind {
                 | Self::Scope
                 | Self::FileName
                 | Self::Name
-                | Self::KindName
+                | Self::Registered
                 | Self::Upstream
                 | Self::Filter
                 | Self::Word(_)
@@ -170,7 +170,7 @@ impl Kind {
             | Self::Issuer
             | Self::Scope
             | Self::FileName
-            | Self::KindName
+            | Self::Registered
             | Self::Filter => {
                 json!({ "type": "string", "minLength": 1 })
             }

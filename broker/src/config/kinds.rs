@@ -42,7 +42,7 @@ impl Role {
 
 /// The key that names a table's kind.
 const KIND: Key =
-    special::<Option<String>>(Kind::KindName).computed("the name of the table").named(
+    special::<Option<String>>(Kind::Registered).computed("the name of the table").named(
         "kind",
         "",
         &["The kind of this table. A table with a name of its own, such as [auth.work], needs it."],
@@ -113,7 +113,7 @@ impl TableKind {
 
     /// There is one table of this kind, which is called like it.
     pub(super) fn only_one(mut self) -> Self {
-        self.keys.retain(|key| !matches!(key.kind, Kind::KindName | Kind::Name));
+        self.keys.retain(|key| !matches!(key.kind, Kind::Registered | Kind::Name));
         self.is_nameable = false;
         self
     }

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::check::{self, Surroundings};
+use super::check;
 use super::effective::Effective;
 use super::error::{ConfigError, ConfigErrors, Source};
 use super::example;
 use super::kinds::{Instance, Kinds};
 use super::layer::NOT_TOML;
 use super::layout::Layout;
+use super::load_context::LoadContext;
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::reload::{self, Change};
@@ -92,11 +93,11 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
         .any(|mistake| mistake.key.starts_with("server") || mistake.what.starts_with(NOT_TOML));
     let file = file.map(|(path, _)| path);
     let data_dir = sources.data_dir();
-    let surroundings = Surroundings { data_dir, file, may_lack_servers, refused_tables };
+    let context = LoadContext { data_dir, file, may_lack_servers, refused_tables };
     let tree = Tree::merge(layers);
     let mut reader = Reader::new(&tree);
     let mut config = <Config as Table>::read(&mut reader, &KeyPath::default());
-    check::config(&mut config, &instances, &surroundings, &mut reader);
+    check::config(&mut config, &instances, &context, &mut reader);
     mistakes.append(&mut reader.mistakes);
     if !mistakes.is_empty() {
         in_reading_order(&mut mistakes);
@@ -104,7 +105,7 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
     }
     warnings::add(&config, &mut reader);
     let effective = Effective::of(&config, &tree);
-    Ok(Loaded { config, warnings: reader.warnings, effective, file: surroundings.file })
+    Ok(Loaded { config, warnings: reader.warnings, effective, file: context.file })
 }
 
 /// Every table there is with those below `auth`.

@@ -101,11 +101,9 @@ fn variable_path(rest: &str, known: &[KeyPath]) -> KeyPath {
             path[1].clone_from(&known.0[1]);
         }
     }
-    if path[0] == "server" {
-        if path.len() > 3 && path[2] == "env" {
-            path.truncate(3);
-            path.push(parts[3..].join("__"));
-        }
+    if path[0] == "server" && path.len() > 3 && path[2] == "env" {
+        path.truncate(3);
+        path.push(parts[3..].join("__"));
     }
     KeyPath(path)
 }

@@ -24,6 +24,11 @@ impl<'a> Reader<'a> {
         self.mistakes.push(problem.at(path.to_string(), self.tree.source(path)));
     }
 
+    /// Records that `path` has no value, and `why` it needs one.
+    pub(super) fn missing(&mut self, path: &KeyPath, why: &str) {
+        self.refuse(path, Problem::new(format!("is missing: {why}")));
+    }
+
     /// Records something an operator should know about `path`.
     pub(super) fn warn(&mut self, path: &KeyPath, problem: Problem) {
         self.warnings.push(problem.at(path.to_string(), self.tree.source(path)));

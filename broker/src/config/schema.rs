@@ -60,7 +60,7 @@ fn table(layout: &Layout, path: &str) -> Map<String, Json> {
 fn others(layout: &Layout, path: &str) -> Json {
     let inner = layout.sections.iter().filter_map(|section| {
         let name = section.path.strip_prefix(path)?.strip_prefix('.')?;
-        let is_nameable = section.keys.iter().any(|key| key.kind == Kind::KindName);
+        let is_nameable = section.keys.iter().any(|key| key.kind == Kind::Registered);
         is_nameable.then(|| {
             let kind =
                 format!("#/properties/{}/properties/{name}", path.replace('.', "/properties/"));
@@ -88,7 +88,7 @@ fn setting(key: &Key) -> Json {
         schema.insert("default".to_owned(), to_json(text));
     }
     schema.insert("examples".to_owned(), json!([to_json(&key.example_text())]));
-    if key.kind == Kind::KindName {
+    if key.kind == Kind::Registered {
         schema.insert("const".to_owned(), json!(key.example));
     }
     if key.secret {

@@ -8,7 +8,7 @@ use super::{
     sessions,
 };
 
-/// What became of [`import`].
+/// What became of the import of a token file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenImport {
     /// The records are in the store.

@@ -14,30 +14,31 @@ use tokio::task::JoinSet;
 use crate::{
     harness::with_timeout,
     store_harness::{
-        DAY, Desk, HOUR, MINUTE, code, json, now, redemption, refreshment, server, text, token,
+        DAY, HOUR, MINUTE, StoreHarness, code, json, now, redemption, refreshment, server, text,
+        token,
     },
 };
 
 #[test]
 fn the_store_keeps_the_contract_of_the_authorization_server() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        store_contract(desk.store).await;
+        let harness = StoreHarness::open().await;
+        store_contract(harness.store).await;
     });
 }
 
 #[test]
 fn the_store_keeps_the_contract_of_credentials() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        credentials_contract(desk.store).await;
+        let harness = StoreHarness::open().await;
+        credentials_contract(harness.store).await;
     });
 }
 
 #[test]
 fn the_store_keeps_the_contract_of_accounts() {
     with_timeout(async {
-        let Desk { store, directory: _directory, .. } = Desk::open().await;
+        let StoreHarness { store, directory: _directory, .. } = StoreHarness::open().await;
         accounts_contract(store.clone(), store.clone(), store).await;
     });
 }
@@ -45,26 +46,26 @@ fn the_store_keeps_the_contract_of_accounts() {
 #[test]
 fn the_store_keeps_the_contract_of_static_tokens() {
     with_timeout(async {
-        let Desk { store, directory: _directory, .. } = Desk::open().await;
+        let StoreHarness { store, directory: _directory, .. } = StoreHarness::open().await;
         static_tokens_contract(store.clone(), store).await;
     });
 }
 
 /// Two stores on one file, as two processes have them.
-async fn two(desk: &Desk) -> [Arc<Store>; 2] {
-    let other = Store::open(desk.directory.path()).await.expect("the store answers");
-    [Arc::clone(&desk.store), Arc::new(other)]
+async fn two(harness: &StoreHarness) -> [Arc<Store>; 2] {
+    let other = Store::open(harness.directory.path()).await.expect("the store answers");
+    [Arc::clone(&harness.store), Arc::new(other)]
 }
 
 #[test]
 fn of_two_processes_one_redeems_a_code_and_one_rotates_a_token() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        let stores = two(&desk).await;
+        let harness = StoreHarness::open().await;
+        let stores = two(&harness).await;
         for round in 0..10 {
             let (code, consent) = code(&format!("code-{round}"), "web", "ada", now());
             let hash = code.hash;
-            desk.store.issue_code(code, consent).await.unwrap();
+            harness.store.issue_code(code, consent).await.unwrap();
             let name = format!("rt-{round}");
             let new = |name: String, life| NewToken {
                 hash: TokenHash::of(&name),
@@ -124,13 +125,13 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 #[test]
 fn a_hundred_token_requests_at_once_see_no_busy_database() {
     with_timeout(async {
-        let desk = Desk::open().await;
+        let harness = StoreHarness::open().await;
         // The other process asks at the same time.
-        let stores = two(&desk).await;
+        let stores = two(&harness).await;
         let servers = stores.map(|store| Arc::new(server(store)));
         for n in 0..100 {
             let (code, consent) = code(&format!("code-{n}"), "web", "ada", now());
-            desk.store.issue_code(code, consent).await.unwrap();
+            harness.store.issue_code(code, consent).await.unwrap();
         }
         let ask = async |forms: Vec<String>| {
             let mut asking = JoinSet::new();
@@ -151,13 +152,13 @@ fn a_hundred_token_requests_at_once_see_no_busy_database() {
 #[test]
 fn a_caller_who_leaves_leaves_nothing_half_done() {
     with_timeout(async {
-        let desk = Desk::open().await;
+        let harness = StoreHarness::open().await;
         let mut callers = JoinSet::new();
         for n in 0..100 {
             let (code, consent) = code(&format!("code-{n}"), "web", "ada", now());
             let hash = code.hash;
-            desk.store.issue_code(code, consent).await.unwrap();
-            let store = Arc::clone(&desk.store);
+            harness.store.issue_code(code, consent).await.unwrap();
+            let store = Arc::clone(&harness.store);
             callers.spawn(async move {
                 let access =
                     NewToken { hash: TokenHash::of(&format!("at-{n}")), expires: now().plus(HOUR) };
@@ -170,14 +171,15 @@ fn a_caller_who_leaves_leaves_nothing_half_done() {
         }
         callers.join_all().await;
         // Whatever goes on without its caller stands before this one in the queue.
-        desk.store.revoke_grant("nobody", now()).await.unwrap();
+        harness.store.revoke_grant("nobody", now()).await.unwrap();
         let mut made = 0;
         for n in 0..100 {
             let code =
-                desk.store.code(&TokenHash::of(&format!("code-{n}"))).await.unwrap().unwrap();
-            let access = desk.store.access_token(&TokenHash::of(&format!("at-{n}"))).await.unwrap();
+                harness.store.code(&TokenHash::of(&format!("code-{n}"))).await.unwrap().unwrap();
+            let access =
+                harness.store.access_token(&TokenHash::of(&format!("at-{n}"))).await.unwrap();
             let refresh =
-                desk.store.refresh_token(&TokenHash::of(&format!("rt-{n}"))).await.unwrap();
+                harness.store.refresh_token(&TokenHash::of(&format!("rt-{n}"))).await.unwrap();
             assert_eq!(
                 (code.used, code.used),
                 (access.is_some(), refresh.is_some()),

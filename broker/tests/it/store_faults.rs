@@ -17,7 +17,8 @@ use sqlx::{Connection, Executor};
 use crate::{
     harness::{OBLIGING, with_timeout},
     store_harness::{
-        DAY, Desk, HOUR, MINUTE, code, database, now, refreshment, stranger, text, token, user,
+        DAY, HOUR, MINUTE, StoreHarness, code, database, now, refreshment, stranger, text, token,
+        user,
     },
 };
 
@@ -26,23 +27,23 @@ const SHORT: Duration = Duration::from_millis(100);
 #[test]
 fn a_locked_database_is_a_temporary_failure_and_recovers() {
     with_timeout(async {
-        let desk = Desk::with(Limits { patience: SHORT, ..Limits::default() }).await;
-        let (_, pair) = desk.sign_in("code").await;
+        let harness = StoreHarness::with(Limits { patience: SHORT, ..Limits::default() }).await;
+        let (_, pair) = harness.sign_in("code").await;
         let (access, refresh) = (text(&pair, "access_token"), text(&pair, "refresh_token"));
-        desk.store.ready().await.unwrap();
+        harness.store.ready().await.unwrap();
 
-        let mut stranger = desk.stranger().await;
+        let mut stranger = harness.stranger().await;
         stranger.execute("BEGIN IMMEDIATE").await.unwrap();
-        let response = token(&desk.server, &refreshment(&refresh)).await;
+        let response = token(&harness.server, &refreshment(&refresh)).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "never 401, never 200");
         assert!(response.headers().contains_key("retry-after"));
-        assert!(desk.store.ready().await.is_err(), "and /readyz says so");
-        let found = desk.store.access_token(&TokenHash::of(&access)).await.unwrap();
+        assert!(harness.store.ready().await.is_err(), "and /readyz says so");
+        let found = harness.store.access_token(&TokenHash::of(&access)).await.unwrap();
         assert!(found.is_some(), "looking up goes on");
 
         stranger.execute("ROLLBACK").await.unwrap();
-        desk.store.ready().await.expect("without a restart");
-        let (status, _) = desk.refresh(&refresh).await;
+        harness.store.ready().await.expect("without a restart");
+        let (status, _) = harness.refresh(&refresh).await;
         assert_eq!(status, StatusCode::OK, "the token was not spent by the failure");
     });
 }
@@ -52,12 +53,12 @@ fn a_full_database_changes_nothing_and_recovers() {
     with_timeout(async {
         // An empty one has about 50 pages.
         let limits = Limits { max_pages: Some(80), patience: SHORT, ..Limits::default() };
-        let desk = Desk::with(limits).await;
+        let harness = StoreHarness::with(limits).await;
         let (code, consent) = code("code", "web", "ada", now());
         let hash = code.hash;
-        desk.store.issue_code(code, consent).await.unwrap();
+        harness.store.issue_code(code, consent).await.unwrap();
         let new = |name: &str| NewToken { hash: TokenHash::of(name), expires: now().plus(DAY) };
-        desk.store.redeem_code(&hash, new("at"), Some(new("rt")), now()).await.unwrap();
+        harness.store.redeem_code(&hash, new("at"), Some(new("rt")), now()).await.unwrap();
 
         let mut kept = 0;
         let full = loop {
@@ -65,7 +66,7 @@ fn a_full_database_changes_nothing_and_recovers() {
             user.display_name = "a".repeat(3000);
             let cookie = TokenHash::of(&format!("cookie-{kept}"));
             let browser = Browser { cookie, user, expires: now().plus(HOUR) };
-            match desk.store.open_browser(browser).await {
+            match harness.store.open_browser(browser).await {
                 Ok(()) => kept += 1,
                 Err(error) => break error,
             }
@@ -73,7 +74,7 @@ fn a_full_database_changes_nothing_and_recovers() {
         };
         let cause = std::error::Error::source(&full).expect("the cause").to_string();
         assert!(cause.contains("full"), "{cause}");
-        assert!(desk.store.ready().await.is_err(), "and /readyz says so");
+        assert!(harness.store.ready().await.is_err(), "and /readyz says so");
 
         let rotation = || Rotation {
             token: TokenHash::of("rt"),
@@ -83,31 +84,31 @@ fn a_full_database_changes_nothing_and_recovers() {
             refresh: new("rt-2"),
             grace: MINUTE,
         };
-        assert!(desk.store.rotate_refresh(rotation(), now()).await.is_err());
-        let token = desk.store.refresh_token(&TokenHash::of("rt")).await.unwrap().unwrap();
+        assert!(harness.store.rotate_refresh(rotation(), now()).await.is_err());
+        let token = harness.store.refresh_token(&TokenHash::of("rt")).await.unwrap().unwrap();
         assert_eq!(token.used, None, "no half rotation");
-        assert_eq!(desk.store.access_token(&TokenHash::of("at-2")).await.unwrap(), None);
+        assert_eq!(harness.store.access_token(&TokenHash::of("at-2")).await.unwrap(), None);
 
-        let swept = desk.store.sweep(now().plus(HOUR), 1000).await.unwrap();
+        let swept = harness.store.sweep(now().plus(HOUR), 1000).await.unwrap();
         assert!(swept >= kept, "what has served its time makes room");
-        let rotated = desk.store.rotate_refresh(rotation(), now()).await.unwrap();
+        let rotated = harness.store.rotate_refresh(rotation(), now()).await.unwrap();
         assert!(matches!(rotated, Rotated::Fresh(_)), "{rotated:?}");
-        desk.store.ready().await.expect("without a restart");
+        harness.store.ready().await.expect("without a restart");
     });
 }
 
 #[test]
 fn a_closed_store_refuses_and_its_file_opens_again() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        desk.sign_in("code").await;
-        desk.store.close().await;
-        assert!(desk.store.ready().await.is_err());
-        assert!(desk.store.revoke_grant("any", now()).await.is_err());
-        let mut log = database(desk.directory.path()).into_os_string();
+        let harness = StoreHarness::open().await;
+        harness.sign_in("code").await;
+        harness.store.close().await;
+        assert!(harness.store.ready().await.is_err());
+        assert!(harness.store.revoke_grant("any", now()).await.is_err());
+        let mut log = database(harness.directory.path()).into_os_string();
         log.push("-wal");
         assert!(!fs::exists(log).unwrap(), "the log was emptied into the database");
-        let store = Store::open(desk.directory.path()).await.unwrap();
+        let store = Store::open(harness.directory.path()).await.unwrap();
         let (grants, code) = (store.grants("", 10).await.unwrap(), TokenHash::of("code"));
         assert!(grants.len() == 1 && store.code(&code).await.unwrap().unwrap().used);
     });
@@ -116,22 +117,22 @@ fn a_closed_store_refuses_and_its_file_opens_again() {
 #[test]
 fn a_file_that_was_replaced_is_noticed() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        desk.store.ready().await.unwrap();
-        let path = desk.store.path();
+        let harness = StoreHarness::open().await;
+        harness.store.ready().await.unwrap();
+        let path = harness.store.path();
         let aside = path.with_extension("aside");
         fs::rename(path, &aside).unwrap();
-        assert!(desk.store.ready().await.is_err(), "removed");
+        assert!(harness.store.ready().await.is_err(), "removed");
         fs::copy(&aside, path).unwrap();
-        assert!(desk.store.ready().await.is_err(), "another file of the same name");
+        assert!(harness.store.ready().await.is_err(), "another file of the same name");
         fs::rename(&aside, path).unwrap();
-        desk.store.ready().await.unwrap();
+        harness.store.ready().await.unwrap();
     });
 }
 
 /// Opens a store, which must fail, and returns what the operator reads.
-async fn refusal(desk: &Desk) -> (OpenError, String) {
-    let error = Store::open(desk.directory.path()).await.expect_err("it must not open");
+async fn refusal(harness: &StoreHarness) -> (OpenError, String) {
+    let error = Store::open(harness.directory.path()).await.expect_err("it must not open");
     let words = error.to_string();
     assert!(words.contains("broker.db"), "which file it is: {words}");
     (error, words)
@@ -140,17 +141,17 @@ async fn refusal(desk: &Desk) -> (OpenError, String) {
 #[test]
 fn a_newer_schema_refuses_to_open() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        desk.sign_in("code").await;
-        desk.store.close().await;
-        let mut later = stranger(desk.directory.path()).await;
+        let harness = StoreHarness::open().await;
+        harness.sign_in("code").await;
+        harness.store.close().await;
+        let mut later = stranger(harness.directory.path()).await;
         later.execute("PRAGMA user_version = 99").await.unwrap();
         later.close().await.unwrap();
-        let before = fs::read(database(desk.directory.path())).unwrap();
-        let (error, words) = refusal(&desk).await;
+        let before = fs::read(database(harness.directory.path())).unwrap();
+        let (error, words) = refusal(&harness).await;
         assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
         assert!(words.contains("99") && words.contains("newer program"), "{words}");
-        let after = fs::read(database(desk.directory.path())).unwrap();
+        let after = fs::read(database(harness.directory.path())).unwrap();
         assert!(before == after, "the file is as it was");
     });
 }
@@ -158,41 +159,41 @@ fn a_newer_schema_refuses_to_open() {
 #[test]
 fn a_damaged_file_refuses_to_open() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        desk.sign_in("code").await;
-        desk.store.close().await;
-        let path = database(desk.directory.path());
+        let harness = StoreHarness::open().await;
+        harness.sign_in("code").await;
+        harness.store.close().await;
+        let path = database(harness.directory.path());
         let good = fs::read(&path).unwrap();
 
         let mut damaged = good.clone();
         // The pages of some tables; the first page stays good.
         damaged[8192..40960].fill(0x5a);
         fs::write(&path, &damaged).unwrap();
-        let (error, words) = refusal(&desk).await;
+        let (error, words) = refusal(&harness).await;
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
         assert!(words.contains("backup"), "what to do: {words}");
 
         fs::write(&path, b"certainly not a database, but long enough to be looked at. ".repeat(20))
             .unwrap();
-        let (error, _) = refusal(&desk).await;
+        let (error, _) = refusal(&harness).await;
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
 
         fs::write(&path, &good).unwrap();
-        Store::open(desk.directory.path()).await.expect("the backup in its place");
+        Store::open(harness.directory.path()).await.expect("the backup in its place");
     });
 }
 
 #[test]
 fn a_database_of_another_program_refuses_to_open() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        desk.store.close().await;
-        fs::remove_file(database(desk.directory.path())).unwrap();
-        fs::write(database(desk.directory.path()), b"").unwrap();
-        let mut theirs = stranger(desk.directory.path()).await;
+        let harness = StoreHarness::open().await;
+        harness.store.close().await;
+        fs::remove_file(database(harness.directory.path())).unwrap();
+        fs::write(database(harness.directory.path()), b"").unwrap();
+        let mut theirs = stranger(harness.directory.path()).await;
         theirs.execute("CREATE TABLE theirs (a TEXT)").await.unwrap();
         theirs.close().await.unwrap();
-        let (error, _) = refusal(&desk).await;
+        let (error, _) = refusal(&harness).await;
         assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
     });
 }
@@ -200,12 +201,12 @@ fn a_database_of_another_program_refuses_to_open() {
 #[test]
 fn a_locked_file_says_who_is_to_stop() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        desk.store.close().await;
-        let mut stranger = stranger(desk.directory.path()).await;
+        let harness = StoreHarness::open().await;
+        harness.store.close().await;
+        let mut stranger = stranger(harness.directory.path()).await;
         stranger.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").await.unwrap();
         let limits = Limits { patience: SHORT, ..Limits::default() };
-        let error = Store::open_with(desk.directory.path(), &limits).await.unwrap_err();
+        let error = Store::open_with(harness.directory.path(), &limits).await.unwrap_err();
         assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
     });
 }

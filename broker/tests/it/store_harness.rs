@@ -71,13 +71,13 @@ pub(crate) fn code(text: &str, client: &str, subject: &str, now: UnixTime) -> (C
 }
 
 /// A store in a directory of its own with a server in front of it.
-pub(crate) struct Desk {
+pub(crate) struct StoreHarness {
     pub(crate) directory: TempDir,
     pub(crate) store: Arc<Store>,
     pub(crate) server: AuthServer,
 }
 
-impl Desk {
+impl StoreHarness {
     pub(crate) async fn open() -> Self {
         Self::with(Limits::default()).await
     }

@@ -17,7 +17,7 @@ use session::{Owner, Records};
 
 use crate::{
     harness::with_timeout,
-    store_harness::{DAY, Desk, HOUR, MINUTE, code, now, rows, text, user},
+    store_harness::{DAY, HOUR, MINUTE, StoreHarness, code, now, rows, text, user},
     store_sessions::record,
 };
 
@@ -35,20 +35,24 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
     with_timeout(async {
-        let desk = Desk::open().await;
+        let harness = StoreHarness::open().await;
         let mut secrets = vec!["mcpac_canary-code".to_owned()];
-        let (status, pair) = desk.sign_in("mcpac_canary-code").await;
+        let (status, pair) = harness.sign_in("mcpac_canary-code").await;
         assert_eq!(status, StatusCode::OK, "{pair}");
         secrets.push(text(&pair, "access_token"));
         let refresh = text(&pair, "refresh_token");
-        let (_, pair) = desk.refresh(&refresh).await;
+        let (_, pair) = harness.refresh(&refresh).await;
         secrets.extend([refresh, text(&pair, "access_token"), text(&pair, "refresh_token")]);
 
         let secret = |what: &str| Secret::new(format!("canary-{what}-0123456789"));
         let mut client =
             Client::confidential("c", &secret("client"), vec!["https://a.example/cb".into()]);
         client.unused_until = Some(now().plus(DAY));
-        desk.store.register_client(client, Some(secret("print").hash()), 9, now()).await.unwrap();
+        harness
+            .store
+            .register_client(client, Some(secret("print").hash()), 9, now())
+            .await
+            .unwrap();
         let transaction = Transaction {
             handle: secret("handle").hash(),
             purpose: Purpose::Page("/account".into()),
@@ -56,20 +60,20 @@ fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
             upstream: None,
             expires: now().plus(HOUR),
         };
-        desk.store.open_transaction(transaction, 9, now()).await.unwrap();
+        harness.store.open_transaction(transaction, 9, now()).await.unwrap();
         let handle = secret("handle").hash();
-        desk.store.approve_transaction(&handle, secret("binding").hash(), now()).await.unwrap();
+        harness.store.approve_transaction(&handle, secret("binding").hash(), now()).await.unwrap();
         let state = secret("state").hash();
-        desk.store.begin_upstream(&handle, "forge", state, now()).await.unwrap();
+        harness.store.begin_upstream(&handle, "forge", state, now()).await.unwrap();
         let cookie = secret("cookie").hash();
         let browser = Browser { cookie, user: user("ada"), expires: now().plus(HOUR) };
-        desk.store.open_browser(browser).await.unwrap();
-        desk.store.offer_setup(secret("setup").hash(), now().plus(HOUR)).await.unwrap();
+        harness.store.open_browser(browser).await.unwrap();
+        harness.store.offer_setup(secret("setup").hash(), now().plus(HOUR)).await.unwrap();
         for what in ["client", "print", "handle", "binding", "state", "cookie", "setup"] {
             secrets.push(secret(what).expose().to_owned());
         }
 
-        let files = files(desk.directory.path());
+        let files = files(harness.directory.path());
         assert!(files.contains_key("broker.db") && files.contains_key("broker.db-wal"));
         let holds = |what: &str| {
             files.values().any(|bytes| memchr::memmem::find(bytes, what.as_bytes()).is_some())
@@ -80,7 +84,7 @@ fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
             assert!(!holds(secret), "s2: {secret} lies in a file");
         }
         for name in files.keys() {
-            let metadata = fs::metadata(desk.directory.path().join(name)).unwrap();
+            let metadata = fs::metadata(harness.directory.path().join(name)).unwrap();
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
         }
     });
@@ -89,14 +93,14 @@ fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
 #[test]
 fn files_that_others_could_read_are_closed_again() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        let path = desk.store.path().to_owned();
-        desk.store.close().await;
+        let harness = StoreHarness::open().await;
+        let path = harness.store.path().to_owned();
+        harness.store.close().await;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let store = Store::open(desk.directory.path()).await.unwrap();
+        let store = Store::open(harness.directory.path()).await.unwrap();
         store.ready().await.unwrap();
-        for name in files(desk.directory.path()).keys() {
-            let metadata = fs::metadata(desk.directory.path().join(name)).unwrap();
+        for name in files(harness.directory.path()).keys() {
+            let metadata = fs::metadata(harness.directory.path().join(name)).unwrap();
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
         }
     });
@@ -173,14 +177,14 @@ async fn traffic(store: &Store, round: u64, now: UnixTime) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn years_of_traffic_fill_no_table() {
     const STEP: std::time::Duration = std::time::Duration::from_secs(3 * 24 * 3600);
-    let desk = Desk::open().await;
-    let mut stranger = desk.stranger().await;
+    let harness = StoreHarness::open().await;
+    let mut stranger = harness.stranger().await;
     let mut time = now();
     let mut counts = BTreeMap::<u64, Vec<(String, i64)>>::new();
     for round in 0..=360 {
-        traffic(&desk.store, round, time).await;
+        traffic(&harness.store, round, time).await;
         time = time.plus(STEP);
-        while desk.store.sweep(time, 50).await.unwrap() == 50 {}
+        while harness.store.sweep(time, 50).await.unwrap() == 50 {}
         if round % 120 == 0 {
             counts.insert(round, rows(&mut stranger).await);
         }
@@ -195,13 +199,13 @@ async fn years_of_traffic_fill_no_table() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_rotation_is_measured() {
     const COUNT: u32 = 300;
-    let desk = Desk::open().await;
-    let (_, pair) = desk.sign_in("code").await;
+    let harness = StoreHarness::open().await;
+    let (_, pair) = harness.sign_in("code").await;
     let mut refresh = text(&pair, "refresh_token");
     #[expect(clippy::disallowed_methods, reason = "the time of a real disk is what is measured")]
     let begun = Instant::now();
     for _ in 0..COUNT {
-        let (status, pair) = desk.refresh(&refresh).await;
+        let (status, pair) = harness.refresh(&refresh).await;
         assert_eq!(status, StatusCode::OK, "{pair}");
         refresh = text(&pair, "refresh_token");
     }

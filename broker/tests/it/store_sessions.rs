@@ -18,7 +18,7 @@ use sqlx::{Connection, Executor, Row, query};
 
 use crate::{
     harness::with_timeout,
-    store_harness::{Desk, database, now, stranger},
+    store_harness::{StoreHarness, database, now, stranger},
 };
 
 /// The schema of the first release, which no migration of ours changes any more.
@@ -45,8 +45,8 @@ pub(crate) fn record(number: u64, owner: Owner) -> Record {
 #[test]
 fn the_store_keeps_the_contract_of_session_records() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        records_contract(desk.store).await;
+        let harness = StoreHarness::open().await;
+        records_contract(harness.store).await;
     });
 }
 
@@ -90,11 +90,11 @@ fn a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
 #[test]
 fn an_account_takes_its_session_records_along_and_nobody_elses() {
     with_timeout(async {
-        let desk = Desk::open().await;
+        let harness = StoreHarness::open().await;
         for (subject, name) in [("1", "ada"), ("2", "bob")] {
             let (subject, name) = (subject.to_owned(), name.to_owned());
             let account = Account { subject, name, password: "$argon2id$".into(), created: now() };
-            assert!(desk.store.add_account(account).await.unwrap());
+            assert!(harness.store.add_account(account).await.unwrap());
         }
         let owners = [
             Owner::new(ISSUER, "1", "web"),
@@ -103,10 +103,10 @@ fn an_account_takes_its_session_records_along_and_nobody_elses() {
             Owner::new("https://forge.example", "1", "web"),
         ];
         for (number, owner) in (0..).zip(owners.clone()) {
-            assert!(desk.store.create(record(number, owner)).await.unwrap());
+            assert!(harness.store.create(record(number, owner)).await.unwrap());
         }
-        desk.store.remove_account("ada", now()).await.unwrap().expect("the account was there");
-        let left = desk.store.list(&Selection::All, None, 10).await.unwrap();
+        harness.store.remove_account("ada", now()).await.unwrap().expect("the account was there");
+        let left = harness.store.list(&Selection::All, None, 10).await.unwrap();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left.iter().all(|each| owners[2..].contains(&each.owner)), "{left:?}");
     });
@@ -115,12 +115,12 @@ fn an_account_takes_its_session_records_along_and_nobody_elses() {
 #[test]
 fn no_session_id_lies_in_the_files() {
     with_timeout(async {
-        let desk = Desk::open().await;
+        let harness = StoreHarness::open().await;
         let id = SessionId::from_bytes(*b"canary-session-id-24-cha");
         let record = Record { key: id.key(), ..record(0, Owner::new(ISSUER, "ada", "web")) };
-        assert!(desk.store.create(record.clone()).await.unwrap());
+        assert!(harness.store.create(record.clone()).await.unwrap());
         let holds = |what: &[u8]| {
-            let read = |end: &str| fs::read(desk.directory.path().join(end)).expect("a file");
+            let read = |end: &str| fs::read(harness.directory.path().join(end)).expect("a file");
             [read("broker.db"), read("broker.db-wal")]
                 .iter()
                 .any(|bytes| memchr::memmem::find(bytes, what).is_some())
@@ -133,8 +133,8 @@ fn no_session_id_lies_in_the_files() {
 #[test]
 fn every_question_about_sessions_has_its_index() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        let mut db = desk.stranger().await;
+        let harness = StoreHarness::open().await;
+        let mut db = harness.stranger().await;
         for (asked, index) in [
             (
                 "issuer = 'i' AND subject = 's' AND client = 'c' ORDER BY active, key",
@@ -156,18 +156,18 @@ fn every_question_about_sessions_has_its_index() {
 #[test]
 fn of_two_processes_one_makes_a_record_and_a_removed_one_stays_removed() {
     with_timeout(async {
-        let desk = Desk::open().await;
-        let other = Store::open(desk.directory.path()).await.unwrap();
+        let harness = StoreHarness::open().await;
+        let other = Store::open(harness.directory.path()).await.unwrap();
         let (ada, bob) = (
             record(1, Owner::new(ISSUER, "ada", "web")),
             record(1, Owner::new(ISSUER, "bob", "web")),
         );
         let key: RecordKey = ada.key;
-        let (first, second) = tokio::join!(desk.store.create(ada), other.create(bob));
+        let (first, second) = tokio::join!(harness.store.create(ada), other.create(bob));
         assert!(first.unwrap() != second.unwrap());
         assert_eq!(other.remove(&[key]).await.unwrap(), 1);
-        assert!(!desk.store.save(&key, Arc::from([1]), at(9)).await.unwrap());
-        desk.store.touch(&[Use { key, active: at(9), asleep: None }]).await.unwrap();
-        assert_eq!(desk.store.find(&key).await.unwrap(), None);
+        assert!(!harness.store.save(&key, Arc::from([1]), at(9)).await.unwrap());
+        harness.store.touch(&[Use { key, active: at(9), asleep: None }]).await.unwrap();
+        assert_eq!(harness.store.find(&key).await.unwrap(), None);
     });
 }

@@ -115,7 +115,7 @@ fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
         let why = format!("{} names {name:?}", role.list());
         for path in &paths {
             if !reader.is_set(path) {
-                super::missing(reader, path, &why);
+                reader.missing(path, &why);
             }
         }
     } else if !instance.is_plain() && !is_listed {

@@ -1,8 +1,8 @@
 //! The servers: which there are, which is the default, and whose credential each gets.
 
-use super::Surroundings;
 use crate::config::auth::Auth;
 use crate::config::error::{Problem, Source, quoted};
+use crate::config::load_context::LoadContext;
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;
@@ -13,10 +13,10 @@ use crate::config::table::Table;
 use crate::config::template::{Template, Variable};
 use crate::config::upstream::Upstream;
 
-pub(super) fn check(config: &mut Config, surroundings: &Surroundings, reader: &mut Reader<'_>) {
+pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Reader<'_>) {
     if config.server.is_empty() {
-        match &surroundings.file {
-            Some(_) if surroundings.may_lack_servers => {}
+        match &context.file {
+            Some(_) if context.may_lack_servers => {}
             Some(file) => {
                 let source = Source::File { path: file.clone(), line: None };
                 let problem = Problem::new("there is no server")
