@@ -102,13 +102,14 @@ fn a_session_that_sleeps_can_be_deleted_and_is_gone() {
             Harness::start(&[IDLE[0], IDLE[1], "server.other.command=/nonexistent"]).await;
         let session = harness.client.open().await;
         harness.witness.all_gone().await;
+        let children = harness.witness.children().len();
         let elsewhere = session.at("/other/mcp");
         assert_eq!(elsewhere.delete().await.status, 404, "another server's id");
         assert_eq!(elsewhere.post(PING).await.status, 404);
         assert_eq!(session.delete().await.status, 204);
         assert_eq!(session.delete().await.status, 404);
         assert_eq!(session.post(PING).await.status, 404);
-        assert_eq!(harness.witness.children().len(), 1, "nothing woke for it");
+        assert_eq!(harness.witness.children().len(), children, "nothing woke for it");
     });
 }
 
@@ -136,7 +137,7 @@ fn an_operator_sees_which_sessions_sleep_and_ends_them() {
             place.run(&["session", "kill", listed[0]["key"].as_str().unwrap()]).await;
         assert_eq!(code, 0, "{told}");
         assert_eq!(session.post(PING).await.status, 404);
-        assert_eq!(asleep().await, 0);
+        until_so("it is no longer counted", async || asleep().await == 0).await;
     });
 }
 
@@ -242,11 +243,12 @@ fn a_stranger_is_refused_and_wakes_nothing() {
         let harness = Harness::with_tokens(&["ada", "bob"], &IDLE).await;
         let ada = harness.of("ada").open().await;
         harness.witness.all_gone().await;
+        let children = harness.witness.children().len();
         let bob = harness.of("bob").with("mcp-session-id", ada.session());
         assert_eq!(bob.post(PING).await.status, 403);
         assert_eq!(bob.ask("GET", "").await.status, 403);
         assert_eq!(bob.delete().await.status, 403);
-        assert_eq!(harness.witness.children().len(), 1);
+        assert_eq!(harness.witness.children().len(), children);
         assert!(ada.is_alive().await);
     });
 }

@@ -98,7 +98,6 @@ async fn live() -> Life {
         let consent = browser.open(&application.question(&[])).await;
         let mut page = browser.press(&consent, ("choice", "approve"), &[]).await;
         if name != "local" {
-            page = browser.press(&page, ("provider", "forgejo"), &[]).await;
             let password = format!("{name}-password");
             let fields = [("user_name", name), ("password", &*password)];
             page = browser.press(&page, ("user_name", ""), &fields).await;

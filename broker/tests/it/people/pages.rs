@@ -63,8 +63,8 @@ async fn walk(deployment: &Deployment) -> Browser {
         assert_eq!(page.answer.status, 400, "{}", page.seen());
     }
 
-    let consent = browser.open(&application.question(&[])).await;
-    let choice = browser.press(&consent, ("choice", "approve"), &[]).await;
+    // The application's server needs the forge; the broker's own pages offer both.
+    let choice = browser.open(&format!("{root}/account")).await;
     let form = browser.press(&choice, ("provider", "local"), &[]).await;
     let wrong = [("name", "ada"), ("password", "wrong")];
     let mut page = form;
@@ -74,7 +74,8 @@ async fn walk(deployment: &Deployment) -> Browser {
     }
     let stolen = Browser::default().open(page.url.as_str()).await;
     browser.history.push(stolen);
-    let begin = browser.press(&choice, ("provider", "forgejo"), &[]).await;
+    let consent = browser.open(&application.question(&[])).await;
+    let begin = browser.press(&consent, ("choice", "approve"), &[]).await;
     let back = deployment.credentials(&mut browser, &begin, "ada").await;
     deployment.credentials(&mut browser, &back, "ada").await;
 
