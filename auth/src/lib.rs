@@ -19,14 +19,19 @@
 //! # Example
 //!
 //! ```
+//! # #[cfg(not(feature = "test-util"))] fn main() {}
+//! # #[cfg(feature = "test-util")] fn main() {
 //! use std::{sync::Arc, time::{Duration, SystemTime}};
-//! use auth::{Challenge, Gate, TableTokens, TokenRecord, TokenTable};
+//! use auth::{CacheLimits, Challenge, Gate, StaticTokenStore, StaticTokens, TokenRecord, UnixTime};
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 //! # runtime.block_on(async {
 //! let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
 //! let (record, token) = TokenRecord::mint("laptop", &mut auth::os_rng().unwrap(), now);
-//! let gate = Gate::new(vec![Arc::new(TableTokens::new(TokenTable::new([record]).unwrap()))]);
+//! let store = Arc::new(auth::testing::MemoryStore::new());
+//! store.add_static_token(record, UnixTime::of(now)).await.unwrap();
+//! let tokens = StaticTokens::new(store, CacheLimits::default());
+//! let gate = Gate::new(vec![Arc::new(tokens)]);
 //!
 //! let mut headers = http::HeaderMap::new();
 //! let denied = gate.admit(&headers, now).await.unwrap_err();
@@ -40,6 +45,7 @@
 //! let verified = gate.admit(&headers, now).await.unwrap();
 //! assert_eq!(&*verified.subject, "laptop");
 //! # });
+//! # }
 //! ```
 //!
 //! # Invariants
@@ -103,7 +109,6 @@ pub use providers::SetupError;
 pub use static_tokens::{
     StaticTokens,
     store::{StaticTokenStore, TokenAdded},
-    table::{TableError, TableTokens, TokenTable},
 };
 pub use token::{BadHash, SeedError, TokenHash, TokenRecord, os_rng};
 pub use unix_time::UnixTime;

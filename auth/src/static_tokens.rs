@@ -12,7 +12,6 @@ use crate::{
 };
 
 pub(crate) mod store;
-pub(crate) mod table;
 
 use store::StaticTokenStore;
 

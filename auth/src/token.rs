@@ -98,12 +98,6 @@ impl TokenHash {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
-    /// The first eight bytes as a number: where to look, before the whole is compared.
-    pub(crate) fn bucket(&self) -> u64 {
-        let (bucket, _) = self.0.split_first_chunk().expect("a hash has 32 bytes");
-        u64::from_be_bytes(*bucket)
-    }
-
     /// The hash whose bytes these are, as a database gave them back.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {

@@ -1,11 +1,7 @@
 //! The store in memory as one for static tokens.
 
 use super::memory_store::MemoryStore;
-use crate::{
-    TokenHash, TokenRecord, UnixTime,
-    oauth::Stored,
-    static_tokens::store::{StaticTokenStore, TokenAdded},
-};
+use crate::{StaticTokenStore, TokenAdded, TokenHash, TokenRecord, UnixTime, oauth::Stored};
 
 impl StaticTokenStore for MemoryStore {
     fn add_static_token(&self, record: TokenRecord, now: UnixTime) -> Stored<'_, TokenAdded> {
