@@ -28,30 +28,30 @@ impl Bearer {
     ///
     /// # Errors
     ///
-    /// [`CredentialError`] when the header is there and cannot be meant: repeated, empty, without a
+    /// [`BearerError`] when the header is there and cannot be meant: repeated, empty, without a
     /// token, with a token outside the alphabet, or too long. RFC 6750 §3.1 calls this
     /// `invalid_request`, status 400.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, CredentialError> {
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, BearerError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(None) };
         // Even two equal headers are refused: a proxy in front may have judged the other one.
         if values.next().is_some() {
-            return Err(CredentialError::Several);
+            return Err(BearerError::Several);
         }
         let value = value.as_bytes();
         let scheme_len = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
         let (scheme, rest) = value.split_at(scheme_len);
         if scheme.is_empty() || !scheme.iter().all(|byte| is_tchar(*byte)) {
-            return Err(CredentialError::Malformed);
+            return Err(BearerError::Malformed);
         }
         if !scheme.eq_ignore_ascii_case(b"bearer") {
             return Ok(None);
         }
         let token = &rest[rest.iter().take_while(|byte| **byte == b' ').count()..];
         if token.len() > Self::MAX_LEN {
-            return Err(CredentialError::TooLong);
+            return Err(BearerError::TooLong);
         }
-        Self::parse(token).map(Some).ok_or(CredentialError::Malformed)
+        Self::parse(token).map(Some).ok_or(BearerError::Malformed)
     }
 
     /// A bearer from bytes known to come from elsewhere than a request, or `None` if they are not a
@@ -88,7 +88,7 @@ impl fmt::Debug for Bearer {
 
 /// Why an `Authorization` header could not be read. Nothing of the header is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CredentialError {
+pub enum BearerError {
     /// More than one `Authorization` header.
     #[error("more than one authorization header")]
     Several,
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn read(values: &[&[u8]]) -> Result<Option<String>, CredentialError> {
+    fn read(values: &[&[u8]]) -> Result<Option<String>, BearerError> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
@@ -143,8 +143,8 @@ mod tests {
 
     #[test]
     fn two_authorization_headers_are_an_error_even_when_they_agree() {
-        assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err(CredentialError::Several));
-        assert_eq!(read(&[b"Basic a", b"Bearer a"]), Err(CredentialError::Several));
+        assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err(BearerError::Several));
+        assert_eq!(read(&[b"Basic a", b"Bearer a"]), Err(BearerError::Several));
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
             b"Bearer a ",
         ];
         for value in bad {
-            assert_eq!(read(&[value]), Err(CredentialError::Malformed), "{value:?}");
+            assert_eq!(read(&[value]), Err(BearerError::Malformed), "{value:?}");
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let longest = format!("Bearer {}", "a".repeat(Bearer::MAX_LEN));
         assert!(read(&[longest.as_bytes()]).unwrap().is_some());
         let longer = format!("{longest}a");
-        assert_eq!(read(&[longer.as_bytes()]), Err(CredentialError::TooLong));
+        assert_eq!(read(&[longer.as_bytes()]), Err(BearerError::TooLong));
     }
 
     #[test]

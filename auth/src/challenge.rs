@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use crate::{CredentialError, Denied};
+use crate::{BearerError, Denied};
 
 /// Builds the `WWW-Authenticate` values of one protected resource (RFC 6750 §3).
 ///
@@ -70,9 +70,9 @@ impl Challenge {
     pub fn answer(&self, denied: &Denied) -> Option<HeaderValue> {
         match denied {
             Denied::NoCredentials => Some(self.missing()),
-            Denied::BadRequest(CredentialError::Several) => Some(self.invalid_request()),
+            Denied::BadRequest(BearerError::Several) => Some(self.invalid_request()),
             // A token that cannot be one is a bad token: its client should get another.
-            Denied::BadRequest(CredentialError::Malformed | CredentialError::TooLong)
+            Denied::BadRequest(BearerError::Malformed | BearerError::TooLong)
             | Denied::Refused(_) => Some(self.invalid_token()),
             Denied::InsufficientScope { needed } => Some(self.insufficient_scope(needed)),
             Denied::VerifierUnavailable { .. } => None,
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn unreadable_credentials_are_an_invalid_request() {
-        let denied = Denied::BadRequest(CredentialError::Several);
+        let denied = Denied::BadRequest(BearerError::Several);
         let value = Challenge::new(Some(URL)).answer(&denied).unwrap();
         let expected = format!("Bearer error=\"invalid_request\", resource_metadata=\"{URL}\"");
         assert_eq!(value, expected);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_bearer_that_cannot_be_a_token_is_an_invalid_token() {
-        for error in [CredentialError::Malformed, CredentialError::TooLong] {
+        for error in [BearerError::Malformed, BearerError::TooLong] {
             let value = Challenge::new(Some(URL)).answer(&Denied::BadRequest(error)).unwrap();
             let expected = format!("Bearer error=\"invalid_token\", resource_metadata=\"{URL}\"");
             assert_eq!(value, expected);

@@ -5,9 +5,7 @@ use std::{ops::Deref, sync::Arc, time::SystemTime};
 use http::HeaderMap;
 use tracing::{Instrument, debug_span, trace};
 
-use crate::{
-    Bearer, CredentialError, Principal, Refusal, TokenVerifier, Verdict, VerifierUnavailable,
-};
+use crate::{Bearer, BearerError, Principal, Refusal, TokenVerifier, Verdict, VerifierUnavailable};
 
 /// Asks the configured verifiers, in order, and admits or denies.
 #[derive(Debug)]
@@ -124,7 +122,7 @@ pub enum Denied {
     /// The credentials cannot be read. Several of them are a bad request (400, RFC 6750 §3.1); a
     /// single one that cannot be a token is a bad token (401).
     #[error("the credentials cannot be read")]
-    BadRequest(#[from] CredentialError),
+    BadRequest(#[from] BearerError),
     /// The token is bad: 401 `invalid_token`.
     #[error("the token was refused")]
     Refused(#[source] Refusal),
@@ -163,8 +161,8 @@ impl Denied {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoCredentials => "no_credentials",
-            Self::BadRequest(CredentialError::Several) => "several_credentials",
-            Self::BadRequest(CredentialError::Malformed | CredentialError::TooLong) => {
+            Self::BadRequest(BearerError::Several) => "several_credentials",
+            Self::BadRequest(BearerError::Malformed | BearerError::TooLong) => {
                 "malformed_credentials"
             }
             Self::Refused(Refusal::Unknown) => "unknown_token",

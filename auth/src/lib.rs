@@ -83,6 +83,7 @@ mod no_sign_in;
 pub mod oauth;
 mod principal;
 pub mod providers;
+mod single_flight;
 mod static_tokens;
 mod token;
 mod unix_time;
@@ -98,7 +99,7 @@ pub mod testing;
 struct Guide;
 
 pub use accepted::CacheLimits;
-pub use bearer::{Bearer, CredentialError};
+pub use bearer::{Bearer, BearerError};
 pub use challenge::Challenge;
 pub use gate::{Denied, Gate, Verified};
 pub use introspection::{Introspection, IntrospectionConfig};

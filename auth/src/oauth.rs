@@ -39,7 +39,9 @@ mod answer;
 mod authorize;
 mod browser;
 mod client;
+mod client_metadata;
 mod config;
+mod config_error;
 mod consent;
 mod cookie;
 mod document;
@@ -67,7 +69,8 @@ mod verifier;
 
 pub use answer::{Answer, PageAnswer};
 pub use browser::SignedIn;
-pub use config::{Config, ConfigError, Registration};
+pub use config::{Config, Registration};
+pub use config_error::ConfigError;
 pub use fetch::{Fetch, FetchError, FetchLimits};
 pub use identity::{
     Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, RenewError,

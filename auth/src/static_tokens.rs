@@ -7,7 +7,7 @@ use crate::{
     bearer::Bearer,
     oauth::{RevocationListener, Revoked},
     principal::{Audience, Principal, Scopes},
-    token::{PREFIX, TokenHash},
+    token::{PREFIX, TokenHash, TokenRecord},
     verifier::{BoxFuture, Refusal, TokenVerifier, Verdict, VerifierUnavailable},
 };
 
@@ -97,6 +97,18 @@ impl RevocationListener for StaticTokens {
 
     fn access_revoked(&self, grant_id: &str) {
         self.accepted.forget_grant(grant_id);
+    }
+}
+
+impl From<&TokenRecord> for Revoked {
+    /// What ends with the token: everything opened with it.
+    fn from(record: &TokenRecord) -> Self {
+        Self {
+            issuer: StaticTokens::ISSUER.to_owned(),
+            subject: record.name.clone(),
+            client: StaticTokens::ISSUER.to_owned(),
+            grant_id: record.id.clone(),
+        }
     }
 }
 

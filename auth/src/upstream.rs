@@ -5,13 +5,14 @@
 //! refresh counter for a user and an application, so a second chain of refresh tokens kills the
 //! first.
 
-mod back_off;
 mod core;
 mod credential;
+mod failure_tracker;
 mod key_ring;
 mod limits;
 mod listener;
 mod pair;
+mod parts;
 mod renewal;
 mod store;
 mod vault;
@@ -20,8 +21,9 @@ pub use credential::{Connection, ConnectionState, Credential, CredentialError};
 pub use key_ring::{KeyRing, KeyRingError, OpenError};
 pub use limits::VaultLimits;
 pub use listener::{Change, CredentialListener, Outcome};
+pub use parts::VaultParts;
 pub use store::{CredentialKey, CredentialStore, Sealed};
-pub use vault::{Renamed, Resealed, RingError, Vault, VaultDriver, VaultParts};
+pub use vault::{Renamed, Resealed, RingError, Vault, VaultDriver};
 
 #[cfg(test)]
 mod tests;

@@ -23,8 +23,8 @@ pub(crate) struct Policy {
     pub(crate) max_pause: Duration,
 }
 
-type Flight<T> = BoxFuture<'static, Result<T, Outage>>;
-type Load<T> = Box<dyn Fn(SystemTime) -> Flight<T> + Send + Sync>;
+type Attempt<T> = BoxFuture<'static, Result<T, Outage>>;
+type Load<T> = Box<dyn Fn(SystemTime) -> Attempt<T> + Send + Sync>;
 
 /// A document that is loaded on demand.
 ///
@@ -35,7 +35,7 @@ pub(crate) struct Cached<T> {
     load: Load<T>,
     policy: Policy,
     state: RwLock<State<T>>,
-    flight: Mutex<Option<(SystemTime, Flight<T>)>>,
+    pending: Mutex<Option<(SystemTime, Attempt<T>)>>,
 }
 
 struct State<T> {
@@ -59,10 +59,10 @@ struct Held<T> {
 impl<T: Send + Sync + 'static> Cached<T> {
     pub(crate) fn new(
         policy: Policy,
-        load: impl Fn(SystemTime) -> Flight<T> + Send + Sync + 'static,
+        load: impl Fn(SystemTime) -> Attempt<T> + Send + Sync + 'static,
     ) -> Self {
         let state = State { good: None, tried: None, failures: 0, failure: None, round: 0 };
-        Self { load: Box::new(load), policy, state: RwLock::new(state), flight: Mutex::new(None) }
+        Self { load: Box::new(load), policy, state: RwLock::new(state), pending: Mutex::new(None) }
     }
 
     /// The document, refreshed when it is no longer fresh. While somebody else refreshes one that
@@ -72,11 +72,11 @@ impl<T: Send + Sync + 'static> Cached<T> {
         match held.value {
             Some(value) if held.is_fresh => return Ok(value),
             Some(_) => {
-                if let Ok(flight) = self.flight.try_lock() {
-                    self.fly(flight, held.round, now).await;
+                if let Ok(pending) = self.pending.try_lock() {
+                    self.attempt_once(pending, held.round, now).await;
                 }
             }
-            None => self.fly(self.flight.lock().await, held.round, now).await,
+            None => self.attempt_once(self.pending.lock().await, held.round, now).await,
         }
         let held = self.held(now);
         held.value.ok_or_else(|| held.failure.unwrap_or(Outage::Paused))
@@ -93,7 +93,7 @@ impl<T: Send + Sync + 'static> Cached<T> {
         let is_known =
             |held: &Held<T>| held.value.as_ref().is_some_and(|own| Arc::ptr_eq(own, known));
         if is_known(&held) {
-            self.fly(self.flight.lock().await, held.round, now).await;
+            self.attempt_once(self.pending.lock().await, held.round, now).await;
             held = self.held(now);
         }
         if is_known(&held) || held.value.is_none() {
@@ -119,25 +119,25 @@ impl<T: Send + Sync + 'static> Cached<T> {
 
     /// Makes one attempt, or carries on with the one that was left, unless an attempt ended since
     /// `seen` or it is too early for another one.
-    async fn fly(
+    async fn attempt_once(
         &self,
-        mut flight: MutexGuard<'_, Option<(SystemTime, Flight<T>)>>,
+        mut pending: MutexGuard<'_, Option<(SystemTime, Attempt<T>)>>,
         seen: u64,
         now: SystemTime,
     ) {
         if self.state.read().unwrap_or_else(PoisonError::into_inner).round != seen {
             return;
         }
-        if flight.is_none() {
+        if pending.is_none() {
             if !self.may_try(now) {
                 return;
             }
-            *flight = Some((now, (self.load)(now)));
+            *pending = Some((now, (self.load)(now)));
         }
-        let Some((started, running)) = flight.as_mut() else { return };
+        let Some((started, running)) = pending.as_mut() else { return };
         let started = *started;
         let outcome = running.await;
-        *flight = None;
+        *pending = None;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.round += 1;
         match outcome {

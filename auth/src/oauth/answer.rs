@@ -97,6 +97,14 @@ impl Answer {
     }
 
     /// An OAuth error as JSON (RFC 6749 §5.2). Descriptions are ASCII without quotes.
+    /// The same answer, to be used again for a minute: metadata change with the configuration alone.
+    pub(crate) fn cacheable(mut self) -> Self {
+        let headers = self.headers_mut();
+        headers.remove(PRAGMA);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+        self
+    }
+
     pub(crate) fn refuse(status: StatusCode, error: &str, description: &str) -> Self {
         Self::json(status, &json!({ "error": error, "error_description": description }))
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Client, Rate, RedirectPolicy, Resource, ResourceMetadata, ScopeView, cookie::Cookies};
+use super::{
+    config_error::ConfigError, cookie::Cookies, limiter::Rate, page::ScopeView, record::Client,
+    redirect::RedirectPolicy, resource::Resource, resource_metadata::ResourceMetadata,
+};
 use crate::TokenHash;
 
 /// Everything the authorization server can be told. [`Config::new`] has the defaults.
@@ -78,23 +81,6 @@ pub enum Registration {
     Token(Vec<TokenHash>),
     /// Nobody.
     Off,
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Not an absolute http or https address without user, query and fragment.
-    #[error("the public address cannot be used: {0:?}")]
-    PublicUrl(String),
-    /// No server, an index beyond them, a path without a leading slash, or one used twice.
-    #[error("the resources are not usable: {0}")]
-    Resources(&'static str),
-    /// A server without a scope, or with one that is not among them.
-    #[error("the scopes are not usable: {0}")]
-    Scopes(&'static str),
-    /// A client whose redirect addresses are not acceptable, or with an identifier used twice.
-    #[error("the client {0:?} is not usable")]
-    Client(String),
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,28 +174,6 @@ impl Config {
             redirects,
         })
     }
-}
-
-/// Every path leads to one server, and to the default one without a path.
-pub(crate) fn check_paths(resources: &[Resource], default: usize) -> Result<(), ConfigError> {
-    let mut paths = HashSet::new();
-    if resources.get(default).is_none() {
-        return Err(ConfigError::Resources("there is no default server"));
-    }
-    for resource in resources {
-        if resource.paths.is_empty() {
-            return Err(ConfigError::Resources("a server has no path"));
-        }
-        for path in &resource.paths {
-            if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
-                return Err(ConfigError::Resources("a path is malformed"));
-            }
-            if !paths.insert(path) {
-                return Err(ConfigError::Resources("two servers share a path"));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What follows from the public address.

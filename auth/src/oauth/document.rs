@@ -1,10 +1,8 @@
 //! Clients whose identifier is the address of their metadata document.
 
-use crate::UnixTime;
 use std::{
-    collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -15,13 +13,19 @@ use http::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use url::{Host, Url};
 
 use super::{
-    BadRedirect, Client, Fetch, FetchError, FetchLimits, Origin, Rate, RedirectPolicy,
-    limiter::{Limiter, rate_limit_key},
-    registration::{MAX_NAME, MAX_REDIRECTS},
+    client_metadata::{MAX_NAME, MAX_REDIRECTS, is_web},
+    fetch::{Fetch, FetchError, FetchLimits},
+    limiter::{Limiter, Rate, rate_limit_key},
+    record::{Client, Origin},
+    redirect::{BadRedirect, RedirectPolicy},
+};
+use crate::{
+    cache::{Cache, Span},
+    single_flight::{Joined, SingleFlight, Turn},
+    unix_time::UnixTime,
 };
 
 /// What a document may cost.
@@ -59,8 +63,6 @@ pub(crate) enum DocumentError {
     Invalid(&'static str),
 }
 
-type Flight = Arc<OnceCell<Result<Arc<Client>, DocumentError>>>;
-
 /// Fetches, checks and keeps documents.
 #[derive(Debug)]
 pub(crate) struct Documents {
@@ -69,20 +71,8 @@ pub(crate) struct Documents {
     per_peer: Limiter<IpAddr>,
     per_host: Limiter<String>,
     total: Limiter<()>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    kept: HashMap<String, Kept>,
-    flights: HashMap<String, Flight>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    client: Arc<Client>,
-    from: SystemTime,
-    until: SystemTime,
+    fetched: Cache<String, Arc<Client>>,
+    fetches: SingleFlight<String, Result<Arc<Client>, DocumentError>>,
 }
 
 impl Documents {
@@ -97,12 +87,13 @@ impl Documents {
             per_peer: Limiter::new(per_peer, 10_000),
             per_host: Limiter::new(per_host, 10_000),
             total: Limiter::new(total, 1),
-            state: Mutex::default(),
+            fetched: Cache::new(CAPACITY),
+            fetches: SingleFlight::new(),
         }
     }
 
-    /// The client at `id`: from what is kept, or by one fetch that everybody waits for who asks in
-    /// the meantime. Those who wait share its outcome, errors included; later ones try anew.
+    /// The client at `id`: from what is kept, or by one fetch that all wait for who ask in the
+    /// meantime. Those who wait share its outcome, errors included; later ones try anew.
     ///
     /// # Cancel safety
     ///
@@ -114,31 +105,29 @@ impl Documents {
         now: SystemTime,
     ) -> Result<Client, DocumentError> {
         let url = address(id).ok_or(DocumentError::Address)?;
-        let flight = {
-            let mut state = self.state();
-            if let Some(kept) = state.kept.get(id) {
-                // A clock that was set back must not keep a document for longer.
-                if kept.from <= now && now < kept.until {
-                    return Ok(Client::clone(&kept.client));
+        if let Some(client) = self.fetched.get(id, now) {
+            return Ok(Client::clone(&client));
+        }
+        let leader = match self.fetches.join(id) {
+            Joined::Leader(leader) => {
+                // Another fetch may have ended since the look.
+                if let Some(client) = self.fetched.get(id, now) {
+                    return Ok(Client::clone(&client));
                 }
-                state.kept.remove(id);
+                // Refused here, it is no outcome for those who wait: what one peer has used up is
+                // not theirs.
+                let taken = self.per_peer.take(rate_limit_key(peer), now);
+                taken.map_err(|retry_after| DocumentError::TooMany { retry_after })?;
+                leader
             }
-            // Before there is a fetch that others wait for as well: what one has used up is his
-            // own trouble.
-            if !state.flights.contains_key(id)
-                && let Err(retry_after) = self.per_peer.take(rate_limit_key(peer), now)
-            {
-                return Err(DocumentError::TooMany { retry_after });
-            }
-            // Passengers that leave at the same moment may each believe that another one stays.
-            if state.flights.len() >= CAPACITY {
-                state.flights.retain(|_, flight| Arc::strong_count(flight) > 1);
-            }
-            Arc::clone(state.flights.entry(id.to_owned()).or_default())
+            Joined::Waiter(waiter) => match waiter.turn().await {
+                Turn::Lead(leader) => leader,
+                Turn::Outcome(outcome) => return outcome.map(|client| Client::clone(&client)),
+            },
         };
-        let _landing = Landing { documents: self, id, flight: &flight };
-        let outcome = flight.get_or_init(|| self.fetch(id, &url, now)).await;
-        outcome.as_ref().map(|client| Client::clone(client)).map_err(Clone::clone)
+        let outcome = self.fetch(id, &url, now).await;
+        leader.complete(outcome.clone());
+        outcome.map(|client| Client::clone(&client))
     }
 
     async fn fetch(
@@ -177,42 +166,9 @@ impl Documents {
         }
         let client = Arc::new(read(id, response.body(), &self.redirects, now)?);
         let until = now + age(response.headers());
-        let mut state = self.state();
-        if state.kept.len() >= CAPACITY {
-            state.kept.retain(|_, kept| now < kept.until);
-        }
-        if state.kept.len() >= CAPACITY
-            && let Some(oldest) =
-                state.kept.iter().min_by_key(|(_, kept)| kept.until).map(|(id, _)| id.clone())
-        {
-            state.kept.remove(&oldest);
-        }
-        let kept = Kept { client: Arc::clone(&client), from: now, until };
-        state.kept.insert(id.to_owned(), kept);
+        let (epoch, span) = (self.fetched.epoch(), Span { from: now, until });
+        self.fetched.insert(id.to_owned(), Arc::clone(&client), span, epoch);
         Ok(client)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Ends a flight for those who come later, whoever of its passengers leaves first once it is over,
-/// and the last one who gives it up.
-struct Landing<'a> {
-    documents: &'a Documents,
-    id: &'a str,
-    flight: &'a Flight,
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        let mut state = self.documents.state();
-        let ours = state.flights.get(self.id).is_some_and(|own| Arc::ptr_eq(own, self.flight));
-        // Two references: the table's and this passenger's.
-        if ours && (self.flight.initialized() || Arc::strong_count(self.flight) <= 2) {
-            state.flights.remove(self.id);
-        }
     }
 }
 
@@ -300,7 +256,7 @@ fn read(
         id: id.to_owned(),
         origin: Origin::Document,
         name: document.client_name,
-        uri: document.client_uri.filter(|uri| super::registration::is_web(uri)),
+        uri: document.client_uri.filter(|uri| is_web(uri)),
         redirect_uris: kept,
         secret: None,
         // What is left out means no less here than what we do for everybody.

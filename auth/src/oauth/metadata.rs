@@ -1,9 +1,9 @@
 //! Metadata documents: where everything is, and what is understood.
 
-use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
+use http::StatusCode;
 use serde_json::json;
 
-use super::{Answer, AuthServer, Registration};
+use super::{answer::Answer, config::Registration, server::AuthServer};
 
 impl AuthServer {
     /// RFC 8414, also under the name OpenID Connect gave it.
@@ -36,14 +36,6 @@ impl AuthServer {
         if !matches!(self.config.registration, Registration::Off) {
             body["registration_endpoint"] = at("/oauth/register").into();
         }
-        kept(Answer::json(StatusCode::OK, &body))
+        Answer::json(StatusCode::OK, &body).cacheable()
     }
-}
-
-/// Metadata changes with the configuration only; a minute spares most of the asking.
-pub(crate) fn kept(mut answer: Answer) -> Answer {
-    let headers = answer.headers_mut();
-    headers.remove(http::header::PRAGMA);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
-    answer
 }

@@ -6,20 +6,19 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use url::Url;
 
 use super::{
-    Answer, AuthServer, Client, Origin, Registered, Registration, Secret, limiter::rate_limit_key,
-    redirect::without_port, secret::CLIENT_SECRET, server::is_media,
+    Answer, AuthServer, Client, Origin, Registered, Registration, Secret,
+    client_metadata::{MAX_NAME, MAX_REDIRECTS, is_web},
+    limiter::rate_limit_key,
+    redirect::without_port,
+    secret::CLIENT_SECRET,
+    server::is_media,
 };
 use crate::{Bearer, TokenHash, UnixTime};
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
-/// The longest name, in characters.
-pub(crate) const MAX_NAME: usize = 200;
-/// The most redirect addresses.
-pub(crate) const MAX_REDIRECTS: usize = 32;
 
 /// The metadata that means something here. Everything else may be sent and is ignored
 /// (RFC 7591 §2).
@@ -226,17 +225,6 @@ fn check_texts(metadata: &Metadata) -> Result<(), Answer> {
         return Err(bad_metadata("an address in the metadata is neither http nor https"));
     }
     Ok(())
-}
-
-/// Whether a page may show this as an address.
-pub(crate) fn is_web(uri: &str) -> bool {
-    uri.len() <= 2048
-        && !uri.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\')
-        && Url::parse(uri).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.username().is_empty()
-                && url.password().is_none()
-        })
 }
 
 /// What makes two registrations the same: all that was said, but for loopback ports, which change

@@ -1,6 +1,10 @@
 //! The servers behind the broker, as protected resources (RFC 9728, RFC 8707).
 
+use std::collections::HashSet;
+
 use url::Url;
+
+use super::config_error::ConfigError;
 
 /// One server behind the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +92,28 @@ impl Resources {
         }
         self.by_path(path.strip_prefix(prefix)?).map(Target::One)
     }
+}
+
+/// Every path leads to one server, and to the default one without a path.
+pub(crate) fn check_paths(resources: &[Resource], default: usize) -> Result<(), ConfigError> {
+    let mut paths = HashSet::new();
+    if resources.get(default).is_none() {
+        return Err(ConfigError::Resources("there is no default server"));
+    }
+    for resource in resources {
+        if resource.paths.is_empty() {
+            return Err(ConfigError::Resources("a server has no path"));
+        }
+        for path in &resource.paths {
+            if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
+                return Err(ConfigError::Resources("a path is malformed"));
+            }
+            if !paths.insert(path) {
+                return Err(ConfigError::Resources("two servers share a path"));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

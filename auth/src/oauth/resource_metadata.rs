@@ -6,7 +6,9 @@ use serde_json::json;
 use url::Url;
 
 use super::{
-    Answer, ConfigError, Resource, config::check_paths, metadata::kept, resource::Resources,
+    answer::Answer,
+    config_error::ConfigError,
+    resource::{Resource, Resources, check_paths},
 };
 
 /// Where the metadata of protected resources is (RFC 9728 §3).
@@ -139,7 +141,7 @@ impl ResourceMetadata {
         if !scopes.is_empty() {
             body["scopes_supported"] = scopes.into();
         }
-        kept(Answer::json(StatusCode::OK, &body))
+        Answer::json(StatusCode::OK, &body).cacheable()
     }
 }
 

@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    TokenHash, UnixTime,
-    oauth::{Revoked, Stored},
-    token::TokenRecord,
-};
+use crate::{TokenHash, UnixTime, oauth::Stored, token::TokenRecord};
 
 /// Keeps the tokens that the operator hands out. What holds for every method of
 /// [`AuthStore`](crate::oauth::AuthStore) holds here: atomic, durable before it returns, no clock.
@@ -63,16 +59,4 @@ pub enum TokenAdded {
     /// Nothing was added: the id is another token's id or name. A caller that drew the id at random
     /// draws another one.
     IdTaken,
-}
-
-impl From<&TokenRecord> for Revoked {
-    /// What ends with the token: everything opened with it.
-    fn from(record: &TokenRecord) -> Self {
-        Self {
-            issuer: super::StaticTokens::ISSUER.to_owned(),
-            subject: record.name.clone(),
-            client: super::StaticTokens::ISSUER.to_owned(),
-            grant_id: record.id.clone(),
-        }
-    }
 }

@@ -2,29 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{memory_store::MemoryStore, memory_tables::Tables};
+use super::{
+    memory_store::MemoryStore,
+    memory_tables::{Setup, Slot, SlotKey, Tables},
+};
 use crate::{
     TokenHash, UnixTime,
     local::{Account, Accounts, ISSUER},
     oauth::{Grant, Stored},
     upstream::{CredentialKey, CredentialStore, Sealed},
 };
-
-/// What is kept under one [`CredentialKey`]; it stays when the credential goes, so that no version
-/// is given twice.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Slot {
-    pub(super) last_version: u64,
-    pub(super) sealed: Option<Sealed>,
-    /// Until when somebody renews the current version.
-    pub(super) claimed: Option<UnixTime>,
-}
-
-/// (issuer, subject, provider), so that a user's credentials stand together, by provider.
-pub(super) type SlotKey = (String, String, String);
-
-/// The hash of the set-up link's secret and when it is too late.
-pub(super) type Setup = ([u8; 32], UnixTime);
 
 fn slot_key(key: &CredentialKey) -> SlotKey {
     (key.issuer.clone(), key.subject.clone(), key.provider.clone())
@@ -151,17 +138,6 @@ impl CredentialStore for MemoryStore {
                 .map(|(key, own)| (key, own.clone()))
                 .collect()
         })
-    }
-}
-
-impl Slot {
-    fn is(&self, version: u64) -> bool {
-        self.sealed.as_ref().is_some_and(|own| own.version == version)
-    }
-
-    fn remove(&mut self) -> bool {
-        self.claimed = None;
-        self.sealed.take().is_some()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::memory_credentials::{Setup, Slot, SlotKey};
 use crate::{
     TokenHash, TokenRecord, UnixTime,
     local::Account,
@@ -10,6 +9,7 @@ use crate::{
         Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, NewToken, Origin,
         Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
     },
+    upstream::Sealed,
 };
 
 type Key = [u8; 32];
@@ -56,6 +56,33 @@ pub(super) struct Used {
     pub(super) salt: [u8; 32],
     pub(super) access: Key,
     pub(super) successor: Key,
+}
+
+/// What is kept under one [`CredentialKey`]; it stays when the credential goes, so that no version
+/// is given twice.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Slot {
+    pub(super) last_version: u64,
+    pub(super) sealed: Option<Sealed>,
+    /// Until when somebody renews the current version.
+    pub(super) claimed: Option<UnixTime>,
+}
+
+/// (issuer, subject, provider), so that a user's credentials stand together, by provider.
+pub(super) type SlotKey = (String, String, String);
+
+/// The hash of the set-up link's secret and when it is too late.
+pub(super) type Setup = ([u8; 32], UnixTime);
+
+impl Slot {
+    pub(super) fn is(&self, version: u64) -> bool {
+        self.sealed.as_ref().is_some_and(|own| own.version == version)
+    }
+
+    pub(super) fn remove(&mut self) -> bool {
+        self.claimed = None;
+        self.sealed.take().is_some()
+    }
 }
 
 impl Tables {

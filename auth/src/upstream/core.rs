@@ -1,24 +1,28 @@
 //! What the vault and its renewals share: the store behind a key ring.
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use rand_chacha::ChaCha20Rng;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    Change, Credential, CredentialError, CredentialKey, CredentialListener, CredentialStore,
-    KeyRing, OpenError, Sealed, VaultLimits, VaultParts,
-    back_off::{BackOff, Reason},
+    credential::{Credential, CredentialError},
+    failure_tracker::{FailureTracker, Reason},
+    key_ring::{KeyRing, OpenError},
+    limits::VaultLimits,
+    listener::{Change, CredentialListener},
     pair::Pair,
+    parts::VaultParts,
+    store::{CredentialKey, CredentialStore, Sealed},
 };
 use crate::{
     UnixTime,
     oauth::{IdentityProvider, Secret, StoreError},
+    single_flight::SingleFlight,
 };
 
 pub(super) struct Core {
@@ -27,14 +31,11 @@ pub(super) struct Core {
     pub(super) providers: Vec<Arc<dyn IdentityProvider>>,
     pub(super) listener: Option<Arc<dyn CredentialListener>>,
     pub(super) limits: VaultLimits,
-    pub(super) back_off: BackOff,
-    /// Renewals under way in this process, one for each key at most.
-    flights: Mutex<HashMap<CredentialKey, Landing>>,
+    pub(super) failures: FailureTracker,
+    /// Renewals under way in this process.
+    pub(super) renewals: SingleFlight<CredentialKey, Result<Held, Failure>>,
     rng: Mutex<ChaCha20Rng>,
 }
-
-/// Where all who wait for a renewal learn its end. `None` until there is one.
-pub(super) type Landing = watch::Receiver<Option<Result<Held, Failure>>>;
 
 /// An opened credential and its place in the store.
 #[derive(Debug, Clone)]
@@ -106,9 +107,9 @@ impl Core {
     pub(super) fn new(parts: VaultParts) -> Self {
         let VaultParts { ring, store, providers, listener, limits, rng } = parts;
         let (first, longest) = (limits.first_back_off, limits.longest_back_off);
-        let back_off = BackOff::new(first, longest, limits.max_back_offs.get());
-        let (flights, rng) = (Mutex::default(), Mutex::new(rng));
-        Self { ring, store, providers, listener, limits, back_off, flights, rng }
+        let failures = FailureTracker::new(first, longest, limits.max_back_offs.get());
+        let (renewals, rng) = (SingleFlight::new(), Mutex::new(rng));
+        Self { ring, store, providers, listener, limits, failures, renewals, rng }
     }
 
     /// Reads and opens what is stored. `Err(Ok(_))` is a failure other than the store's.
@@ -162,19 +163,15 @@ impl Core {
             return Err(Failure::SignInAgain);
         }
         let refresh = held.pair.refresh.as_ref().ok_or(Failure::SignInAgain)?;
-        if let Some((reason, wait)) = self.back_off.wait(key, held.version, now) {
+        if let Some((reason, wait)) = self.failures.backoff(key, held.version, now) {
             return Err(Failure::of(reason, wait));
         }
         let provider = self.providers.iter().find(|own| own.name() == key.provider);
         let provider = provider.ok_or_else(|| {
-            tracing::error!(provider = %key.provider, "nobody renews: no such identity provider");
+            tracing::error!(provider = %key.provider, "cannot renew credential: identity provider not configured");
             Failure::Misconfigured
         })?;
         Ok((provider, refresh))
-    }
-
-    pub(super) fn flights(&self) -> MutexGuard<'_, HashMap<CredentialKey, Landing>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn tell(&self, key: &CredentialKey, change: Change) {

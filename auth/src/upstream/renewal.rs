@@ -1,31 +1,30 @@
 //! One renewal, from the claim to the store.
 //!
 //! ```text
-//!  read ─► not due: somebody was faster ────────────────────────────► land: what is stored
+//!  read ─► not due: somebody was faster ────────────────────────────► complete: what is stored
 //!   │ due
-//!  claim ─► another broker's: wait and read again, or make do ──────► land
+//!  claim ─► another broker's: wait and read again, or make do ──────► complete
 //!   │ ours
 //!  ask the upstream, once more if no answer came
-//!   ├─ renewed ──────► store, as often as it takes, before anybody ──► land: the new pair
-//!   ├─ refused ──────► read again; still ours: mark it ──────────────► land: sign in again
-//!   └─ no answer ────► give the claim back, back off ────────────────► land: unavailable
+//!   ├─ renewed ──────► store, as often as it takes, before anybody ──► complete: the new pair
+//!   ├─ refused ──────► read again; still ours: mark it ──────────────► complete: sign in again
+//!   └─ no answer ────► give the claim back, back off ────────────────► complete: unavailable
 //! ```
 
 use std::{error::Error, sync::Arc, time::Duration, time::SystemTime};
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Change, CredentialKey, Outcome,
-    back_off::Reason,
     core::{Clock, Core, Failure, Held},
+    failure_tracker::Reason,
+    listener::{Change, Outcome},
+    store::CredentialKey,
 };
 use crate::{
     UnixTime,
     oauth::{IdentityProvider, RenewError, Secret, UpstreamCredential},
+    single_flight::Leader,
 };
 
 /// How often a broker looks whether another one has finished a renewal.
@@ -36,36 +35,28 @@ const CLAIM_MARGIN: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A renewal that somebody waits for. When it is dropped, however that comes about, nobody waits
-/// for it any more.
+/// A renewal that is under way, for all in this process who wait for it.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct Renewal {
     pub(super) core: Arc<Core>,
-    pub(super) key: CredentialKey,
-    pub(super) landing: watch::Sender<Option<Result<Held, Failure>>>,
+    pub(super) leader: Leader<CredentialKey, Result<Held, Failure>>,
     pub(super) need: Duration,
     pub(super) clock: Clock,
 }
 
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.core.flights().remove(&self.key);
-    }
-}
-
-impl Flight {
-    /// Renews the credential. What it comes to is told to all who wait.
+impl Renewal {
+    /// Renews the credential, and gives the outcome to all who wait.
     ///
     /// # Cancel safety
     ///
     /// None: a new pair that is not stored yet would be lost. The driver runs it to its end.
-    pub(super) async fn fly(self) {
-        let landed = self.renew().await;
-        self.land(landed);
+    pub(super) async fn run(self) {
+        let outcome = self.renew().await;
+        self.leader.complete(outcome);
     }
 
-    fn land(&self, landed: Result<Held, Failure>) {
-        self.landing.send_replace(Some(landed));
+    fn key(&self) -> &CredentialKey {
+        self.leader.key()
     }
 
     async fn renew(&self) -> Result<Held, Failure> {
@@ -73,7 +64,7 @@ impl Flight {
             Claim::Ours { held, until } => (held, until),
             Claim::Theirs(held) => return Ok(held),
         };
-        let (provider, refresh) = self.core.ways(&self.key, &held, self.clock.now())?;
+        let (provider, refresh) = self.core.ways(self.key(), &held, self.clock.now())?;
         let asked = self.clock.now();
         let answer = self.ask(&**provider, refresh).await;
         let (outcome, reason, cause) = match answer {
@@ -98,8 +89,9 @@ impl Flight {
             }
         };
         self.count(outcome);
-        let wait = self.core.back_off.note(&self.key, held.version, reason, self.clock.now());
-        let (provider, owner, error) = (&self.key.provider, &self.key.subject, &*cause);
+        let wait =
+            self.core.failures.record_failure(self.key(), held.version, reason, self.clock.now());
+        let (provider, owner, error) = (&self.key().provider, &self.key().subject, &*cause);
         if reason == Reason::Misconfigured {
             tracing::error!(%provider, %owner, error, ?wait, "renewal: provider misconfigured");
         } else {
@@ -107,7 +99,7 @@ impl Flight {
         }
         // A claim that ended may be another broker's by now.
         if self.clock.now() < until {
-            let released = self.core.store.release_renewal(&self.key, held.version).await;
+            let released = self.core.store.release_renewal(self.key(), held.version).await;
             if let Err(error) = released {
                 let error = &error as &dyn Error;
                 tracing::debug!(%provider, error, ?asked, "claim not released; it ends by itself");
@@ -121,15 +113,15 @@ impl Flight {
         let (core, limits) = (&self.core, &self.core.limits);
         let give_up = Instant::now() + limits.wait_timeout;
         loop {
-            let held = core.read(&self.key).await.map_err(|error| self.store_down(&error))??;
+            let held = core.read(self.key()).await.map_err(|error| self.store_down(&error))??;
             let now = self.clock.now();
             if !held.pair.is_due(self.need, now) {
                 return Ok(Claim::Theirs(held));
             }
-            core.ways(&self.key, &held, now)?;
+            core.ways(self.key(), &held, now)?;
             let until = now + 2 * limits.renew_timeout + limits.retry_pause + CLAIM_MARGIN;
             let claimed = core.store.claim_renewal(
-                &self.key,
+                self.key(),
                 held.version,
                 UnixTime::of(until),
                 UnixTime::of(now),
@@ -164,7 +156,7 @@ impl Flight {
         };
         match once().await {
             Err(RenewError::Unavailable(cause)) => {
-                let (provider, error) = (&self.key.provider, &*cause);
+                let (provider, error) = (&self.key().provider, &*cause);
                 tracing::debug!(%provider, error, "no answer to a renewal, asking once more");
                 sleep(limits.retry_pause).await;
                 once().await
@@ -186,12 +178,12 @@ impl Flight {
         let stored = UnixTime::of(now);
         let (mut replaces, mut pause) = (old.version, FIRST_PAUSE);
         loop {
-            let error = match core.put(&self.key, &pair, Some(replaces), stored).await {
+            let error = match core.put(self.key(), &pair, Some(replaces), stored).await {
                 Ok(Some(version)) => {
                     self.renewed();
                     return Ok(Held { version, stored, pair });
                 }
-                Ok(None) => match core.read(&self.key).await {
+                Ok(None) => match core.read(self.key()).await {
                     // Stored after all: only the answer got lost.
                     Ok(Ok(held)) if held.pair.is(&pair) => {
                         self.renewed();
@@ -209,16 +201,16 @@ impl Flight {
                 },
                 Err(error) => error,
             };
-            self.land(Err(self.store_down(&error)));
+            self.leader.report(Err(self.store_down(&error)));
             sleep(pause).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }
 
     fn renewed(&self) {
-        self.core.back_off.forget(&self.key);
-        self.core.tell(&self.key, Change::Renewed);
-        tracing::debug!(provider = %self.key.provider, owner = %self.key.subject, "renewed");
+        self.core.failures.record_success(self.key());
+        self.core.tell(self.key(), Change::Renewed);
+        tracing::debug!(provider = %self.key().provider, owner = %self.key().subject, "renewed");
     }
 
     /// The upstream takes the refresh token no more: because somebody else used it and has stored
@@ -229,13 +221,13 @@ impl Flight {
         cause: &(dyn Error + Send + Sync + 'static),
     ) -> Result<Held, Failure> {
         let core = &self.core;
-        let (provider, owner) = (&self.key.provider, &self.key.subject);
+        let (provider, owner) = (&self.key().provider, &self.key().subject);
         loop {
             let now = self.clock.now();
-            let held = match core.read(&self.key).await {
+            let held = match core.read(self.key()).await {
                 Ok(held) => held?,
                 Err(error) => {
-                    core.back_off.note(&self.key, old.version, Reason::SignInAgain, now);
+                    core.failures.record_failure(self.key(), old.version, Reason::SignInAgain, now);
                     self.store_down(&error);
                     return Err(Failure::SignInAgain);
                 }
@@ -248,17 +240,22 @@ impl Flight {
             if held.pair.refused {
                 return Err(Failure::SignInAgain);
             }
-            match core.put(&self.key, &held.again(true), Some(held.version), held.stored).await {
+            match core.put(self.key(), &held.again(true), Some(held.version), held.stored).await {
                 Ok(Some(_)) => {
                     tracing::info!(%provider, %owner, error = cause, "user has to sign in again");
-                    core.tell(&self.key, Change::Refused);
+                    core.tell(self.key(), Change::Refused);
                     return Err(Failure::SignInAgain);
                 }
                 // Somebody changed it this moment: look again.
                 Ok(None) => {}
                 Err(error) => {
                     // Not marked, so this broker at least remembers.
-                    core.back_off.note(&self.key, held.version, Reason::SignInAgain, now);
+                    core.failures.record_failure(
+                        self.key(),
+                        held.version,
+                        Reason::SignInAgain,
+                        now,
+                    );
                     self.store_down(&error);
                     return Err(Failure::SignInAgain);
                 }
@@ -268,12 +265,12 @@ impl Flight {
 
     fn count(&self, outcome: Outcome) {
         if let Some(listener) = &self.core.listener {
-            listener.asked(&self.key, outcome);
+            listener.asked(self.key(), outcome);
         }
     }
 
     fn store_down(&self, error: &(dyn Error + 'static)) -> Failure {
-        let provider = &self.key.provider;
+        let provider = &self.key().provider;
         tracing::warn!(%provider, error, "the store did not answer during a renewal");
         Failure::Store
     }

@@ -6,45 +6,26 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rand_chacha::ChaCha20Rng;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
-    Change, Connection, ConnectionState, Credential, CredentialError, CredentialKey,
-    CredentialListener, CredentialStore, KeyRing, VaultLimits,
-    core::{Clock, Core, Failure, Held, Landing},
+    core::{Clock, Core, Failure, Held},
+    credential::{Connection, ConnectionState, Credential, CredentialError},
+    listener::Change,
     pair::Pair,
-    renewal::Flight,
+    parts::VaultParts,
+    renewal::Renewal,
+    store::CredentialKey,
 };
 use crate::{
     BoxFuture, UnixTime,
-    oauth::{CredentialSink, Identity, IdentityProvider, Secret, StoreError, UpstreamCredential},
+    oauth::{CredentialSink, Identity, Secret, StoreError, UpstreamCredential},
+    single_flight::{Joined, Waiter},
 };
 
 /// How the provider of a token begins that a user gave for one server. No identity provider has a
 /// name with a colon.
 const SERVER: &str = "server:";
-
-/// What a [`Vault`] is made of.
-#[derive(Debug)]
-pub struct VaultParts {
-    /// Seals and opens.
-    pub ring: KeyRing,
-    /// Keeps what is sealed. Several vaults may share it.
-    pub store: Arc<dyn CredentialStore>,
-    /// Renew what they gave, by name.
-    pub providers: Vec<Arc<dyn IdentityProvider>>,
-    /// Hears of every change, if anybody wants to.
-    pub listener: Option<Arc<dyn CredentialListener>>,
-    /// How much at once.
-    pub limits: VaultLimits,
-    /// For nonces; outside of tests [`os_rng`](crate::os_rng).
-    pub rng: ChaCha20Rng,
-}
 
 /// Keeps each user's credential at each upstream, sealed, and renews it early.
 ///
@@ -55,14 +36,14 @@ pub struct VaultParts {
 #[derive(Debug)]
 pub struct Vault {
     core: Arc<Core>,
-    flights: mpsc::Sender<Flight>,
+    renewals: mpsc::Sender<Renewal>,
 }
 
 /// Runs the renewals of a [`Vault`].
 #[derive(Debug)]
 pub struct VaultDriver {
     core: Arc<Core>,
-    flights: mpsc::Receiver<Flight>,
+    renewals: mpsc::Receiver<Renewal>,
 }
 
 impl Vault {
@@ -71,8 +52,8 @@ impl Vault {
     pub fn new(parts: VaultParts) -> (Arc<Self>, VaultDriver) {
         let (sender, receiver) = mpsc::channel(parts.limits.max_waiting.get());
         let core = Arc::new(Core::new(parts));
-        let vault = Self { core: Arc::clone(&core), flights: sender };
-        (Arc::new(vault), VaultDriver { core, flights: receiver })
+        let vault = Self { core: Arc::clone(&core), renewals: sender };
+        (Arc::new(vault), VaultDriver { core, renewals: receiver })
     }
 
     /// Whether the ring has every key that something is sealed with. To be asked before anything
@@ -119,12 +100,12 @@ impl Vault {
                 return Ok(held.credential());
             }
             let is_usable = held.pair.is_usable(need, now);
-            let landed = match self.core.ways(&key, &held, now) {
+            let outcome = match self.core.ways(&key, &held, now) {
                 Ok(_) if is_usable => self.renew_in_time(&key, need, clock).await,
                 Ok(_) => self.renew(&key, need, clock).await,
                 Err(failure) => Err(failure),
             };
-            match landed {
+            match outcome {
                 Ok(held) if held.pair.is_usable(need, clock.now()) => return Ok(held.credential()),
                 Ok(_) => {}
                 // The user took it back meanwhile.
@@ -328,7 +309,7 @@ impl Vault {
         now: SystemTime,
     ) -> Result<(), StoreError> {
         self.core.put(key, &Pair::new(credential, now), None, UnixTime::of(now)).await?;
-        self.core.back_off.forget(key);
+        self.core.failures.record_success(key);
         self.core.tell(key, Change::Kept);
         Ok(())
     }
@@ -336,7 +317,7 @@ impl Vault {
     async fn forget(&self, key: &CredentialKey) -> Result<bool, StoreError> {
         let removed = self.core.store.remove_credential(key).await?;
         if removed {
-            self.core.back_off.forget(key);
+            self.core.failures.record_success(key);
             self.core.tell(key, Change::Removed);
         }
         Ok(removed)
@@ -350,8 +331,8 @@ impl Vault {
         clock: Clock,
     ) -> Result<Held, Failure> {
         let renewal = self.renew(key, need, clock);
-        let landed = timeout(self.core.limits.wait_timeout, renewal).await;
-        landed.unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
+        let outcome = timeout(self.core.limits.wait_timeout, renewal).await;
+        outcome.unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
     }
 
     /// Joins the renewal that is under way in this process, or begins one.
@@ -361,11 +342,9 @@ impl Vault {
         need: Duration,
         clock: Clock,
     ) -> Result<Held, Failure> {
-        let mut landing = self.join(key, need, clock).await?;
-        let landed = landing.wait_for(Option::is_some).await;
+        let outcome = self.join(key, need, clock).await?.outcome().await;
         // The renewal panicked, or the driver was stopped before its end.
-        let landed = landed.map_err(|_| Failure::Unavailable(Duration::ZERO))?;
-        landed.clone().unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
+        outcome.unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
     }
 
     async fn join(
@@ -373,23 +352,21 @@ impl Vault {
         key: &CredentialKey,
         need: Duration,
         clock: Clock,
-    ) -> Result<Landing, Failure> {
-        if let Some(landing) = self.core.flights().get(key) {
-            return Ok(landing.clone());
+    ) -> Result<Waiter<CredentialKey, Result<Held, Failure>>, Failure> {
+        if let Some(waiter) = self.core.renewals.waiter(key) {
+            return Ok(waiter);
         }
-        // The place first: nothing may come between the entry in the map and the sending.
-        let place = self.flights.reserve().await;
+        // The place first: nothing may come between the beginning of a run and the sending.
+        let place = self.renewals.reserve().await;
         let place = place.map_err(|_| Failure::Unavailable(Duration::ZERO))?;
-        let mut flights = self.core.flights();
-        if let Some(landing) = flights.get(key) {
-            return Ok(landing.clone());
+        match self.core.renewals.join(key) {
+            Joined::Waiter(waiter) => Ok(waiter),
+            Joined::Leader(leader) => {
+                let waiter = leader.waiter();
+                place.send(Renewal { core: Arc::clone(&self.core), leader, need, clock });
+                Ok(waiter)
+            }
         }
-        let (sender, landing) = watch::channel(None);
-        flights.insert(key.clone(), landing.clone());
-        drop(flights);
-        let core = Arc::clone(&self.core);
-        place.send(Flight { core, key: key.clone(), landing: sender, need, clock });
-        Ok(landing)
     }
 }
 
@@ -412,21 +389,21 @@ impl VaultDriver {
         let max_renewals = self.core.limits.max_renewals.get();
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
-        let mut renewals = JoinSet::new();
+        let mut running = JoinSet::new();
         loop {
             tokio::select! {
                 () = &mut stop, if !stopping => {
                     stopping = true;
-                    self.flights.close();
+                    self.renewals.close();
                 }
-                flight = self.flights.recv(), if renewals.len() < max_renewals => match flight {
-                    Some(flight) => { renewals.spawn(flight.fly()); }
+                renewal = self.renewals.recv(), if running.len() < max_renewals => match renewal {
+                    Some(renewal) => { running.spawn(renewal.run()); }
                     None => break,
                 },
-                Some(ended) = renewals.join_next() => noticed(ended),
+                Some(ended) = running.join_next() => noticed(ended),
             }
         }
-        while let Some(ended) = renewals.join_next().await {
+        while let Some(ended) = running.join_next().await {
             noticed(ended);
         }
     }

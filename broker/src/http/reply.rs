@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use auth::{Challenge, CredentialError as BadCredentials, Denied, upstream::CredentialError};
+use auth::{BearerError, Challenge, Denied, upstream::CredentialError};
 use bridge::{Body, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -110,12 +110,12 @@ impl Refusal {
                 server_error,
                 "Sign-in required: send `Authorization: Bearer TOKEN`",
             ),
-            Denied::BadRequest(BadCredentials::Several) => Self::new(
+            Denied::BadRequest(BearerError::Several) => Self::new(
                 StatusCode::BAD_REQUEST,
                 server_error,
                 "There are several Authorization headers: send exactly one, `Bearer TOKEN`",
             ),
-            Denied::BadRequest(BadCredentials::Malformed | BadCredentials::TooLong) => Self::new(
+            Denied::BadRequest(BearerError::Malformed | BearerError::TooLong) => Self::new(
                 StatusCode::UNAUTHORIZED,
                 server_error,
                 "The Authorization header holds no token: send `Bearer TOKEN`",

@@ -1,4 +1,4 @@
-//! Not asking an upstream again at once that just failed.
+//! Failed renewals, and for how long each puts off the next attempt.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use super::CredentialKey;
 
-/// Why nobody asks for a while.
+/// Why no attempt is made for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     SignInAgain,
@@ -19,7 +19,7 @@ pub(super) enum Reason {
 /// Remembers failed renewals, at most `capacity` of them; beyond that, those whose time is over are
 /// forgotten, and if none is, all are.
 #[derive(Debug)]
-pub(super) struct BackOff {
+pub(super) struct FailureTracker {
     first: Duration,
     longest: Duration,
     capacity: usize,
@@ -35,13 +35,13 @@ struct Failed {
     reason: Reason,
 }
 
-impl BackOff {
+impl FailureTracker {
     pub(super) fn new(first: Duration, longest: Duration, capacity: usize) -> Self {
         Self { first, longest, capacity, failed: Mutex::default() }
     }
 
-    /// Why nobody should ask for this version now, and for how long.
-    pub(super) fn wait(
+    /// Why no attempt should be made for this version now, and for how much longer.
+    pub(super) fn backoff(
         &self,
         key: &CredentialKey,
         version: u64,
@@ -50,12 +50,12 @@ impl BackOff {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let own = failed.get(key).filter(|own| own.version == version)?;
         let left = own.until.duration_since(now).ok().filter(|left| !left.is_zero())?;
-        // A clock that was set back must not keep anybody waiting for longer than a failure does.
+        // A clock that was set back must not put an attempt off for longer than a failure does.
         Some((own.reason, left.min(self.longest)))
     }
 
-    /// Notes a failure and says for how long nobody asks: twice as long as the last time.
-    pub(super) fn note(
+    /// Records a failure and says for how long no attempt is made: twice as long as the last time.
+    pub(super) fn record_failure(
         &self,
         key: &CredentialKey,
         version: u64,
@@ -83,7 +83,7 @@ impl BackOff {
     }
 
     /// Forgets the failures: it works again.
-    pub(super) fn forget(&self, key: &CredentialKey) {
+    pub(super) fn record_success(&self, key: &CredentialKey) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
@@ -101,34 +101,34 @@ mod tests {
 
     #[test]
     fn each_failure_doubles_the_wait_up_to_the_longest() {
-        let back_off = BackOff::new(5 * SECOND, 60 * SECOND, 8);
+        let tracker = FailureTracker::new(5 * SECOND, 60 * SECOND, 8);
         let mut at = now();
         for seconds in [5, 10, 20, 40, 60, 60] {
-            let span = back_off.note(&key("ada"), 1, Reason::Unavailable, at);
+            let span = tracker.record_failure(&key("ada"), 1, Reason::Unavailable, at);
             assert_eq!(span, seconds * SECOND);
-            let wait = |at| back_off.wait(&key("ada"), 1, at);
+            let wait = |at| tracker.backoff(&key("ada"), 1, at);
             assert_eq!(wait(at + SECOND), Some((Reason::Unavailable, span - SECOND)));
             assert_eq!(wait(at - 9999 * SECOND).map(|own| own.1), Some(60 * SECOND));
             at += span;
             assert_eq!(wait(at), None);
         }
-        assert_eq!(back_off.note(&key("ada"), 2, Reason::Unavailable, at), 5 * SECOND);
+        assert_eq!(tracker.record_failure(&key("ada"), 2, Reason::Unavailable, at), 5 * SECOND);
         assert_eq!(
-            back_off.wait(&key("ada"), 1, at),
+            tracker.backoff(&key("ada"), 1, at),
             None,
             "an older version is not the failed one"
         );
-        assert_eq!(back_off.wait(&key("bob"), 2, at), None);
-        back_off.forget(&key("ada"));
-        assert_eq!(back_off.wait(&key("ada"), 2, at), None);
+        assert_eq!(tracker.backoff(&key("bob"), 2, at), None);
+        tracker.record_success(&key("ada"));
+        assert_eq!(tracker.backoff(&key("ada"), 2, at), None);
     }
 
     #[test]
     fn the_number_of_remembered_failures_is_bounded() {
-        let back_off = BackOff::new(SECOND, SECOND, 10);
+        let tracker = FailureTracker::new(SECOND, SECOND, 10);
         for n in 0..1000 {
-            back_off.note(&key(&n.to_string()), 1, Reason::Misconfigured, now());
+            tracker.record_failure(&key(&n.to_string()), 1, Reason::Misconfigured, now());
         }
-        assert!(back_off.failed.lock().unwrap().len() <= 10);
+        assert!(tracker.failed.lock().unwrap().len() <= 10);
     }
 }

@@ -1,0 +1,27 @@
+//! What a vault is made of.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+
+use super::{
+    key_ring::KeyRing, limits::VaultLimits, listener::CredentialListener, store::CredentialStore,
+};
+use crate::oauth::IdentityProvider;
+
+/// What a [`Vault`](super::Vault) is made of.
+#[derive(Debug)]
+pub struct VaultParts {
+    /// Seals and opens.
+    pub ring: KeyRing,
+    /// Keeps what is sealed. Several vaults may share it.
+    pub store: Arc<dyn CredentialStore>,
+    /// Renew what they gave, by name.
+    pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// Hears of every change, if there is a listener.
+    pub listener: Option<Arc<dyn CredentialListener>>,
+    /// How much at once.
+    pub limits: VaultLimits,
+    /// For nonces; outside of tests [`os_rng`](crate::os_rng).
+    pub rng: ChaCha20Rng,
+}
