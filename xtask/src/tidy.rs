@@ -4,6 +4,7 @@
 //! `cargo xtask tidy` prints it, `cargo xtask lint` has it as its last step, and a test here lets
 //! `cargo test` alone notice too.
 
+use serde_json::Value;
 use xshell::Shell;
 
 use crate::{cargo, flags, tally::Tally};
@@ -21,6 +22,7 @@ mod threats;
 mod tokens;
 
 use edges::Edges;
+use files::File;
 
 /// A rule, and every place that breaks it.
 pub(crate) type Findings = (&'static str, Vec<String>);
@@ -30,9 +32,7 @@ pub(crate) fn run(sh: &Shell, _: flags::Tidy) -> anyhow::Result<Tally> {
     print!("{}", floors::print(&files));
     println!();
     let mut total = Tally::default();
-    let mut findings = check(sh)?;
-    findings.extend(imports(sh)?);
-    for (rule, problems) in findings {
+    for (rule, problems) in check(sh)? {
         total += Tally::one(problems.is_empty());
         for problem in &problems {
             println!("tidy: {rule}: {problem}");
@@ -50,7 +50,7 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
     let files = files::tracked(sh)?;
     let manifests: Vec<_> =
         files.iter().filter(|file| file.path.ends_with("/Cargo.toml")).cloned().collect();
-    Ok(vec![
+    let mut findings = vec![
         ("edges between the crates", manifests::edges(&members)),
         ("promises of the manifests", manifests::promises(&members, &graph)),
         ("lint opt-in", manifests::opt_in(&manifests)),
@@ -58,17 +58,17 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
         ("file length", sources::length(&files)),
         ("words that must not stay", sources::words(&files)),
         ("subjects of commits", commits::subjects(sh)?),
-    ])
+    ];
+    findings.extend(imports(&members, &files));
+    Ok(findings)
 }
 
-/// Who names what: the floors, circles, and types that share a name.
-fn imports(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
-    let members = cargo::members(sh)?;
-    let files = files::tracked(sh)?;
+/// Who names what: the floors, circles, names, and the tests that the threats name.
+fn imports(members: &Value, files: &[File]) -> Vec<Findings> {
     let mut upward = Vec::new();
     let mut circular = Vec::new();
     let mut twice = Vec::new();
-    for (package, targets) in targets::modules(&members, &files) {
+    for (package, targets) in targets::modules(members, files) {
         let mut edges = Edges::new();
         for modules in &targets {
             edges::collect(modules, &mut edges);
@@ -78,16 +78,16 @@ fn imports(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
         println!("{package}: {} circles", circles.len());
         circular.extend(circles.iter().map(|circle| edges::describe(circle, &edges)));
         if package == "broker" {
-            upward = floors::upward(&files, &edges);
+            upward = floors::upward(files, &edges);
         }
     }
-    Ok(vec![
+    vec![
         ("floors of broker", upward),
         ("circles between files", circular),
         ("types of one name", twice),
-        ("names that have gone", retired::names(&files)),
-        ("threats and their tests", threats::check(&files)),
-    ])
+        ("names that have gone", retired::names(files)),
+        ("threats and their tests", threats::check(files)),
+    ]
 }
 
 #[cfg(test)]
