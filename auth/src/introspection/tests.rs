@@ -112,7 +112,7 @@ async fn a_positive_answer_is_kept_for_its_time_and_a_negative_one_is_not() {
     judge(&verifier, now() + secs(30)).await;
     assert_eq!(web.asked().len(), 2);
     judge(&verifier, now() - secs(1)).await;
-    assert_eq!(web.asked().len(), 3, "o35: a clock set back prolongs nothing");
+    assert_eq!(web.asked().len(), 3, "a clock set back prolongs nothing");
     for _ in 0..2 {
         verifier.judge(&bearer("bad-token"), now()).await.unwrap();
     }

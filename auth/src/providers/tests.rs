@@ -138,7 +138,7 @@ pub(super) async fn trouble_of_the_upstream_is_temporary(
         let renewed = renew(&*provider).await;
         assert_eq!(renew_class(&renewed), "unavailable", "renewal: {what}");
         for text in [chain(&signed_in.unwrap_err()), chain(&renewed.unwrap_err())] {
-            assert!(!text.contains(CANARY), "c21: {text}");
+            assert!(!text.contains(CANARY), "{text}");
         }
     };
     for answer in answers {

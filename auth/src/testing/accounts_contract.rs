@@ -145,7 +145,7 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: UnixTime
         Account { password: "another".into(), ..before.clone() },
         "nothing else changes"
     );
-    assert!(!is_open(store, "bob", now).await, "o38: a new password ends the user's sign-ins");
+    assert!(!is_open(store, "bob", now).await, "a new password ends the user's sign-ins");
     assert!(is_open(store, "other bob", now).await && is_open(store, "carol", now).await);
     assert!(!accounts.set_password("nobody", "x".into()).await.unwrap_or_else(no));
     assert_eq!(accounts.account("nobody").await.unwrap_or_else(no), None);
@@ -154,11 +154,11 @@ async fn passwords(accounts: &dyn Accounts, store: &dyn AuthStore, now: UnixTime
     let rehash = async |name, from, to: &str| {
         accounts.rehash(name, from, to.into()).await.unwrap_or_else(no)
     };
-    assert!(!rehash("bob", &before.password, "late").await, "o38: that password was changed");
+    assert!(!rehash("bob", &before.password, "late").await, "that password was changed");
     assert!(!rehash("carol", "another", "late").await, "that is somebody else's");
     assert!(!rehash("nobody", "another", "late").await, "there is no such account");
-    assert!(rehash("bob", "another", "another, hashed anew").await, "o38: the hash is renewed");
-    assert!(!rehash("bob", "another", "late").await, "o38: of two renewals one is made");
+    assert!(rehash("bob", "another", "another, hashed anew").await, "the hash is renewed");
+    assert!(!rehash("bob", "another", "late").await, "of two renewals one is made");
     let bob = accounts.account("bob").await.unwrap_or_else(no).expect("it is there");
     assert_eq!(bob, Account { password: "another, hashed anew".into(), ..before });
     assert!(is_open(store, "bob", now).await, "the password is the same, so sign-ins go on");

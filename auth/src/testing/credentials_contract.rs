@@ -66,7 +66,7 @@ async fn keeping(store: &dyn CredentialStore, now: UnixTime) {
         key("server:forge", "ada"),
         CredentialKey { issuer: "https://forge.example".into(), ..ada.clone() },
     ] {
-        assert_eq!(get(store, &other).await, None, "i4: {other:?} is somebody else");
+        assert_eq!(get(store, &other).await, None, "{other:?} is somebody else");
         assert!(!store.remove_credential(&other).await.unwrap_or_else(no));
         let claimed = store.claim_renewal(&other, version, now.plus(MINUTE), now).await;
         assert!(!claimed.unwrap_or_else(no), "what is not there cannot be claimed");
@@ -93,11 +93,9 @@ async fn versions(store: &Arc<dyn CredentialStore>, now: UnixTime) {
     };
     let outcomes = race(replace).await;
     let winners: Vec<_> = outcomes.into_iter().flatten().collect();
-    let [winner] = winners[..] else {
-        panic!("o39: {} callers replaced one version", winners.len())
-    };
+    let [winner] = winners[..] else { panic!("{} callers replaced one version", winners.len()) };
     let kept = get(&**store, &ada).await.expect("it was just stored");
-    assert_eq!(kept.version, winner, "o39: what is kept is the winner's");
+    assert_eq!(kept.version, winner, "what is kept is the winner's");
 
     let racers = race(|n: u8| {
         let (store, ada) = (Arc::clone(store), ada.clone());
@@ -131,7 +129,7 @@ async fn claims(store: &Arc<dyn CredentialStore>, now: UnixTime) {
         async move { store.claim_renewal(&ada, version, until, now).await.unwrap_or_else(no) }
     };
     let winners = race(racer).await.into_iter().filter(|own| *own).count();
-    assert_eq!(winners, 1, "o39: one caller renews");
+    assert_eq!(winners, 1, "one caller renews");
     assert!(!claim(version, until, now.plus(MINUTE / 2)).await, "the claim holds");
     let last = UnixTime(until.0 - 1);
     assert!(!claim(version, until, last).await, "the claim holds to its end");
@@ -167,12 +165,12 @@ async fn keys_and_users(store: &dyn CredentialStore, now: UnixTime) {
     // Other parts of the contract leave "key-1" behind.
     let mut keys = store.sealing_keys().await.unwrap_or_else(no);
     keys.sort_unstable();
-    assert_eq!(keys, ["key-1", "new", "old", "older"], "s3: each key in use, once");
+    assert_eq!(keys, ["key-1", "new", "old", "older"], "each key in use, once");
 
     let others = store.sealed_otherwise("new", 100).await.unwrap_or_else(no);
     assert!(others.iter().all(|(_, own)| own.key_id != "new"));
     let find = |subject| others.iter().find(|(key, _)| key.subject == subject);
-    let (found, sealed) = find(bob).expect("s3: what another key sealed is found");
+    let (found, sealed) = find(bob).expect("what another key sealed is found");
     assert_eq!((found, &sealed.key_id[..]), (&key("forge-b", bob), "old"));
     assert!(find(eve).is_some());
     let some = store.sealed_otherwise("new", 1).await.unwrap_or_else(no);
@@ -184,7 +182,7 @@ async fn keys_and_users(store: &dyn CredentialStore, now: UnixTime) {
     assert_eq!(names, ["forge-a", "forge-b"], "a user's credentials come by provider");
     assert_eq!(Some(&of_bob[0].1), get(store, &of_bob[0].0).await.as_ref());
     let elsewhere = store.credentials_of("https://other.example", bob).await.unwrap_or_else(no);
-    assert_eq!(elsewhere, [], "i4: another issuer's user is another person");
+    assert_eq!(elsewhere, [], "another issuer's user is another person");
 
     let at_a = async |after, limit| {
         let all = store.credentials_at("forge-a", after, limit).await.unwrap_or_else(no);
@@ -199,7 +197,7 @@ async fn keys_and_users(store: &dyn CredentialStore, now: UnixTime) {
 
     assert!(store.remove_credential(&key("forge-a", eve)).await.unwrap_or_else(no));
     let keys = store.sealing_keys().await.unwrap_or_else(no);
-    assert!(!keys.contains(&"older".to_owned()), "s3: a key nothing is sealed with is not needed");
+    assert!(!keys.contains(&"older".to_owned()), "a key nothing is sealed with is not needed");
     assert_eq!(store.credentials_of(&issuer, eve).await.unwrap_or_else(no), []);
     assert!(store.remove_credential(&key("forge-b", bob)).await.unwrap_or_else(no));
     let providers = store.credential_providers().await.unwrap_or_else(no);

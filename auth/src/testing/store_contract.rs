@@ -147,19 +147,19 @@ async fn clients(store: &dyn AuthStore, now: UnixTime) {
     let later = now.plus(HOUR);
     let second = client("contract-again", Some(later.plus(24 * HOUR)), later);
     let known = store.register_client(second, print, 100, later).await.unwrap_or_else(no);
-    let Registered::Known(known) = known else { panic!("o21: the same client is added twice") };
+    let Registered::Known(known) = known else { panic!("the same client is added twice") };
     assert_eq!(known.id, first.id);
     assert_eq!(known.unused_until, Some(later.plus(24 * HOUR)), "its unused time is prolonged");
     assert_eq!(store.client("contract-again", later).await.unwrap_or_else(no), None);
     let other = client("contract-full", Some(day), now);
     let full = store.register_client(other.clone(), None, 0, now).await.unwrap_or_else(no);
-    assert_eq!(full, Registered::Full, "o21: unused clients are bounded");
+    assert_eq!(full, Registered::Full, "unused clients are bounded");
     let room = store.register_client(other, None, 1, now).await.unwrap_or_else(no);
-    assert_eq!(room, Registered::New, "o21: a flood keeps nobody out");
+    assert_eq!(room, Registered::New, "a flood keeps nobody out");
     let oldest = store.client("contract-client", now).await.unwrap_or_else(no);
-    assert_eq!(oldest, None, "o21: and the one that would go first makes room");
+    assert_eq!(oldest, None, "and the one that would go first makes room");
     let again = store.register_client(first.clone(), print, 1, now).await.unwrap_or_else(no);
-    assert_eq!(again, Registered::New, "o21: its fingerprint went with it");
+    assert_eq!(again, Registered::New, "its fingerprint went with it");
     assert_eq!(store.client("contract-full", now).await.unwrap_or_else(no), None);
     let gone = store.client("contract-client", now.plus(26 * HOUR)).await.unwrap_or_else(no);
     assert_eq!(gone, None, "an unused client is forgotten");
@@ -189,13 +189,13 @@ async fn sign_ins(store: &Arc<dyn AuthStore>, now: UnixTime) {
     assert!(store.open_transaction(first, 2, now).await.unwrap_or_else(no));
     assert!(store.open_transaction(transaction("t-last"), 2, now).await.unwrap_or_else(no));
     let is_there = async |name| store.transaction(&hash(name), now).await.unwrap_or_else(no);
-    assert_eq!(is_there("t-first").await, None, "o21: what ends first makes room");
-    assert!(is_there("t-last").await.is_some(), "o21: a flood keeps nobody out");
+    assert_eq!(is_there("t-first").await, None, "what ends first makes room");
+    assert!(is_there("t-last").await.is_some(), "a flood keeps nobody out");
     let handle = hash("t");
     let found = store.transaction(&handle, now).await.unwrap_or_else(no);
     assert_eq!(found, Some(transaction("t")), "a sign-in comes back as it was given");
     let early = store.begin_upstream(&handle, "fake", hash("state"), now).await.unwrap_or_else(no);
-    assert!(!early, "o14: nothing is begun before the approval");
+    assert!(!early, "nothing is begun before the approval");
 
     let approve = |n| {
         let store = Arc::clone(store);
@@ -222,17 +222,17 @@ async fn sign_ins(store: &Arc<dyn AuthStore>, now: UnixTime) {
         }
     };
     let taken = race(take).await.into_iter().flatten().count();
-    assert_eq!(taken, 1, "o14: a state serves once");
+    assert_eq!(taken, 1, "a state serves once");
     assert_eq!(store.transaction(&handle, now).await.unwrap_or_else(no), None);
 
     assert!(store.open_transaction(transaction("late"), 10, now).await.unwrap_or_else(no));
     let late = now.plus(10 * MINUTE);
     assert_eq!(store.transaction(&hash("late"), late).await.unwrap_or_else(no), None);
     let approved = store.approve_transaction(&hash("late"), hash("b"), late).await;
-    assert!(!approved.unwrap_or_else(no), "o14: too late to approve");
+    assert!(!approved.unwrap_or_else(no), "too late to approve");
     let late_hash = hash("late");
     let taken = store.take_transaction(TransactionKey::Handle(&late_hash), late).await;
-    assert_eq!(taken.unwrap_or_else(no), None, "o14: too late to take");
+    assert_eq!(taken.unwrap_or_else(no), None, "too late to take");
 }
 
 async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
@@ -248,19 +248,19 @@ async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
     };
     let outcomes = race(redeem).await;
     let fresh = outcomes.iter().filter(|own| matches!(own, Redeemed::Fresh(_))).count();
-    assert_eq!(fresh, 1, "o7: exactly one redemption wins");
+    assert_eq!(fresh, 1, "exactly one redemption wins");
     let revoking = |own: &&Redeemed| matches!(own, Redeemed::Replayed(Some(_)));
     let revoked = outcomes.iter().filter(revoking).count();
-    assert_eq!(revoked, 1, "o7: the first replay revokes, and only it says so");
+    assert_eq!(revoked, 1, "the first replay revokes, and only it says so");
     let mut tokens = 0;
     for n in 0..RACERS {
         let access = hash(&format!("race-access-{n}"));
         if let Some(found) = store.access_token(&access).await.unwrap_or_else(no) {
             tokens += 1;
-            assert!(found.grant.revoked.is_some(), "o7: the winner's tokens are dead");
+            assert!(found.grant.revoked.is_some(), "the winner's tokens are dead");
         }
     }
-    assert_eq!(tokens, 1, "o7: a lost redemption leaves no token behind");
+    assert_eq!(tokens, 1, "a lost redemption leaves no token behind");
     let used = store.client("contract-client", now.plus(1000 * HOUR)).await.unwrap_or_else(no);
     assert!(
         used.is_some_and(|own| own.unused_until.is_none()),
@@ -271,23 +271,19 @@ async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
     assert_eq!(store.burn_code(&burned.hash, now).await.unwrap_or_else(no), None);
     let access = token("burned-access", now.plus(HOUR));
     let outcome = store.redeem_code(&burned.hash, access, None, now).await.unwrap_or_else(no);
-    assert_eq!(outcome, Redeemed::Gone, "o2: a burned code is gone");
+    assert_eq!(outcome, Redeemed::Gone, "a burned code is gone");
 
     let late = issue(&**store, "late-code", "ada", now).await;
     let access = token("late-access", now.plus(HOUR));
     let then = now.plus(MINUTE);
     let outcome = store.redeem_code(&late.hash, access, None, then).await.unwrap_or_else(no);
-    assert_eq!(outcome, Redeemed::Gone, "o8: a code past its time is gone");
+    assert_eq!(outcome, Redeemed::Gone, "a code past its time is gone");
     let never = store.redeem_code(&hash("never"), token("x", then), None, now).await;
     assert_eq!(never.unwrap_or_else(no), Redeemed::Gone);
 
     let grant_id = sign_in(&**store, "replayed", "ada", now).await;
     let revoked = store.burn_code(&hash("replayed"), now).await.unwrap_or_else(no);
-    assert_eq!(
-        revoked.map(|own| own.grant_id),
-        Some(grant_id),
-        "o7: a wrong replay revokes as well"
-    );
+    assert_eq!(revoked.map(|own| own.grant_id), Some(grant_id), "a wrong replay revokes as well");
 }
 
 async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
@@ -305,15 +301,15 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
         .filter(|(_, own)| matches!(own, Rotated::Fresh(_)))
         .map(|(n, _)| *n)
         .collect();
-    let [winner] = winners[..] else { panic!("o9: {} rotations won", winners.len()) };
+    let [winner] = winners[..] else { panic!("{} rotations won", winners.len()) };
     let expected = rotation("r-refresh", "r1", winner, now);
     for (n, outcome) in outcomes.iter().filter(|(n, _)| *n != winner) {
-        let Rotated::Repeated(repeat) = outcome else { panic!("o9: {n} got {outcome:?}") };
-        assert_eq!(repeat.salt, expected.salt, "o9: everybody gets the winner's salt");
+        let Rotated::Repeated(repeat) = outcome else { panic!("{n} got {outcome:?}") };
+        assert_eq!(repeat.salt, expected.salt, "everybody gets the winner's salt");
         assert_eq!((&repeat.access, &repeat.refresh), (&expected.access, &expected.refresh));
         assert_eq!(repeat.scope, expected.scope);
         let stray = store.refresh_token(&hash(&format!("r1-{n}"))).await.unwrap_or_else(no);
-        assert_eq!(stray, None, "o9: a lost rotation leaves no token behind");
+        assert_eq!(stray, None, "a lost rotation leaves no token behind");
     }
     let found = store.refresh_token(&hash("r-refresh")).await.unwrap_or_else(no);
     assert_eq!(found.map(|own| own.used), Some(Some(now)), "its use is marked");
@@ -323,17 +319,17 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let last = now.plus(GRACE - Duration::from_secs(1));
     let again = rotation("r-refresh", "r1", 99, last);
     let again = store.rotate_refresh(again, last).await.unwrap_or_else(no);
-    assert!(matches!(again, Rotated::Repeated(_)), "o9: the window is open to its last second");
+    assert!(matches!(again, Rotated::Repeated(_)), "the window is open to its last second");
     let after = now.plus(GRACE);
     let late = rotation("r-refresh", "r1", 99, after);
     let late = store.rotate_refresh(late, after).await.unwrap_or_else(no);
-    let Rotated::Reused(Some(grant)) = late else { panic!("o9: reuse after grace gave {late:?}") };
+    let Rotated::Reused(Some(grant)) = late else { panic!("reuse after grace gave {late:?}") };
     assert_eq!((grant.grant_id, grant.revoked), (grant_id, Some(after)));
     let head = rotation(&format!("r1-{winner}"), "r2", 1, after);
     let head = store.rotate_refresh(head, after).await.unwrap_or_else(no);
-    assert_eq!(head, Rotated::Gone, "o9: the newest token of a revoked family is dead");
+    assert_eq!(head, Rotated::Gone, "the newest token of a revoked family is dead");
     let access = store.access_token(&expected.access.hash).await.unwrap_or_else(no);
-    assert!(access.is_some_and(|own| own.grant.revoked.is_some()), "o9: and so are access tokens");
+    assert!(access.is_some_and(|own| own.grant.revoked.is_some()), "and so are access tokens");
 
     sign_in(&**store, "g", "ada", now).await;
     for (from, to) in [("g-refresh", "g1"), ("g1-1", "g2"), ("g2-1", "g3")] {
@@ -342,7 +338,7 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
     }
     let old = store.rotate_refresh(rotation("g-refresh", "g1", 2, now), now).await;
     let old = old.unwrap_or_else(no);
-    assert!(matches!(old, Rotated::Reused(Some(_))), "o9: grace is for the predecessor: {old:?}");
+    assert!(matches!(old, Rotated::Reused(Some(_))), "grace is for the predecessor: {old:?}");
 
     sign_in(&**store, "e", "ada", now).await;
     let end = now.plus(24 * HOUR);
@@ -351,14 +347,14 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
     assert!(matches!(fresh.unwrap_or_else(no), Rotated::Fresh(_)));
     let expired = store.rotate_refresh(rotation("e-refresh", "e1", 2, end), end).await;
     let expired = expired.unwrap_or_else(no);
-    assert!(matches!(expired, Rotated::Reused(_)), "o9: grace does not outlive a token");
+    assert!(matches!(expired, Rotated::Reused(_)), "grace does not outlive a token");
 
     sign_in(&**store, "c", "ada", now).await;
     store.rotate_refresh(rotation("c-refresh", "c1", 1, now), now).await.unwrap_or_else(no);
     let back = UnixTime(now.0 - 3600);
     let back = store.rotate_refresh(rotation("c-refresh", "c1", 2, back), back).await;
     let back = back.unwrap_or_else(no);
-    assert!(matches!(back, Rotated::Reused(_)), "o35: a clock set back reopens nothing: {back:?}");
+    assert!(matches!(back, Rotated::Reused(_)), "a clock set back reopens nothing: {back:?}");
     let never = store.rotate_refresh(rotation("never", "n", 1, now), now).await.unwrap_or_else(no);
     assert_eq!(never, Rotated::Gone);
 }
@@ -372,7 +368,7 @@ async fn grants(store: &dyn AuthStore, now: UnixTime) {
     let all = grant_ids(store.grants_of(issuer, "bob", 10).await.unwrap_or_else(no));
     assert_eq!(all, [newer.clone(), older.clone()], "a user's grants, newest first");
     let others = store.grants_of("https://other.example", "bob", 10).await.unwrap_or_else(no);
-    assert!(others.is_empty(), "o37: another issuer's bob is somebody else");
+    assert!(others.is_empty(), "another issuer's bob is somebody else");
     assert!(store.revoke_access(&hash("a1-access")).await.unwrap_or_else(no));
     assert!(!store.revoke_access(&hash("a1-access")).await.unwrap_or_else(no), "once");
     let found = store.access_token(&hash("a1-access")).await.unwrap_or_else(no);
@@ -422,7 +418,7 @@ async fn consents_and_browsers(store: &dyn AuthStore, now: UnixTime) {
         let mut other = asked.clone();
         change(&mut other);
         let consented = store.is_consented(&other).await.unwrap_or_else(no);
-        assert!(!consented, "o12: {other:?} was never approved");
+        assert!(!consented, "{other:?} was never approved");
     }
     let less = Consent { scope: "mcp:call".into(), ..asked.clone() };
     assert!(store.is_consented(&less).await.unwrap_or_else(no), "less was approved with it");

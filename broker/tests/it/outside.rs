@@ -263,7 +263,7 @@ fn verifiers_are_asked_in_order_and_their_users_are_different_people() {
         let session = client.at("/other/mcp").bearer(&signed).open().await;
         for token in ["good-1", by_hand] {
             let answer = session.bearer(token).post(crate::wire::PING).await;
-            assert_eq!(answer.status, 403, "o37: another issuer's ada is somebody else");
+            assert_eq!(answer.status, 403, "another issuer's ada is somebody else");
         }
         assert!(session.is_alive().await);
 

@@ -77,7 +77,7 @@ fn of_two_processes_one_redeems_a_code_and_one_rotates_a_token() {
                 async move { store.redeem_code(&hash, access, Some(refresh), now()).await.unwrap() }
             });
             let fresh = redeemed.await.into_iter().filter(|own| matches!(own, Redeemed::Fresh(_)));
-            assert_eq!(fresh.count(), 1, "o7: one redemption over both processes");
+            assert_eq!(fresh.count(), 1, "one redemption over both processes");
 
             let from = format!("rotated-{round}");
             sign_in(&stores[0], &from).await;
@@ -95,7 +95,7 @@ fn of_two_processes_one_redeems_a_code_and_one_rotates_a_token() {
             let rotated = rotated.await;
             let fresh = rotated.iter().filter(|own| matches!(own, Rotated::Fresh(_))).count();
             let repeated = rotated.iter().filter(|own| matches!(own, Rotated::Repeated(_))).count();
-            assert_eq!((fresh, repeated), (1, 19), "o9: one successor over both processes");
+            assert_eq!((fresh, repeated), (1, 19), "one successor over both processes");
         }
     });
 }

@@ -36,7 +36,7 @@ fn keys_are_made_once_and_only_their_owner_reads_them() {
         let server = fs::read(directory.join("server.key")).unwrap();
         seal(&harness.store, &keys.ring).await;
         let again = Keys::open(directory, &*harness.store).await.unwrap();
-        assert_eq!(fs::read(directory.join("server.key")).unwrap(), server, "s3: the same key");
+        assert_eq!(fs::read(directory.join("server.key")).unwrap(), server, "the same key");
         let sealed = harness.store.credential(&key()).await.unwrap().unwrap();
         let opened = again.ring.open(&key(), &sealed.key_id, &sealed.bytes).unwrap();
         assert_eq!(&*opened, b"the credential");
@@ -59,7 +59,7 @@ fn a_missing_key_refuses_to_start_and_makes_no_new_one() {
         fs::remove_file(&path).unwrap();
         let error = Keys::open(directory, &*harness.store).await.unwrap_err();
         assert!(error.to_string().contains(keys.ring.primary()), "which key: {error}");
-        assert!(!path.exists(), "s3: an empty ring in its place would hide the loss");
+        assert!(!path.exists(), "an empty ring in its place would hide the loss");
 
         let other = KeyRing::mint(&mut auth::os_rng().unwrap());
         Keys::save_ring(directory, &other).unwrap();

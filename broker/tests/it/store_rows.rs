@@ -81,7 +81,7 @@ fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
         assert!(holds("family-of-mcpac"), "the search finds what is there");
         // The family's name carries the code's text in this test alone.
         for secret in secrets.iter().filter(|own| *own != "mcpac_canary-code") {
-            assert!(!holds(secret), "s2: {secret} lies in a file");
+            assert!(!holds(secret), "{secret} lies in a file");
         }
         for name in files.keys() {
             let metadata = fs::metadata(harness.directory.path().join(name)).unwrap();
@@ -191,9 +191,9 @@ async fn years_of_traffic_fill_no_table() {
     }
     println!("after one round: {:?}", counts[&0]);
     println!("after two years: {:?}\nafter three: {:?}", counts[&240], counts[&360]);
-    assert_eq!(counts[&240], counts[&360], "s6: what comes in a year goes in a year");
+    assert_eq!(counts[&240], counts[&360], "what comes in a year goes in a year");
     let most = counts[&360].iter().max_by_key(|(_, count)| *count).unwrap();
-    assert!(most.1 <= 200, "s6: {most:?}");
+    assert!(most.1 <= 200, "{most:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

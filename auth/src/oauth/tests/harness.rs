@@ -261,11 +261,7 @@ pub(super) fn location(answer: &Answer) -> Option<String> {
     let values: Vec<_> = answer.headers().get_all(header::LOCATION).iter().collect();
     assert!(values.len() <= 1);
     if let Some(value) = values.first() {
-        assert_eq!(
-            answer.status(),
-            StatusCode::SEE_OTHER,
-            "o18: never another redirect: {value:?}"
-        );
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER, "never another redirect: {value:?}");
     }
     values.first().map(|value| value.to_str().unwrap().to_owned())
 }

@@ -185,7 +185,7 @@ async fn a_narrowed_token_can_do_less_and_the_grant_keeps_all() {
     let (access, next) = pair(&body);
     let verified = harness.admit(&access).await.unwrap();
     assert!(verified.require("mcp:read").is_ok());
-    assert!(verified.require("mcp:call").is_err(), "o28: a step up needs another token");
+    assert!(verified.require("mcp:call").is_err(), "a step up needs another token");
     assert_eq!(harness.refresh(&next).await.1["scope"], "mcp:read mcp:call");
 }
 

@@ -32,7 +32,7 @@ async fn a_credential_is_given_as_it_is_until_it_is_due() {
     assert!(renewed.version > credential.version);
     assert_eq!(harness.heard.take(), ["forge Kept", "forge renewed", "forge Renewed"]);
     let other = vault.credential("forge", ISSUER, "bob", harness.now(), MINUTE).await;
-    assert!(matches!(other, Err(CredentialError::Missing)), "i4: nobody gets another one's");
+    assert!(matches!(other, Err(CredentialError::Missing)), "nobody gets another one's");
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +122,7 @@ async fn a_dead_credential_is_given_to_its_end_and_not_asked_for_again() {
     for outcome in harness.race(&later).await {
         assert!(matches!(outcome, Err(CredentialError::SignInAgain)), "{outcome:?}");
     }
-    assert_eq!(harness.forge.calls(), 1, "o39: nobody asks again, a new broker neither");
+    assert_eq!(harness.forge.calls(), 1, "nobody asks again, a new broker neither");
 
     harness.sign_in(&vaults[1]).await;
     assert_eq!(tokens(harness.race(&later).await), ["access-2"], "a new sign-in heals it");
