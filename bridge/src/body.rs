@@ -25,6 +25,12 @@ pub type StreamGuard = Box<dyn Any + Send + Sync>;
 /// Events are given to the connection in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
+/// A comment as a block of its own.
+const WHOLE_COMMENT: &str = ": still here\n\n";
+/// A comment at the head of the block that follows. Parsers that keep the id of the last event take a
+/// block of nothing but a comment for an event without data.
+const LEADING_COMMENT: &str = ": still here\n";
+
 /// A response body. Dropping it means that the client left: the call it belongs to goes on.
 #[derive(Debug)]
 pub struct Body(Inner);
@@ -92,6 +98,10 @@ pub(crate) struct Events {
     seen: u64,
     /// Sent before all else, so that the client and its proxies see a byte at once.
     opening: Option<Bytes>,
+    /// What the block of the first event begins with.
+    first_fields: String,
+    /// What keeps a silent stream alive.
+    comment: &'static str,
     keep_alive: Duration,
     keep_alive_timer: Pin<Box<Sleep>>,
     /// When the stream is closed so that the client comes back.
@@ -101,7 +111,8 @@ pub(crate) struct Events {
 
 impl Events {
     /// Reads `stream` from behind event `seen`. `priming` announces an id to come back with before
-    /// there is any event; clients older than revision 2025-11-25 do not expect it.
+    /// there is any event; clients older than revision 2025-11-25 do not expect it. Some of those
+    /// take each block of fields for a message, so they get no block without one.
     pub(crate) fn new(
         stream: Arc<Stream>,
         generation: u64,
@@ -110,18 +121,21 @@ impl Events {
         limits: &Limits,
         guard: Option<StreamGuard>,
     ) -> Self {
-        let mut opening = format!(": ok\n\nretry: {}\n", limits.retry.as_millis());
-        if priming {
+        let retry = format!("retry: {}\n", limits.retry.as_millis());
+        let (opening, first_fields) = if priming {
             let id = stream.event_id(seen);
-            opening.push_str(&format!("id: {id}\ndata: \n"));
-        }
-        opening.push('\n');
+            (format!(": ok\n\n{retry}id: {id}\ndata: \n\n"), String::new())
+        } else {
+            (": ok\n\n".to_owned(), retry)
+        };
         let now = Instant::now();
         Self {
             stream,
             generation,
             seen,
             opening: Some(opening.into()),
+            first_fields,
+            comment: WHOLE_COMMENT,
             keep_alive: limits.keep_alive,
             keep_alive_timer: Box::pin(sleep_until(now + limits.keep_alive)),
             rotate_at: (priming && !limits.rotate_after.is_zero())
@@ -138,9 +152,14 @@ impl Events {
         if self.rotate_at.is_some_and(|at| at <= Instant::now()) {
             return Poll::Ready(None);
         }
-        match self.stream.poll_next(self.generation, self.seen, PIECE, cx) {
+        let (generation, seen) = (self.generation, self.seen);
+        match self.stream.poll_next(generation, seen, PIECE, &self.first_fields, cx) {
             Poll::Ready(Next::Events(bytes, seen)) => {
                 self.seen = seen;
+                if !self.first_fields.is_empty() {
+                    self.first_fields.clear();
+                    self.comment = LEADING_COMMENT;
+                }
                 self.restart_keep_alive();
                 return Poll::Ready(Some(bytes));
             }
@@ -152,7 +171,7 @@ impl Events {
             return Poll::Ready(None);
         }
         self.restart_keep_alive();
-        Poll::Ready(Some(Bytes::from_static(b": still here\n\n")))
+        Poll::Ready(Some(Bytes::from_static(self.comment.as_bytes())))
     }
 
     /// Waits for the next comment, or for the end of the connection's time if that is sooner.

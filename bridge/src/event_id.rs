@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde_json::value::RawValue;
 
-use crate::{epoch::Epoch, message::usable_id};
+use crate::{epoch::Epoch, lexical, message::usable_id};
 
 /// The id of one event, unique within the session (MCP transports, "Resumability and Redelivery").
 ///
@@ -70,7 +70,9 @@ fn request_id(hex: &str) -> Result<Box<str>, UnknownEvent> {
     let bytes: Result<Vec<u8>, _> = (0..hex.len()).step_by(2).map(byte).collect();
     let text = String::from_utf8(bytes.map_err(|_| UnknownEvent)?).map_err(|_| UnknownEvent)?;
     let raw: &RawValue = serde_json::from_str(&text).map_err(|_| UnknownEvent)?;
-    if raw.get() != text || !usable_id(&text) || text.contains(['\n', '\r']) {
+    // What stands behind it in an answer is one line for every reader.
+    let splits = text.contains('\n') || lexical::splits(text.as_bytes());
+    if raw.get() != text || !usable_id(&text) || splits {
         return Err(UnknownEvent);
     }
     Ok(text.into())
@@ -103,7 +105,8 @@ mod tests {
             format!("0123456789ab-1-1-{hex}").parse::<EventId>()
         };
         id("\"fine\"").expect("a string is an id");
-        for forged in ["{}", "null", "1,\"x\":2", "1\n", "\"half", "", "[1]", " 1"] {
+        for forged in ["{}", "null", "1,\"x\":2", "1\n", "\"a\u{2028}\"", "\"half", "", "[1]", " 1"]
+        {
             assert_eq!(id(forged), Err(UnknownEvent), "{forged}");
         }
         assert_eq!("0123456789ab-1-1-zz".parse::<EventId>(), Err(UnknownEvent));

@@ -19,7 +19,7 @@ use crate::{
 /// A successful handshake.
 #[derive(Debug, Clone)]
 pub struct Welcome {
-    /// The child's result as raw JSON, byte for byte.
+    /// The child's result as raw JSON on one line.
     pub result: Bytes,
     /// The revision agreed on; the newest known one if the child named another.
     pub revision: Revision,

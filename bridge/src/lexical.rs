@@ -1,10 +1,14 @@
-//! The lexical pass over JSON from a client: what a grammar check alone would let through.
+//! The lexical pass over JSON: what a grammar check alone would let through, and the characters at
+//! which some reader ends a line.
 //!
 //! `serde_json` decides what is JSON. This pass refuses what is JSON but would crash or split some
-//! reader behind us (nesting without end, lone surrogates), and finds the bytes that some line
-//! reader takes for the end of a line.
+//! reader behind us (nesting without end, lone surrogates), and escapes the characters that some line
+//! reader takes for the end of a line. It refuses what its own rewriting would turn into JSON: a
+//! text means the same before and after, or it is refused.
 
 use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
 
 /// Nesting a message may have. `serde_json` and most servers stop at the same depth.
 const MAX_DEPTH: usize = 128;
@@ -16,18 +20,42 @@ pub(crate) enum Fault {
     TooDeep,
     /// A `\uD800`–`\uDFFF` escape without its other half: no text, and fatal to strict readers.
     LoneSurrogate,
+    /// A string holds a raw line break, or a backslash before what needs none (RFC 8259 section 7).
+    BadString,
 }
 
 /// Returns `text` as exactly one line, for every kind of reader.
 ///
 /// Line feeds and carriage returns between tokens become spaces; U+0085, U+2028 and U+2029, at
 /// which some readers split although JSON allows them inside strings, become escapes. Everything
-/// else stays as it came.
+/// else stays as it came. What was no JSON is none afterwards.
 pub(crate) fn one_line(text: &str) -> Result<Cow<'_, str>, Fault> {
     if check(text.as_bytes())? { Ok(Cow::Owned(rewrite(text))) } else { Ok(Cow::Borrowed(text)) }
 }
 
-/// Checks nesting and surrogates; `true` when the text needs [`rewrite`].
+/// `text` without the white space around it that JSON knows (RFC 8259 section 2). ASCII has more.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\n', '\r'])
+}
+
+/// Whether some reader of lines would split `line`, which holds no line feed. One search over the
+/// bytes: every line of a child passes here.
+pub(crate) fn splits(line: &[u8]) -> bool {
+    memchr::memchr3_iter(b'\r', 0xC2, 0xE2, line).any(|at| match line[at] {
+        b'\r' => true,
+        0xC2 => line.get(at + 1) == Some(&0x85),
+        _ => line.get(at + 1) == Some(&0x80) && matches!(line.get(at + 2), Some(0xA8 | 0xA9)),
+    })
+}
+
+/// `text`, which holds no line feed, without what [`splits`] a line; `None` when it is no JSON. Of
+/// that nothing is rewritten, or the change could make it JSON.
+pub(crate) fn escape_splits(text: &str) -> Option<String> {
+    serde_json::from_str::<IgnoredAny>(text).ok()?;
+    Some(rewrite(text))
+}
+
+/// Checks nesting, strings and surrogates; `true` when the text needs [`rewrite`].
 fn check(text: &[u8]) -> Result<bool, Fault> {
     let mut depth = 0_usize;
     let mut splits = false;
@@ -64,13 +92,15 @@ fn string(text: &[u8], mut at: usize) -> Result<(usize, bool), Fault> {
         match byte {
             b'"' => return Ok((at + 1, separators)),
             b'\\' => {
-                if text.get(at + 1) == Some(&b'u') {
-                    at = surrogate_pair(text, at)?;
-                } else {
-                    at += 2;
-                }
+                at = match text.get(at + 1) {
+                    Some(b'u') => surrogate_pair(text, at)?,
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => at + 2,
+                    _ => return Err(Fault::BadString),
+                };
                 continue;
             }
+            // To the rewriting these would be line ends between tokens.
+            b'\n' | b'\r' => return Err(Fault::BadString),
             0xC2 => separators |= text.get(at + 1) == Some(&0x85),
             0xE2 => {
                 separators |= text.get(at + 1) == Some(&0x80)
@@ -109,7 +139,7 @@ fn rewrite(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for char in text.chars() {
         match char {
-            // Between tokens only: inside a string a raw one is not JSON and was refused.
+            // Between tokens only: a string with a raw one was refused.
             '\n' | '\r' => out.push(' '),
             '\u{85}' => out.push_str("\\u0085"),
             '\u{2028}' => out.push_str("\\u2028"),
@@ -156,6 +186,37 @@ mod tests {
             assert_eq!(one_line(lone), Err(Fault::LoneSurrogate), "{lone}");
         }
         assert!(one_line(r#"["\\ud83d"]"#).is_ok(), "an escaped backslash is no escape");
+    }
+
+    #[test]
+    fn what_the_rewriting_would_turn_into_json_is_refused() {
+        for bad in
+            ["[\"a\nb\"]", "[\"a\rb\"]", "[\"\\\u{2028}\"]", "[\"\\x\"]", "[\"\\\n\"]", "[\"\\"]
+        {
+            assert_eq!(one_line(bad), Err(Fault::BadString), "{bad:?}");
+        }
+        for good in [r#"["\"\\\/\b\f\n\r\t\u2028"]"#, "[\"\\\\\u{2028}\"]"] {
+            let line = one_line(good).expect("it is fine");
+            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+            assert_eq!(value(&line), value(good));
+        }
+    }
+
+    #[test]
+    fn a_childs_line_is_rewritten_only_if_it_is_json() {
+        assert!(!splits("\u{e9} \u{2019} \u{a0} \u{1F600}".as_bytes()), "no line ends there");
+        assert!(!splits(b"\xC2"), "half a character");
+        assert!(!splits(b"\xE2\x80"), "half a character");
+        for text in ["{\"a\":\"x\u{2028}y\"}", "{\"a\":\r\"\u{85}\"}", "[\"\u{2029}\"]"] {
+            assert!(splits(text.as_bytes()), "{text:?}");
+            let line = escape_splits(text).expect("it is JSON");
+            assert!(!splits(line.as_bytes()), "{line:?}");
+            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+            assert_eq!(value(&line), value(text));
+        }
+        for text in ["[\"a\rb\"]", "[\"\\\u{2028}\"]", "hello\u{2028}"] {
+            assert_eq!(escape_splits(text), None, "{text:?}");
+        }
     }
 
     proptest! {

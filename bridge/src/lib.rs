@@ -18,7 +18,8 @@
 //! # What it does not do
 //! It starts no process and opens no socket: it takes any `AsyncRead` and `AsyncWrite`. It does
 //! not authenticate: its caller has done so. It never models a payload: `params`
-//! and `result` pass byte for byte, apart from the ids and tokens that it must replace in them.
+//! and `result` pass equal in value, apart from the ids and tokens that it must replace in them. What
+//! some reader of lines would split a message at is escaped, in both directions.
 //!
 //! # Invariants
 //! - What reaches the child was parsed, checked and rebuilt: exactly one line per message, with

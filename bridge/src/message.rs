@@ -80,7 +80,7 @@ impl Incoming {
         if text.starts_with('\u{FEFF}') {
             return Err(Malformed::not_json("the body starts with a byte order mark"));
         }
-        let text = match lexical::one_line(text.trim_ascii()) {
+        let text = match lexical::one_line(lexical::trim(text)) {
             Ok(Cow::Borrowed(line)) => body.slice_ref(line.as_bytes()),
             Ok(Cow::Owned(line)) => Bytes::from(line),
             Err(Fault::TooDeep) => {
@@ -89,12 +89,15 @@ impl Incoming {
             Err(Fault::LoneSurrogate) => {
                 return Err(Malformed::not_json("a string holds half of a surrogate pair"));
             }
+            Err(Fault::BadString) => {
+                let what = "a string holds a line break or a backslash that is not escaped";
+                return Err(Malformed::not_json(what));
+            }
         };
         if text.first() != Some(&b'[') {
             return Message::read(text).map(Self::One);
         }
-        let items: Vec<&RawValue> = serde_json::from_slice(&text)
-            .map_err(|_| Malformed::not_json("the body is not valid JSON"))?;
+        let items: Vec<&RawValue> = serde_json::from_slice(&text).map_err(|_| not_json())?;
         if items.is_empty() {
             return Err(Malformed::not_a_message("a batch needs at least one message", None));
         }
@@ -128,25 +131,28 @@ impl Incoming {
 }
 
 impl Message {
-    /// Reads one line a child wrote, which holds no line feed.
+    /// Reads one line a child wrote, which holds no line feed. What its payload has that some reader
+    /// takes for a line end becomes white space between tokens, and an escape inside strings: it
+    /// goes into event streams and through clients' readers of lines.
     pub(crate) fn from_child(line: Bytes) -> Result<Self, Malformed> {
-        let line = if memchr::memchr(b'\r', &line).is_some() {
-            // Between tokens it is white space to us, but a line end inside an event stream.
-            line.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }).collect()
-        } else {
-            line
-        };
-        Self::read(line)
+        // A line that ends as it does on some systems costs no rewriting.
+        let end = line.len() - usize::from(line.ends_with(b"\r"));
+        let line = line.slice(..end);
+        if !lexical::splits(&line) {
+            return Self::read(line);
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| not_utf8())?;
+        let text = lexical::escape_splits(text).ok_or_else(not_json)?;
+        Self::read(text.into())
     }
 
     fn read(text: Bytes) -> Result<Self, Malformed> {
-        let string = std::str::from_utf8(&text)
-            .map_err(|_| Malformed::not_json("the message is not valid UTF-8"))?;
+        let string = std::str::from_utf8(&text).map_err(|_| not_utf8())?;
         let envelope = Envelope::read(string).map_err(|error| {
             if error.is_data() {
                 Malformed::not_a_message("a message is a JSON object", None)
             } else {
-                Malformed::not_json("the body is not valid JSON")
+                not_json()
             }
         })?;
         let wrong = |what| Malformed::not_a_message(what, envelope.id);
@@ -231,7 +237,7 @@ impl Message {
         self.part(&self.method)
     }
 
-    /// `params`, `result` or `error` as raw JSON, byte for byte; `None` when a request or
+    /// `params`, `result` or `error` as raw JSON on one line; `None` when a request or
     /// notification has no parameters.
     #[must_use]
     pub fn payload(&self) -> Option<&str> {
@@ -270,6 +276,14 @@ impl Message {
     pub(crate) fn param(&self, name: &str) -> Option<Range<usize>> {
         member(self.payload()?, name).ok().flatten()
     }
+}
+
+fn not_json() -> Malformed {
+    Malformed::not_json("the body is not valid JSON")
+}
+
+fn not_utf8() -> Malformed {
+    Malformed::not_json("the message is not valid UTF-8")
 }
 
 /// Ids and progress tokens are strings or numbers (MCP basic protocol, "Requests").

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::message::{Kind, Message};
+use crate::{
+    lexical,
+    message::{Kind, Message},
+};
 
 /// The server failed to answer (JSON-RPC "Internal error").
 pub const INTERNAL_ERROR: i32 = -32603;
@@ -23,8 +26,14 @@ pub fn error_with_data(id: Option<&str>, code: i32, message: &str, data: Option<
     let id = id.unwrap_or("null");
     let message = serde_json::Value::from(message);
     let data = data.map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}{data}}}}}"#)
-        .into()
+    let error = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}{data}}}}}"#
+    );
+    if lexical::splits(error.as_bytes()) {
+        // The words may be a provider's own.
+        return lexical::escape_splits(&error).unwrap_or(error).into();
+    }
+    error.into()
 }
 
 /// The response `message` under another id.

@@ -24,7 +24,7 @@ use crate::{
 /// It holds the client's words. `Debug` shows sizes only.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// `params` of the client's `initialize`, byte for byte.
+    /// `params` of the client's `initialize`, as the child got them.
     pub(crate) params: Option<Box<RawValue>>,
     /// The server as the client knows it: as the *first* child described itself.
     pub(crate) server: Server,

@@ -317,12 +317,14 @@ impl Stream {
         number + 1 >= state.first && number < state.first + state.ring.len() as u64
     }
 
-    /// The events after `seen`, framed for the wire, at most about `room` bytes at once.
+    /// The events after `seen`, framed for the wire behind the fields `head`, at most about `room`
+    /// bytes at once.
     pub(crate) fn poll_next(
         &self,
         generation: u64,
         seen: u64,
         room: usize,
+        head: &str,
         cx: &mut Context<'_>,
     ) -> Poll<Next> {
         let mut state = self.lock();
@@ -337,7 +339,7 @@ impl Stream {
             state.remember(cx);
             return Poll::Pending;
         }
-        let mut framed = Vec::new();
+        let mut framed = head.as_bytes().to_vec();
         let mut number = seen;
         for event in state.ring.iter().skip(skip) {
             number += 1;
@@ -410,11 +412,12 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// One event as it stands on the wire. `data` holds no line end.
+/// One event as it stands on the wire. `data` holds no line end. The name is the one that events
+/// without a name have; some clients drop those.
 fn frame(id: &EventId, data: &[u8], out: &mut Vec<u8>) {
     use std::io::Write as _;
-    out.reserve(data.len() + 48);
-    let _ = write!(out, "id: {id}\ndata: ");
+    out.reserve(data.len() + 64);
+    let _ = write!(out, "event: message\nid: {id}\ndata: ");
     out.extend_from_slice(data);
     out.extend_from_slice(b"\n\n");
 }

@@ -132,6 +132,39 @@ fn a_progress_token_is_found_where_every_parser_finds_it() {
 }
 
 #[test]
+fn what_is_almost_json_is_a_parse_error_and_not_mended() {
+    let body =
+        |params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{params}}}"#);
+    for params in [
+        "{\"a\":\"x\ny\"}",
+        "{\"a\":\"x\ry\"}",
+        "{\"a\":\"x\\\u{2028}y\"}",
+        "{\"a\":\"x\\\u{85}y\"}",
+        "{\"a\":\u{2028}1}",
+        "{\"a\u{b}\":\"\u{b}\"}",
+        "{\"a\":\"\\'\"}",
+        "{\"a\":\u{c}1}",
+    ] {
+        assert_eq!(refused(&body(params)), (-32700, None), "{params:?}");
+    }
+    for around in ["\u{c}", "\u{b}", "\u{a0}", "\u{85}", "\0"] {
+        assert_eq!(refused(&format!("{around}{}", body("{}"))), (-32700, None), "{around:?}");
+        assert_eq!(refused(&format!("{}{around}", body("{}"))), (-32700, None), "{around:?}");
+    }
+    one(&format!(" \t\r\n{}\n\r\t ", body("{}")));
+}
+
+#[test]
+fn line_separators_in_what_a_child_writes_are_escaped_for_its_clients() {
+    let line =
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\u{2028}\":\"\u{85}\u{2029}\u{e9}\"}}\r";
+    let message = Message::from_child(Bytes::from(line)).expect("it is a response");
+    assert_eq!(message.payload(), Some(r#"{"a\u2028":"\u0085\u2029é"}"#));
+    let broken = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\\\u{2028}\"}";
+    assert_eq!(Message::from_child(Bytes::from(broken)).expect_err("it is no JSON").code, -32700);
+}
+
+#[test]
 fn a_carriage_return_from_a_child_cannot_end_an_event_line() {
     let message = Message::from_child(Bytes::from_static(
         b"{\"jsonrpc\":\"2.0\",\r\"id\":1,\"result\":{\r}}\r",

@@ -131,6 +131,8 @@ pub(crate) struct Event {
     pub(crate) id: Option<String>,
     pub(crate) data: Option<Value>,
     pub(crate) retry: Option<u64>,
+    /// The name of the event, if it has one.
+    pub(crate) name: Option<String>,
 }
 
 /// Reads events off a response.
@@ -153,9 +155,10 @@ impl Events {
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.buffer.split_once("\n\n") {
-                let mut event = Event { id: None, data: None, retry: None };
+                let mut event = Event { id: None, data: None, retry: None, name: None };
                 for line in block.lines() {
                     match line.split_once(": ").unwrap_or((line, "")) {
+                        ("event", name) => event.name = Some(name.to_owned()),
                         ("id", id) => event.id = Some(id.to_owned()),
                         ("retry", retry) => event.retry = retry.parse().ok(),
                         ("data", "") => event.data = Some(Value::Null),

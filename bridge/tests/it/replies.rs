@@ -59,6 +59,66 @@ async fn clients_older_than_priming_events_get_none() {
     let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
     let first = events.next().await.expect("an event");
     assert_eq!(first.data.expect("it has data")["method"], "notifications/progress");
+    assert_eq!(first.retry, Some(3000), "no block stands for anything but a message");
+}
+
+/// What a stream of a client of revision 2025-06-18 looks like to the byte.
+#[tokio::test(start_paused = true)]
+async fn a_parser_that_takes_each_block_for_a_message_finds_only_messages() {
+    let mut bench = session("2025-06-18", Limits::default()).await;
+    let mut body = bench.listen(None).into_body();
+    let mut text = String::new();
+    for data in [1, 2] {
+        bench
+            .child
+            .writes(json!({"jsonrpc": "2.0", "method": "n", "params": {"data": data}}))
+            .await;
+        // The opening, then the message, then the silence behind it.
+        while !(text.ends_with("here\n") && text.contains(&format!("\"data\":{data}"))) {
+            let frame = http_body_util::BodyExt::frame(&mut body).await.expect("it is open");
+            let bytes = frame.expect("infallible").into_data().expect("data");
+            text.push_str(std::str::from_utf8(&bytes).expect("text"));
+        }
+    }
+    let blocks: Vec<_> = text.split_terminator("\n\n").collect();
+    assert_eq!(blocks[0], ": ok");
+    assert!(blocks[1].starts_with("retry: 3000\nevent: message\nid: "), "{text}");
+    assert!(blocks[2].starts_with(": still here\nevent: message\nid: "), "{text}");
+    assert_eq!(&blocks[3..], [": still here\n"], "{text}");
+}
+
+#[tokio::test]
+async fn every_message_of_a_stream_is_an_event_with_the_name_message() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts(call(json!(1), "tools/call"));
+    let request = bench.child.reads().await;
+    bench.child.writes(json!({"jsonrpc": "2.0", "method": "notifications/message"})).await;
+    bench.child.answers(&request, json!({})).await;
+    let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
+    assert_eq!(events.next().await.expect("the priming event").name, None, "it is no message");
+    for _ in 0..2 {
+        assert_eq!(events.next().await.expect("a message").name.as_deref(), Some("message"));
+    }
+}
+
+#[tokio::test]
+async fn line_separators_reach_a_client_as_escapes_in_streams_and_in_json() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let result = json!({"text": "a\u{2028}b\u{2029}c\u{85}d\u{e9}"});
+    for with_note in [false, true] {
+        let post = bench.posts(call(json!(1), "tools/call"));
+        let request = bench.child.reads().await;
+        if with_note {
+            bench.child.writes(json!({"jsonrpc": "2.0", "method": "n", "params": result})).await;
+        }
+        bench.child.answers(&request, result.clone()).await;
+        let response = post.await.expect("no panic").expect("accepted");
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        let body = body.expect("infallible").to_bytes();
+        let text = std::str::from_utf8(&body).expect("text");
+        assert!(text.contains(r"a\u2028b\u2029c\u0085dé"), "{text}");
+        assert!(!text.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{text}");
+    }
 }
 
 #[tokio::test]
