@@ -60,13 +60,13 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
 
     let cmds = match what {
         Some(SLEEPERS) => {
-            cargo::build_broker(sh)?;
+            cargo::build_release_broker(sh)?;
             let minutes = flags.minutes.iter().flat_map(|minutes| ["--minutes", minutes]);
             let load = cmd!(sh, "cargo run --release -p broker --example load");
             vec![load.args(["--", SLEEPERS]).args(minutes)]
         }
         Some(COMPARE) => {
-            cargo::build_broker(sh)?;
+            cargo::build_release_broker(sh)?;
             let (baseline, rounds) = (flags.baseline, flags.rounds.unwrap_or(ROUNDS).to_string());
             let load = cmd!(sh, "cargo run --release -p broker --example load -- {COMPARE}");
             vec![load.arg("--baseline").args(baseline).args(["--rounds", &rounds])]
@@ -80,7 +80,7 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
         }
         None => {
             // The broker apart from the example, whose dev-dependencies add features to it.
-            cargo::build_broker(sh)?;
+            cargo::build_release_broker(sh)?;
             let churn = cmd!(sh, "cargo run --release -p broker --example load -- churn");
             vec![cmd!(sh, "cargo run --release -p broker --example load"), churn]
         }

@@ -32,9 +32,9 @@ pub(crate) struct Broker {
     log: PathBuf,
 }
 
-/// The release binary, which [`cargo::build_broker`](crate::cargo::build_broker) makes.
+/// The binary that [`cargo::build_broker`](crate::cargo::build_broker) makes.
 pub(crate) fn binary() -> PathBuf {
-    root().join("target/release/mcp-broker")
+    root().join("target/debug/mcp-broker")
 }
 
 impl Broker {

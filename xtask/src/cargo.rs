@@ -45,8 +45,15 @@ pub(crate) fn benches(members: &Value, package: &str) -> Vec<String> {
         .collect()
 }
 
-/// Builds the release broker; its path is `target/release/mcp-broker`.
+/// Builds the broker as the tests do, which have built it already where they ran: with debug
+/// assertions and overflow checks. Its path is [`broker::binary`](crate::broker::binary).
 pub(crate) fn build_broker(sh: &Shell) -> anyhow::Result<()> {
+    let flags = ["--workspace", "--all-features", "--bin", "mcp-broker"];
+    succeed(process::run(cmd!(sh, "cargo build {flags...}"))?)
+}
+
+/// Builds the broker that is measured; its path is `target/release/mcp-broker`.
+pub(crate) fn build_release_broker(sh: &Shell) -> anyhow::Result<()> {
     succeed(process::run(cmd!(sh, "cargo build --release -p broker --bin mcp-broker"))?)
 }
 
@@ -57,8 +64,7 @@ pub(crate) fn build_dist_broker(sh: &Shell) -> anyhow::Result<()> {
 
 /// Builds examples of `broker` as the tests do; their paths are `target/debug/examples/…`.
 ///
-/// With the features of the whole workspace, which the tests have compiled already, and not in
-/// release: they stand in for a program from elsewhere.
+/// With the features of the whole workspace, which the tests have compiled already.
 pub(crate) fn build_examples(sh: &Shell, names: &[&str]) -> anyhow::Result<()> {
     let flags = names.iter().flat_map(|name| ["--example", name]);
     succeed(process::run(cmd!(sh, "cargo build --workspace --all-features {flags...}"))?)

@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: the MCP conformance suite against a release broker in front of the
+//! `cargo xtask conformance`: the MCP conformance suite against the broker in front of the
 //! fixture server.
 
 use xshell::{Shell, cmd};

@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: real clients against real servers through a release broker.
+//! `cargo xtask e2e`: real clients against real servers through the broker.
 //!
 //! | Part | Its stories |
 //! |---|---|

@@ -22,7 +22,7 @@ xflags::xflags! {
         }
         /// The floors of `broker`, circles between files, and what else the repository promises.
         cmd tidy {}
-        /// Real clients against real servers through a release broker.
+        /// Real clients against real servers through the broker.
         cmd e2e {
             /// Only this server: fixture, everything, filesystem or git.
             optional --server name: String
@@ -41,7 +41,7 @@ xflags::xflags! {
             /// Only stories whose name contains this text.
             optional --only text: String
         }
-        /// The MCP conformance suite against a release broker.
+        /// The MCP conformance suite against the broker.
         cmd conformance {
             /// Only scenarios whose name contains this text.
             optional filter: String
