@@ -10,6 +10,7 @@ use xshell::Shell;
 use crate::{cargo, flags, tally::Tally};
 
 mod commits;
+mod dependencies;
 mod edges;
 mod files;
 mod floors;
@@ -50,10 +51,13 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
     let files = files::tracked(sh)?;
     let manifests: Vec<_> =
         files.iter().filter(|file| file.path.ends_with("/Cargo.toml")).cloned().collect();
+    let policy = files.iter().find(|file| file.path == dependencies::POLICY);
+    let policy = policy.map_or("", |file| &file.text);
     let mut findings = vec![
         ("edges between the crates", manifests::edges(&members)),
         ("promises of the manifests", manifests::promises(&members, &graph)),
         ("lint opt-in", manifests::opt_in(&manifests)),
+        ("licences, bans and sources", dependencies::check(policy, &graph)),
         ("module docs", sources::module_docs(&files)),
         ("file length", sources::length(&files)),
         ("words that must not stay", sources::words(&files)),
