@@ -7,7 +7,8 @@ xflags::xflags! {
     cmd xtask {
         /// Each crate compiled alone, then every test, doc test and bench of the workspace once.
         cmd test {
-            /// Only this crate, with its own features.
+            /// Only this crate, with its own features; or `threats` or `symptoms`: the tests that
+            /// `docs/THREATS.md` or `docs/SYMPTOMS.md` names, and its rows with what became of them.
             optional package: String
             /// Run the tests in process, of `broker` unless given, this many times and tell which
             /// failed how often.

@@ -14,6 +14,7 @@
 //! | `pinned` | packages of other languages, installed under `target/` |
 //! | `rpc` | just enough HTTP to open a session |
 //! | `cargo` | what cargo says about the workspace |
+//! | `catalogue` | the pages of threats and symptoms, and the tests they name |
 //! | `tally` | how much passed and how much failed |
 //!
 //! It links no other member of the workspace: when one of them does not compile, its lints and the
@@ -29,6 +30,7 @@ use xshell::Shell;
 mod bench;
 mod broker;
 mod cargo;
+mod catalogue;
 mod ci;
 mod conformance;
 mod demo;

@@ -2,37 +2,42 @@
 //!
 //! A workspace build unifies features, so a crate that forgot to ask for one still compiles there;
 //! alone it does not. So each crate is compiled alone, and run is what the workspace build made,
-//! which the other tasks share. Benches run in the test profile: this is about whether they start,
+//! which the other tasks share. `cargo xtask test threats` and `… symptoms` run what a catalogue names,
+//! and print its rows with what became of them. Benches run in the test profile: this is about whether they start,
 //! and an optimised build of them would take longer than all the tests.
 
 use xshell::{Shell, cmd};
 
 use crate::{
-    cargo::CRATES,
+    cargo::{CRATES, root},
+    catalogue::{CATALOGUES, Catalogue, rows},
     flags,
     process::{self, BUILD_LIMIT},
     tally::Tally,
 };
 
+mod outcomes;
 mod programs;
 mod repeat;
 mod summary;
 
+use outcomes::Outcomes;
 use programs::{Program, Scope};
 use summary::{Row, parse_result, summary};
 
 pub(crate) fn run(sh: &Shell, flags: flags::Test) -> anyhow::Result<Tally> {
-    let package = match &flags.package {
-        Some(one) => {
-            anyhow::ensure!(
-                CRATES.contains(&one.as_str()),
-                "there is no crate {one:?}; the crates are {}",
-                CRATES.join(", ")
-            );
-            Some(one.as_str())
-        }
-        None => None,
-    };
+    let package = flags.package.as_deref();
+    if let Some(catalogue) = CATALOGUES.iter().find(|one| package == Some(one.name)) {
+        return of_catalogue(sh, *catalogue);
+    }
+    if let Some(one) = package {
+        anyhow::ensure!(
+            CRATES.contains(&one),
+            "there is no crate {one:?}; the crates are {}, the catalogues {}",
+            CRATES.join(", "),
+            CATALOGUES.map(|catalogue| catalogue.name).join(", ")
+        );
+    }
     if let Some(times) = flags.repeat {
         return repeat::run(sh, package.unwrap_or("broker"), times, flags.busy);
     }
@@ -50,8 +55,9 @@ pub(crate) fn run(sh: &Shell, flags: flags::Test) -> anyhow::Result<Tally> {
     let scope = package.map_or(Scope::Workspace, Scope::Package);
     let (built, programs) = programs::build(sh, scope)?;
     rows.push(Row::check("build".to_owned(), &built));
+    let mut outcomes = Outcomes::default();
     for program in &programs {
-        rows.push(execute(sh, program)?);
+        rows.push(execute(sh, program, &[], &mut outcomes)?);
     }
     // A package without a library has no doc tests, and cargo calls asking for them a mistake.
     if package != Some("xtask") {
@@ -64,14 +70,51 @@ pub(crate) fn run(sh: &Shell, flags: flags::Test) -> anyhow::Result<Tally> {
         })?;
         rows.push(Row::tests("doc tests".to_owned(), tally, &finished));
     }
+    // Who reads about a symptom wants to know what shows that it is gone. The threats are many more.
+    if package.is_none() {
+        let catalogue = CATALOGUES[CATALOGUES.len() - 1];
+        outcomes.print(catalogue.name, &page(sh, catalogue)?);
+    }
     Ok(summary(&rows))
 }
 
-/// Runs one test program and counts what it reports. A bench reports nothing and counts as one.
-fn execute(sh: &Shell, program: &Program) -> anyhow::Result<Row> {
+/// Runs the tests that `catalogue` names and prints its rows.
+fn of_catalogue(sh: &Shell, catalogue: Catalogue) -> anyhow::Result<Tally> {
+    let page = page(sh, catalogue)?;
+    let named: Vec<_> = rows(&page).into_iter().flat_map(|row| row.tests).collect();
+    let (built, programs) = programs::build(sh, Scope::Workspace)?;
+    anyhow::ensure!(built.ok, "the build failed: {}", built.how);
+    let mut outcomes = Outcomes::default();
+    for program in programs.iter().filter(|program| !program.is_bench) {
+        let prefix = format!("{}::", program.package);
+        let names: Vec<_> = named.iter().filter_map(|test| test.strip_prefix(&prefix)).collect();
+        // Without a name, a program runs everything.
+        if !names.is_empty() {
+            execute(sh, program, &names, &mut outcomes)?;
+        }
+    }
+    let tally = outcomes.print(catalogue.name, &page);
+    println!();
+    println!("test {}: {tally}", catalogue.name);
+    Ok(tally)
+}
+
+fn page(sh: &Shell, catalogue: Catalogue) -> anyhow::Result<String> {
+    Ok(sh.read_file(root().join(catalogue.path))?)
+}
+
+/// Runs the tests of a program whose names contain one of `names`, all without any, and counts what it
+/// reports. A bench reports nothing and counts as one.
+fn execute(
+    sh: &Shell,
+    program: &Program,
+    names: &[&str],
+    outcomes: &mut Outcomes,
+) -> anyhow::Result<Row> {
     let mut tally = Tally::default();
-    let finished = process::watch(program.command(sh, &[]), BUILD_LIMIT, |line| {
+    let finished = process::watch(program.command(sh, names), BUILD_LIMIT, |line| {
         tally += parse_result(line).unwrap_or_default();
+        outcomes.read(&program.package, line);
         println!("{line}");
     })?;
     Ok(if program.is_bench {

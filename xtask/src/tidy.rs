@@ -9,6 +9,7 @@ use xshell::Shell;
 
 use crate::{cargo, flags, tally::Tally};
 
+mod catalogues;
 mod commits;
 mod dependencies;
 mod edges;
@@ -19,7 +20,6 @@ mod modules;
 mod retired;
 mod sources;
 mod targets;
-mod threats;
 mod tokens;
 
 use edges::Edges;
@@ -67,7 +67,7 @@ pub(crate) fn check(sh: &Shell) -> anyhow::Result<Vec<Findings>> {
     Ok(findings)
 }
 
-/// Who names what: the floors, circles, names, and the tests that the threats name.
+/// Who names what: the floors, circles, names, and the tests that the catalogues name.
 fn imports(members: &Value, files: &[File]) -> Vec<Findings> {
     let mut upward = Vec::new();
     let mut circular = Vec::new();
@@ -90,7 +90,7 @@ fn imports(members: &Value, files: &[File]) -> Vec<Findings> {
         ("circles between files", circular),
         ("types of one name", twice),
         ("names that have gone", retired::names(files)),
-        ("threats and their tests", threats::check(files)),
+        ("catalogues and their tests", catalogues::check(files)),
     ]
 }
 

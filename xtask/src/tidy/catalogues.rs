@@ -1,8 +1,5 @@
-//! `docs/THREATS.md` against the tests it names.
-//!
-//! A row is `| ID | what happens | what the broker answers | tests |`, where each test is a code span
-//! `crate::test_name`. Both ways: a test that is named exists, once in its crate; a row names a test,
-//! unless it stands in the section of what has no answer yet.
+//! The catalogues against the tests they name. Both ways: a test that is named exists, once in its
+//! crate; a row names a test, unless it stands in the section of what has no answer yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,81 +7,53 @@ use super::{
     files::File,
     tokens::{Kind, Token, tokens},
 };
-
-/// The catalogue, relative to the repository.
-const CATALOGUE: &str = "docs/THREATS.md";
-
-/// How the section begins whose rows need no test.
-const UNANSWERED: &str = "Not answered";
+use crate::catalogue::{CATALOGUES, Row, rows};
 
 /// What does not fit together.
 pub(super) fn check(files: &[File]) -> Vec<String> {
-    let Some(catalogue) = files.iter().find(|file| file.path == CATALOGUE) else {
-        return vec![format!("there is no {CATALOGUE}")];
-    };
     let tests = tests(files);
     let mut problems = Vec::new();
-    let mut seen = BTreeSet::new();
-    let rows = rows(&catalogue.text);
-    if rows.is_empty() {
-        problems.push(format!("{CATALOGUE} has no row"));
-    }
-    for row in rows {
-        let Row { id, named, needs_test, line } = row;
-        if !seen.insert(id) {
-            problems.push(format!("{CATALOGUE}:{line}: {id} stands there twice"));
-        }
-        if needs_test && named.is_empty() {
-            problems.push(format!("{CATALOGUE}:{line}: {id} names no test"));
-        }
-        let mut of_row = BTreeSet::new();
-        for name in named {
-            if !of_row.insert(name) {
-                problems.push(format!("{CATALOGUE}:{line}: {id} names {name} twice"));
-            }
-            match tests.get(name).map_or(0, Vec::len) {
-                0 => problems.push(format!("{CATALOGUE}:{line}: {id}: there is no test {name}")),
-                1 => (),
-                _ => {
-                    let places = tests[name].join(", ");
-                    problems.push(format!("{CATALOGUE}:{line}: {id}: {name} is several: {places}"));
-                }
-            }
+    for path in CATALOGUES.map(|catalogue| catalogue.path) {
+        match files.iter().find(|file| file.path == path) {
+            Some(page) => problems.extend(compare(page, &tests)),
+            None => problems.push(format!("there is no {path}")),
         }
     }
     problems
 }
 
-struct Row<'a> {
-    id: &'a str,
-    named: Vec<&'a str>,
-    needs_test: bool,
-    line: usize,
-}
-
-/// The rows of every table; a table's head has no identifier.
-fn rows(text: &str) -> Vec<Row<'_>> {
-    let mut needs_test = true;
-    let mut rows = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.starts_with('#') {
-            needs_test = !line.trim_start_matches(['#', ' ']).starts_with(UNANSWERED);
-            continue;
-        }
-        let Some(cells) = line.trim().strip_prefix('|') else { continue };
-        let cells: Vec<_> = cells.trim_end_matches('|').split(" | ").map(str::trim).collect();
-        let id = cells[0];
-        let digits = id.trim_start_matches(|c: char| c.is_ascii_uppercase());
-        if id.len() == digits.len() || !digits.starts_with(|c: char| c.is_ascii_digit()) {
-            continue;
-        }
-        let last = cells[cells.len() - 1];
-        // Code spans are the odd parts.
-        let spans = last.split('`').skip(1).step_by(2);
-        let named = spans.filter(|span| span.contains("::")).collect();
-        rows.push(Row { id, named, needs_test, line: number + 1 });
+fn compare(page: &File, tests: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let path = &page.path;
+    let mut problems = Vec::new();
+    let mut seen = BTreeSet::new();
+    let rows = rows(&page.text);
+    if rows.is_empty() {
+        problems.push(format!("{path} has no row"));
     }
-    rows
+    for row in rows {
+        let Row { id, tests: named, needs_test, line, .. } = row;
+        if !seen.insert(id) {
+            problems.push(format!("{path}:{line}: {id} stands there twice"));
+        }
+        if needs_test && named.is_empty() {
+            problems.push(format!("{path}:{line}: {id} names no test"));
+        }
+        let mut of_row = BTreeSet::new();
+        for name in named {
+            if !of_row.insert(name) {
+                problems.push(format!("{path}:{line}: {id} names {name} twice"));
+            }
+            match tests.get(name).map_or(0, Vec::len) {
+                0 => problems.push(format!("{path}:{line}: {id}: there is no test {name}")),
+                1 => (),
+                _ => {
+                    let places = tests[name].join(", ");
+                    problems.push(format!("{path}:{line}: {id}: {name} is several: {places}"));
+                }
+            }
+        }
+    }
+    problems
 }
 
 /// Every test of the repository as `crate::name`, and the files that have one of that name.
@@ -157,11 +126,10 @@ fn attribute<'a>(words: &[Token<'a>], open: usize) -> (Option<&'a str>, usize) {
 mod tests {
     use super::*;
 
-    fn problems(catalogue: &str, sources: &[(&str, &str)]) -> Vec<String> {
+    fn problems(page: &str, sources: &[(&str, &str)]) -> Vec<String> {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
-        let mut files: Vec<_> = sources.iter().map(|(path, text)| file(path, text)).collect();
-        files.push(file(CATALOGUE, catalogue));
-        check(&files).iter().map(|problem| problem.replace(CATALOGUE, "T")).collect()
+        let files: Vec<_> = sources.iter().map(|(path, text)| file(path, text)).collect();
+        compare(&file("T", page), &tests(&files))
     }
 
     const TESTS: (&str, &str) = (
@@ -201,7 +169,7 @@ mod tests {
                 "T:2: O1 names auth::one twice"
             ]
         );
-        assert_eq!(check(&[]).len(), 1, "no catalogue at all");
+        assert_eq!(check(&[]).len(), CATALOGUES.len(), "no catalogue at all");
     }
 
     #[test]
