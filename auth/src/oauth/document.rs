@@ -204,7 +204,7 @@ struct Document {
 }
 
 /// The client a document describes.
-fn read(
+pub(super) fn read(
     id: &str,
     body: &[u8],
     redirects: &RedirectPolicy,
@@ -212,7 +212,9 @@ fn read(
 ) -> Result<Client, DocumentError> {
     use DocumentError::Invalid;
 
-    let document: Document = serde_json::from_slice(body)
+    // Looked at as a whole, since members that are not read may be any bytes to the parser.
+    let text = str::from_utf8(body).map_err(|_| Invalid("it is not UTF-8"))?;
+    let document: Document = serde_json::from_str(text)
         .map_err(|_| Invalid("it is not a JSON object with client_id and redirect_uris"))?;
     if document.client_id != id {
         return Err(Invalid("its client_id is not its address"));

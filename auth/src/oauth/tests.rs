@@ -3,6 +3,7 @@
 mod authorize;
 mod browser;
 mod code;
+mod corpus;
 mod documents;
 mod endpoints;
 mod failures;
