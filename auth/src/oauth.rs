@@ -94,8 +94,8 @@ pub use revoked::{RevocationListener, Revoked};
 pub use secret::{Secret, ServerKey};
 pub use server::{AuthServer, Parts};
 pub use store::{
-    AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_MEMORY, Redeemed, Registered, Repeat, Rotated,
-    Rotation, StoreError, Stored, TransactionKey, in_grace,
+    AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_GRACE, CODE_MEMORY, Redeemed, Registered, Repeat,
+    Rotated, Rotation, StoreError, Stored, TransactionKey, in_grace,
 };
 pub use verifier::OAuthTokens;
 

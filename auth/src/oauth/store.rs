@@ -111,8 +111,10 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
 
     /// Exchanges a code for tokens: marks it used, creates its grant, keeps both tokens, and ends
     /// its client's unused time; from then on the client is kept as [`sweep`](Self::sweep) says. Of
-    /// many callers exactly one gets [`Redeemed::Fresh`]; every other one revokes the grant in the
-    /// same step (RFC 6749 §4.1.2).
+    /// many callers exactly one gets [`Redeemed::Fresh`]. Every other one gets
+    /// [`Redeemed::Repeated`] within [`CODE_GRACE`] of that, and revokes the grant in the same step
+    /// later (RFC 6749 §4.1.2). The caller has proved that it is the client the code was made for:
+    /// for anybody else there is [`burn_code`](Self::burn_code).
     fn redeem_code<'a>(
         &'a self,
         hash: &'a TokenHash,
@@ -192,6 +194,11 @@ pub const CODE_MEMORY: Duration = Duration::from_secs(3600);
 /// register anew with every installation would fill the store; one that is forgotten registers
 /// again.
 pub const CLIENT_MEMORY: Duration = Duration::from_secs(400 * 24 * 3600);
+/// How long after a code was redeemed its client may present it again without harm. Clients retry,
+/// or redeem from two windows at once; who can prove itself as the first one did is no thief, and
+/// gets nothing from it either.
+pub const CODE_GRACE: Duration = Duration::from_secs(10);
+
 
 /// By what a sign-in is taken.
 #[derive(Debug, Clone, Copy)]
@@ -222,6 +229,9 @@ pub enum Redeemed {
     /// then.
     Replayed(Option<Box<Grant>>),
     /// Never sent out, burned, or too late.
+    /// The code was redeemed less than [`CODE_GRACE`] ago. Nothing was changed, and nothing is
+    /// issued.
+    Repeated,
     Gone,
 }
 

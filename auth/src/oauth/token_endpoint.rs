@@ -74,14 +74,16 @@ impl AuthServer {
         let Some(code) = self.store.code(&hash).await? else {
             return Ok(invalid_grant("the code is unknown"));
         };
-        // A client that got hold of somebody else's code must not even spend it.
         if code.request.client != caller.id {
+            // A client that got hold of another one's code must not even spend it. If the code was
+            // redeemed already, it has leaked, and so may have what it was redeemed for.
+            if code.used {
+                self.burn(&hash, now).await?;
+            }
             return Ok(invalid_grant("the code was issued to another client"));
         }
         if let Err(answer) = self.proves(&code, redirect_uri, verifier, form) {
-            if let Some(grant) = self.store.burn_code(&hash, now).await? {
-                self.announce(&grant, "its code was used twice");
-            }
+            self.burn(&hash, now).await?;
             return Ok(answer);
         }
         let access = self.minter.secret(ACCESS);
@@ -98,6 +100,8 @@ impl AuthServer {
                 let expires = now.plus(self.config.access_ttl);
                 Ok(issued(now, &Issued { access, expires, refresh, scope: &grant.scope }))
             }
+            // OAuth 2.1 §4.1.3 forbids to answer a second time, even the same.
+            Redeemed::Repeated => Ok(invalid_grant("the code was used a moment ago")),
             Redeemed::Replayed(revoked) => {
                 if let Some(grant) = revoked {
                     self.announce(&grant, "its code was used twice");
@@ -106,6 +110,14 @@ impl AuthServer {
             }
             Redeemed::Gone => Ok(invalid_grant("the code has expired")),
         }
+    }
+
+    /// Spends a code, and revokes what it was redeemed for.
+    async fn burn(&self, code: &TokenHash, now: UnixTime) -> Result<(), StoreError> {
+        if let Some(grant) = self.store.burn_code(code, now).await? {
+            self.announce(&grant, "its code was used twice");
+        }
+        Ok(())
     }
 
     /// Whether the caller is the one the code was made for, and asks for what was approved. A wrong

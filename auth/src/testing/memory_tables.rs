@@ -6,7 +6,7 @@ use crate::{
     TokenHash, TokenRecord, UnixTime,
     local::Account,
     oauth::{
-        Browser, CLIENT_MEMORY, CODE_MEMORY, Client, Code, Consent, Grant, NewToken, Origin,
+        Browser, CLIENT_MEMORY, CODE_GRACE, CODE_MEMORY, Client, Code, Consent, Grant, NewToken, Origin,
         Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
     },
     upstream::Sealed,
@@ -153,8 +153,9 @@ impl Tables {
         if code.used {
             let grant_id = code.grant_id.clone();
             // A burned code has no grant.
-            if !self.grants.contains_key(&grant_id) {
-                return Redeemed::Gone;
+            let Some(grant) = self.grants.get(&grant_id) else { return Redeemed::Gone };
+            if in_grace(grant.created, now, CODE_GRACE) {
+                return Redeemed::Repeated;
             }
             return Redeemed::Replayed(self.revoke(&grant_id, now).map(Box::new));
         }

@@ -2,7 +2,7 @@
 
 use auth::{
     TokenHash, UnixTime,
-    oauth::{CODE_MEMORY, Code, Consent, Grant, NewToken, Redeemed},
+    oauth::{CODE_GRACE, CODE_MEMORY, Code, Consent, Grant, NewToken, Redeemed, in_grace},
 };
 use sqlx::{query, sqlite::SqliteRow};
 
@@ -79,8 +79,11 @@ pub(super) async fn redeem(
     let Some(code) = find(db, hash).await? else { return Ok(Redeemed::Gone) };
     if code.used {
         // A burned code has no grant.
-        if grants::find(db, &code.grant_id).await?.is_none() {
+        let Some(grant) = grants::find(db, &code.grant_id).await? else {
             return Ok(Redeemed::Gone);
+        };
+        if in_grace(grant.created, now, CODE_GRACE) {
+            return Ok(Redeemed::Repeated);
         }
         let revoked = grants::revoke(db, &code.grant_id, now).await?;
         return Ok(Redeemed::Replayed(revoked.map(Box::new)));

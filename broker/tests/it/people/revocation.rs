@@ -136,7 +136,7 @@ fn a_user_removed_by_another_process_is_signed_out_everywhere() {
 }
 
 #[test]
-fn a_code_that_comes_twice_ends_what_came_of_it() {
+fn a_redeemed_code_in_other_hands_ends_what_came_of_it() {
     with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let application = deployment.application("/mcp").await;
@@ -146,14 +146,19 @@ fn a_code_that_comes_twice_ends_what_came_of_it() {
         let tokens = Tokens::of(&application.redeem(&code).await);
         let session = application.with(&tokens).open().await;
         let child = child(&session).await;
-        let replayed = application.redeem(&code).await;
-        assert_eq!(refusal(&replayed), (400, "invalid_grant".to_owned()));
+        let repeated = application.redeem(&code).await;
+        assert_eq!(refusal(&repeated), (400, "invalid_grant".to_owned()));
+        assert!(session.is_alive().await, "its own client may have sent it twice");
+        let other = Application::connect_as(deployment.client(), "/mcp", "Another tool").await;
+        assert_ne!(other.id, application.id);
+        let stolen = other.redeem(&code).await;
+        assert_eq!(refusal(&stolen), (400, "invalid_grant".to_owned()));
         Work { application, browser, tokens, session, child }.is_over().await;
     });
 }
 
 #[test]
-fn of_fifty_racing_redemptions_one_wins() {
+fn of_fifty_racing_redemptions_one_wins_and_its_token_lives() {
     with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let application = deployment.application("/mcp").await;
@@ -169,13 +174,17 @@ fn of_fifty_racing_redemptions_one_wins() {
         for _ in 0..50 {
             racing.push(application.send("token_endpoint", &fields).await);
         }
-        let mut statuses = Vec::new();
+        let mut won = Vec::new();
         for mut wire in racing {
-            statuses.push(wire.answer().await.status);
+            let answer = wire.answer().await;
+            if answer.status == 200 {
+                won.push(Tokens::of(&answer));
+            } else {
+                assert_eq!(refusal(&answer), (400, "invalid_grant".to_owned()));
+            }
         }
-        statuses.sort_unstable();
-        assert_eq!(statuses[0], 200);
-        assert!(statuses[1..].iter().all(|status| *status == 400), "{statuses:?}");
+        let [tokens] = &won[..] else { panic!("{} redemptions won", won.len()) };
+        assert!(application.with(tokens).open().await.is_alive().await);
     });
 }
 
