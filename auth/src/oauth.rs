@@ -52,6 +52,7 @@ mod limiter;
 mod metadata;
 mod page;
 mod params;
+mod reachability;
 mod record;
 mod redirect;
 mod registration;
@@ -69,7 +70,7 @@ mod verifier;
 
 pub use answer::{Answer, PageAnswer};
 pub use browser::SignedIn;
-pub use config::{Config, Registration};
+pub use config::{ClientIdMetadata, Config, Registration};
 pub use config_error::ConfigError;
 pub use fetch::{Fetch, FetchError, FetchLimits};
 pub use identity::{
@@ -87,7 +88,7 @@ pub use record::{
     AccessToken, AuthorizeRequest, Browser, Client, Code, Consent, Grant, NewToken, Origin,
     Purpose, RefreshToken, Transaction, Upstream, User,
 };
-pub use redirect::{BadRedirect, Landing, MAX_REDIRECT, RedirectPolicy, matches};
+pub use redirect::{BadRedirect, DESKTOP_SCHEMES, Landing, MAX_REDIRECT, RedirectPolicy, matches};
 pub use resource::Resource;
 pub use resource_metadata::ResourceMetadata;
 pub use revoked::{RevocationListener, Revoked};

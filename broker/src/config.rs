@@ -81,7 +81,7 @@ pub use kinds::{ConfiguredTable, Kinds, Role, TableKind, Tables};
 pub use load::Loaded;
 pub use name::TableName;
 pub use network::Network;
-pub use oauth::{OAuth, Registration};
+pub use oauth::{ClientIdMetadata, OAuth, Registration};
 pub use providers::{Forge, GitHub, Oidc};
 pub use reload::Change;
 pub use root::Config;

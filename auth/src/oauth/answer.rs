@@ -97,7 +97,7 @@ impl Answer {
     }
 
     /// An OAuth error as JSON (RFC 6749 §5.2). Descriptions are ASCII without quotes.
-    /// The same answer, to be used again for a minute: metadata change with the configuration alone.
+    /// The same answer, to be used again for a minute: metadata change seldom.
     pub(crate) fn cacheable(mut self) -> Self {
         let headers = self.headers_mut();
         headers.remove(PRAGMA);

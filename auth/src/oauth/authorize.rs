@@ -14,7 +14,7 @@ use super::{
     client::ClientError,
     document::DocumentError,
     faults,
-    redirect::{matches, shown, with_answer},
+    redirect::{BadRedirect, matches, scheme_of, shown, with_answer},
     resource::Target,
     scope,
     secret::{CODE, Secret},
@@ -78,6 +78,10 @@ impl AuthServer {
             ClientError::Document(DocumentError::TooMany { retry_after }) => {
                 faults::too_many(retry_after)
             }
+            ClientError::Document(error) if error.is_outage() => {
+                faults::document_unavailable(id, &error.to_string())
+            }
+            ClientError::Document(DocumentError::Schemes(schemes)) => faults::bad_scheme(&schemes),
             ClientError::Document(error) => faults::bad_document(id, &error.to_string()),
             ClientError::Store(error) => Answer::store_down_page(&error),
         })?;
@@ -94,13 +98,22 @@ impl AuthServer {
             },
         };
         let requested = params.one("redirect_uri").ok().flatten().unwrap_or_default();
-        let redirect_uri = redirect_uri.ok_or_else(|| faults::bad_redirect(requested))?;
+        let redirect_uri = redirect_uri.ok_or_else(|| self.refused_redirect(requested))?;
         // The list of schemes may have become shorter since the registration.
         if self.urls.redirects.check(redirect_uri).is_err() {
-            return Err(faults::bad_redirect(redirect_uri));
+            return Err(self.refused_redirect(redirect_uri));
         }
         let redirect_uri = redirect_uri.to_owned();
         Ok((client, redirect_uri))
+    }
+
+    /// The page for an address that is not redirected to. An address whose scheme is not on the list
+    /// was left out at the registration, so to register again does not help.
+    fn refused_redirect(&self, address: &str) -> Answer {
+        match self.urls.redirects.check(address) {
+            Err(BadRedirect::Scheme) => faults::bad_scheme(&scheme_of(address)),
+            _ => faults::bad_redirect(address),
+        }
     }
 
     /// Everything else about the request.
@@ -302,7 +315,7 @@ impl AuthServer {
         let redirect_uri = request.redirect_uri.clone();
         let (client, state) = (request.client.clone(), request.state.clone());
         if self.urls.redirects.check(&redirect_uri).is_err() {
-            return Ok(faults::bad_redirect(&redirect_uri));
+            return Ok(self.refused_redirect(&redirect_uri));
         }
         let secret = self.minter.secret(CODE);
         let now = UnixTime::of(now);
@@ -338,7 +351,7 @@ impl AuthServer {
         description: &'static str,
     ) -> Answer {
         if self.urls.redirects.check(back.redirect_uri).is_err() {
-            return faults::bad_redirect(back.redirect_uri);
+            return self.refused_redirect(back.redirect_uri);
         }
         let mut answer = vec![("error", error), ("error_description", description)];
         answer.extend(back.state.map(|state| ("state", state)));

@@ -1,7 +1,10 @@
 //! Which client is it, and can it prove that?
 
-use crate::UnixTime;
-use std::{net::IpAddr, time::SystemTime};
+use crate::{UnixTime, cache::Span};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -33,9 +36,37 @@ pub(crate) struct Caller {
     /// Whether it proved itself with a secret.
     pub(crate) proven: bool,
     pub(crate) refreshes: bool,
+    pub(crate) origin: Origin,
 }
 
+impl Caller {
+    /// Whether it may ask what tokens of others are worth: one that the operator made, and that has
+    /// shown its secret. For all others the answer would be an oracle.
+    pub(crate) fn introspects(&self) -> bool {
+        self.proven && self.origin == Origin::Operator
+    }
+}
+
+/// How long the store's word counts on whether anybody may introspect.
+const INTROSPECTORS_AGE: Duration = Duration::from_secs(10);
+
 impl AuthServer {
+    /// Whether there is anybody who may introspect. While the store cannot be asked there is nobody
+    /// who could be recognised.
+    pub(crate) async fn has_introspectors(&self, now: SystemTime) -> bool {
+        if self.config.clients.iter().any(|client| !client.is_public()) {
+            return true;
+        }
+        if let Some(known) = self.introspects.get(&(), now) {
+            return known;
+        }
+        let epoch = self.introspects.epoch();
+        let Ok(found) = self.store.has_confidential_client().await else { return false };
+        let span = Span { from: now, until: now + INTROSPECTORS_AGE };
+        self.introspects.insert((), found, span, epoch);
+        found
+    }
+
     /// The client called `id`, with its metadata document fetched if it has one.
     pub(crate) async fn find_client(
         &self,
@@ -101,7 +132,7 @@ impl AuthServer {
             if self.documents.is_none() || secret.is_some() {
                 return Err(invalid_client(by_header, "the client cannot be authenticated"));
             }
-            return Ok(Caller { id, proven: false, refreshes: true });
+            return Ok(Caller { id, proven: false, refreshes: true, origin: Origin::Document });
         }
         let client = self
             .known_client(&id, now)
@@ -114,7 +145,7 @@ impl AuthServer {
             (Some(expected), Some(secret)) if *expected == secret.hash() => true,
             _ => return Err(invalid_client(by_header, "the client cannot be authenticated")),
         };
-        Ok(Caller { id, proven, refreshes: client.refreshes })
+        Ok(Caller { id, proven, refreshes: client.refreshes, origin: client.origin })
     }
 }
 

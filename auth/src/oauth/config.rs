@@ -3,8 +3,14 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    config_error::ConfigError, cookie::Cookies, limiter::Rate, page::ScopeView, record::Client,
-    redirect::RedirectPolicy, resource::Resource, resource_metadata::ResourceMetadata,
+    config_error::ConfigError,
+    cookie::Cookies,
+    limiter::Rate,
+    page::ScopeView,
+    record::Client,
+    redirect::{DESKTOP_SCHEMES, RedirectPolicy},
+    resource::Resource,
+    resource_metadata::ResourceMetadata,
 };
 use crate::TokenHash;
 
@@ -56,8 +62,9 @@ pub struct Config {
     pub registration_rate: Rate,
     /// Registrations altogether. Default 600, then one per second.
     pub registration_rate_total: Rate,
-    /// Whether client identifiers may be addresses of metadata documents. Default yes.
-    pub client_id_metadata: bool,
+    /// Whether client identifiers may be addresses of metadata documents. Default
+    /// [`ClientIdMetadata::Auto`].
+    pub client_id_metadata: ClientIdMetadata,
     /// Fetches of metadata documents from one host. Default 10, then one per 6 seconds.
     pub document_rate: Rate,
     /// Metadata documents that one address (a /64 of IPv6) asks for and that are not at hand.
@@ -66,10 +73,23 @@ pub struct Config {
     pub document_rate_peer: Rate,
     /// Fetches of metadata documents altogether. Default 60, then one per second.
     pub document_rate_total: Rate,
-    /// Private-use schemes welcome in redirect addresses.
+    /// Private-use schemes welcome in redirect addresses. Default
+    /// [`DESKTOP_SCHEMES`](super::DESKTOP_SCHEMES).
     pub redirect_schemes: Vec<String>,
     /// Clients the operator wrote down.
     pub clients: Vec<Client>,
+}
+
+/// Whether client identifiers may be addresses of metadata documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientIdMetadata {
+    /// They may, and the metadata say so as long as documents can be fetched, or when clients have no
+    /// other way: where they may not register.
+    Auto,
+    /// They may, and the metadata say so.
+    On,
+    /// They may not.
+    Off,
 }
 
 /// Who may register clients (RFC 7591).
@@ -113,13 +133,11 @@ impl Config {
             max_unused_clients: 10_000,
             registration_rate: Rate { burst: 60, every: 5 * SECOND },
             registration_rate_total: Rate { burst: 600, every: SECOND },
-            client_id_metadata: true,
+            client_id_metadata: ClientIdMetadata::Auto,
             document_rate: Rate { burst: 10, every: 6 * SECOND },
             document_rate_peer: Rate { burst: 20, every: 5 * SECOND },
             document_rate_total: Rate { burst: 60, every: SECOND },
-            redirect_schemes: ["cursor", "vscode", "vscode-insiders", "claude"]
-                .map(str::to_owned)
-                .into(),
+            redirect_schemes: DESKTOP_SCHEMES.map(str::to_owned).into(),
             clients: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! Clients whose identifier is the address of their metadata document.
 
 use std::{
+    iter::successors,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,8 +20,9 @@ use super::{
     client_metadata::{MAX_NAME, MAX_REDIRECTS, is_web},
     fetch::{Fetch, FetchError, FetchLimits},
     limiter::{Limiter, Rate, rate_limit_key},
+    reachability::{Failure, Reachability},
     record::{Client, Origin},
-    redirect::{BadRedirect, RedirectPolicy},
+    redirect::RedirectPolicy,
 };
 use crate::{
     cache::{Cache, Span},
@@ -35,6 +37,10 @@ const MIN_AGE: Duration = Duration::from_secs(30);
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// When its host says nothing.
 const DEFAULT_AGE: Duration = Duration::from_secs(3600);
+/// How long a copy serves again after its host did not answer.
+const STALE_AGE: Duration = Duration::from_secs(60);
+/// How long after it was fetched a document may still serve as such a copy.
+const STALE_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many documents are kept.
 const CAPACITY: usize = 1000;
 /// The longest identifier.
@@ -49,18 +55,39 @@ pub(crate) enum DocumentError {
     /// Too many fetches; nothing was fetched.
     #[error("too many documents are being asked for")]
     TooMany { retry_after: u64 },
-    /// It could not be fetched.
-    #[error("it could not be fetched")]
+    /// It could not be fetched. Why is not told: who asks may have chosen the address to find out
+    /// what is there.
+    #[error("it cannot be reached from here")]
     Unreachable,
     /// Longer than 5 KiB.
     #[error("it is too long")]
     TooLong,
     /// The host answered with something else than 200.
-    #[error("its host did not answer with status 200")]
-    Status,
+    #[error("its host answers with status {}", .0.as_u16())]
+    Status(StatusCode),
+    /// All of its redirect addresses have schemes that are not on the list.
+    #[error("this server does not allow the schemes of its redirect_uris: {0}")]
+    Schemes(String),
     /// The document breaks a rule.
     #[error("{0}")]
     Invalid(&'static str),
+}
+
+impl DocumentError {
+    /// Whether nothing was learnt about the document, so that it may be what it was.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable => true,
+            Self::Status(status) => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Address
+            | Self::TooMany { .. }
+            | Self::TooLong
+            | Self::Schemes(_)
+            | Self::Invalid(_) => false,
+        }
+    }
 }
 
 /// Fetches, checks and keeps documents.
@@ -72,6 +99,9 @@ pub(crate) struct Documents {
     per_host: Limiter<String>,
     total: Limiter<()>,
     fetched: Cache<String, Arc<Client>>,
+    /// What documents said when they were fetched last, for when they cannot be.
+    stale: Cache<String, Arc<Client>>,
+    reachability: Reachability,
     fetches: SingleFlight<String, Result<Arc<Client>, DocumentError>>,
 }
 
@@ -88,6 +118,8 @@ impl Documents {
             per_host: Limiter::new(per_host, 10_000),
             total: Limiter::new(total, 1),
             fetched: Cache::new(CAPACITY),
+            stale: Cache::new(CAPACITY),
+            reachability: Reachability::default(),
             fetches: SingleFlight::new(),
         }
     }
@@ -126,8 +158,49 @@ impl Documents {
             },
         };
         let outcome = self.fetch(id, &url, now).await;
+        let outcome = match outcome {
+            Err(error) if error.is_outage() => self.stale(id, now).ok_or(error),
+            other => other,
+        };
         leader.complete(outcome.clone());
         outcome.map(|client| Client::clone(&client))
+    }
+
+    /// Whether documents can be fetched, as far as is known.
+    pub(crate) fn are_reachable(&self) -> bool {
+        self.reachability.is_given()
+    }
+
+    /// Tries again what failed, if it is time.
+    pub(crate) async fn retry(&self, now: SystemTime) {
+        for id in self.reachability.take_turn(now) {
+            if let Some(url) = address(&id)
+                // What comes of it is noted on the way.
+                && self.fetch(&id, &url, now).await.is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// The copy of a document that does not answer. It is good for a while, so that not everybody
+    /// waits for the host again.
+    fn stale(&self, id: &str, now: SystemTime) -> Option<Arc<Client>> {
+        let client = self.stale.get(id, now)?;
+        tracing::info!(client = id, "the last copy of a client metadata document is used");
+        self.keep(&self.fetched, &client, now, STALE_AGE);
+        Some(client)
+    }
+
+    fn keep(
+        &self,
+        cache: &Cache<String, Arc<Client>>,
+        client: &Arc<Client>,
+        now: SystemTime,
+        age: Duration,
+    ) {
+        let (epoch, span) = (cache.epoch(), Span { from: now, until: now + age });
+        cache.insert(client.id.clone(), Arc::clone(client), span, epoch);
     }
 
     async fn fetch(
@@ -145,31 +218,57 @@ impl Documents {
             .header(ACCEPT, "application/json")
             .body(Bytes::new())
             .map_err(|_| DocumentError::Address)?;
-        let response = self.fetch.fetch(request, LIMITS).await.map_err(|error| {
-            tracing::info!(
-                client = %url,
-                error = &error as &dyn std::error::Error,
-                "client metadata document not fetched"
-            );
-            match error {
-                FetchError::TooLong => DocumentError::TooLong,
-                FetchError::Forbidden | FetchError::TimedOut | FetchError::Failed(_) => {
-                    DocumentError::Unreachable
-                }
+        let response = match self.fetch.fetch(request, LIMITS).await {
+            Ok(response) => response,
+            Err(FetchError::TooLong) => {
+                self.reached(now);
+                return Err(DocumentError::TooLong);
             }
-        })?;
+            Err(error @ (FetchError::Forbidden | FetchError::TimedOut | FetchError::Failed(_))) => {
+                self.not_reached(id, &error, now);
+                return Err(DocumentError::Unreachable);
+            }
+        };
+        self.reached(now);
         if response.status() != StatusCode::OK {
-            return Err(DocumentError::Status);
+            return Err(DocumentError::Status(response.status()));
         }
         if response.body().len() > LIMITS.max_bytes {
             return Err(DocumentError::TooLong);
         }
         let client = Arc::new(read(id, response.body(), &self.redirects, now)?);
-        let until = now + age(response.headers());
-        let (epoch, span) = (self.fetched.epoch(), Span { from: now, until });
-        self.fetched.insert(id.to_owned(), Arc::clone(&client), span, epoch);
+        self.keep(&self.fetched, &client, now, age(response.headers()));
+        self.keep(&self.stale, &client, now, STALE_MEMORY);
         Ok(client)
     }
+
+    fn reached(&self, now: SystemTime) {
+        if self.reachability.succeeded(now) {
+            tracing::info!("client metadata documents can be fetched again");
+        }
+    }
+
+    fn not_reached(&self, id: &str, error: &FetchError, now: SystemTime) {
+        let cause = causes(error);
+        match self.reachability.failed(id, now) {
+            Failure::OutageBegins => tracing::warn!(
+                client = id,
+                %error,
+                cause,
+                "this server cannot fetch the metadata documents of clients; allow it to connect to \
+                 their hosts, or set oauth.client_id_metadata = false"
+            ),
+            Failure::Single | Failure::OutageGoesOn => {
+                tracing::info!(client = id, %error, cause, "client metadata document not fetched");
+            }
+        }
+    }
+}
+
+/// What led to `error`, outermost first.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = successors(error.source(), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// `id` as an address that is fetched: https, with a path, spelled as every parser spells it; no
@@ -241,25 +340,21 @@ pub(super) fn read(
     if document.redirect_uris.len() > MAX_REDIRECTS {
         return Err(Invalid("it has too many redirect_uris"));
     }
-    let mut kept = Vec::new();
-    for address in document.redirect_uris {
-        match redirects.check(&address) {
-            Ok(_) => kept.push(address),
-            // One document serves many servers; an installed application we do not know does not
-            // make its other addresses worse.
-            Err(BadRedirect::Scheme) => {}
-            Err(_) => return Err(Invalid("one of its redirect_uris is not acceptable")),
-        }
-    }
-    if kept.is_empty() {
-        return Err(Invalid("none of its redirect_uris is acceptable"));
+    let sorted = redirects
+        .sort(document.redirect_uris)
+        .map_err(|_| Invalid("one of its redirect_uris is not acceptable"))?;
+    if sorted.usable.is_empty() {
+        return Err(match sorted.unknown() {
+            Some(schemes) => DocumentError::Schemes(schemes),
+            None => Invalid("it has no redirect_uris"),
+        });
     }
     Ok(Client {
         id: id.to_owned(),
         origin: Origin::Document,
         name: document.client_name,
         uri: document.client_uri.filter(|uri| is_web(uri)),
-        redirect_uris: kept,
+        redirect_uris: sorted.usable,
         secret: None,
         // What is left out means no less here than what we do for everybody.
         refreshes: document.grant_types.is_none_or(|all| has(&all, "refresh_token")),

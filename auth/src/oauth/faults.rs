@@ -45,6 +45,35 @@ pub(crate) fn bad_document(id: &str, why: &str) -> Answer {
     bad("invalid_client", "The application cannot be verified", detail, TELL_MAKER)
 }
 
+pub(crate) fn document_unavailable(id: &str, why: &str) -> Answer {
+    let detail = format!(
+        "The application describes itself at “{}”. This server could not fetch that description: {why}.",
+        plain(id, 200)
+    );
+    Answer::error_page(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorPage {
+            code: "client_unreachable",
+            title: "This server cannot check the application",
+            detail,
+            advice: "The application is not to blame. Connect again in a minute. If that does not \
+                     help, tell the operator of this server: it must be able to make connections to \
+                     that address.",
+        },
+    )
+    .retry_after(60)
+}
+
+pub(crate) fn bad_scheme(schemes: &str) -> Answer {
+    let detail = format!(
+        "The application wants the answer at an address of a kind that this server does not send \
+         answers to: {schemes}."
+    );
+    let advice = "Ask the operator of this server to add it to oauth.redirect_schemes, or use an \
+                  application that is known here.";
+    bad("unknown_scheme", "The application is not allowed here", detail, advice)
+}
+
 pub(crate) fn bad_redirect(address: &str) -> Answer {
     let detail = format!(
         "The application wants the answer at “{}”, which is not an address it registered.",

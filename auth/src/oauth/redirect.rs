@@ -28,6 +28,35 @@ const DANGEROUS: [&str; 16] = [
     "wss",
 ];
 
+/// Private-use schemes of the desktop applications that are known to connect to MCP servers. Welcome
+/// unless the operator says otherwise.
+pub const DESKTOP_SCHEMES: [&str; 20] = [
+    "antigravity",
+    "claude",
+    "code-oss",
+    "com.raycast",
+    "cursor",
+    "goose",
+    "kiro",
+    "lmstudio",
+    "mcpjam",
+    "raycast",
+    "trae",
+    "trae-cn",
+    "vscode",
+    "vscode-insiders",
+    "vscodium",
+    "warp",
+    "warppreview",
+    "windsurf",
+    "windsurf-next",
+    "zed",
+];
+
+/// The most schemes that a refusal names, and the longest one that it shows in full.
+const MAX_NAMED: usize = 5;
+const MAX_SHOWN: usize = 40;
+
 /// Which private-use schemes are welcome beside https and loopback.
 #[derive(Debug, Clone, Default)]
 pub struct RedirectPolicy {
@@ -58,6 +87,15 @@ pub enum BadRedirect {
     /// A private-use scheme that is not on the list.
     #[error("the scheme of the redirect address is not allowed")]
     Scheme,
+}
+
+/// What became of all the redirect addresses of one client.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    /// Those that may be used, in the client's order.
+    pub(crate) usable: Vec<String>,
+    /// The schemes of the others, which are not on the list.
+    unknown: Vec<String>,
 }
 
 /// What kind of place a redirect address leads to.
@@ -99,7 +137,9 @@ impl RedirectPolicy {
         if DANGEROUS.contains(&scheme.as_str()) {
             return Err(BadRedirect::Dangerous);
         }
-        if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !address.bytes().all(is_uri) {
+        let fine = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        if !fine || !address.bytes().all(is_uri) {
             return Err(BadRedirect::Malformed);
         }
         if address.contains('#') {
@@ -131,6 +171,46 @@ impl RedirectPolicy {
             _ => Err(BadRedirect::Scheme),
         }
     }
+
+    /// Which of a client's addresses may be used. An application lists all the places where it may
+    /// run, and one that is not known here makes the others no worse; so a scheme that is not on the
+    /// list costs its own address only. Everything else that is wrong is the client's mistake.
+    pub(crate) fn sort(&self, addresses: Vec<String>) -> Result<Sorted, BadRedirect> {
+        let mut sorted = Sorted::default();
+        for address in addresses {
+            match self.check(&address) {
+                Ok(_) => sorted.usable.push(address),
+                Err(BadRedirect::Scheme) => {
+                    let scheme = scheme_of(&address);
+                    if !sorted.unknown.contains(&scheme) {
+                        sorted.unknown.push(scheme);
+                    }
+                }
+                Err(bad) => return Err(bad),
+            }
+        }
+        Ok(sorted)
+    }
+}
+
+impl Sorted {
+    /// The schemes that are not on the list, for an error text or the log; `None` when there is none.
+    pub(crate) fn unknown(&self) -> Option<String> {
+        if self.unknown.is_empty() {
+            return None;
+        }
+        let mut named = self.unknown[..self.unknown.len().min(MAX_NAMED)].join(", ");
+        if self.unknown.len() > MAX_NAMED {
+            named.push_str(", ...");
+        }
+        Some(named)
+    }
+}
+
+/// The scheme of an address that was found to have one, cut to a length that can be shown.
+pub(crate) fn scheme_of(address: &str) -> String {
+    let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.chars().take(MAX_SHOWN).collect::<String>().to_ascii_lowercase()
 }
 
 /// Whether a client that registered `registered` means it by `requested`.

@@ -11,6 +11,7 @@ use super::{
     Answer, AuthServer, Client, Origin, Registered, Registration, Secret,
     client_metadata::{MAX_NAME, MAX_REDIRECTS, is_web},
     limiter::rate_limit_key,
+    page::plain,
     redirect::without_port,
     secret::CLIENT_SECRET,
     server::is_media,
@@ -147,7 +148,8 @@ impl AuthServer {
         let mut body = json!({
             "client_id": client.id,
             "client_id_issued_at": client.created.0,
-            // As they were sent: a known client with other loopback ports means the same ones.
+            // As they were sent, without those that cannot be used: a known client with other
+            // loopback ports means the same ones.
             "redirect_uris": redirect_uris,
             "grant_types": grant_types,
             "response_types": ["code"],
@@ -177,12 +179,24 @@ impl AuthServer {
         if addresses.len() > MAX_REDIRECTS {
             return Err(Answer::bad("invalid_redirect_uri", "too many redirect_uris"));
         }
-        for address in &addresses {
-            if let Err(bad) = self.urls.redirects.check(address) {
-                return Err(Answer::bad("invalid_redirect_uri", &bad.to_string()));
+        let sorted = self.urls.redirects.sort(addresses);
+        let sorted = sorted.map_err(|bad| Answer::bad("invalid_redirect_uri", &bad.to_string()))?;
+        if let Some(schemes) = sorted.unknown() {
+            tracing::info!(
+                client = metadata.client_name.as_deref().map(|name| plain(name, MAX_NAME)),
+                %schemes,
+                "a client asked for redirect addresses whose schemes are not in \
+                 oauth.redirect_schemes; they were left out"
+            );
+            if sorted.usable.is_empty() {
+                let description = format!(
+                    "no redirect address can be used here: {schemes} is not allowed; the operator \
+                     of this server can add it to oauth.redirect_schemes"
+                );
+                return Err(Answer::bad("invalid_redirect_uri", &description));
             }
         }
-        Ok(addresses)
+        Ok(sorted.usable)
     }
 }
 

@@ -58,8 +58,7 @@ impl AuthServer {
         Ok(())
     }
 
-    /// Tells what a token is worth, to clients that prove themselves: those of the operator, with a
-    /// secret. For all others it would be an oracle.
+    /// Tells what a token is worth (RFC 7662), to those who [may know](super::client::Caller::introspects).
     pub(crate) async fn introspect(
         &self,
         request: &Request<Bytes>,
@@ -70,11 +69,10 @@ impl AuthServer {
             Ok(caller) => caller,
             Err(answer) => return answer,
         };
-        let trusted = self.config.clients.iter().any(|client| client.id == caller.id);
-        if !caller.proven || !trusted {
+        if !caller.introspects() {
             return invalid_client(
                 request.headers().contains_key(http::header::AUTHORIZATION),
-                "introspection is for confidential clients of the operator",
+                "introspection is for clients with a secret that the operator of this server made",
             );
         }
         let token = match form.one("token") {

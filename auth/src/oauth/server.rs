@@ -1,6 +1,6 @@
 //! The authorization server as a whole: its parts, and who answers which path.
 
-use crate::UnixTime;
+use crate::{UnixTime, cache::Cache};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
@@ -8,8 +8,9 @@ use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use rand_chacha::ChaCha20Rng;
 
 use super::{
-    Answer, AuthStore, Config, ConfigError, CredentialSink, Fetch, Grant, IdentityProvider, Params,
-    RevocationListener, Revoked, ServerKey, StoreError, Transaction, User,
+    Answer, AuthStore, ClientIdMetadata, Config, ConfigError, CredentialSink, Fetch, Grant,
+    IdentityProvider, Params, RevocationListener, Revoked, ServerKey, StoreError, Transaction,
+    User,
     config::ServerUrls,
     document::Documents,
     faults,
@@ -61,6 +62,8 @@ pub struct AuthServer {
     failures: Limiter<(IpAddr, Kind)>,
     pub(crate) registrations: Limiter<IpAddr>,
     pub(crate) registrations_total: Limiter<()>,
+    /// Whether anybody may introspect, as the store said last.
+    pub(crate) introspects: Cache<(), bool>,
 }
 
 /// Requests of programs whose failures are counted apart.
@@ -100,7 +103,8 @@ impl AuthServer {
         if !config.resources.iter().filter_map(|own| own.provider.as_ref()).all(is_known) {
             return Err(ConfigError::Resources("a server requires a provider that does not exist"));
         }
-        let documents = parts.fetch.filter(|_| config.client_id_metadata).map(|fetch| {
+        let is_off = config.client_id_metadata == ClientIdMetadata::Off;
+        let documents = parts.fetch.filter(|_| !is_off).map(|fetch| {
             Documents::new(
                 fetch,
                 urls.redirects.clone(),
@@ -121,6 +125,7 @@ impl AuthServer {
             failures: Limiter::new(config.failure_rate, 10_000),
             registrations: Limiter::new(config.registration_rate, 10_000),
             registrations_total: Limiter::new(config.registration_rate_total, 1),
+            introspects: Cache::new(2),
             config,
         })
     }
@@ -177,7 +182,9 @@ impl AuthServer {
             (Route::ResourceMetadata(path), &Method::GET | &Method::HEAD) => {
                 self.urls.metadata.document(path)
             }
-            (Route::ServerMetadata, &Method::GET | &Method::HEAD) => self.server_metadata(),
+            (Route::ServerMetadata, &Method::GET | &Method::HEAD) => {
+                self.server_metadata(now).await
+            }
             (Route::Authorize, &Method::GET) => self.authorize(request, peer, now).await,
             (Route::Login, &Method::GET) => self.login(request, peer, now).await,
             (Route::Callback(provider), &Method::GET) => {
@@ -327,6 +334,18 @@ impl AuthServer {
             self.store.forget_consents(&grant.user, &grant.client).await?;
         }
         Ok(revoked.is_some())
+    }
+
+    /// Fetches documents that could not be fetched once more, if it is time for that, so that clients
+    /// learn when they may bring them again. To be called every minute or so.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it for the next time.
+    pub async fn retry_documents(&self, now: SystemTime) {
+        if let Some(documents) = &self.documents {
+            documents.retry(now).await;
+        }
     }
 
     /// Removes from the store what has served its time, in small steps, and says how many records

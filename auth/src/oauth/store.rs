@@ -51,6 +51,10 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// At most `limit` clients with an identifier above `after`, in its order.
     fn clients<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Client>>;
 
+    /// Whether there is a client of the operator ([`Origin::Operator`](super::Origin::Operator)) that
+    /// has a secret.
+    fn has_confidential_client(&self) -> Stored<'_, bool>;
+
     /// Forgets a client and its consents, revokes its grants, and marks its codes as used, so that
     /// none that is on its way makes a grant; returns the grants that were live.
     fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>>;
@@ -190,15 +194,15 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
 /// How long a code is kept after its time, so that its replay is noticed.
 pub const CODE_MEMORY: Duration = Duration::from_secs(3600);
 
-/// How long a client that registered itself is kept after its last code was redeemed. Clients that
-/// register anew with every installation would fill the store; one that is forgotten registers
-/// again.
-pub const CLIENT_MEMORY: Duration = Duration::from_secs(400 * 24 * 3600);
 /// How long after a code was redeemed its client may present it again without harm. Clients retry,
 /// or redeem from two windows at once; who can prove itself as the first one did is no thief, and
 /// gets nothing from it either.
 pub const CODE_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a client that registered itself is kept after its last code was redeemed. Clients that
+/// register anew with every installation would fill the store; one that is forgotten registers
+/// again.
+pub const CLIENT_MEMORY: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// By what a sign-in is taken.
 #[derive(Debug, Clone, Copy)]
@@ -225,13 +229,13 @@ pub enum Registered {
 pub enum Redeemed {
     /// The caller's tokens are good.
     Fresh(Box<Grant>),
+    /// The code was redeemed less than [`CODE_GRACE`] ago. Nothing was changed, and nothing is
+    /// issued.
+    Repeated,
     /// The code was redeemed before. Its grant is revoked now; it is given when it was live until
     /// then.
     Replayed(Option<Box<Grant>>),
     /// Never sent out, burned, or too late.
-    /// The code was redeemed less than [`CODE_GRACE`] ago. Nothing was changed, and nothing is
-    /// issued.
-    Repeated,
     Gone,
 }
 

@@ -11,7 +11,7 @@ use super::memory_tables::Tables;
 use crate::{
     TokenHash, UnixTime,
     oauth::{
-        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, NewToken, Redeemed,
+        AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, NewToken, Origin, Redeemed,
         RefreshToken, Registered, Rotated, Rotation, StoreError, Stored, Transaction,
         TransactionKey, Upstream, User,
     },
@@ -167,6 +167,13 @@ impl AuthStore for MemoryStore {
         self.call(move |tables| {
             let above = tables.clients.values().filter(|own| own.id.as_str() > after);
             above.take(limit).cloned().collect()
+        })
+    }
+
+    fn has_confidential_client(&self) -> Stored<'_, bool> {
+        self.call(move |tables| {
+            let is_one = |own: &Client| own.origin == Origin::Operator && !own.is_public();
+            tables.clients.values().any(is_one)
         })
     }
 

@@ -6,8 +6,8 @@ use crate::{
     TokenHash, TokenRecord, UnixTime,
     local::Account,
     oauth::{
-        Browser, CLIENT_MEMORY, CODE_GRACE, CODE_MEMORY, Client, Code, Consent, Grant, NewToken, Origin,
-        Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
+        Browser, CLIENT_MEMORY, CODE_GRACE, CODE_MEMORY, Client, Code, Consent, Grant, NewToken,
+        Origin, Redeemed, Repeat, Rotated, Rotation, Transaction, in_grace,
     },
     upstream::Sealed,
 };

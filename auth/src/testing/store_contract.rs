@@ -166,11 +166,26 @@ async fn clients(store: &dyn AuthStore, now: UnixTime) {
 
     let fixed = client("contract-fixed", None, now);
     store.register_client(fixed, None, 0, now).await.unwrap_or_else(no);
+    confidential_clients(store, now).await;
     let all = store.clients("", 10).await.unwrap_or_else(no);
     let ids: Vec<_> = all.iter().map(|own| own.id.as_str()).collect();
     assert_eq!(ids, ["contract-client", "contract-fixed"], "clients come in order");
     let rest = store.clients("contract-client", 1).await.unwrap_or_else(no);
     assert_eq!(rest.len(), 1, "listing goes on after an identifier");
+}
+
+async fn confidential_clients(store: &dyn AuthStore, now: UnixTime) {
+    let has_one = async || store.has_confidential_client().await.unwrap_or_else(no);
+    assert!(!has_one().await, "a client that registered itself is none of the operator's");
+    let public =
+        Client { origin: Origin::Operator, secret: None, ..client("contract-operator", None, now) };
+    let confidential = Client { secret: Some(hash("its secret")), ..public.clone() };
+    for (client, expected) in [(public, false), (confidential, true)] {
+        store.register_client(client, None, 0, now).await.unwrap_or_else(no);
+        assert_eq!(has_one().await, expected);
+        store.remove_client("contract-operator", now).await.unwrap_or_else(no);
+        assert!(!has_one().await, "it is gone");
+    }
 }
 
 async fn sign_ins(store: &Arc<dyn AuthStore>, now: UnixTime) {
@@ -256,10 +271,27 @@ async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
         let access = hash(&format!("race-access-{n}"));
         if let Some(found) = store.access_token(&access).await.unwrap_or_else(no) {
             tokens += 1;
-            assert!(found.grant.revoked.is_some(), "the winner's tokens are dead");
+            assert!(found.grant.revoked.is_none(), "the winner's tokens are good");
         }
     }
     assert_eq!(tokens, 1, "a lost redemption leaves no token behind");
+    let again = async |now: UnixTime| {
+        let access = token("race-again", now.plus(HOUR));
+        store.redeem_code(&code.hash, access, None, now).await.unwrap_or_else(no)
+    };
+    let last = now.plus(CODE_GRACE - Duration::from_secs(1));
+    assert_eq!(again(last).await, Redeemed::Repeated, "to the last second of the grace");
+    let late = again(now.plus(CODE_GRACE)).await;
+    let Redeemed::Replayed(Some(revoked)) = late else { panic!("a late replay gave {late:?}") };
+    assert_eq!(revoked.grant_id, code.grant_id, "a late replay revokes");
+    let later = again(now.plus(CODE_GRACE)).await;
+    assert_eq!(later, Redeemed::Replayed(None), "once");
+    let set_back = sign_in(&**store, "set-back", "ada", now).await;
+    let access = token("set-back-again", now.plus(HOUR));
+    let back = UnixTime(now.0 - 3600);
+    let back = store.redeem_code(&hash("set-back"), access, None, back).await.unwrap_or_else(no);
+    let Redeemed::Replayed(Some(revoked)) = back else { panic!("a clock set back: {back:?}") };
+    assert_eq!(revoked.grant_id, set_back, "a clock that was set back reopens no grace");
     let used = store.client("contract-client", now.plus(1000 * HOUR)).await.unwrap_or_else(no);
     assert!(
         used.is_some_and(|own| own.unused_until.is_none()),
@@ -278,23 +310,6 @@ async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let outcome = store.redeem_code(&late.hash, access, None, then).await.unwrap_or_else(no);
     assert_eq!(outcome, Redeemed::Gone, "a code past its time is gone");
     let never = store.redeem_code(&hash("never"), token("x", then), None, now).await;
-    let again = async |now: UnixTime| {
-        let access = token("race-again", now.plus(HOUR));
-        store.redeem_code(&code.hash, access, None, now).await.unwrap_or_else(no)
-    };
-    let last = now.plus(CODE_GRACE - Duration::from_secs(1));
-    assert_eq!(again(last).await, Redeemed::Repeated, "to the last second of the grace");
-    let late = again(now.plus(CODE_GRACE)).await;
-    let Redeemed::Replayed(Some(revoked)) = late else { panic!("a late replay gave {late:?}") };
-    assert_eq!(revoked.grant_id, code.grant_id, "a late replay revokes");
-    let later = again(now.plus(CODE_GRACE)).await;
-    assert_eq!(later, Redeemed::Replayed(None), "once");
-    let set_back = sign_in(&**store, "set-back", "ada", now).await;
-    let access = token("set-back-again", now.plus(HOUR));
-    let back = UnixTime(now.0 - 3600);
-    let back = store.redeem_code(&hash("set-back"), access, None, back).await.unwrap_or_else(no);
-    let Redeemed::Replayed(Some(revoked)) = back else { panic!("a clock set back: {back:?}") };
-    assert_eq!(revoked.grant_id, set_back, "a clock that was set back reopens no grace");
     assert_eq!(never.unwrap_or_else(no), Redeemed::Gone);
 
     let grant_id = sign_in(&**store, "replayed", "ada", now).await;

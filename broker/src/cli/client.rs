@@ -42,7 +42,8 @@ enum Action {
         #[arg(long)]
         id: Option<String>,
         /// Give it a secret, which is printed once; for applications that run on a server: one on a
-        /// user's computer cannot keep a secret
+        /// user's computer cannot keep a secret. With it the client may also ask what tokens of this
+        /// broker are worth (/oauth/introspect, RFC 7662)
         #[arg(long)]
         confidential: bool,
         #[command(flatten)]

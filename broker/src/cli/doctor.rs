@@ -6,6 +6,7 @@
 mod callback;
 mod challenge;
 mod compare;
+mod documents;
 mod messages;
 mod outcome;
 mod registration;

@@ -65,6 +65,7 @@ impl AuthStack {
         if let Some(people) = &people {
             followers.spawn(revocations::follow(people.revocations(), clock.clone()));
             followers.spawn(background::sweeps(people.server(), clock.clone()));
+            followers.spawn(background::documents(people.server(), clock.clone()));
             followers.spawn(background::seals(people.vault(), clock.clone()));
         }
         let maker = Maker::new(config, base, &outside.fetch);

@@ -15,6 +15,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
+/// How often it is asked whether documents of clients are to be fetched again; how often that is the
+/// case, the authorization server knows.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How many credentials are sealed anew at a time.
 const BATCH: usize = 500;
 
@@ -47,6 +51,15 @@ pub(super) async fn sweeps(server: Arc<AuthServer>, clock: Clock) {
                 warn!(%error, %cause, "cannot remove expired records; trying again");
             }
         }
+    }
+}
+
+/// Tries documents of clients again that could not be fetched.
+pub(super) async fn documents(server: Arc<AuthServer>, clock: Clock) {
+    let mut interval = interval(RETRY_INTERVAL);
+    loop {
+        interval.tick().await;
+        server.retry_documents(clock.now()).await;
     }
 }
 

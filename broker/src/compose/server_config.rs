@@ -1,9 +1,11 @@
 //! The authorization server's settings, from the broker's.
 
-use auth::oauth::{Config as ServerConfig, Registration, Resource, ScopeView};
+use auth::oauth::{ClientIdMetadata, Config as ServerConfig, Registration, Resource, ScopeView};
 
 use super::start_error::StartError;
-use crate::config::{Config, Registration as Registrations, Upstream};
+use crate::config::{
+    ClientIdMetadata as Documents, Config, Registration as Registrations, Upstream,
+};
 
 /// The servers as protected resources, in the order of the configuration, and which of them is the
 /// default one. What a token is bound to is the path with the server's name: which server is the
@@ -54,7 +56,11 @@ pub(super) fn server_config(config: &Config, base: &str) -> ServerConfig {
         }
         Registrations::Off => Registration::Off,
     };
-    own.client_id_metadata = oauth.client_id_metadata;
+    own.client_id_metadata = match oauth.client_id_metadata {
+        Documents::Auto => ClientIdMetadata::Auto,
+        Documents::On => ClientIdMetadata::On,
+        Documents::Off => ClientIdMetadata::Off,
+    };
     own.redirect_schemes.clone_from(&oauth.redirect_schemes);
     own
 }

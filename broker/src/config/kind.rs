@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Filter,
     /// `true` or `false`.
     Bool,
+    /// `true`, `false`, or this word.
+    BoolOr(&'static str),
     /// A time with a unit.
     Duration(Zero),
     /// Bytes, with or without a unit.
@@ -97,6 +99,7 @@ impl Kind {
             Self::Name | Self::Registered | Self::Upstream => "a name in quotes".to_owned(),
             Self::Filter => "a filter such as \"info\" or \"info,bridge=debug\"".to_owned(),
             Self::Bool => "true or false".to_owned(),
+            Self::BoolOr(word) => format!("true, false or {word:?}"),
             Self::Duration(_) => "a duration such as \"15m\"".to_owned(),
             Self::Size(_) => "a size such as \"64MiB\"".to_owned(),
             Self::Count(_) => "a whole number".to_owned(),
@@ -178,6 +181,7 @@ impl Kind {
                 json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$" })
             }
             Self::Bool => json!({ "type": "boolean" }),
+            Self::BoolOr(word) => json!({ "enum": [true, false, word] }),
             Self::Duration(zero) => {
                 let pattern = "^([0-9]+(ms|s|m|h|d))+$";
                 match zero {

@@ -1,6 +1,7 @@
 //! The configuration from outside of its parts: whole files, whole stories.
 
 mod keys;
+mod oauth;
 mod properties;
 mod token_file;
 

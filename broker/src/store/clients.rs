@@ -112,6 +112,11 @@ pub(super) async fn list(db: &mut Db, after: &str, limit: usize) -> Result<Vec<C
     rows.iter().map(read).collect()
 }
 
+pub(super) async fn has_confidential(db: &mut Db) -> Result<bool> {
+    let sql = "SELECT 1 FROM clients WHERE origin = 'operator' AND secret IS NOT NULL LIMIT 1";
+    Ok(query(sql).fetch_optional(db).await?.is_some())
+}
+
 /// The client had a code redeemed: it is no longer an unused one.
 pub(super) async fn redeemed(db: &mut Db, id: &str, now: UnixTime) -> Result<()> {
     let sql = "UPDATE clients SET unused_until = NULL, redeemed = $2 WHERE id = $1";

@@ -11,11 +11,12 @@ use super::row::{Db, Result};
 const APPLICATION: i64 = 0x6d63_7062;
 
 /// What leads from each version to the next one.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/sqlite/0001_authorization.sql"),
     include_str!("../../migrations/sqlite/0002_sessions.sql"),
     include_str!("../../migrations/sqlite/0003_sessions_asleep.sql"),
     include_str!("../../migrations/sqlite/0004_static_tokens.sql"),
+    include_str!("../../migrations/sqlite/0005_confidential_clients.sql"),
 ];
 
 /// The version this program works with.

@@ -64,6 +64,10 @@ impl AuthStore for Store {
         job!(self.read: clients::list(&after, limit))
     }
 
+    fn has_confidential_client(&self) -> Stored<'_, bool> {
+        job!(self.read: clients::has_confidential())
+    }
+
     fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>> {
         let id = id.to_owned();
         job!(self.write: clients::remove(&id, now))

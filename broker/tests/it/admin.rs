@@ -215,6 +215,34 @@ async fn clients(place: &Place) {
     }
 }
 
+#[test]
+fn a_client_added_with_a_secret_finds_and_uses_introspection() {
+    with_timeout(async {
+        let place = Place::new();
+        let args = ["client", "add", "Gateway", "--id", "gateway", "--confidential"];
+        let args = [&args[..], &["--redirect-uri", "https://app.example/cb"]].concat();
+        let made = said(&place, &args).await;
+        let secret = made.lines().find_map(|line| line.strip_prefix("client_secret")).expect("one");
+        let broker = place.serve(&SIGN_IN).await;
+        let (application, tokens) = signed_in(&place, &broker, "A tool").await;
+        let advertised = application.metadata["introspection_endpoint"].as_str();
+        assert!(advertised.is_some_and(|at| at.ends_with("/oauth/introspect")), "{advertised:?}");
+        let introspect = async |id: &str, secret: &str, token: &str| {
+            let asking = Application { id: id.to_owned(), ..application.clone() };
+            let fields = [("token", token), ("client_secret", secret)];
+            asking.ask("introspection_endpoint", &fields).await
+        };
+        let told = introspect("gateway", secret.trim(), &tokens.access).await;
+        assert_eq!(told.status, 200, "{told:?}");
+        assert_eq!((&told.json()["active"], &told.json()["scope"]), (&json!(true), &json!("mcp")));
+        let unknown = introspect("gateway", secret.trim(), "mcpat_unknown").await;
+        assert_eq!((unknown.status, unknown.json()), (200, json!({ "active": false })));
+        for (id, secret) in [("gateway", "wrong"), ("gateway", ""), (&*application.id, "")] {
+            assert_eq!(introspect(id, secret, &tokens.access).await.status, 401, "{id}");
+        }
+    });
+}
+
 /// Who signs in, and the password.
 const ADA: (&str, &str) = ("ada", "correct horse battery");
 

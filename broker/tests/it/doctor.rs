@@ -337,7 +337,14 @@ fn the_broker_itself_is_well_with_a_token() {
 
 /// The demo server behind the broker's own sign-in, and an account to sign in with.
 async fn signing_in(place: &Place) -> Program {
-    let broker = place.serve(&[&DEMO[..], &["--set", "auth.verifiers=[\"oauth\"]"]].concat()).await;
+    // Nothing out there is asked.
+    signing_in_with(place, "oauth.client_id_metadata=false").await
+}
+
+/// The same with one setting more.
+async fn signing_in_with(place: &Place, setting: &str) -> Program {
+    let sign_in = ["--set", "auth.verifiers=[\"oauth\"]", "--set", setting];
+    let broker = place.serve(&[&DEMO[..], &sign_in].concat()).await;
     assert_eq!(place.run_with(&["user", "add", "ada"], PASSWORD).await.0, 0);
     broker
 }
@@ -378,6 +385,34 @@ fn the_broker_itself_is_well_where_people_sign_in() {
         }
         for name in ["registration", "sign-in", "token"] {
             assert_eq!(found.state(name), "not checked", "{name}: {}", found.text);
+        }
+    });
+}
+
+#[test]
+fn a_broker_that_cannot_fetch_what_it_says_clients_may_bring_is_found_out() {
+    with_timeout(async {
+        // A name that no broker fetches from, wherever this runs.
+        let inside = ["--client-id", "https://localhost/oauth/client.json"];
+        let place = Place::new();
+        let broker = signing_in_with(&place, "oauth.client_id_metadata=true").await;
+        let found = Found::at(&url(&broker), &inside).await;
+        found.assert_fault("registration", &["cannot fetch", "error page", "client_id_metadata"]);
+
+        let place = Place::new();
+        let broker = signing_in_with(&place, "oauth.client_id_metadata=auto").await;
+        let advertised = async || {
+            let path = "/.well-known/oauth-authorization-server";
+            let metadata = broker.client.at(path).ask("GET", "").await.json();
+            metadata["client_id_metadata_document_supported"].clone()
+        };
+        assert_eq!(advertised().await, true);
+        for _ in 0..2 {
+            let found = Found::at(&url(&broker), &inside).await;
+            assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+            let notes = found.step("registration")["notes"].to_string();
+            assert!(notes.contains("clients have to register"), "{notes}");
+            assert_eq!(advertised().await, false);
         }
     });
 }

@@ -212,7 +212,7 @@ async fn an_address_that_is_no_longer_allowed_is_not_redirected_to() {
     let other = harness_with(with(&[]), 1, |_| {});
     other.store.register_client(known, None, 9, UnixTime::of(harness.now())).await.unwrap();
     let answer = Visitor::new(&other).get(&query(&changes)).await;
-    assert_eq!(error_code(&answer), "invalid_redirect_uri");
+    assert_eq!(error_code(&answer), "unknown_scheme");
     assert!(!answer.headers().contains_key(header::LOCATION));
 }
 

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::harness::*;
-use crate::oauth::{Answer, Page, Rate, Standing};
+use crate::oauth::{Answer, ClientIdMetadata, FetchError, Page, Rate, Registration, Standing};
 
 const ID: &str = "https://app.example/oauth/client.json";
 
@@ -104,7 +104,7 @@ async fn an_identifier_that_is_no_plain_address_is_not_fetched() {
         assert!(["invalid_client", "unknown_client"].contains(&error_code(&answer)));
     }
     assert!(harness.web.asked().is_empty(), "{:?}", harness.web.asked());
-    let off = harness_with(config(), 1, |config| config.client_id_metadata = false);
+    let off = harness_with(config(), 1, |config| config.client_id_metadata = ClientIdMetadata::Off);
     assert_eq!(error_code(&ask(&off, ID).await), "unknown_client");
     assert!(off.web.asked().is_empty());
 }
@@ -113,7 +113,7 @@ async fn an_identifier_that_is_no_plain_address_is_not_fetched() {
 async fn a_document_is_kept_within_limits_and_an_error_never() {
     let harness = harness();
     for _ in 0..2 {
-        assert_eq!(error_code(&ask(&harness, ID).await), "invalid_client");
+        assert_eq!(error_code(&ask(&harness, ID).await), "client_unreachable");
     }
     assert_eq!(harness.web.asked().len(), 2, "errors are not kept");
     let mut huge = document();
@@ -187,7 +187,7 @@ async fn a_hundred_who_ask_at_once_wait_for_one_fetch() {
         }
         started.wait().await;
         harness.web.open();
-        let expected = if found { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        let expected = if found { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         for status in racers.join_all().await.into_iter().flatten() {
             assert_eq!(status, expected);
         }
@@ -243,7 +243,6 @@ async fn a_document_that_breaks_a_rule_is_refused_and_not_kept() {
         with("client_id", Value::Null),
         with("redirect_uris", Value::Null),
         with("redirect_uris", json!([])),
-        with("redirect_uris", json!(["other-app://cb"])),
         with("redirect_uris", json!([WEB, "javascript:alert(1)"])),
         with("redirect_uris", json!([WEB, "http://app.example/cb"])),
         with("token_endpoint_auth_method", json!("client_secret_basic")),
@@ -284,4 +283,143 @@ async fn a_document_client_is_redirected_to_its_own_addresses_only() {
     let changes = [("client_id", ID), ("redirect_uri", "https://evil.example/cb")];
     let answer = Visitor::new(&harness).get(&query(&changes)).await;
     assert_eq!(error_code(&answer), "invalid_redirect_uri");
+}
+
+/// What the metadata say about documents.
+async fn are_welcome(harness: &Harness) -> bool {
+    let metadata = json(harness.get("/.well-known/oauth-authorization-server").await);
+    metadata["client_id_metadata_document_supported"] == true
+}
+
+fn broken() -> [fn() -> FetchError; 3] {
+    [|| FetchError::TimedOut, || FetchError::Forbidden, || FetchError::Failed("no route".into())]
+}
+
+#[tokio::test]
+async fn a_document_that_this_server_cannot_fetch_is_not_blamed_on_the_maker_of_the_application() {
+    for failure in broken() {
+        let harness = harness();
+        harness.web.fail(ID, failure);
+        let answer = ask(&harness, ID).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key(header::RETRY_AFTER));
+        let Answer::Page(shown) = &answer else { panic!("{answer:?}") };
+        let Page::Error(page) = &shown.page else { panic!("{:?}", shown.page) };
+        assert_eq!(page.code, "client_unreachable");
+        assert!(page.detail.contains("This server could not fetch"), "{}", page.detail);
+        assert!(page.detail.contains(ID), "{}", page.detail);
+        assert!(page.advice.contains("operator"), "{}", page.advice);
+    }
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_registration_while_no_document_can_be_fetched() {
+    for failure in broken() {
+        let harness = harness();
+        assert!(are_welcome(&harness).await, "nothing is known yet");
+        harness.web.fail(ID, failure);
+        ask(&harness, ID).await;
+        assert!(!are_welcome(&harness).await);
+        let metadata = json(harness.get("/.well-known/oauth-authorization-server").await);
+        assert!(metadata["registration_endpoint"].is_string(), "{metadata}");
+        let tried = harness.web.asked().len();
+        harness.server.retry_documents(harness.now()).await;
+        assert_eq!(harness.web.asked().len(), tried, "not at once");
+        harness.pass(60);
+        harness.server.retry_documents(harness.now()).await;
+        assert_eq!(harness.web.asked().len(), tried + 1);
+        assert!(!are_welcome(&harness).await, "it is still the same");
+        harness.web.put(ID, served(&document()));
+        harness.pass(120);
+        harness.server.retry_documents(harness.now()).await;
+        assert!(are_welcome(&harness).await, "nobody had to dead-end to find that out");
+    }
+}
+
+#[tokio::test]
+async fn one_client_whose_host_is_down_sends_no_other_one_to_registration() {
+    let harness = harness();
+    harness.web.put(ID, served(&document()));
+    assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+    for _ in 0..2 {
+        ask(&harness, "https://typo.example/client.json").await;
+        assert!(are_welcome(&harness).await);
+    }
+    let mut missing = Response::new(Bytes::new());
+    *missing.status_mut() = StatusCode::NOT_FOUND;
+    harness.web.put("https://other.example/client.json", missing);
+    ask(&harness, "https://other.example/client.json").await;
+    ask(&harness, "https://typo.example/client.json").await;
+    assert!(are_welcome(&harness).await, "a host that answers can be reached");
+}
+
+#[tokio::test]
+async fn what_the_operator_chose_is_advertised_and_so_is_the_only_way_there_is() {
+    for (chosen, registration, expected) in [
+        (ClientIdMetadata::On, Registration::Open, true),
+        (ClientIdMetadata::Auto, Registration::Off, true),
+        (ClientIdMetadata::Auto, Registration::Open, false),
+        (ClientIdMetadata::Off, Registration::Open, false),
+    ] {
+        let shown = format!("{chosen:?} {registration:?}");
+        let harness = harness_with(config(), 1, |config| {
+            config.client_id_metadata = chosen;
+            config.registration = registration;
+        });
+        ask(&harness, ID).await;
+        assert_eq!(are_welcome(&harness).await, expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_copy_of_a_document_serves_while_its_host_does_not_answer() {
+    let down = || {
+        let mut down = Response::new(Bytes::new());
+        *down.status_mut() = StatusCode::BAD_GATEWAY;
+        down
+    };
+    let harness = harness();
+    harness.web.put(ID, served(&document()));
+    assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+    harness.web.remove(ID);
+    harness.pass(24 * 3600);
+    for wait in [0, 59] {
+        harness.pass(wait);
+        assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+    }
+    assert_eq!(harness.web.asked().len(), 2, "not everybody waits for the host");
+    harness.web.put(ID, down());
+    harness.pass(24 * 3600);
+    assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+    harness.pass(6 * 24 * 3600);
+    let answer = ask(&harness, ID).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "a week is enough");
+    assert_eq!(error_code(&answer), "client_unreachable");
+
+    harness.web.put(ID, served(&document()));
+    assert_eq!(ask(&harness, ID).await.status(), StatusCode::OK);
+    let mut gone = down();
+    *gone.status_mut() = StatusCode::GONE;
+    let mut other = document();
+    other["client_id"] = "https://app.example/other".into();
+    for response in [gone, served(&other)] {
+        harness.web.put(ID, response);
+        harness.pass(24 * 3600);
+        let answer = ask(&harness, ID).await;
+        assert_eq!(error_code(&answer), "invalid_client", "its host took it back");
+    }
+}
+
+#[tokio::test]
+async fn a_document_of_unknown_schemes_alone_is_told_which() {
+    let harness = harness();
+    let mut document = document();
+    document["redirect_uris"] = json!(["other-app://cb", "third:/cb"]);
+    harness.web.put(ID, served(&document));
+    let answer = ask(&harness, ID).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let Answer::Page(shown) = &answer else { panic!("{answer:?}") };
+    let Page::Error(page) = &shown.page else { panic!("{:?}", shown.page) };
+    assert_eq!(page.code, "unknown_scheme");
+    assert!(page.detail.contains("other-app, third"), "{}", page.detail);
 }

@@ -4,6 +4,10 @@ use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::harness::*;
+use crate::{
+    UnixTime,
+    oauth::{AuthStore, Client, Secret},
+};
 
 #[tokio::test]
 async fn every_servers_metadata_is_found_at_the_root_and_below_its_path() {
@@ -181,6 +185,53 @@ async fn introspection_tells_what_a_token_is_worth() {
     }
     harness.pass(3600);
     assert_eq!(introspect(&harness, &access).await, json!({ "active": false }));
+}
+
+#[tokio::test]
+async fn a_client_that_the_operator_added_with_a_secret_may_introspect() {
+    let harness = harness_with(config(), 1, |config| config.clients.retain(Client::is_public));
+    let (access, _) = harness.pair().await;
+    let is_advertised = async || {
+        let metadata = json(harness.get("/.well-known/oauth-authorization-server").await);
+        let endpoint = metadata["introspection_endpoint"].is_string();
+        let methods = metadata["introspection_endpoint_auth_methods_supported"].is_array();
+        assert_eq!(endpoint, methods, "{metadata}");
+        endpoint
+    };
+    assert!(!is_advertised().await, "nobody could use it");
+
+    // One that registered itself has a secret too, and proves nothing with it.
+    let body = json!({ "client_name": "x", "redirect_uris": [WEB] });
+    let (_, stranger) = super::registration::register(&harness, &body).await;
+    let now = UnixTime::of(harness.now());
+    let public = Client::public("added-public", vec![WEB.into()]);
+    harness.store.register_client(public, None, 9, now).await.unwrap();
+    harness.pass(10);
+    assert!(!is_advertised().await);
+    let text = |name: &str| stranger[name].as_str().unwrap();
+    for (id, secret) in
+        [(text("client_id"), text("client_secret")), ("added-public", ""), ("added", SECRET)]
+    {
+        let form = [("token", &*access), ("client_id", id), ("client_secret", secret)];
+        let answer = harness.post("/oauth/introspect", &form).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{id}");
+    }
+
+    let added = Client::confidential("added", &Secret::new(SECRET), vec![WEB.into()]);
+    harness.store.register_client(added, None, 9, now).await.unwrap();
+    harness.pass(10);
+    assert!(is_advertised().await);
+    let form = [("token", &*access), ("client_id", "added"), ("client_secret", SECRET)];
+    let answer = json(harness.post("/oauth/introspect", &form).await);
+    assert_eq!((&answer["active"], &answer["sub"]), (&json!(true), &json!("ada")));
+
+    harness.store.remove_client("added", now).await.unwrap();
+    assert!(is_advertised().await, "what the store said serves for a few seconds");
+    harness.pass(10);
+    assert!(!is_advertised().await);
+    harness.pass(10);
+    harness.store.fail(true);
+    assert!(!is_advertised().await, "metadata do not depend on the store");
 }
 
 #[tokio::test]

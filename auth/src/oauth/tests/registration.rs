@@ -119,7 +119,8 @@ async fn dangerous_addresses_are_refused_and_nothing_is_stored() {
         "blob:https://x/1",
         "http://example.org/cb",
         "https://a.example/#x",
-        "other-app://cb",
+        "other-app://cb#x",
+        "other app://cb",
         "x",
     ] {
         let mut body = claude();
@@ -241,8 +242,102 @@ async fn registration_can_need_a_token_or_be_off() {
     }
     let off = harness_with(config(), 1, |config| config.registration = Registration::Off);
     assert_eq!(register(&off, &claude()).await.0, StatusCode::FORBIDDEN);
-    let metadata = json(off.get("/.well-known/oauth-authorization-server").await);
-    assert!(metadata.get("registration_endpoint").is_none());
+}
+
+#[tokio::test]
+async fn a_registration_endpoint_that_refuses_its_reader_is_not_advertised() {
+    for (registration, expected) in [
+        (Registration::Open, true),
+        (Registration::Token(vec![TokenHash::of("other")]), false),
+        (Registration::Off, false),
+    ] {
+        let shown = format!("{registration:?}");
+        let harness = harness_with(config(), 1, |config| config.registration = registration);
+        for path in
+            ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration/mcp"]
+        {
+            let metadata = json(harness.get(path).await);
+            assert_eq!(metadata["registration_endpoint"].is_string(), expected, "{shown}");
+        }
+        let can_register = register(&harness, &claude()).await.0 == CREATED;
+        assert_eq!(can_register, expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn one_redirect_address_with_an_unknown_scheme_costs_that_address_only() {
+    let harness = harness();
+    let sent = |addresses: &[&str]| {
+        let mut body = claude();
+        body["redirect_uris"] = addresses.into();
+        body
+    };
+    let loopback = "http://127.0.0.1:7777/cb";
+    let known = "windsurf://codeium.windsurf/oauth-callback";
+    for (addresses, kept) in [
+        (&[loopback, "other-app://cb"][..], &[loopback][..]),
+        (&["other-app://cb", loopback], &[loopback]),
+        (&["other-app://cb", "third:/cb", "urn:ietf:wg:oauth:2.0:oob", known], &[known]),
+        (
+            &[loopback, known, "raycast://oauth?package_name=Extension"],
+            &[loopback, known, "raycast://oauth?package_name=Extension"],
+        ),
+    ] {
+        let (status, body) = register(&harness, &sent(addresses)).await;
+        assert_eq!((status, &body["redirect_uris"]), (CREATED, &json!(kept)), "{addresses:?}");
+        let id = body["client_id"].as_str().unwrap();
+        let left_out: Vec<_> = addresses.iter().filter(|own| !kept.contains(own)).collect();
+        for address in left_out {
+            let changes = [("client_id", id), ("redirect_uri", address)];
+            let answer = Visitor::new(&harness).get(&query(&changes)).await;
+            assert_eq!(error_code(&answer), "unknown_scheme", "{address}");
+        }
+        for address in kept {
+            let changes = [("client_id", id), ("redirect_uri", address)];
+            let answer = Visitor::new(&harness).get(&query(&changes)).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{address}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_registration_left_without_an_address_is_told_which_schemes_are_not_allowed() {
+    let harness = harness();
+    let many: Vec<String> = (0..32).map(|n| format!("app{n}{}:/cb", "x".repeat(100))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (addresses, named) in [
+        (&["other-app://cb"][..], "other-app is not allowed"),
+        (&["Other-App://cb", "third:/cb", "third:/cd"], "other-app, third is not allowed"),
+        (&many, ", ... is not allowed"),
+    ] {
+        let mut body = claude();
+        body["redirect_uris"] = addresses.into();
+        let (status, answer) = register(&harness, &body).await;
+        assert_eq!((status, &answer["error"]), (BAD, &json!("invalid_redirect_uri")));
+        let description = answer["error_description"].as_str().unwrap();
+        assert!(description.contains(named), "{description}");
+        assert!(description.contains("oauth.redirect_schemes"), "what to do: {description}");
+        // RFC 6749 §5.2.
+        assert!(description.is_ascii() && !description.contains(['"', '\\']), "{description}");
+        assert!(description.len() < 500, "{}", description.len());
+    }
+    assert_eq!(harness.store.records(), 0);
+}
+
+#[tokio::test]
+async fn an_application_that_registers_again_gets_the_schemes_that_were_allowed_since() {
+    let harness = harness();
+    let known = harness_with(config(), 1, |config| config.redirect_schemes = vec!["third".into()]);
+    let mut body = claude();
+    body["redirect_uris"] = json!(["http://127.0.0.1/cb", "third:/cb"]);
+    let (_, before) = register(&harness, &body).await;
+    let old = before["client_id"].as_str().unwrap();
+    let old = harness.store.client(old, UnixTime::of(harness.now())).await.unwrap().unwrap();
+    known.store.register_client(old, None, 9, UnixTime::of(known.now())).await.unwrap();
+    let (status, after) = register(&known, &body).await;
+    assert_eq!(status, CREATED);
+    assert_ne!(after["client_id"], before["client_id"]);
+    assert_eq!(after["redirect_uris"], body["redirect_uris"]);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ pub(super) async fn examine(
         return Fault::new(
             "the authorization server lets no client register, neither dynamically nor by a \
              metadata document",
-            "set `oauth.registration = \"open\"` or `oauth.client_id_metadata = true`; or make a \
+            "set `oauth.registration = \"open\"` or `oauth.client_id_metadata = \"auto\"`; or make a \
              client by hand, give it to every MCP client, and to the doctor with --client-id",
         )
         .into();

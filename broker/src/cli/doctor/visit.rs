@@ -9,7 +9,8 @@ use url::Url;
 use super::{
     callback::Callback,
     challenge::{self, Challenge},
-    compare::is_open,
+    compare::{is_open, same_origin},
+    documents,
     messages::{Posted, Reply, initialize, post},
     outcome::{Fault, Outcome},
     registration::{self, Client},
@@ -180,6 +181,13 @@ impl<'a> Visit<'a> {
         };
         let given = self.manner.client_id.as_deref();
         let examined = registration::examine(&self.wire, &server, given, callback.redirect()).await;
+        let examined = if same_origin(&server.authorize, &self.url) {
+            let (fault, note) = documents::examine(&self.wire, &server, given).await;
+            examined.with(fault.into_iter().collect(), note.into_iter().collect())
+        } else {
+            // Somebody else's server is asked for nothing without need.
+            examined
+        };
         let checked = examined.faults.is_empty();
         let client = self.report.take(Step::Registration, examined);
         let client =
