@@ -24,7 +24,7 @@ use crate::{
     outbox::{Outbox, Unsent},
     revision::Revision,
     rpc,
-    shared::Shared,
+    shared::{Observer, Shared},
     snapshot::Change,
     stream::{Decision, OnComplete, Stream},
     table::{Pending, Sink, Table},
@@ -43,8 +43,18 @@ impl Bridge {
         input: impl AsyncWrite + Send + 'static,
         limits: Limits,
     ) -> (Self, Driver) {
+        Self::attach_observed(output, input, limits, None)
+    }
+
+    /// As [`attach`](Self::attach), with an observer of what happens.
+    pub fn attach_observed(
+        output: impl AsyncRead + Send + Unpin + 'static,
+        input: impl AsyncWrite + Send + 'static,
+        limits: Limits,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> (Self, Driver) {
         let outbox = Outbox::new(Box::pin(input), limits.max_queued_bytes);
-        let shared = Arc::new(Shared::new(Epoch::draw(), outbox, limits));
+        let shared = Arc::new(Shared::new(Epoch::draw(), outbox, limits, observer));
         (Self { shared: Arc::clone(&shared) }, Driver::new(shared, Box::new(output)))
     }
 
@@ -220,6 +230,14 @@ impl Bridge {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// What the child wrote before its handshake that is no message, and the line that it had not
+    /// finished when the driver ended: its beginnings, printable, on a few lines. `None` when there
+    /// was nothing of the kind. For the operator's eyes.
+    #[must_use]
+    pub fn unread_output(&self) -> Option<String> {
+        self.shared.complaints.kept()
     }
 
     /// Refuses what must not reach the child, before any of it does so.

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::{
     error::Closed,
-    lines::{End, Lines},
+    lines::{End, Line, Lines},
     shared::Shared,
 };
 
@@ -37,7 +37,7 @@ impl Driver {
         Self { shared, lines, timer: None }
     }
 
-    /// Runs until the child closes its output, breaks a bound, or the bridge is closed; says which.
+    /// Runs until the child closes its output, stops reading, or the bridge is closed; says which.
     /// Everything under way has its answer by then.
     pub async fn run(mut self) -> Closed {
         poll_fn(|cx| self.poll(cx)).await
@@ -62,17 +62,13 @@ impl Driver {
             }
             match self.lines.poll_line(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(line)) => self.shared.on_child_line(line),
+                Poll::Ready(Ok(Line::Whole(line))) => self.shared.on_child_line(line),
+                Poll::Ready(Ok(Line::TooLong { head })) => self.shared.on_long_line(&head),
                 Poll::Ready(Err(end)) => {
-                    let why = match end {
-                        End::Closed => Closed::ChildEnded,
-                        End::TooLong => Closed::LineTooLong,
-                        End::Failed(error) => {
-                            debug!(%error, "reading from the child failed");
-                            Closed::ChildEnded
-                        }
-                    };
-                    return Poll::Ready(self.close(why));
+                    if let End::Failed(error) = end {
+                        debug!(%error, "reading from the child failed");
+                    }
+                    return Poll::Ready(self.close(Closed::ChildEnded));
                 }
             }
         }
@@ -111,7 +107,7 @@ impl Driver {
             if stalls_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(self.close(Closed::Stalled));
             }
-            self.shared.tick(now);
+            self.shared.tick(now, self.lines.unfinished());
         }
     }
 }
@@ -119,6 +115,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.close(Closed::Stopped);
+        self.shared.keep_unfinished(self.lines.unfinished());
     }
 }
 

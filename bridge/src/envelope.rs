@@ -14,8 +14,10 @@ pub(crate) struct Envelope<'a> {
     pub(crate) params: Option<&'a str>,
     pub(crate) result: Option<&'a str>,
     pub(crate) error: Option<&'a str>,
-    /// A member stood twice, or under a name that only some parsers take for the real one.
+    /// A member stood twice.
     pub(crate) ambiguous: bool,
+    /// A member stood under a name that only some parsers take for the real one.
+    pub(crate) has_variant: bool,
 }
 
 impl<'a> Envelope<'a> {
@@ -26,6 +28,17 @@ impl<'a> Envelope<'a> {
         let envelope = Self::deserialize(&mut reader)?;
         reader.end()?;
         Ok(envelope)
+    }
+
+    /// Takes members that are `null` for absent. A `null` result is one, unless there is an error.
+    pub(crate) fn drop_nulls(&mut self) {
+        let is_null = |member: &mut &str| *member == "null";
+        for member in [&mut self.id, &mut self.method, &mut self.params, &mut self.error] {
+            member.take_if(is_null);
+        }
+        if self.error.is_some() {
+            self.result.take_if(is_null);
+        }
     }
 
     fn slot(&mut self, member: Member) -> Option<&mut Option<&'a str>> {
@@ -63,7 +76,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
             match envelope.slot(member) {
                 Some(slot @ None) => *slot = Some(value),
                 Some(Some(_)) => envelope.ambiguous = true,
-                None => envelope.ambiguous |= member == Member::Variant,
+                None => envelope.has_variant |= member == Member::Variant,
             }
         }
         Ok(envelope)
@@ -228,9 +241,11 @@ mod tests {
             r#"{"paramſ":{}}"#,
             r#"{"RESULT":{}}"#,
         ] {
-            assert!(Envelope::read(text).expect("it is JSON").ambiguous, "{text}");
+            let envelope = Envelope::read(text).expect("it is JSON");
+            assert!(envelope.ambiguous || envelope.has_variant, "{text}");
         }
-        assert!(!Envelope::read(r#"{"identity":1,"meta":2}"#).expect("it is JSON").ambiguous);
+        let envelope = Envelope::read(r#"{"identity":1,"meta":2}"#).expect("it is JSON");
+        assert!(!envelope.ambiguous && !envelope.has_variant);
     }
 
     #[test]

@@ -10,9 +10,6 @@ pub enum Closed {
     /// The child closed its output or its input: it has ended, or is about to.
     #[error("the child ended")]
     ChildEnded,
-    /// The child wrote a line longer than [`Limits::max_line_bytes`](crate::Limits).
-    #[error("the child wrote a line beyond the limit")]
-    LineTooLong,
     /// The child left its input unread for [`Limits::write_deadline`](crate::Limits).
     #[error("the child does not read its input")]
     Stalled,
@@ -27,7 +24,6 @@ impl Closed {
     pub fn for_client(self) -> &'static str {
         match self {
             Self::ChildEnded => "the server ended before it answered",
-            Self::LineTooLong => "the server wrote a message beyond the size limit and was stopped",
             Self::Stalled => "the server stopped reading its input and was stopped",
             Self::Stopped => "the session ended before the server answered",
         }
@@ -43,6 +39,9 @@ pub enum Outcome {
     TimedOut,
     /// The child does not read its input.
     Unread,
+    /// The child answered with what is no answer, or one longer than
+    /// [`Limits::max_line_bytes`](crate::Limits).
+    Unreadable,
     /// The client cancelled the request.
     Cancelled,
     /// The bridge ended.
@@ -57,6 +56,7 @@ impl Outcome {
             Self::Answered => "ok",
             Self::TimedOut => "timeout",
             Self::Unread => "unread",
+            Self::Unreadable => "unreadable",
             Self::Cancelled => "cancelled",
             Self::Closed(_) => "closed",
         }
@@ -73,6 +73,12 @@ pub enum InitializeError {
     /// The child did not answer in time.
     #[error("the child did not answer initialize in time")]
     TimedOut,
+    /// The child answered with what is no answer; `what` says why.
+    #[error("the child's answer to initialize could not be read: {what}")]
+    Unreadable {
+        /// What is wrong with it.
+        what: String,
+    },
     /// The child ended, or broke a bound, before it answered.
     #[error("the child was lost during initialize")]
     Closed(#[source] Closed),
@@ -87,6 +93,12 @@ pub enum ResumeError {
     /// The child did not answer in time.
     #[error("the child did not answer the repeated initialize in time")]
     TimedOut,
+    /// The child answered with what is no answer; `what` says why.
+    #[error("the child's answer to the repeated initialize could not be read: {what}")]
+    Unreadable {
+        /// What is wrong with it.
+        what: String,
+    },
     /// The child ended, or broke a bound, before it answered.
     #[error("the child was lost during the repeated initialize")]
     Closed(#[source] Closed),

@@ -84,7 +84,8 @@ impl Bridge {
                 let why = self.shared.table().closed.unwrap_or(Closed::Stopped);
                 return Err(InitializeError::Closed(why));
             }
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(Err(what))) => return Err(InitializeError::Unreadable { what: what.into() }),
+            Ok(Ok(Ok(answer))) => answer,
         };
         let payload = Bytes::copy_from_slice(answer.payload().unwrap_or("null").as_bytes());
         if answer.kind() == Kind::Error {

@@ -75,11 +75,14 @@
 
 mod body;
 mod bridge;
+mod child_line;
+mod complaints;
 mod driver;
 mod envelope;
 mod epoch;
 mod error;
 mod event_id;
+mod glimpse;
 mod handshake;
 mod lexical;
 mod limits;
@@ -95,6 +98,7 @@ mod shared;
 mod snapshot;
 mod stream;
 mod table;
+mod unreadable;
 
 pub use body::{Body, StreamGuard};
 pub use bridge::Bridge;
@@ -106,5 +110,6 @@ pub use limits::Limits;
 pub use message::{Incoming, Kind, Malformed, Message};
 pub use revision::Revision;
 pub use server::Difference;
+pub use shared::Observer;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use stream::OnComplete;

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Bounds and waits of one bridge. Every queue and buffer of the crate is bounded by a field here.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Longest line the child may write, in bytes without its newline. A longer one ends the
-    /// bridge with [`Closed::LineTooLong`](crate::Closed::LineTooLong). Default 16 MiB.
+    /// Longest line the child may write, in bytes without its newline. A longer one is skipped, and
+    /// the request it answers fails. Default 16 MiB.
     pub max_line_bytes: usize,
     /// Bytes that may wait for a child that does not read its input. A message that would exceed
     /// this is refused with a JSON-RPC error; nothing is dropped silently. Default 8 MiB.

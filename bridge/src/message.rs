@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -35,6 +36,13 @@ pub struct Message {
     id: Range<usize>,
     method: Range<usize>,
     payload: Range<usize>,
+}
+
+/// Who wrote a message: clients are held to the letter, children are read as they are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Client,
+    Child,
 }
 
 /// What a client sent in one POST.
@@ -95,7 +103,7 @@ impl Incoming {
             }
         };
         if text.first() != Some(&b'[') {
-            return Message::read(text).map(Self::One);
+            return Message::read(text, Writer::Client).map(Self::One);
         }
         let items: Vec<&RawValue> = serde_json::from_slice(&text).map_err(|_| not_json())?;
         if items.is_empty() {
@@ -106,7 +114,7 @@ impl Incoming {
         }
         items
             .into_iter()
-            .map(|item| Message::read(text.slice_ref(item.get().as_bytes())))
+            .map(|item| Message::read(text.slice_ref(item.get().as_bytes()), Writer::Client))
             .collect::<Result<_, _>>()
             .map(Self::Batch)
     }
@@ -131,32 +139,27 @@ impl Incoming {
 }
 
 impl Message {
-    /// Reads one line a child wrote, which holds no line feed. What its payload has that some reader
-    /// takes for a line end becomes white space between tokens, and an escape inside strings: it
-    /// goes into event streams and through clients' readers of lines.
-    pub(crate) fn from_child(line: Bytes) -> Result<Self, Malformed> {
-        // A line that ends as it does on some systems costs no rewriting.
-        let end = line.len() - usize::from(line.ends_with(b"\r"));
-        let line = line.slice(..end);
-        if !lexical::splits(&line) {
-            return Self::read(line);
-        }
-        let text = std::str::from_utf8(&line).map_err(|_| not_utf8())?;
-        let text = lexical::escape_splits(text).ok_or_else(not_json)?;
-        Self::read(text.into())
+    /// Reads what a child wrote as one message: JSON on one line, as `child_line` makes it.
+    /// Members that are `null` are taken for absent, and names in unusual case for unknown ones.
+    pub(crate) fn from_child(text: Bytes) -> Result<Self, Malformed> {
+        Self::read(text, Writer::Child)
     }
 
-    fn read(text: Bytes) -> Result<Self, Malformed> {
+    fn read(text: Bytes, writer: Writer) -> Result<Self, Malformed> {
         let string = std::str::from_utf8(&text).map_err(|_| not_utf8())?;
-        let envelope = Envelope::read(string).map_err(|error| {
+        let mut envelope = Envelope::read(string).map_err(|error| {
             if error.is_data() {
                 Malformed::not_a_message("a message is a JSON object", None)
             } else {
                 not_json()
             }
         })?;
+        if writer == Writer::Child {
+            envelope.drop_nulls();
+        }
+        let envelope = envelope;
         let wrong = |what| Malformed::not_a_message(what, envelope.id);
-        if envelope.ambiguous {
+        if envelope.ambiguous || (envelope.has_variant && writer == Writer::Client) {
             return Err(Malformed::not_a_message(
                 "a member of the message stands twice, or in unusual case",
                 None,
@@ -179,6 +182,10 @@ impl Message {
                     _ => return Err(wrong("a response has either `result` or `error`")),
                 }
             }
+            Envelope { method: None, id: None, result: Some(_), .. }
+            | Envelope { method: None, id: None, error: Some(_), .. } => {
+                return Err(wrong("a response needs the `id` of its request"));
+            }
             Envelope { method: None, result: None, error: None, .. } => {
                 return Err(wrong("a message needs a `method`, a `result` or an `error`"));
             }
@@ -196,6 +203,10 @@ impl Message {
             }
             Kind::Error if !payload.is_some_and(object) => {
                 return Err(wrong("`error` must be an object"));
+            }
+            // Clients drop an answer whose error they cannot read, and wait on.
+            Kind::Error if writer == Writer::Child && !payload.is_some_and(is_error) => {
+                return Err(wrong("`error` needs a `code` and a `message`"));
             }
             _ => {}
         }
@@ -278,8 +289,23 @@ impl Message {
     }
 }
 
-fn not_json() -> Malformed {
+pub(crate) fn not_json() -> Malformed {
     Malformed::not_json("the body is not valid JSON")
+}
+
+/// Whether the object `error` has what JSON-RPC demands of one (section 5.1).
+fn is_error(error: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Error<'a> {
+        #[serde(borrow)]
+        code: Option<&'a RawValue>,
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+    }
+    let Ok(error) = serde_json::from_str::<Error<'_>>(error) else { return false };
+    let is_number = |code: &RawValue| code.get().parse::<i64>().is_ok();
+    error.code.is_some_and(is_number)
+        && error.message.is_some_and(|message| message.get().starts_with('"'))
 }
 
 fn not_utf8() -> Malformed {

@@ -69,6 +69,7 @@ impl Bridge {
             self.exchange_initialize(params, timeout).await.map_err(|error| match error {
                 InitializeError::Refused(error) => ResumeError::Refused(error),
                 InitializeError::TimedOut => ResumeError::TimedOut,
+                InitializeError::Unreadable { what } => ResumeError::Unreadable { what },
                 InitializeError::Closed(why) => ResumeError::Closed(why),
             })?;
         let server = Server::read(&result);
@@ -87,6 +88,7 @@ impl Bridge {
             snapshot.changes().map(|change| (table.mint(), change)).collect()
         };
         if snapshot.initialized {
+            shared.table().note_notification();
             self.unless_closed(self.send_own(None, "notifications/initialized", None))?;
         }
         for (id, change) in replayed {
@@ -231,7 +233,7 @@ impl Shared {
     }
 
     /// Forgets what a new child would not be told; `false` when `id` is no such thing.
-    fn not_accepted(&self, id: u64) -> bool {
+    pub(crate) fn not_accepted(&self, id: u64) -> bool {
         let mut table = self.table();
         let Some(change) = table.replayed.remove(&id) else { return false };
         if let Some(memory) = &mut table.memory {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, trace};
 
 use crate::{
+    child_line,
     epoch::Epoch,
     error::{Closed, Outcome, PostError},
     message::{Kind, Message},
@@ -48,11 +49,15 @@ impl Shared {
                     if let Some(memory) = &mut table.memory {
                         memory.initialized = true;
                     }
+                    table.note_notification();
                     drop(table);
                     self.count_change();
                     payload_of(message)
                 }
-                _ => payload_of(message),
+                _ => {
+                    self.table().note_notification();
+                    payload_of(message)
+                }
             },
         };
         self.send(line)
@@ -69,6 +74,7 @@ impl Shared {
             return Ok(());
         };
         let params = [&params[..place.start], &token, &params[place.end..]];
+        self.table().note_notification();
         self.send(rpc::call(None, message, Some(&params)))
     }
 
@@ -87,6 +93,7 @@ impl Shared {
         let Some(id) = id else { return Ok(()) };
         let id_text = id.to_string();
         let params = [&params[..place.start], &id_text, &params[place.end..]];
+        self.table().note_notification();
         let sent = self.send(rpc::call(None, message, Some(&params)));
         self.fail(id, Outcome::Cancelled);
         sent
@@ -97,11 +104,14 @@ impl Shared {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let bytes = line.len();
-        let message = match Message::from_child(line) {
-            Ok(message) => message,
-            Err(malformed) => return self.drop_line(bytes, malformed.what),
-        };
+        let whole = line.clone();
+        child_line::read(line, |part| match part {
+            Ok(message) => self.on_child_message(message, whole.len()),
+            Err(unreadable) => self.on_unreadable(&whole, whole.len(), unreadable),
+        });
+    }
+
+    fn on_child_message(&self, message: Message, bytes: usize) {
         trace!(bytes, kind = ?message.kind(), "line from the child");
         match message.kind() {
             Kind::Result | Kind::Error => self.on_answer(message, bytes),
@@ -120,7 +130,7 @@ impl Shared {
 
     fn on_answer(&self, message: Message, bytes: usize) {
         let id = number(message.id());
-        let pending = id.and_then(|id| self.table().pending.remove(&id));
+        let pending = id.and_then(|id| self.table().answered(id));
         let Some(pending) = pending else {
             if !id.is_some_and(|id| self.was_replayed(id, &message)) {
                 self.drop_line(bytes, "it answers no request under way");
@@ -137,7 +147,7 @@ impl Shared {
         }
         match pending.sink {
             // The receiver may be gone: then the answer is of no use.
-            Sink::Own(waiting) => drop(waiting.send(message)),
+            Sink::Own(waiting) => drop(waiting.send(Ok(message))),
             Sink::Stream(stream) => {
                 let data = rpc::response(&pending.id, &message);
                 self.answer(&stream, data.into(), StatusCode::OK, Outcome::Answered);
@@ -243,7 +253,7 @@ impl Shared {
         self.fail_pending(pending, outcome);
     }
 
-    fn fail_pending(&self, pending: Pending, outcome: Outcome) {
+    pub(crate) fn fail_pending(&self, pending: Pending, outcome: Outcome) {
         // The broker's own requests see the end of their channel.
         let Sink::Stream(stream) = pending.sink else { return };
         let (status, code, words) = match outcome {
@@ -261,13 +271,19 @@ impl Shared {
                 (StatusCode::OK, rpc::SERVER_ERROR, "the request was cancelled by the client")
             }
             Outcome::Closed(why) => (StatusCode::OK, rpc::INTERNAL_ERROR, why.for_client()),
-            Outcome::Answered => unreachable!("an answer is no failure"),
+            Outcome::Answered | Outcome::Unreadable => unreachable!("an answer is no failure"),
         };
         let data = rpc::error(Some(&pending.id), code, words);
         self.answer(&stream, data, status, outcome);
     }
 
-    fn answer(&self, stream: &Arc<Stream>, data: Bytes, status: StatusCode, outcome: Outcome) {
+    pub(crate) fn answer(
+        &self,
+        stream: &Arc<Stream>,
+        data: Bytes,
+        status: StatusCode,
+        outcome: Outcome,
+    ) {
         if stream.answer(data, status, outcome, &self.limits) {
             self.retire(stream.key());
         }
@@ -295,7 +311,8 @@ impl Shared {
     }
 
     /// Does what is due at `now`, and sets the timer for what is due next.
-    pub(crate) fn tick(&self, now: Instant) {
+    /// `unfinished` is what was read of a line that has not ended.
+    pub(crate) fn tick(&self, now: Instant, unfinished: &[u8]) {
         let mut table = self.table();
         let overdue = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
         let late: Vec<_> =
@@ -328,7 +345,12 @@ impl Shared {
         table.set_timer(self.limits.retention);
         drop(table);
 
+        if !late.is_empty() && !unfinished.is_empty() {
+            let what = "it has no line feed at its end";
+            self.complaints.complain(unfinished.len(), what, "a request was given up meanwhile");
+        }
         for (id, pending) in late {
+            self.table().note_notification();
             let _ = self.send(rpc::cancelled(&id.to_string(), "it took too long"));
             self.fail_pending(pending, Outcome::TimedOut);
         }
@@ -370,7 +392,7 @@ impl Shared {
         true
     }
 
-    fn refuse(&self, childs_id: &str, words: &str) {
+    pub(crate) fn refuse(&self, childs_id: &str, words: &str) {
         let error = rpc::error(Some(childs_id), rpc::INTERNAL_ERROR, words);
         let _ = self.send(error.into());
     }
@@ -425,9 +447,11 @@ fn concerns_no_request(method: &str) -> bool {
     method == "notifications/resources/updated" || method.ends_with("/list_changed")
 }
 
-/// An id minted here, if it is one.
-fn number(raw: Option<&str>) -> Option<u64> {
-    raw?.parse().ok()
+/// An id minted here, if it is one. Some children give numbers back in quotes, or as fractions.
+pub(crate) fn number(raw: Option<&str>) -> Option<u64> {
+    let raw = raw?;
+    let raw = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).unwrap_or(raw);
+    raw.strip_suffix(".0").unwrap_or(raw).parse().ok()
 }
 
 fn payload_of(message: &Message) -> Vec<u8> {

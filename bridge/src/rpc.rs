@@ -11,6 +11,8 @@ use crate::{
 pub const INTERNAL_ERROR: i32 = -32603;
 /// Not a request, a notification or a response (JSON-RPC "Invalid Request").
 pub const INVALID_REQUEST: i32 = -32600;
+/// The receiver knows no such method (JSON-RPC "Method not found").
+pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
 /// The first code JSON-RPC leaves to implementations.
 pub const SERVER_ERROR: i32 = -32000;
 

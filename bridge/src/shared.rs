@@ -1,6 +1,7 @@
 //! What the handle, the driver and the response bodies of one bridge share.
 
 use std::{
+    fmt,
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -11,8 +12,15 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    epoch::Epoch, limits::Limits, outbox::Outbox, revision::Revision, stream::Stream, table::Table,
+    complaints::Complaints, epoch::Epoch, limits::Limits, outbox::Outbox, revision::Revision,
+    stream::Stream, table::Table,
 };
+
+/// What a bridge tells its composer while it runs.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// A line of the child was dropped: no message, or the answer to no request.
+    fn line_dropped(&self);
+}
 
 /// The state of one bridge.
 #[derive(Debug)]
@@ -26,12 +34,19 @@ pub(crate) struct Shared {
     pub(crate) standalone: Arc<Stream>,
     pub(crate) revision: OnceLock<Revision>,
     pub(crate) dropped: AtomicU64,
+    pub(crate) complaints: Complaints,
+    observer: Option<Arc<dyn Observer>>,
     /// Counts changes of the table's memory.
     pub(crate) changes: watch::Sender<u64>,
 }
 
 impl Shared {
-    pub(crate) fn new(epoch: Epoch, outbox: Outbox, limits: Limits) -> Self {
+    pub(crate) fn new(
+        epoch: Epoch,
+        outbox: Outbox,
+        limits: Limits,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
         Self {
             epoch,
             outbox,
@@ -40,6 +55,8 @@ impl Shared {
             standalone: Arc::new(Stream::standalone(epoch)),
             revision: OnceLock::new(),
             dropped: AtomicU64::new(0),
+            complaints: Complaints::default(),
+            observer,
             changes: watch::Sender::new(0),
             limits,
         }
@@ -67,6 +84,9 @@ impl Shared {
     /// Counts one line of the child that was dropped.
     pub(crate) fn count_dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(observer) = &self.observer {
+            observer.line_dropped();
+        }
     }
 }
 

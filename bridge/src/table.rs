@@ -2,6 +2,7 @@
 //! bridge gave them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -16,6 +17,9 @@ use crate::{
     snapshot::{Change, Snapshot},
     stream::Stream,
 };
+
+/// Notifications whose answers are expected, from children that answer what has no answer.
+const MAX_NOTIFIED: usize = 16;
 
 /// Requests under way. Ids towards the child are minted here, because two clients' requests, or
 /// two of one client, may carry the same id at the same time.
@@ -33,6 +37,9 @@ pub(crate) struct Table {
     pub(crate) kept: Vec<(Instant, (Epoch, u64))>,
     /// The next number for a request or stream.
     next: u64,
+    /// Notifications that the child may not have come to yet: the numbers of the newest requests
+    /// sent before each.
+    notified: Vec<u64>,
     /// What the driver's timer is set for. An entry that is due later need not wake the driver.
     pub(crate) timer: Option<Instant>,
     /// No more than one `initialize` is ever under way.
@@ -69,8 +76,8 @@ pub(crate) struct Pending {
 pub(crate) enum Sink {
     /// To the client.
     Stream(Arc<Stream>),
-    /// To the broker itself.
-    Own(oneshot::Sender<Message>),
+    /// To the broker itself: the answer, or why it could not be read.
+    Own(oneshot::Sender<Result<Message, Cow<'static, str>>>),
 }
 
 /// A request of the child that the client has not answered.
@@ -104,6 +111,34 @@ impl Table {
     pub(crate) fn mint(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Notes that the child is sent a notification.
+    pub(crate) fn note_notification(&mut self) {
+        if self.notified.len() < MAX_NOTIFIED {
+            self.notified.push(self.next);
+        }
+    }
+
+    /// Takes the request `id` out, which the child has answered. It reads in order, so it has come
+    /// to the notifications sent before as well.
+    pub(crate) fn answered(&mut self, id: u64) -> Option<Pending> {
+        if !self.notified.is_empty() {
+            self.notified.retain(|newest| *newest >= id);
+        }
+        self.pending.remove(&id)
+    }
+
+    /// The request that an answer without an id belongs to: the only one under way. `None` also
+    /// when the answer may be to a notification, as `for_notification` says: some children answer
+    /// those, which has no id, and the next request is under way by then.
+    pub(crate) fn only_pending(&mut self, for_notification: bool) -> Option<u64> {
+        if for_notification && !self.notified.is_empty() {
+            self.notified.remove(0);
+            return None;
+        }
+        let mut pending = self.pending.keys();
+        pending.next().copied().filter(|_| pending.next().is_none())
     }
 
     /// Notes that something is due; `true` when that is before the driver would look.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::id::SessionId;
 use crate::owner::Owner;
 use crate::reason::StopReason;
 
@@ -95,6 +96,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// of the same state should have the same bytes.
     fn snapshot(&self) -> Option<Vec<u8>> {
         None
+    }
+
+    /// Tells the backend the id of the session it answers for, for its log. Called once, before the
+    /// first lease.
+    fn named(&self, id: &SessionId) {
+        let _ = id;
     }
 
     /// Takes over from `before`, which was to be replaced and has ended: what clients have not

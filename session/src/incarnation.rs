@@ -34,6 +34,7 @@ pub(crate) struct Incarnation<A, B: Backend, E> {
 impl<A, B: Backend, E> Incarnation<A, B, E> {
     pub(crate) fn new(context: &Context<A, B, E>, admitted: Admitted<B>, slot: Slot) -> Self {
         let Admitted { entry, orders } = admitted;
+        entry.backend().named(entry.id());
         let context = context.clone();
         let slot = Some(slot);
         Self {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::child_line;
 
 fn parse(text: &str) -> Result<Incoming, Malformed> {
     Incoming::parse(&Bytes::copy_from_slice(text.as_bytes()), 4)
@@ -8,6 +9,12 @@ fn parse(text: &str) -> Result<Incoming, Malformed> {
 
 fn one(text: &str) -> Message {
     parse(text).expect("it is a message").single().expect("it is one").clone()
+}
+
+fn childs(line: &str) -> Message {
+    let mut read = None;
+    child_line::read(Bytes::copy_from_slice(line.as_bytes()), |part| read = part.ok());
+    read.expect("it is a message")
 }
 
 fn refused(text: &str) -> (i32, Option<Box<str>>) {
@@ -99,6 +106,8 @@ fn a_message_that_is_request_and_response_at_once_is_refused() {
         assert_eq!(refused(text).0, -32600, "{text}");
     }
     assert_eq!(refused(r#"{"jsonrpc":"2.0","id":7}"#).1.as_deref(), Some("7"), "the id is told");
+    assert_eq!(refused(r#"{"jsonrpc":"2.0","result":{}}"#).0, -32600);
+    assert_eq!(refused(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#).0, -32600);
 }
 
 #[test]
@@ -158,18 +167,14 @@ fn what_is_almost_json_is_a_parse_error_and_not_mended() {
 fn line_separators_in_what_a_child_writes_are_escaped_for_its_clients() {
     let line =
         "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\u{2028}\":\"\u{85}\u{2029}\u{e9}\"}}\r";
-    let message = Message::from_child(Bytes::from(line)).expect("it is a response");
-    assert_eq!(message.payload(), Some(r#"{"a\u2028":"\u0085\u2029é"}"#));
+    assert_eq!(childs(line).payload(), Some(r#"{"a\u2028":"\u0085\u2029é"}"#));
     let broken = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\\\u{2028}\"}";
-    assert_eq!(Message::from_child(Bytes::from(broken)).expect_err("it is no JSON").code, -32700);
+    child_line::read(Bytes::from(broken), |part| drop(part.expect_err("it is no JSON")));
 }
 
 #[test]
 fn a_carriage_return_from_a_child_cannot_end_an_event_line() {
-    let message = Message::from_child(Bytes::from_static(
-        b"{\"jsonrpc\":\"2.0\",\r\"id\":1,\"result\":{\r}}\r",
-    ))
-    .expect("it is a response");
+    let message = childs("{\"jsonrpc\":\"2.0\",\r\"id\":1,\"result\":{\r}}\r");
     assert_eq!(message.payload(), Some("{ }"));
 }
 

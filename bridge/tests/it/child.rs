@@ -41,7 +41,11 @@ impl Child {
     }
 
     pub(crate) async fn writes_raw(&mut self, text: &str) {
-        self.out.write_all(text.as_bytes()).await.expect("the bridge reads");
+        self.writes_bytes(text.as_bytes()).await;
+    }
+
+    pub(crate) async fn writes_bytes(&mut self, bytes: &[u8]) {
+        self.out.write_all(bytes).await.expect("the bridge reads");
     }
 
     /// Answers `request` with `result`.

@@ -12,3 +12,4 @@ mod resume;
 mod returns;
 mod streams;
 mod succession;
+mod unreadable;

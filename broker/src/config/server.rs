@@ -92,7 +92,8 @@ settings! {
         /// How long a process may take to exit after the broker closes its standard input, and
         /// again after SIGTERM, before the broker kills it.
         pub stop_grace: Duration = duration(r#""2s""#).zero("the broker kills it at once").live(),
-        /// The longest line that the program may write. A longer one ends the session.
+        /// The longest line that the program may write. The broker skips a longer one, and the
+        /// request that it answers fails. Other requests go on.
         pub max_line: usize = size(r#""16MiB""#).live(),
     }
 }

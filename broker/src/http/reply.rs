@@ -278,6 +278,10 @@ impl Refusal {
             | SpawnFailure::Resume(ResumeError::Closed(_)) => {
                 bad_gateway("The server ended during initialize; the broker's log says why")
             }
+            SpawnFailure::Initialize(InitializeError::Unreadable { .. })
+            | SpawnFailure::Resume(ResumeError::Unreadable { .. }) => bad_gateway(
+                "The server's answer to initialize could not be read; the broker's log says why",
+            ),
             SpawnFailure::Initialize(InitializeError::Refused(_))
             | SpawnFailure::Resume(ResumeError::Refused(_)) => {
                 bad_gateway("The server refused to initialize")

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bridge::{Bridge, Welcome};
-use session::{BoxFuture, StopReason};
+use session::{BoxFuture, SessionId, StopReason};
 use tokio::sync::watch;
-use tracing::{Span, info};
+use tracing::{Span, field, info};
 
 use super::{child::Child, child_credential::ChildCredential, children::Counted};
 use crate::server::Server;
@@ -63,6 +63,10 @@ impl session::Backend for ChildSession {
             return None;
         }
         self.bridge.snapshot().map(|snapshot| snapshot.to_bytes())
+    }
+
+    fn named(&self, id: &SessionId) {
+        self.span.record("session", field::display(id.short()));
     }
 
     fn succeed(&self, before: &Self) {

@@ -56,6 +56,8 @@ impl SpawnFailure {
             Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_)) => {
                 "died"
             }
+            Self::Initialize(InitializeError::Unreadable { .. })
+            | Self::Resume(ResumeError::Unreadable { .. }) => "unreadable",
             Self::Snapshot(_) => "snapshot",
             Self::NewerSnapshot(_) => "newer_snapshot",
             Self::Resume(ResumeError::Changed(_)) => "changed",
@@ -86,7 +88,10 @@ impl SpawnFailure {
         match self {
             Self::Initialize(error) => !matches!(error, InitializeError::Refused(_)),
             Self::Resume(error) => {
-                matches!(error, ResumeError::TimedOut | ResumeError::Closed(_))
+                matches!(
+                    error,
+                    ResumeError::TimedOut | ResumeError::Closed(_) | ResumeError::Unreadable { .. }
+                )
             }
             _ => false,
         }

@@ -147,6 +147,8 @@ impl Spawner {
                 // Known once the user's credential is.
                 login = field::Empty,
                 owner = owner.subject(),
+                // Known once the session is in the registry.
+                session = field::Empty,
             ),
             begun: Instant::now(),
             settings,
@@ -182,7 +184,9 @@ async fn complete_handshake<T>(
         let last_words = live.child.stderr_tail();
         let last_words: Vec<_> = last_words.lines().rev().take(5).collect();
         let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
-        warn!(error = %failure, %cause, exit = ?live.child.exit(), %last_words, "the child failed to initialize");
+        // What is no message: a banner, another framing, a prompt.
+        let read = live.bridge.unread_output().unwrap_or_default();
+        warn!(error = %failure, %cause, exit = ?live.child.exit(), %last_words, %read, "the child failed to initialize");
     }
     Err(failure)
 }

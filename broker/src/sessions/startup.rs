@@ -8,6 +8,7 @@ use std::{
 
 use auth::upstream::{Credential, Vault};
 use bridge::Bridge;
+use prometheus_client::metrics::counter::Counter;
 use session::Owner;
 use supervisor::SpawnError;
 use tokio::{sync::watch, time::Instant};
@@ -29,6 +30,16 @@ use crate::{
     metrics::{ReasonLabels, ServerLabel},
     server::{Server, Settings},
 };
+
+/// Counts the dropped lines of a server's children.
+#[derive(Debug)]
+struct DroppedLines(Counter);
+
+impl bridge::Observer for DroppedLines {
+    fn line_dropped(&self) {
+        self.0.inc();
+    }
+}
 
 /// A backend on its way, and all it is made with.
 pub(super) struct Startup {
@@ -80,13 +91,18 @@ impl Startup {
                 Arc::new(ChildCredential::new(key, &credential, now, delivery))
             });
 
-        let (bridge, bridge_driver) =
-            Bridge::attach(started.stdout, started.stdin, settings.bridge.clone());
+        let label = ServerLabel { server: server.name.to_string() };
+        let dropped = server.metrics.dropped_lines.get_or_create_owned(&label);
+        let (bridge, bridge_driver) = Bridge::attach_observed(
+            started.stdout,
+            started.stdin,
+            settings.bridge.clone(),
+            Some(Arc::new(DroppedLines(dropped))),
+        );
         let (over, ended) = watch::channel(false);
         let counted = Counted::new(server, &self.children, child.pid());
-        let (running, gone) = (child.clone(), bridge.clone());
+        let running = child.clone();
         let counting = Arc::clone(&counted);
-        let counted_server = Arc::clone(server);
         // A task of its own: the process has news once in its life, the bridge at every message.
         tasks.spawn(started.driver.run().instrument(span.clone()));
         let run = async move {
@@ -97,8 +113,6 @@ impl Startup {
             if why != bridge::Closed::Stopped {
                 warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
             }
-            let label = ServerLabel { server: counted_server.name.to_string() };
-            counted_server.metrics.dropped_lines.get_or_create(&label).inc_by(gone.dropped());
             counting.over();
             directory.remove().await;
             over.send_replace(true);

@@ -161,14 +161,69 @@ fn a_crash_answers_every_call_with_an_error_and_the_session_goes_on_with_another
 }
 
 #[test]
-fn a_line_without_end_is_an_error_and_the_child_is_killed() {
+fn a_line_beyond_the_limit_fails_its_call_and_the_child_goes_on() {
     with_timeout(async {
         let harness = Harness::start(&["server.main.max_line=1MiB"]).await;
         let session = harness.client.open().await;
-        let answer = session.call("endless", json!({})).await;
-        assert_eq!(answer.json()["error"]["code"], -32603);
-        harness.witness.all_gone().await;
+        let mut beside = session.send("POST", call("8", "wait", &json!({}))).await;
+        let long =
+            format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"x":"{}"}}}}"#, "x".repeat(2 << 20));
+        let answer = session.call("say", json!({ "lines": [long] })).await;
+        assert_eq!(answer.error(), (200, -32603, json!(1)));
+        assert!(answer.text().contains("1048576 bytes"), "{}", answer.text());
+        harness.witness.release();
+        assert_eq!(beside.answer().await.json()["result"], json!({ "waited": true }));
         assert!(session.is_alive().await);
+        assert_eq!(harness.witness.children().len(), 1, "it is the same child");
+    });
+}
+
+#[test]
+fn a_line_without_end_is_an_error_and_others_are_served() {
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.max_line=1MiB"]).await;
+        let session = harness.client.open().await;
+        let other = harness.client.open().await;
+        let answer = session.call("endless", json!({})).await;
+        assert_eq!(answer.error(), (200, -32603, json!(1)));
+        assert!(other.is_alive().await);
+        assert_eq!(session.delete().await.status, 204);
+        other.delete().await;
+        harness.witness.all_gone().await;
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_ends_its_call_at_once_and_is_counted() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let session = harness.client.open().await;
+        let mut count = 0;
+        for broken in [
+            r#"{"jsonrpc":"1.0","id":$ID,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":$ID,"res"#,
+            r#"{"jsonrpc":"2.0","id":$ID,"error":"it broke"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32602,"message":"Invalid"}}"#,
+        ] {
+            // The tool's own answer comes behind it, to nothing.
+            let answer = session.call("say", json!({ "lines": [broken] })).await;
+            assert_eq!(answer.error(), (200, -32603, json!(1)), "{broken}");
+            assert!(answer.text().contains("the server's answer could not be read"), "{broken}");
+            count += 2;
+            let dropped = r#"mcp_broker_child_lines_dropped_total{server="main"}"#;
+            until_so("both are counted", async || harness.metric(dropped).await == count).await;
+        }
+        let outcome =
+            r#"mcp_broker_requests_total{server="main",method="tools/call",outcome="unreadable"}"#;
+        assert_eq!(harness.metric(outcome).await, 4);
+        for lenient in [
+            r#"{"jsonrpc":"2.0","id":"$ID","result":{"first":true},"error":null}"#,
+            r#"[{"jsonrpc":"2.0","id":$ID,"result":{"first":true},"params":null}]"#,
+            r#"debug: {"jsonrpc":"2.0","id":$ID,"result":{"first":true}}"#,
+        ] {
+            let answer = session.call("say", json!({ "lines": [lenient] })).await;
+            assert_eq!(answer.json()["result"], json!({ "first": true }), "{lenient}");
+        }
     });
 }
 
@@ -206,17 +261,16 @@ fn lines_that_are_no_messages_are_skipped_and_counted() {
             "Server listening!",
             "",
             "{",
-            r#"{"jsonrpc":"2.0","id":$ID,"res"#,
+            r#"Sending {"jsonrpc":"2.0","id":$ID,"res"#,
             "[]",
             "null",
-            r#"{"jsonrpc":"1.0","id":$ID,"result":{}}"#,
+            r#"{"jsonrpc":"1.0","id":424242,"result":{}}"#,
             "\u{1b}[31mred\u{1b}[0m",
         ];
         let answer = session.call("say", json!({ "lines": junk })).await;
         assert_eq!(answer.json(), json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
         assert_eq!(answer.header("content-type"), Some("application/json"), "none was passed on");
         assert!(session.is_alive().await);
-        session.delete().await;
         let dropped = r#"mcp_broker_child_lines_dropped_total{server="main"}"#;
         until_so("they are counted", async || harness.metric(dropped).await == 7).await;
     });
@@ -229,7 +283,7 @@ fn an_answer_to_nothing_and_a_second_answer_are_dropped() {
         let session = harness.client.open().await;
         let lines = [
             r#"{"jsonrpc":"2.0","id":424242,"result":{"canary":1}}"#,
-            r#"{"jsonrpc":"2.0","id":"$ID","result":{"canary":2}}"#,
+            r#"{"jsonrpc":"2.0","id":"424242","result":{"canary":2}}"#,
             r#"{"jsonrpc":"2.0","id":$ID,"result":{"first":true}}"#,
             r#"{"jsonrpc":"2.0","id":$ID,"result":{"canary":3}}"#,
         ];

@@ -3,11 +3,11 @@
 use std::{fs, path::Path, time::Duration};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    harness::{OBLIGING, STUBBORN, is_alive, metric, until_so, with_timeout},
+    harness::{HOPELESS, OBLIGING, STUBBORN, is_alive, metric, until_so, with_timeout},
     program::Place,
     wire::{PING, call, initialize},
 };
@@ -184,15 +184,43 @@ fn a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
         let broker = place.serve(&["--set", "server.main.max_line=16MiB"]).await;
         let session = broker.client.open().await;
         let before = broker.memory();
-        let mut wire = session.send("POST", call("1", "endless", &json!({}))).await;
-        let mut most = before;
-        until_so("the child is gone", async || {
-            most = most.max(broker.memory());
-            !is_alive(place.witness.child())
-        })
-        .await;
-        assert_eq!(wire.answer().await.json()["error"]["code"], -32603);
-        assert!(most - before < 36 * MEBIBYTE, "{} MiB", (most - before) / MEBIBYTE);
+        let answer = session.call("endless", json!({})).await;
+        assert_eq!(answer.json()["error"]["code"], -32603);
+        // The rest of the line is dropped as it comes, until the session ends.
+        assert_eq!(session.delete().await.status, 204);
+        place.witness.all_gone().await;
+        let most = broker.peak_memory() - before;
+        assert!(most < 36 * MEBIBYTE, "{} MiB", most / MEBIBYTE);
+    });
+}
+
+#[test]
+fn a_child_that_speaks_no_lines_of_json_is_named_in_the_log() {
+    with_timeout(async {
+        let place = Place::new();
+        for (kind, status, read) in
+            [("frames", 502, "Content-Length: 36"), ("prompts", 504, "Ok to proceed? (y)")]
+        {
+            let args = format!(r#"server.main.args=["{}","{kind}"]"#, place.witness.path());
+            let timeout = "server.main.initialize_timeout=1s";
+            let broker = place.serve(&["--set", HOPELESS, "--set", &args, "--set", timeout]).await;
+            let answer = broker.client.post(initialize("1", "2025-11-25")).await;
+            assert_eq!(answer.error(), (status, -32603, json!(1)), "{kind}");
+            assert!(!answer.text().contains(read), "that is the operator's: {}", answer.text());
+            assert!(broker.log().contains(read), "{}", broker.log());
+        }
+        let broker = place.serve(&[]).await;
+        let session = broker.client.open().await;
+        let broken = r#"{"jsonrpc":"2.0","id":$ID,"error":"canary"}"#;
+        assert_eq!(session.call("say", json!({ "lines": [broken] })).await.error().1, -32603);
+        let log = broker.log();
+        let complaint = log.lines().find(|line| line.contains("could not be read"));
+        let complaint = complaint.unwrap_or_else(|| panic!("{log}"));
+        let complaint: Value = serde_json::from_str(complaint).expect("a line of the log");
+        assert_eq!(complaint["span"]["server"], "main", "{complaint}");
+        assert!(complaint["span"]["session"].is_string(), "{complaint}");
+        assert_eq!(complaint["what"], "`error` must be an object", "{complaint}");
+        assert!(!log.contains("canary"), "no message is logged: {log}");
     });
 }
 
