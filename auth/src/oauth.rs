@@ -56,12 +56,14 @@ mod reachability;
 mod record;
 mod redirect;
 mod registration;
+mod repeats;
 mod resource;
 mod resource_metadata;
 mod revocation;
 mod revoked;
 mod scope;
 mod secret;
+mod send_back;
 mod server;
 mod sign_in;
 mod store;
@@ -80,8 +82,8 @@ pub use identity::{
 pub use limiter::Rate;
 pub(crate) use limiter::rate_limit_key;
 pub use page::{
-    Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, Page, Problem, ScopeView, ServerView,
-    SignInPage, Standing, UserView, Warning, plain,
+    Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, LeavePage, Page, Problem, ScopeView,
+    ServerView, SignInPage, Standing, UserView, Warning, plain,
 };
 pub use params::{Params, Repeated};
 pub use record::{

@@ -68,6 +68,7 @@ pub(crate) struct Metrics {
     pub(crate) reaped: Family<ReasonLabel, Counter>,
     pub(crate) auth_failures: Family<ReasonLabel, Counter>,
     pub(crate) upstream_refresh: Family<RefreshLabels, Counter>,
+    pub(crate) repeated_refreshes: Counter,
     pub(crate) dropped_lines: Family<ServerLabel, Counter>,
     child_rss: Gauge<i64, AtomicI64>,
 }
@@ -92,6 +93,7 @@ impl Metrics {
             reaped: Family::default(),
             auth_failures: Family::default(),
             upstream_refresh: Family::default(),
+            repeated_refreshes: Counter::default(),
             dropped_lines: Family::default(),
             child_rss: Gauge::default(),
         };
@@ -138,6 +140,11 @@ impl Metrics {
             "upstream_refresh",
             "Renewals of users' credentials at identity providers",
             metrics.upstream_refresh.clone(),
+        );
+        registry.register(
+            "oauth_refreshes_repeated",
+            "Refresh tokens that a client presented again within oauth.refresh_grace",
+            metrics.repeated_refreshes.clone(),
         );
         registry.register(
             "child_lines_dropped",

@@ -26,6 +26,7 @@ mod filters;
 mod front;
 mod headers;
 mod layout;
+mod leave;
 #[cfg(test)]
 mod samples;
 mod setup;
@@ -36,8 +37,8 @@ use askama::Template;
 use auth::oauth::Page;
 
 use self::{
-    account::Account, consent::Consent, fault::Fault, front::Front, layout::Layout, setup::Setup,
-    sign_in::SignIn,
+    account::Account, consent::Consent, fault::Fault, front::Front, layout::Layout, leave::Leave,
+    setup::Setup, sign_in::SignIn,
 };
 
 pub use account::action::AccountAction;
@@ -73,6 +74,7 @@ impl Pages {
             Page::Consent(page) => html(&Consent { layout: &self.layout, page }),
             Page::SignIn(page) => html(&SignIn { layout: &self.layout, page }),
             Page::Error(page) => html(&Fault { layout: &self.layout, page }),
+            Page::Leave(page) => html(&Leave { layout: &self.layout, page }),
         }
     }
 

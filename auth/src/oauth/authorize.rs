@@ -14,25 +14,17 @@ use super::{
     client::ClientError,
     document::DocumentError,
     faults,
+    limiter::rate_limit_key,
     redirect::{BadRedirect, matches, scheme_of, shown, with_answer},
     resource::Target,
     scope,
     secret::{CODE, Secret},
+    send_back::{Return, Wrong},
     server::query,
 };
 
 /// The longest `state` that is carried along, in bytes.
 const MAX_STATE: usize = 4096;
-
-/// Where an authorization response goes.
-#[derive(Debug, Clone)]
-pub(crate) struct Return<'a> {
-    pub(crate) redirect_uri: &'a str,
-    pub(crate) state: Option<&'a str>,
-}
-
-/// An error of RFC 6749 §4.1.2.1, with its description.
-type Wrong = (&'static str, &'static str);
 
 impl AuthServer {
     pub(crate) async fn authorize(
@@ -53,7 +45,10 @@ impl AuthServer {
         let back = Return { redirect_uri: &redirect_uri, state };
         let asked = match self.what_is_asked(&params, &client, &redirect_uri) {
             Ok(asked) => asked,
-            Err((error, description)) => return self.send_error(&back, error, description),
+            Err(wrong) => {
+                let refused = self.refuse((request, now), &client, &back, wrong).await;
+                return refused.unwrap_or_else(|error| Answer::store_down_page(&error));
+            }
         };
         match self.ask((request, peer, now), &params, &client, asked).await {
             Ok(answer) => answer,
@@ -109,7 +104,7 @@ impl AuthServer {
 
     /// The page for an address that is not redirected to. An address whose scheme is not on the list
     /// was left out at the registration, so to register again does not help.
-    fn refused_redirect(&self, address: &str) -> Answer {
+    pub(crate) fn refused_redirect(&self, address: &str) -> Answer {
         match self.urls.redirects.check(address) {
             Err(BadRedirect::Scheme) => faults::bad_scheme(&scheme_of(address)),
             _ => faults::bad_redirect(address),
@@ -220,12 +215,20 @@ impl AuthServer {
                 .is_consented(&Consent::of(&session.user, &asked, UnixTime::of(now)))
                 .await?
         {
-            return self.send_code(asked, session, now).await;
+            // Nobody presses a button here, so a program could go on as long as it likes.
+            let counted = (self.silent.take(*session.cookie.as_bytes(), now))
+                .and_then(|()| self.sign_ins.take(rate_limit_key(peer), now));
+            return match counted {
+                Ok(()) => self.send_code(asked, session, now).await,
+                Err(wait) => Ok(faults::too_many(wait)),
+            };
         }
         let back = Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
         if prompted("none") {
             let error = if visit.session.is_some() { "consent_required" } else { "login_required" };
-            return Ok(self.send_error(&back, error, "the user has to be asked"));
+            return self
+                .refuse((request, now), client, &back, (error, "the user has to be asked"))
+                .await;
         }
         let handle = self.minter.secret("");
         let page = self.consent_page(&visit, &handle, client, &asked, landing.ok());
@@ -341,21 +344,5 @@ impl AuthServer {
         answer.extend(state.as_deref().map(|state| ("state", state)));
         answer.push(("iss", self.issuer()));
         Ok(Answer::see_other(&with_answer(&redirect_uri, &answer)))
-    }
-
-    /// Sends the browser back with an error.
-    pub(crate) fn send_error(
-        &self,
-        back: &Return<'_>,
-        error: &'static str,
-        description: &'static str,
-    ) -> Answer {
-        if self.urls.redirects.check(back.redirect_uri).is_err() {
-            return self.refused_redirect(back.redirect_uri);
-        }
-        let mut answer = vec![("error", error), ("error_description", description)];
-        answer.extend(back.state.map(|state| ("state", state)));
-        answer.push(("iss", self.issuer()));
-        Answer::see_other(&with_answer(back.redirect_uri, &answer))
     }
 }

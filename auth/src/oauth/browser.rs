@@ -17,8 +17,6 @@ const BROWSER: &str = "mcpb-browser";
 const BROWSER_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Who is signed in.
 const SESSION: &str = "mcpb-session";
-/// How many grants the account page shows.
-const MAX_GRANTS: usize = 500;
 
 /// A browser in which somebody is signed in, for our own pages.
 #[derive(Debug, Clone)]
@@ -89,13 +87,41 @@ impl AuthServer {
         Ok(visit.session.map(|session| session.user))
     }
 
-    /// What `user` has authorized, newest first.
+    /// What `user` has authorized, newest first: at most `limit` grants, beginning behind the one
+    /// called `after`. An `after` that is not the user's counts as none.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn grants(&self, user: &User) -> Result<Vec<Grant>, StoreError> {
-        self.store.grants_of(&user.issuer, &user.subject, MAX_GRANTS).await
+    pub async fn grants(
+        &self,
+        user: &User,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Grant>, StoreError> {
+        let after = match after {
+            Some(grant_id) => self.store.grant(grant_id).await?,
+            None => None,
+        };
+        let after = after.filter(|grant| grant.user.is(user));
+        self.store.grants_of(&user.issuer, &user.subject, after.as_ref(), limit).await
+    }
+
+    /// Takes back a grant that `user` gave, for the account page. Returns it; `None`, and nothing
+    /// changed, when it is not live or somebody else's.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; the grant may then be revoked or not.
+    pub async fn revoke_own_grant(
+        &self,
+        user: &User,
+        grant_id: &str,
+        now: SystemTime,
+    ) -> Result<Option<Grant>, StoreError> {
+        let grant = self.store.grant(grant_id).await?.filter(|grant| grant.user.is(user));
+        let Some(grant) = grant else { return Ok(None) };
+        Ok(self.revoke_grant(grant_id, now).await?.then_some(grant))
     }
 
     /// Signs the browser out that sent `headers`: ends its sign-in and adds to `answer` what removes

@@ -31,8 +31,14 @@ pub struct Config {
     pub access_ttl: Duration,
     /// Life of a refresh token, counted anew with each rotation. Default 30 days.
     pub refresh_ttl: Duration,
-    /// How long a rotation may be repeated. Default 2 minutes; zero allows no repetition.
+    /// How long a rotation may be repeated. Default 60 seconds; zero allows no repetition.
     pub refresh_grace: Duration,
+    /// How many grants of one user for one client at one server live at a time. A new one beyond that
+    /// revokes the one that was refreshed longest ago. Default 20; zero counts as one.
+    pub max_grants: usize,
+    /// Authorizations that one browser gets without being asked, because the user approved the same
+    /// before. Default 20, then one per 3 seconds; each also counts as a sign-in from its address.
+    pub silent_rate: Rate,
     /// Life of a code. Default 60 seconds, which is also the most that should be used.
     pub code_ttl: Duration,
     /// Time for approval and sign-in together. Default 10 minutes.
@@ -120,7 +126,9 @@ impl Config {
             }],
             access_ttl: HOUR,
             refresh_ttl: 30 * 24 * HOUR,
-            refresh_grace: 120 * SECOND,
+            refresh_grace: 60 * SECOND,
+            max_grants: 20,
+            silent_rate: Rate { burst: 20, every: 3 * SECOND },
             code_ttl: 60 * SECOND,
             transaction_ttl: 600 * SECOND,
             browser_ttl: 12 * HOUR,

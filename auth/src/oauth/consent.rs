@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, header::SET_COOKIE};
 
 use super::{
-    Answer, AuthServer, Params, Purpose, StoreError, TransactionKey, authorize::Return, faults,
+    Answer, AuthServer, Params, Purpose, StoreError, TransactionKey, faults, send_back::Return,
     sign_in::binding_name,
 };
 use crate::{TokenHash, UnixTime};
@@ -70,7 +70,7 @@ impl AuthServer {
                 None => {
                     let back =
                         Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
-                    Ok(self.send_error(&back, "access_denied", "the user declined"))
+                    Ok(self.send_error(&back, ("access_denied", "the user declined")))
                 }
             };
         }

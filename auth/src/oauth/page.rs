@@ -12,6 +12,8 @@ pub enum Page {
     SignIn(Box<SignInPage>),
     /// Something is wrong, and this is what to do.
     Error(ErrorPage),
+    /// Something is wrong, and the application can be told.
+    Leave(Box<LeavePage>),
 }
 
 /// A form that is sent with POST to `action`.
@@ -168,6 +170,22 @@ pub struct ErrorPage {
     pub detail: String,
     /// What the user, or somebody else, can do now.
     pub advice: &'static str,
+}
+
+/// An application asked for something that it does not get. It hears of it only when the user follows a
+/// link: the address may be anybody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeavePage {
+    /// The error of RFC 6749 §4.1.2.1, which the link says as well.
+    pub code: &'static str,
+    /// What the application calls itself, as in [`ClientView::name`].
+    pub client: String,
+    /// Where the link leads to, as in [`ClientView::redirect`].
+    pub place: String,
+    /// What was wrong, as a part of a sentence.
+    pub detail: String,
+    /// An https address or one of an installed application, with the error, `state` and `iss` in it.
+    pub link: String,
 }
 
 /// `text` without what could deceive on a page (control characters, direction changes, invisible

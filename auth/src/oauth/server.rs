@@ -15,6 +15,7 @@ use super::{
     document::Documents,
     faults,
     limiter::{Limiter, rate_limit_key},
+    repeats::Repeats,
     secret::Minter,
 };
 
@@ -58,10 +59,13 @@ pub struct AuthServer {
     pub(crate) minter: Minter,
     pub(crate) documents: Option<Documents>,
     pub(crate) sign_ins: Limiter<IpAddr>,
+    /// By the browser's cookie.
+    pub(crate) silent: Limiter<[u8; 32]>,
     steps: Limiter<IpAddr>,
     failures: Limiter<(IpAddr, Kind)>,
     pub(crate) registrations: Limiter<IpAddr>,
     pub(crate) registrations_total: Limiter<()>,
+    pub(crate) repeats: Repeats,
     /// Whether anybody may introspect, as the store said last.
     pub(crate) introspects: Cache<(), bool>,
 }
@@ -121,10 +125,12 @@ impl AuthServer {
             minter: Minter::new(parts.rng),
             documents,
             sign_ins: Limiter::new(config.sign_in_rate, 10_000),
+            silent: Limiter::new(config.silent_rate, 10_000),
             steps: Limiter::new(config.step_rate, 10_000),
             failures: Limiter::new(config.failure_rate, 10_000),
             registrations: Limiter::new(config.registration_rate, 10_000),
             registrations_total: Limiter::new(config.registration_rate_total, 1),
+            repeats: Repeats::default(),
             introspects: Cache::new(2),
             config,
         })
@@ -205,7 +211,7 @@ impl AuthServer {
                         Ok(Some("refresh_token")) => Kind::Refresh,
                         _ => Kind::OtherGrant,
                     };
-                    self.counted((peer, kind), now, self.token(request, &form, now)).await
+                    self.counted((peer, kind), now, self.token(request, &form, peer, now)).await
                 }
                 Err(answer) => answer,
             },
@@ -346,6 +352,13 @@ impl AuthServer {
         if let Some(documents) = &self.documents {
             documents.retry(now).await;
         }
+    }
+
+    /// How many refreshes were repeated within the grace since the start, each answered as the first
+    /// time.
+    #[must_use]
+    pub fn repeated_refreshes(&self) -> u64 {
+        self.repeats.count()
     }
 
     /// Removes from the store what has served its time, in small steps, and says how many records

@@ -8,7 +8,7 @@ use http::{HeaderMap, Request, StatusCode, header::SET_COOKIE};
 use super::{
     Answer, Ask, Attempt, AuthServer, Begin, Choice, Field, Form, Identity, IdentityProvider, Page,
     Params, Problem, Purpose, Secret, SignInError, SignInPage, StoreError, Transaction,
-    TransactionKey, User, authorize::Return, browser::Visit, faults, page::plain, server::query,
+    TransactionKey, User, browser::Visit, faults, page::plain, send_back::Return, server::query,
 };
 use crate::{TokenHash, UnixTime};
 
@@ -307,7 +307,7 @@ impl AuthServer {
                 Purpose::Authorize(asked) => {
                     let back =
                         Return { redirect_uri: &asked.redirect_uri, state: asked.state.as_deref() };
-                    self.send_error(&back, "access_denied", "the user declined to sign in")
+                    self.send_error(&back, ("access_denied", "the user declined to sign in"))
                 }
                 Purpose::Page(_) => faults::declined(),
             }),

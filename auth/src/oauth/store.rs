@@ -136,17 +136,41 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// Exchanges a refresh token for its successor; see [`Rotation`] and [`Rotated`].
     fn rotate_refresh<'a>(&'a self, rotation: Rotation, now: UnixTime) -> Stored<'a, Rotated>;
 
+    /// Revokes the grants that the user of `grant` gave the same client for the same server, beyond
+    /// the `keep` that were refreshed last, and never `grant` itself; those whose time is over do not
+    /// count. Returns what was revoked.
+    fn revoke_surplus<'a>(
+        &'a self,
+        grant: &'a Grant,
+        keep: usize,
+        now: UnixTime,
+    ) -> Stored<'a, Vec<Grant>>;
+
+    /// Revokes all grants of a user, and marks the user's codes as used, so that none that is on its
+    /// way makes a grant; returns the grants that were live.
+    fn revoke_user<'a>(
+        &'a self,
+        issuer: &'a str,
+        subject: &'a str,
+        now: UnixTime,
+    ) -> Stored<'a, Vec<Grant>>;
+
     /// Takes one access token back. `true` when it was live.
     fn revoke_access<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, bool>;
 
     /// Revokes a grant, with every token of its family. Returns it when it was live.
     fn revoke_grant<'a>(&'a self, grant_id: &'a str, now: UnixTime) -> Stored<'a, Option<Grant>>;
 
-    /// The live grants of a user, newest first, at most `limit`.
+    /// The grant, whatever its state, as long as it is kept.
+    fn grant<'a>(&'a self, grant_id: &'a str) -> Stored<'a, Option<Grant>>;
+
+    /// The live grants of a user, newest first and by id among equals, at most `limit`, and only those
+    /// that come after `after` in this order.
     fn grants_of<'a>(
         &'a self,
         issuer: &'a str,
         subject: &'a str,
+        after: Option<&'a Grant>,
         limit: usize,
     ) -> Stored<'a, Vec<Grant>>;
 
@@ -159,6 +183,14 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
 
     /// Whether this was approved before; compares with [`Consent::answers`].
     fn is_consented<'a>(&'a self, asked: &'a Consent) -> Stored<'a, bool>;
+
+    /// Whether `user` approved anything for `client` at this redirect address before.
+    fn has_consented<'a>(
+        &'a self,
+        user: &'a User,
+        client: &'a str,
+        redirect_uri: &'a str,
+    ) -> Stored<'a, bool>;
 
     /// Forgets what a user approved for a client.
     fn forget_consents<'a>(&'a self, user: &'a User, client: &'a str) -> Stored<'a, ()>;

@@ -14,5 +14,6 @@ mod refresh;
 mod registration;
 mod removal;
 mod required_provider;
+mod send_back;
 mod timing;
 mod verifier;

@@ -1,6 +1,6 @@
 //! The token endpoint: codes and refresh tokens for access tokens.
 
-use std::time::SystemTime;
+use std::{net::IpAddr, time::SystemTime};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Answer, AuthServer, Code, NewToken, Params, Redeemed, Repeat, Rotated, Rotation, Secret,
+    Answer, AuthServer, Code, Grant, NewToken, Params, Redeemed, Repeat, Rotated, Rotation, Secret,
     StoreError,
     client::Caller,
     resource::Target,
@@ -34,6 +34,7 @@ impl AuthServer {
         &self,
         request: &Request<Bytes>,
         form: &Params,
+        peer: IpAddr,
         now: SystemTime,
     ) -> Answer {
         let Ok(grant_type) = form.one("grant_type") else {
@@ -46,7 +47,7 @@ impl AuthServer {
         let outcome = match grant_type {
             None => Ok(Answer::bad("invalid_request", "grant_type is missing")),
             Some("authorization_code") => self.redeem(&caller, form, UnixTime::of(now)).await,
-            Some("refresh_token") => self.refresh(&caller, form, now).await,
+            Some("refresh_token") => self.refresh(&caller, form, peer, now).await,
             Some(_) => Ok(Answer::bad("unsupported_grant_type", "the grant type is unknown")),
         };
         outcome.unwrap_or_else(|error| Answer::store_down(&error))
@@ -97,6 +98,7 @@ impl AuthServer {
         });
         match self.store.redeem_code(&hash, access_token, refresh_token, now).await? {
             Redeemed::Fresh(grant) => {
+                self.make_room(&grant, now).await;
                 let expires = now.plus(self.config.access_ttl);
                 Ok(issued(now, &Issued { access, expires, refresh, scope: &grant.scope }))
             }
@@ -109,6 +111,22 @@ impl AuthServer {
                 Ok(invalid_grant("the code was used before"))
             }
             Redeemed::Gone => Ok(invalid_grant("the code has expired")),
+        }
+    }
+
+    /// Revokes what `grant` is one too many of. The code is spent, so its tokens go out in any case;
+    /// what cannot be revoked now, the next redemption will.
+    async fn make_room(&self, grant: &Grant, now: UnixTime) {
+        match self.store.revoke_surplus(grant, self.config.max_grants, now).await {
+            Ok(surplus) => {
+                for grant in &surplus {
+                    self.announce(grant, "its client was authorized too often");
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "surplus grants not revoked");
+            }
         }
     }
 
@@ -158,6 +176,7 @@ impl AuthServer {
         &self,
         caller: &Caller,
         form: &Params,
+        peer: IpAddr,
         now: SystemTime,
     ) -> Result<Answer, StoreError> {
         let (Ok(presented), Ok(asked)) = (form.one("refresh_token"), form.one("scope")) else {
@@ -183,7 +202,7 @@ impl AuthServer {
         if self.wants_sign_in(&grant.user, &grant.resource, now).await? {
             return Ok(invalid_grant("the user has to sign in again at the identity provider"));
         }
-        let now = UnixTime::of(now);
+        let (clock, now) = (now, UnixTime::of(now));
         let salt = self.minter.salt();
         let (access, refresh) = self.successors(presented, &salt);
         let expires = now.plus(self.config.access_ttl);
@@ -197,10 +216,14 @@ impl AuthServer {
         };
         match self.store.rotate_refresh(rotation, now).await? {
             Rotated::Fresh(_) => {
+                self.repeats.first(&hash, peer, (clock, self.config.refresh_grace));
                 let refresh = Some(refresh);
                 Ok(issued(now, &Issued { access, expires, refresh, scope: &scope }))
             }
-            Rotated::Repeated(repeat) => Ok(self.repeat(presented, &repeat, now)),
+            Rotated::Repeated(repeat) => {
+                self.repeats.again(&hash, peer, clock, &repeat.grant);
+                Ok(self.repeat(presented, &repeat, now))
+            }
             Rotated::Reused(revoked) => {
                 if let Some(grant) = revoked {
                     self.announce(&grant, "a refresh token was used twice");

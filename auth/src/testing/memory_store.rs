@@ -170,6 +170,50 @@ impl AuthStore for MemoryStore {
         })
     }
 
+    fn revoke_surplus<'a>(
+        &'a self,
+        grant: &'a Grant,
+        keep: usize,
+        now: UnixTime,
+    ) -> Stored<'a, Vec<Grant>> {
+        self.call(move |tables| tables.revoke_surplus(grant, keep, now))
+    }
+
+    fn revoke_user<'a>(
+        &'a self,
+        issuer: &'a str,
+        subject: &'a str,
+        now: UnixTime,
+    ) -> Stored<'a, Vec<Grant>> {
+        self.call(move |tables| {
+            tables.burn(|own| own.user.issuer == issuer && own.user.subject == subject);
+            let own = |grant: &&Grant| grant.user.issuer == issuer && grant.user.subject == subject;
+            let ids: Vec<_> =
+                tables.grants.values().filter(own).map(|own| own.grant_id.clone()).collect();
+            ids.iter().filter_map(|id| tables.revoke(id, now)).collect()
+        })
+    }
+
+    fn grant<'a>(&'a self, grant_id: &'a str) -> Stored<'a, Option<Grant>> {
+        self.call(move |tables| tables.grants.get(grant_id).cloned())
+    }
+
+    fn has_consented<'a>(
+        &'a self,
+        user: &'a User,
+        client: &'a str,
+        redirect_uri: &'a str,
+    ) -> Stored<'a, bool> {
+        self.call(move |tables| {
+            tables.consents.iter().any(|own| {
+                own.issuer == user.issuer
+                    && own.subject == user.subject
+                    && own.client == client
+                    && own.redirect_uri == redirect_uri
+            })
+        })
+    }
+
     fn has_confidential_client(&self) -> Stored<'_, bool> {
         self.call(move |tables| {
             let is_one = |own: &Client| own.origin == Origin::Operator && !own.is_public();
@@ -343,14 +387,17 @@ impl AuthStore for MemoryStore {
         &'a self,
         issuer: &'a str,
         subject: &'a str,
+        after: Option<&'a Grant>,
         limit: usize,
     ) -> Stored<'a, Vec<Grant>> {
         self.call(move |tables| {
             let is = |own: &&Grant| {
                 own.user.issuer == issuer && own.user.subject == subject && own.revoked.is_none()
             };
+            let place = |own: &Grant| (std::cmp::Reverse(own.created), own.grant_id.clone());
             let mut all: Vec<Grant> = tables.grants.values().filter(is).cloned().collect();
-            all.sort_by_key(|own| std::cmp::Reverse(own.created));
+            all.retain(|own| after.is_none_or(|after| place(own) > place(after)));
+            all.sort_by_key(place);
             all.truncate(limit);
             all
         })

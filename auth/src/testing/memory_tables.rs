@@ -110,6 +110,32 @@ impl Tables {
         Some(grant.clone())
     }
 
+    pub(super) fn revoke_surplus(
+        &mut self,
+        grant: &Grant,
+        keep: usize,
+        now: UnixTime,
+    ) -> Vec<Grant> {
+        let live: BTreeSet<&str> = (self.access.values())
+            .filter(|own| !now.is_past(own.expires))
+            .map(|own| &*own.grant_id)
+            .chain(
+                (self.refresh.values())
+                    .filter(|own| own.used.is_none() && !now.is_past(own.expires))
+                    .map(|own| &*own.grant_id),
+            )
+            .collect();
+        let mut alike: Vec<_> = (self.grants.values())
+            .filter(|own| own.grant_id != grant.grant_id && own.revoked.is_none())
+            .filter(|own| own.user.is(&grant.user) && own.client == grant.client)
+            .filter(|own| own.resource == grant.resource && live.contains(&*own.grant_id))
+            .map(|own| (own.refreshed, own.created, own.grant_id.clone()))
+            .collect();
+        alike.sort_unstable_by(|one, other| other.cmp(one));
+        let surplus = alike.into_iter().skip(keep.saturating_sub(1));
+        surplus.filter_map(|(_, _, id)| self.revoke(&id, now)).collect()
+    }
+
     /// Marks as used what would make a grant of somebody who is gone.
     pub(super) fn burn(&mut self, gone: impl Fn(&Code) -> bool) {
         self.codes.values_mut().filter(|code| gone(code)).for_each(|code| code.used = true);

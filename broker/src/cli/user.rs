@@ -2,8 +2,8 @@
 
 use auth::{
     UnixTime,
-    local::{Account, Accounts, AddError, ChangeError, Local, LocalLimits, check_name},
-    oauth::Secret,
+    local::{Account, Accounts, AddError, ChangeError, ISSUER, Local, LocalLimits, check_name},
+    oauth::{AuthStore, Secret},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -38,10 +38,14 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
-    /// Give an account another password and sign its browsers out; it is read as with `add`
+    /// Give an account another password; it is read as with `add`. The account's browsers are signed
+    /// out, and what it authorized is revoked
     Passwd {
         /// Its name
         name: String,
+        /// Leave authorizations alone: clients that the user connected go on
+        #[arg(long)]
+        keep_grants: bool,
         #[command(flatten)]
         common: StoreArgs,
     },
@@ -100,30 +104,37 @@ pub(super) fn run(command: &UserCommand, context: &Context<'_>) -> Exit {
             }
             Ok(())
         }),
-        Action::Passwd { name, common } => with_store(common, context, |store, _, _| async move {
-            let name = &acceptable(name)?;
-            if store.account(name).await?.is_none() {
-                return Err(no_account(name));
-            }
-            let local = local(&store)?;
-            let password = Secret::new(new_password()?);
-            local.set_password(name, &password).await.map_err(|error| match error {
-                ChangeError::Name(_) | ChangeError::Password(_) => {
-                    Failure::Usage(error_with_causes(&error))
+        Action::Passwd { name, keep_grants, common } => {
+            with_store(common, context, |store, _, now| async move {
+                let name = &acceptable(name)?;
+                let account = store.account(name).await?.ok_or_else(|| no_account(name))?;
+                let local = local(&store)?;
+                let password = Secret::new(new_password()?);
+                local.set_password(name, &password).await.map_err(|error| match error {
+                    ChangeError::Name(_) | ChangeError::Password(_) => {
+                        Failure::Usage(error_with_causes(&error))
+                    }
+                    ChangeError::Unknown => no_account(name),
+                    ChangeError::Busy => Failure::No(error_with_causes(&error)),
+                    ChangeError::Store(error) => Failure::Store(error),
+                })?;
+                // Who knew the old password may have connected a client with it.
+                let revoked = if *keep_grants {
+                    0
+                } else {
+                    store.revoke_user(ISSUER, &account.subject, UnixTime::of(now)).await?.len()
+                };
+                if common.json {
+                    print(json!({ "name": name, "changed": true, "revoked": revoked }));
+                } else {
+                    print(format_args!(
+                        "the password of {name} was changed; its browsers are signed out; \
+                     authorizations revoked: {revoked}"
+                    ));
                 }
-                ChangeError::Unknown => no_account(name),
-                ChangeError::Busy => Failure::No(error_with_causes(&error)),
-                ChangeError::Store(error) => Failure::Store(error),
-            })?;
-            if common.json {
-                print(json!({ "name": name, "changed": true }));
-            } else {
-                print(format_args!(
-                    "the password of {name} was changed; its browsers are signed out"
-                ));
-            }
-            Ok(())
-        }),
+                Ok(())
+            })
+        }
         Action::Remove { name, common } => {
             with_store(common, context, |store, _, now| async move {
                 let name = acceptable(name)?;

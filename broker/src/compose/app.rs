@@ -244,6 +244,10 @@ impl App {
             let counter = self.metrics.wakes.get_or_create(&ReasonLabel { reason: why.as_str() });
             counter.inc_by(self.sessions.woken(why).saturating_sub(counter.get()));
         }
+        if let Some(people) = self.access.people() {
+            let counter = &self.metrics.repeated_refreshes;
+            counter.inc_by(people.server.repeated_refreshes().saturating_sub(counter.get()));
+        }
         // A store that does not answer leaves the numbers as they were.
         if let Ok(asleep) = self.sessions.asleep().await {
             for name in self.state().servers.keys() {

@@ -1,6 +1,10 @@
 //! The authorization server's settings, from the broker's.
 
-use auth::oauth::{ClientIdMetadata, Config as ServerConfig, Registration, Resource, ScopeView};
+use std::time::Duration;
+
+use auth::oauth::{
+    ClientIdMetadata, Config as ServerConfig, Rate, Registration, Resource, ScopeView,
+};
 
 use super::start_error::StartError;
 use crate::config::{
@@ -33,6 +37,12 @@ pub(super) fn check(config: &Config, base: &str) -> Result<(), StartError> {
     Ok(server_config(config, base).check()?)
 }
 
+/// So many a minute, all of them at once if need be.
+fn per_minute(count: usize) -> Rate {
+    let burst = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    Rate { burst, every: Duration::from_secs(60) / burst }
+}
+
 pub(super) fn server_config(config: &Config, base: &str) -> ServerConfig {
     let (resources, default) = resources(config);
     let mut own = ServerConfig::new(base, resources);
@@ -48,6 +58,8 @@ pub(super) fn server_config(config: &Config, base: &str) -> ServerConfig {
     own.refresh_ttl = oauth.refresh_ttl;
     own.refresh_grace = oauth.refresh_grace;
     own.browser_ttl = oauth.browser_ttl;
+    own.max_grants = oauth.max_grants;
+    own.silent_rate = per_minute(oauth.silent_per_minute);
     own.registration = match oauth.registration {
         Registrations::Open => Registration::Open,
         Registrations::Token => {

@@ -23,7 +23,13 @@ settings! {
         /// How long a client may repeat a refresh with the same outcome, for clients that lose an
         /// answer or refresh from two machines at once. Later reuse revokes the whole
         /// authorization.
-        pub refresh_grace: Duration = duration(r#""2m""#).zero("a refresh cannot be repeated"),
+        pub refresh_grace: Duration = duration(r#""60s""#).zero("a refresh cannot be repeated"),
+        /// How many authorizations of one user for one client at one server live at a time. A further
+        /// one revokes the one whose client was away longest, and its sessions end.
+        pub max_grants: usize = count("20"),
+        /// How many times a minute a browser may be sent back to clients without a page, because its
+        /// user approved the same before. Beyond that it gets a page that says to wait (429).
+        pub silent_per_minute: usize = count("20"),
         /// How long a browser stays signed in to the broker's own pages.
         pub browser_ttl: Duration = duration(r#""12h""#),
         /// Which clients may register (RFC 7591): with "open" every client, within limits; with

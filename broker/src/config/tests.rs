@@ -62,7 +62,7 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert_eq!(config.stream.replay_bytes, 1 << 20);
     assert_eq!(config.auth.verifiers, ["oauth", "static"]);
     assert_eq!(config.auth.identity, ["local"]);
-    assert_eq!(config.oauth.refresh_grace, Duration::from_secs(120));
+    assert_eq!(config.oauth.refresh_grace, Duration::from_secs(60));
     assert_eq!(config.auth.tokens_file(), &PathBuf::from("/var/lib/mcp-broker/tokens.json"));
     assert_eq!(notes.pass_env, ["PATH"]);
     assert_eq!(notes.request_timeout, Some(Duration::from_secs(300)));

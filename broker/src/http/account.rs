@@ -27,6 +27,9 @@ use crate::{
 /// Its path.
 pub(super) const PATH: &str = "/account";
 
+/// How many applications are on one page; the others are behind a link.
+const PAGE: usize = 50;
+
 /// More sessions are not shown to one person.
 const MAX_SHOWN: usize = 1_000;
 
@@ -39,7 +42,11 @@ impl SignInUi {
         now: SystemTime,
     ) -> Response<Bytes> {
         let answered = match *request.method() {
-            Method::GET | Method::HEAD => self.show(app, request.headers(), None, now).await,
+            Method::GET | Method::HEAD => {
+                let query = Params::parse(request.uri().query().unwrap_or_default().as_bytes());
+                let after = query.one("after").ok().flatten();
+                self.show(app, request.headers(), (None, after), now).await
+            }
             Method::POST => self.act(app, request, now).await,
             _ => {
                 let mut response = Response::new(Bytes::new());
@@ -56,7 +63,7 @@ impl SignInUi {
         &self,
         app: &App,
         headers: &HeaderMap,
-        notice: Option<Notice>,
+        (notice, after): (Option<Notice>, Option<&str>),
         now: SystemTime,
     ) -> Result<Response<Bytes>, StoreError> {
         let Some(signed_in) = self.server.signed_in(headers, now).await? else {
@@ -64,6 +71,7 @@ impl SignInUi {
         };
         let user = &signed_in.user;
         let connections = self.vault.connections(&user.issuer, &user.subject, now).await?;
+        let (clients, more_clients) = self.clients(user, after).await?;
         let page = AccountPage {
             user: UserView {
                 display_name: user.display_name.clone(),
@@ -72,7 +80,8 @@ impl SignInUi {
             csrf: signed_in.csrf.clone(),
             now: UnixTime::of(now),
             notice,
-            clients: self.clients(user).await?,
+            clients,
+            more_clients,
             sessions: sessions_of(&app.sessions, user, now).await.map_err(StoreError::new)?,
             user_tokens: self.user_tokens(app, &connections),
             connections: connections
@@ -84,8 +93,16 @@ impl SignInUi {
         Ok(pages::response(StatusCode::OK, self.pages.account(&page)))
     }
 
-    async fn clients(&self, user: &User) -> Result<Vec<ClientGrant>, StoreError> {
-        let grants = self.server.grants(user).await?;
+    /// One page of applications, and what the next page begins behind, if there is one.
+    async fn clients(
+        &self,
+        user: &User,
+        after: Option<&str>,
+    ) -> Result<(Vec<ClientGrant>, Option<String>), StoreError> {
+        let mut grants = self.server.grants(user, after, PAGE + 1).await?;
+        let is_whole = grants.len() <= PAGE;
+        grants.truncate(PAGE);
+        let next = grants.last().filter(|_| !is_whole).map(|last| last.grant_id.clone());
         let view = grants.into_iter().map(|grant| ClientGrant {
             server: self.titles.get(&grant.resource).cloned().unwrap_or(grant.resource),
             grant_id: grant.grant_id,
@@ -94,7 +111,7 @@ impl SignInUi {
             since: grant.created,
             refreshed: grant.refreshed,
         });
-        Ok(view.collect())
+        Ok((view.collect(), next))
     }
 
     fn connection(&self, own: Connection, user: &User) -> ConnectionView {
@@ -169,7 +186,7 @@ impl SignInUi {
             }
             None => Notice::Problem("The form could not be read. Nothing was changed.".to_owned()),
         };
-        self.show(app, request.headers(), Some(notice), now).await
+        self.show(app, request.headers(), (Some(notice), None), now).await
     }
 
     async fn perform(
@@ -183,11 +200,8 @@ impl SignInUi {
         let gone = |what: &str| Notice::Problem(format!("{what} does not exist any more."));
         Ok(match action {
             AccountAction::RevokeClient { grant_id } => {
-                let own = self.server.grants(user).await?;
-                let Some(grant) = own.into_iter().find(|grant| grant.grant_id == grant_id) else {
-                    return Ok(gone("This access"));
-                };
-                self.server.revoke_grant(&grant_id, now).await?;
+                let revoked = self.server.revoke_own_grant(user, &grant_id, now).await?;
+                let Some(grant) = revoked else { return Ok(gone("This access")) };
                 Notice::Done(format!(
                     "{} has lost its access, and its sessions have ended.",
                     grant.client_name

@@ -23,6 +23,8 @@ pub struct AccountPage {
     pub notice: Option<Notice>,
     /// Applications that have access.
     pub clients: Vec<ClientGrant>,
+    /// The last of [`clients`](Self::clients), when there are more behind it, for the query `after`.
+    pub more_clients: Option<String>,
     /// What runs for them.
     pub sessions: Vec<SessionView>,
     /// The user's upstream credentials; without any, the page has no section for them.

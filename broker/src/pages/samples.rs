@@ -4,8 +4,8 @@
 use auth::{
     UnixTime,
     oauth::{
-        Ask, Choice, ClientView, ConsentPage, ErrorPage, Field, FieldKind, Form, Page, Problem,
-        ScopeView, Secret, ServerView, SignInPage, Standing, UserView, Warning,
+        Ask, Choice, ClientView, ConsentPage, ErrorPage, Field, FieldKind, Form, LeavePage, Page,
+        Problem, ScopeView, Secret, ServerView, SignInPage, Standing, UserView, Warning,
     },
 };
 
@@ -155,7 +155,19 @@ pub(crate) fn pages() -> Vec<(&'static str, Page)> {
                          again.",
             }),
         ),
+        ("leave", leave("Claude Code", "app.example.org", "the scope is unknown")),
     ]
+}
+
+/// The way out to an application that does not get what it asked for.
+pub(crate) fn leave(client: &str, place: &str, detail: &str) -> Page {
+    Page::Leave(Box::new(LeavePage {
+        code: "invalid_scope",
+        client: client.into(),
+        place: place.into(),
+        detail: detail.into(),
+        link: "https://app.example.org/callback?error=invalid_scope&state=%22%3E".into(),
+    }))
 }
 
 fn grant(grant_id: &str, client: &str, days: u64, minutes: u64) -> ClientGrant {
@@ -204,6 +216,7 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
             grant("grant-2", "Visual Studio Code", 2, 90),
             grant("grant-3", &long, 1, 0),
         ],
+        more_clients: Some("grant-3".into()),
         sessions: vec![
             session("4f1c0e9a", "Claude Code", SessionState::Running, 12),
             session("b72d11c3", "Visual Studio Code", SessionState::Asleep, 3_000),
@@ -226,6 +239,7 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
 pub(crate) fn empty_account() -> AccountPage {
     AccountPage {
         clients: Vec::new(),
+        more_clients: None,
         sessions: Vec::new(),
         connections: Vec::new(),
         user_tokens: Vec::new(),

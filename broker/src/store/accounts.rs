@@ -8,7 +8,7 @@ use auth::{
 use sqlx::{query, sqlite::SqliteRow};
 
 use super::{
-    browsers, codes, consents, credentials, grants,
+    browsers, codes, consents, credentials,
     row::{Columns, Db, Result, bytes, count, seconds},
     sessions,
 };
@@ -58,9 +58,7 @@ pub(super) async fn remove(db: &mut Db, name: &str, now: UnixTime) -> Result<Opt
     consents::forget_user(db, ISSUER, &subject).await?;
     credentials::remove_of_user(db, ISSUER, &subject).await?;
     sessions::remove_of_user(db, ISSUER, &subject).await?;
-    // A code that is on its way would make a grant of somebody who is gone.
-    codes::burn_of_user(db, ISSUER, &subject).await?;
-    grants::revoke_of_user(db, ISSUER, &subject, now).await.map(Some)
+    codes::revoke_user(db, ISSUER, &subject, now).await.map(Some)
 }
 
 pub(super) async fn offer_setup(db: &mut Db, secret: &TokenHash, expires: UnixTime) -> Result<()> {

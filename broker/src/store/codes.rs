@@ -69,6 +69,17 @@ pub(super) async fn burn_of_user(db: &mut Db, issuer: &str, subject: &str) -> Re
     Ok(())
 }
 
+/// Revokes a user's grants, and burns the codes that would make others.
+pub(super) async fn revoke_user(
+    db: &mut Db,
+    issuer: &str,
+    subject: &str,
+    now: UnixTime,
+) -> Result<Vec<Grant>> {
+    burn_of_user(db, issuer, subject).await?;
+    grants::revoke_of_user(db, issuer, subject, now).await
+}
+
 pub(super) async fn redeem(
     db: &mut Db,
     hash: &TokenHash,

@@ -53,6 +53,18 @@ pub(super) async fn is_given(db: &mut Db, asked: &Consent) -> Result<bool> {
     Ok(false)
 }
 
+pub(super) async fn has_given(
+    db: &mut Db,
+    user: &User,
+    client: &str,
+    redirect_uri: &str,
+) -> Result<bool> {
+    let sql = "SELECT 1 FROM consents WHERE issuer = $1 AND subject = $2 AND client = $3 \
+               AND redirect_uri = $4 LIMIT 1";
+    let found = query(sql).bind(&user.issuer).bind(&user.subject).bind(client).bind(redirect_uri);
+    Ok(found.fetch_optional(db).await?.is_some())
+}
+
 pub(super) async fn forget(db: &mut Db, user: &User, client: &str) -> Result<()> {
     let sql = "DELETE FROM consents WHERE issuer = $1 AND subject = $2 AND client = $3";
     query(sql).bind(&user.issuer).bind(&user.subject).bind(client).execute(db).await?;

@@ -75,15 +75,49 @@ pub(super) async fn revoke_of_user(
     rows.iter().map(read).collect()
 }
 
+pub(super) async fn revoke_surplus(
+    db: &mut Db,
+    grant: &Grant,
+    keep: usize,
+    now: UnixTime,
+) -> Result<Vec<Grant>> {
+    let sql = "UPDATE grants SET revoked = $6 WHERE family IN ( \
+                 SELECT family FROM grants \
+                 WHERE issuer = $1 AND subject = $2 AND client = $3 AND resource = $4 \
+                   AND revoked IS NULL AND ends > $6 AND family <> $5 \
+                 ORDER BY refreshed DESC, created DESC, family DESC LIMIT -1 OFFSET $7) \
+               RETURNING *";
+    let rows = query(sql)
+        .bind(&grant.user.issuer)
+        .bind(&grant.user.subject)
+        .bind(&grant.client)
+        .bind(&grant.resource)
+        .bind(&grant.grant_id)
+        .bind(seconds(now))
+        .bind(count(keep.saturating_sub(1)))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(read).collect()
+}
+
 pub(super) async fn of_user(
     db: &mut Db,
     issuer: &str,
     subject: &str,
+    after: Option<&Grant>,
     limit: usize,
 ) -> Result<Vec<Grant>> {
     let sql = "SELECT * FROM grants WHERE issuer = $1 AND subject = $2 AND revoked IS NULL \
+                 AND ($4 IS NULL OR created < $4 OR (created = $4 AND family > $5)) \
                ORDER BY created DESC, family LIMIT $3";
-    let rows = query(sql).bind(issuer).bind(subject).bind(count(limit)).fetch_all(db).await?;
+    let rows = query(sql)
+        .bind(issuer)
+        .bind(subject)
+        .bind(count(limit))
+        .bind(after.map(|grant| seconds(grant.created)))
+        .bind(after.map(|grant| &*grant.grant_id))
+        .fetch_all(db)
+        .await?;
     rows.iter().map(read).collect()
 }
 

@@ -64,6 +64,42 @@ impl AuthStore for Store {
         job!(self.read: clients::list(&after, limit))
     }
 
+    fn revoke_surplus<'a>(
+        &'a self,
+        grant: &'a Grant,
+        keep: usize,
+        now: UnixTime,
+    ) -> Stored<'a, Vec<Grant>> {
+        let grant = grant.clone();
+        job!(self.write: grants::revoke_surplus(&grant, keep, now))
+    }
+
+    fn revoke_user<'a>(
+        &'a self,
+        issuer: &'a str,
+        subject: &'a str,
+        now: UnixTime,
+    ) -> Stored<'a, Vec<Grant>> {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        job!(self.write: codes::revoke_user(&issuer, &subject, now))
+    }
+
+    fn grant<'a>(&'a self, grant_id: &'a str) -> Stored<'a, Option<Grant>> {
+        let grant_id = grant_id.to_owned();
+        job!(self.read: grants::find(&grant_id))
+    }
+
+    fn has_consented<'a>(
+        &'a self,
+        user: &'a User,
+        client: &'a str,
+        redirect_uri: &'a str,
+    ) -> Stored<'a, bool> {
+        let (user, client) = (user.clone(), client.to_owned());
+        let redirect_uri = redirect_uri.to_owned();
+        job!(self.read: consents::has_given(&user, &client, &redirect_uri))
+    }
+
     fn has_confidential_client(&self) -> Stored<'_, bool> {
         job!(self.read: clients::has_confidential())
     }
@@ -174,10 +210,12 @@ impl AuthStore for Store {
         &'a self,
         issuer: &'a str,
         subject: &'a str,
+        after: Option<&'a Grant>,
         limit: usize,
     ) -> Stored<'a, Vec<Grant>> {
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
-        job!(self.read: grants::of_user(&issuer, &subject, limit))
+        let after = after.cloned();
+        job!(self.read: grants::of_user(&issuer, &subject, after.as_ref(), limit))
     }
 
     fn grants<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Grant>> {

@@ -121,6 +121,8 @@ pub(crate) fn server(store: Arc<Store>) -> AuthServer {
     };
     let mut config = Config::new(RESOURCE, vec![resource]);
     config.clients = vec![Client::public("web", vec![REDIRECT.into()])];
+    // More are made for one user than one has.
+    config.max_grants = 1000;
     let parts = Parts {
         store,
         providers: Vec::new(),

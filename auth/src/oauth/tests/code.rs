@@ -1,6 +1,6 @@
 //! Codes and what they are exchanged for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -9,6 +9,10 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::harness::*;
+use crate::{
+    TokenHash, UnixTime,
+    oauth::{AuthStore, AuthorizeRequest, Code, Consent, NewToken, Rate, User},
+};
 
 const OK: StatusCode = StatusCode::OK;
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
@@ -341,5 +345,111 @@ async fn a_confidential_client_proves_itself_in_one_way() {
         assert_eq!(challenged, status == StatusCode::UNAUTHORIZED);
         assert_eq!(answer.status(), status, "{authorization:?}");
         assert_eq!(json(answer)["error"], error, "{authorization:?} {form:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_grants_to_one_client_the_oldest_idle_one_makes_room() {
+    let harness = harness_with(config(), 1, |config| {
+        config.max_grants = 3;
+        config.silent_rate = Rate { burst: 1000, every: Duration::from_secs(1) };
+    });
+    let mut visitor = Visitor::new(&harness);
+    let mut pairs = Vec::new();
+    for _ in 0..3 {
+        let answer = visitor.authorize(&query(&[])).await;
+        let (_, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
+        pairs.push(pair(&body));
+        harness.pass(1);
+    }
+    let (_, body) = harness.refresh(&pairs[0].1).await;
+    pairs[0] = pair(&body);
+    harness.pass(1);
+    let files = [("resource", "https://mcp.example.org/files/mcp")];
+    let answer = visitor.authorize(&query(&files)).await;
+    assert_eq!(harness.redeem(&field(&answer, "code").unwrap()).await.0, OK);
+    assert_eq!(harness.heard(), 0, "another server is counted apart");
+    let answer = visitor.authorize(&query(&[])).await;
+    let (_, body) = harness.redeem(&field(&answer, "code").unwrap()).await;
+    harness.admit(&pair(&body).0).await.expect("the new one is good");
+    harness.admit(&pairs[0].0).await.expect("it is the oldest, and in use");
+    assert_eq!(harness.admit(&pairs[1].0).await.unwrap_err(), "revoked_token");
+    harness.admit(&pairs[2].0).await.expect("it was used later");
+    assert_eq!(harness.heard(), 1, "its sessions are told to end");
+}
+
+#[tokio::test]
+async fn a_signed_in_browser_gets_no_codes_without_end() {
+    let harness = harness();
+    let mut visitor = Visitor::new(&harness);
+    visitor.authorize(&query(&[])).await;
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        let answer = visitor.get(&query(&[])).await;
+        statuses.push(answer.status());
+        assert!(
+            answer.status() != StatusCode::TOO_MANY_REQUESTS
+                || answer.headers().contains_key(header::RETRY_AFTER)
+        );
+    }
+    assert_eq!(statuses.iter().filter(|own| **own == StatusCode::SEE_OTHER).count(), 20);
+    assert_eq!(statuses[99], StatusCode::TOO_MANY_REQUESTS);
+    let mut other = Visitor::new(&harness);
+    other.authorize(&query(&[])).await;
+    assert_eq!(other.get(&query(&[])).await.status(), StatusCode::SEE_OTHER, "browser by browser");
+    harness.pass(3);
+    assert_eq!(visitor.get(&query(&[])).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn an_account_with_more_grants_than_a_page_can_end_the_oldest() {
+    let harness = harness();
+    let user = testing_user();
+    let mut ids = Vec::new();
+    for n in 0..520 {
+        let now = UnixTime::of(harness.now());
+        let id = format!("{n:032x}");
+        let request = AuthorizeRequest {
+            client: format!("client-{n}"),
+            client_name: "A client".into(),
+            redirect_uri: WEB.into(),
+            state: None,
+            challenge: challenge(),
+            resource: "https://mcp.example.org/forgejo/mcp".into(),
+            scope: "mcp:read".into(),
+            refreshes: false,
+            reauthenticate: false,
+        };
+        let consent = Consent::of(&user, &request, now);
+        let hash = TokenHash::of(&id);
+        let expires = now.plus(Duration::from_secs(60));
+        let (user, grant_id) = (user.clone(), id.clone());
+        let code = Code { hash, grant_id, user, request, issued: now, expires, used: false };
+        harness.store.issue_code(code, consent).await.unwrap();
+        let access = NewToken { hash: TokenHash::of(&format!("{id} access")), expires };
+        harness.store.redeem_code(&hash, access, None, now).await.unwrap();
+        ids.push(id);
+    }
+    let mut seen = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = harness.server.grants(&user, after.as_deref(), 50).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.grant_id.clone());
+        seen.extend(page.into_iter().map(|own| own.grant_id));
+    }
+    assert_eq!(seen, ids, "all of them, page by page");
+    let oldest = harness.server.revoke_own_grant(&user, &ids[519], harness.now()).await.unwrap();
+    assert!(oldest.is_some());
+    let stranger = harness.server.grants(&user, Some("no-such-grant"), 50).await.unwrap();
+    assert_eq!(stranger.len(), 50, "an unknown place is the beginning");
+}
+
+fn testing_user() -> User {
+    User {
+        issuer: "https://forge.example".into(),
+        subject: "ada".into(),
+        display_name: "Ada".into(),
+        provider: "forge".into(),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::harness::*;
 use crate::{
     UnixTime,
-    oauth::{AuthStore, Client, Secret},
+    oauth::{AuthStore, Client, Secret, User},
 };
 
 #[tokio::test]
@@ -265,14 +265,21 @@ async fn a_user_sees_and_ends_what_was_authorized() {
     let user = harness.server.signed_in(&headers, harness.now()).await.unwrap().expect("signed in");
     assert_eq!(user.user.subject, "ada");
     let (access, _) = harness.pair().await;
-    let grants = harness.server.grants(&user.user).await.unwrap();
+    let grants = harness.server.grants(&user.user, None, 9).await.unwrap();
     assert_eq!(grants.len(), 1);
     let form: crate::oauth::Params = [("csrf", user.csrf.expose())].into_iter().collect();
     let mut request = post("/account/revoke", &[]);
     *request.headers_mut() = headers.clone();
     let sender = harness.server.own_form(&request, &form, harness.now()).await.unwrap();
     assert!(sender.is_some_and(|own| own.is(&user.user)));
-    assert!(harness.server.revoke_grant(&grants[0].grant_id, harness.now()).await.unwrap());
+    let revoke = async |user: &User| {
+        harness.server.revoke_own_grant(user, &grants[0].grant_id, harness.now()).await.unwrap()
+    };
+    let other = User { subject: "bob".into(), ..user.user.clone() };
+    assert_eq!(revoke(&other).await, None, "somebody else's grant does not exist");
+    harness.admit(&access).await.expect("nothing was changed");
+    assert!(revoke(&user.user).await.is_some());
+    assert_eq!(revoke(&user.user).await, None, "once");
     assert_eq!(harness.admit(&access).await.unwrap_err(), "revoked_token");
     let mut cleared = http::HeaderMap::new();
     harness.server.sign_out(&headers, &mut cleared).await.unwrap();

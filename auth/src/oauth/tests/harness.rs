@@ -348,6 +348,7 @@ impl<'a> Visitor<'a> {
                 (None, []) => panic!("a page without a way"),
             },
             Page::Error(page) => panic!("{page:?}"),
+            Page::Leave(page) => panic!("{page:?}"),
         };
         (form.action.clone(), form.hidden.clone())
     }

@@ -18,7 +18,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0usize..4).prop_map(Step::Present),
-        3 => prop_oneof![Just(1u64), Just(59), Just(60), Just(119), Just(120), Just(500)]
+        3 => prop_oneof![Just(1u64), Just(29), Just(30), Just(59), Just(60), Just(500)]
             .prop_map(Step::Pass),
         1 => Just(Step::Revoke),
     ]
@@ -34,7 +34,7 @@ struct Generation {
 }
 
 const REFRESH_TTL: u64 = 900;
-const GRACE: u64 = 120;
+const GRACE: u64 = 60;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]

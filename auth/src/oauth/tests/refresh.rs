@@ -39,12 +39,12 @@ async fn within_the_grace_window_the_same_pair_comes_again() {
     let harness = harness();
     let (_, refresh) = harness.pair().await;
     let (_, first) = harness.refresh(&refresh).await;
-    harness.pass(119);
+    harness.pass(59);
     let before = harness.store.records();
     let (status, again) = harness.refresh(&refresh).await;
     assert_eq!(status, OK, "{again}");
     assert_eq!(pair(&again), pair(&first));
-    assert_eq!(again["expires_in"], 3600 - 119);
+    assert_eq!(again["expires_in"], 3600 - 59);
     assert_eq!(harness.store.records(), before, "nothing was added");
     harness.admit(&pair(&again).0).await.expect("the pair is good");
 }
@@ -58,7 +58,7 @@ async fn after_the_grace_window_reuse_ends_the_whole_family_at_once() {
     for token in [&access, &next_access] {
         harness.admit(token).await.expect("good, and remembered");
     }
-    harness.pass(120);
+    harness.pass(60);
     let (status, body) = harness.refresh(&refresh).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
     for token in [&access, &next_access] {
@@ -80,7 +80,7 @@ async fn of_five_generations_any_old_token_ends_the_family() {
             generations.push(pair(&body));
         }
         if old == 3 {
-            harness.pass(120);
+            harness.pass(60);
         }
         let (status, _) = harness.refresh(&generations[old].1).await;
         assert_eq!(status, BAD, "grace is for the predecessor alone: {old}");
@@ -97,7 +97,7 @@ async fn another_sign_in_of_the_same_user_and_client_is_another_family() {
     let (other_access, other_refresh) = harness.pair().await;
     let (_, refresh) = harness.pair().await;
     harness.refresh(&refresh).await;
-    harness.pass(120);
+    harness.pass(60);
     assert_eq!(harness.refresh(&refresh).await.0, BAD);
     harness.admit(&other_access).await.expect("the other machine is not concerned");
     assert_eq!(harness.refresh(&other_refresh).await.0, OK);
@@ -249,4 +249,28 @@ async fn another_server_key_signs_nobody_out() {
     harness.admit(&access).await.expect("nothing was revoked");
     assert_eq!(harness.refresh(&next).await.0, OK);
     assert_eq!(harness.heard(), 0);
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_repeated_leaves_a_trace() {
+    let harness = harness();
+    let (_, refresh) = harness.pair().await;
+    let asked = async |refresh: &str, peer: &str| {
+        let form =
+            [("grant_type", "refresh_token"), ("client_id", "web"), ("refresh_token", refresh)];
+        let request = post("/oauth/token", &form);
+        let peer = peer.parse().unwrap();
+        let answer = harness.server.handle(&request, peer, harness.now()).await;
+        answer.expect("its path").status()
+    };
+    let (_, elsewhere) = harness.pair().await;
+    assert_eq!(asked(&refresh, "192.0.2.1").await, OK);
+    assert_eq!(harness.server.repeated_refreshes(), 0);
+    assert_eq!(asked(&refresh, "192.0.2.1").await, OK);
+    assert_eq!(asked(&refresh, "203.0.113.7").await, OK, "the pair is the same everywhere");
+    assert_eq!(asked(&elsewhere, "203.0.113.7").await, OK);
+    assert_eq!(harness.server.repeated_refreshes(), 2);
+    harness.pass(60);
+    assert_eq!(asked(&refresh, "203.0.113.7").await, BAD);
+    assert_eq!(harness.server.repeated_refreshes(), 2, "that is reuse");
 }

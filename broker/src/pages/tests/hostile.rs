@@ -41,6 +41,7 @@ fn filled(text: &str, inner: &str) -> Vec<(&'static str, String)> {
     }
     let fault = ErrorPage { code: "code", title: "Title", detail: text.into(), advice: "Advice." };
     all.push(("error", site.render(&Page::Error(fault))));
+    all.push(("leave", site.render(&samples::leave(text, text, text))));
     for notice in [Notice::Done(text.into()), Notice::Problem(text.into())] {
         all.push(("account", site.account(&account(text, inner, &user, notice))));
     }

@@ -44,6 +44,31 @@ fn a_link_to_the_forge_is_worth_nothing_in_another_browser() {
 }
 
 #[test]
+fn a_mistake_in_a_question_leads_no_browser_to_the_address_of_a_stranger() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let address = "https://evil.example/looks-like-ours";
+        let evil = Application::connect_from(deployment.client(), "/mcp", address).await;
+        let mut browser = Browser::default();
+        for (wrong, error) in
+            [(("scope", "unknown"), "invalid_scope"), (("prompt", "none"), "login_required")]
+        {
+            let page = browser.open(&evil.question(&[wrong])).await;
+            assert_eq!(page.answer.status, 400, "{}", page.seen());
+            assert_eq!(page.answer.header("location"), None);
+            assert_headers(&page);
+            let link = format!("{address}?error={error}&#38;error_description=");
+            assert!(page.answer.text().contains(&link), "{}", page.seen());
+            assert!(page.answer.text().contains("state=its-state"), "{}", page.seen());
+        }
+        let local = deployment.application("/mcp").await;
+        let page = browser.open(&local.question(&[("scope", "unknown")])).await;
+        assert!(page.is_away(), "{}", page.seen());
+        assert_eq!(page.query("error").as_deref(), Some("invalid_scope"));
+    });
+}
+
+#[test]
 fn only_the_host_cookie_counts_behind_https() {
     with_timeout(async {
         let top = "public_url = \"https://mcp.example.org\"";

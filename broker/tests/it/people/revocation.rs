@@ -136,6 +136,26 @@ fn a_user_removed_by_another_process_is_signed_out_everywhere() {
 }
 
 #[test]
+fn a_new_password_ends_what_was_connected_with_the_old_one() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
+        let passwd = async |more: &[&str]| {
+            let args = [&["user", "passwd", "ada", "--json"], more].concat();
+            let (code, out, told) = deployment.place.run_with(&args, "another-password\n").await;
+            assert_eq!(code, 0, "{told}");
+            serde_json::from_str::<serde_json::Value>(&out).expect("JSON")
+        };
+        let kept = passwd(&["--keep-grants"]).await;
+        assert_eq!((&kept["changed"], &kept["revoked"]), (&true.into(), &0.into()));
+        assert!(ada.session.is_alive().await, "the operator said so");
+        let changed = passwd(&[]).await;
+        assert_eq!((&changed["changed"], &changed["revoked"]), (&true.into(), &1.into()));
+        ada.is_over().await;
+    });
+}
+
+#[test]
 fn a_redeemed_code_in_other_hands_ends_what_came_of_it() {
     with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;

@@ -96,7 +96,7 @@ fn a_token_that_cannot_be_judged_now_is_a_wait_and_never_a_refusal() {
 #[test]
 fn a_hundred_token_requests_at_once_are_all_answered() {
     with_timeout(async {
-        let deployment = Deployment::of(&["ada"], "", "").await;
+        let deployment = Deployment::of(&["ada"], "oauth.max_grants = 100", "").await;
         let application = deployment.application("/mcp").await;
         let mut browser = Browser::default();
         deployment.account_page(&mut browser, "ada").await;
