@@ -17,11 +17,13 @@ use std::{
 mod accounts_contract;
 mod credentials_contract;
 mod fetch;
+mod grants_contract;
 mod memory_credentials;
 mod memory_static_tokens;
 mod memory_store;
 mod memory_tables;
 mod provider_contract;
+mod records;
 mod sign_in;
 mod signing_key;
 mod static_tokens_contract;

@@ -31,6 +31,7 @@ mod host_policy;
 mod http;
 mod listener;
 pub mod log;
+mod memory;
 mod metrics;
 // For the gallery in `rigs/pages.rs`, which shows every page; not a promise to anybody else.
 #[doc(hidden)]

@@ -14,6 +14,7 @@
 //!     env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
 //!     cwd: None,
 //!     orphan_cleanup: None,
+//!     new_privs: false,
 //!     limits: Limits::default(),
 //! })
 //! .await?;

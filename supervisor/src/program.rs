@@ -95,6 +95,7 @@ mod tests {
             env: path.into_iter().map(|value| ("PATH".into(), value)).collect(),
             cwd: None,
             orphan_cleanup: None,
+            new_privs: false,
             limits: Limits::default(),
         }
     }

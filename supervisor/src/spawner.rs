@@ -100,7 +100,7 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     if let Some(cwd) = &spec.cwd {
         command.current_dir(cwd);
     }
-    prepare(&mut command);
+    prepare(&mut command, spec.new_privs);
 
     let mut child =
         command.spawn().map_err(|error| SpawnError::from_exec(spec.program.clone(), error))?;
@@ -116,20 +116,20 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
 }
 
 /// Has [`settle`] run in the child between fork and exec.
-fn prepare(command: &mut Command) {
+fn prepare(command: &mut Command, new_privs: bool) {
     let parent = getpid();
     #[expect(unsafe_code, reason = "what must happen in the child itself has no safe form")]
     // SAFETY: between fork and exec only async-signal-safe calls are allowed, because another
     // thread may have held any lock at the fork. `settle` makes plain system calls on constants and
     // on the captured number: no allocation, no lock, no panic.
     unsafe {
-        command.pre_exec(move || settle(parent));
+        command.pre_exec(move || settle(parent, new_privs));
     }
 }
 
 /// Runs in the child. The standard library has already set up the streams, the working directory,
 /// the group, the signal mask and SIGPIPE.
-fn settle(parent: Pid) -> io::Result<()> {
+fn settle(parent: Pid, new_privs: bool) -> io::Result<()> {
     umask(Mode::RWXG | Mode::RWXO);
     // Ignored signals stay ignored across exec, and a broker started by `nohup` or by a script with
     // `&` ignores some: its children would be deaf to them.
@@ -143,12 +143,19 @@ fn settle(parent: Pid) -> io::Result<()> {
     }
     #[cfg(target_os = "linux")]
     {
-        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+        use rustix::{
+            process::{Signal, getppid, set_parent_process_death_signal},
+            thread::set_no_new_privs,
+        };
 
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before that call, and then no signal will come.
         if getppid() != Some(parent) {
             return Err(rustix::io::Errno::SRCH.into());
+        }
+        if !new_privs {
+            // Inherited by everything that the child starts, and never taken back.
+            set_no_new_privs(true)?;
         }
         #[expect(unsafe_code, reason = "no safe form exists")]
         // SAFETY: one system call on constants. It marks rather than closes, since the standard
@@ -164,6 +171,6 @@ fn settle(parent: Pid) -> io::Result<()> {
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = parent;
+    let _ = (parent, new_privs);
     Ok(())
 }

@@ -32,6 +32,10 @@ pub struct Spec {
     /// Ends the child's process group if this process is killed. `None` leaves the child's own
     /// children to themselves then.
     pub orphan_cleanup: Option<OrphanCleanup>,
+    /// Whether the child and what it starts may gain privileges that this process does not have, by
+    /// setuid programs or file capabilities: `sudo` needs that. Without it the kernel ignores both
+    /// (`PR_SET_NO_NEW_PRIVS`), where it is Linux.
+    pub new_privs: bool,
     /// What the child may cost.
     pub limits: Limits,
 }
@@ -44,6 +48,7 @@ impl fmt::Debug for Spec {
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("cwd", &self.cwd)
             .field("orphan_cleanup", &self.orphan_cleanup)
+            .field("new_privs", &self.new_privs)
             .field("limits", &self.limits)
             .finish()
     }
@@ -123,6 +128,7 @@ mod tests {
             env: vec![("TOKEN".into(), "hunter2".into())],
             cwd: Some("/".into()),
             orphan_cleanup: None,
+            new_privs: false,
             limits: Limits::default(),
         }
     }

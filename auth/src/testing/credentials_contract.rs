@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     now,
-    store_contract::{no, race},
+    records::{no, race},
 };
 use crate::{
     UnixTime,

@@ -2,23 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
-
-use super::now;
-use crate::{
-    TokenHash, UnixTime,
-    oauth::{
-        AuthStore, AuthorizeRequest, Browser, CLIENT_MEMORY, CODE_GRACE, CODE_MEMORY, Client, Code,
-        Consent, Grant, NewToken, Origin, Purpose, Redeemed, Registered, Rotated, Rotation,
-        Transaction, TransactionKey, User,
+use super::{
+    grants_contract::{grants, many_grants},
+    now,
+    records::{
+        GRACE, HOUR, MINUTE, RACERS, client, hash, issue, issue_to, no, race, request, rotation,
+        sign_in, token, user,
     },
 };
-
-/// How many calls race.
-const RACERS: u8 = 50;
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const GRACE: Duration = Duration::from_secs(120);
+use crate::{
+    UnixTime,
+    oauth::{
+        AuthStore, Browser, CLIENT_MEMORY, CODE_GRACE, CODE_MEMORY, Client, Consent, Origin,
+        Purpose, Redeemed, Registered, Rotated, Transaction, TransactionKey, User,
+    },
+};
 
 /// What holds for every store; `store` is empty. The rules stand in the documentation of
 /// [`AuthStore`]; this plays them through, the atomic ones with 50 calls at once. It needs a
@@ -39,100 +37,6 @@ pub async fn store_contract(store: Arc<dyn AuthStore>) {
     renaming(&*store, now).await;
     sweeping(&*store, now).await;
     forgetting_clients(&*store, now).await;
-}
-
-fn hash(what: &str) -> TokenHash {
-    TokenHash::of(what)
-}
-
-fn user(subject: &str) -> User {
-    User {
-        issuer: "https://forge.example".into(),
-        subject: subject.into(),
-        display_name: subject.to_uppercase(),
-        provider: "fake".into(),
-    }
-}
-
-fn request(client: &str) -> AuthorizeRequest {
-    AuthorizeRequest {
-        client: client.into(),
-        client_name: format!("{client} the client – ä"),
-        redirect_uri: "https://client.example/cb?x=1".into(),
-        state: Some("a state'; DROP TABLE codes; --".into()),
-        challenge: "c".repeat(43),
-        resource: "https://mcp.example.org/mcp".into(),
-        scope: "mcp:read mcp:call".into(),
-        refreshes: true,
-        reauthenticate: false,
-    }
-}
-
-fn client(id: &str, unused_until: Option<UnixTime>, now: UnixTime) -> Client {
-    Client {
-        id: id.into(),
-        origin: Origin::Registration,
-        name: Some("A name – ä\"'\\".into()),
-        uri: Some("https://client.example".into()),
-        redirect_uris: vec!["https://client.example/cb".into(), "http://localhost/cb".into()],
-        secret: Some(hash("a client secret")),
-        refreshes: true,
-        created: now,
-        unused_until,
-    }
-}
-
-fn token(name: &str, expires: UnixTime) -> NewToken {
-    NewToken { hash: hash(name), expires }
-}
-
-/// Issues a code called `name` for `subject`.
-async fn issue(store: &dyn AuthStore, name: &str, subject: &str, now: UnixTime) -> Code {
-    issue_to(store, "contract-client", name, subject, now).await
-}
-
-/// As [`issue`], to another client.
-async fn issue_to(
-    store: &dyn AuthStore,
-    client: &str,
-    name: &str,
-    subject: &str,
-    now: UnixTime,
-) -> Code {
-    let (user, request) = (user(subject), request(client));
-    let consent = Consent::of(&user, &request, now);
-    let code = Code {
-        hash: hash(name),
-        grant_id: format!("family-of-{name}"),
-        user,
-        request,
-        issued: now,
-        expires: now.plus(MINUTE),
-        used: false,
-    };
-    store.issue_code(code.clone(), consent).await.expect("the store answers");
-    code
-}
-
-/// Issues and redeems a code; its tokens are called `{name}-access` and `{name}-refresh`.
-async fn sign_in(store: &dyn AuthStore, name: &str, subject: &str, now: UnixTime) -> String {
-    let code = issue(store, name, subject, now).await;
-    let access = token(&format!("{name}-access"), now.plus(HOUR));
-    let refresh = token(&format!("{name}-refresh"), now.plus(24 * HOUR));
-    let redeemed = store.redeem_code(&code.hash, access, Some(refresh), now).await;
-    assert!(matches!(redeemed, Ok(Redeemed::Fresh(_))), "a fresh code is redeemed: {redeemed:?}");
-    code.grant_id
-}
-
-fn rotation(from: &str, to: &str, salt: u8, now: UnixTime) -> Rotation {
-    Rotation {
-        token: hash(from),
-        salt: [salt; 32],
-        access: token(&format!("{to}-access-{salt}"), now.plus(HOUR)),
-        scope: "mcp:read".into(),
-        refresh: token(&format!("{to}-{salt}"), now.plus(24 * HOUR)),
-        grace: GRACE,
-    }
 }
 
 async fn clients(store: &dyn AuthStore, now: UnixTime) {
@@ -391,105 +295,6 @@ async fn refresh_tokens(store: &Arc<dyn AuthStore>, now: UnixTime) {
     assert_eq!(never, Rotated::Gone);
 }
 
-async fn grants(store: &dyn AuthStore, now: UnixTime) {
-    let older = sign_in(store, "a1", "bob", now).await;
-    let newer = sign_in(store, "a2", "bob", now.plus(MINUTE)).await;
-    let issuer = "https://forge.example";
-    let grant_ids = |all: Vec<Grant>| all.into_iter().map(|own| own.grant_id).collect::<Vec<_>>();
-    let all = grant_ids(store.grants_of(issuer, "bob", None, 10).await.unwrap_or_else(no));
-    assert_eq!(all, [newer.clone(), older.clone()], "a user's grants, newest first");
-    let others = store.grants_of("https://other.example", "bob", None, 10).await.unwrap_or_else(no);
-    assert!(others.is_empty(), "another issuer's bob is somebody else");
-    assert!(store.revoke_access(&hash("a1-access")).await.unwrap_or_else(no));
-    assert!(!store.revoke_access(&hash("a1-access")).await.unwrap_or_else(no), "once");
-    let found = store.access_token(&hash("a1-access")).await.unwrap_or_else(no);
-    assert!(found.is_some_and(|own| own.revoked && own.grant.revoked.is_none()));
-    let at = now.plus(2 * MINUTE);
-    assert!(store.revoke_grant(&older, at).await.unwrap_or_else(no).is_some());
-    assert_eq!(store.revoke_grant(&older, at).await.unwrap_or_else(no), None, "once");
-    let all = grant_ids(store.grants_of(issuer, "bob", None, 10).await.unwrap_or_else(no));
-    assert_eq!(all, std::slice::from_ref(&newer), "revoked grants are not listed");
-    let walked = grant_ids(store.grants("", 1000).await.unwrap_or_else(no));
-    assert!(walked.is_sorted() && walked.contains(&newer) && !walked.contains(&older));
-    let beyond = grant_ids(store.grants(&newer, 1000).await.unwrap_or_else(no));
-    assert!(!beyond.contains(&newer), "a page begins after the last one's end");
-    let since = grant_ids(store.revoked_since(at, 1000).await.unwrap_or_else(no));
-    assert!(since.contains(&older) && !since.contains(&newer), "revocations can be followed");
-    let pending = issue(store, "pending", "bob", at).await;
-    let other = issue_to(store, "contract-fixed", "pending of another", "bob", at).await;
-    let removed = store.remove_client("contract-client", at).await.unwrap_or_else(no);
-    assert!(
-        removed.iter().any(|own| own.grant_id == newer),
-        "a removed client's grants are revoked"
-    );
-    assert_eq!(store.client("contract-client", at).await.unwrap_or_else(no), None);
-    let redeem = async |code: &Code| {
-        let access = token(&format!("{}-access", code.grant_id), at.plus(HOUR));
-        store.redeem_code(&code.hash, access, None, at).await.unwrap_or_else(no)
-    };
-    let gone = redeem(&pending).await;
-    assert_eq!(gone, Redeemed::Gone, "a code on its way makes no grant of a client that is gone");
-    let fresh = redeem(&other).await;
-    assert!(matches!(fresh, Redeemed::Fresh(_)), "that is another client's code: {fresh:?}");
-}
-
-async fn many_grants(store: &dyn AuthStore, now: UnixTime) {
-    let issuer = "https://forge.example";
-    let mut ids = Vec::new();
-    for n in 0..6 {
-        // Two of the same second, told apart by their ids.
-        let at = now.plus(MINUTE * (n / 2));
-        ids.push(sign_in(store, &format!("many-{n}"), "mia", at).await);
-    }
-    let newest_first: Vec<&str> = [4, 5, 2, 3, 0, 1].map(|n: usize| &*ids[n]).into();
-    let mut walked: Vec<Grant> = Vec::new();
-    loop {
-        let page = store.grants_of(issuer, "mia", walked.last(), 2).await.unwrap_or_else(no);
-        assert!(page.len() <= 2, "a page is bounded");
-        if page.is_empty() {
-            break;
-        }
-        walked.extend(page);
-    }
-    let found: Vec<_> = walked.iter().map(|own| &*own.grant_id).collect();
-    assert_eq!(found, newest_first, "page by page nothing is missing and nothing comes twice");
-
-    // The oldest of them is the one that was used last.
-    let later = now.plus(10 * MINUTE);
-    let rotated =
-        store.rotate_refresh(rotation("many-0-refresh", "many-0b", 1, later), later).await;
-    assert!(matches!(rotated, Ok(Rotated::Fresh(_))), "{rotated:?}");
-    sign_in(store, "other-person", "max", now).await;
-    let code = issue_to(store, "contract-other", "other-client", "mia", now).await;
-    let access = token("other-client-access", now.plus(HOUR));
-    store.redeem_code(&code.hash, access, None, now).await.unwrap_or_else(no);
-    let newest = &walked[0];
-    let surplus = store.revoke_surplus(newest, 6, later).await.unwrap_or_else(no);
-    assert_eq!(surplus, [], "six are not too many, whatever else there is");
-    let mut surplus: Vec<_> = (store.revoke_surplus(newest, 3, later).await.unwrap_or_else(no))
-        .into_iter()
-        .map(|own| own.grant_id)
-        .collect();
-    surplus.sort_unstable();
-    assert_eq!(surplus, [&*ids[1], &*ids[2], &*ids[3]], "those go that were idle longest");
-    let alone = store.revoke_surplus(newest, 0, later).await.unwrap_or_else(no);
-    assert_eq!(alone.len(), 2, "the new one stays in any case");
-    let found = store.grant(&newest.grant_id).await.unwrap_or_else(no);
-    assert_eq!(found.as_ref(), Some(newest));
-    let gone = store.grant(&ids[1]).await.unwrap_or_else(no).expect("it is kept for a while");
-    assert_eq!(gone.revoked, Some(later));
-    assert_eq!(store.grant("never").await.unwrap_or_else(no), None);
-
-    let pending = issue(store, "many-pending", "mia", later).await;
-    let revoked = store.revoke_user(issuer, "mia", later).await.unwrap_or_else(no);
-    assert_eq!(revoked.len(), 2, "of every client");
-    let access = token("many-pending-access", later.plus(HOUR));
-    let redeemed = store.redeem_code(&pending.hash, access, None, later).await.unwrap_or_else(no);
-    assert_eq!(redeemed, Redeemed::Gone, "a code on its way makes no grant");
-    let others = store.grants_of(issuer, "max", None, 9).await.unwrap_or_else(no);
-    assert_eq!(others.len(), 1, "that is somebody else");
-}
-
 async fn consents_and_browsers(store: &dyn AuthStore, now: UnixTime) {
     issue(store, "consent", "eve", now).await;
     let asked = Consent::of(&user("eve"), &request("contract-client"), now);
@@ -615,21 +420,4 @@ async fn forgetting_clients(store: &dyn AuthStore, now: UnixTime) {
         "one that registered itself is forgotten when it was not used for long; one with a grant, \
          or that the operator added, is not"
     );
-}
-
-/// Runs `what` many times at once.
-pub(super) async fn race<T, F>(what: impl Fn(u8) -> F) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let mut racers = JoinSet::new();
-    for n in 0..RACERS {
-        racers.spawn(what(n));
-    }
-    racers.join_all().await
-}
-
-pub(super) fn no<T>(error: impl std::error::Error) -> T {
-    panic!("the store did not answer: {error}")
 }

@@ -20,6 +20,7 @@ use crate::{
     error_chain::error_with_causes,
     listener::Listener,
     log::{self, LogControl},
+    memory,
     serve::{Control, serve},
 };
 
@@ -32,6 +33,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context<'_>) -> Exit {
         }
     };
     let log = log::install(&loaded.config.log);
+    memory::hide();
     raise_open_files();
     match runtime() {
         Ok(runtime) => runtime.block_on(run_until_signal(args, loaded, log, &context.clock)),

@@ -85,6 +85,9 @@ settings! {
         /// with its process. Otherwise sessions sleep when they are idle, survive a crash and a
         /// restart of the broker, and continue with a new process.
         pub stateful: bool = flag("false").live(),
+        /// Whether the process, and what it starts, may gain privileges by setuid programs or file
+        /// capabilities, as sudo and ping do. Without it the kernel ignores both.
+        pub new_privs: bool = flag("false").live(),
         /// How long a new process may take to start and answer initialize.
         pub initialize_timeout: Duration = duration(r#""20s""#).live(),
         /// How long a request may take. A progress notification restarts the time.

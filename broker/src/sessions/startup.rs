@@ -182,7 +182,15 @@ impl Startup {
         let cwd = server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
         let limits = supervisor::Limits { stop_grace: server.stop_grace, ..Default::default() };
         let orphan_cleanup = self.children.orphan_cleanup.clone();
-        Ok(supervisor::Spec { program, args, env, cwd: Some(cwd), orphan_cleanup, limits })
+        Ok(supervisor::Spec {
+            program,
+            args,
+            env,
+            cwd: Some(cwd),
+            orphan_cleanup,
+            new_privs: server.new_privs,
+            limits,
+        })
     }
 
     /// Counts how it went.

@@ -1,6 +1,6 @@
 //! What only a whole process shows: its end, its environment, its memory.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -69,6 +69,38 @@ fn a_grandchild_that_ignores_everything_is_gone_two_seconds_after_the_broker_was
         broker.signal(Signal::KILL);
         assert_eq!(broker.ends().await, None);
         assert_gone_in_two_seconds(&place).await;
+    });
+}
+
+#[test]
+fn no_process_of_the_same_user_reads_the_memory_of_the_broker() {
+    with_timeout(async {
+        let place = Place::new();
+        let broker = place.serve(&[]).await;
+        let session = broker.client.open().await;
+        assert!(session.is_alive().await, "it writes what it has to, for all that");
+        let proc = |pid: u32, name: &str| format!("/proc/{pid}/{name}");
+        let limits = fs::read_to_string(proc(broker.pid(), "limits")).expect("it runs");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+        let core = core.expect("a limit").split_whitespace().nth(4);
+        assert_eq!(core, Some("0"), "no core dump: {limits}");
+        // The kernel gives the files of a process that is not dumpable to root (proc(5)); as root
+        // nothing can be seen of that.
+        let me = rustix::process::geteuid();
+        if !me.is_root() {
+            let owner = fs::metadata(proc(broker.pid(), "environ")).expect("it runs").uid();
+            assert_eq!(owner, 0);
+            fs::read(proc(broker.pid(), "environ")).expect_err("its environment is hidden");
+            fs::read(proc(broker.pid(), "mem")).expect_err("its memory is hidden");
+        }
+        let first = place.witness.child();
+        let child = fs::read_to_string(proc(first, "status")).expect("it lives");
+        assert!(child.contains("NoNewPrivs:\t1"), "{child}");
+        let kept = place.serve(&["--set", "server.main.new_privs=true"]).await;
+        kept.client.open().await;
+        let other = place.witness.children().into_iter().find(|pid| *pid != first);
+        let child = fs::read_to_string(proc(other.expect("another"), "status")).expect("it lives");
+        assert!(child.contains("NoNewPrivs:\t0"), "the operator said so: {child}");
     });
 }
 

@@ -165,8 +165,18 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
     }
 
+    /// How many descriptors it has open. It hides them from everybody but root; then this is how many
+    /// it has room for, which grows with them.
     pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+        let pid = self.pid();
+        fs::read_dir(format!("/proc/{pid}/fd")).map_or_else(
+            |_| {
+                let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+                let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+                size.expect("a line").trim().parse().expect("a number")
+            },
+            Iterator::count,
+        )
     }
 
     /// Its direct children, zombies included.

@@ -96,6 +96,7 @@ fn run(pipe: RawFd) -> ! {
     let _ = chdir(c"/");
     memory::release();
     name();
+    hide();
     #[expect(unsafe_code, reason = "the descriptor crossed a fork as a number")]
     // SAFETY: the descriptor was open at the fork, was left open above, and is never closed here.
     let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
@@ -156,6 +157,17 @@ fn close_range(first: RawFd, last: RawFd) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn close_range(_: RawFd, _: RawFd) -> bool {
     false
+}
+
+/// What is left of the parent's memory in this copy is for nobody to read, and to be in no core dump.
+fn hide() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+        // It may be so already, as a copy of a parent that is; there is nobody to tell of a failure.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
 /// So that `ps` and `top` tell it from the program it was forked from.

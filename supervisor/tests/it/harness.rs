@@ -49,6 +49,7 @@ pub(crate) fn spec(program: &str, args: &[&str]) -> Spec {
         env: Vec::new(),
         cwd: None,
         orphan_cleanup: None,
+        new_privs: false,
         limits: Limits { stop_grace: LONG, ..Limits::default() },
     }
 }

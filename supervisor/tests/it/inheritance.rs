@@ -66,6 +66,16 @@ async fn the_child_has_descriptors_zero_to_two_and_no_other() {
 }
 
 #[tokio::test]
+async fn the_child_gains_no_privileges_unless_the_spec_says_so() {
+    for (new_privs, expected) in [(false, "NoNewPrivs:\t1"), (true, "NoNewPrivs:\t0")] {
+        let script = "cat /proc/self/status";
+        let spec = Spec { new_privs, ..spec("/bin/sh", &["-c", script]) };
+        let said = run_spec(spec).await.rest().await;
+        assert!(said.contains(expected), "a child of the child as well: {said}");
+    }
+}
+
+#[tokio::test]
 async fn the_child_ignores_and_blocks_no_signal() {
     let said = through_a_careless_parent("cat /proc/self/status").await;
     for field in ["SigBlk:", "SigIgn:", "SigCgt:"] {

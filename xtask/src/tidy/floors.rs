@@ -26,6 +26,7 @@ const FLOORS: [&[&str]; 8] = [
         "host_policy",
         "listener",
         "log",
+        "memory",
         "metrics",
         "pages",
         "store",
