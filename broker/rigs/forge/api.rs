@@ -4,12 +4,13 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
+    admin,
     call::{Answer, Call, json as json_answer},
     identity, issues,
     reply::{Doer, ok, paged},
-    scope,
+    repos, scope,
     shared::{Shared, random},
-    state::{App, Repo, State},
+    state::{App, Org, Repo, State},
 };
 
 /// Answers a call of `/api/v1/…`.
@@ -58,21 +59,51 @@ fn routed(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<A
         (&Method::GET, ["user"]) => Some(ok(&doer.user.shown(root))),
         (&Method::GET, ["user", "repos"]) => {
             let own = |repo: &&Repo| repo.owner == doer.user.id;
-            list(state.repos.iter().filter(own).map(|repo| shown(repo, &state, root)).collect())
+            list(
+                state
+                    .repos
+                    .iter()
+                    .filter(own)
+                    .map(|repo| repos::shown(repo, &state, root))
+                    .collect(),
+            )
         }
-        (&Method::GET, ["user", "orgs"] | ["notifications"]) => list(Vec::new()),
-        (_, ["user", "applications", "oauth2", rest @ ..]) => applications(&mut state, call, rest),
+        (&Method::POST, ["user", "repos"]) => Some(repos::create(&mut state, call, doer, root)),
+        (&Method::GET, ["user", "orgs"]) => {
+            let own = state.orgs.iter().filter(|org| org.owner == doer.user.id);
+            list(own.map(|org| org.shown()).collect())
+        }
+        (&Method::GET, ["notifications"] | ["repos", _, _, "notifications"]) => list(Vec::new()),
+        (&Method::PUT, ["notifications"] | ["repos", _, _, "notifications"]) => {
+            Some(json_answer(StatusCode::RESET_CONTENT, &json!([])))
+        }
+        (_, ["orgs", rest @ ..]) => organizations(&mut state, call, doer, rest),
+        (_, ["admin", rest @ ..]) => admin::answer(&mut state, call, doer, rest, root),
+        (_, ["user", "applications", "oauth2", rest @ ..]) => {
+            applications(&mut state, call, doer, rest)
+        }
         (&Method::GET, ["users", name]) => Some(ok(&state.named(name)?.shown(root))),
         (&Method::GET, ["users", name, "repos"]) => {
             let owner = state.named(name)?.id;
             let seen = |repo: &&Repo| repo.owner == owner && sees(&state, doer, repo);
-            list(state.repos.iter().filter(seen).map(|repo| shown(repo, &state, root)).collect())
+            list(
+                state
+                    .repos
+                    .iter()
+                    .filter(seen)
+                    .map(|repo| repos::shown(repo, &state, root))
+                    .collect(),
+            )
         }
         (&Method::GET, ["repos", "search"]) => {
             let wanted = call.query.of("q");
             let seen = |repo: &&Repo| repo.name.contains(wanted) && sees(&state, doer, repo);
-            let found: Vec<_> =
-                state.repos.iter().filter(seen).map(|repo| shown(repo, &state, root)).collect();
+            let found: Vec<_> = state
+                .repos
+                .iter()
+                .filter(seen)
+                .map(|repo| repos::shown(repo, &state, root))
+                .collect();
             Some(ok(&json!({ "ok": true, "data": found })))
         }
         (_, ["repos", owner, name, rest @ ..]) => {
@@ -84,7 +115,11 @@ fn routed(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<A
                 return None;
             }
             match (&call.method, rest) {
-                (&Method::GET, []) => Some(ok(&shown(&repo, &state, root))),
+                (&Method::GET, []) => Some(ok(&repos::shown(&repo, &state, root))),
+                (&Method::DELETE, []) if repo.owner == doer.user.id || doer.user.admin => {
+                    state.repos.retain(|other| other.id != repo.id);
+                    Some(json_answer(StatusCode::NO_CONTENT, &Value::Null))
+                }
                 (&Method::GET, ["labels" | "milestones" | "releases" | "pulls"]) => list(vec![]),
                 (&Method::GET, ["branches"]) => list(vec![json!({
                     "name": "main", "protected": false, "commit": { "id": "0".repeat(40) },
@@ -99,8 +134,31 @@ fn routed(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<A
     }
 }
 
-/// Applications that people register over the API.
-fn applications(state: &mut State, call: &Call, rest: &[&str]) -> Option<Answer> {
+/// Organizations, each with one owner and nothing in it.
+fn organizations(state: &mut State, call: &Call, doer: &Doer, rest: &[&str]) -> Option<Answer> {
+    match (&call.method, rest) {
+        (&Method::POST, []) => {
+            let name = call.json()["username"].as_str().unwrap_or("").to_owned();
+            let org = Org { id: state.next_id(), name, owner: doer.user.id };
+            state.orgs.push(org.clone());
+            Some(json_answer(StatusCode::CREATED, &org.shown()))
+        }
+        (&Method::GET, [name]) => {
+            state.orgs.iter().find(|org| org.name == **name).map(|org| ok(&org.shown()))
+        }
+        (&Method::DELETE, [name]) => {
+            let is_own = |org: &Org| org.name == **name && org.owner == doer.user.id;
+            let before = state.orgs.len();
+            state.orgs.retain(|org| !is_own(org));
+            (state.orgs.len() < before).then(|| json_answer(StatusCode::NO_CONTENT, &Value::Null))
+        }
+        _ => None,
+    }
+}
+
+/// Applications that people register over the API. Everybody sees their own.
+fn applications(state: &mut State, call: &Call, doer: &Doer, rest: &[&str]) -> Option<Answer> {
+    let owner = Some(doer.user.id);
     let id = rest.first().and_then(|id| id.parse::<u64>().ok());
     let body = call.json();
     let uris = || {
@@ -109,10 +167,12 @@ fn applications(state: &mut State, call: &Call, rest: &[&str]) -> Option<Answer>
     };
     match (&call.method, id) {
         (&Method::GET, None) => {
-            Some(paged(call, state.apps.iter().map(|app| app.shown("")).collect()))
+            let own = state.apps.iter().filter(|app| app.owner == owner);
+            Some(paged(call, own.map(|app| app.shown("")).collect()))
         }
         (&Method::GET, Some(id)) => {
-            state.apps.iter().find(|app| app.id == id).map(|app| ok(&app.shown("")))
+            let own = state.apps.iter().find(|app| app.id == id && app.owner == owner);
+            own.map(|app| ok(&app.shown("")))
         }
         (&Method::POST, None) => {
             let (one, two) = (random(8), random(12));
@@ -123,17 +183,23 @@ fn applications(state: &mut State, call: &Call, rest: &[&str]) -> Option<Answer>
                 secret: format!("gto_{}", random(52)),
                 confidential: body["confidential_client"].as_bool().unwrap_or(false),
                 redirect_uris: uris(),
+                owner,
             });
             Some(json_answer(StatusCode::CREATED, &app.shown(&app.secret)))
         }
         // A change makes a new secret, wanted or not.
         (&Method::PATCH, Some(id)) => {
-            let app = state.apps.iter_mut().find(|app| app.id == id)?;
+            let app = state.apps.iter_mut().find(|app| app.id == id && app.owner == owner)?;
+            if let Some(name) = body["name"].as_str() {
+                name.clone_into(&mut app.name);
+            }
+            app.confidential = body["confidential_client"].as_bool().unwrap_or(app.confidential);
             app.secret = format!("gto_{}", random(52));
             app.redirect_uris = uris();
             Some(ok(&app.shown(&app.secret)))
         }
         (&Method::DELETE, Some(id)) => {
+            state.apps.iter().find(|app| app.id == id && app.owner == owner)?;
             state.apps.retain(|app| app.id != id);
             state.grants.retain(|grant| grant.app != id);
             Some(json_answer(StatusCode::NO_CONTENT, &Value::Null))
@@ -148,6 +214,14 @@ fn doer(shared: &Shared, call: &Call) -> Result<Option<Doer>, Box<Answer>> {
     if let Some((name, password)) = &basic {
         let state = shared.state();
         if let Some(user) = state.named(name).filter(|user| user.password == *password) {
+            let typed = ["x-gitea-otp", "x-forgejo-otp"].map(|name| call.header(name));
+            if user.otp.as_deref().is_some_and(|otp| !typed.contains(&otp)) {
+                let text = "user doesn't have a valid one-time code in the header X-Gitea-OTP";
+                return Err(Box::new(problem(shared, StatusCode::UNAUTHORIZED, text)));
+            }
+            if let Some(why) = user.bar(&shared.root) {
+                return Err(Box::new(problem(shared, StatusCode::FORBIDDEN, &why)));
+            }
             return Ok(Some(Doer { user: user.clone(), scope: None }));
         }
     }
@@ -157,32 +231,38 @@ fn doer(shared: &Shared, call: &Call) -> Result<Option<Doer>, Box<Answer>> {
     let token = candidates.find(|token| !token.is_empty() && *token != "x-oauth-basic");
     let Some(token) = token else { return Ok(None) };
     match identity::access(shared, token) {
-        Some((user, _)) if user.prohibited => Err(Box::new(identity::prohibited())),
-        Some((user, grant)) => Ok(Some(Doer { user, scope: Some(grant.scope) })),
+        Some((user, grant)) => match user.bar(&shared.root) {
+            Some(why) => Err(Box::new(problem(shared, StatusCode::FORBIDDEN, &why))),
+            None => Ok(Some(Doer { user, scope: Some(grant.scope) })),
+        },
         None => {
-            let text = "user does not exist [uid: 0, name: ]";
-            Err(Box::new(problem(shared, StatusCode::UNAUTHORIZED, text)))
+            let text = shared.state().options.bad_token.clone();
+            Err(Box::new(problem(shared, StatusCode::UNAUTHORIZED, &text)))
         }
     }
 }
 
 fn scope_refusal(shared: &Shared, call: &Call, parts: &[&str], doer: &Doer) -> Option<Answer> {
     let scope = doer.scope.as_deref()?;
-    let category = match parts {
-        ["repos", _, _, "issues" | "labels" | "milestones", ..] => "issue",
-        ["repos", ..] => "repository",
-        ["notifications", ..] => "notification",
-        ["orgs", ..] | ["user", "orgs"] => "organization",
-        ["admin", ..] => "admin",
-        _ => "user",
-    };
-    let write = call.method != Method::GET;
-    if scope::allows(scope, category, write, &shared.state().options) {
+    let write = !matches!(call.method, Method::GET | Method::HEAD);
+    let state = shared.state();
+    let needed = scope::needed(parts);
+    if needed.iter().all(|category| scope::allows(scope, category, write, &state.options)) {
         return None;
     }
     let verb = if write { "write" } else { "read" };
-    let text =
-        format!("token does not have at least one of required scope(s): [{verb}:{category}]");
+    let needed: Vec<_> = needed.iter().map(|category| format!("{verb}:{category}")).collect();
+    let needed = needed.join(" ");
+    let text = if state.options.names_token_scope {
+        format!(
+            "token does not have at least one of required scope(s), required=[{needed}], token \
+             scope={}",
+            scope.replace(' ', ",")
+        )
+    } else {
+        format!("token does not have at least one of required scope(s): [{needed}]")
+    };
+    drop(state);
     Some(problem(shared, StatusCode::FORBIDDEN, &text))
 }
 
@@ -190,33 +270,6 @@ fn sees(state: &State, doer: &Doer, repo: &Repo) -> bool {
     let public_only =
         doer.scope.as_deref().is_some_and(|scope| scope::public_only(scope, &state.options));
     !repo.private || (repo.owner == doer.user.id && !public_only)
-}
-
-fn shown(repo: &Repo, state: &State, root: &str) -> Value {
-    let owner = state.user(repo.owner).expect("users stay");
-    json!({
-        "id": repo.id,
-        "owner": owner.shown(root),
-        "name": repo.name,
-        "full_name": format!("{}/{}", owner.login, repo.name),
-        "description": "",
-        "empty": false,
-        "private": repo.private,
-        "fork": false,
-        "template": false,
-        "mirror": false,
-        "archived": false,
-        "html_url": format!("{root}/{}/{}", owner.login, repo.name),
-        "clone_url": format!("{root}/{}/{}.git", owner.login, repo.name),
-        "ssh_url": format!("git@forge:{}/{}.git", owner.login, repo.name),
-        "default_branch": "main",
-        "stars_count": 0,
-        "forks_count": 0,
-        "open_issues_count": 0,
-        "permissions": { "admin": true, "push": true, "pull": true },
-        "created_at": "2025-01-01T00:00:00Z",
-        "updated_at": "2026-01-01T00:00:00Z",
-    })
 }
 
 fn problem(shared: &Shared, status: StatusCode, message: &str) -> Answer {

@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use super::{
     call::{Answer, Call, decoded, encoded, escaped, page, see_other, with_query},
     shared::{Shared, random},
-    state::{App, Browser, Code, State},
+    state::{App, Browser, Code, Grant, State},
 };
 
 /// The cookie of the session.
@@ -35,8 +35,8 @@ pub(crate) fn login(shared: &Shared, call: &Call) -> Answer {
     let Some(user) = user.cloned() else {
         return login_page("Username or password is incorrect.");
     };
-    if user.prohibited {
-        return page(StatusCode::OK, "Sign-in prohibited", "<p>Contact the administrator.</p>");
+    if let Some(why) = user.bar(&shared.root) {
+        return barred(&why);
     }
     *state.counters.logins.entry(user.login.clone()).or_default() += 1;
     // A new session at every login, as against fixation.
@@ -47,6 +47,45 @@ pub(crate) fn login(shared: &Shared, call: &Call) -> Answer {
     set_cookie(&mut reply, &format!("{SESSION}={session}; Path=/; HttpOnly; SameSite=Lax"));
     set_cookie(&mut reply, &format!("{REDIRECT_TO}=; Path=/; Max-Age=0"));
     reply
+}
+
+/// What somebody sees whom the forge does not let in. No way leads on from here.
+pub(crate) fn barred(why: &str) -> Answer {
+    page(StatusCode::OK, "Sign-in not possible", &format!("<p>{}</p>", escaped(why)))
+}
+
+/// The applications that somebody lets act for them, each with a button that ends this.
+pub(crate) fn applications(shared: &Shared, call: &Call) -> Answer {
+    let state = shared.state();
+    let Some((_, user)) = signed_in(&state, call) else { return see_other("/user/login") };
+    let row = |grant: &Grant| {
+        let app = state.apps.iter().find(|app| app.id == grant.app)?;
+        Some(format!(
+            "<li>{}<form action=\"/user/settings/applications/oauth2/{}/revoke/{}\" method=\"post\">\
+             <input type=\"hidden\" name=\"id\" value=\"{2}\"><button>Revoke</button></form></li>",
+            escaped(&app.name),
+            app.id,
+            grant.id
+        ))
+    };
+    let own = state.grants.iter().filter(|grant| grant.user == user);
+    let rows: String = own.filter_map(row).collect();
+    page(StatusCode::OK, "Authorized OAuth2 Applications", &format!("<ul>{rows}</ul>"))
+}
+
+/// Somebody withdraws what an application was granted.
+pub(crate) fn withdraw(shared: &Shared, call: &Call) -> Answer {
+    let mut state = shared.state();
+    let Some((_, user)) = signed_in(&state, call) else { return see_other("/user/login") };
+    let wanted = call.path.rsplit('/').next().and_then(|id| id.parse::<u64>().ok());
+    let own = wanted.and_then(|id| state.grant(id)).filter(|grant| grant.user == user);
+    match own.map(|grant| grant.app) {
+        Some(app) => {
+            state.revoke(user, Some(app));
+            see_other("/user/settings/applications")
+        }
+        None => page(StatusCode::NOT_FOUND, "Page Not Found", ""),
+    }
 }
 
 /// An application sends somebody's browser here.
@@ -186,7 +225,7 @@ fn consent_page(app: &App, browser: &Browser) -> Answer {
 fn signed_in(state: &State, call: &Call) -> Option<(String, u64)> {
     let session = call.cookie(SESSION)?;
     let user = state.browsers.get(session)?.user?;
-    state.user(user).filter(|user| !user.prohibited)?;
+    state.user(user).filter(|user| user.bar("").is_none())?;
     Some((session.to_owned(), user))
 }
 

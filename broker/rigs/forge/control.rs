@@ -5,8 +5,8 @@
 //! | `GET options`, `POST options` | shows the options; replaces those in the body |
 //! | `GET counters`, `POST counters/reset` | shows what happened; begins again at zero |
 //! | `GET grants` | user, application, counter and scope of each |
-//! | `POST apps` | `{client_id, client_secret, redirect_uris}`; no secret makes it public |
-//! | `POST users` | `{name, password?, prohibited?, full_name?}` changes one |
+//! | `POST apps` | `{client_id, client_secret, redirect_uris, name?, confidential?}`; no secret makes it public |
+//! | `POST users` | `{name, login?, password?, full_name?, prohibited?, inactive?, must_change_password?, otp?}` changes one |
 //! | `POST revoke` | `{user, client_id?}` takes grants back |
 //! | `POST token` | `{user, scope}`, an access token without a browser |
 //! | `POST logout` | ends every browser's session |
@@ -62,11 +62,14 @@ fn act(shared: &Shared, call: &Call) -> Result<Value, String> {
             let uris = uris.iter().filter_map(|uri| uri.as_str().map(ToOwned::to_owned));
             let app = App {
                 id: 0,
-                name: text("client_id"),
+                name: body["name"].as_str().map_or_else(|| text("client_id"), ToOwned::to_owned),
                 client_id: text("client_id"),
                 secret: text("client_secret"),
-                confidential: !text("client_secret").is_empty(),
+                confidential: body["confidential"]
+                    .as_bool()
+                    .unwrap_or(!text("client_secret").is_empty()),
                 redirect_uris: uris.collect(),
+                owner: None,
             };
             state.apps.retain(|other| other.client_id != app.client_id);
             let app = state.add_app(app);
@@ -82,8 +85,19 @@ fn act(shared: &Shared, call: &Call) -> Result<Value, String> {
             if let Some(full_name) = body["full_name"].as_str() {
                 full_name.clone_into(&mut user.full_name);
             }
-            if let Some(prohibited) = body["prohibited"].as_bool() {
-                user.prohibited = prohibited;
+            for (name, flag) in [
+                ("prohibited", &mut user.prohibited),
+                ("inactive", &mut user.inactive),
+                ("must_change_password", &mut user.must_change_password),
+            ] {
+                *flag = body[name].as_bool().unwrap_or(*flag);
+            }
+            if let Some(otp) = body.get("otp") {
+                user.otp = otp.as_str().map(ToOwned::to_owned);
+            }
+            // A person keeps the number, whatever the name.
+            if let Some(login) = body["login"].as_str() {
+                login.clone_into(&mut user.login);
             }
             Ok(json!({ "id": user.id, "name": user.login, "prohibited": user.prohibited }))
         }

@@ -11,6 +11,7 @@ use std::sync::{Arc, MutexGuard};
 
 use tokio::{net::TcpListener, task::JoinSet};
 
+mod admin;
 mod api;
 mod authorize;
 mod call;
@@ -20,6 +21,7 @@ mod issues;
 mod jwt;
 mod options;
 mod reply;
+mod repos;
 mod scope;
 mod serve;
 mod shared;
@@ -83,7 +85,15 @@ impl Forge {
             secret: secret.to_owned(),
             confidential: !secret.is_empty(),
             redirect_uris: vec![redirect_uri.to_owned()],
+            owner: None,
         });
+    }
+
+    /// Turns an application into a public one, or back; it keeps its secret, as at a real forge.
+    pub(crate) fn set_confidential(&self, client_id: &str, confidential: bool) {
+        let mut state = self.state();
+        let app = state.apps.iter_mut().find(|app| app.client_id == client_id);
+        app.expect("it is registered").confidential = confidential;
     }
 
     /// An access token of `user` for the API, without a browser. It comes from a grant to an

@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::{
+    authorize,
     call::{Answer, Call, answer, json as json_answer},
     shared::Shared,
     state::{Grant, State, User},
@@ -50,8 +51,9 @@ pub(crate) fn userinfo(shared: &Shared, call: &Call) -> Answer {
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
         return reply;
     };
-    if user.prohibited {
-        return prohibited();
+    // The forge shows its page for browsers instead, with the status of success.
+    if let Some(why) = user.bar(&shared.root) {
+        return authorize::barred(&why);
     }
     let mut state = shared.state();
     *state.counters.userinfo.entry(user.login.clone()).or_default() += 1;
@@ -85,6 +87,10 @@ pub(crate) fn introspect(shared: &Shared, call: &Call) -> Answer {
     let form = call.form();
     let claims = shared.signer.read(form.of("token"), shared.now());
     let state = shared.state();
+    let owner = claims.as_ref().and_then(|claims| state.user(state.grant(claims.gnt)?.user));
+    if let Some(why) = owner.and_then(|owner| owner.bar(&shared.root)) {
+        return authorize::barred(&why);
+    }
     let found = claims.and_then(|claims| {
         let grant = state.grant(claims.gnt)?;
         let app = state.apps.iter().find(|app| app.id == grant.app)?;
@@ -107,13 +113,6 @@ pub(crate) fn access(shared: &Shared, token: &str) -> Option<(User, Grant)> {
     let state = shared.state();
     let grant = state.grant(claims.gnt)?.clone();
     Some((state.user(grant.user)?.clone(), grant))
-}
-
-/// What the administrator's lock says.
-pub(crate) fn prohibited() -> Answer {
-    let message = "This account is prohibited from signing in, please contact your site \
-                   administrator.";
-    json_answer(StatusCode::FORBIDDEN, &json!({ "message": message }))
 }
 
 /// What an id token says.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! It prints its address and nothing else on stdout, and a line per request on stderr. Ada's
-//! password is `ada-password`, Bob's `bob-password`. Everything can be read and changed while it
+//! password is `ada-password`, Bob's `bob-password`, that of the administrator `root`
+//! `root-password`. Everything can be read and changed while it
 //! runs: see `control`.
 //!
 //! | Module | Holds |
@@ -18,7 +19,7 @@
 //! | `authorize` | login and consent, in a browser |
 //! | `token`, `jwt` | codes and refresh tokens become tokens |
 //! | `identity` | discovery, userinfo, introspection, keys |
-//! | `api`, `issues`, `scope` | the API and what a token may do there |
+//! | `api`, `issues`, `admin`, `scope` | the API and what a token may do there |
 //! | `control` | `/_test/…` |
 
 use std::net::SocketAddr;
@@ -57,6 +58,9 @@ struct Flags {
     /// Its secret; none makes it a public application.
     #[arg(long, default_value = "")]
     client_secret: String,
+    /// It is a public application although it has a secret, as those of a real forge have.
+    #[arg(long, requires = "client_id")]
+    public: bool,
     /// Where its users are sent back to.
     #[arg(long)]
     redirect_uri: Option<String>,
@@ -77,6 +81,9 @@ async fn main() -> anyhow::Result<()> {
     let forge = forge::start(listener, flags.root_url, options);
     if let (Some(id), Some(uri)) = (&flags.client_id, &flags.redirect_uri) {
         forge.add_app(id, &flags.client_secret, uri);
+        if flags.public {
+            forge.set_confidential(id, false);
+        }
     }
     println!("{}", forge.root());
     tokio::signal::ctrl_c().await?;

@@ -34,6 +34,10 @@ pub(crate) struct ForgeOptions {
     pub(crate) token_types: bool,
     /// Tokens may do what their scope says, rather than everything.
     pub(crate) enforce_scopes: bool,
+    /// A refusal for want of a scope names the scope that the token has, as Gitea does.
+    pub(crate) names_token_scope: bool,
+    /// What the API says to a token that is no good (any more).
+    pub(crate) bad_token: String,
     /// One scope that is not known makes the whole list mean `all` (Gitea), instead of being left
     /// out (Forgejo).
     pub(crate) strict_scope_words: bool,
@@ -105,6 +109,8 @@ impl Default for ForgeOptions {
             foreign_refresh: ForeignRefresh::Forgejo,
             token_types: true,
             enforce_scopes: true,
+            names_token_scope: false,
+            bad_token: "user does not exist [uid: 0, name: ]".to_owned(),
             strict_scope_words: false,
             issuer_slash: false,
             null_groups: false,
@@ -140,6 +146,8 @@ impl ForgeOptions {
                 conditional_counter: true,
                 same_redirect: true,
                 foreign_refresh: ForeignRefresh::Gitea,
+                names_token_scope: true,
+                bad_token: "invalid username, password or token".to_owned(),
                 strict_scope_words: true,
                 issuer_slash: true,
                 null_groups: true,

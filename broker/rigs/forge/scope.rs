@@ -38,6 +38,23 @@ pub(crate) fn allows(scope: &str, category: &str, write: bool, options: &ForgeOp
     })
 }
 
+/// The parts of the API that a route belongs to: a token needs each of them.
+pub(crate) fn needed(parts: &[&str]) -> &'static [&'static str] {
+    match parts {
+        ["repos", _, _, "issues" | "labels" | "milestones", ..] | ["repos", "issues", "search"] => {
+            &["issue"]
+        }
+        ["notifications", ..] | ["repos", _, _, "notifications", ..] => &["notification"],
+        ["repos", ..] => &["repository"],
+        ["orgs", _, "repos"] => &["organization", "repository"],
+        ["orgs" | "teams", ..] => &["organization"],
+        ["user", "orgs"] | ["users", _, "orgs", ..] => &["user", "organization"],
+        ["user" | "users", .., "repos"] => &["user", "repository"],
+        ["admin", ..] => &["admin"],
+        _ => &["user"],
+    }
+}
+
 /// Whether `scope` hides what is private.
 pub(crate) fn public_only(scope: &str, options: &ForgeOptions) -> bool {
     options.enforce_scopes && scope.split(' ').any(|word| word == "public-only")

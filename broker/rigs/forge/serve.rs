@@ -90,6 +90,10 @@ async fn route(shared: &Shared, call: &Call) -> Outcome {
         ("/login/oauth/introspect", &Method::POST) => identity::introspect(shared, call),
         ("/user/login", &Method::GET) => authorize::login_page(""),
         ("/user/login", &Method::POST) => authorize::login(shared, call),
+        ("/user/settings/applications", &Method::GET) => authorize::applications(shared, call),
+        (path, &Method::POST) if path.starts_with("/user/settings/applications/oauth2/") => {
+            authorize::withdraw(shared, call)
+        }
         ("/login/oauth/authorize", _) => authorize::authorize(shared, call),
         ("/login/oauth/grant", &Method::POST) => authorize::grant(shared, call),
         (path, _) if path.starts_with("/_test/") => control::answer(shared, call),

@@ -15,7 +15,15 @@ pub(crate) struct User {
     pub(crate) full_name: String,
     pub(crate) password: String,
     pub(crate) groups: Vec<String>,
+    pub(crate) admin: bool,
+    /// Locked by the administrator.
     pub(crate) prohibited: bool,
+    /// The address was never confirmed.
+    pub(crate) inactive: bool,
+    /// The password has to be changed before anything else.
+    pub(crate) must_change_password: bool,
+    /// The one-time code that a password needs beside it.
+    pub(crate) otp: Option<String>,
 }
 
 /// An application somebody registered.
@@ -27,6 +35,8 @@ pub(crate) struct App {
     pub(crate) secret: String,
     pub(crate) confidential: bool,
     pub(crate) redirect_uris: Vec<String>,
+    /// Who registered it; nobody in particular for one of the whole forge.
+    pub(crate) owner: Option<u64>,
 }
 
 /// What a user lets an application do. There is one per user and application, with one counter for
@@ -78,6 +88,14 @@ pub(crate) struct Issue {
     pub(crate) comments: Vec<(u64, String)>,
 }
 
+/// An organization.
+#[derive(Debug, Clone)]
+pub(crate) struct Org {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) owner: u64,
+}
+
 /// A repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Repo {
@@ -119,6 +137,7 @@ pub(crate) struct State {
     pub(crate) grants: Vec<Grant>,
     pub(crate) codes: Vec<Code>,
     pub(crate) browsers: BTreeMap<String, Browser>,
+    pub(crate) orgs: Vec<Org>,
     pub(crate) repos: Vec<Repo>,
     pub(crate) issues: Vec<Issue>,
     pub(crate) counters: Counters,
@@ -126,15 +145,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Two people, three repositories, no application.
+    /// Two people and an administrator, three repositories, no application.
     pub(crate) fn new(options: ForgeOptions) -> Self {
         let user = |id, login: &str, full_name: &str, groups: &[&str]| User {
-            id,
-            login: login.to_owned(),
             full_name: full_name.to_owned(),
-            password: format!("{login}-password"),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            prohibited: false,
+            ..User::new(id, login, &format!("{login}-password"))
         };
         let repo = |id, owner, name: &str, private| Repo { id, owner, name: name.into(), private };
         Self {
@@ -142,11 +158,13 @@ impl State {
             users: vec![
                 user(7, "ada", "Ada L", &["engines", "engines:owners"]),
                 user(8, "bob", "", &[]),
+                User { admin: true, ..user(1, "root", "", &[]) },
             ],
             apps: Vec::new(),
             grants: Vec::new(),
             codes: Vec::new(),
             browsers: BTreeMap::new(),
+            orgs: Vec::new(),
             repos: vec![
                 repo(1, 7, "engine", false),
                 repo(2, 7, "notes", true),
@@ -198,6 +216,21 @@ impl State {
         id
     }
 
+    /// Removes a person and everything that is theirs.
+    pub(crate) fn remove_user(&mut self, id: u64) {
+        self.revoke(id, None);
+        let own: Vec<_> = self.apps.iter().filter(|app| app.owner == Some(id)).collect();
+        let own: Vec<_> = own.iter().map(|app| app.id).collect();
+        self.grants.retain(|grant| !own.contains(&grant.app));
+        self.apps.retain(|app| app.owner != Some(id));
+        self.issues.retain(|issue| issue.author != id);
+        self.issues.iter_mut().for_each(|issue| issue.comments.retain(|own| own.0 != id));
+        self.repos.retain(|repo| repo.owner != id);
+        self.orgs.retain(|org| org.owner != id);
+        self.browsers.retain(|_, browser| browser.user != Some(id));
+        self.users.retain(|user| user.id != id);
+    }
+
     /// Takes back what `user` lets applications do: one of them, or all.
     pub(crate) fn revoke(&mut self, user: u64, app: Option<u64>) -> usize {
         let before = self.grants.len();
@@ -216,6 +249,38 @@ impl State {
 }
 
 impl User {
+    pub(crate) fn new(id: u64, login: &str, password: &str) -> Self {
+        Self {
+            id,
+            login: login.to_owned(),
+            full_name: String::new(),
+            password: password.to_owned(),
+            groups: Vec::new(),
+            admin: false,
+            prohibited: false,
+            inactive: false,
+            must_change_password: false,
+            otp: None,
+        }
+    }
+
+    /// Why the forge lets this account in no more, in its words for the person.
+    pub(crate) fn bar(&self, root: &str) -> Option<String> {
+        if self.prohibited {
+            let words = "This account is prohibited from signing in, please contact your site \
+                         administrator.";
+            Some(words.to_owned())
+        } else if self.inactive {
+            Some("This account is not activated.".to_owned())
+        } else if self.must_change_password {
+            Some(format!(
+                "You must change your password. Change it at: {root}/user/change_password"
+            ))
+        } else {
+            None
+        }
+    }
+
     /// The full name, or the login of who has none.
     pub(crate) fn display_name(&self) -> &str {
         if self.full_name.is_empty() { &self.login } else { &self.full_name }
@@ -237,11 +302,11 @@ impl User {
             "avatar_url": format!("{root}/avatars/{}", self.login),
             "html_url": format!("{root}/{}", self.login),
             "language": "en-US",
-            "is_admin": false,
+            "is_admin": self.admin,
             "last_login": "2026-01-01T00:00:00Z",
             "created": "2025-01-01T00:00:00Z",
             "restricted": false,
-            "active": true,
+            "active": !self.inactive,
             "prohibit_login": self.prohibited,
             "location": "",
             "pronouns": "",
@@ -253,6 +318,13 @@ impl User {
             "starred_repos_count": 0,
             "username": self.login,
         })
+    }
+}
+
+impl Org {
+    /// An organization as the API shows one.
+    pub(crate) fn shown(&self) -> Value {
+        json!({ "id": self.id, "name": self.name, "username": self.name, "visibility": "public" })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::forge::{Forge, ForgeOptions};
 mod api;
 mod authorize;
 mod faults;
+mod grants;
 mod tokens;
 
 /// Where the application's users are sent back to.

@@ -1,9 +1,9 @@
 //! What a token shows: identity, API, scopes, revocation.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::{FORM, basic, forge, get, post, sign_in, text};
+use super::{FORM, ask, basic, forge, get, post, refresh, sign_in, text};
 use crate::forge::ForgeOptions;
 
 const USERINFO: &str = "/login/oauth/userinfo";
@@ -179,16 +179,127 @@ async fn a_revoked_grant_ends_its_tokens_at_once() {
 }
 
 #[tokio::test]
-async fn somebody_prohibited_is_told_so() {
+async fn an_account_that_is_not_let_in_gets_words_from_the_api_and_pages_elsewhere() {
+    let forge = forge(ForgeOptions::default()).await;
+    let body = sign_in(&forge, "ada", "read:user").await;
+    let (token, refresh_token) = (text(&body, "access_token"), text(&body, "refresh_token"));
+    let header = bearer(&token);
+    let own = basic("broker", "hush");
+    let set = async |flag: &str, value: bool| {
+        let body = json!({ "name": "ada", flag: value }).to_string();
+        assert_eq!(post(&forge, "/_test/users", &[], &body).await.status, StatusCode::OK);
+    };
+    for (flag, words) in [
+        ("prohibited", "This account is prohibited from signing in"),
+        ("inactive", "not activated"),
+        ("must_change_password", "You must change your password. Change it at: http"),
+    ] {
+        set(flag, true).await;
+        for path in ["/api/v1/user", "/api/v1/version", "/api/v1/repos/ada/engine"] {
+            let reply = get(&forge, path, &[("authorization", &header)]).await;
+            assert_eq!(reply.status, StatusCode::FORBIDDEN, "{flag} {path}");
+            assert!(text(&reply.json(), "message").contains(words), "{flag} {path}");
+        }
+        let headers = [FORM, ("authorization", &*own)];
+        let form = format!("token={token}");
+        for reply in [
+            get(&forge, USERINFO, &[("authorization", &header)]).await,
+            post(&forge, "/login/oauth/introspect", &headers, &form).await,
+        ] {
+            assert_eq!(reply.status, StatusCode::OK, "{flag}");
+            assert!(reply.header("content-type").starts_with("text/html"), "{flag}");
+        }
+        set(flag, false).await;
+    }
+    set("prohibited", true).await;
+    let renewed = refresh(&forge, &refresh_token).await;
+    assert_eq!(renewed.status, StatusCode::OK, "the token endpoint goes on");
+    set("prohibited", false).await;
+    let version = get(&forge, "/api/v1/version", &[("authorization", &header)]).await;
+    assert_eq!(version.status, StatusCode::OK, "the account is let in again");
+}
+
+#[tokio::test]
+async fn a_renamed_account_keeps_its_number_and_its_tokens() {
     let forge = forge(ForgeOptions::default()).await;
     let header = bearer(&forge.token_for("ada", "").unwrap());
-    let body = "{\"name\":\"ada\",\"prohibited\":true}";
-    assert_eq!(post(&forge, "/_test/users", &[], body).await.status, StatusCode::OK);
-    for path in ["/api/v1/user", USERINFO] {
-        let reply = get(&forge, path, &[("authorization", &header)]).await;
-        assert_eq!(reply.status, StatusCode::FORBIDDEN);
-        assert!(text(&reply.json(), "message").contains("prohibited"));
+    let body = json!({ "name": "ada", "login": "ada-l" }).to_string();
+    post(&forge, "/_test/users", &[], &body).await;
+    let told = get(&forge, USERINFO, &[("authorization", &header)]).await.json();
+    assert_eq!((&told["sub"], &told["preferred_username"]), (&json!("7"), &json!("ada-l")));
+}
+
+#[tokio::test]
+async fn each_route_needs_its_own_scopes_in_the_words_of_gitea() {
+    let forge = forge(ForgeOptions::preset("gitea").unwrap()).await;
+    let scope = "read:user write:repository write:issue read:organization";
+    let header = bearer(&forge.token_for("ada", scope).unwrap());
+    let careful = async |method: Method, path: &str, body: &str| {
+        let headers = [("authorization", &*header), ("content-type", "application/json")];
+        ask(&forge, method, &format!("/api/v1/{path}"), &headers, body).await.unwrap()
+    };
+    for (method, path, status) in [
+        (Method::GET, "user", 200),
+        (Method::GET, "user/repos", 200),
+        (Method::GET, "user/orgs", 200),
+        (Method::POST, "repos/ada/engine/issues", 201),
+        (Method::POST, "user/repos", 403),
+        (Method::POST, "orgs", 403),
+        (Method::GET, "notifications", 403),
+        (Method::PUT, "notifications", 403),
+        (Method::GET, "repos/ada/engine/notifications", 403),
+        (Method::GET, "admin/users", 403),
+    ] {
+        let reply = careful(method.clone(), path, "{}").await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
     }
+    let reply = careful(Method::POST, "user/repos", "{\"name\":\"x\"}").await;
+    assert_eq!(
+        reply.json()["message"],
+        "token does not have at least one of required scope(s), required=[write:user \
+         write:repository], token scope=read:user,write:repository,write:issue,read:organization"
+    );
+}
+
+#[tokio::test]
+async fn an_administrator_makes_locks_renames_and_removes_people() {
+    let forge = forge(ForgeOptions::default()).await;
+    let root = basic("root", "root-password");
+    let headers = [("authorization", &*root), ("content-type", "application/json")];
+    let call = async |method: Method, path: &str, body: serde_json::Value| {
+        let path = format!("/api/v1/admin/users{path}");
+        ask(&forge, method, &path, &headers, &body.to_string()).await.unwrap()
+    };
+    let new = json!({
+        "username": "eve", "password": "eve-password", "email": "eve@example.org",
+        "must_change_password": false,
+    });
+    assert_eq!(call(Method::POST, "", new).await.status, StatusCode::CREATED);
+    let eve = sign_in(&forge, "eve", "read:user").await;
+    let header = bearer(&text(&eve, "access_token"));
+    let user = async || get(&forge, "/api/v1/user", &[("authorization", &header)]).await.status;
+    assert_eq!(user().await, StatusCode::OK);
+    call(Method::PATCH, "/eve", json!({ "prohibit_login": true })).await;
+    assert_eq!(user().await, StatusCode::FORBIDDEN);
+    call(Method::PATCH, "/eve", json!({ "prohibit_login": false })).await;
+    call(Method::POST, "/eve/rename", json!({ "new_username": "eva" })).await;
+    assert_eq!(user().await, StatusCode::OK);
+    assert_eq!(call(Method::DELETE, "/eva", json!({})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(user().await, StatusCode::UNAUTHORIZED);
+    let bob = basic("bob", "bob-password");
+    let refused = get(&forge, "/api/v1/admin/users", &[("authorization", &bob)]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_password_with_a_second_factor_needs_the_code_beside_it() {
+    let forge = forge(ForgeOptions::default()).await;
+    post(&forge, "/_test/users", &[], "{\"name\":\"ada\",\"otp\":\"123456\"}").await;
+    let own = basic("ada", "ada-password");
+    let bare = get(&forge, "/api/v1/user", &[("authorization", &own)]).await;
+    assert_eq!(bare.status, StatusCode::UNAUTHORIZED);
+    let both = [("authorization", &*own), ("x-gitea-otp", "123456")];
+    assert_eq!(get(&forge, "/api/v1/user", &both).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -203,5 +314,7 @@ async fn an_application_can_be_registered_over_the_api() {
     assert_eq!(reply.status, StatusCode::CREATED);
     assert!(text(&reply.json(), "client_secret").starts_with("gto_"));
     let list = get(&forge, path, &[("authorization", &header)]).await.json();
-    assert!(list.as_array().unwrap().iter().all(|app| app["client_secret"] == ""));
+    let list = list.as_array().unwrap();
+    assert_eq!(list.len(), 1, "everybody sees their own");
+    assert!(list.iter().all(|app| app["client_secret"] == ""));
 }
