@@ -12,13 +12,39 @@ use crate::reason::StopReason;
 pub(crate) struct Activity {
     /// `None` while a lease is held.
     pub(crate) idle_since: Option<Instant>,
+    /// `None` while a call is under way; a client may be listening.
+    pub(crate) quiet_since: Option<Instant>,
+    /// When it was last to sleep and could not be stored.
+    pub(crate) unstored_at: Option<Instant>,
     /// When the present backend came.
     pub(crate) born: Instant,
     /// How old the session was then.
     pub(crate) age: Duration,
 }
 
+/// A session that could not be stored is not asked again to make room before this has passed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
 impl Activity {
+    /// Whether no call has been under way for at least `quiet`.
+    pub(crate) fn quiet_for(&self, quiet: Duration, now: Instant) -> bool {
+        self.quiet_since.is_some_and(|since| now.saturating_duration_since(since) >= quiet)
+    }
+
+    /// Whether it is worth trying to store it.
+    pub(crate) fn is_storable(&self, now: Instant) -> bool {
+        self.unstored_at.is_none_or(|at| now.saturating_duration_since(at) >= STORE_PAUSE)
+    }
+
+    /// The order in which sessions make room: before those that listen the idle ones, and the
+    /// longest so first. `None` while a call is under way.
+    pub(crate) fn need(&self) -> Option<(bool, Instant)> {
+        match self.idle_since {
+            Some(since) => Some((false, since)),
+            None => self.quiet_since.map(|since| (true, since)),
+        }
+    }
+
     /// Whether no lease has been held for at least `idle`.
     pub(crate) fn idle_for(&self, idle: Duration, now: Instant) -> bool {
         self.idle_since.is_some_and(|since| now.saturating_duration_since(since) >= idle)

@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::context::Context;
 use crate::open::{self, OpenJob};
 use crate::phase::{Phase, Report, stopping};
+use crate::purpose::Purpose;
 use crate::reason::StopReason;
 use crate::shared::Shared;
 use crate::single_flight::InFlight;
@@ -120,6 +121,7 @@ where
                 }
                 () = sleep_until(next) => {
                     self.shared.reap();
+                    self.shared.starts.forget_full();
                     self.context.failures.forget_old(&self.shared.limits());
                     last_reaped = Instant::now();
                     // A slow store is not asked a second time meanwhile.
@@ -160,7 +162,7 @@ where
     }
 
     fn serve_queue(&self) {
-        self.shared.queue.serve(|owner| self.shared.reserve(owner));
+        self.shared.queue.serve(|owner| self.shared.reserve(owner, Purpose::Call));
     }
 
     /// Waits for the sessions and then for the records, but not beyond the deadline, which may

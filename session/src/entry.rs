@@ -14,6 +14,7 @@ use crate::activity::Activity;
 use crate::counts::Counts;
 use crate::id::SessionId;
 use crate::owner::Owner;
+use crate::purpose::Purpose;
 use crate::reason::StopReason;
 use crate::record_handle::RecordHandle;
 use crate::replacement::{AfterStop, Replacement, StopWhen};
@@ -47,9 +48,16 @@ pub(crate) enum Stage {
 }
 
 struct Usage {
-    leases: usize,
+    /// Leases for calls, which make the session busy.
+    calls: usize,
+    /// Leases of clients that only listen.
+    streams: usize,
     /// When the last lease was dropped; of no meaning while one is held.
     last_active: Instant,
+    /// The same of leases for calls.
+    last_called: Instant,
+    /// When it was last to sleep and could not be stored.
+    unstored_at: Option<Instant>,
     /// The time of last use that the store knows or is about to.
     reported: Option<Instant>,
     /// A replacement that waits for the session to become idle.
@@ -111,8 +119,11 @@ impl<B> Entry<B> {
         let (order, orders) = oneshot::channel();
         counts.live.fetch_add(1, Ordering::Relaxed);
         let usage = Mutex::new(Usage {
-            leases: usize::from(idle_since.is_none()),
+            calls: usize::from(idle_since.is_none()),
+            streams: 0,
             last_active: idle_since.unwrap_or(now),
+            last_called: idle_since.unwrap_or(now),
+            unstored_at: None,
             reported: None,
             replacement: None,
             state: State::Live(order),
@@ -150,7 +161,7 @@ impl<B> Entry<B> {
 
     /// Counts one more lease, unless the session is over or `lifetime` has passed while no lease was
     /// held; in the latter case it is ended here and the caller takes it off the table.
-    pub(crate) fn acquire(&self, lifetime: Duration) -> Acquired {
+    pub(crate) fn acquire(&self, lifetime: Duration, purpose: Purpose) -> Acquired {
         let mut usage = self.lock();
         match usage.state {
             State::Live(_) => {}
@@ -165,22 +176,26 @@ impl<B> Entry<B> {
             self.leave(&mut usage, StopReason::Lifetime, None, AfterStop::Asleep);
             return Acquired::Expired;
         }
-        usage.leases += 1;
+        *usage.leases_for(purpose) += 1;
         Acquired::Leased
     }
 
     /// Gives one lease back; the idle time begins anew. A replacement that waited for the last
     /// one begins.
-    pub(crate) fn release(&self) {
+    pub(crate) fn release(&self, purpose: Purpose) {
         let now = Instant::now();
         let mut usage = self.lock();
-        usage.leases -= 1;
+        *usage.leases_for(purpose) -= 1;
         // Two drops may read the clock in one order and take the lock in the other.
         usage.last_active = usage.last_active.max(now);
-        if usage.leases > 0 {
+        if purpose == Purpose::Call {
+            usage.last_called = usage.last_called.max(now);
+        }
+        if usage.calls > 0 {
             return;
         }
-        if let Some(replacement) = usage.replacement
+        if !usage.is_leased()
+            && let Some(replacement) = usage.replacement
             && usage.is_live()
         {
             self.leave(&mut usage, StopReason::Replaced, None, replacement.then);
@@ -215,7 +230,7 @@ impl<B> Entry<B> {
             return false;
         }
         let replacement = replacement.and(usage.replacement);
-        if usage.leases == 0 || replacement.when == StopWhen::Now {
+        if !usage.is_leased() || replacement.when == StopWhen::Now {
             self.leave(&mut usage, StopReason::Replaced, None, replacement.then);
         } else {
             usage.replacement = Some(replacement);
@@ -248,7 +263,8 @@ impl<B> Entry<B> {
         let (order, orders) = oneshot::channel();
         usage.state = State::Live(order);
         usage.replacement = None;
-        usage.last_active = Instant::now();
+        let now = Instant::now();
+        (usage.last_active, usage.last_called, usage.unstored_at) = (now, now, Some(now));
         self.counts.stopping.fetch_sub(1, Ordering::Relaxed);
         self.counts.live.fetch_add(1, Ordering::Relaxed);
         self.stage.send_replace(Stage::Here);
@@ -281,7 +297,7 @@ impl<B> Entry<B> {
     /// When the session was last used: now, while a lease is held.
     pub(crate) fn last_active(&self) -> Instant {
         let usage = self.lock();
-        if usage.leases == 0 { usage.last_active } else { Instant::now() }
+        if usage.is_leased() { Instant::now() } else { usage.last_active }
     }
 
     /// Whether the session goes on without this incarnation, asleep or in another one.
@@ -341,7 +357,7 @@ impl<B> Entry<B> {
         if !usage.is_live() {
             return false;
         }
-        let used = if usage.leases == 0 { usage.last_active } else { Instant::now() };
+        let used = if usage.is_leased() { Instant::now() } else { usage.last_active };
         let has_changed = usage.reported.replace(used) != Some(used);
         if has_changed {
             note(used);
@@ -350,8 +366,10 @@ impl<B> Entry<B> {
     }
 
     fn activity(&self, usage: &Usage) -> Activity {
-        let idle_since = (usage.leases == 0).then_some(usage.last_active);
-        Activity { idle_since, born: self.born, age: self.age }
+        let idle_since = (!usage.is_leased()).then_some(usage.last_active);
+        let quiet_since = (usage.calls == 0).then_some(usage.last_called);
+        let unstored_at = usage.unstored_at;
+        Activity { idle_since, quiet_since, unstored_at, born: self.born, age: self.age }
     }
 
     /// From live to leaving or gone. The order is sent under the lock: where the sender is gone the
@@ -380,6 +398,17 @@ impl<B> Entry<B> {
 impl Usage {
     fn is_live(&self) -> bool {
         matches!(self.state, State::Live(_))
+    }
+
+    fn is_leased(&self) -> bool {
+        self.calls + self.streams > 0
+    }
+
+    fn leases_for(&mut self, purpose: Purpose) -> &mut usize {
+        match purpose {
+            Purpose::Call => &mut self.calls,
+            Purpose::Stream => &mut self.streams,
+        }
     }
 }
 
@@ -438,14 +467,14 @@ mod tests {
         );
         assert!(entry.end_if(None, |_| Some(StopReason::Idle)).is_err());
         assert_eq!(orders.try_recv().expect("delivered").why, StopReason::Deleted);
-        assert_eq!(entry.acquire(Duration::ZERO), Acquired::Ended);
+        assert_eq!(entry.acquire(Duration::ZERO, Purpose::Call), Acquired::Ended);
     }
 
     #[test]
     fn threads_that_lease_and_a_reaper_never_both_win() {
         for _ in 0..200 {
             let (entry, _orders) = entry();
-            entry.release();
+            entry.release(Purpose::Call);
             let leased = AtomicUsize::new(0);
             let gate = std::sync::Barrier::new(3);
             std::thread::scope(|scope| {
@@ -453,14 +482,14 @@ mod tests {
                     scope.spawn(|| {
                         gate.wait();
                         for _ in 0..20 {
-                            if entry.acquire(Duration::ZERO) == Acquired::Leased {
+                            if entry.acquire(Duration::ZERO, Purpose::Call) == Acquired::Leased {
                                 leased.fetch_add(1, Ordering::SeqCst);
                                 assert!(
                                     entry.end_if(None, if_idle).is_err(),
                                     "a session with a lease was reaped"
                                 );
                                 leased.fetch_sub(1, Ordering::SeqCst);
-                                entry.release();
+                                entry.release(Purpose::Call);
                             }
                         }
                     });
@@ -469,7 +498,7 @@ mod tests {
                     gate.wait();
                     let ended = (0..100).any(|_| entry.end_if(None, if_idle).is_ok());
                     if ended {
-                        assert_eq!(entry.acquire(Duration::ZERO), Acquired::Ended);
+                        assert_eq!(entry.acquire(Duration::ZERO, Purpose::Call), Acquired::Ended);
                         assert_eq!(leased.load(Ordering::SeqCst), 0);
                     }
                 });

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::owner::Owner;
 use crate::record::RecordsError;
 
 /// Why a session could not be opened.
@@ -16,12 +17,9 @@ pub enum OpenError<E> {
         /// The cap in force.
         max: NonZeroUsize,
     },
-    /// The owner has as many sessions as one owner may, and none of them is idle enough.
-    #[error("all {max} slots of this owner are taken")]
-    OwnerFull {
-        /// The owner's cap in force.
-        max: NonZeroUsize,
-    },
+    /// A bound of the person, or of the client they use, stands in the way.
+    #[error("{0}")]
+    OwnerFull(OwnerLimit),
     /// The registry is draining or stopping and opens nothing more.
     #[error("the registry is draining")]
     Draining,
@@ -46,16 +44,61 @@ pub enum OpenError<E> {
     Gone,
 }
 
+/// Which bound of one person an open or a wake has met. It is that person's own doing, and says
+/// nothing of anybody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OwnerLimit {
+    /// The person has as many backends as one person may, all of them busy or unable to sleep.
+    #[error("all {max} slots of this person are taken")]
+    Person {
+        /// The cap in force.
+        max: NonZeroUsize,
+    },
+    /// The same for the client the person uses.
+    #[error("all {max} slots of this person's client are taken")]
+    Client {
+        /// The cap in force.
+        max: NonZeroUsize,
+    },
+    /// The person, or the client they use, has as many sessions as may be recorded, and none of
+    /// them is asleep.
+    #[error("all {max} records are of sessions that are awake")]
+    Records {
+        /// The cap in force.
+        max: NonZeroUsize,
+    },
+    /// So many requests of the person wait for a slot already.
+    #[error("{max} requests of this person wait for a slot already")]
+    Waiting {
+        /// The bound in force.
+        max: usize,
+    },
+    /// The person has had more backends started of late than one person may.
+    #[error("this person has had too many backends started")]
+    Starts {
+        /// After this time there is another start.
+        retry_in: Duration,
+    },
+}
+
 /// Why a caller cannot use a session. It says nothing else about the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
     /// There is no such session, or not any more, as far as can be told without waiting: with
-    /// records it may be asleep, and `Registry::wake` knows.
+    /// records it may be asleep, and `Registry::wake` knows. So is a session that the same person
+    /// opened through another client: a client that registered anew has no other way on.
     #[error("unknown session")]
     Unknown,
-    /// The session belongs to another owner.
-    #[error("session of another owner")]
+    /// The session belongs to another person.
+    #[error("session of another person")]
     Foreign,
+}
+
+impl LeaseError {
+    /// Why `asker` gets nothing of a session of `owner`, who is another.
+    pub(crate) fn of_another(owner: &Owner, asker: &Owner) -> Self {
+        if owner.is_same_person(asker) { Self::Unknown } else { Self::Foreign }
+    }
 }
 
 /// Why a session is not awake for a caller.
@@ -63,11 +106,12 @@ pub enum LeaseError {
 /// One failure answers every request that waited for the same wake, so clones share their cause.
 #[derive(Debug, thiserror::Error)]
 pub enum WakeError<E> {
-    /// There is no such session, or not any more.
+    /// There is no such session, or not any more; or the same person opened it through another
+    /// client.
     #[error("unknown session")]
     Unknown,
-    /// The session belongs to another owner. Nothing was woken.
-    #[error("session of another owner")]
+    /// The session belongs to another person. Nothing was woken.
+    #[error("session of another person")]
     Foreign,
     /// It sleeps, every slot is taken, and no other session is idle enough to make room.
     #[error("all {max} slots are taken")]
@@ -75,12 +119,9 @@ pub enum WakeError<E> {
         /// The cap in force.
         max: NonZeroUsize,
     },
-    /// It sleeps, the owner has as many backends as one owner may, and none is idle enough.
-    #[error("all {max} slots of this owner are taken")]
-    OwnerFull {
-        /// The owner's cap in force.
-        max: NonZeroUsize,
-    },
+    /// It sleeps, and a bound of the person, or of the client they use, stands in the way.
+    #[error("{0}")]
+    OwnerFull(OwnerLimit),
     /// It sleeps, and the registry is draining or stopping.
     #[error("the registry is draining")]
     Draining,
@@ -114,7 +155,7 @@ impl<E> Clone for WakeError<E> {
             Self::Unknown => Self::Unknown,
             Self::Foreign => Self::Foreign,
             Self::Full { max } => Self::Full { max: *max },
-            Self::OwnerFull { max } => Self::OwnerFull { max: *max },
+            Self::OwnerFull(limit) => Self::OwnerFull(*limit),
             Self::Draining => Self::Draining,
             Self::Spawn(error) => Self::Spawn(Arc::clone(error)),
             Self::Failing { last, retry_in } => {
@@ -139,11 +180,12 @@ impl<E> From<LeaseError> for WakeError<E> {
 /// Why a session was not ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EndError {
-    /// There is no such session, or not any more.
+    /// There is no such session, or not any more; or the same person opened it through another
+    /// client.
     #[error("unknown session")]
     Unknown,
-    /// The session belongs to another owner.
-    #[error("session of another owner")]
+    /// The session belongs to another person.
+    #[error("session of another person")]
     Foreign,
     /// Its record could not be removed, so the session goes on.
     #[error("the session's record could not be removed")]
@@ -160,17 +202,17 @@ impl From<LeaseError> for EndError {
 }
 
 /// Why there is no slot, between the crate's own parts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoSlot {
     Full { max: NonZeroUsize },
-    OwnerFull { max: NonZeroUsize },
+    Owner(OwnerLimit),
 }
 
 impl<E> From<NoSlot> for OpenError<E> {
     fn from(none: NoSlot) -> Self {
         match none {
             NoSlot::Full { max } => Self::Full { max },
-            NoSlot::OwnerFull { max } => Self::OwnerFull { max },
+            NoSlot::Owner(limit) => Self::OwnerFull(limit),
         }
     }
 }
@@ -179,7 +221,7 @@ impl<E> From<NoSlot> for WakeError<E> {
     fn from(none: NoSlot) -> Self {
         match none {
             NoSlot::Full { max } => Self::Full { max },
-            NoSlot::OwnerFull { max } => Self::OwnerFull { max },
+            NoSlot::Owner(limit) => Self::OwnerFull(limit),
         }
     }
 }

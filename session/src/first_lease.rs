@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::entry::Entry;
 use crate::lease::Lease;
+use crate::purpose::Purpose;
 use crate::reason::StopReason;
 use crate::shared::Shared;
 
@@ -16,7 +17,7 @@ pub(crate) struct FirstLease<B> {
 
 impl<B> FirstLease<B> {
     pub(crate) fn new(entry: Arc<Entry<B>>, shared: Arc<Shared<B>>) -> Self {
-        Self { lease: Some(Lease::counted(entry)), shared }
+        Self { lease: Some(Lease::counted(entry, Purpose::Call)), shared }
     }
 
     pub(crate) fn arrived(mut self) -> Lease<B> {

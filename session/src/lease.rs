@@ -7,21 +7,24 @@ use std::sync::Arc;
 use crate::entry::Entry;
 use crate::id::SessionId;
 use crate::owner::Owner;
+use crate::purpose::Purpose;
 
 /// The use of one session, held by a request or a stream for as long as it needs the backend.
 ///
-/// While a lease is held the session is not idle, is not reaped and is not evicted; dropping it
-/// starts the idle time anew. A lease does not keep the *backend* alive: it may end by itself, be
+/// While a lease is held the session is not idle and is not reaped; dropping it starts the idle
+/// time anew. While one [for a call](Purpose::Call) is held the session makes no room for another
+/// either; one that only listens may have to. A lease does not keep the *backend* alive: it may end by itself, be
 /// deleted by its client, be replaced or be shut down, and then answers as an ended backend does.
 /// A lease never moves on to the session's next backend: that takes another lease.
 pub struct Lease<B> {
     entry: Arc<Entry<B>>,
+    purpose: Purpose,
 }
 
 impl<B> Lease<B> {
-    /// Takes over one lease that has been counted already.
-    pub(crate) fn counted(entry: Arc<Entry<B>>) -> Self {
-        Self { entry }
+    /// Takes over one lease that has been counted already, for this purpose.
+    pub(crate) fn counted(entry: Arc<Entry<B>>, purpose: Purpose) -> Self {
+        Self { entry, purpose }
     }
 
     /// The session's id.
@@ -34,8 +37,14 @@ impl<B> Lease<B> {
         self.entry.owner()
     }
 
+    /// What it is held for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// Resolves when the backend is to be replaced and waits for its leases
-    /// ([`StopWhen::Drained`](crate::StopWhen::Drained)), or is being stopped. A holder that serves
+    /// ([`StopWhen::Drained`](crate::StopWhen::Drained)), or is being stopped, to make room for
+    /// another for example. A holder that serves
     /// a stream then closes it in a way that lets the client come back for the rest.
     ///
     /// # Cancel safety
@@ -63,7 +72,7 @@ impl<B> Deref for Lease<B> {
 
 impl<B> Drop for Lease<B> {
     fn drop(&mut self) {
-        self.entry.release();
+        self.entry.release(self.purpose);
     }
 }
 

@@ -43,8 +43,8 @@
 //!
 //! # Invariants
 //!
-//! - **The cap holds at every moment.** A slot (in total and for the owner) is taken before the
-//!   spawn or wake and is a guard held by the session's task. It is given back after the spawn
+//! - **The caps hold at every moment.** A slot (in total, for the person and for their client) is
+//!   taken before the spawn or wake and is a guard held by the session's task. It is given back after the spawn
 //!   failed or the backend's `ended()` resolved, never earlier. There are two exceptions. After a
 //!   panic in a backend's own methods its slot is given back though it may not have ended. After
 //!   [`Registry::set_limits`] lowered the cap, the surplus takes its time to go.
@@ -63,20 +63,33 @@
 //!   nothing. Records that could not be removed yet are remembered, and wake nothing meanwhile.
 //! - **A leased session is not idle.** A lease is counted and a session is judged idle under the
 //!   same lock, so a lookup and the reaper never both win.
-//! - **Another owner learns that the session is not theirs, and changes nothing**: not the idle
-//!   time, not the age, and nothing wakes.
+//! - **Another owner changes nothing**: not the idle time, not the age, and nothing wakes. Another
+//!   person learns that the session is not theirs; to the same person's other client it is unknown.
 //!
-//! # The cap
+//! # The caps
 //!
-//! When every slot is taken, an open or a wake looks for the session that has been idle longest,
-//! and for at least [`Limits::evict_idle`]. That one is put to sleep (or ended, if it cannot
-//! sleep), and its slot is promised: the session's task hands it to the waiter, and it is never
+//! Slots are counted in total, per *person* (issuer and subject, whatever the client) and, if so
+//! wished, per client of a person. When a person has theirs all taken, an open or a wake of theirs
+//! puts another session of theirs to sleep at once. When all slots are taken, anybody's session
+//! makes room that has been without a call for [`Limits::evict_idle`]. The one that has been idle
+//! longest goes first; after the idle ones come those whose client only listens, and their streams
+//! end. A session with a call under way is *busy* and stays, and so does one that cannot sleep.
+//!
+//! The slot of the session that goes is promised: its task hands it to the waiter, and it is never
 //! free in between, so no later request takes it. Requests that race pick different victims,
-//! because an incarnation ends once. At an owner's own cap only that owner's sessions make room.
+//! because an incarnation ends once.
 //!
-//! If nothing is idle enough, the request waits in a queue for [`Limits::slot_wait`], or is
-//! refused at once if that is zero. Each owner has a line of its own and the driver serves one
-//! after the other, so a storm of one owner's requests delays the others by a turn and no more.
+//! If there is no such session, the request waits in a queue for [`Limits::slot_wait`], or is
+//! refused at once if that is zero. Each person has a line, and each of the person's clients one
+//! within that; the driver serves one after the other, so a storm of one person's requests, through
+//! however many clients, delays the others by a turn and no more. What stands in the way of one
+//! person alone makes no other wait.
+//!
+//! A wake for a client that only listens neither waits nor takes a slot from another that listens:
+//! the clients of two sessions in one slot would wake them in turn for ever.
+//!
+//! Starts are bounded in time too: each person has a bucket of [`Limits::start_burst`], which fills
+//! up by one each [`Limits::start_interval`].
 //!
 //! # Wakes
 //!
@@ -115,8 +128,8 @@
 //! # Locks
 //!
 //! A lookup takes the lock of one of 64 shards and then, having let go of it, the session's own.
-//! Opens and wakes take, one after the other, the lock of the ledger of slots and that of the openings
-//! under way; a session enters the table under the latter. No foreign code runs under any
+//! Opens and wakes take, one after the other, the locks of the people's buckets, of the ledger of
+//! slots and of the openings under way; a session enters the table under the latter. No foreign code runs under any
 //! of them, except that a session's order may wake its task, and none is held across an `.await`.
 //! Two asynchronous locks are: saves of one session's snapshot take turns, and so do opens at a cap
 //! on records, from counting to creating.
@@ -149,6 +162,7 @@ mod open;
 mod openings;
 mod owner;
 mod phase;
+mod purpose;
 mod queue;
 mod reason;
 mod record;
@@ -164,6 +178,7 @@ mod rollback;
 mod shared;
 mod single_flight;
 mod slot;
+mod starts;
 mod sweep;
 mod table;
 #[cfg(any(test, feature = "test-util"))]
@@ -173,12 +188,13 @@ mod wake;
 pub use backend::{Backend, BoxFuture, Spawn, WakeFailure};
 pub use calendar::Calendar;
 pub use driver::Driver;
-pub use error::{EndError, LeaseError, OpenError, WakeError};
+pub use error::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
 pub use id::{ParseIdError, SessionId, ShortId};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use owner::Owner;
 pub use phase::Report;
+pub use purpose::Purpose;
 pub use reason::{StopReason, WakeReason};
 pub use record::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use};
 pub use registry::{Listed, Registry, Revocation, View};

@@ -64,6 +64,16 @@ impl Owner {
         self.grant_id.as_deref()
     }
 
+    /// The person or machine, whatever the client.
+    pub(crate) fn person(&self) -> Person {
+        Person { issuer: Arc::clone(&self.issuer), subject: Arc::clone(&self.subject) }
+    }
+
+    /// Whether both are the same person, through whichever clients.
+    pub(crate) fn is_same_person(&self, other: &Self) -> bool {
+        (&self.issuer, &self.subject) == (&other.issuer, &other.subject)
+    }
+
     fn parts(&self) -> [&Arc<str>; 3] {
         [&self.issuer, &self.subject, &self.client]
     }
@@ -93,9 +103,29 @@ impl fmt::Debug for Owner {
     }
 }
 
+/// An owner without the client: what bounds on people are counted by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Person {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) subject: Arc<str>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_person_is_the_same_through_every_client_and_no_other_issuers() {
+        let ada = Owner::new("https://id", "ada", "editor");
+        for (other, same) in [
+            (Owner::new("https://id", "ada", "browser"), true),
+            (Owner::new("https://other", "ada", "editor"), false),
+            (Owner::new("https://id", "bob", "editor"), false),
+        ] {
+            assert_eq!(ada.is_same_person(&other), same);
+            assert_eq!(ada.person() == other.person(), same);
+        }
+    }
 
     #[test]
     fn two_owners_are_equal_when_all_three_parts_are() {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::BoxFuture;
 use crate::id::{SessionId, ShortId};
-use crate::owner::Owner;
+use crate::owner::{Owner, Person};
 use crate::reason::StopReason;
 
 /// Names a session towards the store and towards operators: the SHA-256 of its id.
@@ -134,6 +134,12 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// Every session of the owner's person, whatever the client.
+    pub fn person_of(owner: &Owner) -> Self {
+        let Person { issuer, subject } = owner.person();
+        Self::Person { issuer, subject }
+    }
+
     /// Whether a session of `owner` is meant.
     pub fn matches(&self, owner: &Owner) -> bool {
         match self {
@@ -251,12 +257,12 @@ mod tests {
     #[test]
     fn a_selection_means_what_it_says() {
         let ada = Owner::new("https://id", "ada", "editor").with_grant_id(Some("g1".into()));
-        let person = Selection::Person { issuer: "https://id".into(), subject: "ada".into() };
+        let elsewhere = Owner::new("https://id", "ada", "browser");
         for which in [
             Selection::All,
             Selection::Grant("g1".into()),
             Selection::Owner(ada.clone().with_grant_id(None)),
-            person,
+            Selection::person_of(&elsewhere),
             Selection::Client("editor".into()),
         ] {
             assert!(which.matches(&ada), "{which:?}");

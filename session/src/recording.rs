@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use crate::admission::MINTS;
 use crate::backend::Backend;
 use crate::entry::Entry;
-use crate::error::NoSlot;
+use crate::error::{NoSlot, OwnerLimit};
 use crate::id::SessionId;
 use crate::owner::Owner;
 use crate::reason::StopReason;
@@ -64,23 +64,29 @@ impl<B: Backend> Shared<B> {
         Err(Refused::NoFreeId)
     }
 
-    /// Removes records of sessions that are asleep until both caps allow one more.
+    /// Removes records of sessions that are asleep until every cap allows one more.
     async fn make_room(&self, writer: &RecordWriter, owner: &Owner) -> Result<(), Refused> {
         let limits = self.limits();
-        let own = Selection::Owner(owner.clone());
-        if let Some(max) = limits.max_records_per_owner {
-            let surplus = (writer.records.count(&own).await? + 1).saturating_sub(max.get());
-            if self.drop_longest_asleep(writer, &own, surplus).await? < surplus {
-                return Err(Refused::NoSlot(NoSlot::OwnerFull { max }));
+        // From the narrowest to the widest: a client that opens a session for every call forgets its
+        // own ones, before those of the person's other clients, before anybody's.
+        let circles =
+            [Selection::Owner(owner.clone()), Selection::person_of(owner), Selection::All];
+        let caps =
+            [limits.max_records_per_client, limits.max_records_per_owner, limits.max_records];
+        for (at, max) in caps.into_iter().enumerate() {
+            let Some(max) = max else { continue };
+            let counted = writer.records.count(&circles[at]).await?;
+            let surplus = (counted + 1).saturating_sub(max.get());
+            let mut dropped = 0;
+            for circle in &circles[..=at] {
+                dropped += self.drop_longest_asleep(writer, circle, surplus - dropped).await?;
             }
-        }
-        if let Some(max) = limits.max_records {
-            let surplus =
-                (writer.records.count(&Selection::All).await? + 1).saturating_sub(max.get());
-            let mut dropped = self.drop_longest_asleep(writer, &own, surplus).await?;
-            dropped += self.drop_longest_asleep(writer, &Selection::All, surplus - dropped).await?;
             if dropped < surplus {
-                return Err(Refused::NoSlot(NoSlot::Full { max }));
+                let is_total = circles[at] == Selection::All;
+                return Err(Refused::NoSlot(match is_total {
+                    true => NoSlot::Full { max },
+                    false => NoSlot::Owner(OwnerLimit::Records { max }),
+                }));
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::open::OpenJob;
 use crate::owner::Owner;
 use crate::phase::{Phase, Report, stopping};
+use crate::purpose::Purpose;
 use crate::record::Records;
 use crate::record_writer::RecordWriter;
 use crate::shared::{Lookup, Shared};
@@ -103,10 +104,10 @@ where
 
     /// Opens a session for `owner` and returns its first lease.
     ///
-    /// A slot is taken first. At a cap the longest-idle session that has been idle for
-    /// `Limits::evict_idle` is put to sleep, or ended if it cannot sleep, and this waits until its
-    /// backend has ended; at the owner's cap only a session of the same owner is. If there is none,
-    /// this waits in the queue for `Limits::slot_wait`.
+    /// A slot is taken first. At the person's cap a session of theirs without a call under way is
+    /// put to sleep, and this waits until its backend has ended; at the total cap anybody's is that
+    /// has been without one for `Limits::evict_idle`. If there is none, this waits in the queue for
+    /// `Limits::slot_wait`.
     ///
     /// With records, the session's record is stored before this returns.
     ///
@@ -127,7 +128,7 @@ where
         let mut phase = self.shared.phase.subscribe();
         let slot = tokio::select! {
             biased;
-            slot = self.shared.slot(&owner) => slot?,
+            slot = self.shared.slot(&owner, Purpose::Call) => slot?,
             () = stopping(&mut phase) => return Err(self.closed()),
         };
         let (reply, answer) = oneshot::channel();
@@ -147,7 +148,8 @@ where
         }
     }
 
-    /// Takes a lease on a live session, for its owner alone. Costs one lookup and no waiting.
+    /// Takes a lease for a call on a live session, for its owner alone. Costs one lookup and no
+    /// waiting.
     ///
     /// Another owner's attempt has no effect on the session: its idle time goes on. A session that
     /// sleeps, or is about to, is unknown here; [`wake`](Self::wake) knows it.
@@ -155,9 +157,9 @@ where
     /// # Errors
     /// [`LeaseError::Unknown`] or [`LeaseError::Foreign`].
     pub fn lease(&self, id: &SessionId, owner: &Owner) -> Result<Lease<B>, LeaseError> {
-        match self.shared.lease(id, owner) {
+        match self.shared.lease(id, owner, Purpose::Call) {
             Lookup::Live(lease) => Ok(lease),
-            Lookup::Foreign => Err(LeaseError::Foreign),
+            Lookup::Anothers(error) => Err(error),
             Lookup::InTransition(_) | Lookup::NotFound | Lookup::Ended => Err(LeaseError::Unknown),
         }
     }
@@ -170,8 +172,8 @@ where
     /// Puts new limits in force for every decision from now on.
     ///
     /// A lowered cap ends nothing at once: no open adds to the surplus, and the reaper ends
-    /// sessions that are idle for `evict_idle` until the rest fits. The owner's cap works through
-    /// later opens alone.
+    /// sessions without a call for `evict_idle` until the rest fits. The caps of a person and of a
+    /// client work through later opens and wakes alone.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.set_limits(limits);
     }

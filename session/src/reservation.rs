@@ -2,16 +2,21 @@
 
 use tokio::sync::oneshot;
 
-use crate::slot::{OwnerPermit, Slot, TotalPermit};
+use crate::slot::{Permit, PersonShares, Slot};
 
-/// A slot, now or when a session that is ending hands it over.
+/// A slot, now or when a session that is ending hands over what is missing.
 #[derive(Debug)]
 pub(crate) enum Reservation {
     Now(Slot),
-    /// From a session of the same owner.
-    Slot(oneshot::Receiver<Slot>),
-    /// From another owner's session; the owner's own permit is held already.
-    Permit(oneshot::Receiver<TotalPermit>, OwnerPermit),
+    FromSameClient(oneshot::Receiver<Slot>),
+    /// The client's own permit is held already.
+    FromSamePerson(oneshot::Receiver<PersonShares>, Permit),
+    /// The permits of the person and of the client are held already.
+    FromAnyone {
+        total: oneshot::Receiver<Permit>,
+        person: Permit,
+        client: Permit,
+    },
 }
 
 impl Reservation {
@@ -22,8 +27,13 @@ impl Reservation {
     pub(crate) async fn slot(self) -> Option<Slot> {
         match self {
             Self::Now(slot) => Some(slot),
-            Self::Slot(slot) => slot.await.ok(),
-            Self::Permit(total, own) => total.await.ok().map(|total| Slot::new(total, own)),
+            Self::FromSameClient(slot) => slot.await.ok(),
+            Self::FromSamePerson(shares, client) => {
+                shares.await.ok().map(|shares| Slot::of(shares, client))
+            }
+            Self::FromAnyone { total, person, client } => {
+                total.await.ok().map(|total| Slot::new(total, person, client))
+            }
         }
     }
 }

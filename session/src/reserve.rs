@@ -1,45 +1,61 @@
-//! Taking a slot: from those that are free, from an idle session, or by waiting in the queue.
+//! Taking a slot: from those that are free, from a session that is not busy, or by waiting in the
+//! queue.
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::entry::Entry;
-use crate::error::NoSlot;
+use crate::error::{NoSlot, OwnerLimit};
+use crate::eviction::Among;
 use crate::owner::Owner;
+use crate::purpose::Purpose;
 use crate::reservation::Reservation;
 use crate::shared::Shared;
 use crate::slot::{Denied, Slot, Waiter};
 
 impl<B> Shared<B> {
-    /// Takes a slot for `owner`, waiting for it if need be: until a session that makes room has
-    /// ended, and in the queue for as long as `Limits::slot_wait`.
+    /// Takes a slot for `owner`, and one of the person's starts. For a call this waits if need be:
+    /// until a session that makes room has ended, and for a start and in the queue for as long as
+    /// `Limits::slot_wait`.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the slot back, whether it has come already or comes later.
-    pub(crate) async fn slot(&self, owner: &Owner) -> Result<Slot, NoSlot> {
+    /// Dropping the future gives both back, whether the slot has come already or comes later.
+    pub(crate) async fn slot(&self, owner: &Owner, purpose: Purpose) -> Result<Slot, NoSlot> {
         let limits = self.limits();
-        let until = Instant::now() + limits.slot_wait;
+        let now = Instant::now();
+        let until = if purpose == Purpose::Call { now + limits.slot_wait } else { now };
+        let start = self.starts.take(owner.person(), &limits, until).map_err(NoSlot::Owner)?;
+        start.due().await;
+        let slot = self.slot_until(owner, purpose, until).await?;
+        start.used();
+        Ok(slot)
+    }
+
+    async fn slot_until(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        until: Instant,
+    ) -> Result<Slot, NoSlot> {
         loop {
             // A request that comes while others wait does not overtake them.
-            let queue_first =
-                match (self.queue.is_empty(), limits.max_sessions, limits.max_per_owner) {
-                    (false, Some(max), _) => Some(NoSlot::Full { max }),
-                    (false, None, Some(max)) => Some(NoSlot::OwnerFull { max }),
-                    _ => None,
-                };
-            let refused = match queue_first.map_or_else(|| self.reserve(owner), Err) {
-                Ok(reserved) => match reserved.slot().await {
-                    Some(slot) => return Ok(slot),
-                    // The session that was to make room could not be saved and lives on.
-                    None => continue,
+            let refused = match self.queue.comes_before(owner) {
+                true => None,
+                false => match self.reserve(owner, purpose) {
+                    Ok(reserved) => match reserved.slot().await {
+                        Some(slot) => return Ok(slot),
+                        // The session that was to make room could not be saved and lives on.
+                        None => continue,
+                    },
+                    Err(refused) => Some(refused),
                 },
-                Err(refused) => refused,
             };
             if Instant::now() >= until {
-                return Err(refused);
+                return refused.map_or_else(|| self.free_slot(owner), Err);
             }
-            let Some(reserved) = self.queue.join(owner, limits.max_waiting_per_owner) else {
-                return Err(refused);
+            let max = self.limits().max_waiting_per_owner;
+            let has_own_bound = refused.map(|refused| matches!(refused, NoSlot::Owner(_)));
+            let Some(reserved) = self.queue.join(owner, max, has_own_bound) else {
+                return Err(NoSlot::Owner(OwnerLimit::Waiting { max }));
             };
             match timeout_at(until, reserved).await {
                 Ok(Ok(reserved)) => {
@@ -47,29 +63,42 @@ impl<B> Shared<B> {
                         return Ok(slot);
                     }
                 }
-                // The queue goes with the registry, and the caller watches for that.
-                Ok(Err(_)) | Err(_) => return Err(refused),
+                // The reason is that of now. The queue goes with the registry, and the caller
+                // watches for that.
+                Ok(Err(_)) | Err(_) => return self.free_slot(owner),
             }
         }
     }
 
-    /// Takes a slot for `owner`, or the promise of one that an idle session is made to give up.
-    pub(crate) fn reserve(&self, owner: &Owner) -> Result<Reservation, NoSlot> {
-        let limits = self.limits();
-        match self.slots.reserve(owner, &limits) {
+    /// A slot that is free at this moment, or the cap that stands in the way.
+    fn free_slot(&self, owner: &Owner) -> Result<Slot, NoSlot> {
+        self.slots.reserve(owner, &self.limits()).map_err(NoSlot::from)
+    }
+
+    /// Takes a slot for `owner`, or the promise of one that a session is made to give up.
+    pub(crate) fn reserve(&self, owner: &Owner, purpose: Purpose) -> Result<Reservation, NoSlot> {
+        match self.slots.reserve(owner, &self.limits()) {
             Ok(slot) => Ok(Reservation::Now(slot)),
-            Err(Denied::Owner { max }) => {
+            Err(Denied::Client { max }) => {
                 let (waiter, slot) = oneshot::channel();
-                let own = |entry: &Entry<B>| entry.owner() == owner;
-                match self.evict(&limits, Some(Waiter::SameOwner(waiter)), own) {
-                    true => Ok(Reservation::Slot(slot)),
-                    false => Err(NoSlot::OwnerFull { max }),
+                let waiter = Waiter::SameClient(waiter);
+                match self.evict(Among::Client(owner), purpose, Some(waiter)) {
+                    true => Ok(Reservation::FromSameClient(slot)),
+                    false => Err(NoSlot::Owner(OwnerLimit::Client { max })),
                 }
             }
-            Err(Denied::Total { max, own }) => {
+            Err(Denied::Person { max, client }) => {
+                let (waiter, shares) = oneshot::channel();
+                let waiter = Waiter::SamePerson(waiter);
+                match self.evict(Among::Person(owner), purpose, Some(waiter)) {
+                    true => Ok(Reservation::FromSamePerson(shares, client)),
+                    false => Err(NoSlot::Owner(OwnerLimit::Person { max })),
+                }
+            }
+            Err(Denied::Total { max, person, client }) => {
                 let (waiter, total) = oneshot::channel();
-                match self.evict(&limits, Some(Waiter::OtherOwner(waiter)), |_| true) {
-                    true => Ok(Reservation::Permit(total, own)),
+                match self.evict(Among::All, purpose, Some(Waiter::Anyone(waiter))) {
+                    true => Ok(Reservation::FromAnyone { total, person, client }),
                     false => Err(NoSlot::Full { max }),
                 }
             }

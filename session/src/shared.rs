@@ -11,21 +11,25 @@ use tokio::sync::watch;
 use crate::activity::Activity;
 use crate::counts::Counts;
 use crate::entry::{Acquired, Entry};
+use crate::error::LeaseError;
 use crate::id::{Mint, SessionId};
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::openings::Openings;
 use crate::owner::Owner;
 use crate::phase::Phase;
+use crate::purpose::Purpose;
 use crate::queue::Queue;
 use crate::reason::{StopReason, Tally};
 use crate::record_writer::RecordWriter;
 use crate::slot::{Slots, Waiter};
+use crate::starts::Starts;
 use crate::table::Table;
 
 pub(crate) struct Shared<B> {
     pub(crate) table: Table<B>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) starts: Arc<Starts>,
     pub(crate) queue: Queue,
     pub(crate) openings: Arc<Openings>,
     /// `None`: nothing is recorded, and nothing sleeps.
@@ -45,6 +49,7 @@ impl<B> Shared<B> {
         let shared = Self {
             table: Table::new(),
             slots: Arc::new(Slots::new(Arc::clone(&counts))),
+            starts: Arc::default(),
             queue: Queue::new(Arc::clone(&counts)),
             openings: Arc::default(),
             writer,
@@ -79,13 +84,13 @@ impl<B> Shared<B> {
     }
 
     /// Takes a lease on a session that is live, for its owner alone.
-    pub(crate) fn lease(&self, id: &SessionId, owner: &Owner) -> Lookup<B> {
+    pub(crate) fn lease(&self, id: &SessionId, owner: &Owner, purpose: Purpose) -> Lookup<B> {
         let Some(entry) = self.table.find(id) else { return Lookup::NotFound };
         if entry.owner() != owner {
-            return Lookup::Foreign;
+            return Lookup::Anothers(LeaseError::of_another(entry.owner(), owner));
         }
-        match entry.acquire(self.lifetime()) {
-            Acquired::Leased => Lookup::Live(Lease::counted(entry)),
+        match entry.acquire(self.lifetime(), purpose) {
+            Acquired::Leased => Lookup::Live(Lease::counted(entry, purpose)),
             Acquired::InTransition => Lookup::InTransition(entry),
             Acquired::Ended => Lookup::Ended,
             Acquired::Expired => {
@@ -181,5 +186,6 @@ pub(crate) enum Lookup<B> {
     NotFound,
     /// It has just ended for good.
     Ended,
-    Foreign,
+    /// Another owner's, and what the caller may know of it.
+    Anothers(LeaseError),
 }

@@ -10,11 +10,17 @@ use crate::error::WakeError;
 use crate::id::SessionId;
 use crate::lease::Lease;
 use crate::owner::Owner;
+use crate::purpose::Purpose;
 
 /// The wakes under way.
 pub(crate) struct SingleFlight<B, E>(Mutex<Wakes<B, E>>);
 
-type Wakes<B, E> = HashMap<WakeKey, watch::Sender<WakeOutcome<B, E>>>;
+type Wakes<B, E> = HashMap<WakeKey, WakeUnderWay<B, E>>;
+
+struct WakeUnderWay<B, E> {
+    outcome: watch::Sender<WakeOutcome<B, E>>,
+    purpose: Purpose,
+}
 
 /// What a wake is asked for. The same id with another owner or kind is another wake, which ends
 /// when the record is read: the question of a stranger cannot answer the owner's.
@@ -34,16 +40,24 @@ pub(crate) enum WakeOutcome<B, E> {
 }
 
 /// How a waiting request learns the outcome.
-pub(crate) struct Follower<B, E>(watch::Receiver<WakeOutcome<B, E>>);
+pub(crate) struct Follower<B, E> {
+    outcome: watch::Receiver<WakeOutcome<B, E>>,
+    purpose: Purpose,
+}
 
 impl<B, E> Follower<B, E> {
+    /// What the request that began the wake began it for.
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// Waits for the outcome; `None` when the wake was dropped without one.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn outcome(&mut self) -> Option<Result<Arc<Lease<B>>, WakeError<E>>> {
         let decided =
-            self.0.wait_for(|outcome| !matches!(outcome, WakeOutcome::Pending)).await.ok()?;
+            self.outcome.wait_for(|outcome| !matches!(outcome, WakeOutcome::Pending)).await.ok()?;
         match &*decided {
             WakeOutcome::Pending => None,
             WakeOutcome::Awake(lease) => Some(Ok(Arc::clone(lease))),
@@ -57,20 +71,22 @@ impl<B, E> SingleFlight<B, E> {
         Self(Mutex::default())
     }
 
-    /// Follows the wake under way, or begins one, which the caller then hands to the driver.
+    /// Follows the wake under way, or begins one for `purpose`, which the caller then hands to the
+    /// driver.
     pub(crate) fn join(
         self: &Arc<Self>,
         key: &WakeKey,
+        purpose: Purpose,
     ) -> (Follower<B, E>, Option<InFlight<B, E>>) {
         let mut wakes = self.lock();
-        if let Some(outcome) = wakes.get(key) {
-            return (Follower(outcome.subscribe()), None);
+        if let Some(WakeUnderWay { outcome, purpose }) = wakes.get(key) {
+            return (Follower { outcome: outcome.subscribe(), purpose: *purpose }, None);
         }
         let (outcome, follower) = watch::channel(WakeOutcome::Pending);
-        wakes.insert(key.clone(), outcome.clone());
+        wakes.insert(key.clone(), WakeUnderWay { outcome: outcome.clone(), purpose });
         let wakes = Arc::clone(self);
-        let in_flight = InFlight { wakes, key: key.clone(), outcome, is_complete: false };
-        (Follower(follower), Some(in_flight))
+        let in_flight = InFlight { wakes, key: key.clone(), purpose, outcome, is_complete: false };
+        (Follower { outcome: follower, purpose }, Some(in_flight))
     }
 
     /// How many wakes are under way.
@@ -87,6 +103,7 @@ impl<B, E> SingleFlight<B, E> {
 pub(crate) struct InFlight<B, E> {
     wakes: Arc<SingleFlight<B, E>>,
     pub(crate) key: WakeKey,
+    pub(crate) purpose: Purpose,
     outcome: watch::Sender<WakeOutcome<B, E>>,
     is_complete: bool,
 }
@@ -122,7 +139,8 @@ impl<B, E> InFlight<B, E> {
 
     /// No request joins from here on. An abandoned wake may have a successor by now, which stays.
     fn remove_from(&self, wakes: &mut Wakes<B, E>) {
-        if wakes.get(&self.key).is_some_and(|outcome| outcome.same_channel(&self.outcome)) {
+        let is_it = |wake: &WakeUnderWay<B, E>| wake.outcome.same_channel(&self.outcome);
+        if wakes.get(&self.key).is_some_and(is_it) {
             wakes.remove(&self.key);
         }
     }

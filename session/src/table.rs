@@ -72,25 +72,25 @@ impl<B> Table<B> {
         found
     }
 
-    /// Among the sessions that satisfy `wanted`, the one that has been idle longest. The cost
-    /// grows with the number of sessions, and is paid only by an open that finds a cap reached.
-    pub(crate) fn longest_idle(
+    /// Among the sessions that satisfy `wanted`, the one to make room first, in the order of
+    /// [`Activity::need`]. The cost grows with the number of sessions, and is paid only by an open
+    /// or a wake that finds a cap reached.
+    pub(crate) fn least_needed(
         &self,
         wanted: impl Fn(&Entry<B>, Activity) -> bool,
     ) -> Option<Arc<Entry<B>>> {
-        let mut longest = None;
+        let mut first = None;
         for shard in &self.shards {
             for entry in shard.lock().values() {
                 let Some(activity) = entry.peek() else { continue };
-                let Some(since) = activity.idle_since else { continue };
-                if wanted(entry, activity)
-                    && longest.as_ref().is_none_or(|&(earliest, _)| since < earliest)
+                let Some(need) = activity.need() else { continue };
+                if wanted(entry, activity) && first.as_ref().is_none_or(|(least, _)| need < *least)
                 {
-                    longest = Some((since, Arc::clone(entry)));
+                    first = Some((need, Arc::clone(entry)));
                 }
             }
         }
-        longest.map(|(_, entry)| entry)
+        first.map(|(_, entry)| entry)
     }
 
     fn shard(&self, id: &SessionId) -> &Shard<B> {

@@ -8,11 +8,12 @@ use tokio::time::sleep;
 use crate::admission::Newcomer;
 use crate::backend::Backend;
 use crate::context::Context;
-use crate::error::WakeError;
+use crate::error::{LeaseError, WakeError};
 use crate::incarnation::Incarnation;
 use crate::lease::Lease;
 use crate::openings::Ticket;
 use crate::phase::stopping;
+use crate::purpose::Purpose;
 use crate::reason::{StopReason, WakeReason};
 use crate::record::Record;
 use crate::record_handle::RecordHandle;
@@ -42,7 +43,7 @@ where
     let mut phase = shared.phase.subscribe();
     let prepared = tokio::select! {
         biased;
-        prepared = prepare(&context, &wake.key) => prepared,
+        prepared = prepare(&context, &wake) => prepared,
         // Nothing was started yet, and the last request that asked has left.
         () = wake.abandoned() => return false,
         () = stopping(&mut phase) => Err(WakeError::Draining),
@@ -89,7 +90,7 @@ where
     match shared.admit(ticket, Some(id), newcomer) {
         Ok(admitted) => {
             note_woken(&shared, &admitted.entry, why);
-            let lease = Lease::counted(Arc::clone(&admitted.entry));
+            let lease = Lease::counted(Arc::clone(&admitted.entry), Purpose::Call);
             let incarnation = Incarnation::new(&context, admitted, slot);
             wake.complete(Ok(lease));
             drop(shared);
@@ -107,23 +108,23 @@ where
 /// Everything up to the spawn. Nothing of it lasts if it is dropped.
 async fn prepare<A, B, E>(
     context: &Context<A, B, E>,
-    wake_key: &WakeKey,
+    wake: &InFlight<B, E>,
 ) -> Result<Prepared<B>, WakeError<E>>
 where
     B: Backend,
     E: std::error::Error + Send + Sync + 'static,
 {
     let shared = &context.shared;
-    let WakeKey { id, owner, kind } = wake_key;
+    let WakeKey { id, owner, kind } = &wake.key;
     let writer = shared.writer.as_ref().ok_or(WakeError::Unknown)?;
     loop {
         // The wake before this one may have completed just before this one was asked for.
-        match shared.lease(id, owner) {
+        match shared.lease(id, owner, Purpose::Call) {
             Lookup::Live(lease) => return Ok(Prepared::Live(lease)),
             Lookup::InTransition(entry) => entry.settled().await,
             Lookup::NotFound => break,
             Lookup::Ended => return Err(WakeError::Unknown),
-            Lookup::Foreign => return Err(WakeError::Foreign),
+            Lookup::Anothers(error) => return Err(error.into()),
         }
     }
     let wait = context.failures.backoff(id, owner, &shared.limits())?;
@@ -136,7 +137,7 @@ where
     let record = writer.records.find(&key).await.map_err(WakeError::Records)?;
     let record = record.filter(|_| !writer.is_marked_deleted(&key)).ok_or(WakeError::Unknown)?;
     if record.owner != *owner {
-        return Err(WakeError::Foreign);
+        return Err(LeaseError::of_another(&record.owner, owner).into());
     }
     if record.kind != *kind {
         return Err(WakeError::Unknown);
@@ -150,7 +151,7 @@ where
         shared.counts.wake_failures.fetch_add(1, Ordering::Relaxed);
         return Err(WakeError::Spawn(Arc::new(error)));
     }
-    let slot = shared.slot(&record.owner).await?;
+    let slot = shared.slot(&record.owner, wake.purpose).await?;
     ticket.admit(|| ()).map_err(refusal)?;
     Ok(Prepared::Asleep { ticket, record: Box::new(record), slot })
 }

@@ -51,6 +51,7 @@ pub(super) fn session_limits(config: &Config) -> session::Limits {
     session::Limits {
         max_sessions: session.max,
         max_per_owner: session.max_per_owner,
+        max_per_client: session.max_per_client,
         // Here zero means "however short"; there it means "never".
         evict_idle: session.evict_idle.max(Duration::from_nanos(1)),
         idle: session.idle.unwrap_or(Duration::ZERO),
@@ -59,6 +60,9 @@ pub(super) fn session_limits(config: &Config) -> session::Limits {
         slot_wait: session.place_wait,
         max_records: session.max_records,
         max_records_per_owner: session.max_records_per_owner,
+        max_records_per_client: session.max_records_per_client,
+        start_burst: session.start_burst,
+        start_interval: session.start_interval,
         ..session::Limits::default()
     }
 }

@@ -15,21 +15,43 @@ settings! {
     pub struct Session {
         /// How many child processes may run at once, including those that are stopping.
         pub max: Option<NonZeroUsize> = count("256").zero("unlimited").live(),
-        /// How many of them one owner may have.
+        /// How many of them one person may have, through all their clients together. At the limit
+        /// the broker puts another session of the same person to sleep at once to make room: an idle
+        /// one first, then one whose client only listens. A session with a call under way stays, and
+        /// so does one of a server with `stateful = true`. When all are such sessions, the broker
+        /// answers 429.
         pub max_per_owner: Option<NonZeroUsize> = count("16").zero("unlimited").live(),
-        /// When every place is taken, the broker puts a session to sleep that has been idle this
-        /// long, the longest idle first.
-        pub evict_idle: Duration = duration(r#""5m""#).zero("any idle session").live(),
-        /// How long a request waits for a place when every place is taken and no session has been
-        /// idle long enough. The broker serves waiting owners in turn.
+        /// How many of them one client of one person may have.
+        pub max_per_client: Option<NonZeroUsize> = count("0")
+            .zero("as many as the person")
+            .example("8")
+            .live(),
+        /// When every place is taken, the broker puts a session to sleep that has had no call for
+        /// this long, whoever it belongs to, the longest idle first. When there is none, it answers
+        /// 503.
+        pub evict_idle: Duration = duration(r#""30s""#).zero("any idle session").live(),
+        /// How long a request waits for a place when every place is taken and no session makes room,
+        /// or for its turn to start a process. The broker serves waiting people in turn.
         pub place_wait: Duration = duration(r#""5s""#).zero("the broker refuses it at once").live(),
+        /// How many processes one person may have started in quick succession. Beyond it, one more
+        /// may start after each `start_interval`, and the broker answers 429 to what cannot wait
+        /// that long.
+        pub start_burst: usize = count("100").live(),
+        /// See `start_burst`.
+        pub start_interval: Duration = duration(r#""100ms""#).zero("no limit").live(),
         /// How many sessions may exist in all, asleep or not. At the limit a new session replaces
-        /// the one that has been asleep longest: one of the same owner, or of any owner if that
-        /// owner has none asleep.
+        /// the one that has been asleep longest: one of the same client, or of the same person, or
+        /// of any person.
         pub max_records: Option<NonZeroUsize> = count("100000").zero("unlimited").live(),
-        /// How many of them one owner may have. At the limit a new session replaces the owner's
-        /// session that has been asleep longest.
+        /// How many of them one person may have, through all their clients together. At the limit a
+        /// new session replaces the person's session that has been asleep longest, of the same
+        /// client first.
         pub max_records_per_owner: Option<NonZeroUsize> = count("1000").zero("unlimited").live(),
+        /// How many of them one client of one person may have.
+        pub max_records_per_client: Option<NonZeroUsize> = count("0")
+            .zero("as many as the person")
+            .example("200")
+            .live(),
         /// The broker puts a session without a request or an open stream to sleep after this time:
         /// it ends the process, and the next request starts another one. With `stateful = true` the
         /// session ends.

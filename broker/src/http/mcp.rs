@@ -6,7 +6,9 @@ use auth::{Challenge, Denied, Verified};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use session::{EndError, Lease, LeaseError, OpenError, Owner, SessionId, StopReason, WakeError};
+use session::{
+    EndError, Lease, LeaseError, OpenError, Owner, Purpose, SessionId, StopReason, WakeError,
+};
 use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, warn};
 
@@ -23,9 +25,7 @@ use crate::{
     metrics::{ReasonLabel, method_label},
     server::Server,
     sessions::{
-        acquire::{AcquireError, Purpose},
-        child_session::ChildSession,
-        spawn_failure::SpawnFailure,
+        acquire::AcquireError, child_session::ChildSession, spawn_failure::SpawnFailure,
         spawner::OpenRequest,
     },
 };
@@ -84,7 +84,10 @@ impl Exchange<'_> {
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
-        let lease = self.lease(headers, &owner, Purpose::Call).await;
+        let lease = match incoming.as_ref().is_ok_and(begins_a_session) {
+            true => self.may_begin(headers, &owner).await.map(|()| None),
+            false => self.lease(headers, &owner, Purpose::Call).await,
+        };
         let lease = lease.map_err(|refusal| refusal.to(id))?;
         let incoming = match incoming {
             Ok(incoming) => incoming,
@@ -175,9 +178,7 @@ impl Exchange<'_> {
         incoming: Incoming,
         begun: Instant,
     ) -> Result<Response<Body>, Refusal> {
-        let request = incoming
-            .single()
-            .filter(|message| message.kind() == Kind::Request && message.method() == "initialize");
+        let request = incoming.single().filter(|_| begins_a_session(&incoming));
         let Some(request) = request else {
             let words = "The Mcp-Session-Id header is missing: send initialize first, then the \
                          header it was answered with";
@@ -295,6 +296,26 @@ impl Exchange<'_> {
         Refusal::lease(LeaseError::Unknown, self.state.config.session.unknown_status)
     }
 
+    /// Whether a client may open a session though it still sends the id of one from before: the id
+    /// may be stale, or no id at all, and a session of the caller's stays beside the new one. Only
+    /// with another person's there is something wrong (403).
+    async fn may_begin(&self, headers: &HeaderMap, owner: &Owner) -> Result<(), Refusal> {
+        let Ok(Some(id)) = self.named(headers) else { return Ok(()) };
+        match self.app.sessions.is_anothers(&id, owner).await {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                Err(Refusal::end(&EndError::Foreign, self.state.config.session.unknown_status))
+            }
+            Err(error) => {
+                warn!(server = %self.server.name, %error, cause = %error_chain(&error), "a session was not looked up");
+                Err(Refusal::end(
+                    &EndError::Records(error),
+                    self.state.config.session.unknown_status,
+                ))
+            }
+        }
+    }
+
     /// The session the request names, if it names one: known (404), the owner's (403), and awake.
     async fn lease(
         &self,
@@ -358,6 +379,13 @@ fn listen(
         closing.close_when_idle().await;
     });
     bridge.listen(last, Box::new((lease, watch)))
+}
+
+/// Whether this is the first message of a session (MCP lifecycle, "Initialization").
+fn begins_a_session(incoming: &Incoming) -> bool {
+    let is_initialize =
+        |message: &Message| message.kind() == Kind::Request && message.method() == "initialize";
+    incoming.single().is_some_and(is_initialize)
 }
 
 /// Whether a message is about what a later child has to be told again.

@@ -9,7 +9,7 @@ use auth::{BearerError, Challenge, Denied, upstream::CredentialError};
 use bridge::{Body, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use session::{EndError, LeaseError, OpenError, WakeError};
+use session::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
 
 use crate::{
     config::{UnknownStatus, Upstream},
@@ -151,7 +151,7 @@ impl Refusal {
             LeaseError::Foreign => Self::new(
                 StatusCode::FORBIDDEN,
                 rpc::SERVER_ERROR,
-                "This session belongs to another sign-in; start one of your own with initialize",
+                "This session belongs to another person; start one of your own with initialize",
             ),
         }
     }
@@ -177,7 +177,7 @@ impl Refusal {
         let server_error = rpc::SERVER_ERROR;
         match error {
             OpenError::Full { .. } => Self::full(),
-            OpenError::OwnerFull { .. } => Self::owner_full(),
+            OpenError::OwnerFull(limit) => Self::owner_full(*limit),
             OpenError::Draining | OpenError::Gone => Self::draining(),
             OpenError::Records(_) => Self::store_down(),
             OpenError::Revoked => Self::new(
@@ -209,7 +209,7 @@ impl Refusal {
             WakeError::Unknown => Self::lease(LeaseError::Unknown, unknown),
             WakeError::Foreign => Self::lease(LeaseError::Foreign, unknown),
             WakeError::Full { .. } => Self::full(),
-            WakeError::OwnerFull { .. } => Self::owner_full(),
+            WakeError::OwnerFull(limit) => Self::owner_full(*limit),
             WakeError::Draining | WakeError::Gone => Self::draining(),
             WakeError::Records(_) => Self::store_down(),
             // It was given up: the client learns of it as of any session that is over.
@@ -238,13 +238,40 @@ impl Refusal {
         .retry(RETRY)
     }
 
-    fn owner_full() -> Self {
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            rpc::SERVER_ERROR,
-            "You have as many sessions as one sign-in may have; end one and try again",
-        )
-        .retry(RETRY)
+    /// A bound of the caller's own: always 429, whatever else is scarce at the moment.
+    fn owner_full(limit: OwnerLimit) -> Self {
+        let (words, after) = match limit {
+            OwnerLimit::Person { max } => (
+                format!(
+                    "You have {max} sessions in use, as many as one person may; wait until a call \
+                     has finished or end a session, and try again"
+                ),
+                RETRY_SOON,
+            ),
+            OwnerLimit::Client { max } => (
+                format!(
+                    "This client has {max} of your sessions in use, as many as one client may; wait \
+                     until a call has finished or end a session, and try again"
+                ),
+                RETRY_SOON,
+            ),
+            OwnerLimit::Records { max } => (
+                format!(
+                    "You have {max} sessions, as many as one person or client may, and all of them \
+                     are in use; end one and try again"
+                ),
+                RETRY,
+            ),
+            OwnerLimit::Waiting { max } => (
+                format!("{max} requests of yours wait for a place already; try again later"),
+                RETRY_SOON,
+            ),
+            OwnerLimit::Starts { retry_in } => (
+                "You start sessions faster than one person may; try again later".to_owned(),
+                Duration::from_secs(retry_in.as_secs() + 1),
+            ),
+        };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, rpc::SERVER_ERROR, words).retry(after)
     }
 
     /// The child ended at this very moment.
@@ -442,4 +469,42 @@ pub(crate) fn not_allowed(methods: &'static str) -> Response<Body> {
         .allowing(methods)
         .closing()
         .response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    /// The same in every way that a request can meet a cap.
+    #[test]
+    fn the_owners_bounds_are_429_and_only_the_total_cap_is_503() {
+        let max = NonZeroUsize::MIN;
+        let retry_in = Duration::from_millis(1500);
+        let limits = [
+            (OwnerLimit::Person { max }, "5"),
+            (OwnerLimit::Client { max }, "5"),
+            (OwnerLimit::Records { max }, "30"),
+            (OwnerLimit::Waiting { max: 1 }, "5"),
+            (OwnerLimit::Starts { retry_in }, "2"),
+        ];
+        for (limit, after) in limits {
+            let woken = WakeError::OwnerFull(limit);
+            for refusal in [
+                Refusal::open(&OpenError::OwnerFull(limit)),
+                Refusal::wake(&woken, UnknownStatus::NotFound),
+            ] {
+                let response = refusal.response();
+                assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "{limit}");
+                assert_eq!(response.headers()[header::RETRY_AFTER], after, "{limit}");
+            }
+        }
+        for refusal in [
+            Refusal::open(&OpenError::Full { max }),
+            Refusal::wake(&WakeError::Full { max }, UnknownStatus::NotFound),
+        ] {
+            assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
 }

@@ -11,7 +11,7 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use session::{Lease, Owner, Registry, SessionId, View, WakeError};
+use session::{Lease, Owner, Purpose, Registry, SessionId, View, WakeError};
 use tokio::time::Instant;
 
 use super::{
@@ -23,15 +23,6 @@ use super::{
 
 /// How often a session whose child has just ended is looked up again.
 const ATTEMPTS: usize = 4;
-
-/// What a session's child is needed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To do something with the user's credential, which has to be good for that.
-    Call,
-    /// To hear from it. A client that only listens is no reason to replace the child.
-    Stream,
-}
 
 /// Why there is no lease. The client gets a sentence by kind; this is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +63,9 @@ where
         Self { sessions, source }
     }
 
-    /// A lease on the session `id` of `owner`, if it is one of `server`. Waits only when the
-    /// session sleeps, its child has just ended, or its credential has to be renewed.
+    /// A lease on the session `id` of `owner`, if it is one of `server`. A call needs the user's
+    /// credential to be good; a client that only listens is no reason to replace the child. Waits
+    /// only when the session sleeps, its child has just ended, or its credential has to be renewed.
     ///
     /// # Errors
     /// [`AcquireError`]; a session that is there stays.
@@ -91,7 +83,7 @@ where
         let begun = Instant::now();
         let mut replaced = false;
         for _ in 0..ATTEMPTS {
-            let woken = self.sessions.wake(id, owner, server).await;
+            let woken = self.sessions.wake(id, owner, server, purpose).await;
             let lease = woken.map_err(AcquireError::Wake)?;
             if lease.is_closed() {
                 // Its registry hears of the end as this does, and only then is there another one.

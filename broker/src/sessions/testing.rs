@@ -14,7 +14,7 @@ use auth::{
     upstream::{Credential, CredentialError, CredentialKey},
 };
 use session::{
-    Backend, BoxFuture, Lease, Limits, Owner, Registry, SessionId, Spawn, StopReason,
+    Backend, BoxFuture, Lease, Limits, Owner, Purpose, Registry, SessionId, Spawn, StopReason,
     testing::MemoryRecords,
 };
 use tokio::{
@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    acquire::{AcquireError, Acquirer, Purpose},
+    acquire::{AcquireError, Acquirer},
     child::{Child, CredentialSource},
     child_credential::{ChildCredential, Delivery},
     spawn_failure::SpawnFailure,

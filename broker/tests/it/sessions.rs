@@ -78,8 +78,6 @@ fn an_id_nobody_was_given_is_404_with_the_request_id_and_ids_are_48_hex_digits()
             assert_eq!(answer.json()["error"]["message"], "Session not found");
             assert_eq!(stranger.ask("GET", "").await.status, 404);
             assert_eq!(stranger.delete().await.status, 404);
-            let opening = stranger.post(initialize("1", "2025-11-25")).await;
-            assert_eq!(opening.status, 404, "initialize under a made-up id opens nothing");
         }
         assert_eq!(harness.witness.children().len(), 1);
     });
@@ -175,26 +173,105 @@ fn many_at_once_get_exactly_as_many_sessions_as_there_are_places() {
     });
 }
 
+/// What the caller is told who opens one session too many, with two calls under way: the owner's
+/// reason, also for those that wait, and to whoever tries again at once.
 #[test]
 fn an_owner_at_its_cap_is_429_and_others_still_get_in() {
     with_timeout(async {
         let harness = Harness::with_tokens(
             &["ada", "bob"],
-            &["session.max_per_owner=2", "session.place_wait=0s"],
+            &["session.max_per_owner=2", "session.place_wait=200ms"],
         )
         .await;
         let ada = harness.of("ada");
-        let first = ada.open().await;
-        ada.open().await;
-        let refused = ada.post(initialize("3", "2025-11-25")).await;
-        assert_eq!(refused.error(), (429, -32000, json!(3)));
-        refused.assert_retry();
+        let mut calls = Vec::new();
+        for _ in 0..2 {
+            let session = ada.open().await;
+            calls.push(session.send("POST", call("1", "wait", &json!({}))).await);
+        }
+        let both = async || harness.witness.read().matches("wait").count() == 2;
+        until_so("the children have them", both).await;
+        let mut openers = JoinSet::new();
+        for number in 0..5 {
+            let ada = ada.clone();
+            openers.spawn(async move {
+                (number, ada.post(initialize(&number.to_string(), "2025-11-25")).await)
+            });
+        }
         harness.of("bob").open().await;
-        first.delete().await;
-        until_so("there is room again", async || {
+        while let Some(refused) = openers.join_next().await {
+            let (number, refused) = refused.expect("no panic");
+            assert_eq!(refused.error(), (429, -32000, json!(number)), "{refused:?}");
+            refused.assert_retry();
+        }
+        harness.witness.release();
+        until_so("a session whose call has ended makes room", async || {
             ada.post(initialize("3", "2025-11-25")).await.status == 200
         })
         .await;
+    });
+}
+
+#[test]
+fn a_client_that_opens_a_session_for_every_call_and_never_says_goodbye_is_not_refused() {
+    with_timeout(async {
+        let harness = Harness::start(&["session.max_per_owner=3"]).await;
+        let mut sessions = Vec::new();
+        for number in 0..10 {
+            let session = harness.client.open().await;
+            let answer = session.call("echo", json!(number)).await;
+            assert_eq!(answer.json()["result"]["arguments"], number);
+            sessions.push(session);
+        }
+        assert!(sessions[0].is_alive().await, "it was asleep");
+        let living =
+            harness.witness.children().into_iter().filter(|pid| crate::harness::is_alive(*pid));
+        assert!(living.count() <= 3);
+    });
+}
+
+#[test]
+fn at_the_owners_cap_a_session_that_only_listens_goes_last_and_its_stream_ends() {
+    with_timeout(async {
+        let settings = ["session.max_per_owner=2", "session.place_wait=0s"];
+        let harness = Harness::start(&settings).await;
+        let listening = harness.client.open().await;
+        let mut stream = listening.listen().await;
+        let idle = harness.client.open().await;
+        let first = harness.client.open().await;
+        let mut busy = first.send("POST", call("1", "wait", &json!({}))).await;
+        until_so("the child has it", async || harness.witness.read().contains("wait")).await;
+        let pids = harness.witness.children();
+        assert!(crate::harness::is_alive(pids[0]), "the one that listens has made no room");
+        assert!(!crate::harness::is_alive(pids[1]), "the idle one has");
+        assert!(idle.is_alive().await, "a call takes the place of the one that listens");
+        while stream.event().await.is_some() {}
+        drop(listening.listen().await);
+        harness.witness.release();
+        assert_eq!(busy.answer().await.status, 200);
+    });
+}
+
+/// Clients keep an id of before a restart, or send what their language calls nothing.
+#[test]
+fn initialize_with_a_stale_session_id_opens_a_new_session() {
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada", "bob"], &[]).await;
+        let (ada, bob) = (harness.of("ada"), harness.of("bob"));
+        let alive = ada.open().await;
+        let stale = "deadbeef".repeat(6);
+        for id in ["", "null", "undefined", "0", "../../etc", &stale, alive.session()] {
+            let opened = ada.with("mcp-session-id", id).post(initialize("1", "2025-11-25")).await;
+            assert_eq!(opened.status, 200, "{id}: {opened:?}");
+            let fresh = opened.header("mcp-session-id").expect("an id");
+            assert_ne!(fresh, id);
+        }
+        assert!(alive.is_alive().await, "the old one stays beside the new one");
+        let children = harness.witness.children().len();
+        let foreign = bob.with("mcp-session-id", alive.session());
+        let refused = foreign.post(initialize("1", "2025-11-25")).await;
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert_eq!(harness.witness.children().len(), children, "no child was started");
     });
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::backend::Backend;
 use crate::driver::Job;
 use crate::entry::Entry;
-use crate::error::EndError;
+use crate::error::{EndError, LeaseError};
 use crate::id::SessionId;
 use crate::openings::Matches;
 use crate::owner::Owner;
@@ -45,7 +45,7 @@ where
         let there = self.shared.table.find(id);
         let allowed = |named: &Owner, its: &str| {
             if named != owner {
-                Err(EndError::Foreign)
+                Err(LeaseError::of_another(named, owner).into())
             } else if its != kind {
                 Err(EndError::Unknown)
             } else {

@@ -129,6 +129,24 @@ where
         Ok(kinds)
     }
 
+    /// Whether there is such a session, awake or asleep, and it is another person's. Reads one record
+    /// at most, and wakes nothing.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn is_anothers(&self, id: &SessionId, asker: &Owner) -> Result<bool, RecordsError> {
+        if let Some(entry) = self.shared.table.find(id) {
+            return Ok(!entry.owner().is_same_person(asker));
+        }
+        let (Some(writer), key) = (&self.shared.writer, id.key()) else { return Ok(false) };
+        let record = writer.records.find(&key).await?;
+        let record = record.filter(|_| !writer.is_marked_deleted(&key));
+        Ok(record.is_some_and(|record| !record.owner.is_same_person(asker)))
+    }
+
     /// When the session was last used: now, while a lease is held, else when the last one was
     /// dropped. `None` for an unknown session.
     pub fn last_active(&self, id: &SessionId) -> Option<Instant> {
@@ -184,6 +202,7 @@ where
         });
         let entries = self.shared.table.select(|_| true).len();
         let wakes = self.wakes.len() + self.failures.len();
-        records + entries + wakes + self.waiting() + self.shared.slots.taken()
+        let slots = self.shared.slots.taken() + self.shared.starts.len();
+        records + entries + wakes + self.waiting() + slots
     }
 }

@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep};
 use crate::testing::{self, Answer, Backends, FakeBackend, FakeError, FakeRegistry, owner};
 use crate::testing::{BackendHandle, KIND, MemoryRecords};
 use crate::{
-    EndError, Lease, LeaseError, Limits, OpenError, SessionId, StopReason, WakeError, WakeReason,
+    EndError, Lease, LeaseError, Limits, OpenError, Owner, OwnerLimit, Purpose, SessionId,
+    StopReason, WakeError, WakeReason,
 };
 
 mod cap;
@@ -18,7 +19,9 @@ mod eviction;
 mod fairness;
 mod faults;
 mod leases;
+mod listening;
 mod opening;
+mod people;
 mod property;
 mod reaping;
 mod records;
@@ -26,6 +29,7 @@ mod replacement;
 mod restart;
 mod revoking;
 mod sleeping;
+mod starting;
 mod stopping;
 mod threads;
 mod waking;
@@ -43,6 +47,7 @@ fn unlimited() -> Limits {
         evict_idle: Duration::ZERO,
         idle: Duration::ZERO,
         lifetime: Duration::ZERO,
+        start_interval: Duration::ZERO,
         reap_interval: 30 * SECOND,
         max_records: None,
         max_records_per_owner: None,
@@ -57,13 +62,13 @@ fn capped(max: usize) -> Limits {
 type Woken = Result<Lease<FakeBackend>, WakeError<FakeError>>;
 
 async fn wake(registry: &FakeRegistry, id: &SessionId, name: &str) -> Woken {
-    registry.wake(id, &owner(name), KIND).await
+    registry.wake(id, &owner(name), KIND, Purpose::Call).await
 }
 
 /// Wakes in a task, so that the story goes on while the wake waits.
 fn wake_in(tasks: &mut JoinSet<Woken>, registry: &FakeRegistry, id: SessionId, name: &str) {
     let (registry, owner) = (registry.clone(), owner(name));
-    tasks.spawn(async move { registry.wake(&id, &owner, KIND).await });
+    tasks.spawn(async move { registry.wake(&id, &owner, KIND, Purpose::Call).await });
 }
 
 /// A session of `name` whose backend ended by itself long after its start, so that it sleeps.
@@ -84,6 +89,12 @@ async fn opened(
 ) -> (SessionId, BackendHandle) {
     let id = *registry.open(owner(name), ()).await.expect("there is room").id();
     (id, backends.next().await)
+}
+
+/// The person `name` through another client than `owner` names.
+fn through(client: &str, name: &str) -> Owner {
+    let same = owner(name);
+    Owner::new(same.issuer(), same.subject(), client)
 }
 
 /// Lets every task run until all of them wait: the paused clock moves only then.

@@ -13,6 +13,7 @@ use crate::id::SessionId;
 use crate::lease::Lease;
 use crate::owner::Owner;
 use crate::phase::{Phase, stopping};
+use crate::purpose::Purpose;
 use crate::record::RecordsError;
 use crate::registry::Registry;
 use crate::shared::Lookup;
@@ -28,11 +29,13 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     /// Takes a lease on a session, for its owner alone, waking it if it sleeps. For a live one this
-    /// is [`lease`](Self::lease) and does not wait.
+    /// does not wait.
     ///
     /// `kind` is what the session's backend must call itself: a session of another kind is unknown,
     /// and is not woken. However many ask, one backend is woken and all get a lease on it. The
-    /// owner is checked first. A slot is found as `open` finds one.
+    /// owner is checked first. A slot is found as `open` finds one, except for a
+    /// [stream](Purpose::Stream): that is refused where an open would wait, or would put a session
+    /// to sleep that listens too.
     ///
     /// # Errors
     /// See [`WakeError`]. Whatever it is, a session that slept before sleeps on, unless the spawner
@@ -46,13 +49,14 @@ where
         id: &SessionId,
         owner: &Owner,
         kind: &str,
+        purpose: Purpose,
     ) -> Result<Lease<B>, WakeError<E>> {
         let span = debug_span!(target: "session", "lease", session = %id.short());
-        match span.in_scope(|| self.live(id, owner, kind)) {
+        match span.in_scope(|| self.live(id, owner, kind, purpose)) {
             ControlFlow::Break(answer) => answer,
             // The rest is rare, and large: it stays out of the future of every request.
             ControlFlow::Continue(_) => {
-                Box::pin(self.wait_until_live(id, owner, kind).instrument(span)).await
+                Box::pin(self.wait_until_live(id, owner, kind, purpose).instrument(span)).await
             }
         }
     }
@@ -63,11 +67,12 @@ where
         id: &SessionId,
         owner: &Owner,
         kind: &str,
+        purpose: Purpose,
     ) -> ControlFlow<Woken<B, E>, Option<Arc<Entry<B>>>> {
-        ControlFlow::Break(match self.shared.lease(id, owner) {
+        ControlFlow::Break(match self.shared.lease(id, owner, purpose) {
             Lookup::Live(lease) if lease.kind() == kind => Ok(lease),
             Lookup::Live(_) | Lookup::Ended => Err(WakeError::Unknown),
-            Lookup::Foreign => Err(WakeError::Foreign),
+            Lookup::Anothers(error) => Err(error.into()),
             Lookup::NotFound if self.shared.writer.is_none() => Err(WakeError::Unknown),
             Lookup::InTransition(entry) => return ControlFlow::Continue(Some(entry)),
             Lookup::NotFound => return ControlFlow::Continue(None),
@@ -79,14 +84,15 @@ where
         id: &SessionId,
         owner: &Owner,
         kind: &str,
+        purpose: Purpose,
     ) -> Result<Lease<B>, WakeError<E>> {
         loop {
-            match self.live(id, owner, kind) {
+            match self.live(id, owner, kind, purpose) {
                 ControlFlow::Break(answer) => return answer,
                 ControlFlow::Continue(Some(entry)) => self.settled(entry).await?,
                 ControlFlow::Continue(None) => {
                     let key = WakeKey { id: *id, owner: owner.clone(), kind: kind.into() };
-                    if let Some(lease) = self.start_wake(&key).await? {
+                    if let Some(lease) = self.start_wake(&key, purpose).await? {
                         return Ok(lease);
                     }
                 }
@@ -104,14 +110,19 @@ where
         }
     }
 
-    /// Has the driver wake a session, or follows the wake under way. `None` when the session fell
-    /// asleep again at once.
-    async fn start_wake(&self, key: &WakeKey) -> Result<Option<Lease<B>>, WakeError<E>> {
+    /// Has the driver wake a session, or follows the wake under way. `None` when it is worth looking
+    /// again: the session fell asleep at once, or the wake was one for a stream, to which less is
+    /// given than to a call.
+    async fn start_wake(
+        &self,
+        key: &WakeKey,
+        purpose: Purpose,
+    ) -> Result<Option<Lease<B>>, WakeError<E>> {
         let mut phase = self.shared.phase.subscribe();
         if !matches!(*phase.borrow(), Phase::Open) {
             return Err(self.no_wake());
         }
-        let (mut follower, in_flight) = self.wakes.join(key);
+        let (mut follower, in_flight) = self.wakes.join(key, purpose);
         if let Some(in_flight) = in_flight
             && self.jobs.send(Job::Wake(in_flight)).is_err()
         {
@@ -125,9 +136,16 @@ where
                 Some(Err(WakeError::Panicked)) if self.shared.phase.borrow().is_stopping() => {
                     Err(self.no_wake())
                 }
+                Some(Err(WakeError::Full { .. } | WakeError::OwnerFull(_)))
+                    if purpose == Purpose::Call && follower.purpose() == Purpose::Stream =>
+                {
+                    Ok(None)
+                }
                 Some(Err(error)) => Err(error),
-                Some(Ok(first)) => match first.entry().acquire(self.shared.lifetime()) {
-                    Acquired::Leased => Ok(Some(Lease::counted(Arc::clone(first.entry())))),
+                Some(Ok(first)) => match first.entry().acquire(self.shared.lifetime(), purpose) {
+                    Acquired::Leased => {
+                        Ok(Some(Lease::counted(Arc::clone(first.entry()), purpose)))
+                    }
                     Acquired::InTransition => Ok(None),
                     Acquired::Ended | Acquired::Expired => Err(WakeError::Unknown),
                 },

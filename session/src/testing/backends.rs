@@ -113,9 +113,14 @@ impl Backends {
         self.script.census.peak()
     }
 
-    /// The most one owner ever had alive.
+    /// The most the owner's person ever had alive, through all their clients.
     pub fn peak_of(&self, owner: &Owner) -> usize {
         self.script.census.peak_of(owner)
+    }
+
+    /// The most one owner ever had alive.
+    pub fn peak_of_client(&self, owner: &Owner) -> usize {
+        self.script.census.peak_of_client(owner)
     }
 
     /// The most that any one numbered session ever had alive.

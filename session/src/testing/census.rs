@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::owner::Owner;
+use crate::owner::{Owner, Person};
 
 /// The number a numbered session's snapshot begins with.
 pub(super) fn number_in(snapshot: &[u8]) -> Option<usize> {
@@ -19,7 +19,8 @@ pub(super) struct Census(Arc<Mutex<Figures>>);
 struct Figures {
     spawns: usize,
     alive: Count,
-    by_owner: HashMap<Owner, Count>,
+    by_person: HashMap<Person, Count>,
+    by_client: HashMap<Owner, Count>,
     by_number: HashMap<usize, Count>,
 }
 
@@ -50,7 +51,11 @@ impl Census {
     }
 
     pub(super) fn peak_of(&self, owner: &Owner) -> usize {
-        self.lock().by_owner.get(owner).map_or(0, |count| count.peak)
+        self.lock().by_person.get(&owner.person()).map_or(0, |count| count.peak)
+    }
+
+    pub(super) fn peak_of_client(&self, owner: &Owner) -> usize {
+        self.lock().by_client.get(owner).map_or(0, |count| count.peak)
     }
 
     pub(super) fn peak_of_any_number(&self) -> usize {
@@ -75,7 +80,8 @@ impl Counted {
         let mut figures = census.lock();
         figures.spawns += 1;
         figures.alive.add();
-        figures.by_owner.entry(owner.clone()).or_default().add();
+        figures.by_person.entry(owner.person()).or_default().add();
+        figures.by_client.entry(owner.clone()).or_default().add();
         if let Some(number) = number {
             figures.by_number.entry(number).or_default().add();
         }
@@ -93,7 +99,8 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let mut figures = self.census.lock();
         figures.alive.now -= 1;
-        figures.by_owner.entry(self.owner.clone()).or_default().now -= 1;
+        figures.by_person.entry(self.owner.person()).or_default().now -= 1;
+        figures.by_client.entry(self.owner.clone()).or_default().now -= 1;
         if let Some(number) = self.number {
             figures.by_number.entry(number).or_default().now -= 1;
         }

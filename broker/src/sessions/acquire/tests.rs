@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use session::Purpose;
 use tokio::time::sleep;
 
-use super::{AcquireError, Purpose};
+use super::AcquireError;
 use crate::sessions::testing::{Answer, Bench};
 
 const MINUTE: Duration = Duration::from_secs(60);

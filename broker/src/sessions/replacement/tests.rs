@@ -1,12 +1,11 @@
 //! The table, row by row, and what it does to children.
 
-use session::{AfterStop, Replacement, StopWhen};
+use session::{AfterStop, Purpose, Replacement, StopWhen};
 use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{Decision, Event, Found, apply, decide};
 use crate::sessions::{
-    acquire::Purpose,
     child::Child,
     testing::{Bench, key},
 };

@@ -155,7 +155,7 @@ fn a_tab_that_names_a_user_who_signed_out_meanwhile_gives_nothing_away() {
 }
 
 #[test]
-fn a_second_authorization_asks_for_no_password_and_a_session_of_another_client_stays_foreign() {
+fn a_client_that_registered_again_gets_404_with_the_session_id_it_had_cached() {
     with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let mut browser = Browser::default();
@@ -169,6 +169,13 @@ fn a_second_authorization_asks_for_no_password_and_a_session_of_another_client_s
         let session = first.with(&tokens).open().await;
         let same = session.bearer(&again.access);
         assert_eq!(same.post(PING).await.status, 200, "the same person with the same client");
+        let anew = Application::connect_as(deployment.client(), "/mcp", "The same tool").await;
+        let registered_again = deployment.sign_in(&anew, "ada").await;
+        let other = session.bearer(&registered_again.access);
+        let unknown = other.post(PING).await;
+        assert_eq!(unknown.status, 404, "the same person's client that registered again");
+        assert_eq!((other.ask("GET", "").await.status, other.delete().await.status), (404, 404));
+        assert!(session.is_alive().await);
         deployment.account("bob").await;
         let bob = deployment.sign_in(&first, "bob").await;
         until_so("bob is refused", async || {

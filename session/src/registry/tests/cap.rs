@@ -80,7 +80,7 @@ async fn one_owner_at_its_cap_leaves_room_for_others() {
     while let Some(opened) = opens.join_next().await {
         match opened.expect("no open panics") {
             Ok(lease) => leases.push(lease),
-            Err(OpenError::OwnerFull { max }) => assert_eq!(max.get(), 2),
+            Err(OpenError::OwnerFull(OwnerLimit::Person { max })) => assert_eq!(max.get(), 2),
             Err(other) => panic!("{other}"),
         }
     }
@@ -91,7 +91,7 @@ async fn one_owner_at_its_cap_leaves_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_raised_cap_holds_at_once_and_a_lowered_one_for_later_decisions() {
-    let (registry, mut backends) = testing::registry(capped(1));
+    let (registry, mut backends) = testing::recorded(capped(1), &MemoryRecords::new());
     backends.answer(Answer::SucceedAndObey);
     let _one = registry.open(owner("ada"), ()).await.expect("there is room");
     assert!(matches!(registry.open(owner("bob"), ()).await, Err(OpenError::Full { .. })));

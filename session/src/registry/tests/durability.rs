@@ -13,7 +13,7 @@
 
 use proptest::prelude::*;
 
-use super::property::{Check, OWNERS, pick, tell};
+use super::property::{Check, EVERYONE, OWNERS, pick, someone, tell};
 use super::*;
 
 mod answers;

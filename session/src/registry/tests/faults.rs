@@ -58,7 +58,7 @@ async fn a_backend_that_panics_twice_does_not_take_the_process_down() {
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_is_dropped_answers_every_opener_and_stops_every_backend() {
     let limits = Limits { evict_idle: MINUTE, ..capped(2) };
-    let (registry, mut backends) = testing::registry(limits);
+    let (registry, mut backends) = testing::recorded(limits, &MemoryRecords::new());
     drop(registry.open(owner("ada"), ()).await.expect("there is room"));
     let evicted = backends.next().await;
     sleep(MINUTE).await;

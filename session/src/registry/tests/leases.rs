@@ -1,5 +1,4 @@
 use super::*;
-use crate::Owner;
 
 #[tokio::test(start_paused = true)]
 async fn an_id_nobody_minted_is_unknown() {
@@ -40,12 +39,12 @@ async fn a_session_outlives_the_token_that_opened_it_but_not_its_client() {
     // A refreshed token is verified anew: the same parts, another allocation.
     let refreshed = Owner::new("https://id", "ada", "editor");
     registry.lease(&id, &refreshed).expect("the same owner");
-    for stranger in [
-        Owner::new("https://id", "ada", "browser"),
-        Owner::new("https://id", "bob", "editor"),
-        Owner::new("https://other", "ada", "editor"),
+    for (other, refused) in [
+        (Owner::new("https://id", "ada", "browser"), LeaseError::Unknown),
+        (Owner::new("https://id", "bob", "editor"), LeaseError::Foreign),
+        (Owner::new("https://other", "ada", "editor"), LeaseError::Foreign),
     ] {
-        assert_eq!(registry.lease(&id, &stranger).err(), Some(LeaseError::Foreign));
+        assert_eq!(registry.lease(&id, &other).err(), Some(refused));
     }
 }
 

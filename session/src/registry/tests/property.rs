@@ -11,10 +11,19 @@ use proptest::test_runner::TestCaseError;
 use tokio::task::AbortHandle;
 
 use super::*;
+use crate::Report;
 use crate::testing::{BackendHandle, HeldSpawn};
-use crate::{Owner, Report};
 
 pub(super) const OWNERS: [&str; 3] = ["ada", "bob", "cyd"];
+pub(super) const CLIENTS: [&str; 2] = ["test-client", "another client"];
+
+/// One of the three people, through one of their two clients.
+pub(super) fn someone(at: usize) -> Owner {
+    through(CLIENTS[at / OWNERS.len()], OWNERS[at % OWNERS.len()])
+}
+
+/// How many there are of them.
+pub(super) const EVERYONE: usize = OWNERS.len() * CLIENTS.len();
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -61,7 +70,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let owner = || 0..OWNERS.len();
+    let owner = || 0..EVERYONE;
     let which = || 0..1000usize;
     let spawned = || {
         prop_oneof![
@@ -81,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => which().prop_map(|session| Step::DropLease { session }),
         6 => (which(), owner()).prop_map(|(session, owner)| Step::Delete { session, owner }),
         12 => which().prop_map(|session| Step::BackendEnds { session }),
-        1 => owner().prop_map(|owner| Step::Revoke { owner }),
+        1 => (0..OWNERS.len()).prop_map(|owner| Step::Revoke { owner }),
         16 => (1..400u32).prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::Drain),
         1 => (0..100u32).prop_map(|seconds| Step::Stop { seconds }),
@@ -90,10 +99,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     let cap = prop_oneof![1 => Just(None), 4 => (1..5usize).prop_map(NonZeroUsize::new)];
-    let each = prop_oneof![1 => Just(None), 1 => (1..4usize).prop_map(NonZeroUsize::new)];
+    let each = || prop_oneof![1 => Just(None), 1 => (1..4usize).prop_map(NonZeroUsize::new)];
+    let each = (each(), each());
     let age = |seconds: u32| prop_oneof![Just(Duration::ZERO), Just(seconds * SECOND)];
     (cap, each, age(60), age(300), age(1500)).prop_map(|(cap, each, evict_idle, idle, lifetime)| {
-        Limits { max_sessions: cap, max_per_owner: each, evict_idle, idle, lifetime, ..unlimited() }
+        let (max_per_owner, max_per_client) = each;
+        let caps = Limits { max_sessions: cap, max_per_owner, max_per_client, ..unlimited() };
+        Limits { evict_idle, idle, lifetime, ..caps }
     })
 }
 
@@ -116,6 +128,20 @@ impl Session {
         self.id.is_some() && self.stopped.is_none() && !self.deleted && !self.handle.has_ended()
     }
 
+    /// Whether it is there, awake or asleep.
+    fn is_known(&self) -> bool {
+        let ended = self.stopped.is_some_and(|why| !why.sleeps());
+        self.id.is_some() && !self.deleted && !self.revoked && !ended
+    }
+
+    /// Why `asker`, who is another, gets nothing of it.
+    fn refusal(&self, asker: &Owner) -> LeaseError {
+        match self.handle.owner().subject() == asker.subject() {
+            true => LeaseError::Unknown,
+            false => LeaseError::Foreign,
+        }
+    }
+
     fn idle_for(&self, idle: Duration) -> bool {
         self.is_live() && self.leases.is_empty() && self.used.elapsed() >= idle
     }
@@ -133,13 +159,13 @@ struct Model {
     held: Vec<HeldSpawn>,
     opens: JoinSet<(usize, Opened)>,
     /// Opens without an answer: by number, the owner and the way to leave.
-    waiting: HashMap<usize, (&'static str, AbortHandle)>,
+    waiting: HashMap<usize, (Owner, AbortHandle)>,
     begun: usize,
     left: usize,
     answered: usize,
     failures: usize,
     /// Owners that were revoked at some time.
-    revoked: HashSet<Owner>,
+    revoked: HashSet<&'static str>,
     draining: bool,
     stops: JoinSet<Report>,
 }
@@ -149,7 +175,7 @@ pub(super) type Check = Result<(), TestCaseError>;
 
 impl Model {
     fn new(limits: Limits) -> Self {
-        let (registry, backends) = testing::registry(limits);
+        let (registry, backends) = testing::recorded(limits, &MemoryRecords::new());
         Self {
             limits,
             registry,
@@ -170,8 +196,8 @@ impl Model {
 
     async fn take(&mut self, step: Step) -> Check {
         match step {
-            Step::Open { owner, answer } => self.open(OWNERS[owner], answer, false).await?,
-            Step::OpenAndLeave { owner, answer } => self.open(OWNERS[owner], answer, true).await?,
+            Step::Open { owner, answer } => self.open(someone(owner), answer, false).await?,
+            Step::OpenAndLeave { owner, answer } => self.open(someone(owner), answer, true).await?,
             Step::Leave { open } => {
                 let mut numbers: Vec<_> = self.waiting.keys().copied().collect();
                 numbers.sort_unstable();
@@ -188,7 +214,7 @@ impl Model {
                     held.answer(answer);
                 }
             }
-            Step::Lease { session, owner } => self.lease(session, OWNERS[owner])?,
+            Step::Lease { session, owner } => self.lease(session, &someone(owner))?,
             Step::DropLease { session } => {
                 let leased: Vec<_> = (0..self.sessions.len())
                     .filter(|&at| !self.sessions[at].leases.is_empty())
@@ -198,7 +224,7 @@ impl Model {
                     self.sessions[at].used = Instant::now();
                 }
             }
-            Step::Delete { session, owner } => self.delete(session, OWNERS[owner]).await?,
+            Step::Delete { session, owner } => self.delete(session, &someone(owner)).await?,
             Step::BackendEnds { session } => {
                 let alive: Vec<_> = (0..self.sessions.len())
                     .filter(|&at| !self.sessions[at].handle.has_ended())
@@ -210,7 +236,7 @@ impl Model {
             Step::Revoke { owner } => {
                 self.registry.revoke(move |each| each.subject() == OWNERS[owner]);
                 let name = OWNERS[owner];
-                self.revoked.insert(testing::owner(name));
+                self.revoked.insert(name);
                 for each in &mut self.sessions {
                     each.revoked |= each.handle.owner().subject() == name;
                 }
@@ -233,21 +259,25 @@ impl Model {
         self.observe()
     }
 
-    async fn open(&mut self, name: &'static str, answer: Answer, leave: bool) -> Check {
+    async fn open(&mut self, owner: Owner, answer: Answer, leave: bool) -> Check {
         self.backends.answer(answer);
         self.failures += usize::from(answer == Answer::Fail);
         let slots = self.registry.slots();
-        let evictable = |session: &&Session| {
-            !self.limits.evict_idle.is_zero() && session.idle_for(self.limits.evict_idle)
+        // The longest idle of those that may make room, in all, for the person, for the client.
+        let idle = self.sessions.iter().filter(|session| session.idle_for(Duration::ZERO));
+        let idle: Vec<_> = idle.collect();
+        let longest = |may: &dyn Fn(&Session) -> bool| {
+            idle.iter().filter(|session| may(session)).map(|session| session.used).min()
         };
-        let own = |session: &&Session| session.handle.owner().subject() == name;
-        let used = |session: &Session| session.used;
-        let longest = self.sessions.iter().filter(evictable).map(used).min();
-        let own_longest = self.sessions.iter().filter(evictable).filter(own).map(used).min();
+        let after = self.limits.evict_idle;
+        let total = longest(&|session| !after.is_zero() && session.idle_for(after));
+        let persons = longest(&|session| session.handle.owner().subject() == owner.subject());
+        let clients = longest(&|session| *session.handle.owner() == owner);
         let registry = self.registry.clone();
         let number = self.begun;
         self.begun += 1;
-        let open = async move { (number, registry.open(owner(name), ()).await) };
+        let asked = owner.clone();
+        let open = async move { (number, registry.open(asked, ()).await) };
         let abort = self.opens.spawn(open);
         if leave {
             // Half of them before the open has begun, half of them a moment later.
@@ -258,12 +288,12 @@ impl Model {
             self.left += 1;
             return Ok(());
         }
-        self.waiting.insert(number, (name, abort));
+        self.waiting.insert(number, (owner, abort));
         settle().await;
         for session in &self.sessions {
             if session.stopped.is_none() && session.handle.stopped() == Some(StopReason::Evicted) {
                 let used = Some(session.used);
-                prop_assert!(used == longest || used == own_longest, "not the longest idle");
+                prop_assert!([total, persons, clients].contains(&used), "not the longest idle");
             }
         }
         // What is refused is refused at once, so the state before the call explains it.
@@ -271,11 +301,15 @@ impl Model {
         match &done {
             Ok((_, Err(OpenError::Full { .. }))) => {
                 let max = self.limits.max_sessions.expect("there is a cap").get();
-                prop_assert!(slots == max && longest.is_none(), "{slots} of {max}, {longest:?}");
+                prop_assert!(slots == max && total.is_none(), "{slots} of {max}, {total:?}");
             }
-            Ok((_, Err(OpenError::OwnerFull { .. }))) => {
-                prop_assert!(self.limits.max_per_owner.is_some() && own_longest.is_none());
+            Ok((_, Err(OpenError::OwnerFull(OwnerLimit::Person { max })))) => {
+                prop_assert!(self.limits.max_per_owner == Some(*max) && persons.is_none());
             }
+            Ok((_, Err(OpenError::OwnerFull(OwnerLimit::Client { max })))) => {
+                prop_assert!(self.limits.max_per_client == Some(*max) && clients.is_none());
+            }
+            Ok((_, Err(OpenError::OwnerFull(other)))) => prop_assert!(false, "{}", other),
             _ => {}
         }
         self.answered(done)
@@ -290,7 +324,7 @@ impl Model {
                 return Ok(());
             }
         };
-        let Some((name, _)) = self.waiting.remove(&number) else {
+        let Some((owner, _)) = self.waiting.remove(&number) else {
             // It left in the very moment of its answer; whatever it had received is dropped.
             if let Ok(lease) = opened {
                 self.meet_new_backends();
@@ -303,7 +337,7 @@ impl Model {
         self.answered += 1;
         match opened {
             Ok(lease) => {
-                prop_assert_eq!(lease.owner(), &owner(name));
+                prop_assert_eq!(lease.owner(), &owner);
                 self.meet_new_backends();
                 let session = self.session_of(&lease);
                 prop_assert!(session.id.is_none(), "two opens received one session");
@@ -320,40 +354,49 @@ impl Model {
         Ok(())
     }
 
-    fn lease(&mut self, session: usize, name: &str) -> Check {
+    fn lease(&mut self, session: usize, asker: &Owner) -> Check {
         let Some(at) = self.known(session) else { return Ok(()) };
         let limits = self.limits;
         let session = &mut self.sessions[at];
         let id = session.id.expect("only known sessions were listed");
-        let leased = self.registry.lease(&id, &owner(name));
-        let expected = if !session.is_live() {
+        let leased = self.registry.lease(&id, asker);
+        // One that falls asleep stands in the table until its backend has ended.
+        let is_over = session.handle.has_ended() || session.handle.is_dropped();
+        let expected = if !session.is_known() || is_over {
             Some(LeaseError::Unknown)
-        } else if session.handle.owner() != &owner(name) {
-            Some(LeaseError::Foreign)
-        } else if session.leases.is_empty() && session.outlived(&limits) {
+        } else if session.handle.owner() != asker {
+            Some(session.refusal(asker))
+        } else if !session.is_live() || session.leases.is_empty() && session.outlived(&limits) {
             Some(LeaseError::Unknown)
         } else {
             None
         };
-        prop_assert_eq!(leased.as_ref().err().copied(), expected);
+        // At the end of a stop the table is empty, whatever has become of the backends.
+        let refused = leased.as_ref().err().copied();
+        let may_be_gone = !self.stops.is_empty() && refused == Some(LeaseError::Unknown);
+        prop_assert!(refused == expected || may_be_gone, "{refused:?} and not {expected:?}");
         session.leases.extend(leased);
         Ok(())
     }
 
-    async fn delete(&mut self, session: usize, name: &str) -> Check {
+    async fn delete(&mut self, session: usize, asker: &Owner) -> Check {
         let Some(at) = self.known(session) else { return Ok(()) };
+        let (limits, has_driver) = (self.limits, self.stops.is_empty());
         let session = &mut self.sessions[at];
         let id = session.id.expect("only known sessions were listed");
-        let expected = if !session.is_live() {
-            Err(LeaseError::Unknown)
-        } else if session.handle.owner() != &owner(name) {
-            Err(LeaseError::Foreign)
-        } else {
-            Ok(())
+        let by_record = match session.handle.owner() == asker {
+            true => Ok(()),
+            false => Err(session.refusal(asker)),
         };
-        let ended = self.registry.end(&id, &owner(name), KIND, StopReason::Deleted).await;
-        prop_assert_eq!(plain(ended), expected);
-        session.deleted |= expected.is_ok();
+        let expected = if session.is_known() { by_record } else { Err(LeaseError::Unknown) };
+        let ended = plain(self.registry.end(&id, asker, KIND, StopReason::Deleted).await);
+        // The record of one that grew too old asleep goes when the reaper looks, and that of a
+        // revoked one when the driver has the time.
+        let has_expired = !session.is_live() && session.outlived(&limits);
+        let is_recorded = has_expired || session.revoked && !has_driver;
+        let unsure = [by_record, Err(LeaseError::Unknown)];
+        prop_assert!(ended == expected || is_recorded && unsure.contains(&ended));
+        session.deleted |= ended.is_ok();
         Ok(())
     }
 
@@ -383,13 +426,19 @@ impl Model {
             let allowed = match why {
                 StopReason::Idle => !limits.idle.is_zero() && idle(limits.idle),
                 StopReason::Lifetime => session.leases.is_empty() && session.outlived(&limits),
-                StopReason::Evicted => !limits.evict_idle.is_zero() && idle(limits.evict_idle),
+                StopReason::Evicted => {
+                    let for_all = !limits.evict_idle.is_zero() && idle(limits.evict_idle);
+                    let has_own_cap =
+                        limits.max_per_owner.is_some() || limits.max_per_client.is_some();
+                    for_all || has_own_cap && idle(Duration::ZERO)
+                }
                 StopReason::Deleted => session.deleted,
                 // Only the opener that left knows the session, or it never entered.
                 StopReason::Abandoned => session.id.is_none() && self.left > 0,
                 StopReason::Revoked => {
                     session.revoked
-                        || session.id.is_none() && self.revoked.contains(session.handle.owner())
+                        || session.id.is_none()
+                            && self.revoked.contains(session.handle.owner().subject())
                 }
                 StopReason::Shutdown => self.draining,
                 _ => false,
@@ -410,6 +459,11 @@ impl Model {
         if let Some(max) = self.limits.max_per_owner {
             for name in OWNERS {
                 prop_assert!(self.backends.peak_of(&owner(name)) <= max.get());
+            }
+        }
+        if let Some(max) = self.limits.max_per_client {
+            for owner in (0..EVERYONE).map(someone) {
+                prop_assert!(self.backends.peak_of_client(&owner) <= max.get());
             }
         }
         if self.stops.is_empty() {

@@ -331,3 +331,21 @@ async fn an_old_backends_state_does_not_overwrite_a_new_ones() {
     registry.save(&old).await.expect_err("the session has gone on from what was stored");
     assert_eq!(*records.peek(&id.key()).expect("it is recorded").snapshot, *b"acknowledged");
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_away_nobody_asks_the_same_session_again_and_again() {
+    let records = MemoryRecords::new();
+    let limits =
+        Limits { max_per_owner: NonZeroUsize::new(1), slot_wait: 5 * SECOND, ..unlimited() };
+    let (registry, mut backends) = testing::recorded(limits, &records);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    backend.remember(Some(b"changed"));
+    records.fail(true);
+    let calls = records.calls();
+    let refused = registry.open(owner("ada"), ()).await;
+    assert!(matches!(refused, Err(OpenError::OwnerFull(OwnerLimit::Person { .. }))), "{refused:?}");
+    assert!(records.calls() - calls <= 6, "{} calls in five seconds", records.calls() - calls);
+    assert_eq!(backend.stopped(), None);
+    records.fail(false);
+    registry.lease(&id, &owner("ada")).expect("it answers as ever");
+}

@@ -40,9 +40,9 @@ async fn a_revoked_grant_takes_its_sessions_along_and_no_others() {
     let removed = registry.revoke_all(Selection::Grant("g1".into())).durable().await;
     assert_eq!(removed.expect("the store is there"), 1);
     // A request may carry another grant: the session's own is what counts.
-    let gone = registry.wake(&ids[0], &granted("g2"), KIND).await;
+    let gone = registry.wake(&ids[0], &granted("g2"), KIND, Purpose::Call).await;
     assert!(matches!(gone, Err(WakeError::Unknown)));
-    registry.wake(&ids[1], &granted("g3"), KIND).await.expect("its grant stands");
+    registry.wake(&ids[1], &granted("g3"), KIND, Purpose::Call).await.expect("its grant stands");
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +146,7 @@ async fn a_wake_is_judged_by_the_sessions_grant_and_not_by_that_of_whoever_asks(
     records.delay(SECOND);
     let (asking, asker) = (registry.clone(), granted("g2"));
     let mut wakes = JoinSet::new();
-    wakes.spawn(async move { asking.wake(&id, &asker, KIND).await });
+    wakes.spawn(async move { asking.wake(&id, &asker, KIND, Purpose::Call).await });
     settle().await;
     registry.revoke_all(Selection::Grant("g2".into()));
     let woken = wakes.join_next().await.expect("one wake").expect("no wake panics");
@@ -163,7 +163,7 @@ async fn a_revoked_session_does_not_wake_from_a_record_that_was_read_before_and_
     records.delay_answers(SECOND);
     let (asking, asker) = (registry.clone(), granted("g2"));
     let mut wakes = JoinSet::new();
-    wakes.spawn(async move { asking.wake(&id, &asker, KIND).await });
+    wakes.spawn(async move { asking.wake(&id, &asker, KIND, Purpose::Call).await });
     settle().await;
     records.delay_answers(Duration::ZERO);
     let revocation = registry.revoke_all(Selection::Grant("g1".into()));

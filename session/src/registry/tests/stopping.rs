@@ -93,7 +93,7 @@ async fn a_second_stop_may_bring_the_deadline_nearer_but_not_push_it_away() {
 #[tokio::test(start_paused = true)]
 async fn stop_answers_openers_at_once_and_ends_what_they_were_waiting_for() {
     let limits = Limits { evict_idle: MINUTE, ..capped(2) };
-    let (registry, mut backends) = testing::registry(limits);
+    let (registry, mut backends) = testing::recorded(limits, &MemoryRecords::new());
     drop(registry.open(owner("ada"), ()).await.expect("there is room"));
     let evicted = backends.next().await;
     sleep(MINUTE).await;

@@ -51,11 +51,11 @@ async fn an_unknown_id_and_one_of_another_kind_wake_nothing() {
     let guess = SessionId::from_bytes([9; 24]);
     assert!(matches!(wake(&registry, &guess, "ada").await, Err(WakeError::Unknown)));
     let id = asleep(&registry, &mut backends, "ada").await;
-    let other = registry.wake(&id, &owner("ada"), "another server").await;
+    let other = registry.wake(&id, &owner("ada"), "another server", Purpose::Call).await;
     assert!(matches!(other, Err(WakeError::Unknown)));
     assert_eq!(backends.spawns(), 1);
     let _lease = wake(&registry, &id, "ada").await.expect("it sleeps");
-    let other = registry.wake(&id, &owner("ada"), "another server").await;
+    let other = registry.wake(&id, &owner("ada"), "another server", Purpose::Call).await;
     assert!(matches!(other, Err(WakeError::Unknown)), "nor when it is awake");
 }
 
@@ -271,7 +271,7 @@ async fn when_the_driver_is_dropped_whoever_waits_hears_of_it() {
 async fn a_wake_fits_into_the_future_of_every_request() {
     let (registry, _backends) = testing::registry(unlimited());
     let (id, owner) = (SessionId::from_bytes([1; 24]), owner("ada"));
-    let size = size_of_val(&registry.wake(&id, &owner, KIND));
+    let size = size_of_val(&registry.wake(&id, &owner, KIND, Purpose::Call));
     assert!(size <= 256, "{size} bytes");
     let _ = Arc::new(registry);
 }

@@ -1,6 +1,6 @@
 //! Judging answers, in the order in which they came.
 
-use super::facts::{Answered, Asked, Call, Fate};
+use super::facts::{Answered, Asked, Call, Fate, Standing};
 use super::*;
 
 impl Model {
@@ -29,7 +29,7 @@ impl Model {
         for number in gone {
             let call = self.pending.remove(&number).expect("it was listed");
             self.left += 1;
-            if let Asked::End { session, own: true, .. } = call.what {
+            if let Asked::End { session, who: Standing::Owner, .. } = call.what {
                 self.sessions[session].ends_under_way -= 1;
             }
         }
@@ -43,12 +43,12 @@ impl Model {
             (Asked::Open { owner, revoked }, Answered::Opened(opened)) => {
                 self.opened(&owner, revoked, failed, opened)
             }
-            (Asked::Wake { session, own, too_old }, Answered::Woken(woken)) => {
+            (Asked::Wake { session, who, too_old }, Answered::Woken(woken)) => {
                 prop_assert!(!too_old || woken.is_err(), "session {session} was too old to wake");
-                self.woken(session, own, failed, woken)
+                self.woken(session, who, failed, woken)
             }
-            (Asked::End { session, own, was_over, .. }, Answered::Ended(ended)) => {
-                self.ended(session, own, was_over, failed, ended)
+            (Asked::End { session, who, was_over, .. }, Answered::Ended(ended)) => {
+                self.ended(session, who, was_over, failed, ended)
             }
             (Asked::Save { session, version }, Answered::Saved(lease, saved)) => {
                 // After a restart the old registry's backends are of no interest any more.
@@ -83,13 +83,7 @@ impl Model {
         }
     }
 
-    fn opened(
-        &mut self,
-        owner: &crate::Owner,
-        revoked: bool,
-        failed: bool,
-        opened: Opened,
-    ) -> Check {
+    fn opened(&mut self, owner: &Owner, revoked: bool, failed: bool, opened: Opened) -> Check {
         match opened {
             Ok(lease) => {
                 prop_assert!(!revoked, "the right to it was withdrawn while it opened");
@@ -108,13 +102,7 @@ impl Model {
                     [self.conditions.limits.max_sessions, self.conditions.limits.max_records];
                 prop_assert!(caps.contains(&Some(max)));
             }
-            Err(OpenError::OwnerFull { max }) => {
-                let caps = [
-                    self.conditions.limits.max_per_owner,
-                    self.conditions.limits.max_records_per_owner,
-                ];
-                prop_assert!(caps.contains(&Some(max)));
-            }
+            Err(OpenError::OwnerFull(limit)) => self.is_at(limit)?,
             Err(OpenError::Revoked) => prop_assert!(revoked, "it was not revoked"),
             Err(OpenError::Draining | OpenError::Gone) => prop_assert!(self.draining),
             Err(OpenError::Spawn(FakeError)) => prop_assert!(self.failures > 0),
@@ -126,26 +114,43 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn woken(&mut self, at: usize, own: bool, failed: bool, woken: Woken) -> Check {
+    /// Whether the story has this bound on people and their clients.
+    fn is_at(&self, limit: OwnerLimit) -> Check {
+        let limits = self.conditions.limits;
+        let is_set = match limit {
+            OwnerLimit::Person { max } => limits.max_per_owner == Some(max),
+            OwnerLimit::Client { max } => limits.max_per_client == Some(max),
+            OwnerLimit::Records { max } => {
+                [limits.max_records_per_owner, limits.max_records_per_client].contains(&Some(max))
+            }
+            OwnerLimit::Waiting { max } => limits.max_waiting_per_owner == max,
+            OwnerLimit::Starts { retry_in } => {
+                !limits.start_interval.is_zero() && !retry_in.is_zero()
+            }
+        };
+        prop_assert!(is_set, "{}", limit);
+        Ok(())
+    }
+
+    pub(super) fn woken(&mut self, at: usize, who: Standing, failed: bool, woken: Woken) -> Check {
         match woken {
-            Ok(lease) => return self.holds(at, own, lease),
-            Err(WakeError::Foreign) => prop_assert!(!own, "it is theirs"),
+            Ok(lease) => return self.holds(at, who, lease),
+            Err(WakeError::Foreign) => prop_assert_eq!(who, Standing::Stranger),
             Err(WakeError::Unknown) => {
-                prop_assert!(self.may_be_unknown(at), "session {at} was lost");
+                let is_told_so = who == Standing::OtherClient || self.may_be_unknown(at);
+                prop_assert!(is_told_so, "session {at} was lost");
             }
             // Said to every caller.
             Err(WakeError::Draining | WakeError::Gone) => prop_assert!(self.draining),
             Err(WakeError::Records(_)) => prop_assert!(failed, "the store was there"),
             // The rest to owners alone.
             Err(other) => {
-                prop_assert!(own, "a stranger learnt of session {at}: {other}");
+                prop_assert!(who.is_owner(), "a stranger learnt of session {at}: {other}");
                 match other {
                     WakeError::Full { max } => {
                         prop_assert_eq!(self.conditions.limits.max_sessions, Some(max));
                     }
-                    WakeError::OwnerFull { max } => {
-                        prop_assert_eq!(self.conditions.limits.max_per_owner, Some(max));
-                    }
+                    WakeError::OwnerFull(limit) => self.is_at(limit)?,
                     WakeError::Spawn(_) => {
                         prop_assert!(self.failures > 0);
                         if self.gives_up && self.sessions[at].fate != Fate::Over {
@@ -165,8 +170,8 @@ impl Model {
     }
 
     /// A lease was given just now.
-    fn holds(&mut self, at: usize, own: bool, lease: Lease<FakeBackend>) -> Check {
-        prop_assert!(own, "a stranger got a lease on session {at}");
+    fn holds(&mut self, at: usize, who: Standing, lease: Lease<FakeBackend>) -> Check {
+        prop_assert!(who.is_owner(), "a stranger got a lease on session {at}");
         let found = self.incarnations.iter_mut().find(|incarnation| lease.is(&incarnation.handle));
         let incarnation = found.expect("every backend has been met");
         let session = &self.sessions[at];
@@ -177,19 +182,22 @@ impl Model {
             "session {at} was ended and answers again"
         );
         prop_assert!(incarnation.version >= session.told, "what session {at} was told is lost");
-        incarnation.leases.push(lease);
+        match lease.purpose() {
+            Purpose::Call => incarnation.leases.push(lease),
+            Purpose::Stream => incarnation.streams.push(lease),
+        }
         Ok(())
     }
 
     pub(super) fn leased_at_once(
         &mut self,
         at: usize,
-        own: bool,
+        who: Standing,
         leased: Result<Lease<FakeBackend>, LeaseError>,
     ) -> Check {
         match leased {
-            Ok(lease) => return self.holds(at, own, lease),
-            Err(LeaseError::Foreign) => prop_assert!(!own, "it is theirs"),
+            Ok(lease) => return self.holds(at, who, lease),
+            Err(LeaseError::Foreign) => prop_assert_eq!(who, Standing::Stranger),
             Err(LeaseError::Unknown) => {
                 let mut incarnations = self.incarnations.iter();
                 let there = incarnations.any(|incarnation| {
@@ -198,7 +206,10 @@ impl Model {
                         && incarnation.replacement.is_none()
                 });
                 prop_assert!(
-                    !there || !self.is_calm() || self.may_be_unknown(at),
+                    who == Standing::OtherClient
+                        || !there
+                        || !self.is_calm()
+                        || self.may_be_unknown(at),
                     "session {at} is live and was not found"
                 );
             }
@@ -209,12 +220,13 @@ impl Model {
     fn ended(
         &mut self,
         at: usize,
-        own: bool,
+        who: Standing,
         was_over: bool,
         failed: bool,
         ended: Result<(), EndError>,
     ) -> Check {
-        let may_be_unknown = self.may_be_unknown(at);
+        let own = who.is_owner();
+        let may_be_unknown = who == Standing::OtherClient || self.may_be_unknown(at);
         let session = &mut self.sessions[at];
         session.ends_under_way -= usize::from(own);
         match ended {

@@ -68,11 +68,13 @@ impl Model {
             let idle_since = before.filter(replaced).filter(|incarnation| !incarnation.is_leased());
             self.incarnations.push(Incarnation {
                 used: idle_since.map_or(handle.made(), |before| before.used),
+                called: idle_since.map_or(handle.made(), |before| before.used),
                 handle,
                 session: at,
                 version,
                 stateful: false,
                 leases: Vec::new(),
+                streams: Vec::new(),
                 lent: 0,
                 replacement: None,
                 stopped: None,
@@ -118,8 +120,12 @@ impl Model {
                 [limits, first].iter().any(|it| !it.idle.is_zero() && unused(it.idle))
             }
             StopReason::Evicted => {
+                let quiet =
+                    |age: Duration| !incarnation.is_busy() && incarnation.called.elapsed() >= age;
+                let has_own_cap = first.max_per_owner.is_some() || first.max_per_client.is_some();
                 // Its record may have made room for another while it woke.
-                !first.evict_idle.is_zero() && unused(first.evict_idle)
+                !first.evict_idle.is_zero() && quiet(first.evict_idle)
+                    || has_own_cap && quiet(Duration::ZERO)
                     || self.caps_records() && session.fate != Fate::Answers
             }
             StopReason::Lifetime => self.is_old(incarnation.session) && !incarnation.is_leased(),
@@ -222,7 +228,9 @@ impl Model {
 
     pub(super) fn caps_records(&self) -> bool {
         let limits = &self.conditions.limits;
-        limits.max_records.is_some() || limits.max_records_per_owner.is_some()
+        let caps =
+            [limits.max_records, limits.max_records_per_owner, limits.max_records_per_client];
+        caps.iter().any(Option::is_some)
     }
 
     /// I2, as it stands and as it ever stood, and one backend for one session.
@@ -239,14 +247,26 @@ impl Model {
                 prop_assert!(self.backends.peak_of(&owner(name)) <= max.get());
             }
         }
+        if let Some(max) = limits.max_per_client {
+            for owner in (0..EVERYONE).map(someone) {
+                prop_assert!(self.backends.peak_of_client(&owner) <= max.get());
+            }
+        }
         if let Some(max) = limits.max_records {
             prop_assert!(self.records.len() <= max.get());
         }
+        let kept = |meant: &dyn Fn(&Owner) -> bool| {
+            let own = self.sessions.iter().filter(|session| meant(&session.owner));
+            own.filter_map(|session| self.records.peek(&session.id?.key())).count()
+        };
         if let Some(max) = limits.max_records_per_owner {
             for name in OWNERS {
-                let own = self.sessions.iter().filter(|session| session.owner == owner(name));
-                let kept = own.filter_map(|session| self.records.peek(&session.id?.key()));
-                prop_assert!(kept.count() <= max.get());
+                prop_assert!(kept(&|owner| owner.subject() == name) <= max.get());
+            }
+        }
+        if let Some(max) = limits.max_records_per_client {
+            for client in (0..EVERYONE).map(someone) {
+                prop_assert!(kept(&|owner| *owner == client) <= max.get());
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Restarts, and the end of a story.
 
-use super::facts::{Asked, Fate, Incarnation};
+use super::facts::{Asked, Fate, Incarnation, Standing};
 use super::steps::Ending;
 use super::*;
 
@@ -94,10 +94,7 @@ impl Model {
             held.answer(Answer::SucceedAndObey);
         }
         for incarnation in &mut self.incarnations {
-            if !incarnation.leases.is_empty() {
-                incarnation.leases.clear();
-                incarnation.used = Instant::now();
-            }
+            incarnation.drop_leases();
             if incarnation.handle.stopped().is_some() {
                 incarnation.handle.end();
             }
@@ -109,8 +106,9 @@ impl Model {
     async fn all_wake(&mut self) -> Check {
         for at in 0..self.sessions.len() {
             let Some(id) = self.sessions[at].id else { continue };
-            let name = self.sessions[at].owner.subject().to_owned();
-            let stranger = OWNERS.iter().find(|other| **other != name).expect("there are three");
+            let owner = self.sessions[at].owner.clone();
+            let mut others = OWNERS.iter().filter(|other| **other != owner.subject());
+            let stranger = others.next().expect("there are three");
             let unknown = self.may_be_unknown(at);
             let foreign = wake(&self.registry, &id, stranger).await;
             prop_assert!(
@@ -118,7 +116,7 @@ impl Model {
                     || unknown && matches!(foreign, Err(WakeError::Unknown))
             );
             self.sessions[at].asked_for += 1;
-            let woken = wake(&self.registry, &id, &name).await;
+            let woken = self.registry.wake(&id, &owner, KIND, Purpose::Call).await;
             self.meet()?;
             if !unknown {
                 prop_assert!(woken.is_ok(), "session {at}: {:?}", woken.err());
@@ -128,7 +126,7 @@ impl Model {
                 "session {at}: {:?}",
                 woken.err()
             );
-            self.woken(at, true, false, woken)?;
+            self.woken(at, Standing::Owner, false, woken)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use tokio::task::AbortHandle;
 
 use super::*;
-use crate::{Owner, RecordsError, StopWhen};
+use crate::{RecordsError, StopWhen};
 
 /// What must become of a session that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,22 @@ pub(super) enum Fate {
     OverHere,
     /// It never answers again.
     Over,
+}
+
+/// What the one who asks for a session has to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Owner,
+    /// The same person, through another client.
+    OtherClient,
+    /// Another person.
+    Stranger,
+}
+
+impl Standing {
+    pub(super) fn is_owner(self) -> bool {
+        self == Self::Owner
+    }
 }
 
 /// A session, named by its place in [`Model::sessions`].
@@ -49,11 +65,16 @@ pub(super) struct Incarnation {
     /// Which state it is in.
     pub(super) version: u32,
     pub(super) stateful: bool,
+    /// Leases for calls.
     pub(super) leases: Vec<Lease<FakeBackend>>,
+    /// Leases of those who only listen.
+    pub(super) streams: Vec<Lease<FakeBackend>>,
     /// Leases that are with calls.
     pub(super) lent: usize,
     /// When the model last dropped a lease.
     pub(super) used: Instant,
+    /// When the model last dropped one for a call.
+    pub(super) called: Instant,
     /// The most urgent replacement that was demanded.
     pub(super) replacement: Option<StopWhen>,
     /// What the model has already seen of its end.
@@ -67,7 +88,38 @@ impl Incarnation {
     }
 
     pub(super) fn is_leased(&self) -> bool {
+        self.is_busy() || !self.streams.is_empty()
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
         !self.leases.is_empty() || self.lent > 0
+    }
+
+    /// Whether the test holds any.
+    pub(super) fn holds_leases(&self) -> bool {
+        !self.leases.is_empty() || !self.streams.is_empty()
+    }
+
+    /// Gives back every lease that the test holds.
+    pub(super) fn drop_leases(&mut self) {
+        if !self.leases.is_empty() {
+            self.called = Instant::now();
+        }
+        if !self.leases.is_empty() || !self.streams.is_empty() {
+            self.used = Instant::now();
+        }
+        self.leases.clear();
+        self.streams.clear();
+    }
+
+    /// Gives one lease back.
+    pub(super) fn drop_lease(&mut self) {
+        self.used = Instant::now();
+        if self.leases.pop().is_some() {
+            self.called = self.used;
+        } else {
+            self.streams.pop();
+        }
     }
 
     /// Alive, and not told to stop.
@@ -90,13 +142,13 @@ pub(super) enum Asked {
     },
     Wake {
         session: usize,
-        own: bool,
+        who: Standing,
         /// It was asleep when this was asked, and as old as sessions may become.
         too_old: bool,
     },
     End {
         session: usize,
-        own: bool,
+        who: Standing,
         was_over: bool,
         was_live: bool,
     },

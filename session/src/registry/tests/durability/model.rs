@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Answered, Asked, Call, Fate, Incarnation, Session, Store, state};
+use super::facts::{Answered, Asked, Call, Fate, Incarnation, Session, Standing, Store, state};
 use super::steps::{Asker, Conditions, GRANTS, Incarnations, Meant, Step};
 use super::*;
+use crate::Selection;
 use crate::testing::HeldSpawn;
-use crate::{Owner, Selection};
 
 pub(super) struct Model {
     pub(super) limits: Limits,
@@ -84,23 +84,23 @@ impl Model {
                 let open = async move { Answered::Opened(registry.open(owner, ()).await) };
                 self.call(asked, incarnations, open).await;
             }
-            Step::Wake { session, asker, times, incarnations } => {
+            Step::Wake { session, asker, purpose, times, incarnations } => {
                 let Some((session, id)) = self.known(session) else { return Ok(()) };
-                let (asker, own) = self.asker(session, asker);
+                let (asker, who) = self.asker(session, asker);
                 let too_old = self.sleeps_too_old(session);
                 for _ in 0..times {
                     let (registry, asker) = (self.registry.clone(), asker.clone());
-                    self.sessions[session].asked_for += usize::from(own);
-                    let wake = async move { registry.wake(&id, &asker, KIND).await };
+                    self.sessions[session].asked_for += usize::from(who.is_owner());
+                    let wake = async move { registry.wake(&id, &asker, KIND, purpose).await };
                     let wake = async move { Answered::Woken(wake.await) };
-                    self.call(Asked::Wake { session, own, too_old }, incarnations, wake).await;
+                    self.call(Asked::Wake { session, who, too_old }, incarnations, wake).await;
                 }
             }
             Step::Lease { session, asker } => self.lease(session, asker)?,
             Step::DropLease(incarnation) => {
-                if let Some(incarnation) = self.leased(incarnation) {
-                    self.incarnations[incarnation].leases.pop();
-                    self.incarnations[incarnation].used = Instant::now();
+                let held = self.having(incarnation, Incarnation::holds_leases);
+                if let Some(incarnation) = held {
+                    self.incarnations[incarnation].drop_lease();
                 }
             }
             Step::Leave(call) => self.leave(call),
@@ -110,9 +110,8 @@ impl Model {
                     if save {
                         self.save(incarnation).await;
                     }
-                    if last && !self.incarnations[incarnation].leases.is_empty() {
-                        self.incarnations[incarnation].leases.clear();
-                        self.incarnations[incarnation].used = Instant::now();
+                    if last {
+                        self.incarnations[incarnation].drop_leases();
                     }
                 }
             }
@@ -152,7 +151,7 @@ impl Model {
             }
             Step::Revoke(meant) => self.revoke(meant).await,
             Step::Rotate { owner: at, how } => {
-                let which = at.map(|at| owner(OWNERS[at]));
+                let which = at.map(someone);
                 let meant = |owner: &Owner| which.as_ref().is_none_or(|which| which == owner);
                 self.registry.replace(|view| meant(view.owner), how);
                 for incarnation in self
@@ -230,7 +229,7 @@ impl Model {
             return;
         }
         call.task.abort();
-        let Asked::End { session, own: true, was_live, .. } = call.what else { return };
+        let Asked::End { session, who: Standing::Owner, was_live, .. } = call.what else { return };
         let session = &mut self.sessions[session];
         if session.fate != Fate::Over {
             // A live one is ended though the caller left. Of one asleep it is not known.
@@ -265,13 +264,13 @@ impl Model {
 
     fn lease(&mut self, session: usize, asker: Asker) -> Check {
         let Some((session, id)) = self.known(session) else { return Ok(()) };
-        let (asker, own) = self.asker(session, asker);
+        let (asker, who) = self.asker(session, asker);
         let used = self.registry.last_active(&id);
         let leased = self.registry.lease(&id, &asker);
-        if !own {
+        if !who.is_owner() {
             prop_assert_eq!(self.registry.last_active(&id), used, "a stranger has used it");
         }
-        self.leased_at_once(session, own, leased)
+        self.leased_at_once(session, who, leased)
     }
 
     async fn end(
@@ -282,17 +281,17 @@ impl Model {
         incarnations: Incarnations,
     ) {
         let Some((session, id)) = self.known(session) else { return };
-        let (asker, own) = self.asker(session, asker);
+        let (asker, who) = self.asker(session, asker);
         // The record of one that grew too old may still be there, and can be removed.
         let is_old = self.is_old(session);
         let it = &mut self.sessions[session];
-        if own {
+        if who.is_owner() {
             it.ends_begun = true;
             it.ends_under_way += 1;
         }
         let asked = Asked::End {
             session,
-            own,
+            who,
             was_over: it.fate == Fate::Over && !is_old,
             was_live: self.registry.last_active(&id).is_some(),
         };
@@ -309,7 +308,7 @@ impl Model {
 
     async fn revoke(&mut self, meant: Meant) {
         let which = match meant {
-            Meant::Owner(at) | Meant::Named(at) => Selection::Owner(owner(OWNERS[at])),
+            Meant::Owner(at) | Meant::Named(at) => Selection::Owner(someone(at)),
             Meant::Grant(at) => Selection::Grant(GRANTS[at].into()),
         };
         for call in self.pending.values_mut() {
@@ -376,27 +375,32 @@ impl Model {
         pick(&known, which).copied()
     }
 
-    fn asker(&self, session: usize, asker: Asker) -> (Owner, bool) {
+    fn asker(&self, session: usize, asker: Asker) -> (Owner, Standing) {
         let owner = &self.sessions[session].owner;
         let asker = match asker {
             Asker::Own { grant } => owner.clone().with_grant_id(Some(GRANTS[grant].into())),
             Asker::Any(who) => who.owner(),
         };
-        let own = asker == *owner;
-        (asker, own)
+        let standing = match asker == *owner {
+            true => Standing::Owner,
+            false if asker.subject() == owner.subject() => Standing::OtherClient,
+            false => Standing::Stranger,
+        };
+        (asker, standing)
     }
 
-    /// An incarnation on which a lease is held, whether its backend has ended or not.
+    /// An incarnation on which a lease for a call is held, whether its backend has ended or not.
     fn leased(&self, which: usize) -> Option<usize> {
-        let incarnations = 0..self.incarnations.len();
-        let leased: Vec<_> =
-            incarnations.filter(|&at| !self.incarnations[at].leases.is_empty()).collect();
-        pick(&leased, which).copied()
+        self.having(which, |it| !it.leases.is_empty())
     }
 
     fn alive(&self, which: usize) -> Option<usize> {
+        self.having(which, |it| !it.is_over())
+    }
+
+    fn having(&self, which: usize, meant: impl Fn(&Incarnation) -> bool) -> Option<usize> {
         let incarnations = 0..self.incarnations.len();
-        let alive: Vec<_> = incarnations.filter(|&at| !self.incarnations[at].is_over()).collect();
-        pick(&alive, which).copied()
+        let meant: Vec<_> = incarnations.filter(|&at| meant(&self.incarnations[at])).collect();
+        pick(&meant, which).copied()
     }
 }

@@ -13,8 +13,8 @@ pub(super) struct Who {
 }
 
 impl Who {
-    pub(super) fn owner(self) -> crate::Owner {
-        owner(OWNERS[self.owner]).with_grant_id(Some(GRANTS[self.grant].into()))
+    pub(super) fn owner(self) -> Owner {
+        someone(self.owner).with_grant_id(Some(GRANTS[self.grant].into()))
     }
 }
 
@@ -48,6 +48,7 @@ pub(super) enum Step {
     Wake {
         session: usize,
         asker: Asker,
+        purpose: Purpose,
         times: usize,
         incarnations: Incarnations,
     },
@@ -106,7 +107,7 @@ pub(super) enum Step {
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let which = || 0..1000usize;
-    let who = || (0..OWNERS.len(), 0..GRANTS.len()).prop_map(|(owner, grant)| Who { owner, grant });
+    let who = || (0..EVERYONE, 0..GRANTS.len()).prop_map(|(owner, grant)| Who { owner, grant });
     let asker = || {
         prop_oneof![
             5 => (0..GRANTS.len()).prop_map(|grant| Asker::Own { grant }),
@@ -115,6 +116,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     };
     let incarnations =
         || prop_oneof![6 => Just(Incarnations::ToTheEnd), 1 => Just(Incarnations::NotLong)];
+    let purpose = prop_oneof![3 => Just(Purpose::Call), 1 => Just(Purpose::Stream)];
     // What an end does after its caller left is rare to see, so it is often tried.
     let ends = prop_oneof![2 => Just(Incarnations::ToTheEnd), 1 => Just(Incarnations::NotLong)];
     let when = prop_oneof![Just(StopWhen::Idle), Just(StopWhen::Drained), Just(StopWhen::Now)];
@@ -129,9 +131,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     };
     let answer = prop_oneof![3 => spawned(), 1 => Just(Answer::Hold)];
     let meant = prop_oneof![
-        (0..OWNERS.len()).prop_map(Meant::Owner),
+        (0..EVERYONE).prop_map(Meant::Owner),
         (0..GRANTS.len()).prop_map(Meant::Grant),
-        (0..OWNERS.len()).prop_map(Meant::Named),
+        (0..EVERYONE).prop_map(Meant::Named),
     ];
     let pause = || {
         prop_oneof![
@@ -142,8 +144,11 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     };
     prop_oneof![
         16 => (who(), incarnations()).prop_map(|(who, incarnations)| Step::Open(who, incarnations)),
-        30 => (which(), asker(), 1..4usize, incarnations())
-            .prop_map(|(session, asker, times, incarnations)| Step::Wake { session, asker, times, incarnations }),
+        30 => (which(), asker(), purpose, 1..4usize, incarnations()).prop_map(
+            |(session, asker, purpose, times, incarnations)| {
+                Step::Wake { session, asker, purpose, times, incarnations }
+            }
+        ),
         6 => (which(), asker()).prop_map(|(session, asker)| Step::Lease { session, asker }),
         24 => which().prop_map(Step::DropLease),
         3 => which().prop_map(Step::Leave),
@@ -157,7 +162,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             |(session, asker, by_key, incarnations)| Step::End { session, asker, by_key, incarnations }
         ),
         2 => meant.prop_map(Step::Revoke),
-        8 => (prop::option::of(0..OWNERS.len()), how)
+        8 => (prop::option::of(0..EVERYONE), how)
             .prop_map(|(owner, how)| Step::Rotate { owner, how }),
         8 => answer.prop_map(Step::Spawns),
         8 => (which(), spawned()).prop_map(|(spawn, answer)| Step::AnswerHeld { spawn, answer }),
@@ -193,29 +198,34 @@ pub(super) fn conditions() -> impl Strategy<Value = Conditions> {
         1 => Just(20 * SECOND),
         1 => Just(300 * SECOND),
     ];
-    let slots =
-        (prop_oneof![1 => Just(None), 4 => (1..4usize).prop_map(NonZeroUsize::new)], at_most(2));
+    let total = prop_oneof![1 => Just(None), 4 => (1..4usize).prop_map(NonZeroUsize::new)];
+    let slots = (total, at_most(2), at_most(2));
+    let starts = prop_oneof![3 => Just(Duration::ZERO), 1 => Just(SECOND)];
     let ages = (age(1), idle, lifetime, age(20));
     let records = prop_oneof![
-        2 => Just((None, None)),
-        1 => (at_most(6), at_most(3)),
+        2 => Just((None, None, None)),
+        1 => (at_most(6), at_most(3), at_most(2)),
     ];
     let wake_failure = prop_oneof![
         4 => Just(WakeFailure::Backoff),
         1 => Just(WakeFailure::RetryNow),
         1 => Just(WakeFailure::Permanent),
     ];
-    (slots, ages, records, wake_failure, 0..4u32).prop_map(
-        |(slots, ages, records, wake_failure, max_wake_failures)| {
+    (slots, starts, ages, records, wake_failure, 0..4u32).prop_map(
+        |(slots, start_interval, ages, records, wake_failure, max_wake_failures)| {
             let limits = Limits {
                 max_sessions: slots.0,
                 max_per_owner: slots.1,
+                max_per_client: slots.2,
+                start_burst: 3,
+                start_interval,
                 evict_idle: ages.0,
                 idle: ages.1,
                 lifetime: ages.2,
                 slot_wait: ages.3,
                 max_records: records.0,
                 max_records_per_owner: records.1,
+                max_records_per_client: records.2,
                 max_wake_failures,
                 ..unlimited()
             };
