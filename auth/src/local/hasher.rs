@@ -1,10 +1,12 @@
 //! Hashing passwords, a few at a time and where it blocks nobody.
 
 use std::{
+    collections::HashSet,
     fmt,
+    net::IpAddr,
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -50,11 +52,14 @@ impl HashCost {
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 
 /// Hashes passwords with argon2id. `max_hashing` run at once, which bounds the memory; so many more
-/// wait; whoever comes after them is sent away.
+/// wait, in the order in which they came; whoever comes after them is sent away. Of one group of
+/// addresses at most one waits, so that nobody takes all the places.
 pub(super) struct Hasher {
     params: Params,
     running: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    /// The groups of addresses of which one waits.
+    waiting: Mutex<HashSet<IpAddr>>,
     /// The hash of no password, for names that do not exist.
     nobody: String,
     rng: Mutex<ChaCha20Rng>,
@@ -101,6 +106,7 @@ impl Hasher {
             params,
             running: Arc::new(Semaphore::new(max_hashing.get().min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(places)),
+            waiting: Mutex::default(),
             nobody,
             rng: Mutex::new(rng),
             hashed: AtomicU64::new(0),
@@ -122,14 +128,15 @@ impl Hasher {
         let salt = salt(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
         let password = password.clone();
-        self.run(move || {
+        self.run(None, move || {
             let hash = argon2.hash_password(password.expose().as_bytes(), &salt);
             hash.expect("the cost, the salt and the length are in range").to_string()
         })
         .await
     }
 
-    /// Compares a password with a stored hash, or with that of nobody, which takes as long.
+    /// Compares a password with a stored hash, or with that of nobody, which takes as long. `group` is
+    /// where the question came from.
     ///
     /// # Cancel safety
     ///
@@ -138,6 +145,7 @@ impl Hasher {
         &self,
         stored: Option<&str>,
         password: &Secret,
+        group: IpAddr,
     ) -> Result<Judged, Busy> {
         let known = stored.filter(|stored| self.is_computable(stored));
         if stored.is_some() && known.is_none() {
@@ -146,7 +154,7 @@ impl Hasher {
         let hash = known.unwrap_or(&self.nobody).to_owned();
         let password = password.clone();
         let is_right = self
-            .run(move || {
+            .run(Some(group), move || {
                 let hash = PasswordHash::new(&hash).expect("it was parsed before");
                 let text = password.expose().as_bytes();
                 Argon2::default().verify_password(text, &hash).is_ok()
@@ -173,18 +181,36 @@ impl Hasher {
         prefix(stored) != prefix(&self.nobody)
     }
 
+    /// The only one of its group that waits, until this is dropped.
+    fn wait_as(&self, group: IpAddr) -> Result<Waiting<'_>, Busy> {
+        // Made only for the first: dropping it makes room.
+        if self.waiting().insert(group) { Ok(Waiting { hasher: self, group }) } else { Err(Busy) }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashSet<IpAddr>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps everybody from hashing, one at a time, until it is dropped.
     #[cfg(test)]
     pub(super) async fn take_turn(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.running).acquire_owned().await.expect("never closed")
     }
 
+    /// `None` is the operator, or somebody with a link that the operator gave.
     async fn run<T: Send + 'static>(
         &self,
+        group: Option<IpAddr>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Busy)?;
-        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Busy)?;
+        let turn = match Arc::clone(&self.running).try_acquire_owned() {
+            Ok(turn) => turn,
+            Err(_) => {
+                let _one = group.map(|group| self.wait_as(group)).transpose()?;
+                Arc::clone(&self.running).acquire_owned().await.map_err(|_| Busy)?
+            }
+        };
         self.hashed.fetch_add(1, Ordering::Relaxed);
         // Both go along: who leaves does not make room before the memory is free.
         let done = tokio::task::spawn_blocking(move || {
@@ -197,6 +223,18 @@ impl Hasher {
             // The runtime is going down.
             Err(_) => Err(Busy),
         }
+    }
+}
+
+/// A group of addresses has one that waits.
+struct Waiting<'a> {
+    hasher: &'a Hasher,
+    group: IpAddr,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.hasher.waiting().remove(&self.group);
     }
 }
 
@@ -223,6 +261,8 @@ mod tests {
 
     const CHEAP: HashCost = HashCost { memory_kib: 8, passes: 1, lanes: 1 };
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn hasher(cost: HashCost, max_hashing: usize, max_waiting: usize) -> Hasher {
         let max_hashing = NonZeroUsize::new(max_hashing).unwrap();
         Hasher::new(cost, max_hashing, max_waiting, ChaCha20Rng::seed_from_u64(7))
@@ -236,9 +276,9 @@ mod tests {
             (hasher.hash(&password).await.unwrap(), hasher.hash(&password).await.unwrap());
         assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
         assert_ne!(first, second, "every hash has its own salt");
-        let judged = hasher.judge(Some(&first), &password).await;
+        let judged = hasher.judge(Some(&first), &password, HERE).await;
         assert_eq!(judged, Ok(Judged::Right { stale: false }));
-        let judged = hasher.judge(Some(&first), &Secret::new("open Sesame")).await;
+        let judged = hasher.judge(Some(&first), &Secret::new("open Sesame"), HERE).await;
         assert_eq!(judged, Ok(Judged::Wrong));
     }
 
@@ -247,10 +287,10 @@ mod tests {
         let password = Secret::new("open sesame");
         let cheap = hasher(CHEAP, 1, 1).hash(&password).await.unwrap();
         let dear = hasher(HashCost { memory_kib: 16, ..CHEAP }, 1, 1);
-        let judged = dear.judge(Some(&cheap), &password).await;
+        let judged = dear.judge(Some(&cheap), &password, HERE).await;
         assert_eq!(judged, Ok(Judged::Right { stale: true }));
         let older = cheap.replace("argon2id", "argon2i");
-        assert_eq!(dear.judge(Some(&older), &password).await, Ok(Judged::Wrong));
+        assert_eq!(dear.judge(Some(&older), &password, HERE).await, Ok(Judged::Wrong));
     }
 
     #[tokio::test]
@@ -261,7 +301,7 @@ mod tests {
         {
             for password in ["", "open sesame"] {
                 let before = hasher.hashed();
-                let judged = hasher.judge(stored, &Secret::new(password)).await;
+                let judged = hasher.judge(stored, &Secret::new(password), HERE).await;
                 assert_eq!(judged, Ok(Judged::Wrong), "{stored:?}");
                 assert_eq!(hasher.hashed(), before + 1, "{stored:?}");
             }
@@ -290,6 +330,36 @@ mod tests {
         assert_eq!(d, Err(Busy));
         assert_eq!(hasher.hashed(), 3);
         assert!(hasher.hash(&password).await.is_ok(), "and then there is room again");
+    }
+
+    #[tokio::test]
+    async fn of_one_group_of_addresses_one_password_waits_and_the_groups_take_turns() {
+        let hasher = hasher(CHEAP, 1, 4);
+        let password = Secret::new("open sesame");
+        let group = |n: u8| IpAddr::from([203, 0, 113, n]);
+        let order = Mutex::new(Vec::new());
+        let judge = async |n: u8| {
+            let judged = hasher.judge(None, &password, group(n)).await;
+            order.lock().unwrap().push((n, judged.is_ok()));
+        };
+        let turn = hasher.take_turn().await;
+        tokio::join!(biased; judge(7), judge(7), judge(7), judge(8), judge(8), judge(9), async {
+            drop(turn);
+        });
+        let order = order.into_inner().unwrap();
+        let sent_away: Vec<_> = order.iter().filter(|own| !own.1).map(|own| own.0).collect();
+        assert_eq!(sent_away, [7, 7, 8]);
+        let served: Vec<_> = order.iter().filter(|own| own.1).map(|own| own.0).collect();
+        assert_eq!(served, [7, 8, 9], "in the order in which they came");
+        assert!(hasher.judge(None, &password, group(7)).await.is_ok(), "nothing is left behind");
+        let turn = hasher.take_turn().await;
+        drop(tokio::time::timeout(std::time::Duration::ZERO, judge_once(&hasher, group(7))).await);
+        assert!(hasher.waiting().is_empty(), "nor by those who leave");
+        drop(turn);
+    }
+
+    async fn judge_once(hasher: &Hasher, group: IpAddr) {
+        let _ = hasher.judge(None, &Secret::new("x"), group).await;
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -21,7 +22,7 @@ use crate::{
     BoxFuture, UnixTime,
     oauth::{
         Attempt, Begin, Field, FieldKind, Identity, IdentityProvider, Params, Secret, SignInError,
-        rate_limit_key,
+        address_group, rate_limit_key,
     },
     token::push_base64url,
 };
@@ -228,7 +229,7 @@ impl Local {
         let password = Secret::new(password);
         let entered = self.throttle.enter(&name, rate_limit_key(attempt.peer), now);
         let attempted = entered.map_err(|retry_after| SignInError::TooMany { retry_after })?;
-        let judged = match self.judge(&name, &password).await {
+        let judged = match self.judge(&name, &password, address_group(attempt.peer)).await {
             Ok(judged) => judged,
             Err(error) => {
                 self.throttle.unjudged(attempted);
@@ -254,13 +255,18 @@ impl Local {
     }
 
     /// The account, if the password is right.
-    async fn judge(&self, name: &str, password: &Secret) -> Result<Option<Account>, SignInError> {
+    async fn judge(
+        &self,
+        name: &str,
+        password: &Secret,
+        group: IpAddr,
+    ) -> Result<Option<Account>, SignInError> {
         let busy = |Busy| SignInError::TooMany { retry_after: BUSY };
         let mut account = self.accounts.account(name).await?;
         // Twice at most: somebody may hash the same password anew while we look at it.
         for _ in 0..2 {
             let stored = account.as_ref().map(|own| own.password.as_str());
-            let judged = self.hasher.judge(stored, password).await.map_err(busy)?;
+            let judged = self.hasher.judge(stored, password, group).await.map_err(busy)?;
             let (Judged::Right { stale }, Some(own)) = (judged, account) else { return Ok(None) };
             // Hashing takes its time. A password that was taken away meanwhile lets nobody in.
             let current = self.accounts.account(name).await?;

@@ -14,7 +14,7 @@ use super::{
     client::ClientError,
     document::DocumentError,
     faults,
-    limiter::rate_limit_key,
+    limiter::address_group,
     redirect::{BadRedirect, matches, scheme_of, shown, with_answer},
     resource::Target,
     scope,
@@ -217,7 +217,7 @@ impl AuthServer {
         {
             // Nobody presses a button here, so a program could go on as long as it likes.
             let counted = (self.silent.take(*session.cookie.as_bytes(), now))
-                .and_then(|()| self.sign_ins.take(rate_limit_key(peer), now));
+                .and_then(|()| self.sign_ins.take(peer, (), now));
             return match counted {
                 Ok(()) => self.send_code(asked, session, now).await,
                 Err(wait) => Ok(faults::too_many(wait)),
@@ -238,6 +238,7 @@ impl AuthServer {
             purpose: Purpose::Authorize(Box::new(asked)),
             binding: None,
             upstream: None,
+            peer: address_group(peer),
         };
         if let Err(wait) = self.open_transaction(transaction, peer, now).await? {
             return Ok(faults::too_many(wait));

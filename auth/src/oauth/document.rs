@@ -19,7 +19,7 @@ use url::{Host, Url};
 use super::{
     client_metadata::{MAX_NAME, MAX_REDIRECTS, is_web},
     fetch::{Fetch, FetchError, FetchLimits},
-    limiter::{Limiter, Rate, rate_limit_key},
+    limiter::{Limiter, PeerLimiter, Rate},
     reachability::{Failure, Reachability},
     record::{Client, Origin},
     redirect::RedirectPolicy,
@@ -95,7 +95,7 @@ impl DocumentError {
 pub(crate) struct Documents {
     fetch: Arc<dyn Fetch>,
     redirects: RedirectPolicy,
-    per_peer: Limiter<IpAddr>,
+    per_peer: PeerLimiter,
     per_host: Limiter<String>,
     total: Limiter<()>,
     fetched: Cache<String, Arc<Client>>,
@@ -114,7 +114,7 @@ impl Documents {
         Self {
             fetch,
             redirects,
-            per_peer: Limiter::new(per_peer, 10_000),
+            per_peer: PeerLimiter::new(per_peer, 10_000),
             per_host: Limiter::new(per_host, 10_000),
             total: Limiter::new(total, 1),
             fetched: Cache::new(CAPACITY),
@@ -148,7 +148,7 @@ impl Documents {
                 }
                 // Refused here, it is no outcome for those who wait: what one peer has used up is
                 // not theirs.
-                let taken = self.per_peer.take(rate_limit_key(peer), now);
+                let taken = self.per_peer.take(peer, (), now);
                 taken.map_err(|retry_after| DocumentError::TooMany { retry_after })?;
                 leader
             }

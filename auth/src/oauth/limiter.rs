@@ -68,6 +68,42 @@ impl<K: Hash + Eq> Limiter<K> {
     }
 }
 
+/// How many times more a /48 of IPv6 gets than one of its 65,536 networks.
+const WIDE: u32 = 4;
+
+/// Buckets for addresses. Whoever has a /48 of IPv6 has as many networks as there are IPv4 addresses in
+/// a /16, so each /48 has a bucket as well, and needs both.
+#[derive(Debug)]
+pub(crate) struct PeerLimiter<K = ()> {
+    narrow: Limiter<(IpAddr, K)>,
+    wide: Limiter<(IpAddr, K)>,
+}
+
+impl<K: Hash + Eq + Copy> PeerLimiter<K> {
+    pub(crate) fn new(rate: Rate, capacity: usize) -> Self {
+        let more = Rate { burst: rate.burst.saturating_mul(WIDE), every: rate.every / WIDE };
+        Self { narrow: Limiter::new(rate, capacity), wide: Limiter::new(more, capacity) }
+    }
+
+    /// Takes one for `peer`, or says in how many seconds there is one.
+    pub(crate) fn take(&self, peer: IpAddr, kind: K, now: SystemTime) -> Result<(), u64> {
+        self.narrow.take((rate_limit_key(peer), kind), now)?;
+        match network(peer) {
+            Some(network) => self.wide.take((network, kind), now),
+            None => Ok(()),
+        }
+    }
+
+    /// Says what [`take`](Self::take) would, and takes nothing.
+    pub(crate) fn look(&self, peer: IpAddr, kind: K, now: SystemTime) -> Result<(), u64> {
+        self.narrow.look(&(rate_limit_key(peer), kind), now)?;
+        match network(peer) {
+            Some(network) => self.wide.look(&(network, kind), now),
+            None => Ok(()),
+        }
+    }
+}
+
 /// An address as a key: a rate_limit_key has a whole /64 of IPv6.
 pub(crate) fn rate_limit_key(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
@@ -76,6 +112,22 @@ pub(crate) fn rate_limit_key(peer: IpAddr) -> IpAddr {
             IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
         v4 => v4,
+    }
+}
+
+/// Whom an address belongs to, as far as it tells: itself, or a whole /48 of IPv6.
+pub(crate) fn address_group(peer: IpAddr) -> IpAddr {
+    network(peer).unwrap_or_else(|| peer.to_canonical())
+}
+
+/// The /48 of an IPv6 address.
+fn network(peer: IpAddr) -> Option<IpAddr> {
+    match peer.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            Some(IpAddr::from([a, b, c, 0, 0, 0, 0, 0]))
+        }
+        IpAddr::V4(_) => None,
     }
 }
 
@@ -115,5 +167,22 @@ mod tests {
         assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:2"));
         assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
         assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn who_has_many_ipv6_networks_does_not_have_as_many_buckets() {
+        let limiter = PeerLimiter::new(Rate { burst: 2, every: 8 * SECOND }, 1000);
+        let of = |a: u32, b: u32| IpAddr::from([0x2001, 0xdb8, a as u16, b as u16, 0, 0, 0, 1]);
+        let taken =
+            |a: u32| (0..100).filter(|n| limiter.take(of(a, *n), (), now()).is_ok()).count();
+        assert_eq!(taken(1), 8, "four times what one network gets");
+        assert_eq!(taken(1), 0);
+        assert_eq!(limiter.look(of(1, 500), (), now()), Err(2));
+        assert_eq!(taken(2), 8, "another /48 is somebody else's");
+        let v4 = |n: u8| IpAddr::from([192, 0, 2, n]);
+        assert_eq!((0..100).filter(|n| limiter.take(v4(*n), (), now()).is_ok()).count(), 100);
+        assert_eq!(address_group(of(1, 1)), address_group(of(1, 2)));
+        assert_ne!(address_group(of(1, 1)), address_group(of(2, 1)));
+        assert_ne!(address_group(v4(1)), address_group(v4(2)));
     }
 }

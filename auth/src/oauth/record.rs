@@ -3,7 +3,7 @@
 //! Secrets appear as hashes only. Texts that came from clients (names, addresses) were checked
 //! before they get here. Times are [`UnixTime`]s.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use crate::TokenHash;
 use crate::UnixTime;
@@ -83,6 +83,9 @@ pub struct Transaction {
     pub binding: Option<TokenHash>,
     /// The upstream sign-in that was begun, after the approval only.
     pub upstream: Option<Upstream>,
+    /// Where it came from: an IPv4 address, or the /48 of an IPv6 address. It decides who makes room
+    /// when there are too many, and nothing else.
+    pub peer: IpAddr,
     /// When it is too late.
     pub expires: UnixTime,
 }

@@ -8,9 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, AuthServer, Client, Origin, Registered, Registration, Secret,
+    Answer, AuthServer, Client, Origin, Registered, Registration, Secret, StoreError,
     client_metadata::{MAX_NAME, MAX_REDIRECTS, is_web},
-    limiter::rate_limit_key,
     page::plain,
     redirect::without_port,
     secret::CLIENT_SECRET,
@@ -54,8 +53,7 @@ impl AuthServer {
         if let Err(answer) = self.may_register(request) {
             return answer;
         }
-        let peers = self.registrations.take(rate_limit_key(peer), now);
-        if let Err(wait) = peers.and_then(|()| self.registrations_total.take((), now)) {
+        if let Err(wait) = self.registrations.take(peer, (), now) {
             return Answer::too_many(wait);
         }
         if request.body().len() > MAX_BODY {
@@ -126,11 +124,20 @@ impl AuthServer {
             unused_until: Some(moment.plus(self.config.unused_client_ttl)),
         };
         let fingerprint = secret.is_none().then(|| fingerprint(&metadata, &redirect_uris));
+        let store_down = |error: StoreError| Answer::store_down(&error);
+        // An application that is known does not wait for others that make new ones up.
+        let is_known = match &fingerprint {
+            Some(own) => self.store.has_fingerprint(own, moment).await.map_err(store_down)?,
+            None => false,
+        };
+        if !is_known {
+            self.registrations_total.take((), now).map_err(Answer::too_many)?;
+        }
         let registered = self
             .store
             .register_client(client.clone(), fingerprint, self.config.max_unused_clients, moment)
             .await
-            .map_err(|error| Answer::store_down(&error))?;
+            .map_err(store_down)?;
         let client = match registered {
             Registered::New => client,
             Registered::Known(known) => *known,

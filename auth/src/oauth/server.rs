@@ -14,7 +14,7 @@ use super::{
     config::ServerUrls,
     document::Documents,
     faults,
-    limiter::{Limiter, rate_limit_key},
+    limiter::{Limiter, PeerLimiter},
     repeats::Repeats,
     secret::Minter,
 };
@@ -58,12 +58,12 @@ pub struct AuthServer {
     pub(crate) key: ServerKey,
     pub(crate) minter: Minter,
     pub(crate) documents: Option<Documents>,
-    pub(crate) sign_ins: Limiter<IpAddr>,
+    pub(crate) sign_ins: PeerLimiter,
     /// By the browser's cookie.
     pub(crate) silent: Limiter<[u8; 32]>,
-    steps: Limiter<IpAddr>,
-    failures: Limiter<(IpAddr, Kind)>,
-    pub(crate) registrations: Limiter<IpAddr>,
+    steps: PeerLimiter,
+    failures: PeerLimiter<Kind>,
+    pub(crate) registrations: PeerLimiter,
     pub(crate) registrations_total: Limiter<()>,
     pub(crate) repeats: Repeats,
     /// Whether anybody may introspect, as the store said last.
@@ -124,11 +124,11 @@ impl AuthServer {
             key: parts.key,
             minter: Minter::new(parts.rng),
             documents,
-            sign_ins: Limiter::new(config.sign_in_rate, 10_000),
+            sign_ins: PeerLimiter::new(config.sign_in_rate, 10_000),
             silent: Limiter::new(config.silent_rate, 10_000),
-            steps: Limiter::new(config.step_rate, 10_000),
-            failures: Limiter::new(config.failure_rate, 10_000),
-            registrations: Limiter::new(config.registration_rate, 10_000),
+            steps: PeerLimiter::new(config.step_rate, 10_000),
+            failures: PeerLimiter::new(config.failure_rate, 10_000),
+            registrations: PeerLimiter::new(config.registration_rate, 10_000),
             registrations_total: Limiter::new(config.registration_rate_total, 1),
             repeats: Repeats::default(),
             introspects: Cache::new(2),
@@ -180,7 +180,7 @@ impl AuthServer {
     ) -> Option<Answer> {
         let route = self.route(request.uri().path())?;
         if matches!(route, Route::Login | Route::Consent | Route::Callback(_))
-            && let Err(wait) = self.steps.take(rate_limit_key(peer), now)
+            && let Err(wait) = self.steps.take(peer, (), now)
         {
             return Some(faults::too_many(wait));
         }
@@ -252,16 +252,15 @@ impl AuthServer {
         now: SystemTime,
         answer: impl Future<Output = Answer>,
     ) -> Answer {
-        let key = (rate_limit_key(peer), kind);
         if kind == Kind::Code {
             return answer.await;
         }
-        if let Err(wait) = self.failures.look(&key, now) {
+        if let Err(wait) = self.failures.look(peer, kind, now) {
             return Answer::too_many(wait);
         }
         let answer = answer.await;
         if answer.status().is_client_error() {
-            let _ = self.failures.take(key, now);
+            let _ = self.failures.take(peer, kind, now);
         }
         answer
     }
@@ -303,7 +302,7 @@ impl AuthServer {
         peer: IpAddr,
         now: SystemTime,
     ) -> Result<Result<(), u64>, StoreError> {
-        if let Err(wait) = self.sign_ins.take(rate_limit_key(peer), now) {
+        if let Err(wait) = self.sign_ins.take(peer, (), now) {
             return Ok(Err(wait));
         }
         let max = self.config.max_transactions;

@@ -8,7 +8,8 @@ use http::{HeaderMap, Request, StatusCode, header::SET_COOKIE};
 use super::{
     Answer, Ask, Attempt, AuthServer, Begin, Choice, Field, Form, Identity, IdentityProvider, Page,
     Params, Problem, Purpose, Secret, SignInError, SignInPage, StoreError, Transaction,
-    TransactionKey, User, browser::Visit, faults, page::plain, send_back::Return, server::query,
+    TransactionKey, User, browser::Visit, faults, limiter::address_group, page::plain,
+    send_back::Return, server::query,
 };
 use crate::{TokenHash, UnixTime};
 
@@ -73,6 +74,7 @@ impl AuthServer {
             // Nobody has to approve his own visit.
             binding: Some(binding.hash()),
             upstream: None,
+            peer: address_group(step.peer),
             expires: UnixTime::of(step.now).plus(self.config.transaction_ttl),
         };
         let opened = self.open_transaction(transaction.clone(), step.peer, step.now).await?;

@@ -48,6 +48,11 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
         now: UnixTime,
     ) -> Stored<'a, Registered>;
 
+    /// Whether [`register_client`](Self::register_client) would find a known client by this
+    /// fingerprint.
+    fn has_fingerprint<'a>(&'a self, fingerprint: &'a TokenHash, now: UnixTime)
+    -> Stored<'a, bool>;
+
     /// At most `limit` clients with an identifier above `after`, in its order.
     fn clients<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Client>>;
 
@@ -59,9 +64,11 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     /// none that is on its way makes a grant; returns the grants that were live.
     fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>>;
 
-    /// Keeps a new sign-in. At most `max_open` are under way: beyond that, those go that end first,
-    /// so that a flood shortens the time for a sign-in and keeps nobody out. `false`, and nothing
-    /// kept, when there may be none at all.
+    /// Keeps a new sign-in. At most `max_open` are under way: beyond that, some go, so that a flood
+    /// shortens the time for a sign-in and keeps nobody out. First go those that no browser approved;
+    /// among them those of the same [`peer`](Transaction::peer) as the new one, so that nobody makes
+    /// others' go by opening many; then those of the peer with the most; then those that end first.
+    /// `false`, and nothing kept, when there may be none at all.
     fn open_transaction<'a>(
         &'a self,
         transaction: Transaction,

@@ -2,6 +2,7 @@
 //! as well.
 
 use std::{
+    cmp::Reverse,
     future::poll_fn,
     sync::{Mutex, PoisonError},
     task::Poll,
@@ -163,6 +164,17 @@ impl AuthStore for MemoryStore {
         })
     }
 
+    fn has_fingerprint<'a>(
+        &'a self,
+        fingerprint: &'a TokenHash,
+        now: UnixTime,
+    ) -> Stored<'a, bool> {
+        self.call(move |tables| {
+            let known = tables.fingerprints.get(fingerprint.as_bytes());
+            known.is_some_and(|id| tables.client(id, now).is_some())
+        })
+    }
+
     fn clients<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Client>> {
         self.call(move |tables| {
             let above = tables.clients.values().filter(|own| own.id.as_str() > after);
@@ -243,11 +255,20 @@ impl AuthStore for MemoryStore {
             if max_open == 0 {
                 return false;
             }
-            let open = tables.transactions.values().filter(|own| !now.is_past(own.expires));
-            let mut open: Vec<_> = open.map(|own| (own.expires, *own.handle.as_bytes())).collect();
-            open.sort_unstable();
-            let surplus = (open.len() + 1).saturating_sub(max_open);
-            open[..surplus].iter().for_each(|(_, own)| drop(tables.transactions.remove(own)));
+            let open = || tables.transactions.values().filter(|own| !now.is_past(own.expires));
+            let surplus = (open().count() + 1).saturating_sub(max_open);
+            let many = |peer| open().filter(|own| own.peer == peer).count();
+            let mut places: Vec<_> = open()
+                .filter(|_| surplus > 0)
+                .map(|own| {
+                    let others = own.peer != transaction.peer;
+                    let fewest = Reverse(many(own.peer));
+                    let place = (own.binding.is_some(), others, fewest, own.expires);
+                    (place, *own.handle.as_bytes())
+                })
+                .collect();
+            places.sort_unstable();
+            places[..surplus].iter().for_each(|(_, own)| drop(tables.transactions.remove(own)));
             tables.transactions.insert(*transaction.handle.as_bytes(), transaction);
             true
         })
@@ -394,7 +415,7 @@ impl AuthStore for MemoryStore {
             let is = |own: &&Grant| {
                 own.user.issuer == issuer && own.user.subject == subject && own.revoked.is_none()
             };
-            let place = |own: &Grant| (std::cmp::Reverse(own.created), own.grant_id.clone());
+            let place = |own: &Grant| (Reverse(own.created), own.grant_id.clone());
             let mut all: Vec<Grant> = tables.grants.values().filter(is).cloned().collect();
             all.retain(|own| after.is_none_or(|after| place(own) > place(after)));
             all.sort_by_key(place);

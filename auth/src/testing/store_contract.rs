@@ -1,6 +1,6 @@
 //! What every store has to pass.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     grants_contract::{grants, many_grants},
@@ -29,6 +29,7 @@ pub async fn store_contract(store: Arc<dyn AuthStore>) {
     let now = UnixTime::of(now());
     clients(&*store, now).await;
     sign_ins(&store, now).await;
+    too_many_sign_ins(&*store, now).await;
     codes(&store, now).await;
     refresh_tokens(&store, now).await;
     grants(&*store, now).await;
@@ -59,6 +60,10 @@ async fn clients(store: &dyn AuthStore, now: UnixTime) {
     let other = client("contract-full", Some(day), now);
     let full = store.register_client(other.clone(), None, 0, now).await.unwrap_or_else(no);
     assert_eq!(full, Registered::Full, "unused clients are bounded");
+    let known = store.has_fingerprint(&hash("a fingerprint"), now).await.unwrap_or_else(no);
+    assert!(known, "it would be found");
+    let never = store.has_fingerprint(&hash("another fingerprint"), now).await.unwrap_or_else(no);
+    assert!(!never);
     let room = store.register_client(other, None, 1, now).await.unwrap_or_else(no);
     assert_eq!(room, Registered::New, "a flood keeps nobody out");
     let oldest = store.client("contract-client", now).await.unwrap_or_else(no);
@@ -68,6 +73,9 @@ async fn clients(store: &dyn AuthStore, now: UnixTime) {
     assert_eq!(store.client("contract-full", now).await.unwrap_or_else(no), None);
     let gone = store.client("contract-client", now.plus(26 * HOUR)).await.unwrap_or_else(no);
     assert_eq!(gone, None, "an unused client is forgotten");
+    let later = now.plus(26 * HOUR);
+    let over = store.has_fingerprint(&hash("a fingerprint"), later).await.unwrap_or_else(no);
+    assert!(!over, "and so is its fingerprint");
 
     let fixed = client("contract-fixed", None, now);
     store.register_client(fixed, None, 0, now).await.unwrap_or_else(no);
@@ -99,6 +107,7 @@ async fn sign_ins(store: &Arc<dyn AuthStore>, now: UnixTime) {
         purpose: Purpose::Authorize(Box::new(request("contract-client"))),
         binding: None,
         upstream: None,
+        peer: peer("192.0.2.1"),
         expires: now.plus(10 * MINUTE),
     };
     let full = store.open_transaction(transaction("t-full"), 0, now).await.unwrap_or_else(no);
@@ -153,6 +162,52 @@ async fn sign_ins(store: &Arc<dyn AuthStore>, now: UnixTime) {
     let late_hash = hash("late");
     let taken = store.take_transaction(TransactionKey::Handle(&late_hash), late).await;
     assert_eq!(taken.unwrap_or_else(no), None, "too late to take");
+}
+
+fn peer(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// Leaves nothing open.
+async fn too_many_sign_ins(store: &dyn AuthStore, now: UnixTime) {
+    const MAX: usize = 8;
+    let end = now.plus(20 * MINUTE);
+    store.sweep(end, 1000).await.unwrap_or_else(no);
+    let open = async |name: &str, from: &str, minutes: u32| {
+        let transaction = Transaction {
+            handle: hash(name),
+            purpose: Purpose::Page("/account".into()),
+            binding: None,
+            upstream: None,
+            peer: peer(from),
+            expires: end.plus(minutes * MINUTE),
+        };
+        assert!(store.open_transaction(transaction, MAX, end).await.unwrap_or_else(no));
+    };
+    let is_there =
+        async |name: &str| store.transaction(&hash(name), end).await.unwrap_or_else(no).is_some();
+    open("many-approved", "192.0.2.1", 1).await;
+    let binding = hash("many-binding");
+    assert!(
+        store.approve_transaction(&hash("many-approved"), binding, end).await.unwrap_or_else(no)
+    );
+    open("many-page", "2001:db8:1::", 2).await;
+    for n in 0..6 {
+        open(&format!("many-flood-{n}"), "203.0.113.7", 5 + n).await;
+    }
+    // It is full now.
+    open("many-flood-6", "203.0.113.7", 20).await;
+    assert!(!is_there("many-flood-0").await, "who opens many loses the own ones");
+    open("many-new", "198.51.100.1", 3).await;
+    assert!(!is_there("many-flood-1").await, "for others goes one of the peer with the most");
+    for name in ["many-approved", "many-page", "many-new"] {
+        assert!(is_there(name).await, "{name} stays, though it ends first");
+    }
+    for n in 0..20 {
+        open(&format!("many-other-{n}"), &format!("198.51.100.{}", 10 + n), 30).await;
+    }
+    assert!(is_there("many-approved").await, "what a browser approved goes last");
+    store.sweep(end.plus(100 * MINUTE), 1000).await.unwrap_or_else(no);
 }
 
 async fn codes(store: &Arc<dyn AuthStore>, now: UnixTime) {

@@ -52,6 +52,17 @@ pub(super) async fn register(
     Ok(Registered::New)
 }
 
+pub(super) async fn has_fingerprint(
+    db: &mut Db,
+    fingerprint: &TokenHash,
+    now: UnixTime,
+) -> Result<bool> {
+    let sql = "SELECT 1 FROM clients \
+               WHERE fingerprint = $1 AND (unused_until IS NULL OR unused_until > $2)";
+    let found = query(sql).bind(bytes(fingerprint)).bind(seconds(now));
+    Ok(found.fetch_optional(db).await?.is_some())
+}
+
 /// The live client with this fingerprint, kept until `until` at least.
 async fn prolong(
     db: &mut Db,

@@ -8,7 +8,7 @@ use sqlx::{Row, query, sqlite::SqliteRow};
 
 use super::{
     request::read_request,
-    row::{Columns, Db, Result, bytes, count, seconds},
+    row::{Columns, Db, Result, bytes, count, seconds, unreadable},
 };
 
 pub(super) async fn open(
@@ -24,9 +24,15 @@ pub(super) async fn open(
     let row = query(sql).bind(seconds(now)).fetch_one(&mut *db).await?;
     let surplus = row.try_get::<i64, _>("open")?.saturating_add(1).saturating_sub(count(max_open));
     if surplus > 0 {
-        let sql = "DELETE FROM sign_ins WHERE handle IN \
-                     (SELECT handle FROM sign_ins WHERE expires > $1 ORDER BY expires LIMIT $2)";
-        query(sql).bind(seconds(now)).bind(surplus).execute(&mut *db).await?;
+        let sql = "DELETE FROM sign_ins WHERE handle IN ( \
+                     SELECT own.handle FROM sign_ins own JOIN ( \
+                       SELECT peer, COUNT(*) AS open FROM sign_ins WHERE expires > $1 GROUP BY peer \
+                     ) many ON many.peer = own.peer \
+                     WHERE own.expires > $1 \
+                     ORDER BY own.binding IS NOT NULL, own.peer <> $3, many.open DESC, own.expires \
+                     LIMIT $2)";
+        let room = query(sql).bind(seconds(now)).bind(surplus).bind(own.peer.to_string());
+        room.execute(&mut *db).await?;
     }
     let (page, request) = match &own.purpose {
         Purpose::Page(path) => (Some(path), None),
@@ -34,8 +40,8 @@ pub(super) async fn open(
     };
     let sql = "INSERT INTO sign_ins \
                  (handle, page, client, client_name, redirect_uri, state, challenge, resource, \
-                  scope, refreshes, reauthenticate, binding, provider, upstream_state, expires) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+                  scope, refreshes, reauthenticate, binding, provider, upstream_state, peer, expires) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     query(sql)
         .bind(bytes(&own.handle))
         .bind(page)
@@ -51,6 +57,7 @@ pub(super) async fn open(
         .bind(own.binding.as_ref().map(bytes))
         .bind(own.upstream.as_ref().map(|own| &own.provider))
         .bind(own.upstream.as_ref().map(|own| bytes(&own.state)))
+        .bind(own.peer.to_string())
         .bind(seconds(own.expires))
         .execute(db)
         .await?;
@@ -147,6 +154,7 @@ fn read(row: &SqliteRow) -> Result<Transaction> {
         purpose,
         binding: row.maybe_hash("binding")?,
         upstream,
+        peer: row.text("peer")?.parse().map_err(|_| unreadable("peer", "not an address"))?,
         expires: row.time("expires")?,
     })
 }

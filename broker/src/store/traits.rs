@@ -59,6 +59,15 @@ impl AuthStore for Store {
         job!(self.write: clients::register(&client, fingerprint, max_unused, now))
     }
 
+    fn has_fingerprint<'a>(
+        &'a self,
+        fingerprint: &'a TokenHash,
+        now: UnixTime,
+    ) -> Stored<'a, bool> {
+        let fingerprint = *fingerprint;
+        job!(self.read: clients::has_fingerprint(&fingerprint, now))
+    }
+
     fn clients<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<Client>> {
         let after = after.to_owned();
         job!(self.read: clients::list(&after, limit))

@@ -58,6 +58,7 @@ fn no_secret_lies_in_the_files_and_only_their_owner_reads_them() {
             purpose: Purpose::Page("/account".into()),
             binding: None,
             upstream: None,
+            peer: [192, 0, 2, 1].into(),
             expires: now().plus(HOUR),
         };
         harness.store.open_transaction(transaction, 9, now()).await.unwrap();
@@ -151,6 +152,7 @@ async fn traffic(store: &Store, round: u64, now: UnixTime) {
         purpose: Purpose::Page("/account".into()),
         binding: None,
         upstream: None,
+        peer: [192, 0, 2, 1].into(),
         expires: now.plus(10 * MINUTE),
     };
     assert!(store.open_transaction(transaction, 10, now).await.expect("the store answers"));

@@ -352,3 +352,23 @@ async fn what_is_not_json_is_not_registered() {
         assert_eq!(harness.send(request).await.status(), BAD, "{body}");
     }
 }
+
+#[tokio::test]
+async fn an_application_that_is_known_registers_while_many_addresses_make_up_others() {
+    let harness = harness_with(config(), 1, |config| {
+        config.registration_rate_total =
+            Rate { burst: 5, every: std::time::Duration::from_secs(60) };
+    });
+    let (_, first) = register(&harness, &claude()).await;
+    let mut refused = 0;
+    for n in 0..20_u8 {
+        let mut body = claude();
+        body["client_name"] = format!("made up {n}").into();
+        let peer = [203, 0, 113, n].into();
+        let answer = harness.server.handle(&request(&body), peer, harness.now()).await;
+        refused += usize::from(answer.unwrap().status() == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(refused, 16, "what is new is limited altogether");
+    let (status, again) = register(&harness, &claude()).await;
+    assert_eq!((status, &again["client_id"]), (CREATED, &first["client_id"]));
+}
