@@ -1,6 +1,6 @@
 //! The one place that turns a request into a verified principal.
 
-use std::{ops::Deref, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, ops::Deref, sync::Arc, time::SystemTime};
 
 use http::HeaderMap;
 use tracing::{Instrument, debug_span, trace};
@@ -34,10 +34,34 @@ impl Gate {
     ///
     /// Dropping the future abandons the check and changes nothing.
     pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Verified, Denied> {
-        self.judge(headers, now).instrument(debug_span!(target: "auth", "admit")).await
+        self.judge(headers, None, now).instrument(debug_span!(target: "auth", "admit")).await
     }
 
-    async fn judge(&self, headers: &HeaderMap, now: SystemTime) -> Result<Verified, Denied> {
+    /// As [`admit`](Self::admit), for a request from the address `peer`, as far as the operator trusts
+    /// it: what made-up tokens from there cost is bounded.
+    ///
+    /// # Errors
+    ///
+    /// As with `admit`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As with `admit`.
+    pub async fn admit_from(
+        &self,
+        headers: &HeaderMap,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> Result<Verified, Denied> {
+        self.judge(headers, Some(peer), now).instrument(debug_span!(target: "auth", "admit")).await
+    }
+
+    async fn judge(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<Verified, Denied> {
         let Some(bearer) = Bearer::from_headers(headers)? else {
             return self
                 .verifiers
@@ -47,7 +71,11 @@ impl Gate {
                 .ok_or(Denied::NoCredentials);
         };
         for verifier in &self.verifiers {
-            match verifier.judge(&bearer, now).await {
+            let judged = match peer {
+                Some(peer) => verifier.judge_from(&bearer, peer, now),
+                None => verifier.judge(&bearer, now),
+            };
+            match judged.await {
                 Ok(Verdict::Accept(principal)) => {
                     trace!(provider = verifier.name(), "bearer accepted");
                     return Ok(Verified(principal));
@@ -66,7 +94,7 @@ impl Gate {
     }
 }
 
-/// A principal a verifier vouched for. Only [`Gate::admit`] makes one, so a function that takes a
+/// A principal a verifier vouched for. Only [`Gate::admit`] and [`Gate::admit_from`] make one, so a function that takes a
 /// `Verified` cannot be reached without a check.
 ///
 /// ```compile_fail

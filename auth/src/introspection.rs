@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -23,7 +24,7 @@ use crate::{
     TokenVerifier, UnixTime, Verdict, VerifierUnavailable,
     cache::{Cache, Span},
     jwt::{Date, LEEWAY, UNNAMED_CLIENT, Words, named},
-    oauth::{Fetch, FetchLimits, Secret},
+    oauth::{Fetch, FetchLimits, PeerLimiter, Rate, Secret},
     providers::{
         outgoing::{AGENT, Outage, json},
         setup::{self, same_issuer, trimmed},
@@ -36,6 +37,16 @@ const LIMITS: FetchLimits = FetchLimits { max_bytes: 64 * 1024, timeout: Duratio
 /// How many questions are under way at once. Anybody can make up tokens, and each one costs the other
 /// server a question; whoever finds no turn in time is told to come again.
 const MAX_ASKING: usize = 64;
+/// How many of them may be about tokens that were never accepted here.
+const MAX_ASKING_UNKNOWN: usize = 48;
+
+/// For how long a negative answer is used again. A client repeats itself within moments; a token that
+/// was not good and is now has to wait no longer than that.
+const REFUSED_AGE: Duration = Duration::from_secs(10);
+/// How many negative answers are kept.
+const MAX_REFUSED: usize = 10_000;
+/// For how long a token that was accepted is told from one that nobody has seen.
+const KNOWN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// How every secret of this broker begins. They are nobody else's business.
 const OURS: [&str; 5] = ["mcpb_", "mcpat_", "mcprt_", "mcpac_", "mcpcs_"];
@@ -65,8 +76,11 @@ pub struct IntrospectionConfig {
     /// For how long a positive answer is used again. A revocation over there goes unnoticed for so
     /// long; zero asks every time. Default 30 seconds.
     pub max_age: Duration,
-    /// How many answers are kept, at most. Default 10 000.
+    /// How many positive answers are kept, at most. Default 10 000.
     pub max_tokens: usize,
+    /// Negative answers that one address (a /64 of IPv6) may cause; beyond that no token from there is
+    /// judged that was never accepted here. Default 60, then one per second.
+    pub unknown_rate: Rate,
 }
 
 impl IntrospectionConfig {
@@ -74,6 +88,8 @@ impl IntrospectionConfig {
     pub const MAX_AGE: Duration = Duration::from_secs(30);
     /// The default of `max_tokens`.
     pub const MAX_TOKENS: usize = 10_000;
+    /// The default of `unknown_rate`.
+    pub const UNKNOWN_RATE: Rate = Rate { burst: 60, every: Duration::from_secs(1) };
 }
 
 /// Judges tokens by asking the server that issued them.
@@ -84,7 +100,8 @@ impl IntrospectionConfig {
 /// take our secret, makes no judgement: users are not signed out for it.
 ///
 /// Positive answers are kept under the token's SHA-256 until `max_age` or `exp`, whichever is first;
-/// negative ones are not kept.
+/// negative ones for ten seconds. Tokens that were accepted before have places of their own among the
+/// questions under way, so that a flood of made-up ones keeps no user out.
 pub struct Introspection {
     name: String,
     refuses_unknown: bool,
@@ -96,8 +113,19 @@ pub struct Introspection {
     max_age: Duration,
     fetch: Arc<dyn Fetch>,
     asking: Semaphore,
+    asking_unknown: Semaphore,
+    unknown: PeerLimiter,
     accepted: Cache<[u8; 32], Principal>,
+    /// What is wrong with a token; `None` when it is left to the next verifier.
+    refused: Cache<[u8; 32], Option<Refusal>>,
+    /// The tokens that were accepted at some time.
+    known: Cache<[u8; 32], ()>,
 }
+
+/// Nobody is asked about a token.
+#[derive(Debug, thiserror::Error)]
+#[error("too many unknown tokens come from this address")]
+struct TooManyUnknown;
 
 /// RFC 7662 §2.2.
 #[derive(Deserialize)]
@@ -151,13 +179,18 @@ impl Introspection {
             max_age: config.max_age,
             fetch,
             asking: Semaphore::new(MAX_ASKING),
+            asking_unknown: Semaphore::new(MAX_ASKING_UNKNOWN),
+            unknown: PeerLimiter::new(config.unknown_rate, MAX_REFUSED),
             accepted: Cache::new(config.max_tokens),
+            refused: Cache::new(MAX_REFUSED),
+            known: Cache::new(config.max_tokens),
         })
     }
 
     async fn verdict(
         &self,
         token: &Bearer,
+        peer: Option<IpAddr>,
         now: SystemTime,
     ) -> Result<Verdict, VerifierUnavailable> {
         if OURS.iter().any(|prefix| token.expose().starts_with(prefix)) {
@@ -167,7 +200,15 @@ impl Introspection {
         if let Some(principal) = self.accepted.get(hash.as_bytes(), now) {
             return Ok(Verdict::Accept(principal));
         }
-        let answer = self.ask(token).await.map_err(|outage| {
+        if let Some(refused) = self.refused.get(hash.as_bytes(), now) {
+            return Ok(refused.map_or(Verdict::Abstain, Verdict::Refuse));
+        }
+        let is_known = self.known.get(hash.as_bytes(), now).is_some();
+        let stranger = peer.filter(|_| !is_known);
+        if stranger.is_some_and(|peer| self.unknown.look(peer, (), now).is_err()) {
+            return Err(VerifierUnavailable::new(TooManyUnknown));
+        }
+        let answer = self.ask(token, is_known).await.map_err(|outage| {
             if let Outage::Status(status) = outage
                 && status.is_client_error()
             {
@@ -176,20 +217,26 @@ impl Introspection {
             VerifierUnavailable::new(outage)
         })?;
         let is_ours = answer.active && self.is_issuer(&answer);
-        match self.principal(&answer, now) {
-            Err(_) if !is_ours && !self.refuses_unknown => Ok(Verdict::Abstain),
+        let refused = match self.principal(&answer, now) {
             Ok(principal) => {
                 self.remember(&hash, &principal, answer.exp, now);
-                Ok(Verdict::Accept(principal))
+                keep(&self.known, &hash, (), (now, KNOWN_AGE));
+                return Ok(Verdict::Accept(principal));
             }
+            Err(_) if !is_ours && !self.refuses_unknown => None,
             Err(refusal) => {
                 debug!(issuer = %self.issuer, %refusal, "token refused");
-                Ok(Verdict::Refuse(refusal))
+                Some(refusal)
             }
+        };
+        keep(&self.refused, &hash, refused, (now, REFUSED_AGE));
+        if let Some(peer) = stranger {
+            let _ = self.unknown.take(peer, (), now);
         }
+        Ok(refused.map_or(Verdict::Abstain, Verdict::Refuse))
     }
 
-    async fn ask(&self, token: &Bearer) -> Result<Answer, Outage> {
+    async fn ask(&self, token: &Bearer, is_known: bool) -> Result<Answer, Outage> {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("token", token.expose())
             .append_pair("token_type_hint", "access_token")
@@ -201,8 +248,13 @@ impl Introspection {
             .header(AUTHORIZATION, self.authorization.clone())
             .body(Bytes::from(form))
             .map_err(|_| Outage::Shape("its address is not one"))?;
-        let turn = timeout(LIMITS.timeout, self.asking.acquire()).await;
-        let _turn = turn.ok().and_then(Result::ok).ok_or(Outage::Paused)?;
+        let turn = async {
+            let unknown =
+                if is_known { None } else { Some(self.asking_unknown.acquire().await.ok()?) };
+            Some((unknown, self.asking.acquire().await.ok()?))
+        };
+        let turn = timeout(LIMITS.timeout, turn).await;
+        let _turn = turn.ok().flatten().ok_or(Outage::Paused)?;
         json(&self.fetch.fetch(request, LIMITS).await?)
     }
 
@@ -277,8 +329,28 @@ impl TokenVerifier for Introspection {
         token: &'a Bearer,
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
-        Box::pin(self.verdict(token, now))
+        Box::pin(self.verdict(token, None, now))
     }
+
+    fn judge_from<'a>(
+        &'a self,
+        token: &'a Bearer,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
+        Box::pin(self.verdict(token, Some(peer), now))
+    }
+}
+
+/// Keeps what was learnt about a token for `age`.
+fn keep<V: Clone>(
+    cache: &Cache<[u8; 32], V>,
+    hash: &TokenHash,
+    value: V,
+    (now, age): (SystemTime, Duration),
+) {
+    let Some(until) = now.checked_add(age) else { return };
+    cache.insert(*hash.as_bytes(), value, Span { from: now, until }, cache.epoch());
 }
 
 impl fmt::Debug for Introspection {

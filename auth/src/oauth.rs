@@ -80,7 +80,7 @@ pub use identity::{
     SignInError, UpstreamCredential,
 };
 pub use limiter::Rate;
-pub(crate) use limiter::{address_group, rate_limit_key};
+pub(crate) use limiter::{PeerLimiter, address_group, rate_limit_key};
 pub use page::{
     Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, LeavePage, Page, Problem, ScopeView,
     ServerView, SignInPage, Standing, UserView, Warning, plain,

@@ -1,6 +1,6 @@
 //! The plug point: something that can tell whether a bearer token is good.
 
-use std::{error::Error, fmt, pin::Pin, time::SystemTime};
+use std::{error::Error, fmt, net::IpAddr, pin::Pin, time::SystemTime};
 
 use crate::{Bearer, Principal};
 
@@ -31,6 +31,19 @@ pub trait TokenVerifier: fmt::Debug + Send + Sync {
         token: &'a Bearer,
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>>;
+
+    /// As [`judge`](Self::judge), for a request from the address `peer`. It is for verifiers whom made-up
+    /// tokens cost something, so that they can bound that by address; all others keep the default, which
+    /// does not look at it. The same token has to get the same judgement from everywhere, or none.
+    fn judge_from<'a>(
+        &'a self,
+        token: &'a Bearer,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Verdict, VerifierUnavailable>> {
+        let _ = peer;
+        self.judge(token, now)
+    }
 
     /// The principal a request **without** a bearer acts as, if this verifier lets such requests
     /// in. It is a separate question because there is no token to judge; nearly every verifier

@@ -109,7 +109,11 @@ where
 {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     match route {
-        Route::Mcp(endpoint) => mcp::answer(app, endpoint, state, request).await,
+        Route::Mcp(endpoint) => {
+            let trusted = &state.config.http.trusted_proxies;
+            let peer = peer::client(connection, request.headers(), trusted);
+            mcp::answer(app, (endpoint, peer), state, request).await
+        }
         Route::SignIn(ui, page) => {
             let trusted = &state.config.http.trusted_proxies;
             let peer = peer::client(connection, request.headers(), trusted);

@@ -28,6 +28,7 @@ fn config() -> IntrospectionConfig {
         without_audience: None,
         max_age: IntrospectionConfig::MAX_AGE,
         max_tokens: IntrospectionConfig::MAX_TOKENS,
+        unknown_rate: IntrospectionConfig::UNKNOWN_RATE,
     }
 }
 
@@ -103,7 +104,7 @@ async fn our_own_tokens_are_told_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_positive_answer_is_kept_for_its_time_and_a_negative_one_is_not() {
+async fn a_positive_answer_is_kept_for_its_time_and_a_negative_one_for_moments() {
     let (verifier, web) = verifier(config(), active());
     for second in 0..30 {
         assert!(matches!(judge(&verifier, now() + secs(second)).await, Verdict::Accept(_)));
@@ -113,9 +114,12 @@ async fn a_positive_answer_is_kept_for_its_time_and_a_negative_one_is_not() {
     assert_eq!(web.asked().len(), 2);
     judge(&verifier, now() - secs(1)).await;
     assert_eq!(web.asked().len(), 3, "a clock set back prolongs nothing");
-    for _ in 0..2 {
-        verifier.judge(&bearer("bad-token"), now()).await.unwrap();
+    for second in [0, 5, 9] {
+        let verdict = verifier.judge(&bearer("bad-token"), now() + secs(second)).await.unwrap();
+        assert!(matches!(verdict, Verdict::Refuse(Refusal::Unknown)), "{verdict:?}");
     }
+    assert_eq!(web.asked().len(), 4);
+    verifier.judge(&bearer("bad-token"), now() + secs(10)).await.unwrap();
     assert_eq!(web.asked().len(), 5);
 }
 
@@ -260,17 +264,81 @@ async fn made_up_tokens_ask_the_other_server_a_bounded_number_of_questions_at_on
     }
     // The clock moves when nobody gets any further, and those without a turn give up.
     let mut without_turn = 0;
-    while without_turn < 200 - MAX_ASKING {
+    while without_turn < 200 - MAX_ASKING_UNKNOWN {
         assert!(
             strangers.join_next().await.unwrap().unwrap(),
             "no judgement, rather than a wrong one"
         );
         without_turn += 1;
     }
-    assert_eq!(web.asked().len(), MAX_ASKING);
+    assert_eq!(web.asked().len(), MAX_ASKING_UNKNOWN);
     web.open();
     while let Some(undecided) = strangers.join_next().await {
         assert!(!undecided.unwrap(), "whoever had a turn was judged");
     }
     assert!(matches!(judge(&verifier, now()).await, Verdict::Accept(_)), "and turns come back");
+}
+
+#[tokio::test]
+async fn made_up_tokens_cost_as_many_questions_as_their_address_may_cause() {
+    let (verifier, web) = verifier(config(), active());
+    let from = async |token: &str, peer: &str, at: SystemTime| {
+        verifier.judge_from(&bearer(token), peer.parse().unwrap(), at).await
+    };
+    let accepted = from("good-token", "203.0.113.7", now()).await.unwrap();
+    assert!(matches!(accepted, Verdict::Accept(_)));
+    let mut undecided = 0;
+    for n in 0..1000 {
+        match from(&format!("made-up-{n}"), "203.0.113.7", now()).await {
+            Ok(verdict) => assert!(matches!(verdict, Verdict::Refuse(_)), "{verdict:?}"),
+            Err(error) => {
+                assert!(!format!("{error:?}").contains("made-up"), "{error:?}");
+                undecided += 1;
+            }
+        }
+    }
+    assert_eq!((undecided, web.asked().len()), (940, 61), "nobody is signed out for it");
+    let later = now() + IntrospectionConfig::MAX_AGE;
+    for n in 0..100 {
+        let _ = from(&format!("more-{n}"), "203.0.113.7", later).await;
+    }
+    let asked = web.asked().len();
+    let known = from("good-token", "203.0.113.7", later).await.unwrap();
+    assert!(matches!(known, Verdict::Accept(_)), "a token that was good before is asked about");
+    assert_eq!(web.asked().len(), asked + 1);
+    let elsewhere = from("made-up-999", "198.51.100.1", later).await.unwrap();
+    assert!(matches!(elsewhere, Verdict::Refuse(_)), "another address is not concerned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_made_up_tokens_leaves_places_for_those_that_were_good() {
+    let (verifier, web) = verifier(config(), active());
+    let verifier = Arc::new(verifier);
+    assert!(matches!(judge(&verifier, now()).await, Verdict::Accept(_)));
+    web.close();
+    let mut flood = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let verifier = Arc::clone(&verifier);
+        flood.spawn(async move {
+            let token = bearer(&format!("made-up-{n}"));
+            verifier.judge(&token, now()).await.is_ok()
+        });
+    }
+    while web.asked().len() < 1 + MAX_ASKING_UNKNOWN {
+        tokio::task::yield_now().await;
+    }
+    let later = now() + IntrospectionConfig::MAX_AGE;
+    let known = async {
+        let judged = judge(&verifier, later).await;
+        assert!(matches!(judged, Verdict::Accept(_)));
+    };
+    let open = async {
+        while web.asked().len() < 2 + MAX_ASKING_UNKNOWN {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(web.asked().len(), 2 + MAX_ASKING_UNKNOWN, "the good one had a place");
+        web.open();
+    };
+    tokio::join!(known, open);
+    assert!(flood.join_all().await.into_iter().all(|judged| judged));
 }

@@ -17,6 +17,15 @@ pub struct Rate {
     pub every: Duration,
 }
 
+impl Rate {
+    /// So many a minute, all of them at once if need be. Zero counts as one.
+    #[must_use]
+    pub fn per_minute(count: usize) -> Self {
+        let burst = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        Self { burst, every: Duration::from_secs(60) / burst }
+    }
+}
+
 /// Buckets for at most `capacity` keys; beyond that, keys whose bucket is full again are
 /// forgotten, and if none is, all are.
 #[derive(Debug)]

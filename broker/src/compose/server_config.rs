@@ -1,7 +1,5 @@
 //! The authorization server's settings, from the broker's.
 
-use std::time::Duration;
-
 use auth::oauth::{
     ClientIdMetadata, Config as ServerConfig, Rate, Registration, Resource, ScopeView,
 };
@@ -37,12 +35,6 @@ pub(super) fn check(config: &Config, base: &str) -> Result<(), StartError> {
     Ok(server_config(config, base).check()?)
 }
 
-/// So many a minute, all of them at once if need be.
-fn per_minute(count: usize) -> Rate {
-    let burst = u32::try_from(count).unwrap_or(u32::MAX).max(1);
-    Rate { burst, every: Duration::from_secs(60) / burst }
-}
-
 pub(super) fn server_config(config: &Config, base: &str) -> ServerConfig {
     let (resources, default) = resources(config);
     let mut own = ServerConfig::new(base, resources);
@@ -59,7 +51,7 @@ pub(super) fn server_config(config: &Config, base: &str) -> ServerConfig {
     own.refresh_grace = oauth.refresh_grace;
     own.browser_ttl = oauth.browser_ttl;
     own.max_grants = oauth.max_grants;
-    own.silent_rate = per_minute(oauth.silent_per_minute);
+    own.silent_rate = Rate::per_minute(oauth.silent_per_minute);
     own.registration = match oauth.registration {
         Registrations::Open => Registration::Open,
         Registrations::Token => {

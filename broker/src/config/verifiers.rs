@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use auth::oauth::Secret;
+use auth::oauth::{Rate, Secret};
 use auth::{
     Algorithms, AudienceRule, IntrospectionConfig, JwtConfig, JwtTokens, KeySource, SetupError,
     TokenVerifier,
@@ -78,6 +78,10 @@ settings! {
         pub client_id: String = text().needed().example(r#""5f2d1c7e-mcp-broker""#),
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
+        /// How many tokens a minute that the server does not know the broker asks about for one
+        /// address. Beyond that it answers requests from there with 503, unless their token was
+        /// accepted before.
+        pub unknown_per_minute: usize = count("60"),
     }
 }
 
@@ -118,6 +122,7 @@ impl Introspection {
             without_audience: None,
             max_age: IntrospectionConfig::MAX_AGE,
             max_tokens: IntrospectionConfig::MAX_TOKENS,
+            unknown_rate: Rate::per_minute(own.unknown_per_minute),
         };
         Ok(Arc::new(auth::Introspection::new(config, context.fetch)?))
     }

@@ -1,6 +1,6 @@
 //! The MCP endpoint: POST, GET and DELETE of the Streamable HTTP transport.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use auth::{Challenge, Denied, Verified};
 use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
@@ -32,7 +32,7 @@ use crate::{
 
 pub(super) async fn answer<B>(
     app: &Arc<App>,
-    endpoint: Endpoint,
+    (endpoint, peer): (Endpoint, IpAddr),
     state: &Arc<State>,
     request: Request<B>,
 ) -> Response<Body>
@@ -43,7 +43,7 @@ where
     // Once a request, so that all of it agrees on what time it is.
     let now = app.clock.now();
     let Endpoint { server, at_root } = endpoint;
-    let exchange = Exchange { app, server, state, at_root, now };
+    let exchange = Exchange { app, server, state, at_root, peer, now };
     let result = match *request.method() {
         Method::POST => exchange.post(request).await,
         Method::GET => exchange.get(request.headers()).await,
@@ -60,6 +60,8 @@ struct Exchange<'a> {
     state: &'a State,
     /// Whether it was asked at `/mcp`, as the default server.
     at_root: bool,
+    /// Where it came from, as far as the operator trusts what says so.
+    peer: IpAddr,
     /// The calendar, read once a request.
     now: SystemTime,
 }
@@ -258,7 +260,7 @@ impl Exchange<'_> {
 
     /// Who is asking: known, meant for this server, and allowed to use it.
     async fn admit(&self, headers: &HeaderMap) -> Result<Owner, Refusal> {
-        let admitted = match self.app.access.gate.admit(headers, self.now).await {
+        let admitted = match self.app.access.gate.admit_from(headers, self.peer, self.now).await {
             Ok(verified) => {
                 let may = self.app.access.may_use(&self.server.name, &verified);
                 may.map(|()| owner_of(&verified))
