@@ -6,34 +6,35 @@
 
 mod account;
 mod body;
+mod cors;
 mod mcp;
 mod negotiate;
 mod peer;
+mod refusal_page;
 pub(crate) mod reply;
 mod route;
 mod setup;
 mod sign_in;
+pub(crate) mod unread;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bridge::{Body, rpc};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tokio::time::timeout;
 use tracing::{Instrument, debug_span, warn};
 
-use self::{reply::Refusal, route::Route};
+use self::{
+    cors::Readers,
+    reply::{Refusal, Words},
+    route::Route,
+};
 use crate::{
     compose::{app::App, state::State},
     error_chain::error_chain,
     host_policy::{self, HostError},
     pages,
 };
-
-/// What web pages of allowed origins may send, and read of the answers.
-const ALLOWED_METHODS: &str = "GET, POST, DELETE, OPTIONS";
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Mcp-Session-Id, \
-                               MCP-Protocol-Version, Last-Event-ID";
-const EXPOSED_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate";
 
 /// A probe of `/readyz` waits for seconds at most, and a store that takes longer is of no use to a
 /// request either.
@@ -69,30 +70,45 @@ where
     let state = app.state();
     let route = Route::of(app, &state, request.uri().path());
     let admitted = state.host_policy.admit(request.uri(), request.headers());
-    // A form on a page that sends no referrer comes with `Origin: null`. The handlers of forms check
-    // for themselves whether a form is theirs.
-    let hides_its_origin = matches!(admitted, Err(HostError::Origin))
-        && route.has_forms()
-        && host_policy::is_null_origin(request.headers());
-    let admitted = if hides_its_origin { Ok(()) } else { admitted };
-    if let Err(error) = admitted {
-        let words = match error {
-            HostError::Host => "This broker does not answer under that Host; see `allowed_hosts`",
-            HostError::Origin => "Pages of that Origin may not call; see `allowed_origins`",
-        };
-        return Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response();
-    }
-    // An opaque origin names no page, so no page of that kind reads an answer.
-    let origin = request.headers().get(header::ORIGIN).filter(|own| *own != "null").cloned();
-    let mut response = if request.method() == Method::OPTIONS && route.answers_preflight() {
-        preflight()
-    } else {
-        answer_at(route, app, &state, connection, request).await
+    let origin = request.headers().get(header::ORIGIN);
+    let readers = match (&admitted, origin) {
+        (Err(HostError::Host), _) | (_, None) => Readers::None,
+        // What anybody may read anyway: no cookie is looked at there.
+        (Ok(()) | Err(HostError::Origin), Some(_)) if route.is_open_to_pages() => Readers::All,
+        // An opaque origin names no page, so no page of that kind reads an answer.
+        (Ok(()), Some(origin)) if origin != "null" => Readers::Of(origin.clone()),
+        (Ok(()) | Err(HostError::Origin), Some(_)) => Readers::None,
     };
-    // Any page can hide its origin, so what the answer says is for none of them to read.
-    if let Some(origin) = origin.filter(|_| !hides_its_origin) {
-        allow(response.headers_mut(), origin);
+    // A form on a page that sends no referrer comes with `Origin: null`. The handlers of forms check
+    // for themselves whether a form is theirs; and any page can hide its origin, so what the answer
+    // says is for none of them to read.
+    let hides_its_origin = route.has_forms() && host_policy::is_null_origin(request.headers());
+    let admitted = match admitted {
+        Err(HostError::Origin) if hides_its_origin || readers == Readers::All => Ok(()),
+        admitted => admitted,
+    };
+    let is_shown = route.is_shown_to(request.method()) && wants_html(request.headers());
+    let is_our_name = admitted != Err(HostError::Host);
+    let mut response = match admitted {
+        Err(error) => {
+            let words = match error {
+                HostError::Host => {
+                    "This broker does not answer under that Host; see `allowed_hosts`"
+                }
+                HostError::Origin => "Pages of that Origin may not call; see `allowed_origins`",
+            };
+            Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response()
+        }
+        Ok(()) if request.method() == Method::OPTIONS && route.answers_preflight() => {
+            cors::preflight(request.headers())
+        }
+        Ok(()) => answer_at(route, app, &state, connection, request).await,
+    };
+    if is_shown && let Some(words) = response.extensions_mut().remove::<Words>() {
+        // Who asks under a foreign name does not learn ours.
+        response = refusal_page::of(if is_our_name { app.base() } else { "" }, response, words);
     }
+    readers.admit(response.headers_mut());
     response
 }
 
@@ -165,24 +181,4 @@ async fn ready(app: &App) -> Response<Body> {
 fn wants_html(headers: &HeaderMap) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accepts.is_some_and(|accept| accept.contains("text/html"))
-}
-
-/// A browser asks before it lets a page send a request (Fetch, "CORS-preflight request").
-fn preflight() -> Response<Body> {
-    let mut response = reply::empty(StatusCode::NO_CONTENT);
-    let headers = response.headers_mut();
-    let (methods, names) =
-        (header::ACCESS_CONTROL_ALLOW_METHODS, header::ACCESS_CONTROL_ALLOW_HEADERS);
-    headers.insert(methods, HeaderValue::from_static(ALLOWED_METHODS));
-    headers.insert(names, HeaderValue::from_static(ALLOWED_HEADERS));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    response
-}
-
-/// The origin was admitted. Cookies are never part of it: there is no `Allow-Credentials`.
-fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    let exposed = HeaderValue::from_static(EXPOSED_HEADERS);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }

@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
+use ::http::Request;
 use auth::oauth::StoreError;
-use hyper::service::service_fn;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulConnection},
@@ -23,13 +24,17 @@ use tokio::{
     task::JoinSet,
     time::{Instant, Sleep, sleep, timeout_at},
 };
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::{
     clock::Clock,
     compose::{app::App, start_error::StartError},
     config::{Change, Config, Environment, ServerCommand},
-    http,
+    http::{
+        self,
+        unread::{DiscardLimits, Unread},
+    },
     listener::{Accepted, ListenError, Listener, TlsFiles},
 };
 
@@ -117,6 +122,9 @@ struct Connections {
     builder: auto::Builder<TokioExecutor>,
     places: Option<Arc<Semaphore>>,
     header_timeout: Duration,
+    discard: DiscardLimits,
+    /// They read what is left of refused requests.
+    discarding: TaskTracker,
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -142,6 +150,11 @@ impl Connections {
             builder,
             places,
             header_timeout: config.http.header_timeout,
+            discard: DiscardLimits {
+                bytes: config.http.max_discard,
+                time: config.http.body_timeout,
+            },
+            discarding: TaskTracker::new(),
             closing: watch::Sender::new(false),
             tasks: JoinSet::new(),
         }
@@ -177,8 +190,9 @@ impl Connections {
 
     fn spawn(&mut self, accepted: Accepted, place: Option<tokio::sync::OwnedSemaphorePermit>) {
         let app = Arc::clone(&self.app);
+        let discarding = self.discarding.clone();
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
-        let (peer, patience) = (accepted.peer, self.header_timeout);
+        let (peer, patience, discard) = (accepted.peer, self.header_timeout, self.discard);
         let address = peer.map(|peer| peer.ip());
         self.tasks.spawn(async move {
             let _place = place;
@@ -188,9 +202,10 @@ impl Connections {
             };
             let asked = Arc::new(AtomicBool::new(false));
             let heard = Arc::clone(&asked);
-            let service = service_fn(move |request| {
+            let service = service_fn(move |request: Request<Incoming>| {
                 heard.store(true, Ordering::Relaxed);
                 let app = Arc::clone(&app);
+                let request = request.map(|body| Unread::new(body, discard, discarding.clone()));
                 async move { Ok::<_, Infallible>(http::answer(app, address, request).await) }
             });
             let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -208,6 +223,9 @@ impl Connections {
             warn!(open = self.tasks.len(), "connections are cut off");
         }
         self.tasks.shutdown().await;
+        // Without their connections they are at their end.
+        self.discarding.close();
+        self.discarding.wait().await;
     }
 }
 

@@ -265,7 +265,33 @@ impl AuthServer {
         answer
     }
 
+    /// Whether web pages of every origin may read what is at this path: what clients in a browser
+    /// need before they have a token. No cookie is looked at there, so a page gets nothing from it
+    /// that its author could not get without a browser.
+    #[must_use]
+    pub fn is_open_to_pages(&self, path: &str) -> bool {
+        match self.route(path) {
+            Some(
+                Route::ResourceMetadata(_)
+                | Route::ServerMetadata
+                | Route::Token
+                | Route::Register
+                | Route::Revoke,
+            ) => true,
+            Some(
+                Route::Authorize
+                | Route::Introspect
+                | Route::Login
+                | Route::Consent
+                | Route::Callback(_),
+            )
+            | None => false,
+        }
+    }
+
     fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
+        // Clients and people add a slash at the end; it names nothing else.
+        let path = path.strip_suffix('/').unwrap_or(path);
         if let Some(endpoint) = self.urls.metadata.endpoint(path) {
             return Some(Route::ResourceMetadata(endpoint));
         }

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{
     arguments::ServeArgs,
-    banner,
+    banner::{self, OwnCommand},
     context::{Context, runtime},
     output::{Exit, print, print_error},
 };
@@ -128,7 +128,9 @@ async fn run_until_signal(
             return Exit::Unavailable;
         }
     };
-    announce(&config, &listener, file.is_none(), setup.as_deref());
+    let program = env::args().next().unwrap_or_else(|| "mcp-broker".to_owned());
+    let command = OwnCommand::new(&program, &args.config, &ProcessEnvironment, &config);
+    announce(&config, &listener, file.is_none().then_some(&command), setup.as_deref());
 
     let shutdown = async {
         tokio::select! {
@@ -178,14 +180,19 @@ fn raise_open_files() {
     }
 }
 
-/// Prints where it listens, and on the first start how clients connect.
-fn announce(config: &Config, listener: &Listener, quick_start: bool, setup: Option<&str>) {
+/// Prints where it listens, and without a configuration file how clients connect.
+fn announce(
+    config: &Config,
+    listener: &Listener,
+    quick_start: Option<&OwnCommand>,
+    setup: Option<&str>,
+) {
     let base = listener.base(config);
     let servers: Vec<_> = config.server.keys().map(ToString::to_string).collect();
     info!(listen = %base, servers = servers.join(","), "listening");
     print(format_args!("listening on {base}"));
-    if quick_start {
-        print(banner::text(config, &base, setup));
+    if let Some(command) = quick_start {
+        print(banner::text(config, &base, setup, command));
     } else if let Some(link) = setup {
         print(format_args!("no account exists yet; make the first one, within a day: {link}"));
     }

@@ -67,6 +67,11 @@ settings! {
     pub struct Http {
         /// The largest request body. The broker answers a larger one with 413.
         pub max_body: usize = size(r#""4MiB""#),
+        /// How much of a request's body the broker reads and drops after it has refused the request,
+        /// for example with 401 or 413. Many clients send all of a request before they read the
+        /// answer, and lose the answer when the connection closes before. It takes body_timeout at
+        /// most.
+        pub max_discard: usize = size(r#""64MiB""#).zero("the broker closes the connection at once"),
         /// How long a client may take to send the headers of a request.
         pub header_timeout: Duration = duration(r#""30s""#),
         /// How long a client may take to send the body of a request.

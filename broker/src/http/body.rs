@@ -12,7 +12,7 @@ use super::reply::Refusal;
 use crate::config::Http;
 
 /// Reads the body, `max` bytes at most, in the time the configuration gives.
-pub(super) async fn read<B>(body: B, max: usize, http: &Http) -> Result<Bytes, Refusal>
+pub(super) async fn read<B>(mut body: B, max: usize, http: &Http) -> Result<Bytes, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: Error + Send + Sync + 'static,
@@ -24,7 +24,7 @@ where
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    match timeout(http.body_timeout, Limited::new(body, max).collect()).await {
+    match timeout(http.body_timeout, Limited::new(&mut body, max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => {

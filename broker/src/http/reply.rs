@@ -24,6 +24,10 @@ const RETRY_SOON: Duration = Duration::from_secs(5);
 /// "Session not found", as every SDK's server says it.
 const SESSION_NOT_FOUND: i32 = -32001;
 
+/// What a refusal says, beside its response: for a browser, which shows it as a page.
+#[derive(Debug, Clone)]
+pub(super) struct Words(pub(super) String);
+
 /// A refusal that is not sent yet.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -99,6 +103,7 @@ impl Refusal {
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response.extensions_mut().insert(Words(self.words));
         response
     }
 

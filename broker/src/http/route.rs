@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use auth::oauth::ResourceMetadata;
+use http::Method;
 
 use super::{account, setup};
 use crate::{
@@ -41,12 +42,16 @@ pub(super) struct Endpoint {
 pub(super) enum SignInPage {
     Account,
     Setup,
-    /// The authorization server: its pages and its endpoints for clients.
+    /// The authorization server: its pages, and its endpoints for clients that are not open.
     OAuth,
+    /// What the authorization server answers to web pages of every origin.
+    Open,
 }
 
 impl<'a> Route<'a> {
     pub(super) fn of(app: &'a App, state: &State, path: &str) -> Self {
+        // Clients and people add a slash at the end; it names nothing else.
+        let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
         if let Some(server) = state.server_at(path) {
             return Self::Mcp(Endpoint { server, at_root: path == "/mcp" });
         }
@@ -54,6 +59,7 @@ impl<'a> Route<'a> {
             let page = match path {
                 account::PATH => Some(SignInPage::Account),
                 setup::PATH => Some(SignInPage::Setup),
+                _ if ui.server.is_open_to_pages(path) => Some(SignInPage::Open),
                 _ => ui.server.claims(path).then_some(SignInPage::OAuth),
             };
             if let Some(page) = page {
@@ -76,6 +82,17 @@ impl<'a> Route<'a> {
     /// Whether forms of our own pages are sent there.
     pub(super) fn has_forms(&self) -> bool {
         matches!(self, Self::SignIn(..))
+    }
+
+    /// Whether web pages of every origin may call, and read the answer.
+    pub(super) fn is_open_to_pages(&self) -> bool {
+        matches!(self, Self::SignIn(_, SignInPage::Open) | Self::Metadata(_))
+    }
+
+    /// Whether a browser that asks like this shows the answer to its user: messages of clients that
+    /// run in a browser are not for the eye.
+    pub(super) fn is_shown_to(&self, method: &Method) -> bool {
+        !matches!(self, Self::Mcp(_)) || [Method::GET, Method::HEAD].contains(method)
     }
 
     /// Whether web pages of other origins may ask what they may send.

@@ -83,7 +83,7 @@ where
     let response = match page {
         SignInPage::Account => ui.account(app, &request, now).await,
         SignInPage::Setup => ui.setup(&request, now).await,
-        SignInPage::OAuth => match ui.server.handle(&request, peer, now).await {
+        SignInPage::OAuth | SignInPage::Open => match ui.server.handle(&request, peer, now).await {
             Some(answer) => ui.rendered(answer),
             None => return reply::nothing_here(),
         },

@@ -50,6 +50,35 @@ fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
 }
 
 #[test]
+fn the_printed_curl_line_works_as_printed_also_with_another_data_directory_and_twice() {
+    with_timeout(async {
+        let place = Place::new();
+        fs::remove_file(place.path().join("mcp-broker.toml")).expect("it is there");
+        let elsewhere = format!("data_dir={}", place.path().join("else where").display());
+        let mut broker = place.serve(&["--listen", "127.0.0.1:0", "--set", &elsewhere]).await;
+        let line = loop {
+            let line = broker.line().await;
+            assert!(!line.is_empty(), "the line of curl is printed");
+            if line.trim_start().starts_with("curl ") {
+                break line;
+            }
+        };
+        let target = format!("curl -si http://{}/mcp", broker.client.address);
+        assert!(line.contains(&target), "{line}");
+        // What the shell puts in for the token.
+        let command = line.split_once("Bearer $(").and_then(|(_, rest)| rest.rsplit_once(")\""));
+        let (command, _) = command.expect("a token is made on the way");
+        for name in ["first", "second"] {
+            let command = command.replace("$(date +%s)", name);
+            let (code, token, said) = place.shell(&command).await;
+            assert_eq!(code, 0, "{said}");
+            let client = broker.client.bearer(token.trim());
+            assert_eq!(client.post(initialize("1", "2025-11-25")).await.status, 200, "{line}");
+        }
+    });
+}
+
+#[test]
 fn what_follows_two_dashes_is_served() {
     with_timeout(async {
         let place = Place::new();

@@ -71,6 +71,17 @@ impl Place {
         (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
     }
 
+    /// Runs a line in a shell of this place.
+    pub(crate) async fn shell(&self, line: &str) -> (i32, String, String) {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(line).current_dir(self.path()).kill_on_drop(true);
+        shell.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path());
+        let output = shell.stdin(Stdio::null()).output();
+        let output: Output = timeout(TIMEOUT, output).await.expect("in time").expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+    }
+
     /// As [`run`](Self::run), with this on its standard input.
     pub(crate) async fn run_with(&self, args: &[&str], input: &str) -> (i32, String, String) {
         let mut command = self.command(args);

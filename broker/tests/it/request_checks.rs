@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     harness::{Harness, with_timeout},
-    wire::{PING, Wire, initialize},
+    wire::{PING, Wire, call, initialize},
 };
 
 const ROUTES: [(&str, &str); 8] = [
@@ -78,6 +78,57 @@ fn a_client_that_does_not_take_both_answers_is_406() {
         }
         let session = harness.client.open().await;
         assert_eq!(session.with("accept", "application/json").ask("GET", "").await.status, 406);
+    });
+}
+
+#[test]
+fn a_client_that_sends_all_of_a_refused_request_first_reads_why_it_was_refused() {
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada"], &[]).await;
+        let body = call("7", "echo", &Value::from("x".repeat(12_000_000)));
+        let ada = harness.of("ada");
+        for (client, status) in [
+            (ada.clone(), 413),
+            (harness.client.clone(), 401),
+            (ada.with("origin", "https://evil.example.com"), 403),
+            (ada.with("host", "evil.example.com"), 403),
+            (ada.at("/nowhere"), 404),
+            (ada.at("/healthz"), 405),
+            (ada.with("accept", "image/png"), 406),
+            (ada.with("content-type", "text/plain"), 415),
+        ] {
+            let mut wire = Wire::connect(client.address).await;
+            let head = client.head("POST", &format!("content-length: {}\r\n", body.len()));
+            assert!(wire.send(head + &body).await, "{status}: all of it is taken");
+            assert_eq!(wire.answer().await.status, status);
+            let mut wire = Wire::connect(client.address).await;
+            let head = client.head("POST", "transfer-encoding: chunked\r\n");
+            let sent = wire.send(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())).await;
+            assert!(sent, "{status}: all chunks are taken");
+            assert_eq!(wire.answer().await.status, status);
+            assert!(wire.closes().await, "{status}");
+        }
+    });
+}
+
+#[test]
+fn of_a_refused_request_no_more_is_read_than_the_bound() {
+    with_timeout(async {
+        let settings = ["http.max_discard=1MiB", "http.body_timeout=300ms"];
+        let harness = Harness::with_tokens(&["ada"], &settings).await;
+        let mut wire = Wire::connect(harness.client.address).await;
+        wire.send(harness.client.head("POST", "content-length: 1000000000\r\n")).await;
+        assert_eq!(wire.answer().await.status, 401, "nobody waits for the body");
+        let piece = vec![b'x'; 1 << 20];
+        let mut sent = 0;
+        while wire.send(&piece).await {
+            sent += 1;
+            assert!(sent < 100, "100 MiB were taken");
+        }
+        let mut silent = Wire::connect(harness.client.address).await;
+        silent.send(harness.client.head("POST", "content-length: 1000\r\n")).await;
+        assert_eq!(silent.answer().await.status, 401);
+        assert!(silent.closes().await, "it is not waited for ever");
     });
 }
 
@@ -214,14 +265,22 @@ fn pages_of_allowed_origins_may_call_without_cookies_and_read_the_session_id() {
         let client = harness.client.with("origin", page);
         let preflight = client
             .with("access-control-request-method", "POST")
-            .with("access-control-request-headers", "authorization,mcp-session-id")
+            .with("access-control-request-headers", "authorization,mcp-session-id,mcp-param-city")
             .ask("OPTIONS", "")
             .await;
         assert_eq!(preflight.status, 204);
         let methods = preflight.header("access-control-allow-methods").expect("methods");
         assert!(methods.contains("DELETE"), "{methods}");
         let names = preflight.header("access-control-allow-headers").expect("headers");
-        for name in ["authorization", "mcp-session-id", "mcp-protocol-version", "last-event-id"] {
+        for name in [
+            "authorization",
+            "mcp-session-id",
+            "mcp-protocol-version",
+            "last-event-id",
+            "mcp-method",
+            "mcp-name",
+            "mcp-param-city",
+        ] {
             assert!(names.to_ascii_lowercase().contains(name), "{names}");
         }
         let opened = client.post(initialize("1", "2025-11-25")).await;
@@ -232,10 +291,60 @@ fn pages_of_allowed_origins_may_call_without_cookies_and_read_the_session_id() {
             let exposed = answer.header("access-control-expose-headers").expect("headers");
             assert!(exposed.to_ascii_lowercase().contains("mcp-session-id"), "{exposed}");
             assert!(exposed.to_ascii_lowercase().contains("www-authenticate"), "{exposed}");
+            assert!(exposed.to_ascii_lowercase().contains("retry-after"), "{exposed}");
             assert_eq!(answer.header("vary"), Some("Origin"));
         }
         let plain = harness.client.post(initialize("1", "2025-11-25")).await;
         assert_eq!(plain.header("access-control-allow-origin"), None, "no page asked");
+    });
+}
+
+#[test]
+fn an_endpoint_with_a_slash_at_its_end_is_the_endpoint() {
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada"], &[]).await;
+        for path in ["/mcp/", "/main/mcp/"] {
+            let stranger = harness.client.at(path).post(initialize("1", "2025-11-25")).await;
+            assert_eq!(stranger.status, 401, "{path}");
+            assert!(stranger.header("www-authenticate").is_some(), "{path}: {stranger:?}");
+            let session = harness.of("ada").at(path).open().await;
+            assert!(session.at("/mcp").is_alive().await, "it is the same endpoint");
+            assert_eq!(session.delete().await.status, 204, "{path}");
+        }
+        for path in ["/healthz/", "/readyz/", "/metrics/"] {
+            assert_eq!(harness.client.at(path).ask("GET", "").await.status, 200, "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_browser_that_opens_a_wrong_address_is_shown_a_page_and_a_client_is_told_in_json() {
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada"], &[]).await;
+        let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        let browser = harness.client.with("accept", accept).without("content-type");
+        for (path, status) in
+            [("/nowhere", 404), ("/mcp", 401), ("/main/mcp/", 401), ("/other/mcp", 404)]
+        {
+            let shown = browser.at(path).ask("GET", "").await;
+            assert_eq!(shown.status, status, "{path}");
+            assert_eq!(shown.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+            assert!(shown.header("content-security-policy").is_some(), "{path}");
+            assert!(shown.text().contains("What you can do"), "{path}: {}", shown.text());
+            let told = harness.client.at(path).with("accept", "*/*").ask("GET", "").await;
+            assert_eq!((told.status, told.error().0), (status, status), "{path}");
+            assert_eq!(told.header("www-authenticate"), shown.header("www-authenticate"));
+        }
+        let posted = browser.at("/healthz").post("x").await;
+        assert_eq!((posted.status, posted.header("allow")), (405, Some("GET")));
+        assert!(posted.text().contains("<h1>"), "{}", posted.text());
+        let foreign = browser.at("/nowhere").with("host", "evil.example.com").ask("GET", "").await;
+        assert_eq!(foreign.status, 403);
+        let own = harness.client.address.to_string();
+        assert!(!foreign.text().contains(&own), "a foreign name does not learn ours");
+        // A client inside of a browser may take anything, and wants its answer as JSON all the same.
+        let inside = harness.client.with("accept", "text/html").post(PING).await;
+        assert_eq!(inside.error().0, 401);
     });
 }
 
@@ -265,7 +374,7 @@ fn the_pages_for_machines_answer_without_a_token() {
         for path in ["/healthz", "/readyz", "/metrics"] {
             assert_eq!(harness.client.at(path).ask("GET", "").await.status, 200, "{path}");
         }
-        for path in ["/", "/mcp/", "/other/mcp", "//mcp", "/main/mcp/x", "/MCP", "/../mcp"] {
+        for path in ["/", "/mcp//", "/other/mcp", "//mcp", "/main/mcp/x", "/MCP", "/../mcp"] {
             let status = harness.client.at(path).ask("GET", "").await.status;
             assert_eq!(status, if path == "/" { 200 } else { 404 }, "{path}");
         }
