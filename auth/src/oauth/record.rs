@@ -51,7 +51,7 @@ pub struct Client {
     pub name: Option<String>,
     /// Its home page, http or https.
     pub uri: Option<String>,
-    /// Where answers may go; at least one.
+    /// Where answers may go; none for a client that asks for no authorization.
     pub redirect_uris: Vec<String>,
     /// SHA-256 of its secret. `None` makes it a public client.
     pub secret: Option<TokenHash>,

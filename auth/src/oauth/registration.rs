@@ -197,8 +197,8 @@ impl AuthServer {
             );
             if sorted.usable.is_empty() {
                 let description = format!(
-                    "no redirect address can be used here: {schemes} is not allowed; the operator \
-                     of this server can add it to oauth.redirect_schemes"
+                    "this server allows the scheme of no redirect address ({schemes}); its \
+                     operator can add it to oauth.redirect_schemes"
                 );
                 return Err(Answer::bad("invalid_redirect_uri", &description));
             }

@@ -35,8 +35,9 @@ enum Action {
         name: String,
         /// Where the browser returns to after sign-in: https, http to this computer
         /// (http://127.0.0.1/callback is good for any port), or a scheme of
-        /// oauth.redirect_schemes; may be repeated
-        #[arg(long, value_name = "URI", required = true)]
+        /// oauth.redirect_schemes; may be repeated. A client with a secret that only asks what tokens are
+        /// worth has none
+        #[arg(long, value_name = "URI", required_unless_present = "confidential")]
         redirect_uri: Vec<String>,
         /// Its identifier [default: a random one]
         #[arg(long)]

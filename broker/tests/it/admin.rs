@@ -220,7 +220,6 @@ fn a_client_added_with_a_secret_finds_and_uses_introspection() {
     with_timeout(async {
         let place = Place::new();
         let args = ["client", "add", "Gateway", "--id", "gateway", "--confidential"];
-        let args = [&args[..], &["--redirect-uri", "https://app.example/cb"]].concat();
         let made = said(&place, &args).await;
         let secret = made.lines().find_map(|line| line.strip_prefix("client_secret")).expect("one");
         let broker = place.serve(&SIGN_IN).await;
@@ -237,6 +236,9 @@ fn a_client_added_with_a_secret_finds_and_uses_introspection() {
         assert_eq!((&told.json()["active"], &told.json()["scope"]), (&json!(true), &json!("mcp")));
         let unknown = introspect("gateway", secret.trim(), "mcpat_unknown").await;
         assert_eq!((unknown.status, unknown.json()), (200, json!({ "active": false })));
+        let question = application.question(&[]).replace(&application.id, "gateway");
+        let page = Browser::default().open(&question).await;
+        assert_eq!(page.answer.status, 400, "it may ask for no authorization: {}", page.seen());
         for (id, secret) in [("gateway", "wrong"), ("gateway", ""), (&*application.id, "")] {
             assert_eq!(introspect(id, secret, &tokens.access).await.status, 401, "{id}");
         }
