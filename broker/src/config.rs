@@ -85,7 +85,7 @@ pub use oauth::{ClientIdMetadata, OAuth, Registration};
 pub use providers::{Forge, GitHub, Oidc};
 pub use reload::Change;
 pub use root::Config;
-pub use server::{ServerCommand, ServerConfig, TokenFile};
+pub use server::{CacheScope, ServerCommand, ServerConfig, TokenFile};
 pub use server_name::ServerName;
 pub use serving::{Http, Log, LogFormat, StoreKind, Tls};
 pub use session::{Session, Stream, UnknownStatus};

@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) bridge: bridge::Limits,
     /// Where the children's private directories are made.
     pub(crate) directories: PathBuf,
+    /// Where the caches are that outlive the children.
+    pub(crate) caches: PathBuf,
 }
 
 impl Settings {
@@ -50,7 +52,12 @@ impl Settings {
             rotate_after: config.stream.rotate,
             ..bridge::Limits::default()
         };
-        Self { server: server.clone(), bridge, directories: config.data_dir.join("children") }
+        Self {
+            server: server.clone(),
+            bridge,
+            directories: config.data_dir.join("children"),
+            caches: config.data_dir.join("cache"),
+        }
     }
 }
 

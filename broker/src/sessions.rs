@@ -5,6 +5,7 @@
 //! this folder knows HTTP.
 
 pub(crate) mod acquire;
+pub(crate) mod cache;
 mod child;
 mod child_credential;
 pub(crate) mod child_session;
@@ -12,6 +13,8 @@ pub(crate) mod children;
 pub(crate) mod credential;
 pub(crate) mod credential_changes;
 pub(crate) mod directory;
+mod handshake;
+mod handshake_timeout;
 pub(crate) mod registry;
 pub(crate) mod replacement;
 pub(crate) mod spawn_failure;

@@ -8,7 +8,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{exit::Exit, reload::Reload, stderr::ring::Ring};
+use crate::{
+    exit::Exit,
+    life::{Life, processor_time},
+    reload::Reload,
+    stderr::ring::Ring,
+};
 
 /// A future that can be stored and sent.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -111,6 +116,16 @@ impl Child {
     #[must_use]
     pub fn ended(&self) -> BoxFuture<'static, Exit> {
         ended(self.exit.clone())
+    }
+
+    /// What the child and the processes it started have done so far. Reads a small file of every
+    /// process of the system, so it blocks for a moment.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        let ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let stderr_bytes = ring.pushed();
+        drop(ring);
+        Life { stderr_bytes, processor: processor_time(self.pid()) }
     }
 
     /// The last of what the child wrote to standard error, in whole lines as far as the ring

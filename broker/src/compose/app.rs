@@ -111,6 +111,7 @@ impl App {
             tasks: tasks.clone(),
             environment,
             children: Arc::clone(&children),
+            caches: Arc::default(),
             vault: vault.clone(),
             clock: clock.clone(),
             providers: provider_names(config),

@@ -18,6 +18,7 @@ use super::setting::{Entry, Setting, Single, shape};
 use super::table::Table;
 use super::template::Template;
 use super::upstream::Upstream;
+use super::words::words;
 use crate::settings;
 
 settings! {
@@ -88,8 +89,23 @@ settings! {
         /// Whether the process, and what it starts, may gain privileges by setuid programs or file
         /// capabilities, as sudo and ping do. Without it the kernel ignores both.
         pub new_privs: bool = flag("false").live(),
-        /// How long a new process may take to start and answer initialize.
+        /// Where programs such as npx and uvx keep what they download, so that the next session and
+        /// every wake start as fast as with a warm cache: "owner" is a directory for each person,
+        /// "shared" one for all of them, "none" has every process download anew. With "shared" one
+        /// person's process can change the programs that another person's process runs, so use it
+        /// only for servers that you trust with every user's data. The directories are below
+        /// data_dir/cache, and may be removed while the broker is stopped.
+        pub cache: Option<CacheScope> = optional_word()
+            .computed("\"owner\" if the command is a package runner such as npx or uvx")
+            .example(r#""owner""#)
+            .live(),
+        /// How long a new process may take to start and answer initialize without a sign of life: a
+        /// line on its standard error, or the use of processor time by it or by a process it
+        /// started.
         pub initialize_timeout: Duration = duration(r#""20s""#).live(),
+        /// How long a new process may take to answer initialize in all, whatever it does. At least
+        /// initialize_timeout.
+        pub initialize_max: Duration = duration(r#""5m""#).live(),
         /// How long a request may take. A progress notification restarts the time.
         pub request_timeout: Option<Duration> = duration(r#""5m""#).zero("no limit").live(),
         /// How long a process may take to exit after the broker closes its standard input, and
@@ -100,6 +116,25 @@ settings! {
         pub max_line: usize = size(r#""16MiB""#).live(),
     }
 }
+
+words! {
+    /// Whose processes find what a process of the server has downloaded.
+    pub enum CacheScope {
+        /// Those of the same person.
+        Owner = "owner",
+        /// Everybody's.
+        Shared = "shared",
+        /// Nobody's: it is gone with the process.
+        None = "none",
+    }
+}
+
+/// Programs that download the programs they run.
+const PACKAGE_RUNNERS: [&str; 13] =
+    ["npx", "npm", "pnpx", "pnpm", "yarn", "bunx", "bun", "uvx", "uv", "pipx", "deno", "dnx", "go"];
+
+/// Programs that run what their arguments name.
+const WRAPPERS: [&str; 6] = ["sh", "bash", "dash", "zsh", "env", "node"];
 
 /// What is started for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +156,36 @@ pub struct TokenFile {
 }
 
 impl ServerConfig {
+    /// Where what its processes download is kept.
+    #[must_use]
+    pub fn cache(&self) -> CacheScope {
+        self.cache.unwrap_or(match self.package_runner() {
+            Some(_) => CacheScope::Owner,
+            None => CacheScope::None,
+        })
+    }
+
+    /// The package runner that the command is, or that a shell runs for it.
+    #[must_use]
+    pub fn package_runner(&self) -> Option<&'static str> {
+        let ServerCommand::Program(program) = &self.command else { return None };
+        let runner = |word: &str| {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            PACKAGE_RUNNERS.into_iter().find(|runner| *runner == name)
+        };
+        let name = program.rsplit('/').next().unwrap_or(program);
+        if !WRAPPERS.contains(&name) {
+            return runner(program);
+        }
+        self.args.iter().flat_map(|arg| arg.split_whitespace()).find_map(runner)
+    }
+
+    /// Whether its processes have a place for the credential of their user.
+    #[must_use]
+    pub fn asks_upstream(&self) -> bool {
+        self.token_file.is_some() || self.env.values().any(Template::asks_upstream)
+    }
+
     /// The file in which a child finds its user's token; `None` when it does not look for one.
     #[must_use]
     pub fn token_file(&self) -> Option<TokenFile> {
@@ -175,5 +240,48 @@ impl Setting for BTreeMap<ServerName, ServerConfig> {
                 into.extract_if(first.., |entry| is_args(entry)).for_each(drop);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::load::Loaded;
+    use crate::config::root::Config;
+    use crate::config::sources::Sources;
+
+    fn load(command: &str, args: &str, more: &str) -> Loaded {
+        let environment = BTreeMap::<String, String>::new();
+        let mut sources = Sources::new(&environment);
+        sources.set =
+            vec![format!("server.notes.command={command:?}"), format!("server.notes.args={args}")];
+        sources.set.extend((!more.is_empty()).then(|| more.to_owned()));
+        Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    }
+
+    #[test]
+    fn a_package_runner_has_a_cache_unless_it_is_told_otherwise() {
+        for (command, args, expected) in [
+            ("npx", "[\"-y\", \"notes\"]", CacheScope::Owner),
+            ("/usr/local/bin/uvx", "[\"notes\"]", CacheScope::Owner),
+            ("sh", "[\"-c\", \"exec npx -y notes\"]", CacheScope::Owner),
+            ("env", "[\"A=b\", \"/opt/bin/uvx\", \"notes\"]", CacheScope::Owner),
+            ("notes", "[\"npx\"]", CacheScope::None),
+            ("/srv/npx/notes", "[]", CacheScope::None),
+        ] {
+            let loaded = load(command, args, "");
+            let server = loaded.config.server.values().next().expect("one server");
+            assert_eq!(server.cache(), expected, "{command} {args}");
+            assert!(loaded.warnings.is_empty(), "{command} {args}");
+        }
+    }
+
+    #[test]
+    fn a_package_runner_without_a_cache_is_warned_of() {
+        let loaded = load("npx", "[\"notes\"]", "server.notes.cache=none");
+        let warned: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(matches!(&warned[..], [only] if only.contains("npx downloads")), "{warned:?}");
     }
 }

@@ -36,16 +36,8 @@ impl Directory {
             });
         }
         let path = parent.join(hex::encode(name));
-        let made = path.clone();
-        let result = spawn_blocking(move || {
-            DirBuilder::new().mode(0o700).recursive(true).create(&made).map(|()| made)
-        })
-        .await
-        .unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        match result {
-            Ok(path) => Ok(Self { path, removed: false }),
-            Err(source) => Err(DirectoryError { path, source }),
-        }
+        make_private(&path).await?;
+        Ok(Self { path, removed: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -66,6 +58,15 @@ impl Drop for Directory {
             remove(&self.path);
         }
     }
+}
+
+/// Makes a directory that only its owner may enter, and those above it, where they are missing.
+pub(super) async fn make_private(path: &Path) -> Result<(), DirectoryError> {
+    let made = path.to_owned();
+    let made =
+        spawn_blocking(move || DirBuilder::new().mode(0o700).recursive(true).create(&made)).await;
+    made.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+        .map_err(|source| DirectoryError { path: path.to_owned(), source })
 }
 
 fn remove(path: &Path) {

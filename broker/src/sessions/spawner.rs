@@ -7,20 +7,19 @@ use std::{
 };
 
 use auth::upstream::Vault;
-use bridge::{Bridge, Message, Snapshot, SnapshotError};
+use bridge::{Bridge, InitializeError, Message, ResumeError, Snapshot, SnapshotError};
 use session::{BoxFuture, Owner, WakeFailure};
-use supervisor::Child;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, field, info_span, warn};
+use tracing::{Instrument, field, info_span};
 
 use super::{
-    child_session::ChildSession, children::Children, spawn_failure::SpawnFailure, startup::Startup,
+    cache::Caches, child_session::ChildSession, children::Children, spawn_failure::SpawnFailure,
+    startup::Startup,
 };
 use crate::{
     clock::Clock,
     config::Environment,
-    error_chain::error_chain,
     server::{Server, Settings},
 };
 
@@ -38,6 +37,7 @@ pub(crate) struct Spawner {
     pub(crate) tasks: TaskTracker,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) children: Arc<Children>,
+    pub(crate) caches: Arc<Caches>,
     /// Has users' credentials at upstreams; `None` when sign-in is off.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) clock: Clock,
@@ -57,12 +57,15 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         let span = startup.span.clone();
         Box::pin(
             async move {
-                let patience = startup.settings.server.initialize_timeout;
+                let handshake = move |bridge: Bridge, timeout| {
+                    Box::pin(async move {
+                        let welcome = bridge.initialize(&ask.initialize, timeout).await;
+                        welcome.map_err(SpawnFailure::Initialize)
+                    })
+                };
+                let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
                 let brought_up = async {
-                    let live = startup.start().await?;
-                    let handshake = live.bridge.initialize(&ask.initialize, patience);
-                    let shaken = async { handshake.await.map_err(SpawnFailure::Initialize) };
-                    let welcome = complete_handshake(&live, shaken).await?;
+                    let (live, welcome) = startup.bring_up(handshake, timed_out).await?;
                     *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
                     Ok(live)
                 };
@@ -84,13 +87,16 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         let span = startup.span.clone();
         Some(Box::pin(
             async move {
-                let patience = startup.settings.server.initialize_timeout;
                 let brought_up = async {
                     let snapshot = Snapshot::from_bytes(&snapshot)?;
-                    let live = startup.start().await?;
-                    let resume = live.bridge.resume(&snapshot, patience);
-                    let resumed = async { resume.await.map_err(SpawnFailure::Resume) };
-                    complete_handshake(&live, resumed).await?;
+                    let handshake = move |bridge: Bridge, timeout| {
+                        Box::pin(async move {
+                            let resumed = bridge.resume(&snapshot, timeout).await;
+                            resumed.map_err(SpawnFailure::Resume)
+                        })
+                    };
+                    let timed_out = SpawnFailure::Resume(ResumeError::TimedOut);
+                    let (live, ()) = startup.bring_up(handshake, timed_out).await?;
                     Ok(live)
                 };
                 let result = brought_up.await;
@@ -140,6 +146,7 @@ impl Spawner {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             children: Arc::clone(&self.children),
+            caches: Arc::clone(&self.caches),
             span: info_span!(
                 "session",
                 server = %server.name,
@@ -160,51 +167,5 @@ impl Spawner {
     fn inherited(&self, settings: &Settings) -> Vec<(OsString, OsString)> {
         let names = settings.server.pass_env.iter();
         names.filter_map(|name| Some((name.into(), self.environment.variable(name)?))).collect()
-    }
-}
-
-/// Waits until the child can be used. When that fails, the child has ended before this returns: the
-/// place it took is free then and not earlier.
-async fn complete_handshake<T>(
-    live: &ChildSession,
-    handshake: impl Future<Output = Result<T, SpawnFailure>>,
-) -> Result<T, SpawnFailure> {
-    let guard = KillOnDrop(Some((live.bridge.clone(), live.child.clone())));
-    let failure = match handshake.await {
-        Ok(done) => {
-            guard.disarm();
-            return Ok(done);
-        }
-        Err(failure) => failure,
-    };
-    drop(guard);
-    session::Backend::ended(live).await;
-    if failure.is_the_childs() {
-        let cause = error_chain(&failure);
-        let last_words = live.child.stderr_tail();
-        let last_words: Vec<_> = last_words.lines().rev().take(5).collect();
-        let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
-        // What is no message: a banner, another framing, a prompt.
-        let read = live.bridge.unread_output().unwrap_or_default();
-        warn!(error = %failure, %cause, exit = ?live.child.exit(), %last_words, %read, "the child failed to initialize");
-    }
-    Err(failure)
-}
-
-/// The spawn may be given up at any await: the child must not stay behind.
-struct KillOnDrop(Option<(Bridge, Child)>);
-
-impl KillOnDrop {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if let Some((bridge, child)) = &self.0 {
-            bridge.close();
-            child.kill();
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     path::Path,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use auth::upstream::{Credential, Vault};
@@ -11,16 +12,19 @@ use bridge::Bridge;
 use prometheus_client::metrics::counter::Counter;
 use session::Owner;
 use supervisor::SpawnError;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, warn};
 
 use super::{
+    cache::{Cache, Caches},
     child_credential::{ChildCredential, Delivery},
     child_session::ChildSession,
     children::{Children, Counted},
     credential::{credential, key},
     directory::Directory,
+    handshake::complete_handshake,
+    handshake_timeout::HandshakeTimeout,
     spawn_failure::SpawnFailure,
     token_file::TokenFile,
 };
@@ -51,6 +55,7 @@ pub(super) struct Startup {
     pub(super) vault: Option<Arc<Vault>>,
     pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
+    pub(super) caches: Arc<Caches>,
     pub(super) children: Arc<Children>,
     pub(super) span: Span,
     pub(super) begun: Instant,
@@ -58,7 +63,7 @@ pub(super) struct Startup {
 
 impl Startup {
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
-    pub(super) async fn start(&self) -> Result<ChildSession, SpawnFailure> {
+    pub(super) async fn start(&self, cache: Option<&Cache>) -> Result<ChildSession, SpawnFailure> {
         let Self { server, settings, owner, tasks, span, .. } = self;
         let now = self.clock.now();
         let vault = self.vault.as_deref();
@@ -76,7 +81,7 @@ impl Startup {
             }
             None => None,
         };
-        let env = self.environment(&directory, credential.as_ref(), file.as_ref());
+        let env = self.environment(&directory, cache, credential.as_ref(), file.as_ref());
         let spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
         let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
         let child = started.child;
@@ -132,10 +137,40 @@ impl Startup {
         })
     }
 
+    /// Starts a child and waits for what `handshake` has to do with it, given the time that it may
+    /// take in all.
+    pub(super) async fn bring_up<T, F>(
+        &self,
+        handshake: impl FnOnce(Bridge, Duration) -> F,
+        timed_out: SpawnFailure,
+    ) -> Result<(ChildSession, T), SpawnFailure>
+    where
+        F: Future<Output = Result<T, SpawnFailure>>,
+    {
+        let Self { server, settings, owner, .. } = self;
+        let cache = self.caches.prepare(settings, &server.name, owner).await;
+        let cache = cache.map_err(SpawnFailure::Directory)?;
+        let live = self.start(cache.as_ref()).await?;
+        let timeout = HandshakeTimeout::of(&settings.server);
+        let look = || {
+            let child = live.child.clone();
+            let looked = spawn_blocking(move || child.life());
+            async { looked.await.unwrap_or_default() }
+        };
+        let handshake = handshake(live.bridge.clone(), timeout.max);
+        let shaken = async { timeout.wait(look, handshake).await.unwrap_or(Err(timed_out)) };
+        let done = complete_handshake(&live, shaken).await?;
+        if let Some(cache) = cache {
+            self.caches.filled(cache).await;
+        }
+        Ok((live, done))
+    }
+
     /// What the child sees: the configured entries over those copied by name, a home, nothing else.
     fn environment(
         &self,
         directory: &Directory,
+        cache: Option<&Cache>,
         credential: Option<&Credential>,
         file: Option<&TokenFile>,
     ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
@@ -158,6 +193,11 @@ impl Startup {
         for name in ["HOME", "TMPDIR"] {
             if !env.iter().any(|(known, _)| known == name) {
                 env.push((name.into(), directory.path().into()));
+            }
+        }
+        for (name, path) in cache.into_iter().flat_map(Cache::environment) {
+            if !env.iter().any(|(known, _)| known == name) {
+                env.push((name.into(), path));
             }
         }
         Ok(env)

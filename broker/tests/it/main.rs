@@ -15,6 +15,7 @@ mod messages;
 mod operator;
 mod outside;
 mod own_table;
+mod package_runners;
 mod people;
 mod processes;
 mod program;

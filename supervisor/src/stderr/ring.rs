@@ -7,16 +7,24 @@ use std::collections::VecDeque;
 pub(crate) struct Ring {
     bytes: VecDeque<u8>,
     max_bytes: usize,
+    /// Bytes pushed so far.
+    pushed: u64,
     /// Whether anything was dropped, so that the first line may lack its beginning.
     overflowed: bool,
 }
 
 impl Ring {
     pub(crate) const fn new(max_bytes: usize) -> Self {
-        Self { bytes: VecDeque::new(), max_bytes, overflowed: false }
+        Self { bytes: VecDeque::new(), max_bytes, pushed: 0, overflowed: false }
+    }
+
+    /// How many bytes were pushed so far, kept or not.
+    pub(crate) const fn pushed(&self) -> u64 {
+        self.pushed
     }
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {
+        self.pushed += chunk.len() as u64;
         let kept = &chunk[chunk.len().saturating_sub(self.max_bytes)..];
         let excess = (self.bytes.len() + kept.len()).saturating_sub(self.max_bytes);
         self.overflowed |= excess > 0 || kept.len() < chunk.len();

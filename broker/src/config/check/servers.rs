@@ -7,10 +7,10 @@ use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::reader::Reader;
 use crate::config::root::Config;
-use crate::config::server::{ServerCommand, ServerConfig};
+use crate::config::server::{CacheScope, ServerCommand, ServerConfig};
 use crate::config::server_name::ServerName;
 use crate::config::table::Table;
-use crate::config::template::{Template, Variable};
+use crate::config::template::Variable;
 use crate::config::upstream::Upstream;
 
 pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Reader<'_>) {
@@ -35,6 +35,9 @@ pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Rea
             command(name.as_str(), server, reader);
         }
     }
+    for (name, server) in &config.server {
+        cache(name.as_str(), server, reader);
+    }
     for (name, server) in &mut config.server {
         let asked = token_file(name.as_str(), server, reader);
         server.upstream = upstream(name.as_str(), server, asked, &config.auth, reader);
@@ -56,6 +59,25 @@ fn command(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
         let what = format!("{} has a space, and no shell splits it into words", quoted(program));
         let hint = format!("write command = {first:?} and args = {args:?}");
         reader.warn(&path, Problem::new(what).hint(hint));
+    }
+}
+
+/// What a cache that is set, or is not, costs or risks.
+fn cache(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
+    let path = KeyPath::server(name, "cache");
+    match (server.cache(), server.package_runner()) {
+        (CacheScope::None, Some(runner)) => {
+            let what =
+                format!("{runner} downloads its program again for every session and every wake");
+            let hint = "write cache = \"owner\", or \"shared\" for a server that you trust";
+            reader.warn(&path, Problem::new(what).hint(hint));
+        }
+        (CacheScope::Shared, _) if server.upstream.is_some() || server.asks_upstream() => {
+            let what = "one user's process can change the programs that another user's process \
+                        runs with that user's credential";
+            reader.warn(&path, Problem::new(what).hint("write cache = \"owner\""));
+        }
+        _ => {}
     }
 }
 
@@ -85,7 +107,7 @@ fn token_file(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) -> boo
             reader.refuse(&key("env"), problem);
         }
     }
-    server.token_file.is_some() || server.env.values().any(Template::asks_upstream)
+    server.asks_upstream()
 }
 
 /// Whose credential the server's processes get. `asked` is whether they have a place for one.

@@ -1,0 +1,54 @@
+//! The handshake with a child, and what becomes of the child when it fails.
+
+use bridge::Bridge;
+use supervisor::Child;
+use tracing::warn;
+
+use super::{child_session::ChildSession, spawn_failure::SpawnFailure};
+use crate::error_chain::error_chain;
+
+/// Waits until the child can be used. When that fails, the child has ended before this returns: the
+/// place it took is free then and not earlier.
+pub(super) async fn complete_handshake<T>(
+    live: &ChildSession,
+    handshake: impl Future<Output = Result<T, SpawnFailure>>,
+) -> Result<T, SpawnFailure> {
+    let guard = KillOnDrop(Some((live.bridge.clone(), live.child.clone())));
+    let failure = match handshake.await {
+        Ok(done) => {
+            guard.disarm();
+            return Ok(done);
+        }
+        Err(failure) => failure,
+    };
+    drop(guard);
+    session::Backend::ended(live).await;
+    if failure.is_the_childs() {
+        let cause = error_chain(&failure);
+        let last_words = live.child.stderr_tail();
+        let last_words: Vec<_> = last_words.lines().rev().take(5).collect();
+        let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
+        // What is no message: a banner, another framing, a prompt.
+        let read = live.bridge.unread_output().unwrap_or_default();
+        warn!(error = %failure, %cause, exit = ?live.child.exit(), %last_words, %read, "the child failed to initialize");
+    }
+    Err(failure)
+}
+
+/// The spawn may be given up at any await: the child must not stay behind.
+struct KillOnDrop(Option<(Bridge, Child)>);
+
+impl KillOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some((bridge, child)) = &self.0 {
+            bridge.close();
+            child.kill();
+        }
+    }
+}

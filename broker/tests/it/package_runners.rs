@@ -1,0 +1,130 @@
+//! Servers that are downloaded when they are started, from a registry on loopback that counts.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet, time::sleep};
+
+use crate::{
+    harness::{Harness, OBLIGING, until_so, with_timeout},
+    wire::initialize,
+};
+
+const CHUNK: usize = 4096;
+const CHUNKS: usize = 10;
+
+/// A registry with one package.
+struct Registry {
+    address: SocketAddr,
+    bytes: Arc<AtomicUsize>,
+    /// Serves until the registry is dropped.
+    _serving: JoinSet<()>,
+}
+
+impl Registry {
+    /// One that takes so long for each part of the package.
+    async fn slow(pace: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let (counted, mut serving) = (Arc::clone(&bytes), JoinSet::new());
+        serving.spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                for _ in 0..CHUNKS {
+                    sleep(pace).await;
+                    if connection.write_all(&[7; CHUNK]).await.is_err() {
+                        break;
+                    }
+                    counted.fetch_add(CHUNK, Ordering::SeqCst);
+                }
+            }
+        });
+        Self { address, bytes, _serving: serving }
+    }
+
+    /// How often the package was downloaded.
+    fn downloads(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst) / (CHUNK * CHUNKS)
+    }
+
+    /// A broker whose server a package runner downloads from here.
+    async fn harness(&self, settings: &[&str]) -> Harness {
+        let command =
+            concat!("server.main.command=", env!("CARGO_BIN_EXE_server-runner")).to_owned();
+        let arguments = format!(r#"server.main.args=["{}","{OBLIGING}","$W"]"#, self.address);
+        let mut all = vec![command.as_str(), &arguments];
+        all.extend(settings);
+        Harness::with_tokens(&["ada", "bob"], &all).await
+    }
+}
+
+#[test]
+fn npx_downloads_once_for_a_person_and_not_for_every_session_and_every_wake() {
+    with_timeout(async {
+        let registry = Registry::slow(Duration::ZERO).await;
+        let idle = ["session.idle=150ms", "session.reap_interval=20ms"];
+        let harness = registry.harness(&["server.main.cache=owner", idle[0], idle[1]]).await;
+        let first = harness.of("ada").open().await;
+        harness.of("ada").open().await;
+        harness.witness.all_gone().await;
+        assert!(first.is_alive().await, "it wakes");
+        assert_eq!(registry.downloads(), 1);
+        harness.of("bob").open().await;
+        assert_eq!(registry.downloads(), 2, "another person's cache is another one");
+    });
+}
+
+#[test]
+fn a_shared_cache_is_filled_once_for_everybody_and_without_a_cache_every_start_downloads() {
+    with_timeout(async {
+        for (cache, downloads) in [("shared", 1), ("none", 2)] {
+            let registry = Registry::slow(Duration::ZERO).await;
+            let harness = registry.harness(&[&format!("server.main.cache={cache}")]).await;
+            harness.of("ada").open().await;
+            harness.of("bob").open().await;
+            assert_eq!(registry.downloads(), downloads, "{cache}");
+        }
+    });
+}
+
+#[test]
+fn the_first_start_on_an_empty_cache_runs_alone() {
+    with_timeout(async {
+        let registry = Registry::slow(Duration::from_millis(20)).await;
+        let harness = registry.harness(&["server.main.cache=owner"]).await;
+        let mut opens = JoinSet::new();
+        for _ in 0..4 {
+            let ada = harness.of("ada");
+            opens.spawn(async move { ada.post(initialize("1", "2025-11-25")).await.status });
+        }
+        assert_eq!(opens.join_all().await, [200; 4]);
+        assert_eq!(registry.downloads(), 1);
+    });
+}
+
+/// The next attempt would begin anew, and never get further.
+#[test]
+fn a_download_that_takes_longer_than_the_timeout_is_not_killed_while_it_goes_on() {
+    with_timeout(async {
+        let registry = Registry::slow(Duration::from_millis(100)).await;
+        let settings = ["server.main.cache=owner", "server.main.initialize_timeout=400ms"];
+        let harness = registry.harness(&settings).await;
+        harness.of("ada").open().await;
+        assert_eq!(registry.downloads(), 1);
+        let most = ["server.main.cache=owner", "server.main.initialize_timeout=300ms"];
+        let harness =
+            registry.harness(&[most[0], most[1], "server.main.initialize_max=500ms"]).await;
+        let opened = harness.of("ada").post(initialize("1", "2025-11-25")).await;
+        assert_eq!(opened.status, 504, "{opened:?}");
+        until_so("its child is gone", async || {
+            !harness.witness.children().into_iter().any(crate::harness::is_alive)
+        })
+        .await;
+    });
+}
