@@ -403,6 +403,18 @@ fn an_error_page_says_what_happened_what_to_do_and_its_code() {
 }
 
 #[test]
+fn an_account_with_many_applications_leads_to_the_older_ones() {
+    let leads = |page: &super::AccountPage| {
+        let document = Document::parse(&site().account(page));
+        let older = document.all("a").find(|link| link.text == "Older applications");
+        older.and_then(|link| link.get("href").map(str::to_owned))
+    };
+    let page = samples::account(None);
+    assert_eq!(leads(&page).as_deref(), Some("/account?after=grant-3"));
+    assert_eq!(leads(&super::AccountPage { more_clients: None, ..page }), None);
+}
+
+#[test]
 fn the_front_page_tells_each_client_its_line() {
     let told = |access| {
         let document = Document::parse(&site().front(&samples::front(access)));
