@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
+use url::{Host, Url};
 
 use crate::config::{Config, HostName, Listen};
 
@@ -57,7 +58,7 @@ impl HostPolicy {
             None => only(headers, &header::HOST)
                 .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
         };
-        let host = host.filter(|host| !host.as_str().contains('@')).ok_or(HostError::Host)?;
+        let host = host.filter(is_host_and_port).ok_or(HostError::Host)?;
         if !self.knows(host.host(), host.port_u16()) {
             return Err(HostError::Host);
         }
@@ -87,16 +88,37 @@ impl HostPolicy {
         if self.origins.contains(&origin) {
             return true;
         }
-        let Some(rest) = origin.strip_prefix("http://").or(origin.strip_prefix("https://")) else {
-            return false;
-        };
+        let Some(url) = web_origin(&origin) else { return false };
+        let rest = origin.split_once("://").map_or("", |(_, rest)| rest);
         if rest.eq_ignore_ascii_case(host.as_str()) {
             return true;
         }
         // A tool on the developer's own machine, such as the Inspector, has another port.
-        let own = rest.parse::<Authority>().is_ok_and(|origin| is_loopback(origin.host()));
-        self.local && own
+        self.local
+            && match url.host() {
+                Some(Host::Domain(name)) => name == "localhost",
+                Some(Host::Ipv4(ip)) => ip.is_loopback(),
+                Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
+                None => false,
+            }
     }
+}
+
+/// The origin of a web page: http or https, a host, perhaps a port, and nothing that another reader
+/// could take for more (RFC 6454 section 6.2).
+fn web_origin(origin: &str) -> Option<Url> {
+    let url = Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let written = url.origin().ascii_serialization();
+    // A default port may be written out.
+    let port = url.port_or_known_default()?;
+    (written == origin || format!("{written}:{port}") == origin).then_some(url)
+}
+
+/// Whether it is a host and perhaps a port, with no user in front and nothing else behind.
+fn is_host_and_port(authority: &Authority) -> bool {
+    let behind = authority.as_str().strip_prefix(authority.host());
+    behind
+        .is_some_and(|behind| behind.is_empty() || behind == ":" || authority.port_u16().is_some())
 }
 
 /// What browsers send for a page that keeps its address to itself.
@@ -179,6 +201,43 @@ mod tests {
             Err(HostError::Origin),
             "only a local broker trusts local pages"
         );
+    }
+
+    #[test]
+    fn an_origin_that_begins_like_a_loopback_address_is_a_stranger() {
+        let host = "127.0.0.1:8080";
+        for good in [
+            "http://127.0.0.1:33679",
+            "http://localhost",
+            "https://[::1]:1",
+            "HTTP://LocalHost:80",
+            "http://127.0.0.1:8080",
+        ] {
+            assert_eq!(asked(&site(true), host, Some(good)), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1:33679.evil",
+            "http://127.0.0.1:33679.evil.com",
+            "http://127.0.0.1.evil.com",
+            "http://localhost.evil.com:80",
+            "http://evil@127.0.0.1:80",
+            "http://127.0.0.1:80@evil.com",
+            "http://127.0.0.1:80/",
+            "http://127.0.0.1:80?x",
+            "http://127.0.0.1:80#x",
+            "http://127.0.0.1\\.evil.com",
+            "http://127.0.0.1:99999",
+            "http://0x7f.1",
+            "http://2130706433",
+            "http:127.0.0.1",
+            "ftp://127.0.0.1",
+            "http://",
+        ] {
+            assert_eq!(asked(&site(true), host, Some(bad)), Err(HostError::Origin), "{bad}");
+        }
+        for bad in ["127.0.0.1:33679.evil", "127.0.0.1:99999", "localhost:x"] {
+            assert_eq!(asked(&site(true), bad, None), Err(HostError::Host), "{bad}");
+        }
     }
 
     #[test]

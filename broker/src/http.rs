@@ -99,6 +99,13 @@ where
             };
             Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response()
         }
+        // hyper reads a body by its last coding alone, so what is inside of the chunks would be taken
+        // for the message (RFC 9112 section 6.1).
+        Ok(()) if !is_plain(request.headers()) => {
+            let words = "The only transfer coding that is understood here is chunked";
+            let status = StatusCode::NOT_IMPLEMENTED;
+            Refusal::new(status, rpc::INVALID_REQUEST, words).closing().response()
+        }
         Ok(()) if request.method() == Method::OPTIONS && route.answers_preflight() => {
             cors::preflight(request.headers())
         }
@@ -174,6 +181,16 @@ async fn ready(app: &App) -> Response<Body> {
             warn!(within = ?STORE_ANSWERS_WITHIN, "not ready: the store does not answer in time");
             unready("the store does not answer\n")
         }
+    }
+}
+
+/// Whether the body comes as it is, or in chunks and in no other coding.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 

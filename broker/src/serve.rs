@@ -1,32 +1,31 @@
 //! The accept loop, and how it ends.
 
-use std::{
-    convert::Infallible,
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+mod activity;
+mod address_places;
+mod until_closing;
 
-use ::http::Request;
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use ::http::{Request, Version};
 use auth::oauth::StoreError;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulConnection},
+    server::conn::auto,
 };
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::{Instant, Sleep, sleep, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use self::{
+    activity::{Activity, Tracked},
+    address_places::{AddressPlace, AddressPlaces},
+    until_closing::UntilClosing,
+};
 use crate::{
     clock::Clock,
     compose::{app::App, start_error::StartError},
@@ -38,8 +37,9 @@ use crate::{
     listener::{Accepted, ListenError, Listener, TlsFiles},
 };
 
-/// Concurrent streams of one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+/// Concurrent streams of one HTTP/2 connection: what RFC 9113 section 6.5.2 recommends at least. Each
+/// costs memory before anything is known of its client.
+const MAX_STREAMS: u32 = 100;
 /// Bytes of headers of one HTTP/2 request.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
@@ -121,6 +121,8 @@ struct Connections {
     app: Arc<App>,
     builder: auto::Builder<TokioExecutor>,
     places: Option<Arc<Semaphore>>,
+    /// Of those, how many one address may take.
+    of_address: Option<AddressPlaces>,
     header_timeout: Duration,
     discard: DiscardLimits,
     /// They read what is left of refused requests.
@@ -149,6 +151,7 @@ impl Connections {
             app,
             builder,
             places,
+            of_address: config.http.max_connections_per_address.map(AddressPlaces::new),
             header_timeout: config.http.header_timeout,
             discard: DiscardLimits {
                 bytes: config.http.max_discard,
@@ -188,28 +191,52 @@ impl Connections {
         }
     }
 
+    /// A place among those of its address; `Ok(None)` where addresses are not counted: proxies stand
+    /// for all their clients, and a Unix socket has none.
+    fn place_at(&self, peer: Option<SocketAddr>) -> Result<Option<AddressPlace>, ()> {
+        let (Some(places), Some(peer)) = (&self.of_address, peer) else { return Ok(None) };
+        let ip = peer.ip().to_canonical();
+        if self.app.state().config.http.trusted_proxies.iter().any(|own| own.contains(ip)) {
+            return Ok(None);
+        }
+        places.take(ip).map(Some).ok_or(())
+    }
+
     fn spawn(&mut self, accepted: Accepted, place: Option<tokio::sync::OwnedSemaphorePermit>) {
+        let Ok(of_address) = self.place_at(accepted.peer) else {
+            return debug!(peer = ?accepted.peer, "closed: the address has all its connections");
+        };
         let app = Arc::clone(&self.app);
         let discarding = self.discarding.clone();
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
         let (peer, patience, discard) = (accepted.peer, self.header_timeout, self.discard);
         let address = peer.map(|peer| peer.ip());
         self.tasks.spawn(async move {
-            let _place = place;
+            let _places = (place, of_address);
             let stream = match accepted.ready().await {
                 Ok(stream) => stream,
                 Err(error) => return debug!(?peer, %error, "the TLS handshake failed"),
             };
-            let asked = Arc::new(AtomicBool::new(false));
-            let heard = Arc::clone(&asked);
+            let activity = Arc::new(Activity::new());
+            let noted = Arc::clone(&activity);
             let service = service_fn(move |request: Request<Incoming>| {
-                heard.store(true, Ordering::Relaxed);
+                let underway = noted.begin();
                 let app = Arc::clone(&app);
-                let request = request.map(|body| Unread::new(body, discard, discarding.clone()));
-                async move { Ok::<_, Infallible>(http::answer(app, address, request).await) }
+                // HTTP/2 ends the request's half of a stream by itself and loses no answer
+                // (RFC 9113 section 8.1).
+                let limits = match request.version() {
+                    Version::HTTP_2 => DiscardLimits { bytes: 0, ..discard },
+                    _ => discard,
+                };
+                let request = request.map(|body| Unread::new(body, limits, discarding.clone()));
+                async move {
+                    let response = http::answer(app, address, request).await;
+                    Ok::<_, Infallible>(response.map(|body| Tracked::new(body, underway)))
+                }
             });
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = UntilClosing::new(connection, closing, asked, patience).await {
+            let whole = UntilClosing::new(connection, closing, activity, patience);
+            if let Err(error) = whole.await {
                 debug!(?peer, %error, "connection ended");
             }
         });
@@ -226,74 +253,6 @@ impl Connections {
         // Without their connections they are at their end.
         self.discarding.close();
         self.discarding.wait().await;
-    }
-}
-
-/// Moves a connection to its end; once signalled, only to the end of the response under way.
-///
-/// The signal is asked for only when the task's waker is another one than before, and not at every
-/// step of the connection: it would be a lock per request.
-struct UntilClosing<C> {
-    connection: Pin<Box<C>>,
-    signal: watch::Receiver<bool>,
-    signalled: Pin<Box<dyn Future<Output = ()> + Send>>,
-    waiting: Option<Waker>,
-    closes: bool,
-    /// Whether there was a request.
-    asked: Arc<AtomicBool>,
-    /// Until there was one: when to give up. hyper's own timer starts only once it knows the version
-    /// of HTTP, which a client that says nothing, or half a preface, never tells.
-    silence: Option<Pin<Box<Sleep>>>,
-}
-
-impl<C> UntilClosing<C> {
-    fn new(
-        connection: C,
-        signal: watch::Receiver<bool>,
-        asked: Arc<AtomicBool>,
-        patience: Duration,
-    ) -> Self {
-        let mut closing = signal.clone();
-        let signalled = Box::pin(async move {
-            // An error means that the broker is gone, which is as good a reason.
-            let _ = closing.wait_for(|closing| *closing).await;
-        });
-        Self {
-            connection: Box::pin(connection),
-            signal,
-            signalled,
-            waiting: None,
-            closes: false,
-            asked,
-            silence: Some(Box::pin(sleep(patience))),
-        }
-    }
-}
-
-impl<C: GracefulConnection> Future for UntilClosing<C> {
-    type Output = Result<(), C::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let registered = this.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if !this.closes && (!registered || this.signal.has_changed().unwrap_or(true)) {
-            this.waiting = Some(cx.waker().clone());
-            if this.signalled.as_mut().poll(cx).is_ready() {
-                this.closes = true;
-                this.connection.as_mut().graceful_shutdown();
-            }
-        }
-        let polled = this.connection.as_mut().poll(cx);
-        if polled.is_pending()
-            && let Some(silence) = &mut this.silence
-        {
-            if this.asked.load(Ordering::Relaxed) {
-                this.silence = None;
-            } else if silence.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        polled
     }
 }
 

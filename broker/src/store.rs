@@ -163,7 +163,8 @@ impl Store {
         }
         self.read(|db| Box::pin(schema::look(db))).await?;
         if self.writer.is_proven() {
-            return Ok(());
+            // Another process may have taken the database since.
+            return self.writer.look(|db| Box::pin(schema::look(db))).await.map(drop);
         }
         self.write(|db| Box::pin(schema::fill_probe(db))).await?;
         self.write(|db| Box::pin(schema::empty_probe(db))).await

@@ -29,6 +29,7 @@ use super::{
     state::{State, session_limits},
 };
 use crate::{
+    body_budget::BodyBudget,
     calls::Calls,
     clock::Clock,
     config::{Change, Config, Environment},
@@ -66,6 +67,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) children: Arc<Children>,
     pub(crate) calls: Arc<Calls>,
+    /// For bodies of clients that are not signed in.
+    pub(crate) stranger_bodies: BodyBudget,
     draining: AtomicBool,
     /// Cancelled to end what runs in `tasks` besides sessions.
     stopping: CancellationToken,
@@ -105,6 +108,7 @@ impl App {
         });
         let vault = kept.as_ref().map(|kept| Arc::clone(&kept.vault));
         let limits = session_limits(&config);
+        let stranger_bodies = BodyBudget::of(&config.http);
         let state = State::of(config, None, &metrics);
         let config = &state.config;
         let spawner = Spawner {
@@ -149,6 +153,7 @@ impl App {
             metrics,
             children,
             calls: Arc::default(),
+            stranger_bodies,
             draining: AtomicBool::new(false),
             stopping,
             tasks,

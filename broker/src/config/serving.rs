@@ -67,18 +67,28 @@ settings! {
     pub struct Http {
         /// The largest request body. The broker answers a larger one with 413.
         pub max_body: usize = size(r#""4MiB""#),
+        /// How many bytes of request bodies the broker holds at once for clients that are not signed in:
+        /// what they send to the OAuth endpoints and the pages. Beyond that it answers 503.
+        pub max_stranger_bytes: usize = size(r#""8MiB""#),
+        /// The same for one client address (one /64 of IPv6). Beyond that the broker answers 429.
+        pub max_stranger_bytes_per_address: usize = size(r#""1MiB""#),
         /// How much of a request's body the broker reads and drops after it has refused the request,
         /// for example with 401 or 413. Many clients send all of a request before they read the
         /// answer, and lose the answer when the connection closes before. It takes body_timeout at
         /// most.
         pub max_discard: usize = size(r#""64MiB""#).zero("the broker closes the connection at once"),
-        /// How long a client may take to send the headers of a request.
+        /// How long a client may take to send the headers of a request, and how long a connection may
+        /// be open without a request.
         pub header_timeout: Duration = duration(r#""30s""#),
         /// How long a client may take to send the body of a request.
         pub body_timeout: Duration = duration(r#""30s""#),
         /// How many connections may be open at once. Further connections wait until the broker
         /// accepts them.
         pub max_connections: Option<NonZeroUsize> = count("4096").zero("unlimited"),
+        /// How many connections may be open at once from one address (from one /64 of IPv6). The broker
+        /// closes further ones at once. Addresses in trusted_proxies are not counted, so name the
+        /// proxy there if there is one.
+        pub max_connections_per_address: Option<NonZeroUsize> = count("256").zero("unlimited"),
         /// Proxies in front of the broker whose X-Forwarded-For header the broker trusts, as
         /// addresses or ranges. Only the limits per client address use it. Connections over a Unix
         /// socket have no address: there, any entry makes the broker trust the header.

@@ -3,13 +3,44 @@
 use std::error::Error;
 
 use bridge::rpc;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::reply::Refusal;
-use crate::config::Http;
+use crate::{
+    body_budget::{Account, NoRoom},
+    config::Http,
+};
+
+/// As [`read`], for a client that is not signed in: what is held of its body is on `account`.
+pub(super) async fn read_of_stranger<B>(
+    mut body: B,
+    max: usize,
+    http: &Http,
+    account: &mut Account<'_>,
+) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: Error + Send + Sync + 'static,
+{
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large(max));
+    }
+    let mut limited = Limited::new(&mut body, max);
+    let whole = async {
+        let mut whole = BytesMut::new();
+        while let Some(frame) = limited.frame().await {
+            let frame = frame.map_err(|error| unreadable(&*error, max))?;
+            let Ok(data) = frame.into_data() else { continue };
+            account.take(data.len()).map_err(no_room)?;
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    };
+    timeout(http.body_timeout, whole).await.unwrap_or_else(|_| Err(too_late()))
+}
 
 /// Reads the body, `max` bytes at most, in the time the configuration gives.
 pub(super) async fn read<B>(mut body: B, max: usize, http: &Http) -> Result<Bytes, Refusal>
@@ -17,24 +48,44 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: Error + Send + Sync + 'static,
 {
-    let too_large = || {
-        let words = format!("The body is larger than {max} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, rpc::INVALID_REQUEST, words).closing()
-    };
     if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
+        return Err(too_large(max));
     }
     match timeout(http.body_timeout, Limited::new(&mut body, max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => {
-            let words = "The body could not be read";
-            Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words).closing())
-        }
-        Err(_) => {
-            let words = "The body did not arrive in time";
-            let status = StatusCode::REQUEST_TIMEOUT;
-            Err(Refusal::new(status, rpc::INVALID_REQUEST, words).closing())
-        }
+        Ok(Err(error)) => Err(unreadable(&*error, max)),
+        Err(_) => Err(too_late()),
     }
+}
+
+fn unreadable(error: &(dyn Error + Send + Sync + 'static), max: usize) -> Refusal {
+    if error.is::<LengthLimitError>() {
+        return too_large(max);
+    }
+    let words = "The body could not be read";
+    Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words).closing()
+}
+
+fn too_large(max: usize) -> Refusal {
+    let words = format!("The body is larger than {max} bytes");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, rpc::INVALID_REQUEST, words).closing()
+}
+
+fn too_late() -> Refusal {
+    let words = "The body did not arrive in time";
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, rpc::INVALID_REQUEST, words).closing()
+}
+
+fn no_room(why: NoRoom) -> Refusal {
+    let (status, words) = match why {
+        NoRoom::Address => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too much is being sent from this address at once; try again in a moment",
+        ),
+        NoRoom::Broker => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too much is being sent to this server at once; try again in a moment",
+        ),
+    };
+    Refusal::new(status, rpc::SERVER_ERROR, words).soon().closing()
 }

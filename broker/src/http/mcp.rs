@@ -76,6 +76,7 @@ impl Exchange<'_> {
         let (head, body) = request.into_parts();
         let headers = &head.headers;
         let owner = self.admit(headers).await.map_err(Refusal::closing)?;
+        negotiate::single_valued(headers)?;
         negotiate::content_type(headers)?;
         negotiate::accepts_both(headers)?;
         if self.app.is_draining() {
@@ -217,6 +218,7 @@ impl Exchange<'_> {
     /// The standalone stream, or a stream resumed.
     async fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
+        negotiate::single_valued(headers)?;
         negotiate::accepts_events(headers)?;
         let lease =
             self.lease(headers, &owner, Purpose::Stream).await?.ok_or_else(no_session_id)?;
@@ -242,6 +244,7 @@ impl Exchange<'_> {
     /// The client is done with its session (MCP transports, "Session Management").
     async fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
+        negotiate::single_valued(headers)?;
         let id = self.named(headers)?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
         let unknown = self.state.config.session.unknown_status;

@@ -12,6 +12,24 @@ pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-pro
 /// The event after which a stream is resumed.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Readers of a request must not differ about what it says: of headers that stand for one value there is
+/// one, or all are equal (RFC 9110 section 5.3).
+pub(crate) fn single_valued(headers: &HeaderMap) -> Result<(), Refusal> {
+    // Nothing is repeated, as ever.
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    for name in [SESSION_ID, header::CONTENT_TYPE, PROTOCOL_VERSION, LAST_EVENT_ID] {
+        let mut values = headers.get_all(&name).iter();
+        let first = values.next();
+        if values.any(|value| Some(value) != first) {
+            let words = format!("There are several {name} headers that differ: send one");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words).closing());
+        }
+    }
+    Ok(())
+}
+
 /// The body must say that it is JSON. A web page cannot say that of a form it posts elsewhere.
 pub(crate) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -83,6 +101,21 @@ mod tests {
 
     fn headers(name: HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().expect("a header"))])
+    }
+
+    #[test]
+    fn headers_that_contradict_each_other_are_refused_and_repetition_is_not() {
+        for name in [SESSION_ID, header::CONTENT_TYPE, PROTOCOL_VERSION, LAST_EVENT_ID] {
+            let mut headers = headers(name.clone(), "one");
+            headers.append(&name, "one".parse().expect("a header"));
+            assert!(single_valued(&headers).is_ok(), "{name}");
+            headers.append(&name, "two".parse().expect("a header"));
+            let refusal = single_valued(&headers).expect_err(name.as_str());
+            assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+        }
+        let mut several = headers(header::ACCEPT, "application/json");
+        several.append(header::ACCEPT, "text/event-stream".parse().expect("a header"));
+        assert!(single_valued(&several).is_ok(), "a list may stand in several lines");
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Refusal {
         Self { retry_after: Some(after), ..self }
     }
 
+    /// The client may try again in a moment.
+    pub(super) fn soon(self) -> Self {
+        self.retry(RETRY_SOON)
+    }
+
     pub(crate) fn closing(self) -> Self {
         Self { close: true, ..self }
     }

@@ -75,7 +75,9 @@ where
     // Once a request, so that all of it agrees on what time it is.
     let now = app.clock.now();
     let (head, body) = request.into_parts();
-    let body = match body::read(body, MAX_BODY, &state.config.http).await {
+    let mut account = app.stranger_bodies.open(peer);
+    let read = body::read_of_stranger(body, MAX_BODY, &state.config.http, &mut account);
+    let body = match read.await {
         Ok(body) => body,
         Err(refusal) => return Refusal::response(refusal),
     };

@@ -6,12 +6,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use crate::{
     harness::{Harness, with_timeout},
     program::{Place, Program},
-    wire::{Client, Wire, call, initialize},
+    wire::{Client, TIMEOUT, Wire, call, initialize},
 };
 
 type Sender = http2::SendRequest<Full<Bytes>>;
@@ -76,6 +76,139 @@ fn a_session_works_over_one_connection_with_many_streams() {
             .expect("a request");
         let response = sender.clone().send_request(request).await.expect("a response");
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "T2 holds for :authority");
+    });
+}
+
+#[test]
+fn a_connection_that_answers_pings_and_asks_for_nothing_is_shut_down() {
+    with_timeout(async {
+        let harness = Harness::start(&["http.header_timeout=300ms", "http.keep_alive=50ms"]).await;
+        let (_never_used, mut moving) = connect(&harness.client).await;
+        let ended = timeout(TIMEOUT, moving.join_next()).await;
+        assert!(ended.is_ok(), "the client would have stayed");
+        let (sender, mut moving) = connect(&harness.client).await;
+        let opened = post(&harness.client, &sender, "", initialize("1", "2025-11-25")).await;
+        assert_eq!(opened.0, StatusCode::OK);
+        let ended = timeout(TIMEOUT, moving.join_next()).await;
+        assert!(ended.is_ok(), "also after it asked for something");
+    });
+}
+
+#[test]
+fn a_connection_with_a_stream_that_only_listens_stays() {
+    with_timeout(async {
+        let settings = ["http.header_timeout=200ms", "http.keep_alive=50ms"];
+        let harness = Harness::start(&settings).await;
+        let session = harness.client.open().await;
+        let (sender, mut moving) = connect(&harness.client).await;
+        let request = Request::get(format!("http://{}/mcp", harness.client.address))
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", session.session())
+            .body(Full::default())
+            .expect("a request");
+        let response = sender.clone().send_request(request).await.expect("a response");
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut body = response.into_body();
+        // Each comes after the silence of a keep-alive: together, many times the timeout.
+        for _ in 0..20 {
+            let comment = timeout(TIMEOUT, body.frame()).await.expect("in time");
+            comment.expect("the stream goes on").expect("the connection is there");
+        }
+        drop(body);
+        let ended = timeout(TIMEOUT, moving.join_next()).await;
+        assert!(ended.is_ok(), "without a stream it ends");
+    });
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_proxies_have_more() {
+    with_timeout(async {
+        let harness = Harness::start(&["http.max_connections_per_address=3"]).await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let mut wire = harness.client.at("/healthz").send("GET", "").await;
+            assert_eq!(wire.answer().await.status, 200);
+            held.push(wire);
+        }
+        let mut refused = Wire::connect(harness.client.address).await;
+        refused.send(harness.client.at("/healthz").head("GET", "")).await;
+        assert!(refused.try_head().await.is_none(), "it is closed without an answer");
+        held.pop();
+        crate::harness::until_so("a place is free again", async || {
+            let mut wire = Wire::connect(harness.client.address).await;
+            wire.send(harness.client.at("/healthz").head("GET", "")).await;
+            wire.try_head().await.is_some_and(|head| head.status == 200)
+        })
+        .await;
+        let settings =
+            ["http.max_connections_per_address=1", "http.trusted_proxies=[\"127.0.0.1\"]"];
+        let behind = Harness::start(&settings).await;
+        let mut wires = Vec::new();
+        for _ in 0..5 {
+            let mut wire = behind.client.at("/healthz").send("GET", "").await;
+            assert_eq!(wire.answer().await.status, 200, "a proxy stands for many");
+            wires.push(wire);
+        }
+    });
+}
+
+/// A body of which this much comes, and then nothing.
+struct Unfinished(Option<Bytes>);
+
+impl http_body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        match self.0.take() {
+            Some(data) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data)))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+#[test]
+fn forms_that_never_end_cost_a_bounded_memory() {
+    with_timeout(async {
+        let place = Place::new();
+        let broker = place.serve(&["--set", "auth.verifiers=[\"oauth\"]"]).await;
+        let before = broker.memory();
+        let mut moving = JoinSet::new();
+        let mut answers = JoinSet::new();
+        let mut senders = Vec::new();
+        for _ in 0..16 {
+            let stream = TcpStream::connect(broker.client.address).await.expect("it listens");
+            let (sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("h2");
+            moving.spawn(async move {
+                let _ = connection.await;
+            });
+            for _ in 0..200 {
+                let request =
+                    Request::post(format!("http://{}/oauth/token", broker.client.address))
+                        .header("content-type", "application/x-www-form-urlencoded")
+                        .body(Unfinished(Some(Bytes::from(vec![b'x'; 60_000]))))
+                        .expect("a request");
+                let mut sender: http2::SendRequest<Unfinished> = sender.clone();
+                answers.spawn(async move { sender.send_request(request).await });
+            }
+            senders.push(sender);
+        }
+        // What finds no room is told so, and the rest waits for the end that does not come.
+        let mut refused = 0;
+        while refused < 3_000 {
+            let answer = timeout(TIMEOUT, answers.join_next()).await.expect("in time");
+            let answer = answer.expect("there are more").expect("no panic").expect("an answer");
+            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            refused += 1;
+        }
+        // All of them together are 190 MB, and a stream has its own price.
+        let grown = broker.memory().saturating_sub(before);
+        assert!(grown < 64 << 20, "grown by {grown} bytes");
+        assert_eq!(broker.client.at("/healthz").ask("GET", "").await.status, 200);
     });
 }
 
@@ -177,7 +310,7 @@ fn a_flood_of_pings_and_settings_costs_no_memory() {
         let bytes = bytes.repeat(1000);
         // Nobody reads the acknowledgements: the sender is stopped sooner or later, or cut off.
         for _ in 0..100 {
-            let sent = tokio::time::timeout(std::time::Duration::from_secs(1), wire.send(&bytes));
+            let sent = timeout(std::time::Duration::from_secs(1), wire.send(&bytes));
             if !sent.await.unwrap_or(false) {
                 break;
             }

@@ -7,6 +7,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
 };
+use sqlx::ConnectOptions;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -288,6 +289,23 @@ fn a_unix_socket_serves_its_group_is_cleared_up_and_taken_over_from_a_killed_bro
         again.signal(Signal::TERM);
         assert_eq!(again.ends().await, Some(0));
         assert!(!path.exists());
+    });
+}
+
+#[test]
+fn a_broker_whose_database_another_process_holds_is_not_ready_until_it_lets_go() {
+    with_timeout(async {
+        let place = Place::new();
+        let broker = place.serve(&[]).await;
+        let ready = broker.client.at("/readyz");
+        assert_eq!(ready.ask("GET", "").await.status, 200, "and just now a change succeeded");
+        let file = place.path().join("data/broker.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        let mut other = options.connect().await.expect("it opens");
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("it takes the lock");
+        assert_eq!(ready.ask("GET", "").await.status, 503);
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("it lets go");
+        until_so("it is ready again", async || ready.ask("GET", "").await.status == 200).await;
     });
 }
 

@@ -170,6 +170,53 @@ fn a_body_whose_length_is_in_doubt_is_400_and_the_connection_closes() {
     });
 }
 
+#[test]
+fn a_body_in_another_coding_inside_of_the_chunks_is_501() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let body = initialize("1", "2025-11-25");
+        let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        for (coding, status) in [
+            ("transfer-encoding: gzip, chunked\r\n", 501),
+            ("transfer-encoding: deflate,chunked\r\n", 501),
+            ("transfer-encoding: chunked, chunked\r\n", 501),
+            ("transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n", 501),
+            ("transfer-encoding: Chunked\r\n", 200),
+        ] {
+            let mut wire = Wire::connect(harness.client.address).await;
+            wire.send(harness.client.head("POST", coding) + &chunked).await;
+            assert_eq!(wire.answer().await.status, status, "{coding}");
+        }
+    });
+}
+
+#[test]
+fn two_session_ids_or_media_types_that_differ_are_400_and_reach_no_session() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let (one, other) = (harness.client.open().await, harness.client.open().await);
+        let length = format!("content-length: {}\r\n", PING.len());
+        for more in [
+            format!("mcp-session-id: {}\r\n", other.session()),
+            "content-type: text/plain\r\n".to_owned(),
+            "mcp-protocol-version: 2025-06-18\r\nmcp-protocol-version: 2024-11-05\r\n".to_owned(),
+        ] {
+            let mut wire = Wire::connect(harness.client.address).await;
+            wire.send(one.head("POST", &format!("{length}{more}")) + PING).await;
+            assert_eq!(wire.answer().await.status, 400, "{more}");
+        }
+        let delete = one.head("DELETE", &format!("mcp-session-id: {}\r\n", other.session()));
+        let mut wire = Wire::connect(harness.client.address).await;
+        wire.send(delete).await;
+        assert_eq!(wire.answer().await.status, 400);
+        assert!(one.is_alive().await && other.is_alive().await, "neither of them was meant");
+        let same = format!("{length}mcp-session-id: {}\r\n", one.session());
+        let mut wire = Wire::connect(harness.client.address).await;
+        wire.send(one.head("POST", &same) + PING).await;
+        assert_eq!(wire.answer().await.status, 200, "the same twice is no contradiction");
+    });
+}
+
 /// hyper takes a body with both by its chunks and then closes, which RFC 9112 section 6.3 allows:
 /// what stands behind it is never taken for a request, whoever is in front of us.
 #[test]

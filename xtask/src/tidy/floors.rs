@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 8] = [
         "demo",
         "error_chain",
         "fetch",
+        "body_budget",
         "host_policy",
         "listener",
         "log",
