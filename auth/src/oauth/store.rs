@@ -65,7 +65,8 @@ pub trait AuthStore: fmt::Debug + Send + Sync {
     fn remove_client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Vec<Grant>>;
 
     /// Keeps a new sign-in. At most `max_open` are under way: beyond that, some go, so that a flood
-    /// shortens the time for a sign-in and keeps nobody out. First go those that no browser approved;
+    /// shortens the time for a sign-in and keeps nobody out; at once with them may go one in a hundred
+    /// more, so that a flood is not sorted for each of its own. First go those that no browser approved;
     /// among them those of the same [`peer`](Transaction::peer) as the new one, so that nobody makes
     /// others' go by opening many; then those of the peer with the most; then those that end first.
     /// `false`, and nothing kept, when there may be none at all.

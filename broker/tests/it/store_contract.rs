@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{
     TokenHash,
-    oauth::{AuthStore, NewToken, Redeemed, Rotated, Rotation},
+    oauth::{AuthStore, NewToken, Purpose, Redeemed, Rotated, Rotation, Transaction},
     testing::{accounts_contract, credentials_contract, static_tokens_contract, store_contract},
 };
 use broker::store::Store;
@@ -48,6 +48,40 @@ fn the_store_keeps_the_contract_of_static_tokens() {
     with_timeout(async {
         let StoreHarness { store, directory: _directory, .. } = StoreHarness::open().await;
         static_tokens_contract(store.clone(), store).await;
+    });
+}
+
+#[test]
+fn a_flood_of_sign_ins_leaves_as_many_as_there_may_be_and_the_newest_among_them() {
+    with_timeout(async {
+        let harness = StoreHarness::open().await;
+        let name = |n: u8, from: u8| TokenHash::of(&format!("{n} from {from}"));
+        let open = async |n: u8, from: u8| {
+            let transaction = Transaction {
+                handle: name(n, from),
+                purpose: Purpose::Page("/account".into()),
+                binding: None,
+                upstream: None,
+                peer: [192, 0, 2, from].into(),
+                expires: now().plus(MINUTE * (1 + u32::from(n))),
+            };
+            assert!(harness.store.open_transaction(transaction, 100, now()).await.unwrap());
+        };
+        let is_there = async |n: u8, from: u8| {
+            harness.store.transaction(&name(n, from), now()).await.unwrap().is_some()
+        };
+        open(0, 9).await;
+        for n in 0..110 {
+            open(n, 1).await;
+            open(n, 2).await;
+        }
+        let mut left = 0;
+        for n in 0..110 {
+            left += u32::from(is_there(n, 1).await) + u32::from(is_there(n, 2).await);
+        }
+        // One that is alone there, and one in a hundred that went for the next ones.
+        assert!((98..=99).contains(&left), "{left}");
+        assert!(is_there(109, 2).await && is_there(0, 9).await);
     });
 }
 
