@@ -59,6 +59,7 @@ mod files;
 mod grants;
 mod keys;
 mod limits;
+mod lock;
 mod open;
 mod request;
 mod row;
@@ -73,6 +74,7 @@ mod writer;
 
 pub use keys::{Keys, KeysError};
 pub use limits::Limits;
+pub use lock::{DataLock, LockError};
 pub use open::OpenError;
 pub use static_tokens::TokenImport;
 

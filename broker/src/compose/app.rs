@@ -44,7 +44,7 @@ use crate::{
         spawner::{OpenRequest, Spawner},
         token_delivery::TokenDelivery,
     },
-    store::Store,
+    store::{DataLock, Store},
     tokens,
 };
 
@@ -62,6 +62,8 @@ pub(crate) struct App {
     /// Gives leases on those sessions.
     pub(crate) acquirer: Acquirer<OpenRequest, ChildSession, VaultSource>,
     pub(crate) access: AuthStack,
+    /// No other broker serves from the data directory meanwhile.
+    _lock: DataLock,
     /// What outlives this process: people, their credentials, sessions.
     store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
@@ -87,6 +89,9 @@ impl App {
         base: &str,
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
+        // Before anything in the data directory is touched: the directories of children that run now
+        // are another broker's only if that one is gone.
+        let lock = DataLock::take(&config.data_dir)?;
         directory::sweep(&config.data_dir.join("children"));
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
@@ -149,6 +154,7 @@ impl App {
             sessions,
             acquirer,
             access,
+            _lock: lock,
             store,
             metrics,
             children,

@@ -17,6 +17,9 @@ pub enum StartError {
     /// The file in which an earlier version kept the static tokens cannot be imported.
     #[error("the static tokens cannot be imported")]
     Tokens(#[from] ImportError),
+    /// Another broker serves from the data directory, or it cannot be locked.
+    #[error("the data directory cannot be used")]
+    DataDirectory(#[from] store::LockError),
     /// The store did not open.
     #[error("the store cannot be used")]
     Store(#[from] store::OpenError),

@@ -41,6 +41,30 @@ fn children_are_gone_two_seconds_after_the_broker_was_killed() {
 }
 
 #[test]
+fn a_second_broker_on_the_same_data_directory_is_refused_and_touches_nothing() {
+    with_timeout(async {
+        let place = Place::new();
+        let mut first = place.serve(&[]).await;
+        let session = first.client.open().await;
+        let left = || fs::read_dir(place.path().join("data/children")).map_or(0, Iterator::count);
+        assert_eq!(left(), 1);
+        let (code, _, log) = place.run(&["serve"]).await;
+        assert_eq!(code, 69, "{log}");
+        let holder = format!("process {}", first.pid());
+        assert!(log.contains("another broker serves") && log.contains(&holder), "{log}");
+        assert_eq!(left(), 1, "the running child keeps its directory");
+        assert!(session.is_alive().await);
+        let (code, _, log) = place.run(&["check"]).await;
+        assert_eq!(code, 0, "{log}");
+        let (code, _, log) = place.run(&["token", "add", "ada"]).await;
+        assert_eq!(code, 0, "{log}");
+        first.signal(Signal::KILL);
+        assert_eq!(first.ends().await, None);
+        let _again = place.serve(&[]).await;
+    });
+}
+
+#[test]
 fn a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_killed() {
     with_timeout(async {
         let place = Place::new();
@@ -96,7 +120,9 @@ fn no_process_of_the_same_user_reads_the_memory_of_the_broker() {
         let first = place.witness.child();
         let child = fs::read_to_string(proc(first, "status")).expect("it lives");
         assert!(child.contains("NoNewPrivs:\t1"), "{child}");
-        let kept = place.serve(&["--set", "server.main.new_privs=true"]).await;
+        let elsewhere = format!("data_dir={}", place.path().join("elsewhere").display());
+        let settings = ["--set", "server.main.new_privs=true", "--set", &elsewhere];
+        let kept = place.serve(&settings).await;
         kept.client.open().await;
         let other = place.witness.children().into_iter().find(|pid| *pid != first);
         let child = fs::read_to_string(proc(other.expect("another"), "status")).expect("it lives");
