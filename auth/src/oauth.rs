@@ -68,6 +68,7 @@ mod server;
 mod sign_in;
 mod store;
 mod token_endpoint;
+mod token_standing;
 mod verifier;
 
 pub use answer::{Answer, PageAnswer};
@@ -76,8 +77,8 @@ pub use config::{ClientIdMetadata, Config, Registration};
 pub use config_error::ConfigError;
 pub use fetch::{Fetch, FetchError, FetchLimits};
 pub use identity::{
-    Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, RenewError,
-    SignInError, UpstreamCredential,
+    Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, Inspection,
+    RenewError, SignInError, UpstreamCredential, Withdrawal,
 };
 pub use limiter::Rate;
 pub(crate) use limiter::{PeerLimiter, address_group, rate_limit_key};
@@ -100,6 +101,7 @@ pub use store::{
     AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_GRACE, CODE_MEMORY, Redeemed, Registered, Repeat,
     Rotated, Rotation, StoreError, Stored, TransactionKey, in_grace,
 };
+pub use token_standing::TokenStanding;
 pub use verifier::OAuthTokens;
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod exchange;
 mod forgejo;
 mod github;
 mod oidc;
+mod scope_words;
 
 pub use forgejo::{Forgejo, ForgejoConfig};
 pub use github::{GitHub, GitHubConfig};

@@ -33,8 +33,11 @@ impl Closed {
 /// How a POST's requests ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The child answered, with a result or an error of its own.
+    /// The child answered.
     Answered,
+    /// The child answered with an error of its own: a JSON-RPC error, or a tool's result that says
+    /// `isError` (MCP tools, "Error Handling").
+    AnsweredError,
     /// The child did not answer in [`Limits::request_timeout`](crate::Limits).
     TimedOut,
     /// The child does not read its input.
@@ -53,7 +56,7 @@ impl Outcome {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Answered => "ok",
+            Self::Answered | Self::AnsweredError => "ok",
             Self::TimedOut => "timeout",
             Self::Unread => "unread",
             Self::Unreadable => "unreadable",

@@ -98,6 +98,7 @@ mod shared;
 mod snapshot;
 mod stream;
 mod table;
+mod tool_error;
 mod unreadable;
 
 pub use body::{Body, StreamGuard};

@@ -20,6 +20,7 @@ use crate::{
     shared::Shared,
     stream::{EventKind, Stream},
     table::{Asked, Pending, Sink, Table},
+    tool_error,
 };
 
 impl Shared {
@@ -150,7 +151,12 @@ impl Shared {
             Sink::Own(waiting) => drop(waiting.send(Ok(message))),
             Sink::Stream(stream) => {
                 let data = rpc::response(&pending.id, &message);
-                self.answer(&stream, data.into(), StatusCode::OK, Outcome::Answered);
+                let outcome = if tool_error::is_error(&message) {
+                    Outcome::AnsweredError
+                } else {
+                    Outcome::Answered
+                };
+                self.answer(&stream, data.into(), StatusCode::OK, outcome);
             }
         }
     }
@@ -271,7 +277,9 @@ impl Shared {
                 (StatusCode::OK, rpc::SERVER_ERROR, "the request was cancelled by the client")
             }
             Outcome::Closed(why) => (StatusCode::OK, rpc::INTERNAL_ERROR, why.for_client()),
-            Outcome::Answered | Outcome::Unreadable => unreachable!("an answer is no failure"),
+            Outcome::Answered | Outcome::AnsweredError | Outcome::Unreadable => {
+                unreachable!("an answer is no failure")
+            }
         };
         let data = rpc::error(Some(&pending.id), code, words);
         self.answer(&stream, data, status, outcome);

@@ -21,6 +21,12 @@ pub(crate) struct RequestLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// An identity provider's label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ProviderLabel {
+    pub(crate) provider: String,
+}
+
 /// A server's label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ServerLabel {
@@ -68,6 +74,7 @@ pub(crate) struct Metrics {
     pub(crate) reaped: Family<ReasonLabel, Counter>,
     pub(crate) auth_failures: Family<ReasonLabel, Counter>,
     pub(crate) upstream_refresh: Family<RefreshLabels, Counter>,
+    pub(crate) narrow_grants: Family<ProviderLabel, Counter>,
     pub(crate) repeated_refreshes: Counter,
     pub(crate) dropped_lines: Family<ServerLabel, Counter>,
     child_rss: Gauge<i64, AtomicI64>,
@@ -93,6 +100,7 @@ impl Metrics {
             reaped: Family::default(),
             auth_failures: Family::default(),
             upstream_refresh: Family::default(),
+            narrow_grants: Family::default(),
             repeated_refreshes: Counter::default(),
             dropped_lines: Family::default(),
             child_rss: Gauge::default(),
@@ -140,6 +148,11 @@ impl Metrics {
             "upstream_refresh",
             "Renewals of users' credentials at identity providers",
             metrics.upstream_refresh.clone(),
+        );
+        registry.register(
+            "upstream_narrow_grants",
+            "Sign-ins and renewals for which an identity provider granted less than the configured scopes",
+            metrics.narrow_grants.clone(),
         );
         registry.register(
             "oauth_refreshes_repeated",

@@ -6,12 +6,13 @@
 
 pub(crate) mod acquire;
 pub(crate) mod cache;
-mod child;
+pub(crate) mod child;
 mod child_credential;
 pub(crate) mod child_session;
 pub(crate) mod children;
 pub(crate) mod credential;
 pub(crate) mod credential_changes;
+pub(crate) mod credential_looks;
 pub(crate) mod directory;
 mod handshake;
 mod handshake_timeout;

@@ -199,6 +199,12 @@ impl AuthServer {
         let prompted = |what| prompt.split(' ').any(|own| own == what);
         let visit = self.visit(request.headers(), now).await?;
         if let Some(user) = visit.user() {
+            // Who signs in with another account is not held up by the one that is refused.
+            if !asked.reauthenticate
+                && let Some(page) = self.refused_account(user, now).await?
+            {
+                return Ok(page);
+            }
             asked.reauthenticate |= self.wants_sign_in(user, &asked.resource, now).await?;
         }
         let landing = self.urls.redirects.check(&asked.redirect_uri);

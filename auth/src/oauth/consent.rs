@@ -60,6 +60,11 @@ impl AuthServer {
         };
         let known = choice == Choice::Approve && names_the_user && !asked.reauthenticate;
         let session = visit.session.as_ref().filter(|_| known);
+        if let Some(session) = session
+            && let Some(page) = self.refused_account(&session.user, now).await?
+        {
+            return Ok(page);
+        }
         if choice == Choice::Deny || session.is_some() {
             let key = TransactionKey::Handle(&hash);
             if self.store.take_transaction(key, moment).await?.is_none() {

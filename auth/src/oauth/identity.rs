@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, net::IpAddr, time::Duration, time::SystemTime};
 
-use super::{Params, Secret, StoreError, User};
+use super::{Params, Secret, StoreError, TokenStanding, User};
 use crate::BoxFuture;
 
 /// Signs a person in.
@@ -84,6 +84,74 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         let _ = (refresh_token, now);
         Box::pin(std::future::ready(Err(RenewError::Unsupported)))
     }
+
+    /// Asks the upstream whether it still accepts `access_token`, which it gave, and the account
+    /// behind it. The vault asks after something failed with the token, at most once in 30 seconds.
+    /// The answer must rest on what the upstream says of this token: a page, an outage and an
+    /// answer of another shape are [`TokenStanding::Unknown`], which changes nothing. The default
+    /// knows nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    fn standing<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        now: SystemTime,
+    ) -> BoxFuture<'a, TokenStanding> {
+        let _ = (access_token, now);
+        let unknown = TokenStanding::Unknown("the provider cannot be asked".into());
+        Box::pin(std::future::ready(unknown))
+    }
+
+    /// The rights that the operator configured and that `granted` does not contain, in the
+    /// upstream's words. `granted` is a scope as this provider reported it (RFC 6749 §3.3). Order
+    /// does not matter, and a right that contains another one counts for both. The default, for
+    /// upstreams without scopes, is none.
+    fn missing(&self, granted: &str) -> Vec<String> {
+        let _ = granted;
+        Vec::new()
+    }
+
+    /// Where a person withdraws at the upstream what was granted to the broker, so that the next
+    /// sign-in is asked anew. `None` when the upstream has no such page.
+    fn withdrawal(&self) -> Option<Withdrawal> {
+        None
+    }
+
+    /// What the upstream says without a person: whether it is there, and whether it knows the
+    /// broker's registration with the callback address `callback`. The default has nothing to tell.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError::Unavailable`], or [`SignInError::Misconfigured`] when no person could sign in.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    fn inspect<'a>(&'a self, callback: &'a str) -> BoxFuture<'a, Result<Inspection, SignInError>> {
+        let _ = callback;
+        Box::pin(std::future::ready(Ok(Inspection::default())))
+    }
+}
+
+/// The upstream's own page on which a person withdraws a consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Its absolute address.
+    pub address: String,
+    /// Under which name the broker is listed there, if the operator wrote it down.
+    pub application: Option<String>,
+}
+
+/// What an upstream says without a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// What it is, for example `Forgejo 15.0.1`, if it says so.
+    pub about: Option<String>,
+    /// Whether the broker is registered as an application that keeps a secret. `false` has some
+    /// upstreams ask the person at every sign-in; `None` when that cannot be told.
+    pub confidential: Option<bool>,
 }
 
 /// One attempt to sign in. The values are unguessable, differ from attempt to attempt, and serve
@@ -183,6 +251,16 @@ pub enum SignInError {
     /// The user is known and may not come in.
     #[error("the user is not admitted")]
     NotAdmitted,
+    /// The upstream does not let the account in.
+    #[error("the upstream refuses the account: {message}")]
+    AccountRefused {
+        /// As in [`TokenStanding::Refused`].
+        message: String,
+    },
+    /// The user granted the broker something else before, and the upstream neither asks again nor
+    /// grants what is configured now: the user has to withdraw the earlier consent there.
+    #[error("an earlier consent at the upstream has another scope")]
+    EarlierConsent,
     /// The upstream does not answer; trying later may help.
     #[error("the identity provider is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
@@ -244,5 +322,21 @@ pub trait CredentialSink: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let _ = (user, resource, now);
         Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// Why the upstream does not let the account of `user` in, in its own words, if that is known or
+    /// can be found out now. As long as it is so, a browser in which `user` is signed in authorizes
+    /// nothing. The default knows of nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be told now.
+    fn account_refused<'a>(
+        &'a self,
+        user: &'a User,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        let _ = (user, now);
+        Box::pin(std::future::ready(Ok(None)))
     }
 }

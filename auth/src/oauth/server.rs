@@ -431,6 +431,17 @@ impl AuthServer {
         }
     }
 
+    /// The page for a user whose account the upstream does not let in, if that is so.
+    pub(crate) async fn refused_account(
+        &self,
+        user: &User,
+        now: SystemTime,
+    ) -> Result<Option<Answer>, StoreError> {
+        let Some(credentials) = &self.credentials else { return Ok(None) };
+        let refused = credentials.account_refused(user, now).await?;
+        Ok(refused.map(|message| faults::account_refused(self.label(&user.provider), &message)))
+    }
+
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn IdentityProvider>> {
         self.providers.iter().find(|provider| provider.name() == name)
     }

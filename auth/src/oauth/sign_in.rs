@@ -405,6 +405,11 @@ impl AuthServer {
         }
     }
 
+    /// What people call a provider.
+    pub(crate) fn label<'a>(&'a self, provider: &'a str) -> &'a str {
+        self.provider(provider).map_or(provider, |own| own.label())
+    }
+
     /// The page for a failed attempt. Causes go to the log; what an upstream wrote goes nowhere.
     fn failed(&self, provider: &str, error: SignInError) -> Result<Answer, StoreError> {
         let cause = &error as &dyn std::error::Error;
@@ -412,6 +417,16 @@ impl AuthServer {
             SignInError::Store(error) => return Err(error),
             SignInError::Declined => faults::declined(),
             SignInError::NotAdmitted => faults::not_admitted(),
+            SignInError::AccountRefused { message } => {
+                tracing::warn!(provider, message, "the upstream refuses an account");
+                faults::account_refused(self.label(provider), &message)
+            }
+            SignInError::EarlierConsent => {
+                tracing::warn!(provider, error = cause, "an earlier consent is in the way");
+                let own = self.provider(provider);
+                let withdrawal = own.and_then(|own| own.withdrawal());
+                faults::earlier_consent(self.label(provider), withdrawal.as_ref())
+            }
             SignInError::WrongCredentials => faults::unacceptable(),
             SignInError::TooMany { retry_after } => faults::too_many(retry_after.as_secs().max(1)),
             SignInError::Unacceptable(_) => {

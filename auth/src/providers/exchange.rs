@@ -196,6 +196,35 @@ impl Exchange {
         tokens(request.request_async(&Http(&*self.fetch)).await, &secrets)
     }
 
+    /// The upstream's refusal of a code that nobody was given, with or without the client's secret.
+    /// It tells how far the request came. Tokens for such a code would be a fault of the upstream.
+    pub(crate) async fn probe(
+        &self,
+        endpoint: &Url,
+        callback: &str,
+        with_secret: bool,
+    ) -> ExchangeError {
+        let as_configured = self.client(AuthType::RequestBody);
+        let client = if with_secret {
+            as_configured
+        } else {
+            as_configured.set_client_secret(ClientSecret::new(String::new()))
+        };
+        let Ok(redirect) = RedirectUrl::new(callback.to_owned()) else {
+            return ExchangeError::Setup("the callback is no address");
+        };
+        let client = client.set_token_uri(TokenUrl::from_url(endpoint.clone()));
+        let request = client
+            .exchange_code(AuthorizationCode::new(MADE_UP_CODE.to_owned()))
+            .set_redirect_uri(Cow::Owned(redirect))
+            .set_pkce_verifier(PkceCodeVerifier::new(MADE_UP_CODE.repeat(3)));
+        let answer = request.request_async(&Http(&*self.fetch)).await;
+        match tokens(answer, &[self.secret()]) {
+            Ok(_) => ExchangeError::Unusable("there are tokens for a made-up code"),
+            Err(error) => error,
+        }
+    }
+
     fn client(&self, auth: AuthType) -> Client {
         let client = Client::new(ClientId::new(self.client_id.clone())).set_auth_type(auth);
         match &self.client_secret {
@@ -208,6 +237,9 @@ impl Exchange {
         self.client_secret.as_ref().map_or("", Secret::expose)
     }
 }
+
+/// A code that no upstream gives.
+const MADE_UP_CODE: &str = "mcp-broker-asks-without-a-code";
 
 type Client = oauth2::Client<
     BasicErrorResponse,

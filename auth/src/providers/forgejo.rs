@@ -1,28 +1,38 @@
 //! Signing in at a Forgejo or Gitea.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::StatusCode;
 use oauth2::AuthType;
 use serde::Deserialize;
+use tracing::debug;
 use url::Url;
 
 use super::{
     callback,
-    exchange::{self, Blame, Exchange},
-    outgoing::{LIMITS, Outage, get, is_temporary, json},
+    exchange::{self, Blame, Exchange, ExchangeError},
+    outgoing::{LIMITS, Outage, get, is_temporary, json, message, post_as},
+    scope_words,
     setup::{self, SetupError, below, trimmed},
 };
 use crate::{
     BoxFuture,
     oauth::{
-        Attempt, Begin, Fetch, Identity, IdentityProvider, Params, RenewError, Secret, SignInError,
-        UpstreamCredential,
+        Attempt, Begin, Fetch, FetchLimits, Identity, IdentityProvider, Inspection, Params,
+        RenewError, Secret, SignInError, TokenStanding, UpstreamCredential, Withdrawal, plain,
     },
 };
 
 /// Words that say something about the user in an id token and limit nothing.
 const CLAIMS: [&str; 4] = ["openid", "profile", "email", "groups"];
+/// Hides what is private from a token.
+const PUBLIC_ONLY: &str = "public-only";
+/// What a question beside the way may cost: a person, or a renewal, waits for it.
+const QUICK: FetchLimits = FetchLimits { max_bytes: 64 * 1024, timeout: Duration::from_secs(4) };
 /// What `read:` and `write:` can stand before.
 const CATEGORIES: [&str; 9] = [
     "activitypub",
@@ -55,6 +65,8 @@ pub struct ForgejoConfig {
     /// What the user's credential may do, for example `write:issue` and `read:repository`. At least
     /// one word must limit the token, or be `all`.
     pub scopes: Vec<String>,
+    /// Under which name the forge lists the application, for pages that send people there.
+    pub application: Option<String>,
 }
 
 /// Signs people in at a Forgejo or Gitea. The two differ in nothing that matters here.
@@ -76,6 +88,9 @@ pub struct Forgejo {
     authorize: Url,
     token: Url,
     userinfo: Url,
+    introspection: Url,
+    version: Url,
+    withdrawal: Withdrawal,
     exchange: Exchange,
 }
 
@@ -85,6 +100,19 @@ struct UserInfo {
     sub: String,
     name: Option<String>,
     preferred_username: Option<String>,
+}
+
+/// What is used of an introspection's answer (RFC 7662 §2.2).
+#[derive(Deserialize)]
+struct Introspected {
+    active: bool,
+    scope: Option<String>,
+}
+
+/// The answer of `/api/v1/version`.
+#[derive(Deserialize)]
+struct Version {
+    version: String,
 }
 
 impl Forgejo {
@@ -109,6 +137,12 @@ impl Forgejo {
             authorize: below(&base, "/login/oauth/authorize"),
             token: below(&base, "/login/oauth/access_token"),
             userinfo: below(&base, "/login/oauth/userinfo"),
+            introspection: below(&base, "/login/oauth/introspect"),
+            version: below(&base, "/api/v1/version"),
+            withdrawal: Withdrawal {
+                address: below(&base, "/user/settings/applications").into(),
+                application: config.application.filter(|name| !name.trim().is_empty()),
+            },
             exchange: Exchange {
                 fetch,
                 client_id: setup::filled("the client id", config.client_id)?,
@@ -123,10 +157,27 @@ impl Forgejo {
         reply: &Params,
         now: SystemTime,
     ) -> Result<Identity, SignInError> {
-        let code = callback::code(attempt, reply, judge_callback)?;
+        let code =
+            callback::code(attempt, reply, callback::by_the_book).map_err(|error| match error {
+                SignInError::Unavailable(_) if is_earlier_consent(reply) => {
+                    SignInError::EarlierConsent
+                }
+                error => error,
+            })?;
         let tokens = self.exchange.code(&self.token, AuthType::RequestBody, attempt, code).await;
-        let tokens = tokens.map_err(|error| error.sign_in(judge_code))?;
-        let user = self.user(&tokens.access_token).await?;
+        let mut tokens = tokens.map_err(|error| error.sign_in(judge_code))?;
+        let user = match self.user(&tokens.access_token).await {
+            // An account that the forge does not let in gets a page there, with status 200.
+            Err(error @ (SignInError::Unavailable(_) | SignInError::NotAdmitted)) => {
+                return Err(match self.judge(&tokens.access_token).await {
+                    TokenStanding::Refused { message } => SignInError::AccountRefused { message },
+                    TokenStanding::Stands | TokenStanding::Dead | TokenStanding::Unknown(_) => {
+                        error
+                    }
+                });
+            }
+            user => user?,
+        };
         // A number, or the address is not a forge's: something that can be renamed is no key.
         if user.sub.is_empty()
             || user.sub.len() > 20
@@ -134,6 +185,7 @@ impl Forgejo {
         {
             return Err(SignInError::Misconfigured("the user's id is not a number".into()));
         }
+        tokens.scope = self.granted(&tokens.access_token).await;
         let username = user.preferred_username.filter(|name| !name.is_empty());
         let display_name = user.name.filter(|name| !name.is_empty());
         Ok(Identity {
@@ -157,7 +209,7 @@ impl Forgejo {
         );
         let response = asked.await.map_err(unavailable)?;
         match response.status() {
-            // Sign-in is prohibited, a password must be changed, or a second factor is missing.
+            // A forge or a proxy of a kind that was not seen yet.
             StatusCode::FORBIDDEN => Err(SignInError::NotAdmitted),
             // The grant was taken back in the very moment.
             StatusCode::UNAUTHORIZED => {
@@ -167,6 +219,79 @@ impl Forgejo {
             status if is_temporary(status) => Err(unavailable(Outage::Status(status))),
             status => Err(SignInError::Misconfigured(Box::new(Outage::Status(status)))),
         }
+    }
+}
+
+impl Forgejo {
+    /// The scope of the grant behind a token, which a forge tells only when it is asked: a grant
+    /// keeps that of the first consent, whatever was asked for since. `None` when it does not say.
+    async fn granted(&self, access_token: &Secret) -> Option<String> {
+        let secret = self.exchange.client_secret.as_ref()?;
+        let client = (self.exchange.client_id.as_str(), secret);
+        let form = [("token", access_token.expose())];
+        let fetch = &*self.exchange.fetch;
+        let asked = post_as(fetch, &self.introspection, client, &form, QUICK).await;
+        match asked.and_then(|answer| json::<Introspected>(&answer)) {
+            Ok(answer) if answer.active => answer.scope,
+            Ok(_) => None,
+            Err(outage) => {
+                debug!(provider = %self.name, error = %outage, "the granted scope is not known");
+                None
+            }
+        }
+    }
+
+    /// Asks for the version, which needs no scope and still looks at the token.
+    async fn judge(&self, access_token: &Secret) -> TokenStanding {
+        let fetch = &*self.exchange.fetch;
+        let token = Some(access_token);
+        let answer = match get(fetch, &self.version, token, "application/json", QUICK).await {
+            Ok(answer) => answer,
+            Err(outage) => return TokenStanding::Unknown(Box::new(outage)),
+        };
+        let judged = match answer.status() {
+            StatusCode::OK => json::<Version>(&answer).map(|_| TokenStanding::Stands),
+            StatusCode::UNAUTHORIZED => message(&answer, access_token).map(|_| TokenStanding::Dead),
+            StatusCode::FORBIDDEN => {
+                message(&answer, access_token).map(|message| TokenStanding::Refused { message })
+            }
+            status => Err(Outage::Status(status)),
+        };
+        judged.unwrap_or_else(|outage| TokenStanding::Unknown(Box::new(outage)))
+    }
+
+    async fn look_around(&self, callback: &str) -> Result<Inspection, SignInError> {
+        let unavailable = |outage: Outage| SignInError::Unavailable(Box::new(outage));
+        let fetch = &*self.exchange.fetch;
+        let version = get(fetch, &self.version, None, "application/json", LIMITS).await;
+        // A forge whose interface is closed to strangers does not tell.
+        let version = json::<Version>(&version.map_err(unavailable)?).ok();
+        let about = version.map(|told| {
+            let kind = if told.version.contains("gitea-") { "Forgejo" } else { "Gitea" };
+            plain(&format!("{kind} {}", told.version), 100)
+        });
+        // With a code that nobody was given, the forge's refusal tells how far it came: client,
+        // secret, redirect address, code, in this order.
+        let refusal = self.exchange.probe(&self.token, callback, true).await;
+        let known = match refusal {
+            ExchangeError::Refused { code, description } => match judge_code(&code, &description) {
+                Blame::User => Ok(()),
+                Blame::Operator | Blame::Upstream => {
+                    Err(ExchangeError::Refused { code, description })
+                }
+            },
+            other => Err(other),
+        };
+        known.map_err(|error| error.sign_in(judge_code))?;
+        let confidential = match self.exchange.probe(&self.token, callback, false).await {
+            ExchangeError::Refused { description, .. } => {
+                let is_asked_for_it = description.contains("client secret");
+                (is_asked_for_it || description == "client is not authorized")
+                    .then_some(is_asked_for_it)
+            }
+            _ => None,
+        };
+        Ok(Inspection { about, confidential })
     }
 }
 
@@ -205,9 +330,48 @@ impl IdentityProvider for Forgejo {
         Box::pin(async move {
             let auth = AuthType::RequestBody;
             let tokens = self.exchange.refresh(&self.token, auth, refresh_token).await;
-            let tokens = tokens.map_err(|error| error.renew(judge_refresh))?;
+            let mut tokens = tokens.map_err(|error| error.renew(judge_refresh))?;
+            tokens.scope = self.granted(&tokens.access_token).await;
             Ok(tokens.credential(now, None, Some(refresh_token)))
         })
+    }
+
+    fn standing<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, TokenStanding> {
+        Box::pin(self.judge(access_token))
+    }
+
+    /// `write:x` contains `read:x`, `all` everything. A scope without any word that limits is full
+    /// power at a forge, so nothing is missing then.
+    fn missing(&self, granted: &str) -> Vec<String> {
+        let held: Vec<_> = granted.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        if !held.iter().any(|word| is_power(word)) {
+            return Vec::new();
+        }
+        let says_nothing = |word: &str| !is_power(word);
+        let writes_all = CATEGORIES.iter().all(|of| held.contains(&&*format!("write:{of}")));
+        let covers = |own: &str, wanted: &str| {
+            let written = own.strip_prefix("write:");
+            own == "all"
+                || (wanted == "all" && writes_all)
+                || (written.is_some() && written == wanted.strip_prefix("read:"))
+        };
+        let mut missing = scope_words::missing(&self.scopes, granted, says_nothing, covers);
+        if held.contains(&PUBLIC_ONLY) && !self.scopes.iter().any(|own| own == PUBLIC_ONLY) {
+            missing.push("everything that is not public".to_owned());
+        }
+        missing
+    }
+
+    fn withdrawal(&self) -> Option<Withdrawal> {
+        Some(self.withdrawal.clone())
+    }
+
+    fn inspect<'a>(&'a self, callback: &'a str) -> BoxFuture<'a, Result<Inspection, SignInError>> {
+        Box::pin(self.look_around(callback))
     }
 }
 
@@ -223,13 +387,9 @@ impl fmt::Debug for Forgejo {
 
 /// The scopes without repetitions, if the forge knows each of them and one of them limits the token.
 fn check_scopes(scopes: Vec<String>) -> Result<Vec<String>, SetupError> {
-    let is_power = |scope: &str| {
-        let category = scope.strip_prefix("read:").or_else(|| scope.strip_prefix("write:"));
-        scope == "all" || category.is_some_and(|category| CATEGORIES.contains(&category))
-    };
     let mut checked: Vec<String> = Vec::new();
     for scope in scopes {
-        if !is_power(&scope) && scope != "public-only" && !CLAIMS.contains(&scope.as_str()) {
+        if !is_power(&scope) && scope != PUBLIC_ONLY && !CLAIMS.contains(&scope.as_str()) {
             return Err(SetupError::Scope { scope, known: known_scopes() });
         }
         if !checked.contains(&scope) {
@@ -240,6 +400,12 @@ fn check_scopes(scopes: Vec<String>) -> Result<Vec<String>, SetupError> {
         return Err(SetupError::FullPower);
     }
     Ok(checked)
+}
+
+/// Whether a word limits what a token may do.
+fn is_power(scope: &str) -> bool {
+    let category = scope.strip_prefix("read:").or_else(|| scope.strip_prefix("write:"));
+    scope == "all" || category.is_some_and(|category| CATEGORIES.contains(&category))
 }
 
 fn known_scopes() -> String {
@@ -270,14 +436,11 @@ fn judge_refresh(code: &str, description: &str) -> Blame {
     }
 }
 
-/// After a change of the configured scopes the forge reports `server_error` until the user revokes
-/// the application there; waiting does not help.
-fn judge_callback(code: &str, description: &str) -> Blame {
-    if code == "server_error" && description.contains("scope") {
-        Blame::Operator
-    } else {
-        callback::by_the_book(code, description)
-    }
+/// After a change of the configured scopes the forge reports `server_error` for a public application
+/// until the user withdraws the earlier consent there; waiting does not help.
+fn is_earlier_consent(reply: &Params) -> bool {
+    let said = |name| reply.one(name).ok().flatten().unwrap_or_default();
+    said("error") == "server_error" && said("error_description").contains("different scope")
 }
 
 #[cfg(test)]

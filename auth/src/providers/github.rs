@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use oauth2::AuthType;
 use serde::Deserialize;
 use url::Url;
@@ -10,14 +11,15 @@ use url::Url;
 use super::{
     callback,
     exchange::{self, Blame, Exchange},
-    outgoing::{LIMITS, Outage, get, is_temporary, json},
+    outgoing::{LIMITS, Outage, get, is_temporary, json, message},
+    scope_words,
     setup::{self, SetupError, below, trimmed},
 };
 use crate::{
     BoxFuture,
     oauth::{
         Attempt, Begin, Fetch, Identity, IdentityProvider, Params, RenewError, Secret, SignInError,
-        UpstreamCredential,
+        TokenStanding, UpstreamCredential, Withdrawal,
     },
 };
 
@@ -113,7 +115,7 @@ impl GitHub {
         let code = callback::code(attempt, reply, callback::by_the_book)?;
         let tokens = self.exchange.code(&self.token, AuthType::RequestBody, attempt, code).await;
         let mut tokens = tokens.map_err(|error| error.sign_in(judge))?;
-        tokens.scope = tokens.scope.map(|scope| spaced(&scope));
+        tokens.scope = tokens.scope.and_then(|scope| spaced(&scope));
         let user = self.user(&tokens.access_token).await?;
         let display_name = user.name.filter(|name| !name.is_empty());
         Ok(Identity {
@@ -129,10 +131,7 @@ impl GitHub {
         let accept = "application/vnd.github+json";
         let asked = get(&*self.exchange.fetch, &self.user, Some(access_token), accept, LIMITS);
         let response = asked.await.map_err(unavailable)?;
-        // GitHub limits rates with 403 as well as with 429 and says so in a header.
-        let limited =
-            response.headers().get("x-ratelimit-remaining").is_some_and(|left| left == "0")
-                || response.headers().contains_key("retry-after");
+        let limited = is_limited(&response);
         match response.status() {
             StatusCode::OK => json(&response).map_err(unavailable),
             StatusCode::UNAUTHORIZED => {
@@ -141,6 +140,32 @@ impl GitHub {
             status if is_temporary(status) || limited => Err(unavailable(Outage::Status(status))),
             status => Err(SignInError::Misconfigured(Box::new(Outage::Status(status)))),
         }
+    }
+}
+
+impl GitHub {
+    /// Asks who the token belongs to. A 403 is a word on the account only where GitHub says so: it
+    /// answers the same for rate limits and for rules of organizations.
+    async fn judge(&self, access_token: &Secret) -> TokenStanding {
+        let accept = "application/vnd.github+json";
+        let asked = get(&*self.exchange.fetch, &self.user, Some(access_token), accept, LIMITS);
+        let answer = match asked.await {
+            Ok(answer) => answer,
+            Err(outage) => return TokenStanding::Unknown(Box::new(outage)),
+        };
+        let judged = match answer.status() {
+            StatusCode::OK => json::<User>(&answer).map(|_| TokenStanding::Stands),
+            StatusCode::UNAUTHORIZED => message(&answer, access_token).map(|_| TokenStanding::Dead),
+            StatusCode::FORBIDDEN if !is_limited(&answer) => match message(&answer, access_token) {
+                Ok(message) if message.contains("suspended") => {
+                    Ok(TokenStanding::Refused { message })
+                }
+                Ok(_) => Err(Outage::Status(StatusCode::FORBIDDEN)),
+                Err(outage) => Err(outage),
+            },
+            status => Err(Outage::Status(status)),
+        };
+        judged.unwrap_or_else(|outage| TokenStanding::Unknown(Box::new(outage)))
     }
 }
 
@@ -180,9 +205,37 @@ impl IdentityProvider for GitHub {
             let auth = AuthType::RequestBody;
             let tokens = self.exchange.refresh(&self.token, auth, refresh_token).await;
             let mut tokens = tokens.map_err(|error| error.renew(judge))?;
-            tokens.scope = tokens.scope.map(|scope| spaced(&scope));
+            tokens.scope = tokens.scope.and_then(|scope| spaced(&scope));
             Ok(tokens.credential(now, None, Some(refresh_token)))
         })
+    }
+
+    fn standing<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, TokenStanding> {
+        Box::pin(self.judge(access_token))
+    }
+
+    /// A scope contains those that GitHub nests below it.
+    fn missing(&self, granted: &str) -> Vec<String> {
+        scope_words::missing(
+            &self.scopes,
+            granted,
+            |_| false,
+            |own, wanted| {
+                NESTED.iter().any(|(outer, inner)| *outer == own && inner.contains(&wanted))
+            },
+        )
+    }
+
+    fn withdrawal(&self) -> Option<Withdrawal> {
+        let page = format!(
+            "{}/settings/connections/applications/{}",
+            self.issuer, self.exchange.client_id
+        );
+        Some(Withdrawal { address: page, application: None })
     }
 }
 
@@ -204,10 +257,34 @@ fn judge(code: &str, description: &str) -> Blame {
     }
 }
 
-/// GitHub lists scopes with commas, everybody else with spaces.
-fn spaced(scope: &str) -> String {
-    scope.split([',', ' ']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+/// GitHub lists scopes with commas, everybody else with spaces. The tokens of GitHub Apps have none,
+/// which says nothing about what they may do.
+fn spaced(scope: &str) -> Option<String> {
+    let words: Vec<_> = scope.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
+
+/// GitHub limits rates with 403 as well as with 429 and says so in a header.
+fn is_limited(response: &Response<Bytes>) -> bool {
+    response.headers().get("x-ratelimit-remaining").is_some_and(|left| left == "0")
+        || response.headers().contains_key("retry-after")
+}
+
+/// Which scopes GitHub leaves out of its answer because another one contains them.
+const NESTED: [(&str, &[&str]); 12] = [
+    ("repo", &["repo:status", "repo_deployment", "public_repo", "repo:invite", "security_events"]),
+    ("user", &["read:user", "user:email", "user:follow"]),
+    ("admin:org", &["write:org", "read:org", "manage_runners:org"]),
+    ("write:org", &["read:org"]),
+    ("admin:repo_hook", &["write:repo_hook", "read:repo_hook"]),
+    ("write:repo_hook", &["read:repo_hook"]),
+    ("admin:public_key", &["write:public_key", "read:public_key"]),
+    ("write:public_key", &["read:public_key"]),
+    ("admin:gpg_key", &["write:gpg_key", "read:gpg_key"]),
+    ("write:gpg_key", &["read:gpg_key"]),
+    ("write:packages", &["read:packages"]),
+    ("project", &["read:project"]),
+];
 
 fn is_scope(scope: &str) -> bool {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b":_-".contains(&b);

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::SystemTime};
 
+use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oauth2::AuthType;
 use serde::Deserialize;
 use tracing::warn;
@@ -12,6 +13,7 @@ use super::{
     discovery::{Discovery, Metadata},
     exchange::{Exchange, by_the_book},
     outgoing::{LIMITS, Outage, get, json},
+    scope_words,
     setup::{self, SetupError, same, same_issuer, trimmed},
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
     jwt::{Algorithms, Claims, Flaw, Signed, named},
     oauth::{
         Attempt, Begin, Fetch, Identity, IdentityProvider, Params, RenewError, Secret, SignInError,
-        UpstreamCredential,
+        TokenStanding, UpstreamCredential,
     },
 };
 
@@ -69,6 +71,17 @@ struct UserInfo {
     name: Option<String>,
     preferred_username: Option<String>,
 }
+
+/// An answer that is one of a userinfo endpoint.
+#[derive(Deserialize)]
+struct Subject {
+    #[serde(rename = "sub")]
+    _sub: String,
+}
+
+/// Scopes that name claims (Core §5.4, §11), and the one for refresh tokens.
+const CLAIMS: [&str; 7] =
+    ["openid", "profile", "email", "address", "phone", "groups", "offline_access"];
 
 impl Oidc {
     /// The usual name.
@@ -243,6 +256,39 @@ impl Oidc {
     }
 }
 
+impl Oidc {
+    /// Asks the userinfo endpoint (Core §5.3).
+    async fn judge(&self, access_token: &Secret, now: SystemTime) -> TokenStanding {
+        let unknown = |why: Outage| TokenStanding::Unknown(Box::new(why));
+        let metadata = match self.discovery.metadata(now).await {
+            Ok(metadata) => metadata,
+            Err(outage) => return unknown(outage),
+        };
+        let Some(endpoint) = &metadata.userinfo_endpoint else {
+            return unknown(Outage::Shape("the provider has no userinfo endpoint"));
+        };
+        let fetch = &*self.exchange.fetch;
+        let answer =
+            match get(fetch, endpoint, Some(access_token), "application/json", LIMITS).await {
+                Ok(answer) => answer,
+                Err(outage) => return unknown(outage),
+            };
+        // RFC 6750 §3.1: only this says that the token is to blame.
+        let is_invalid =
+            answer.headers().get_all(WWW_AUTHENTICATE).iter().any(|challenge| {
+                challenge.to_str().is_ok_and(|text| text.contains("invalid_token"))
+            });
+        match answer.status() {
+            StatusCode::OK => match json::<Subject>(&answer) {
+                Ok(_) => TokenStanding::Stands,
+                Err(outage) => unknown(outage),
+            },
+            StatusCode::UNAUTHORIZED if is_invalid => TokenStanding::Dead,
+            status => unknown(Outage::Status(status)),
+        }
+    }
+}
+
 impl IdentityProvider for Oidc {
     fn name(&self) -> &str {
         &self.name
@@ -275,6 +321,21 @@ impl IdentityProvider for Oidc {
         now: SystemTime,
     ) -> BoxFuture<'a, Result<UpstreamCredential, RenewError>> {
         Box::pin(self.exchange_refresh(refresh_token, now))
+    }
+
+    fn standing<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        now: SystemTime,
+    ) -> BoxFuture<'a, TokenStanding> {
+        Box::pin(self.judge(access_token, now))
+    }
+
+    /// The words of OpenID Connect name claims, and some providers leave them out of their answer or
+    /// spell them otherwise; nothing that a server needs depends on them.
+    fn missing(&self, granted: &str) -> Vec<String> {
+        let names_claims = |word: &str| CLAIMS.contains(&word);
+        scope_words::missing(&self.scopes, granted, names_claims, |_, _| false)
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
-use serde::de::DeserializeOwned;
-use url::Url;
+use serde::{Deserialize, de::DeserializeOwned};
+use url::{Url, form_urlencoded};
 
-use crate::oauth::{Fetch, FetchError, FetchLimits, Secret};
+use crate::oauth::{Fetch, FetchError, FetchLimits, Secret, plain};
 
 /// What any answer of an upstream may cost. A forge's tokens are about 1 KiB each and may be set to
 /// 32 KiB; its password hashing and a slow disk take seconds, not tens of them.
@@ -68,11 +69,57 @@ pub(crate) async fn get(
     Ok(fetch.fetch(request, limits).await?)
 }
 
+/// Sends `form` to `url`, as the client `(id, secret)`, which goes as HTTP Basic (RFC 6749 §2.3.1).
+/// Every status is an answer.
+pub(crate) async fn post_as(
+    fetch: &dyn Fetch,
+    url: &Url,
+    (id, secret): (&str, &Secret),
+    form: &[(&str, &str)],
+    limits: FetchLimits,
+) -> Result<Response<Bytes>, Outage> {
+    // Forges compare the pair as it is, without form encoding; theirs is of plain characters.
+    let pair = STANDARD.encode(format!("{id}:{}", secret.expose()));
+    let mut basic = HeaderValue::try_from(format!("Basic {pair}")).expect("base64 fits a header");
+    basic.set_sensitive(true);
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request = Request::post(url.as_str())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(USER_AGENT, AGENT)
+        .header(AUTHORIZATION, basic)
+        .body(Bytes::from(body))
+        .map_err(|_| Outage::Shape("its address is not one"))?;
+    Ok(fetch.fetch(request, limits).await?)
+}
+
 /// Reads the body of a 200.
 pub(crate) fn json<T: DeserializeOwned>(response: &Response<Bytes>) -> Result<T, Outage> {
     if response.status() != StatusCode::OK {
         return Err(Outage::Status(response.status()));
     }
+    document(response)
+}
+
+/// The `message` of an error in JSON, as forges and GitHub write them for the person: one printable
+/// line of at most 200 characters, and nothing of `secret`.
+pub(crate) fn message(response: &Response<Bytes>, secret: &Secret) -> Result<String, Outage> {
+    #[derive(Deserialize)]
+    struct Said {
+        message: String,
+    }
+    let said: Said = document(response)?;
+    if said.message.contains(secret.expose()) {
+        return Ok("The message is withheld, because it repeats a secret.".into());
+    }
+    // One less, for the ellipsis of what is cut.
+    match plain(&said.message, 199) {
+        empty if empty.is_empty() => Err(Outage::Shape("it gives no reason")),
+        message => Ok(message),
+    }
+}
+
+fn document<T: DeserializeOwned>(response: &Response<Bytes>) -> Result<T, Outage> {
     let is_html = response
         .headers()
         .get(CONTENT_TYPE)
@@ -110,6 +157,20 @@ mod tests {
         assert_eq!(quote(&"a".repeat(500), &[]).len(), 200);
         assert!(!quote("bad token gtr-canary", &["gtr-canary"]).contains("canary"));
         assert_eq!(quote("fine", &[""]), "fine");
+    }
+
+    #[test]
+    fn a_message_for_the_person_is_one_short_printable_line_without_secrets() {
+        let of = |body: serde_json::Value| {
+            let page = Response::new(Bytes::from(body.to_string()));
+            message(&page, &Secret::new("canary"))
+        };
+        let said = |text: &str| of(serde_json::json!({ "message": text, "url": "x" }));
+        assert_eq!(said("You\r\nmust \u{202e}\u{7}wait").unwrap(), "You must wait");
+        assert_eq!(said(&"ä".repeat(500)).unwrap().chars().count(), 200);
+        assert!(!said("no canary here").unwrap().contains("canary"));
+        assert!(said("").is_err() && said(" \n").is_err());
+        assert!(of(serde_json::json!({ "error": "x" })).is_err());
     }
 
     #[test]

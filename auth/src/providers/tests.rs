@@ -79,6 +79,8 @@ pub(super) fn sign_in_class<T>(outcome: &Result<T, SignInError>) -> &'static str
         Ok(_) => "ok",
         Err(SignInError::Declined) => "declined",
         Err(SignInError::NotAdmitted) => "not admitted",
+        Err(SignInError::AccountRefused { .. }) => "account refused",
+        Err(SignInError::EarlierConsent) => "earlier consent",
         Err(SignInError::Unacceptable(_)) => "unacceptable",
         Err(SignInError::Unavailable(_)) => "unavailable",
         Err(SignInError::Misconfigured(_)) => "misconfigured",

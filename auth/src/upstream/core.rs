@@ -15,6 +15,8 @@ use super::{
     key_ring::{KeyRing, OpenError},
     limits::VaultLimits,
     listener::{Change, CredentialListener},
+    look::Look,
+    look_times::LookTimes,
     pair::Pair,
     parts::VaultParts,
     store::{CredentialKey, CredentialStore, Sealed},
@@ -32,6 +34,9 @@ pub(super) struct Core {
     pub(super) listener: Option<Arc<dyn CredentialListener>>,
     pub(super) limits: VaultLimits,
     pub(super) failures: FailureTracker,
+    /// Looks under way in this process, and when each credential was looked at.
+    pub(super) looks: SingleFlight<CredentialKey, Look>,
+    pub(super) looked: LookTimes,
     /// Renewals under way in this process.
     pub(super) renewals: SingleFlight<CredentialKey, Result<Held, Failure>>,
     rng: Mutex<ChaCha20Rng>,
@@ -57,8 +62,15 @@ impl Held {
     }
 
     /// The version of the access token: what was only sealed anew, or marked, keeps it.
-    fn token_version(&self) -> u64 {
+    pub(super) fn token_version(&self) -> u64 {
         self.pair.since.unwrap_or(self.version)
+    }
+
+    /// The same tokens, to be stored with another mark.
+    pub(super) fn marked(&self, mark: impl FnOnce(&mut Pair)) -> Pair {
+        let mut pair = self.again(self.pair.refused);
+        mark(&mut pair);
+        pair
     }
 
     /// The same tokens, for storing them again.
@@ -108,8 +120,10 @@ impl Core {
         let VaultParts { ring, store, providers, listener, limits, rng } = parts;
         let (first, longest) = (limits.first_back_off, limits.longest_back_off);
         let failures = FailureTracker::new(first, longest, limits.max_back_offs.get());
-        let (renewals, rng) = (SingleFlight::new(), Mutex::new(rng));
-        Self { ring, store, providers, listener, limits, failures, renewals, rng }
+        let looked = LookTimes::new(limits.look_pause, limits.max_back_offs.get());
+        let (looks, renewals) = (SingleFlight::new(), SingleFlight::new());
+        let rng = Mutex::new(rng);
+        Self { ring, store, providers, listener, limits, failures, looks, looked, renewals, rng }
     }
 
     /// Reads and opens what is stored. `Err(Ok(_))` is a failure other than the store's.
@@ -172,6 +186,30 @@ impl Core {
             Failure::Misconfigured
         })?;
         Ok((provider, refresh))
+    }
+
+    /// What the operator configured and the upstream did not grant. What is not known is not missing.
+    pub(super) fn missing(&self, key: &CredentialKey, pair: &Pair) -> Vec<String> {
+        let provider = self.providers.iter().find(|own| own.name() == key.provider);
+        let granted = provider.zip(pair.scope.as_deref());
+        granted.map(|(provider, scope)| provider.missing(scope)).unwrap_or_default()
+    }
+
+    /// Tells the log and the listener when the upstream granted less than the operator configured.
+    pub(super) fn check_scope(&self, key: &CredentialKey, pair: &Pair) {
+        let missing = self.missing(key, pair);
+        if missing.is_empty() {
+            return;
+        }
+        let (provider, owner, missing_words) = (&key.provider, &key.subject, missing.join(" "));
+        tracing::warn!(
+            %provider, %owner, missing = %missing_words,
+            "the upstream granted less than the configured scopes; the person has to withdraw the \
+             earlier consent there and sign in again"
+        );
+        if let Some(listener) = &self.listener {
+            listener.narrowed(key, &missing);
+        }
     }
 
     pub(super) fn tell(&self, key: &CredentialKey, change: Change) {

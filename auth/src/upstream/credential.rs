@@ -32,6 +32,12 @@ pub enum CredentialError {
     /// The upstream takes it no more, and only the user can change that.
     #[error("the user has to sign in again")]
     SignInAgain,
+    /// The upstream does not let the account in; it works again once the upstream does.
+    #[error("the upstream refuses the account: {message}")]
+    AccountRefused {
+        /// The upstream's words for the person: one printable line of at most 200 characters.
+        message: String,
+    },
     /// Only the operator can change that; the log says what. The credential is kept.
     #[error("the identity provider or the key ring is misconfigured")]
     Misconfigured,
@@ -55,6 +61,12 @@ pub struct Connection {
     pub username: Option<String>,
     /// How it stands.
     pub state: ConnectionState,
+    /// What the upstream granted, if it said so.
+    pub scope: Option<String>,
+    /// What the operator configured and the upstream did not grant, in the upstream's words.
+    pub missing: Vec<String>,
+    /// Why the upstream does not let the account in, in its own words for the person.
+    pub account_refused: Option<String>,
     /// When it was stored or last renewed.
     pub stored: UnixTime,
 }

@@ -20,6 +20,10 @@ pub struct VaultLimits {
     pub first_back_off: Duration,
     /// The longest that nobody asks; 5 min.
     pub longest_back_off: Duration,
+    /// Between two looks at one credential after something failed with it; 30 s.
+    pub look_pause: Duration,
+    /// How long a look may take; 10 s.
+    pub look_timeout: Duration,
     /// So many failures are remembered; 10 000.
     pub max_back_offs: NonZeroUsize,
 }
@@ -35,6 +39,8 @@ impl Default for VaultLimits {
             wait_timeout: Duration::from_secs(10),
             first_back_off: Duration::from_secs(5),
             longest_back_off: Duration::from_secs(5 * 60),
+            look_pause: Duration::from_secs(30),
+            look_timeout: Duration::from_secs(10),
             max_back_offs: number(10_000),
         }
     }

@@ -14,6 +14,12 @@ pub trait CredentialListener: fmt::Debug + Send + Sync {
     /// renewal, however many requests wait for it.
     fn asked(&self, key: &CredentialKey, outcome: Outcome);
 
+    /// The upstream granted less than the operator configured; `missing` in its own words. Called at
+    /// each sign-in and renewal.
+    fn narrowed(&self, key: &CredentialKey, missing: &[String]) {
+        let _ = (key, missing);
+    }
+
     /// Something else is stored under `key` from now on.
     fn changed(&self, key: &CredentialKey, change: Change);
 }
@@ -59,4 +65,9 @@ pub enum Change {
     Refused,
     /// It is gone.
     Removed,
+    /// The upstream accepts the access token `version` no more, or does not let its account in.
+    Died {
+        /// [`Credential::version`](super::Credential::version) of that token.
+        version: u64,
+    },
 }

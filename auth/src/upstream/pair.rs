@@ -27,6 +27,10 @@ pub(super) struct Pair {
     pub(super) username: Option<String>,
     /// The upstream takes the refresh token no more.
     pub(super) refused: bool,
+    /// The upstream takes the access token no more, before its end.
+    pub(super) dead: bool,
+    /// Why the upstream does not let the account in, in its words for the person.
+    pub(super) account_refused: Option<String>,
     /// The version under which this pair was stored first, if it was sealed anew or marked since.
     pub(super) since: Option<u64>,
 }
@@ -46,6 +50,10 @@ struct Text<S> {
     username: Option<S>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     refused: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dead: bool,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    account_refused: Option<S>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
 }
@@ -64,6 +72,8 @@ impl Pair {
             scope: credential.scope.clone(),
             username: credential.username.clone(),
             refused: false,
+            dead: false,
+            account_refused: None,
             since: None,
         }
     }
@@ -75,6 +85,8 @@ impl Pair {
             refresh: new.refresh.or_else(|| self.refresh.clone()),
             scope: new.scope.or_else(|| self.scope.clone()),
             username: new.username.or_else(|| self.username.clone()),
+            // Some upstreams go on renewing for an account that they do not let in.
+            account_refused: self.account_refused.clone(),
             ..new
         }
     }
@@ -85,7 +97,8 @@ impl Pair {
         let length = secret(&self.access)
             + self.refresh.as_ref().map_or(0, secret)
             + self.scope.as_ref().map_or(0, String::len)
-            + self.username.as_ref().map_or(0, String::len);
+            + self.username.as_ref().map_or(0, String::len)
+            + self.account_refused.as_ref().map_or(0, String::len);
         let mut bytes = Zeroizing::new(Vec::with_capacity(6 * length + 256));
         let text = Text {
             access: self.access.expose(),
@@ -95,6 +108,8 @@ impl Pair {
             scope: self.scope.as_deref(),
             username: self.username.as_deref(),
             refused: self.refused,
+            dead: self.dead,
+            account_refused: self.account_refused.as_deref(),
             since: self.since,
         };
         serde_json::to_writer(&mut *bytes, &text).expect("texts and numbers are always JSON");
@@ -112,6 +127,8 @@ impl Pair {
             scope: text.scope,
             username: text.username,
             refused: text.refused,
+            dead: text.dead,
+            account_refused: text.account_refused,
             since: text.since,
         })
     }
@@ -124,6 +141,9 @@ impl Pair {
     /// Whether the access token lives for another `need`. A token that never lives so long need
     /// only be in its first half.
     pub(super) fn is_usable(&self, need: Duration, now: SystemTime) -> bool {
+        if self.dead {
+            return false;
+        }
         let Some(end) = self.end() else { return true };
         let left = end.duration_since(now).unwrap_or_default();
         !left.is_zero() && left >= need.min(self.lifetime() / 2)
@@ -132,6 +152,9 @@ impl Pair {
     /// Whether it should be renewed: at 80 % of its lifetime or 5 minutes before its end, whichever
     /// is first, though never in its first half, or when it does not live for another `need`.
     pub(super) fn is_due(&self, need: Duration, now: SystemTime) -> bool {
+        if self.dead {
+            return true;
+        }
         let Some(end) = self.end() else { return false };
         let lifetime = self.lifetime();
         let early = (lifetime / 5).max(MARGIN).min(lifetime / 2);

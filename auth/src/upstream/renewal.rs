@@ -174,13 +174,14 @@ impl Renewal {
         now: SystemTime,
     ) -> Result<Held, Failure> {
         let core = &self.core;
-        let pair = old.pair.renewed(credential, now);
+        let mut pair = old.pair.renewed(credential, now);
         let stored = UnixTime::of(now);
         let (mut replaces, mut pause) = (old.version, FIRST_PAUSE);
         loop {
             let error = match core.put(self.key(), &pair, Some(replaces), stored).await {
                 Ok(Some(version)) => {
                     self.renewed();
+                    core.check_scope(self.key(), &pair);
                     return Ok(Held { version, stored, pair });
                 }
                 Ok(None) => match core.read(self.key()).await {
@@ -192,6 +193,8 @@ impl Renewal {
                     // Sealed anew, or marked as refused by one who was too late with the same
                     // refresh token: what the upstream gave us supersedes that.
                     Ok(Ok(held)) if held.pair.shares_refresh(&old.pair) => {
+                        // With what was found out about the account meanwhile.
+                        pair = held.pair.renewed(credential, now);
                         replaces = held.version;
                         continue;
                     }

@@ -3,6 +3,7 @@
 mod faults;
 mod forge;
 mod keeping;
+mod looking;
 mod renaming;
 mod renewal;
 
@@ -124,6 +125,10 @@ impl Heard {
 impl CredentialListener for Heard {
     fn asked(&self, key: &CredentialKey, outcome: Outcome) {
         self.0.lock().unwrap().push(format!("{} {}", key.provider, outcome.name()));
+    }
+
+    fn narrowed(&self, key: &CredentialKey, missing: &[String]) {
+        self.0.lock().unwrap().push(format!("{} lacks {}", key.provider, missing.join(" ")));
     }
 
     fn changed(&self, key: &CredentialKey, change: Change) {

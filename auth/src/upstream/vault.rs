@@ -12,6 +12,8 @@ use super::{
     core::{Clock, Core, Failure, Held},
     credential::{Connection, ConnectionState, Credential, CredentialError},
     listener::Change,
+    look::Look,
+    looking,
     pair::Pair,
     parts::VaultParts,
     renewal::Renewal,
@@ -94,7 +96,16 @@ impl Vault {
         let clock = Clock::new(now);
         // Twice, because who began the renewal that we wait for may have needed less than we do.
         for _ in 0..2 {
-            let held = self.core.read(&key).await??;
+            let mut held = self.core.read(&key).await??;
+            if let Some(message) = &held.pair.account_refused {
+                // The upstream may let the account in again; the pause between two looks bounds
+                // how often it is asked.
+                let refused = CredentialError::AccountRefused { message: message.clone() };
+                if looking::look(&self.core, &key, clock.now()).await != Look::Stands {
+                    return Err(refused);
+                }
+                held = self.core.read(&key).await??;
+            }
             let now = clock.now();
             if !held.pair.is_due(need, now) {
                 return Ok(held.credential());
@@ -115,6 +126,37 @@ impl Vault {
             }
         }
         Err(Failure::Unavailable(Duration::ZERO).into())
+    }
+
+    /// Asks the upstream whether the credential under `key` still stands, because something failed
+    /// with it: at most once in 30 seconds, and once for all who ask meanwhile. A token that the
+    /// user gave for a server has no upstream that could be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the look; one of those who wait for it asks in its place.
+    pub async fn look(&self, key: &CredentialKey, now: SystemTime) -> Look {
+        looking::look(&self.core, key, now).await
+    }
+
+    /// Why `provider` does not let the user's account in, in its own words, after a [look](Self::look)
+    /// if one may be taken now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store does not answer.
+    pub async fn account_refused(
+        &self,
+        provider: &str,
+        issuer: &str,
+        subject: &str,
+        now: SystemTime,
+    ) -> Result<Option<String>, StoreError> {
+        let key = key(provider, issuer, subject);
+        if let Look::AccountRefused(message) = self.look(&key, now).await {
+            return Ok(Some((*message).into()));
+        }
+        Ok(self.core.read(&key).await?.ok().and_then(|held| held.pair.account_refused))
     }
 
     /// Keeps a token that the user gave for `server`, in the place of an earlier one. The caller
@@ -203,6 +245,9 @@ impl Vault {
                 provider: key.provider,
                 username: None,
                 state: ConnectionState::Unreadable,
+                scope: None,
+                missing: Vec::new(),
+                account_refused: None,
                 stored: sealed.stored,
             },
         };
@@ -220,10 +265,14 @@ impl Vault {
         } else {
             ConnectionState::SignInAgain { works_until: pair.end().filter(|_| works) }
         };
+        let missing = self.core.missing(&key, pair);
         Connection {
             provider: key.provider,
             username: pair.username.clone(),
             state,
+            scope: pair.scope.clone(),
+            missing,
+            account_refused: pair.account_refused.clone(),
             stored: held.stored,
         }
     }
@@ -310,6 +359,7 @@ impl Vault {
     ) -> Result<(), StoreError> {
         self.core.put(key, &Pair::new(credential, now), None, UnixTime::of(now)).await?;
         self.core.failures.record_success(key);
+        self.core.looked.forget(key);
         self.core.tell(key, Change::Kept);
         Ok(())
     }

@@ -17,6 +17,9 @@ use super::{
 pub(crate) fn answer(shared: &Shared, call: &Call) -> Answer {
     let path = call.path.trim_start_matches("/api/v1/").trim_end_matches('/');
     let parts: Vec<_> = path.split('/').collect();
+    if parts == ["version"] && call.token().is_some() {
+        shared.state().counters.versions += 1;
+    }
     // A bad token is refused even where none is needed.
     let doer = match doer(shared, call) {
         Ok(doer) => doer,

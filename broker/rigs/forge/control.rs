@@ -8,6 +8,7 @@
 //! | `POST apps` | `{client_id, client_secret, redirect_uris, name?, confidential?}`; no secret makes it public |
 //! | `POST users` | `{name, login?, password?, full_name?, prohibited?, inactive?, must_change_password?, otp?}` changes one |
 //! | `POST revoke` | `{user, client_id?}` takes grants back |
+//! | `POST kill-tokens` | every access token given so far dies before its end |
 //! | `POST token` | `{user, scope}`, an access token without a browser |
 //! | `POST logout` | ends every browser's session |
 //! | `POST release` | lets go of requests that hang |
@@ -105,6 +106,10 @@ fn act(shared: &Shared, call: &Call) -> Result<Value, String> {
             let user = state.named(&text("user")).ok_or("nobody has this name")?.id;
             let app = state.app(&text("client_id")).map(|app| app.id);
             Ok(json!({ "revoked": state.revoke(user, app) }))
+        }
+        (&Method::POST, "kill-tokens") => {
+            state.forget_access_tokens();
+            Ok(json!({}))
         }
         (&Method::POST, "token") => {
             // It looks at the state itself.

@@ -111,6 +111,9 @@ pub(crate) fn introspect(shared: &Shared, call: &Call) -> Answer {
 pub(crate) fn access(shared: &Shared, token: &str) -> Option<(User, Grant)> {
     let claims = shared.signer.read(token, shared.now()).filter(|claims| claims.tt == 0)?;
     let state = shared.state();
+    if state.dead.iter().any(|dead| dead == token) {
+        return None;
+    }
     let grant = state.grant(claims.gnt)?.clone();
     Some((state.user(grant.user)?.clone(), grant))
 }

@@ -122,6 +122,8 @@ pub(crate) struct Counters {
     pub(crate) consents: u64,
     /// Userinfo answers, by user.
     pub(crate) userinfo: BTreeMap<String, u64>,
+    /// Questions for the version with a token, whatever became of them.
+    pub(crate) versions: u64,
     /// Calls of the API, by user.
     pub(crate) api: BTreeMap<String, u64>,
     /// Calls of the API without a usable token.
@@ -141,6 +143,9 @@ pub(crate) struct State {
     pub(crate) repos: Vec<Repo>,
     pub(crate) issues: Vec<Issue>,
     pub(crate) counters: Counters,
+    /// Access tokens that were given, and those of them that died before their end.
+    pub(crate) given: Vec<String>,
+    pub(crate) dead: Vec<String>,
     last_id: u64,
 }
 
@@ -172,6 +177,8 @@ impl State {
             ],
             issues: Vec::new(),
             counters: Counters::default(),
+            given: Vec::new(),
+            dead: Vec::new(),
             last_id: 100,
         }
     }
@@ -214,6 +221,13 @@ impl State {
             nonce: String::new(),
         });
         id
+    }
+
+    /// Every access token given so far dies before its end. A token follows from its second, so the
+    /// clock goes on by one.
+    pub(crate) fn forget_access_tokens(&mut self) {
+        self.dead.append(&mut self.given);
+        self.options.clock_skew += 1;
     }
 
     /// Removes a person and everything that is theirs.

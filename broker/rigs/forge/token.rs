@@ -212,8 +212,10 @@ fn mint(shared: &Shared, seen: &Grant) -> Result<Value, Refused> {
     let (exp, refresh_exp) = (now + options.access_ttl, now + options.refresh_ttl);
     let access = Claims { gnt: grant.id, tt: 0, cnt: 0, exp, iat: now };
     let refresh = Claims { gnt: grant.id, tt: 1, cnt: grant.counter, exp: refresh_exp, iat: now };
+    let access = shared.signer.sign(&access);
+    state.given.push(access.clone());
     let mut body = json!({
-        "access_token": shared.signer.sign(&access),
+        "access_token": access,
         "token_type": "bearer",
         "expires_in": options.told_ttl.unwrap_or(options.access_ttl),
         "refresh_token": shared.signer.sign(&refresh),

@@ -39,7 +39,9 @@ use crate::{
         child_session::ChildSession,
         children::Children,
         credential::VaultSource,
-        credential_changes, directory,
+        credential_changes,
+        credential_looks::{self, LookSender},
+        directory,
         registry::Sessions,
         spawner::{OpenRequest, Spawner},
         token_delivery::TokenDelivery,
@@ -61,6 +63,8 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Gives leases on those sessions.
     pub(crate) acquirer: Acquirer<OpenRequest, ChildSession, VaultSource>,
+    /// Takes the credentials of calls that failed.
+    pub(crate) looks: LookSender,
     pub(crate) access: AuthStack,
     /// No other broker serves from the data directory meanwhile.
     _lock: DataLock,
@@ -143,6 +147,8 @@ impl App {
             let clock = clock.clone();
             followers.spawn(TokenDelivery { sessions, vault, clock, stale }.run());
         }
+        let (looks, wanted) = credential_looks::channel();
+        followers.spawn(credential_looks::follow(wanted, vault.clone(), clock.clone()));
         let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
         let pieces = (&outside, kept);
         let access =
@@ -153,6 +159,7 @@ impl App {
             state: ArcSwap::from_pointee(state),
             sessions,
             acquirer,
+            looks,
             access,
             _lock: lock,
             store,

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use super::{providers::Maker, start_error::StartError};
 use crate::{
     config::{Config, Upstream},
-    metrics::{Metrics, RefreshLabels},
+    metrics::{Metrics, ProviderLabel, RefreshLabels},
     sessions::{
         credential_changes::{ChangeSender, CredentialChange},
         replacement::Event,
@@ -126,12 +126,18 @@ impl CredentialListener for VaultEvents {
         self.metrics.upstream_refresh.get_or_create(&labels).inc();
     }
 
+    fn narrowed(&self, key: &CredentialKey, _missing: &[String]) {
+        let labels = ProviderLabel { provider: key.provider.clone() };
+        self.metrics.narrow_grants.get_or_create(&labels).inc();
+    }
+
     fn changed(&self, key: &CredentialKey, change: Change) {
         let event = match change {
             Change::Renewed => Event::Renewed,
             Change::Kept => Event::Stored,
             Change::Removed => Event::Removed,
             Change::Refused => Event::Refused,
+            Change::Died { version } => Event::Died { version },
         };
         // Without a receiver there are no sessions any more.
         let _ = self.changes.send(CredentialChange { key: key.clone(), event });
@@ -156,6 +162,15 @@ impl CredentialSink for Credentials {
         now: SystemTime,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.vault.keep(provider, identity, credential, now)
+    }
+
+    fn account_refused<'a>(
+        &'a self,
+        user: &'a User,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        let User { provider, issuer, subject, .. } = user;
+        Box::pin(self.vault.account_refused(provider, issuer, subject, now))
     }
 
     fn wants_sign_in<'a>(

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use auth::{
     CacheLimits, TokenVerifier,
     local::Local,
-    oauth::{AuthServer, OAuthTokens, Parts, Resource, RevocationListener},
+    oauth::{AuthServer, OAuthTokens, Parts, Resource, RevocationListener, Withdrawal},
     upstream::Vault,
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct SignInUi {
     pub(crate) local: Option<Arc<Local>>,
     /// What people call the ways to sign in, by name.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where people withdraw a consent at a provider, by the provider's name.
+    pub(crate) withdrawals: BTreeMap<String, Withdrawal>,
     /// What people call the servers, by canonical address.
     pub(crate) titles: BTreeMap<String, String>,
 }
@@ -61,6 +63,10 @@ impl SignInUi {
         });
         let credentials = Credentials { vault: Arc::clone(&vault), upstreams: upstreams.collect() };
         let titles = resources.iter().map(|own| (address(own), own.title.clone())).collect();
+        let withdrawals = identities.iter();
+        let withdrawals = withdrawals
+            .filter_map(|own| Some((own.name().to_owned(), own.withdrawal()?)))
+            .collect();
         let labels = identities.iter();
         let labels = labels.map(|own| (own.name().to_owned(), own.label().to_owned())).collect();
         let parts = Parts {
@@ -74,7 +80,18 @@ impl SignInUi {
         };
         let server = Arc::new(AuthServer::new(server_config(config, base), parts)?);
         let pages = Pages::at(base);
-        Ok(Self { server, store, vault, tokens, listeners, pages, local, labels, titles })
+        Ok(Self {
+            server,
+            store,
+            vault,
+            tokens,
+            listeners,
+            pages,
+            local,
+            labels,
+            withdrawals,
+            titles,
+        })
     }
 
     pub(super) fn vault(&self) -> Arc<Vault> {

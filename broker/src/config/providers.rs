@@ -26,6 +26,9 @@ settings! {
         /// read:repository. The forge grants full access for a scope that it does not know, so the
         /// broker does not start with one.
         pub scopes: Vec<String> = texts(r#"["read:user", "write:repository", "write:issue", "read:organization"]"#),
+        /// The name under which the broker is registered there. Pages that send people to the forge
+        /// to withdraw an earlier consent mention it.
+        pub application: Option<String> = text().example(r#""MCP broker""#),
         /// The text of its button on the sign-in page.
         pub label: Option<String> = text().computed("the host").example(r#""git.example.org""#),
     }
@@ -78,6 +81,7 @@ impl Forge {
             client_id: own.client_id.clone(),
             client_secret: own.client_secret.secret().unwrap_or_else(|| Secret::new("")),
             scopes: own.scopes.clone(),
+            application: own.application.clone(),
         };
         Ok(Arc::new(providers::Forgejo::new(config, context.fetch)?))
     }

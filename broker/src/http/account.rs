@@ -121,16 +121,21 @@ impl SignInUi {
             State::Unreadable => (ConnectionState::SignInAgain, None),
         };
         let mut actions = Vec::new();
-        if state != ConnectionState::Good && own.provider == user.provider {
+        let is_fine = state == ConnectionState::Good && own.missing.is_empty();
+        if !is_fine && own.provider == user.provider {
             actions.push(ConnectionAction::SignInAgain);
         }
         actions.push(ConnectionAction::Remove);
+        let withdrawal = self.withdrawals.get(&own.provider).cloned();
         ConnectionView {
             label: self.label(&own.provider),
             username: own.username.unwrap_or_else(|| user.display_name.clone()),
             provider: own.provider,
             state,
             expires: expires.map(UnixTime::of),
+            refused: own.account_refused,
+            missing: own.missing,
+            withdrawal,
             actions,
         }
     }

@@ -25,8 +25,8 @@ use crate::{
     metrics::{ReasonLabel, method_label},
     server::Server,
     sessions::{
-        acquire::AcquireError, child_session::ChildSession, spawn_failure::SpawnFailure,
-        spawner::OpenRequest,
+        acquire::AcquireError, child::Child, child_session::ChildSession,
+        credential_looks::LookSender, spawn_failure::SpawnFailure, spawner::OpenRequest,
     },
 };
 
@@ -150,8 +150,9 @@ impl Exchange<'_> {
             begun,
             _counted: Counted::new(&self.app.calls),
             lease,
+            looks: self.app.looks.clone(),
         };
-        let done = Box::new(move |outcome: Outcome| call.ended(outcome.as_str()));
+        let done = Box::new(move |outcome: Outcome| call.ended(outcome));
         match bridge.post(incoming, done).await {
             Ok(response) => {
                 if let Some(lease) = saving {
@@ -411,11 +412,20 @@ struct Call {
     _counted: Counted,
     /// A session with a call under way is not idle.
     lease: Lease<ChildSession>,
+    /// Where credentials go with which a call failed.
+    looks: LookSender,
 }
 
 impl Call {
-    fn ended(self, outcome: &'static str) {
-        self.lease.server.count(self.method, outcome, self.begun.elapsed());
+    fn ended(self, outcome: Outcome) {
+        self.lease.server.count(self.method, outcome.as_str(), self.begun.elapsed());
+        if outcome == Outcome::AnsweredError
+            && let Some(own) = self.lease.credential()
+        {
+            own.doubt();
+            // When there are too many at once, the next call asks.
+            let _ = self.looks.try_send(own.key().clone());
+        }
     }
 }
 

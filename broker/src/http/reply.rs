@@ -360,6 +360,11 @@ impl Refusal {
                 server_error,
                 format!("Your sign-in at {} has ended: sign in again", upstream.name()),
             ),
+            CredentialError::AccountRefused { message } => Self::new(
+                StatusCode::FORBIDDEN,
+                server_error,
+                format!("{} refuses your account: {message}", upstream.name()),
+            ),
             CredentialError::Misconfigured => Self::new(
                 StatusCode::BAD_GATEWAY,
                 rpc::INTERNAL_ERROR,

@@ -5,7 +5,7 @@ pub(super) mod action;
 use askama::Template;
 use auth::{
     UnixTime,
-    oauth::{Secret, UserView},
+    oauth::{Secret, UserView, Withdrawal},
 };
 
 use super::{filters, layout::Layout, when::Timestamp};
@@ -113,6 +113,12 @@ pub struct ConnectionView {
     pub state: ConnectionState,
     /// Timestamp it ends for good, if it is not renewed by itself.
     pub expires: Option<UnixTime>,
+    /// Why the provider does not let the account in, in its own words.
+    pub refused: Option<String>,
+    /// Rights that the servers here were set up for and the provider did not grant.
+    pub missing: Vec<String>,
+    /// Where the user withdraws the earlier consent that leaves them out.
+    pub withdrawal: Option<Withdrawal>,
     /// What the user can do about it.
     pub actions: Vec<ConnectionAction>,
 }

@@ -199,6 +199,9 @@ fn connection(label: &str, state: ConnectionState, expires: Option<UnixTime>) ->
         username: "ada".into(),
         state,
         expires,
+        refused: None,
+        missing: Vec::new(),
+        withdrawal: None,
         actions: vec![ConnectionAction::SignInAgain, ConnectionAction::Remove],
     }
 }

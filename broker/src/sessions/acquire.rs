@@ -96,6 +96,12 @@ where
             if purpose == Purpose::Stream {
                 return Ok(lease);
             }
+            // What failed a moment ago may have failed for want of a good credential.
+            if let Some(own) = lease.credential()
+                && own.take_doubt()
+            {
+                self.source.look(&lease, now + begun.elapsed()).await;
+            }
             match self.with_good_credential(lease, replaced, now + begun.elapsed()).await? {
                 Checked::Good(lease) => return Ok(lease),
                 Checked::Replaced => replaced = true,
@@ -122,7 +128,7 @@ where
         let found = match &renewed {
             Ok(_) if newer.is_some() => Found::Newer,
             Ok(_) => Found::Same,
-            Err(failure) if failure.needs_sign_in() => Found::SignInAgain,
+            Err(failure) if failure.ends_the_credential() => Found::Ended,
             Err(_) => Found::Unavailable { works: own.works(now) },
         };
         let mut decision = replacement::decide(Event::Due(found), own.reads_file());

@@ -27,4 +27,8 @@ pub(crate) trait CredentialSource<C> {
         owner: &'a Owner,
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Option<Credential>, SpawnFailure>>;
+
+    /// Has the upstream asked whether the credential of `child` still stands, because something failed
+    /// with it. What comes of it is marked at the children that have it.
+    fn look<'a>(&'a self, child: &'a C, now: SystemTime) -> BoxFuture<'a, ()>;
 }

@@ -24,6 +24,10 @@ pub(crate) struct ChildCredential {
     term: RwLock<Term>,
     /// Whether a newer one has been stored that the child does not have.
     stale: AtomicBool,
+    /// Whether the upstream takes it no more, or does not let its account in.
+    dead: AtomicBool,
+    /// Whether something failed with it since this was last asked.
+    doubted: AtomicBool,
     /// Where the child reads it again; `None` if it got it in its environment, for good.
     delivery: Option<Delivery>,
     /// Held while the file is written.
@@ -63,6 +67,8 @@ impl ChildCredential {
             key,
             term: RwLock::new(Term::of(credential, now)),
             stale: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             delivery,
             writing: tokio::sync::Mutex::default(),
         }
@@ -70,12 +76,38 @@ impl ChildCredential {
 
     /// Whether no call is to start with it any more.
     pub(crate) fn must_renew(&self, now: SystemTime) -> bool {
-        self.term().good_until.is_some_and(|until| now >= until)
+        self.is_dead() || self.term().good_until.is_some_and(|until| now >= until)
     }
 
     /// Whether the upstream still takes it, as far as the upstream said.
     pub(crate) fn works(&self, now: SystemTime) -> bool {
-        self.term().ends.is_none_or(|ends| now < ends)
+        !self.is_dead() && self.term().ends.is_none_or(|ends| now < ends)
+    }
+
+    /// Under what it is stored.
+    pub(crate) fn key(&self) -> &CredentialKey {
+        &self.key
+    }
+
+    /// Notes that the upstream takes the token of `version` no more, or does not let its account in.
+    pub(crate) fn mark_dead(&self, version: u64) {
+        if self.term().version <= version {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Notes that something failed with it, so that the next call has the upstream asked about it.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether that was noted since this was last asked.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubted.swap(false, Ordering::SeqCst)
     }
 
     /// Whether this is what is stored under `key`, or was.
@@ -103,6 +135,11 @@ impl ChildCredential {
         self.stale.swap(false, Ordering::SeqCst)
     }
 
+    /// Which token it is.
+    pub(crate) fn version(&self) -> u64 {
+        self.term().version
+    }
+
     /// Gives the child `credential` by its file, and signals it if so configured. One that is
     /// not newer than what it has is not written. `false` when it has to be replaced for it: it
     /// reads no file, or that could not be written.
@@ -122,6 +159,7 @@ impl ChildCredential {
             return false;
         }
         *self.term.write().unwrap_or_else(PoisonError::into_inner) = Term::of(credential, now);
+        self.dead.store(false, Ordering::SeqCst);
         (delivery.notify)();
         debug!(path = ?delivery.file.path(), "the child's token was renewed");
         true

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use auth::upstream::{Credential, CredentialError, CredentialKey, Vault};
+use auth::upstream::{Credential, CredentialError, CredentialKey, Look, Vault};
 use session::{BoxFuture, Owner};
 
 use super::{
-    child::CredentialSource, child_credential::NEEDED_LIFE, child_session::ChildSession,
+    child::{Child, CredentialSource},
+    child_credential::NEEDED_LIFE,
+    child_session::ChildSession,
     spawn_failure::SpawnFailure,
 };
 use crate::{
@@ -62,6 +64,17 @@ impl CredentialSource<ChildSession> for VaultSource {
         Box::pin(async move {
             let (server, settings) = (&child.server, child.server.settings());
             credential(self.0.as_deref(), &server.name, &settings, owner, now).await
+        })
+    }
+
+    fn look<'a>(&'a self, child: &'a ChildSession, now: SystemTime) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let (Some(vault), Some(own)) = (&self.0, child.credential()) else { return };
+            match vault.look(own.key(), now).await {
+                // The vault has told of it as well, and this child must not wait for that.
+                Look::Dead | Look::AccountRefused(_) => own.mark_dead(own.version()),
+                Look::Stands | Look::Unknown | Look::Paused => {}
+            }
         })
     }
 }

@@ -8,12 +8,13 @@
 //! | the vault renewed it | deliver | replace when idle, wake at once |
 //! | the user stored another: signed in again, set a token | deliver | replace when the calls under way have ended, wake at once |
 //! | the user removed it | stop now, sleep | stop now, sleep |
+//! | the upstream takes it no more before its end, or refuses the account | the next call finds it due | the same |
 //! | the upstream refused to renew it | keep: what was given out works until its end | the same |
 //! | a renewed one could not be written to the file, no call waits | replace when idle, wake at once | – |
 //! | the same, and a call waits | replace when the calls under way have ended, wake at once | – |
 //! | a call finds it due: there is a newer one | deliver | replace when the calls under way have ended, wake at once |
 //! | – the child has the newest already | keep | keep |
-//! | – the user has to sign in | stop now, sleep | stop now, sleep |
+//! | – the user has to sign in, or the upstream refuses the account | stop now, sleep | stop now, sleep |
 //! | – no newer one can be had now, this one still works | keep | keep |
 //! | – no newer one can be had now, this one has ended | stop when idle, sleep | stop when idle, sleep |
 
@@ -33,6 +34,11 @@ pub(crate) enum Event {
     Removed,
     /// The upstream refused to renew it.
     Refused,
+    /// The upstream takes the token of this version no more, or does not let its account in.
+    Died {
+        /// Of the token.
+        version: u64,
+    },
     /// A newer one could not be written to the child's file.
     NotDelivered {
         /// Whether a call waits for it.
@@ -49,8 +55,8 @@ pub(crate) enum Found {
     Newer,
     /// Nothing newer: the child has been replaced meanwhile, or its server takes no credential now.
     Same,
-    /// Nothing, until the user signs in.
-    SignInAgain,
+    /// Nothing, until the user signs in or the upstream lets the account in again.
+    Ended,
     /// Nothing for now: an outage, say, which is not the user's fault.
     Unavailable {
         /// Whether the upstream still accepts what the child has.
@@ -63,6 +69,8 @@ pub(crate) enum Found {
 pub(crate) enum Decision {
     /// It stays as it is.
     Keep,
+    /// It stays, and its next call asks the vault for a newer credential.
+    Distrust,
     /// It stays, and gets the newer credential through its file.
     Deliver,
     /// It is stopped, and perhaps followed by another one.
@@ -82,8 +90,9 @@ pub(crate) fn decide(event: Event, reads_file: bool) -> Decision {
         Event::Stored | Event::Due(Found::Newer) | Event::NotDelivered { for_call: true } => {
             replace(Drained, Awake)
         }
-        Event::Removed | Event::Due(Found::SignInAgain) => replace(Now, Asleep),
+        Event::Removed | Event::Due(Found::Ended) => replace(Now, Asleep),
         Event::Due(Found::Unavailable { works: false }) => replace(Idle, Asleep),
+        Event::Died { .. } => Decision::Distrust,
         Event::Refused | Event::Due(Found::Same | Found::Unavailable { works: true }) => {
             Decision::Keep
         }
@@ -109,6 +118,13 @@ where
         };
         match decide(event, reads_file) {
             Decision::Keep => {}
+            Decision::Distrust => {
+                let Event::Died { version } = event else { continue };
+                sessions.look(
+                    |owner| owner.issuer() == key.issuer && owner.subject() == key.subject,
+                    |view| concerns(view.backend).map(|own| own.mark_dead(version)),
+                );
+            }
             Decision::Deliver => {
                 let stale = sessions.look(
                     |owner| owner.issuer() == key.issuer && owner.subject() == key.subject,

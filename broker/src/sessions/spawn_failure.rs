@@ -83,6 +83,20 @@ impl SpawnFailure {
         )
     }
 
+    /// Whether nothing can be done with the credential that a child may still have: its user has to
+    /// sign in, or the upstream does not let the account in.
+    pub(crate) fn ends_the_credential(&self) -> bool {
+        let is_refused =
+            matches!(self, Self::Credential { source: CredentialError::AccountRefused { .. }, .. });
+        is_refused || self.needs_sign_in()
+    }
+
+    /// Whether the child failed in its handshake, which is where servers first use a credential.
+    pub(super) fn is_in_the_handshake(&self) -> bool {
+        matches!(self, Self::Initialize(_))
+            || matches!(self, Self::Resume(error) if !matches!(error, ResumeError::Changed(_)))
+    }
+
     /// Whether the child's own log may say why.
     pub(super) fn is_the_childs(&self) -> bool {
         match self {

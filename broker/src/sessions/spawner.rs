@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::AtomicU64},
 };
 
 use auth::upstream::Vault;
@@ -57,19 +57,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         let span = startup.span.clone();
         Box::pin(
             async move {
-                let handshake = move |bridge: Bridge, timeout| {
-                    Box::pin(async move {
-                        let welcome = bridge.initialize(&ask.initialize, timeout).await;
-                        welcome.map_err(SpawnFailure::Initialize)
-                    })
-                };
-                let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
-                let brought_up = async {
-                    let (live, welcome) = startup.bring_up(handshake, timed_out).await?;
-                    *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
-                    Ok(live)
-                };
-                let result = brought_up.await;
+                let result = bring_up(&startup, &Greeting::Initialize(ask.initialize)).await;
                 startup.record_outcome(&result, "session starts");
                 result
             }
@@ -87,19 +75,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         let span = startup.span.clone();
         Some(Box::pin(
             async move {
-                let brought_up = async {
-                    let snapshot = Snapshot::from_bytes(&snapshot)?;
-                    let handshake = move |bridge: Bridge, timeout| {
-                        Box::pin(async move {
-                            let resumed = bridge.resume(&snapshot, timeout).await;
-                            resumed.map_err(SpawnFailure::Resume)
-                        })
-                    };
-                    let timed_out = SpawnFailure::Resume(ResumeError::TimedOut);
-                    let (live, ()) = startup.bring_up(handshake, timed_out).await?;
-                    Ok(live)
-                };
-                let result = brought_up.await;
+                let result = bring_up(&startup, &Greeting::Resume(snapshot)).await;
                 startup.record_outcome(&result, "session wakes");
                 result
             }
@@ -158,6 +134,7 @@ impl Spawner {
                 session = field::Empty,
             ),
             begun: Instant::now(),
+            started_with: AtomicU64::new(0),
             settings,
             server,
         }
@@ -167,5 +144,57 @@ impl Spawner {
     fn inherited(&self, settings: &Settings) -> Vec<(OsString, OsString)> {
         let names = settings.server.pass_env.iter();
         names.filter_map(|name| Some((name.into(), self.environment.variable(name)?))).collect()
+    }
+}
+
+/// What a child hears first.
+enum Greeting {
+    /// A client's `initialize`.
+    Initialize(Message),
+    /// What its predecessor was told.
+    Resume(Arc<[u8]>),
+}
+
+/// Brings a child up. One that fails in its handshake may have failed for want of a good credential:
+/// then the failure says so, or another child gets a newer one, once.
+async fn bring_up(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, SpawnFailure> {
+    let failure = match greet(startup, greeting).await {
+        Err(failure) if failure.is_in_the_handshake() => failure,
+        result => return result,
+    };
+    if startup.credential_was_replaced().await? {
+        return greet(startup, greeting).await;
+    }
+    Err(failure)
+}
+
+/// Starts a child and goes through its handshake.
+async fn greet(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, SpawnFailure> {
+    match greeting {
+        Greeting::Initialize(initialize) => {
+            let initialize = initialize.clone();
+            let handshake = move |bridge: Bridge, timeout| {
+                Box::pin(async move {
+                    let welcome = bridge.initialize(&initialize, timeout).await;
+                    welcome.map_err(SpawnFailure::Initialize)
+                })
+            };
+            let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
+            let (live, welcome) = startup.bring_up(handshake, timed_out).await?;
+            *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+            Ok(live)
+        }
+        Greeting::Resume(snapshot) => {
+            let snapshot = Snapshot::from_bytes(snapshot)?;
+            let handshake = move |bridge: Bridge, timeout| {
+                Box::pin(async move {
+                    let resumed = bridge.resume(&snapshot, timeout).await;
+                    resumed.map_err(SpawnFailure::Resume)
+                })
+            };
+            let timed_out = SpawnFailure::Resume(ResumeError::TimedOut);
+            let (live, ()) = startup.bring_up(handshake, timed_out).await?;
+            Ok(live)
+        }
     }
 }

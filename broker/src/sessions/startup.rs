@@ -3,11 +3,14 @@
 use std::{
     ffi::OsString,
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use auth::upstream::{Credential, Vault};
+use auth::upstream::{Credential, Look, Vault};
 use bridge::Bridge;
 use prometheus_client::metrics::counter::Counter;
 use session::Owner;
@@ -59,6 +62,8 @@ pub(super) struct Startup {
     pub(super) children: Arc<Children>,
     pub(super) span: Span,
     pub(super) begun: Instant,
+    /// The version of the credential that the last child was started with; 0 when it had none.
+    pub(super) started_with: AtomicU64,
 }
 
 impl Startup {
@@ -68,6 +73,8 @@ impl Startup {
         let now = self.clock.now();
         let vault = self.vault.as_deref();
         let credential = credential(vault, &server.name, settings, owner, now).await?;
+        let version = credential.as_ref().map_or(0, |own| own.version);
+        self.started_with.store(version, Ordering::Relaxed);
         if let Some(login) = credential.as_ref().and_then(|own| own.username.as_deref()) {
             span.record("login", login);
         }
@@ -164,6 +171,27 @@ impl Startup {
             self.caches.filled(cache).await;
         }
         Ok((live, done))
+    }
+
+    /// A child failed in its handshake: asks the upstream whether the credential that it had still
+    /// stands. `Ok(true)` when there is a newer one, so that another child may do better.
+    pub(super) async fn credential_was_replaced(&self) -> Result<bool, SpawnFailure> {
+        let Self { server, settings, owner, started_with, .. } = self;
+        let version = started_with.load(Ordering::Relaxed);
+        let (Some(vault), Some(upstream)) = (&self.vault, &settings.server.upstream) else {
+            return Ok(false);
+        };
+        if version == 0 {
+            return Ok(false);
+        }
+        match vault.look(&key(upstream, &server.name, owner), self.clock.now()).await {
+            Look::Stands | Look::Unknown => return Ok(false),
+            // A look of a moment ago has left its mark in the vault.
+            Look::Dead | Look::AccountRefused(_) | Look::Paused => {}
+        }
+        let now = self.clock.now();
+        let newer = credential(Some(vault), &server.name, settings, owner, now).await?;
+        Ok(newer.is_some_and(|newer| newer.version > version))
     }
 
     /// What the child sees: the configured entries over those copied by name, a home, nothing else.

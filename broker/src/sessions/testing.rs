@@ -124,6 +124,9 @@ pub(super) struct World {
     version: AtomicU64,
     expires: Mutex<SystemTime>,
     asked: AtomicUsize,
+    looks: AtomicUsize,
+    /// The upstream takes no token any more, so far as a look shows.
+    dead: AtomicBool,
     made: mpsc::UnboundedSender<FakeChild>,
 }
 
@@ -139,6 +142,17 @@ impl World {
     /// How often the vault was asked for a call.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// How often the upstream was asked about a credential.
+    pub(super) fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    /// From now on a look finds the token dead; the next one is good.
+    pub(super) fn kill_token(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = self.now();
     }
 
     fn stored(&self) -> Credential {
@@ -228,6 +242,14 @@ impl CredentialSource<FakeChild> for Arc<World> {
         };
         Box::pin(async move { result })
     }
+
+    fn look<'a>(&'a self, child: &'a FakeChild, _now: SystemTime) -> BoxFuture<'a, ()> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        if let (true, Some(own)) = (self.dead.load(Ordering::SeqCst), child.credential()) {
+            own.mark_dead(own.version());
+        }
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A registry of fake children with an open session of one owner.
@@ -256,6 +278,8 @@ impl Bench {
             version: AtomicU64::new(0),
             expires: Mutex::new(SystemTime::UNIX_EPOCH),
             asked: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
+            dead: AtomicBool::new(false),
             made,
         };
         change(&mut world);

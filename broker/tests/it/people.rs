@@ -13,6 +13,7 @@ mod pages;
 mod revocation;
 mod rotation;
 mod scopes;
+mod standing;
 mod store_down;
 mod token_file;
 mod two_forges;

@@ -14,6 +14,8 @@ use crate::{
 };
 
 const TOKEN: &str = "https://forge.example/login/oauth/access_token";
+const INTROSPECT: &str = "https://forge.example/login/oauth/introspect";
+const VERSION: &str = "https://forge.example/api/v1/version";
 const USERINFO: &str = "https://forge.example/login/oauth/userinfo";
 
 fn config() -> ForgejoConfig {
@@ -24,6 +26,7 @@ fn config() -> ForgejoConfig {
         client_id: "2c3c3d5e-0b5a-4f62-8a1b-7e1d0a3c9f10".into(),
         client_secret: Secret::new(format!("gto_{CANARY}")),
         scopes: vec!["read:repository".into(), "write:issue".into()],
+        application: Some("The broker".into()),
     }
 }
 
@@ -94,7 +97,7 @@ async fn ada_signs_in_and_her_child_gets_her_token() {
     assert_eq!(credential.access_token.expose(), "access-canary-7f3a");
     assert_eq!(credential.refresh_token.unwrap().expose(), "refresh2-canary-7f3a");
     assert_eq!(credential.expires, after(3600));
-    assert_eq!(credential.scope, None, "a forge does not say");
+    assert_eq!(credential.scope, None, "this forge does not say");
     assert_eq!(credential.username.as_deref(), Some("ada"));
 
     let sent = form(&web, TOKEN);
@@ -226,7 +229,7 @@ async fn the_table_of_errors_in_the_callback() {
     let (forge, web) = forge();
     let table = [
         ("access_denied", "the request is denied", "declined"),
-        ("server_error", "a grant exists with different scope", "misconfigured"),
+        ("server_error", "a grant exists with different scope", "earlier consent"),
         ("server_error", "cannot create a grant for this user", "unavailable"),
         ("invalid_request", "PKCE is required for public clients", "misconfigured"),
         ("invalid_request", "unsupported code challenge method", "misconfigured"),
@@ -268,6 +271,154 @@ async fn who_may_not_come_in_and_who_does_not_answer_differ_at_userinfo() {
     }
 }
 
+/// An account that is not let in, as a real forge answers for it.
+fn lock(web: &FetchHandle, message: &str) {
+    let html = Response::builder().header(CONTENT_TYPE, "text/html;charset=utf-8");
+    let html = html.body(bytes::Bytes::from_static(b"<html>Sign-in prohibited</html>")).unwrap();
+    web.put(USERINFO, html.clone());
+    web.put(INTROSPECT, html);
+    web.put(VERSION, answer(StatusCode::FORBIDDEN, &json!({ "message": message })));
+}
+
+#[tokio::test]
+async fn a_locked_account_is_told_in_the_forges_words_and_is_no_outage() {
+    let (forge, web) = forge();
+    let message = "This account is prohibited from signing in, please contact your site \
+                   administrator.";
+    lock(&web, message);
+    let outcome = finish(&*forge, reply()).await;
+    let Err(SignInError::AccountRefused { message: told }) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(told, message);
+    // The page alone says nothing.
+    web.put(VERSION, page(&json!({ "version": "1.25.5" })));
+    assert_eq!(sign_in_class(&finish(&*forge, reply()).await), "unavailable");
+}
+
+#[tokio::test]
+async fn what_a_forge_says_of_a_token_is_believed_only_in_its_own_shape() {
+    let (forge, web) = forge();
+    let html = |status: u16| {
+        let builder = Response::builder().status(status).header(CONTENT_TYPE, "text/html");
+        builder.body(bytes::Bytes::from_static(b"{\"message\":\"x\"}")).unwrap()
+    };
+    let of = |status: u16, body: Value| answer(StatusCode::from_u16(status).unwrap(), &body);
+    let message = || json!({ "message": "invalid username, password or token", "url": "x" });
+    for (page, expected) in [
+        (of(200, json!({ "version": "1.25.5" })), "stands"),
+        (of(401, message()), "dead"),
+        (of(403, message()), "refused"),
+        (of(200, json!({})), "unknown"),
+        (html(200), "unknown"),
+        (html(401), "unknown"),
+        (html(403), "unknown"),
+        (of(401, json!("no")), "unknown"),
+        (of(403, json!({ "message": "" })), "unknown"),
+        (of(404, message()), "unknown"),
+        (of(429, message()), "unknown"),
+        (of(500, message()), "unknown"),
+        (of(503, message()), "unknown"),
+    ] {
+        let shown = format!("{page:?}");
+        web.put(VERSION, page);
+        let standing = forge.standing(&Secret::new("t"), now()).await;
+        let told = match standing {
+            TokenStanding::Stands => "stands",
+            TokenStanding::Dead => "dead",
+            TokenStanding::Refused { .. } => "refused",
+            TokenStanding::Unknown(_) => "unknown",
+        };
+        assert_eq!(told, expected, "{shown}");
+    }
+    web.fail(VERSION, || crate::oauth::FetchError::TimedOut);
+    let standing = forge.standing(&Secret::new("t"), now()).await;
+    assert!(matches!(standing, TokenStanding::Unknown(_)), "{standing:?}");
+}
+
+#[tokio::test]
+async fn the_scope_of_the_first_consent_is_learnt_from_the_forge() {
+    let (forge, web) = forge();
+    web.serve(INTROSPECT, |request| {
+        let basic = request.headers().get("authorization").unwrap().to_str().unwrap();
+        let known = basic.starts_with("Basic MmMzYzNkNWUt");
+        page(&json!({ "active": known, "scope": "read:repository", "sub": "7" }))
+    });
+    let ada = signed_in(&*forge).await.credential.unwrap();
+    assert_eq!(ada.scope.as_deref(), Some("read:repository"));
+    assert_eq!(forge.missing(&ada.scope.unwrap()), ["write:issue"]);
+    assert_eq!(renew(&*forge).await.unwrap().scope.as_deref(), Some("read:repository"));
+    let place = forge.withdrawal().unwrap();
+    assert_eq!(place.address, "https://forge.example/user/settings/applications");
+    assert_eq!(place.application.as_deref(), Some("The broker"));
+    for page in [page(&json!({ "active": false })), page(&json!([])), refusal("x", "y")] {
+        web.put(INTROSPECT, page);
+        assert_eq!(signed_in(&*forge).await.credential.unwrap().scope, None);
+    }
+}
+
+#[test]
+fn a_scope_is_narrower_by_what_it_lacks_and_not_by_how_it_is_written() {
+    let (fetch, _web) = testing::fetch();
+    let missing = |asked: &[&str], granted: &str| {
+        let scopes = asked.iter().map(|scope| scope.to_string()).collect();
+        let config = ForgejoConfig { scopes, ..config() };
+        Forgejo::new(config, Arc::clone(&fetch) as _).unwrap().missing(granted).join(" ")
+    };
+    let asked = ["read:user", "write:issue", "openid"];
+    for (granted, lacking) in [
+        ("read:user write:issue", ""),
+        ("write:issue read:user", ""),
+        ("write:issue,write:user", ""),
+        ("write:user read:issue", "write:issue"),
+        ("openid read:user", "write:issue"),
+        ("read:repository", "read:user write:issue"),
+        ("all", ""),
+        // Full power, as a forge reads it.
+        ("", ""),
+        ("openid profile", ""),
+        ("public-only read:user write:issue", "everything that is not public"),
+    ] {
+        assert_eq!(missing(&asked, granted), lacking, "{granted:?}");
+    }
+    assert_eq!(missing(&["all"], "write:issue write:user"), "all");
+    let every: Vec<_> = CATEGORIES.iter().map(|of| format!("write:{of}")).collect();
+    assert_eq!(missing(&["all"], &every.join(" ")), "");
+    assert_eq!(missing(&["public-only", "read:user"], "public-only read:user"), "");
+}
+
+#[tokio::test]
+async fn a_public_application_and_a_wrong_registration_are_told_without_a_person() {
+    let (forge, web) = forge();
+    let callback = "https://mcp.example.org/callback/forgejo";
+    web.put(VERSION, page(&json!({ "version": "15.0.1+gitea-1.22.0" })));
+    for (confidential, bare) in
+        [(true, "invalid empty client secret"), (false, "client is not authorized")]
+    {
+        web.serve(TOKEN, move |request| {
+            let body = String::from_utf8_lossy(request.body()).into_owned();
+            let has_secret = body.contains("client_secret=gto_");
+            refusal(
+                "unauthorized_client",
+                if has_secret { "client is not authorized" } else { bare },
+            )
+        });
+        let told = forge.inspect(callback).await.unwrap();
+        assert_eq!(told.confidential, Some(confidential));
+        assert_eq!(told.about.as_deref(), Some("Forgejo 15.0.1+gitea-1.22.0"));
+    }
+    for (error, description, class) in [
+        ("invalid_client", "cannot load client with client id: 'x'", "misconfigured"),
+        ("unauthorized_client", "invalid client secret", "misconfigured"),
+        ("unauthorized_client", "unexpected redirect URI", "misconfigured"),
+    ] {
+        web.put(TOKEN, refusal(error, description));
+        assert_eq!(sign_in_class(&forge.inspect(callback).await), class, "{description}");
+    }
+    web.remove(VERSION);
+    assert_eq!(sign_in_class(&forge.inspect(callback).await), "unavailable");
+}
+
 #[tokio::test]
 async fn a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
     let (forge, web) = forge();
@@ -285,11 +436,12 @@ async fn a_renewal_without_a_new_refresh_token_keeps_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_renewal_asks_for_tokens_and_for_nothing_else() {
+async fn a_renewal_asks_for_tokens_and_for_the_scope_alone() {
     let (forge, web) = forge();
     web.remove(USERINFO);
-    renew(&*forge).await.unwrap();
-    assert_eq!(web.asked(), [TOKEN]);
+    let renewed = renew(&*forge).await.unwrap();
+    assert_eq!(renewed.scope, None, "what is not known is not guessed");
+    assert_eq!(web.asked(), [TOKEN, INTROSPECT]);
 }
 
 #[tokio::test]

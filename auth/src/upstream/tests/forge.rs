@@ -12,8 +12,13 @@ use tokio::sync::Semaphore;
 use super::{Secret, UpstreamCredential};
 use crate::{
     BoxFuture,
-    oauth::{Attempt, Begin, Identity, IdentityProvider, Params, RenewError, SignInError},
+    oauth::{
+        Attempt, Begin, Identity, IdentityProvider, Params, RenewError, SignInError, TokenStanding,
+    },
 };
+
+/// What it says of a locked account.
+pub(super) const LOCKED: &str = "This account is prohibited from signing in.";
 
 /// What the forge does instead of renewing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,14 @@ pub(super) enum Mood {
     Panics,
 }
 
+/// What the forge says of any token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Dead,
+    Locked,
+    Page,
+}
+
 /// Gives `access-N` and `refresh-N`, and takes `refresh-N` only for the last N it gave.
 #[derive(Debug)]
 pub(super) struct Forge {
@@ -45,13 +58,23 @@ struct State {
     refresh: u64,
     life: Option<Duration>,
     calls: usize,
+    looks: usize,
+    standing: Option<Standing>,
     moods: VecDeque<Mood>,
 }
 
 impl Forge {
     pub(super) fn new() -> Self {
         let life = Some(Duration::from_secs(3600));
-        let state = State { counter: 0, refresh: 0, life, calls: 0, moods: VecDeque::new() };
+        let state = State {
+            counter: 0,
+            refresh: 0,
+            life,
+            calls: 0,
+            looks: 0,
+            standing: None,
+            moods: VecDeque::new(),
+        };
         Self { state: Mutex::new(state), gate: Semaphore::new(1 << 20) }
     }
 
@@ -65,6 +88,17 @@ impl Forge {
     /// How often it was asked to renew.
     pub(super) fn calls(&self) -> usize {
         self.state.lock().unwrap().calls
+    }
+
+    /// How often it was asked whether a token stands.
+    pub(super) fn looks(&self) -> usize {
+        self.state.lock().unwrap().looks
+    }
+
+    /// What it says from now on to whoever asks whether a token stands; without a word, that the last
+    /// one does and the others do not.
+    pub(super) fn say(&self, standing: Option<Standing>) {
+        self.state.lock().unwrap().standing = standing;
     }
 
     /// The access token it gave last.
@@ -177,5 +211,32 @@ impl IdentityProvider for Forge {
             let _pass = self.gate.acquire().await.expect("never closed");
             answer
         })
+    }
+
+    fn standing<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, TokenStanding> {
+        Box::pin(async move {
+            let says = {
+                let mut state = self.state.lock().unwrap();
+                state.looks += 1;
+                let is_newest = access_token.expose() == format!("access-{}", state.counter);
+                state.standing.or((!is_newest).then_some(Standing::Dead))
+            };
+            let _pass = self.gate.acquire().await.expect("never closed");
+            match says {
+                None => TokenStanding::Stands,
+                Some(Standing::Dead) => TokenStanding::Dead,
+                Some(Standing::Locked) => TokenStanding::Refused { message: LOCKED.into() },
+                Some(Standing::Page) => TokenStanding::Unknown("a page".into()),
+            }
+        })
+    }
+
+    fn missing(&self, granted: &str) -> Vec<String> {
+        let lacks = |own: &&str| !granted.split(' ').any(|word| word == *own);
+        ["read:user"].into_iter().filter(lacks).map(String::from).collect()
     }
 }

@@ -65,12 +65,18 @@ async fn the_account_page_learns_how_every_connection_stands() {
         provider: "forge".into(),
         username: Some("ada-at-the-forge".into()),
         state: ConnectionState::Fine { expires, renews: true },
+        scope: Some("read:user".into()),
+        missing: Vec::new(),
+        account_refused: None,
         stored: start,
     };
     let wiki = Connection {
         provider: "server:wiki".into(),
         username: None,
         state: ConnectionState::Fine { expires: None, renews: false },
+        scope: None,
+        missing: Vec::new(),
+        account_refused: None,
         stored: start,
     };
     assert_eq!(all, [forge, wiki]);

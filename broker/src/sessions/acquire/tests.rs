@@ -6,7 +6,10 @@ use session::Purpose;
 use tokio::time::sleep;
 
 use super::AcquireError;
-use crate::sessions::testing::{Answer, Bench};
+use crate::sessions::{
+    child::Child,
+    testing::{Answer, Bench},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// As long as a credential lives, but for half a minute.
@@ -29,6 +32,22 @@ async fn a_call_whose_credential_is_about_to_end_gets_another_child() {
     let lease = bench.acquire(Purpose::Call).await.expect("another child is woken");
     assert!(first.stopped().is_some());
     assert!(!lease.version_is_before(2), "it was started with the renewed credential");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_after_one_that_failed_asks_about_the_credential_and_gets_a_child_with_a_good_one() {
+    let mut bench = Bench::new(|_| {}).await;
+    let first = bench.next_child().expect("the session opened");
+    first.credential().expect("it has one").doubt();
+    drop(bench.acquire(Purpose::Call).await.expect("the credential stands"));
+    drop(bench.acquire(Purpose::Call).await.expect("nothing failed since"));
+    assert_eq!((bench.world.looks(), first.stopped()), (1, None));
+    bench.world.kill_token();
+    first.credential().expect("it has one").doubt();
+    drop(bench.acquire(Purpose::Stream).await.expect("a stream asks for nothing"));
+    assert_eq!(bench.world.looks(), 1);
+    let lease = bench.acquire(Purpose::Call).await.expect("another child is woken");
+    assert!(first.stopped().is_some() && !lease.version_is_before(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,8 @@ fn every_event_has_the_decision_of_the_table() {
         (Event::NotDelivered { for_call: true }, when_drained, when_drained),
         (Event::Due(Found::Newer), Decision::Deliver, when_drained),
         (Event::Due(Found::Same), Decision::Keep, Decision::Keep),
-        (Event::Due(Found::SignInAgain), now, now),
+        (Event::Due(Found::Ended), now, now),
+        (Event::Died { version: 1 }, Decision::Distrust, Decision::Distrust),
         (Event::Due(Found::Unavailable { works: true }), Decision::Keep, Decision::Keep),
         (
             Event::Due(Found::Unavailable { works: false }),

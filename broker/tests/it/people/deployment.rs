@@ -53,6 +53,12 @@ impl Deployment {
         Self::at_forge_with(options, top, tables, (by_environment, "")).await
     }
 
+    /// The same, with a server that uses its token in the handshake and exits when it is not taken.
+    pub(crate) async fn at_forge_strictly(options: ForgeOptions) -> Self {
+        let strictly = "FORGE_TOKEN = \"${upstream.access_token}\", STRICT = \"1\"";
+        Self::at_forge_with(options, "", "", (strictly, "")).await
+    }
+
     /// The same, with the server's token in a file. `more` stands in the server's table.
     pub(crate) async fn at_forge_by_file(options: ForgeOptions, more: &str) -> Self {
         let by_file = "FORGE_TOKEN_FILE = \"${upstream.token_file}\"";

@@ -1,0 +1,71 @@
+//! When credentials were looked at, so that a failing server does not have the upstream asked at each
+//! call.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::CredentialKey;
+
+/// Remembers the last look at each credential for one pause. At most `capacity` of them; when there
+/// are more within one pause, the others are not looked at.
+#[derive(Debug)]
+pub(super) struct LookTimes {
+    pause: Duration,
+    capacity: usize,
+    last: Mutex<HashMap<CredentialKey, Instant>>,
+}
+
+impl LookTimes {
+    pub(super) fn new(pause: Duration, capacity: usize) -> Self {
+        Self { pause, capacity, last: Mutex::default() }
+    }
+
+    /// Whether it may be looked at now; noted as a look if so.
+    pub(super) fn begin(&self, key: &CredentialKey) -> bool {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = |at: &Instant| now.duration_since(*at) < self.pause;
+        if last.get(key).is_some_and(recent) {
+            return false;
+        }
+        if last.len() >= self.capacity && !last.contains_key(key) {
+            last.retain(|_, at| recent(at));
+            if last.len() >= self.capacity {
+                return false;
+            }
+        }
+        last.insert(key.clone(), now);
+        true
+    }
+
+    /// Forgets the look: there is another credential.
+    pub(super) fn forget(&self, key: &CredentialKey) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(subject: &str) -> CredentialKey {
+        CredentialKey { provider: "p".into(), issuer: "i".into(), subject: subject.into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_is_looked_at_once_in_a_pause_and_another_one_at_once() {
+        let times = LookTimes::new(Duration::from_secs(30), 2);
+        assert!(times.begin(&key("ada")) && !times.begin(&key("ada")));
+        assert!(times.begin(&key("bob")));
+        assert!(!times.begin(&key("eve")), "so many are remembered, and no more");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(times.begin(&key("eve")) && times.begin(&key("ada")));
+        times.forget(&key("ada"));
+        assert!(times.begin(&key("ada")));
+    }
+}

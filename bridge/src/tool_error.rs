@@ -1,0 +1,54 @@
+//! Whether a child's answer is an error of its own.
+
+use serde::Deserialize;
+
+use crate::message::{Kind, Message};
+
+/// What a tool's result says about itself at its top level; everything else is skipped, without a
+/// tree of it.
+#[derive(Deserialize)]
+struct Marked {
+    #[serde(rename = "isError", default)]
+    is_error: bool,
+}
+
+/// Whether `answer` is a JSON-RPC error, or a result whose top level says `isError`. Most results do
+/// not hold the word at all and are not read.
+pub(crate) fn is_error(answer: &Message) -> bool {
+    if answer.kind() == Kind::Error {
+        return true;
+    }
+    let result = answer.payload().filter(|text| text.contains("\"isError\""));
+    let marked = result.and_then(|text| serde_json::from_str::<Marked>(text).ok());
+    marked.is_some_and(|marked| marked.is_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn of(rest: &str) -> bool {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":1,{rest}}}"#);
+        is_error(&Message::from_child(Bytes::from(line)).expect("a message"))
+    }
+
+    #[test]
+    fn only_the_top_level_of_a_result_says_that_a_tool_failed() {
+        assert!(of(r#""error":{"code":-32603,"message":"get user info err"}"#));
+        assert!(of(r#""result":{"content":[{"type":"text","text":"401"}],"isError":true}"#));
+        assert!(of(r#""result":{ "isError" : true , "content":[]}"#));
+        for fine in [
+            r#""result":{"content":[],"isError":false}"#,
+            r#""result":{"structuredContent":{"isError":true}}"#,
+            r#""result":{"content":[{"type":"text","text":"\"isError\":true"}]}"#,
+            r#""result":{"isError":"true"}"#,
+            r#""result":{"isError":null}"#,
+            r#""result":["isError",true]"#,
+            r#""result":{}"#,
+        ] {
+            assert!(!of(fine), "{fine}");
+        }
+    }
+}
