@@ -47,6 +47,7 @@ mod cookie;
 mod document;
 mod faults;
 mod fetch;
+mod fewer_rights;
 mod identity;
 mod limiter;
 mod metadata;
@@ -83,8 +84,8 @@ pub use identity::{
 pub use limiter::Rate;
 pub(crate) use limiter::{PeerLimiter, address_group, rate_limit_key};
 pub use page::{
-    Ask, Choice, ClientView, ConsentPage, ErrorPage, Form, LeavePage, Page, Problem, ScopeView,
-    ServerView, SignInPage, Standing, UserView, Warning, plain,
+    Ask, Choice, ClientView, ConsentPage, ErrorPage, FewerRightsPage, Form, LeavePage, Page,
+    Problem, ScopeView, ServerView, SignInPage, Standing, UserView, Warning, plain,
 };
 pub use params::{Params, Repeated};
 pub use record::{

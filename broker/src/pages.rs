@@ -22,6 +22,7 @@
 mod account;
 mod consent;
 mod fault;
+mod fewer_rights;
 mod filters;
 mod front;
 mod headers;
@@ -37,8 +38,8 @@ use askama::Template;
 use auth::oauth::Page;
 
 use self::{
-    account::Account, consent::Consent, fault::Fault, front::Front, layout::Layout, leave::Leave,
-    setup::Setup, sign_in::SignIn,
+    account::Account, consent::Consent, fault::Fault, fewer_rights::FewerRights, front::Front,
+    layout::Layout, leave::Leave, setup::Setup, sign_in::SignIn,
 };
 
 pub use account::action::AccountAction;
@@ -74,6 +75,7 @@ impl Pages {
             Page::Consent(page) => html(&Consent { layout: &self.layout, page }),
             Page::SignIn(page) => html(&SignIn { layout: &self.layout, page }),
             Page::Error(page) => html(&Fault { layout: &self.layout, page }),
+            Page::FewerRights(page) => html(&FewerRights { layout: &self.layout, page }),
             Page::Leave(page) => html(&Leave { layout: &self.layout, page }),
         }
     }

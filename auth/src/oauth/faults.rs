@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Answer, ErrorPage, Withdrawal, page::plain};
+use super::{Answer, ErrorPage, page::plain};
 
 fn bad(code: &'static str, title: &'static str, detail: String, advice: &'static str) -> Answer {
     Answer::error_page(StatusCode::BAD_REQUEST, ErrorPage { code, title, detail, advice })
@@ -134,25 +134,6 @@ pub(crate) fn account_refused(provider: &str, message: &str) -> Answer {
         "Your account is not let in there",
         format!("{} refuses your account and says: “{message}”", plain(provider, 100)),
         "Settle this there. Everything here works again once your account does.",
-    )
-}
-
-pub(crate) fn earlier_consent(provider: &str, withdrawal: Option<&Withdrawal>) -> Answer {
-    let place = withdrawal.map_or_else(String::new, |own| {
-        let name = own.application.as_ref().map_or_else(String::new, |name| {
-            format!(", where it is listed as “{}”", plain(name, 100))
-        });
-        format!(" You withdraw it at {}{name}.", own.address)
-    });
-    forbidden(
-        "earlier_consent",
-        "An earlier consent is in the way",
-        format!(
-            "You let this server act for you at {} before, with other rights than it needs now, \
-             and {0} does not change that by itself.{place}",
-            plain(provider, 100)
-        ),
-        "Withdraw the earlier consent there, then go back to your application and connect again.",
     )
 }
 

@@ -339,4 +339,29 @@ pub trait CredentialSink: fmt::Debug + Send + Sync {
         let _ = (user, now);
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// The rights that the operator configured and that the credential of `user` lacks, without those
+    /// that `user` chose to go without. Asked after each sign-in, once the credential is kept. The
+    /// default knows of none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be told now.
+    fn missing_rights<'a>(
+        &'a self,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        let _ = user;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Remembers, durably, that `user` chose to go on without the rights that are missing now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be kept; the user is then asked again.
+    fn accept_missing<'a>(&'a self, user: &'a User) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = user;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -1,7 +1,7 @@
 //! What the pages show. Whoever renders them needs no OAuth: texts are plain (to be escaped),
 //! forms come with their hidden fields, and [`Answer`](super::Answer) brings status and headers.
 
-use super::Field;
+use super::{Field, Withdrawal};
 
 /// One page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Page {
     Consent(Box<ConsentPage>),
     /// Who are you?
     SignIn(Box<SignInPage>),
+    /// The provider granted less than the servers here need.
+    FewerRights(Box<FewerRightsPage>),
     /// Something is wrong, and this is what to do.
     Error(ErrorPage),
     /// Something is wrong, and the application can be told.
@@ -157,6 +159,23 @@ pub enum Problem {
         /// Seconds to wait.
         retry_after: u64,
     },
+}
+
+/// An earlier consent at the provider is in the way of what the servers here need now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FewerRightsPage {
+    /// What people call the provider.
+    pub provider: String,
+    /// The application that waits, if one does.
+    pub client: Option<String>,
+    /// What is missing, in the provider's words; empty when only that something is was told.
+    pub missing: Vec<String>,
+    /// Where the user withdraws the earlier consent.
+    pub withdrawal: Option<Withdrawal>,
+    /// Signs in again.
+    pub again: Form,
+    /// Goes on without what is missing, where that is possible.
+    pub go_on: Option<Form>,
 }
 
 /// What is wrong, and what to do. All three texts are whole sentences for the user.

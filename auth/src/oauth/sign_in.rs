@@ -20,10 +20,10 @@ pub(crate) fn binding_name(handle: &TokenHash) -> String {
 }
 
 /// One request on the way through a sign-in.
-struct Step<'a> {
-    request: &'a Request<Bytes>,
-    peer: IpAddr,
-    now: SystemTime,
+pub(crate) struct Step<'a> {
+    pub(crate) request: &'a Request<Bytes>,
+    pub(crate) peer: IpAddr,
+    pub(crate) now: SystemTime,
 }
 
 impl AuthServer {
@@ -165,6 +165,9 @@ impl AuthServer {
             Ok(Some("begin")) => self.begin(step, &visit, handle, &transaction, provider).await,
             Ok(Some("finish")) => {
                 self.fill_in(step, &visit, handle, &transaction, provider, form).await
+            }
+            Ok(Some("accept")) => {
+                self.go_on_without(step, &visit, handle, &transaction, form).await
             }
             _ => Ok(faults::bad_form()),
         }
@@ -313,6 +316,10 @@ impl AuthServer {
                 }
                 Purpose::Page(_) => faults::declined(),
             }),
+            Err(SignInError::EarlierConsent) => {
+                tracing::warn!(provider = name, "an earlier consent at the upstream is in the way");
+                self.offer_fewer_rights(step, transaction, provider, None, Vec::new()).await
+            }
             Err(error) => self.failed(name, error),
         }
     }
@@ -358,11 +365,17 @@ impl AuthServer {
                 return self.failed(name, error);
             }
         }
-        let unbind = self.urls.cookies.clear(&binding_name(&transaction.handle));
-        let answer = match transaction.purpose {
-            Purpose::Authorize(asked) => self.send_code(*asked, &session, step.now).await?,
-            Purpose::Page(next) => Answer::see_other(&self.urls.address(&next)),
+        let missing = match (&self.credentials, &identity.credential) {
+            (Some(sink), Some(_)) => sink.missing_rights(&user).await?,
+            _ => Vec::new(),
         };
+        if !missing.is_empty() {
+            let own = Some(&session);
+            let page = self.offer_fewer_rights(step, transaction, provider, own, missing).await?;
+            return Ok(page.with(SET_COOKIE, cookie));
+        }
+        let unbind = self.urls.cookies.clear(&binding_name(&transaction.handle));
+        let answer = self.arrive(transaction.purpose, &session, step.now).await?;
         Ok(answer.with(SET_COOKIE, cookie).with(SET_COOKIE, unbind))
     }
 
@@ -387,7 +400,7 @@ impl AuthServer {
         }
     }
 
-    fn login_page_form(
+    pub(crate) fn login_page_form(
         &self,
         visit: &Visit,
         handle: &str,
@@ -421,12 +434,8 @@ impl AuthServer {
                 tracing::warn!(provider, message, "the upstream refuses an account");
                 faults::account_refused(self.label(provider), &message)
             }
-            SignInError::EarlierConsent => {
-                tracing::warn!(provider, error = cause, "an earlier consent is in the way");
-                let own = self.provider(provider);
-                let withdrawal = own.and_then(|own| own.withdrawal());
-                faults::earlier_consent(self.label(provider), withdrawal.as_ref())
-            }
+            // The way back from the upstream has a page of its own for it.
+            SignInError::EarlierConsent => faults::unacceptable(),
             SignInError::WrongCredentials => faults::unacceptable(),
             SignInError::TooMany { retry_after } => faults::too_many(retry_after.as_secs().max(1)),
             SignInError::Unacceptable(_) => {
@@ -447,7 +456,7 @@ impl AuthServer {
 }
 
 /// The application that waits for a sign-in.
-fn waiting(transaction: &Transaction) -> Option<String> {
+pub(crate) fn waiting(transaction: &Transaction) -> Option<String> {
     match &transaction.purpose {
         Purpose::Authorize(asked) => Some(asked.client_name.clone()),
         Purpose::Page(_) => None,

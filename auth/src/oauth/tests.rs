@@ -7,6 +7,7 @@ mod corpus;
 mod documents;
 mod endpoints;
 mod failures;
+mod fewer_rights;
 mod harness;
 mod machine;
 mod rates;

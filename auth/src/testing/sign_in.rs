@@ -158,9 +158,22 @@ pub struct MemoryCredentials {
     kept: Mutex<Vec<(String, Identity)>>,
     failing: std::sync::atomic::AtomicBool,
     dead: std::sync::atomic::AtomicBool,
+    missing: Mutex<Vec<String>>,
+    refused: Mutex<Option<String>>,
 }
 
 impl MemoryCredentials {
+    /// Says from now on that these rights are missing, until the user goes on without.
+    pub fn lack(&self, rights: &[&str]) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) =
+            rights.iter().map(|right| (*right).to_owned()).collect();
+    }
+
+    /// Says from now on that the upstream refuses the account in these words, or does not.
+    pub fn refuse(&self, message: Option<&str>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = message.map(str::to_owned);
+    }
+
     /// (provider, identity), oldest first.
     #[must_use]
     pub fn kept(&self) -> Vec<(String, Identity)> {
@@ -204,6 +217,28 @@ impl CredentialSink for MemoryCredentials {
         _now: SystemTime,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(ready(Ok(self.dead.load(std::sync::atomic::Ordering::Relaxed))))
+    }
+
+    fn account_refused<'a>(
+        &'a self,
+        _user: &'a User,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(ready(Ok(refused)))
+    }
+
+    fn missing_rights<'a>(
+        &'a self,
+        _user: &'a User,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(ready(Ok(missing)))
+    }
+
+    fn accept_missing<'a>(&'a self, _user: &'a User) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Box::pin(ready(Ok(())))
     }
 }
 

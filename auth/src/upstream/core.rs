@@ -195,6 +195,14 @@ impl Core {
         granted.map(|(provider, scope)| provider.missing(scope)).unwrap_or_default()
     }
 
+    /// What is missing and the user has not accepted to go without.
+    pub(super) fn unaccepted(&self, key: &CredentialKey, pair: &Pair) -> Vec<String> {
+        let mut missing = self.missing(key, pair);
+        let accepted = pair.accepted.as_deref().unwrap_or_default();
+        missing.retain(|right| !accepted.lines().any(|own| own == right));
+        missing
+    }
+
     /// Tells the log and the listener when the upstream granted less than the operator configured.
     pub(super) fn check_scope(&self, key: &CredentialKey, pair: &Pair) {
         let missing = self.missing(key, pair);

@@ -31,6 +31,8 @@ pub(super) struct Pair {
     pub(super) dead: bool,
     /// Why the upstream does not let the account in, in its words for the person.
     pub(super) account_refused: Option<String>,
+    /// The missing rights without which the user chose to go on, one a line.
+    pub(super) accepted: Option<String>,
     /// The version under which this pair was stored first, if it was sealed anew or marked since.
     pub(super) since: Option<u64>,
 }
@@ -54,6 +56,8 @@ struct Text<S> {
     dead: bool,
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     account_refused: Option<S>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    accepted: Option<S>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
 }
@@ -74,6 +78,7 @@ impl Pair {
             refused: false,
             dead: false,
             account_refused: None,
+            accepted: None,
             since: None,
         }
     }
@@ -87,6 +92,7 @@ impl Pair {
             username: new.username.or_else(|| self.username.clone()),
             // Some upstreams go on renewing for an account that they do not let in.
             account_refused: self.account_refused.clone(),
+            accepted: self.accepted.clone(),
             ..new
         }
     }
@@ -98,7 +104,8 @@ impl Pair {
             + self.refresh.as_ref().map_or(0, secret)
             + self.scope.as_ref().map_or(0, String::len)
             + self.username.as_ref().map_or(0, String::len)
-            + self.account_refused.as_ref().map_or(0, String::len);
+            + self.account_refused.as_ref().map_or(0, String::len)
+            + self.accepted.as_ref().map_or(0, String::len);
         let mut bytes = Zeroizing::new(Vec::with_capacity(6 * length + 256));
         let text = Text {
             access: self.access.expose(),
@@ -110,6 +117,7 @@ impl Pair {
             refused: self.refused,
             dead: self.dead,
             account_refused: self.account_refused.as_deref(),
+            accepted: self.accepted.as_deref(),
             since: self.since,
         };
         serde_json::to_writer(&mut *bytes, &text).expect("texts and numbers are always JSON");
@@ -129,6 +137,7 @@ impl Pair {
             refused: text.refused,
             dead: text.dead,
             account_refused: text.account_refused,
+            accepted: text.accepted,
             since: text.since,
         })
     }

@@ -19,7 +19,7 @@ use tokio::{task::JoinSet, time::Instant};
 use self::forge::Forge;
 use super::*;
 use crate::{
-    oauth::{CredentialSink, Identity, Secret, UpstreamCredential},
+    oauth::{CredentialSink, Identity, Secret, UpstreamCredential, User},
     testing::{MemoryStore, now},
 };
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     BoxFuture, UnixTime,
-    oauth::{CredentialSink, Identity, Secret, StoreError, UpstreamCredential},
+    oauth::{CredentialSink, Identity, Secret, StoreError, UpstreamCredential, User},
     single_flight::{Joined, Waiter},
 };
 
@@ -180,7 +180,8 @@ impl Vault {
             scope: None,
             username: None,
         };
-        self.store(&user_token_key(server, issuer, subject), &credential, now).await
+        let pair = Pair::new(&credential, now);
+        self.store(&user_token_key(server, issuer, subject), &pair, now).await
     }
 
     /// The token that the user gave for `server`.
@@ -354,10 +355,10 @@ impl Vault {
     async fn store(
         &self,
         key: &CredentialKey,
-        credential: &UpstreamCredential,
+        pair: &Pair,
         now: SystemTime,
     ) -> Result<(), StoreError> {
-        self.core.put(key, &Pair::new(credential, now), None, UnixTime::of(now)).await?;
+        self.core.put(key, pair, None, UnixTime::of(now)).await?;
         self.core.failures.record_success(key);
         self.core.looked.forget(key);
         self.core.tell(key, Change::Kept);
@@ -475,7 +476,38 @@ impl CredentialSink for Vault {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let key = key(provider, &identity.issuer, &identity.subject);
-            self.store(&key, credential, now).await
+            // What the user chose once holds for the next sign-in too.
+            let former = self.core.read(&key).await?.ok();
+            let accepted = former.and_then(|held| held.pair.accepted);
+            let pair = Pair { accepted, ..Pair::new(credential, now) };
+            self.store(&key, &pair, now).await?;
+            self.core.check_scope(&key, &pair);
+            Ok(())
+        })
+    }
+
+    fn missing_rights<'a>(
+        &'a self,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let key = key(&user.provider, &user.issuer, &user.subject);
+            let held = self.core.read(&key).await?.ok();
+            Ok(held.map(|held| self.core.unaccepted(&key, &held.pair)).unwrap_or_default())
+        })
+    }
+
+    fn accept_missing<'a>(&'a self, user: &'a User) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let key = key(&user.provider, &user.issuer, &user.subject);
+            loop {
+                let Ok(held) = self.core.read(&key).await? else { return Ok(()) };
+                let missing = self.core.missing(&key, &held.pair).join("\n");
+                let pair = held.marked(|pair| pair.accepted = Some(missing));
+                if self.core.put(&key, &pair, Some(held.version), held.stored).await?.is_some() {
+                    return Ok(());
+                }
+            }
         })
     }
 }

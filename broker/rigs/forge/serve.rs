@@ -75,6 +75,12 @@ async fn serve(shared: &Shared, request: Request<Incoming>) -> Outcome {
 async fn route(shared: &Shared, call: &Call) -> Outcome {
     let reply = match (call.path.as_str(), &call.method) {
         ("/login/oauth/access_token", &Method::POST) => {
+            // A code that no forge gives is no attempt to get tokens: somebody looks whether the
+            // application is known. Faults are not spent on it.
+            let code = call.form().of("code").to_owned();
+            if !code.is_empty() && !code.starts_with("gta_") {
+                return Outcome::Answer(token::answer(shared, call).await);
+            }
             shared.state().counters.token_calls += 1;
             let delay = shared.state().options.token_delay;
             sleep(Duration::from_millis(delay)).await;

@@ -108,7 +108,7 @@ pub(crate) struct Repo {
 /// How often things happened since the start or the last reset.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Counters {
-    /// Requests to the token endpoint, faults included.
+    /// Requests to the token endpoint, faults included; without those whose code no forge gives.
     pub(crate) token_calls: u64,
     /// Codes that became tokens, by user.
     pub(crate) exchanges: BTreeMap<String, u64>,

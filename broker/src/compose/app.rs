@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::{
     auth_stack::AuthStack,
+    background,
     http_clients::HttpClients,
     identity::IdentityServices,
     providers::{self, Maker},
@@ -149,6 +150,9 @@ impl App {
         }
         let (looks, wanted) = credential_looks::channel();
         followers.spawn(credential_looks::follow(wanted, vault.clone(), clock.clone()));
+        if let Some(kept) = &kept {
+            followers.spawn(background::inspect(kept.identities.clone(), base.to_owned()));
+        }
         let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
         let pieces = (&outside, kept);
         let access =

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use auth::{oauth::AuthServer, upstream::Vault};
+use auth::{
+    oauth::{AuthServer, IdentityProvider, Inspection, SignInError},
+    upstream::Vault,
+};
 use tokio::time::interval;
 use tracing::{debug, info, warn};
 
@@ -33,6 +36,39 @@ pub(super) async fn removals(sessions: Sessions) {
             Err(error) => {
                 let cause = error_chain(&error);
                 warn!(%error, %cause, "cannot read which sessions other processes ended; trying again");
+            }
+        }
+    }
+}
+
+/// Asks each identity provider once what it says without a person, and tells the operator what stands
+/// in the way of signing in, or makes it tedious.
+pub(super) async fn inspect(providers: Vec<Arc<dyn IdentityProvider>>, base: String) {
+    for provider in providers {
+        let name = provider.name();
+        match provider.inspect(&format!("{base}/callback/{name}")).await {
+            Ok(Inspection { about, confidential }) => {
+                let about = about.unwrap_or_default();
+                debug!(provider = name, about, ?confidential, "identity provider answers");
+                if confidential == Some(false) {
+                    warn!(
+                        provider = name,
+                        "the broker is registered there as a public application, so that people are \
+                         asked for consent at every sign-in; register a confidential application"
+                    );
+                }
+            }
+            Err(error @ SignInError::Misconfigured(_)) => {
+                let cause = error_chain(&error);
+                warn!(
+                    provider = name, %error, %cause,
+                    "nobody can sign in with this provider: it does not accept the client, its \
+                     secret or the callback address"
+                );
+            }
+            Err(error) => {
+                let cause = error_chain(&error);
+                debug!(provider = name, %error, %cause, "identity provider not inspected");
             }
         }
     }

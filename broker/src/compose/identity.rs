@@ -173,6 +173,17 @@ impl CredentialSink for Credentials {
         Box::pin(self.vault.account_refused(provider, issuer, subject, now))
     }
 
+    fn missing_rights<'a>(
+        &'a self,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.vault.missing_rights(user)
+    }
+
+    fn accept_missing<'a>(&'a self, user: &'a User) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.vault.accept_missing(user)
+    }
+
     fn wants_sign_in<'a>(
         &'a self,
         user: &'a User,

@@ -4,8 +4,9 @@
 use auth::{
     UnixTime,
     oauth::{
-        Ask, Choice, ClientView, ConsentPage, ErrorPage, Field, FieldKind, Form, LeavePage, Page,
-        Problem, ScopeView, Secret, ServerView, SignInPage, Standing, UserView, Warning,
+        Ask, Choice, ClientView, ConsentPage, ErrorPage, FewerRightsPage, Field, FieldKind, Form,
+        LeavePage, Page, Problem, ScopeView, Secret, ServerView, SignInPage, Standing, UserView,
+        Warning, Withdrawal,
     },
 };
 
@@ -155,8 +156,30 @@ pub(crate) fn pages() -> Vec<(&'static str, Page)> {
                          again.",
             }),
         ),
+        ("fewer-rights", fewer_rights(&["write:issue", "read:organization"], true)),
+        ("fewer-rights-unnamed", fewer_rights(&[], false)),
         ("leave", leave("Claude Code", "app.example.org", "the scope is unknown")),
     ]
+}
+
+/// What somebody sees whose earlier consent leaves something out.
+fn fewer_rights(missing: &[&str], may_go_on: bool) -> Page {
+    let hidden = [("t", "handle"), ("csrf", "token"), ("provider", "forgejo"), ("step", "begin")];
+    Page::FewerRights(Box::new(FewerRightsPage {
+        provider: "git.example.org".into(),
+        client: Some("Claude Code".into()),
+        missing: missing.iter().map(|right| (*right).to_owned()).collect(),
+        withdrawal: Some(withdrawal()),
+        again: form("/login", &hidden),
+        go_on: may_go_on.then(|| form("/login", &hidden)),
+    }))
+}
+
+fn withdrawal() -> Withdrawal {
+    Withdrawal {
+        address: "https://git.example.org/user/settings/applications".into(),
+        application: Some("MCP broker".into()),
+    }
 }
 
 /// The way out to an application that does not get what it asked for.
@@ -227,6 +250,15 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
         ],
         connections: vec![
             connection("git.example.org", ConnectionState::Good, None),
+            ConnectionView {
+                missing: vec!["write:issue".into()],
+                withdrawal: Some(withdrawal()),
+                ..connection("forge.example.org", ConnectionState::Good, None)
+            },
+            ConnectionView {
+                refused: Some("This account is prohibited from signing in.".into()),
+                ..connection("locked.example.org", ConnectionState::Good, None)
+            },
             connection("GitHub", ConnectionState::SignInAgain, None),
             connection("codeberg.org", ConnectionState::Unavailable, None),
             connection("sso.example.org", ConnectionState::Good, Some(UnixTime(NOW.0 + 7_200))),

@@ -6,6 +6,7 @@ mod browser_clients;
 mod canary;
 mod credentials;
 mod deployment;
+mod fewer_rights;
 mod forge_users;
 mod local;
 mod own_token;

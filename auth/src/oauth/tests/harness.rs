@@ -347,6 +347,7 @@ impl<'a> Visitor<'a> {
                 (None, [first, ..]) => &first.form,
                 (None, []) => panic!("a page without a way"),
             },
+            Page::FewerRights(page) => &page.again,
             Page::Error(page) => panic!("{page:?}"),
             Page::Leave(page) => panic!("{page:?}"),
         };

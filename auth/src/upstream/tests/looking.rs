@@ -116,6 +116,37 @@ async fn an_answer_that_says_nothing_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_choice_to_go_on_with_fewer_rights_outlives_renewals_and_sign_ins() {
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    let user = User {
+        issuer: ISSUER.into(),
+        subject: "ada".into(),
+        provider: "forge".into(),
+        display_name: "Ada".into(),
+    };
+    let narrow = |credential| UpstreamCredential { scope: Some("read:issue".into()), ..credential };
+    let sign_in = async || {
+        let credential = narrow(harness.forge.sign_in(Some(HOUR), harness.now()));
+        vault.keep("forge", &ada(), &credential, harness.now()).await.unwrap();
+    };
+    sign_in().await;
+    assert_eq!(harness.heard.take(), ["forge Kept", "forge lacks read:user"]);
+    assert_eq!(vault.missing_rights(&user).await.unwrap(), ["read:user"]);
+    vault.accept_missing(&user).await.unwrap();
+    assert!(vault.missing_rights(&user).await.unwrap().is_empty());
+    sign_in().await;
+    assert!(vault.missing_rights(&user).await.unwrap().is_empty());
+    let all = vault.connections(ISSUER, "ada", harness.now()).await.unwrap();
+    assert_eq!(all[0].missing, ["read:user"], "it is missing all the same");
+    assert_eq!(all[0].scope.as_deref(), Some("read:issue"));
+    tokio::time::sleep(DUE).await;
+    harness.token(&vault).await;
+    let all = vault.connections(ISSUER, "ada", harness.now()).await.unwrap();
+    assert!(all[0].missing.is_empty(), "the renewal told of another scope");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_failures_at_once_have_the_forge_asked_once() {
     let mut harness = Harness::new();
     let vault = harness.vault();

@@ -1,6 +1,6 @@
 //! Every text of every page, written by an attacker.
 
-use auth::oauth::{ErrorPage, Page, Secret, SignInPage, Standing, UserView, Warning};
+use auth::oauth::{ErrorPage, Page, Secret, SignInPage, Standing, UserView, Warning, Withdrawal};
 
 use super::super::{
     AccountPage, AuthMode, EndpointView, FrontPage, Notice, Pages, SetupForm, SetupPage, samples,
@@ -38,6 +38,15 @@ fn filled(text: &str, inner: &str) -> Vec<(&'static str, String)> {
         }
         let page = SignInPage { client: Some(text.into()), choices, ask };
         all.push(("sign-in", site.render(&Page::SignIn(Box::new(page)))));
+    }
+    for (_, page) in samples::pages() {
+        let Page::FewerRights(mut page) = page else { continue };
+        (page.provider, page.client) = (text.into(), Some(text.into()));
+        page.missing = vec![text.into()];
+        page.withdrawal =
+            page.withdrawal.map(|own| Withdrawal { application: Some(text.into()), ..own });
+        page.again.hidden[0].1 = inner.into();
+        all.push(("fewer-rights", site.render(&Page::FewerRights(page))));
     }
     let fault = ErrorPage { code: "code", title: "Title", detail: text.into(), advice: "Advice." };
     all.push(("error", site.render(&Page::Error(fault))));
@@ -79,6 +88,8 @@ fn account(text: &str, inner: &str, user: &UserView, notice: Notice) -> AccountP
         connection.provider = inner.into();
         connection.label = text.into();
         connection.username = text.into();
+        connection.refused = Some(text.into());
+        connection.missing = vec![text.into()];
     }
     for token in &mut page.user_tokens {
         token.server = inner.into();
