@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use crate::{
     oauth::{
         Attempt, Begin, FetchError, Identity, IdentityProvider, Params, RenewError, Secret,
-        SignInError, UpstreamCredential,
+        SignInError, TokenStanding, UpstreamCredential,
     },
     testing::{FetchHandle, now, peer},
 };
@@ -96,6 +96,16 @@ pub(super) fn renew_class<T>(outcome: &Result<T, RenewError>) -> &'static str {
         Err(RenewError::Misconfigured(_)) => "misconfigured",
         Err(RenewError::Unavailable(_)) => "unavailable",
         Err(RenewError::Unsupported) => "unsupported",
+    }
+}
+
+/// One word for what a provider says of a token.
+pub(super) async fn standing(provider: &dyn IdentityProvider) -> &'static str {
+    match provider.standing(&Secret::new(format!("access-{CANARY}")), now()).await {
+        TokenStanding::Stands => "stands",
+        TokenStanding::Dead => "dead",
+        TokenStanding::Refused { .. } => "refused",
+        TokenStanding::Unknown(_) => "unknown",
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     jwt::signer::{answer, page},
     providers::tests::{
         CANARY, after, bearer, begin, field, finish, renew, renew_class, reply, sign_in_class,
-        signed_in, trouble_of_the_upstream_is_temporary,
+        signed_in, standing, trouble_of_the_upstream_is_temporary,
     },
     testing::{self, FetchHandle, now, provider_contract},
 };
@@ -154,4 +154,43 @@ fn a_list_in_one_word_is_no_scope() {
         let config = GitHubConfig { scopes: vec![bad.into()], ..config() };
         assert!(GitHub::new(config, Arc::clone(&fetch) as _).is_err(), "{bad:?}");
     }
+}
+
+#[tokio::test]
+async fn only_what_github_says_of_the_token_or_of_a_suspension_counts() {
+    let (github, web) = github();
+    let of = |status: u16, message: &str| {
+        answer(StatusCode::from_u16(status).unwrap(), &json!({ "message": message }))
+    };
+    let limited = |mut page: Response<Bytes>| {
+        page.headers_mut().insert("x-ratelimit-remaining", "0".parse().unwrap());
+        page
+    };
+    for (page, expected) in [
+        (page(&json!({ "id": 1, "login": "ada", "name": null })), "stands"),
+        (of(401, "Bad credentials"), "dead"),
+        (of(403, "Sorry. Your account was suspended."), "refused"),
+        (of(403, "Resource not accessible by integration"), "unknown"),
+        (limited(of(403, "API rate limit exceeded; suspended")), "unknown"),
+        (of(429, "slow down"), "unknown"),
+        (of(502, "x"), "unknown"),
+        (page(&json!({ "message": "no user" })), "unknown"),
+    ] {
+        let shown = format!("{page:?}");
+        web.put(USER, page);
+        assert_eq!(standing(&*github).await, expected, "{shown}");
+    }
+}
+
+#[test]
+fn a_scope_that_contains_another_counts_for_both_and_an_app_without_scopes_lacks_nothing() {
+    let (fetch, _web) = testing::fetch();
+    let scopes = ["public_repo", "read:org", "read:user"].map(String::from).to_vec();
+    let github = GitHub::new(GitHubConfig { scopes, ..config() }, fetch).unwrap();
+    assert!(github.missing("admin:org,repo,user").is_empty());
+    assert_eq!(github.missing("repo read:user"), ["read:org"]);
+    assert_eq!(spaced("repo,gist").as_deref(), Some("repo gist"));
+    assert_eq!(spaced(""), None, "GitHub Apps have none, which says nothing");
+    let page = github.withdrawal().unwrap().address;
+    assert!(page.ends_with("/settings/connections/applications/Iv1.0123456789abcdef"), "{page}");
 }

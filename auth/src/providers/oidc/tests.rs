@@ -9,7 +9,7 @@ use crate::{
     jwt::signer::{RSA_PUBLIC, Signer, answer, encode, key_set, page, seconds, secs},
     providers::tests::{
         CANARY, after, attempt, begin, chain, field, finish, form, renew, renew_class, reply,
-        sign_in_class, signed_in, trouble_of_the_upstream_is_temporary,
+        sign_in_class, signed_in, standing, trouble_of_the_upstream_is_temporary,
     },
     testing::{self, FetchHandle, hs256, now, provider_contract},
 };
@@ -395,4 +395,38 @@ async fn no_error_and_no_debug_of_the_oidc_provider_shows_a_secret() {
     web.put(TOKEN, page(&tokens(&stolen)));
     let text = chain(&finish(&*oidc, reply()).await.unwrap_err());
     assert!(!text.contains(CANARY) && !text.contains(&stolen), "{text}");
+}
+
+#[tokio::test]
+async fn a_token_is_dead_only_where_the_userinfo_endpoint_says_that_it_is_invalid() {
+    let (oidc, web) = provider();
+    let challenged = |status: u16, challenge: &'static str| {
+        let mut page = answer(StatusCode::from_u16(status).unwrap(), &json!({ "error": "x" }));
+        page.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+        page
+    };
+    for (page, expected) in [
+        (page(&json!({ "sub": "u-7" })), "stands"),
+        (challenged(401, "Bearer error=\"invalid_token\""), "dead"),
+        (challenged(401, "Bearer realm=\"x\""), "unknown"),
+        (challenged(403, "Bearer error=\"insufficient_scope\""), "unknown"),
+        (challenged(503, "Bearer error=\"invalid_token\""), "unknown"),
+        (page(&json!({})), "unknown"),
+    ] {
+        let shown = format!("{page:?}");
+        web.put(USERINFO, page);
+        assert_eq!(standing(&*oidc).await, expected, "{shown}");
+    }
+    web.remove(USERINFO);
+    assert_eq!(standing(&*oidc).await, "unknown");
+}
+
+#[test]
+fn words_that_name_claims_are_never_missing() {
+    let (fetch, _web) = web();
+    let scopes = ["openid", "email", "offline_access", "api:read", "api:write"];
+    let scopes = scopes.map(String::from).to_vec();
+    let oidc = Oidc::new(OidcConfig { scopes, ..config() }, fetch).unwrap();
+    assert_eq!(oidc.missing("api:write https://idp.example/email"), ["api:read"]);
+    assert!(oidc.missing("api:write api:read").is_empty());
 }

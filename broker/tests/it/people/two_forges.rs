@@ -103,6 +103,26 @@ fn each_childs_token_is_that_of_the_forge_its_server_names() {
 }
 
 #[test]
+fn the_account_page_says_which_forges_account_it_shows() {
+    with_timeout(async {
+        let deployment = TwoForges::start().await;
+        let names = ["work", "codeberg"];
+        for (path, user, own, other) in
+            [("/mcp", "ada", names[0], names[1]), ("/public/mcp", "ada", names[1], names[0])]
+        {
+            let mut browser = Browser::default();
+            deployment.session(&mut browser, path, user).await;
+            let address = deployment.broker.client.address;
+            let page = browser.open(&format!("http://{address}/account")).await;
+            let text = page.answer.text();
+            let count = |name: &str| text.matches(&format!("Forge at {name}")).count();
+            assert!(count(own) >= 2, "the sign-in and the connection: {}", page.seen());
+            assert_eq!(count(other), 0, "{}", page.seen());
+        }
+    });
+}
+
+#[test]
 fn a_browser_signed_in_at_one_forge_is_sent_to_the_other_for_its_server() {
     with_timeout(async {
         let deployment = TwoForges::start().await;
