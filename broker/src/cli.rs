@@ -10,21 +10,20 @@ mod doctor;
 mod grant;
 mod health;
 mod output;
+mod person;
 mod serve;
 mod session;
+mod setup;
 mod store;
 mod token;
+mod trial;
 mod user;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
-use self::{
-    arguments::{ConfigArgs, ServeArgs},
-    context::Context,
-    output::Exit,
-};
+use self::{arguments::ServeArgs, context::Context, output::Exit};
 use crate::{clock::Clock, config::ProcessEnvironment};
 
 /// Puts stdio MCP servers behind one HTTP endpoint: people sign in, and each session gets a private
@@ -38,8 +37,11 @@ Examples:
   mcp-broker                                  serve ./mcp-broker.toml, or the demo
   mcp-broker -- npx -y @modelcontextprotocol/server-everything stdio
                                               serve that server at http://127.0.0.1:8080/mcp
+  mcp-broker setup forgejo https://git.example.org
+                                              write mcp-broker.toml for that forge
   mcp-broker config --example > mcp-broker.toml
   mcp-broker check                            list every mistake in it
+  mcp-broker check --try                      start each server once and say what it answers
   mcp-broker user add ada                     make an account to sign in with
   mcp-broker token add laptop                 make a bearer token for a client without a browser
   mcp-broker doctor https://mcp.example.org/mcp
@@ -58,12 +60,16 @@ struct Cli {
 enum Command {
     /// Run the broker (what it does without a subcommand, too)
     Serve(ServeArgs),
-    /// List every mistake in the configuration
-    Check(ConfigArgs),
+    /// List every mistake in the configuration; with --try, start each server once
+    Check(check::CheckArgs),
+    /// Write a configuration for a Forgejo or Gitea, and register the broker there
+    Setup(setup::SetupArgs),
     /// Print an example configuration, its JSON Schema, or what is in force
     Config(config::ConfigCommand),
     /// Add, list and remove local accounts, and change their passwords
     User(user::UserCommand),
+    /// List the people who signed in, and how their credentials stand
+    Person(person::PersonCommand),
     /// Add, list and remove OAuth clients
     Client(client::ClientCommand),
     /// List and revoke the authorizations that users gave to clients
@@ -96,9 +102,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match cli.command {
         None => serve::run(&cli.serve, &context),
         Some(Command::Serve(args)) => serve::run(&args, &context),
-        Some(Command::Check(args)) => check::run(&args, &environment),
+        Some(Command::Check(args)) => check::run(&args, &context),
+        Some(Command::Setup(args)) => setup::run(&args, &context),
         Some(Command::Config(command)) => config::run(&command, &environment),
         Some(Command::User(command)) => user::run(&command, &context),
+        Some(Command::Person(command)) => person::run(&command, &context),
         Some(Command::Client(command)) => client::run(&command, &context),
         Some(Command::Grant(command)) => grant::run(&command, &context),
         Some(Command::Session(command)) => session::run(&command, &context),

@@ -8,6 +8,7 @@ pub(crate) mod app;
 pub(crate) mod auth_stack;
 mod background;
 pub(crate) mod check;
+pub(crate) mod connections;
 mod http_clients;
 mod identity;
 mod metadata;
@@ -19,3 +20,4 @@ pub(crate) mod start_error;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;

@@ -25,3 +25,4 @@ mod startup;
 mod testing;
 pub(crate) mod token_delivery;
 mod token_file;
+pub(crate) mod trial;

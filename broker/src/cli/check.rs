@@ -1,29 +1,57 @@
-//! `mcp-broker check`: every mistake in the configuration, without starting anything.
+//! `mcp-broker check`: every mistake in the configuration, without starting anything; with `--try`,
+//! what each server answers as well.
+
+use std::path::PathBuf;
+
+use clap::Args;
 
 use super::{
     arguments::ConfigArgs,
+    context::Context,
     output::{Exit, print, print_error},
+    serve::run_demo_from_here,
+    trial,
 };
-use crate::{compose::check, config::Environment};
+use crate::compose::check;
 
-pub(super) fn run(args: &ConfigArgs, environment: &dyn Environment) -> Exit {
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Start each server once, or this one alone: initialize it, ask for its lists, stop it, and
+    /// report what was read when that fails
+    #[arg(long = "try", value_name = "SERVER", num_args = 0..=1)]
+    attempt: Option<Option<String>>,
+    /// Start servers that take a user's token with the token in this file; without it they are
+    /// left out
+    #[arg(long, value_name = "FILE", requires = "attempt")]
+    token_file: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &CheckArgs, context: &Context<'_>) -> Exit {
     let checked = args
-        .load(environment)
+        .config
+        .load(context.environment)
         .and_then(|loaded| check::validate_providers(&loaded).map(|()| loaded));
-    match checked {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                print_error(format_args!("warning: {warning}"));
-            }
-            match &loaded.file {
-                Some(path) => print(format_args!("{} is valid", path.display())),
-                None => print("there is no configuration file; the defaults are valid"),
-            }
-            Exit::Ok
-        }
+    let mut loaded = match checked {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             print_error(&mistakes);
-            Exit::Config
+            return Exit::Config;
+        }
+    };
+    for warning in &loaded.warnings {
+        print_error(format_args!("warning: {warning}"));
+    }
+    match &loaded.file {
+        Some(path) => print(format_args!("{} is valid", path.display())),
+        None => print("there is no configuration file; the defaults are valid"),
+    }
+    match &args.attempt {
+        None => Exit::Ok,
+        Some(only) => {
+            run_demo_from_here(&mut loaded.config);
+            trial::run(&loaded.config, only.as_deref(), args.token_file.as_deref(), context)
         }
     }
 }

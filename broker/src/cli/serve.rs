@@ -69,7 +69,7 @@ fn read(args: &ServeArgs, environment: &dyn Environment) -> Result<Loaded, Confi
 
 /// Has the demo server run by this program, which knows the subcommand: `config` is used inside other
 /// programs too, and those do not. Without a path to it the start says why there is no demo server.
-fn run_demo_from_here(config: &mut Config) {
+pub(super) fn run_demo_from_here(config: &mut Config) {
     let program = env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok());
     let Some(program) = program else { return };
     for server in config.server.values_mut() {

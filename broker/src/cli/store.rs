@@ -127,7 +127,7 @@ pub(super) fn new_password() -> Result<String, Failure> {
     Ok(first)
 }
 
-fn line() -> Result<String, Failure> {
+pub(super) fn line() -> Result<String, Failure> {
     let mut line = String::new();
     let mut input = std::io::stdin().lock().take(MAX_LINE);
     match input.read_line(&mut line) {
@@ -137,8 +137,14 @@ fn line() -> Result<String, Failure> {
     }
 }
 
+/// A line of the terminal, asked for.
+pub(super) fn ask(question: &str) -> Result<String, Failure> {
+    print_error(question);
+    Ok(line()?.trim().to_owned())
+}
+
 /// A line of the terminal, asked for while it shows nothing.
-fn unseen(question: &str) -> Result<String, Failure> {
+pub(super) fn unseen(question: &str) -> Result<String, Failure> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let stdin = std::io::stdin();
     let before = tcgetattr(&stdin);

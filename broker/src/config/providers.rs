@@ -24,7 +24,11 @@ settings! {
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
         /// The scopes that the broker requests for a user, as the forge names them, such as
         /// read:repository. The forge grants full access for a scope that it does not know, so the
-        /// broker does not start with one.
+        /// broker does not start with one. The default is the careful set: tools that create
+        /// repositories or organizations, change teams, or read notifications fail with it. All
+        /// tools of forgejo-mcp need ["write:user", "write:repository", "write:issue",
+        /// "write:organization", "write:notification"]. With write:user a tool may also add keys
+        /// to the account, and with write:organization it may delete organizations.
         pub scopes: Vec<String> = texts(r#"["read:user", "write:repository", "write:issue", "read:organization"]"#),
         /// The name under which the broker is registered there. Pages that send people to the forge
         /// to withdraw an earlier consent mention it.

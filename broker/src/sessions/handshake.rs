@@ -36,10 +36,10 @@ pub(super) async fn complete_handshake<T>(
 }
 
 /// The spawn may be given up at any await: the child must not stay behind.
-struct KillOnDrop(Option<(Bridge, Child)>);
+pub(super) struct KillOnDrop(pub(super) Option<(Bridge, Child)>);
 
 impl KillOnDrop {
-    fn disarm(mut self) {
+    pub(super) fn disarm(mut self) {
         self.0 = None;
     }
 }

@@ -113,7 +113,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
 
 impl Spawner {
     /// A backend that is about to be made.
-    fn startup(&self, owner: &Owner, server: Arc<Server>) -> Startup {
+    pub(super) fn startup(&self, owner: &Owner, server: Arc<Server>) -> Startup {
         let settings = server.settings();
         Startup {
             inherited: self.inherited(&settings),

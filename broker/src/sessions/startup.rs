@@ -69,10 +69,20 @@ pub(super) struct Startup {
 impl Startup {
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
     pub(super) async fn start(&self, cache: Option<&Cache>) -> Result<ChildSession, SpawnFailure> {
+        let Self { server, settings, owner, .. } = self;
+        let vault = self.vault.as_deref();
+        let credential = credential(vault, &server.name, settings, owner, self.clock.now());
+        self.start_with(credential.await?, cache).await
+    }
+
+    /// As [`start`](Self::start), with this credential instead of the one that the vault has.
+    pub(super) async fn start_with(
+        &self,
+        credential: Option<Credential>,
+        cache: Option<&Cache>,
+    ) -> Result<ChildSession, SpawnFailure> {
         let Self { server, settings, owner, tasks, span, .. } = self;
         let now = self.clock.now();
-        let vault = self.vault.as_deref();
-        let credential = credential(vault, &server.name, settings, owner, now).await?;
         let version = credential.as_ref().map_or(0, |own| own.version);
         self.started_with.store(version, Ordering::Relaxed);
         if let Some(login) = credential.as_ref().and_then(|own| own.username.as_deref()) {
@@ -158,14 +168,8 @@ impl Startup {
         let cache = self.caches.prepare(settings, &server.name, owner).await;
         let cache = cache.map_err(SpawnFailure::Directory)?;
         let live = self.start(cache.as_ref()).await?;
-        let timeout = HandshakeTimeout::of(&settings.server);
-        let look = || {
-            let child = live.child.clone();
-            let looked = spawn_blocking(move || child.life());
-            async { looked.await.unwrap_or_default() }
-        };
-        let handshake = handshake(live.bridge.clone(), timeout.max);
-        let shaken = async { timeout.wait(look, handshake).await.unwrap_or(Err(timed_out)) };
+        let handshake = handshake(live.bridge.clone(), self.timeout().max);
+        let shaken = async { self.in_time(&live, handshake).await.unwrap_or(Err(timed_out)) };
         let done = complete_handshake(&live, shaken).await?;
         if let Some(cache) = cache {
             self.caches.filled(cache).await;
@@ -192,6 +196,25 @@ impl Startup {
         let now = self.clock.now();
         let newer = credential(Some(vault), &server.name, settings, owner, now).await?;
         Ok(newer.is_some_and(|newer| newer.version > version))
+    }
+
+    /// How long a handshake may take.
+    pub(super) fn timeout(&self) -> HandshakeTimeout {
+        HandshakeTimeout::of(&self.settings.server)
+    }
+
+    /// Waits for `handshake` while the child shows signs of life; `None` when it takes too long.
+    pub(super) async fn in_time<T>(
+        &self,
+        live: &ChildSession,
+        handshake: impl Future<Output = T>,
+    ) -> Option<T> {
+        let look = || {
+            let child = live.child.clone();
+            let looked = spawn_blocking(move || child.life());
+            async { looked.await.unwrap_or_default() }
+        };
+        self.timeout().wait(look, handshake).await
     }
 
     /// What the child sees: the configured entries over those copied by name, a home, nothing else.

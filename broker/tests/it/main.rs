@@ -33,5 +33,6 @@ mod store_rows;
 mod store_sessions;
 mod streams;
 mod terminal;
+mod trial;
 mod upgrade;
 mod wire;

@@ -14,6 +14,7 @@ mod pages;
 mod revocation;
 mod rotation;
 mod scopes;
+mod setup;
 mod standing;
 mod store_down;
 mod token_file;

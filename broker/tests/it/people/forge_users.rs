@@ -34,6 +34,34 @@ fn two_people_at_one_endpoint_are_two_people_at_the_forge() {
 }
 
 #[test]
+fn the_operator_sees_who_signed_in_and_whether_their_credential_is_good() {
+    with_timeout(async {
+        let deployment = Deployment::at_forge(ForgeOptions::default(), "", "").await;
+        let place = &deployment.place;
+        let (code, nobody, hint) = place.run(&["person", "list"]).await;
+        assert_eq!((code, &*nobody), (0, ""), "{hint}");
+        let application = deployment.application("/mcp").await;
+        for name in ["ada", "bob"] {
+            let tokens = deployment.sign_in(&application, name).await;
+            application.with(&tokens).open().await;
+        }
+        let (code, listed, complained) = place.run(&["person", "list", "--json"]).await;
+        assert_eq!(code, 0, "{complained}");
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        for (person, (login, subject)) in [("ada", "7"), ("bob", "8")].into_iter().enumerate() {
+            let own = &listed[person];
+            assert_eq!((&own["login"], &own["subject"]), (&json!(login), &json!(subject)), "{own}");
+            assert_eq!((&own["provider"], &own["credential"]), (&json!("forgejo"), &json!("good")));
+            assert!(own["last_use"].as_u64().is_some_and(|time| time > 0), "{own}");
+        }
+        assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+        let (_, lines, _) = place.run(&["person", "list"]).await;
+        assert!(lines.starts_with("forgejo  ada  7 (http"), "{lines}");
+        assert!(lines.contains("credential good"), "{lines}");
+    });
+}
+
+#[test]
 fn an_old_forgejo_and_a_gitea_sign_people_in_as_well() {
     with_timeout(async {
         for preset in ["forgejo-8", "gitea"] {

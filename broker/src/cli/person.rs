@@ -1,0 +1,219 @@
+//! `mcp-broker person`: who uses the broker, and how their connections to their providers stand.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use auth::{
+    UnixTime,
+    oauth::AuthStore,
+    upstream::{ConnectionState, CredentialStore, Vault},
+};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use session::{Records, Selection};
+
+use super::{
+    context::Context,
+    output::{Exit, print, print_error},
+    store::{Failure, StoreArgs, brief, with_store},
+};
+use crate::{calendar::format, compose::connections, error_chain::error_with_causes, store::Store};
+
+/// How many rows are read at a time.
+const BATCH: usize = 200;
+
+#[derive(Debug, Args)]
+pub(super) struct PersonCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the people who signed in: who vouches for them, whether the credential that their servers
+    /// work with is good, and when they used the broker last
+    List {
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+}
+
+/// One account at an identity provider, as (issuer, subject) names it.
+#[derive(Debug, Default)]
+struct Person {
+    /// The name of the provider in the configuration, as far as anything stored says it.
+    provider: Option<String>,
+    /// What pages call them.
+    name: Option<String>,
+    last_use: Option<UnixTime>,
+    credential: Option<Stored>,
+}
+
+/// What is stored to act for a person at the provider.
+#[derive(Debug)]
+struct Stored {
+    login: Option<String>,
+    state: &'static str,
+    /// What the provider granted; `None` when it did not say.
+    scope: Option<String>,
+}
+
+type ByAccount = BTreeMap<(String, String), Person>;
+
+pub(super) fn run(command: &PersonCommand, context: &Context<'_>) -> Exit {
+    match &command.action {
+        Action::List { common } => with_store(common, context, |store, config, now| async move {
+            let mut people = known(&store).await?;
+            let vault = connections::stored(&config, &store).await;
+            let vault = vault.map_err(|error| Failure::Unavailable(error_with_causes(&error)))?;
+            if let Some(vault) = vault {
+                add_credentials(&mut people, &store, &vault, now).await?;
+            }
+            if common.json {
+                print(people.iter().map(as_json).collect::<Value>());
+            } else if people.is_empty() {
+                print_error("no person has signed in for a client");
+            } else {
+                people.iter().for_each(|own| print(line(own)));
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// Those who have authorized a client or have a session, and when they did something last.
+async fn known(store: &Store) -> Result<ByAccount, Failure> {
+    let mut people = ByAccount::new();
+    let mut after = String::new();
+    loop {
+        let batch = store.grants(&after, BATCH).await?;
+        let Some(last) = batch.last() else { break };
+        after.clone_from(&last.grant_id);
+        for grant in batch {
+            let user = grant.user;
+            let person = people.entry((user.issuer, user.subject)).or_default();
+            if person.last_use.is_none_or(|last| last <= grant.refreshed) {
+                person.name = Some(user.display_name);
+                person.provider = Some(user.provider);
+            }
+            person.last_use = person.last_use.max(Some(grant.refreshed));
+        }
+    }
+    let mut after = None;
+    loop {
+        let batch = store.list(&Selection::All, after.as_ref(), BATCH).await?;
+        let Some(last) = batch.last() else { return Ok(people) };
+        after = Some(last.key);
+        for session in &batch {
+            let owner = (session.owner.issuer().to_owned(), session.owner.subject().to_owned());
+            // Sessions of static tokens and of nobody in particular are no person's.
+            if let Some(person) = people.get_mut(&owner) {
+                person.last_use = person.last_use.max(Some(UnixTime::of(session.active)));
+            }
+        }
+    }
+}
+
+/// What each of them, and those who have nothing else, is connected with.
+async fn add_credentials(
+    people: &mut ByAccount,
+    store: &Arc<Store>,
+    vault: &Vault,
+    now: SystemTime,
+) -> Result<(), Failure> {
+    for provider in store.credential_providers().await? {
+        // A token for one server that a user set; it does not say who they are.
+        if provider.starts_with("server:") {
+            continue;
+        }
+        let mut after = (String::new(), String::new());
+        loop {
+            let batch = store.credentials_at(&provider, (&after.0, &after.1), BATCH).await?;
+            let Some((last, _)) = batch.last() else { break };
+            after = (last.issuer.clone(), last.subject.clone());
+            for (key, sealed) in batch {
+                let all = vault.connections(&key.issuer, &key.subject, now).await?;
+                let Some(own) = all.into_iter().find(|own| own.provider == provider) else {
+                    continue;
+                };
+                let person = people.entry((key.issuer, key.subject)).or_default();
+                person.provider = Some(provider.clone());
+                person.last_use = person.last_use.max(Some(sealed.stored));
+                let state = word(own.state);
+                person.credential = Some(Stored { login: own.username, state, scope: None });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How a credential stands, in one word or two; part of the JSON.
+fn word(state: ConnectionState) -> &'static str {
+    match state {
+        ConnectionState::Fine { .. } => "good",
+        ConnectionState::SignInAgain { works_until: Some(_) } => "ending",
+        ConnectionState::SignInAgain { works_until: None } => "sign in again",
+        ConnectionState::Unreadable => "unreadable",
+    }
+}
+
+fn line(((issuer, subject), person): (&(String, String), &Person)) -> String {
+    let unknown = "unknown";
+    let stored = person.credential.as_ref();
+    let login = stored.and_then(|own| own.login.as_deref()).or(person.name.as_deref());
+    let credential = match stored {
+        None => "no credential".to_owned(),
+        Some(own) => {
+            let scope = own.scope.as_deref().map_or(unknown.to_owned(), brief);
+            format!("credential {}, scope {scope}", own.state)
+        }
+    };
+    let last_use = person.last_use;
+    format!(
+        "{}  {}  {} ({issuer})  {credential}  last use {}",
+        person.provider.as_deref().unwrap_or(unknown),
+        brief(login.unwrap_or(unknown)),
+        brief(subject),
+        last_use.map_or(unknown.to_owned(), |time| format(time, "%Y-%m-%d %H:%MZ")),
+    )
+}
+
+fn as_json(((issuer, subject), person): (&(String, String), &Person)) -> Value {
+    let stored = person.credential.as_ref();
+    json!({
+        "issuer": issuer,
+        "subject": subject,
+        "provider": person.provider,
+        "name": person.name,
+        "login": stored.and_then(|own| own.login.as_deref()),
+        "credential": stored.map_or("none", |own| own.state),
+        "scope": stored.and_then(|own| own.scope.as_deref()),
+        "last_use": person.last_use.map(|time| time.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_one_line_whatever_they_call_themselves() {
+        let owner = ("https://git.example.org".to_owned(), "7".to_owned());
+        let mut person = Person {
+            provider: Some("forgejo".to_owned()),
+            name: Some("Ada\n\u{1b}[2J".to_owned()),
+            last_use: Some(UnixTime(1_709_164_800)),
+            credential: None,
+        };
+        let told = line((&owner, &person));
+        assert!(!told.contains(char::is_control), "{told:?}");
+        assert!(told.contains("no credential  last use 2024-02-29 00:00Z"), "{told}");
+        let login = Some("ada".to_owned());
+        person.credential = Some(Stored { login, state: "good", scope: None });
+        assert_eq!(
+            line((&owner, &person)),
+            "forgejo  ada  7 (https://git.example.org)  credential good, scope unknown  last use \
+             2024-02-29 00:00Z"
+        );
+        assert_eq!(as_json((&owner, &person))["scope"], Value::Null);
+    }
+}
