@@ -26,6 +26,8 @@ use crate::{
 
 /// Where directories of trials are made when `TMPDIR` says nothing else.
 const TEMPORARY: &str = "/tmp";
+/// Lines of standard output that are shown, the first ones.
+const FIRST_LINES: usize = 10;
 /// Lines of standard error that are shown, the last ones.
 const LAST_LINES: usize = 10;
 
@@ -162,7 +164,7 @@ fn failure(name: &str, server: &ServerConfig, failed: &Failed) -> String {
         lines.extend(text.lines().map(|line| format!("    | {}", printable(line))));
     };
     if let Some(stdout) = &failed.stdout {
-        quote("On standard output it wrote what is no message:", stdout);
+        quote("On standard output it wrote what is no message:", &beginning(stdout));
     }
     let stderr: Vec<_> = failed.stderr.lines().collect();
     let last = &stderr[stderr.len().saturating_sub(LAST_LINES)..];
@@ -231,6 +233,17 @@ fn stdout_hint(read: &str) -> Option<&'static str> {
     Some("a server may write nothing but messages there; send its log to standard error")
 }
 
+/// The first lines of `text`, and how many more there are.
+fn beginning(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut first: Vec<_> = lines.by_ref().take(FIRST_LINES).map(str::to_owned).collect();
+    match lines.count() {
+        0 => {}
+        more => first.push(format!("… {more} more lines were read")),
+    }
+    first.join("\n")
+}
+
 /// Without what would control a terminal.
 fn printable(line: &str) -> String {
     line.chars()
@@ -254,6 +267,14 @@ mod tests {
             let hint = stdout_hint(read).unwrap_or_default();
             assert!(hint.contains(word), "{read:?}: {hint}");
         }
+    }
+
+    #[test]
+    fn a_server_that_chatters_does_not_push_the_hint_off_the_screen() {
+        let shown = beginning(&"y\n".repeat(400));
+        assert_eq!(shown.lines().count(), FIRST_LINES + 1);
+        assert!(shown.ends_with("390 more lines were read"), "{shown}");
+        assert_eq!(beginning("one\ntwo"), "one\ntwo");
     }
 
     #[test]
