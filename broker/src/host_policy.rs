@@ -16,8 +16,44 @@ pub(crate) struct HostPolicy {
     names: Vec<(String, Option<u16>)>,
     extra: Vec<HostName>,
     origins: Vec<String>,
+    /// Hosts that serve one server each, and its name.
+    servers: Vec<(String, String)>,
+    /// Loopback names that describe the broker under themselves, as they stand in [`LOOPBACK`].
+    aliases: Vec<&'static str>,
     /// Only this machine connects, so its own names are fine under any port.
     local: bool,
+}
+
+/// The name that a request was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AskedAt<'a> {
+    /// The broker's public address, or a name that has no description of its own.
+    Broker,
+    /// One of [`aliases`], by its index.
+    Alias(usize),
+    /// The host of this server's own.
+    Server(&'a str),
+}
+
+/// The names of this machine to itself.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// The other addresses of a broker that only this machine can connect to, at `base`: people, clients
+/// and documentation use these names as if they were one. None where the operator named the address.
+pub(crate) fn aliases(config: &Config, base: &str) -> Vec<String> {
+    let Listen::Tcp(address) = &config.listen else { return Vec::new() };
+    let own = bracketed(address.ip());
+    alias_names(config).iter().map(|name| base.replacen(&own, name, 1)).collect()
+}
+
+fn alias_names(config: &Config) -> Vec<&'static str> {
+    match &config.listen {
+        Listen::Tcp(address) if config.listen.is_local() && config.public_url.is_none() => {
+            let own = bracketed(address.ip());
+            LOOPBACK.into_iter().filter(|name| *name != own).collect()
+        }
+        Listen::Tcp(_) | Listen::Unix(_) => Vec::new(),
+    }
 }
 
 /// Why a request was not let in.
@@ -43,7 +79,12 @@ impl HostPolicy {
         if let Listen::Tcp(address) = &config.listen {
             names.push((bracketed(address.ip()), None));
         }
+        let own = config.server.iter();
+        let own =
+            own.filter_map(|(name, server)| Some((server.host.clone()?, name.as_str().to_owned())));
         Self {
+            servers: own.collect(),
+            aliases: alias_names(config),
             names,
             extra: config.allowed_hosts.clone(),
             origins,
@@ -53,15 +94,7 @@ impl HostPolicy {
 
     /// Checks the names a request carries. `uri` has the host in HTTP/2.
     pub(crate) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), HostError> {
-        let host = match uri.authority() {
-            Some(authority) => Some(authority.clone()),
-            None => only(headers, &header::HOST)
-                .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
-        };
-        let host = host.filter(is_host_and_port).ok_or(HostError::Host)?;
-        if !self.knows(host.host(), host.port_u16()) {
-            return Err(HostError::Host);
-        }
+        let host = self.host(uri, headers)?;
         if headers.contains_key(header::ORIGIN) {
             let origin = only(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok());
             if !origin.is_some_and(|origin| self.knows_origin(origin, &host)) {
@@ -71,6 +104,34 @@ impl HostPolicy {
         Ok(())
     }
 
+    /// The name that a request was sent to, whether or not it is admitted.
+    pub(crate) fn asked_at(&self, uri: &Uri, headers: &HeaderMap) -> AskedAt<'_> {
+        if self.servers.is_empty() && self.aliases.is_empty() {
+            return AskedAt::Broker;
+        }
+        let Ok(host) = self.host(uri, headers) else { return AskedAt::Broker };
+        let is_host = |name: &str| name.eq_ignore_ascii_case(host.host());
+        if let Some((_, server)) = self.servers.iter().find(|(name, _)| is_host(name)) {
+            return AskedAt::Server(server);
+        }
+        let alias = self.aliases.iter().position(|name| is_host(name));
+        alias.map_or(AskedAt::Broker, AskedAt::Alias)
+    }
+
+    /// The host of a request, if it is one of ours.
+    fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, HostError> {
+        let host = match uri.authority() {
+            Some(authority) => Some(authority.clone()),
+            None => only(headers, &header::HOST)
+                .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
+        };
+        let host = host.filter(is_host_and_port).ok_or(HostError::Host)?;
+        if !self.knows(host.host(), host.port_u16()) {
+            return Err(HostError::Host);
+        }
+        Ok(host)
+    }
+
     fn knows(&self, host: &str, port: Option<u16>) -> bool {
         let host = host.to_ascii_lowercase();
         (self.local && is_loopback(&host))
@@ -78,6 +139,7 @@ impl HostPolicy {
                 *name == host && (expected.is_none() || *expected == port || port.is_none())
             })
             || self.extra.iter().any(|name| name.covers(&host, port))
+            || self.servers.iter().any(|(name, _)| *name == host)
             // No name, so nothing that could have been rebound.
             || (!self.local && ip(&host).is_some())
     }
@@ -153,6 +215,8 @@ mod tests {
     fn site(local: bool) -> HostPolicy {
         HostPolicy {
             names: vec![("mcp.example.org".into(), Some(443)), ("mcp.example.org".into(), None)],
+            servers: vec![("notes.example.org".into(), "notes".into())],
+            aliases: LOOPBACK.to_vec(),
             extra: Vec::new(),
             origins: vec!["https://mcp.example.org".into()],
             local,
@@ -238,6 +302,27 @@ mod tests {
         for bad in ["127.0.0.1:33679.evil", "127.0.0.1:99999", "localhost:x"] {
             assert_eq!(asked(&site(true), bad, None), Err(HostError::Host), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_name_it_was_sent_to() {
+        let site = site(true);
+        let asked = |host: &str| {
+            let name = (header::HOST, host.parse().expect("a header"));
+            let headers = HeaderMap::from_iter([name]);
+            match site.asked_at(&Uri::from_static("/mcp"), &headers) {
+                AskedAt::Broker => None,
+                AskedAt::Alias(index) => Some(LOOPBACK[index].to_owned()),
+                AskedAt::Server(name) => Some(name.to_owned()),
+            }
+        };
+        assert_eq!(asked("notes.example.org"), Some("notes".to_owned()));
+        assert_eq!(asked("Notes.Example.org:443"), Some("notes".to_owned()));
+        assert_eq!(asked("mcp.example.org"), None);
+        assert_eq!(asked("LOCALHOST:8080"), Some("localhost".to_owned()));
+        assert_eq!(asked("[::1]:8080"), Some("[::1]".to_owned()));
+        assert_eq!(asked("evil.example.com"), None);
+        assert_eq!(asked("localhost.evil.com"), None);
     }
 
     #[test]

@@ -68,7 +68,8 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let state = app.state();
-    let route = Route::of(app, &state, request.uri().path());
+    let at = state.host_policy.asked_at(request.uri(), request.headers());
+    let route = Route::of(app, &state, at, request.uri().path());
     let admitted = state.host_policy.admit(request.uri(), request.headers());
     let origin = request.headers().get(header::ORIGIN);
     let readers = match (&admitted, origin) {

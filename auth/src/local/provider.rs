@@ -306,6 +306,10 @@ impl IdentityProvider for Local {
         "name and password"
     }
 
+    fn has_callback(&self) -> bool {
+        false
+    }
+
     fn begin<'a>(
         &'a self,
         _attempt: &'a Attempt,

@@ -82,6 +82,10 @@ pub struct Config {
     /// Private-use schemes welcome in redirect addresses. Default
     /// [`DESKTOP_SCHEMES`](super::DESKTOP_SCHEMES).
     pub redirect_schemes: Vec<String>,
+    /// Other addresses of the same broker, such as `http://localhost:8080` beside
+    /// `http://127.0.0.1:8080`. Requests may name servers by them, and
+    /// [`AuthServer::under`](super::AuthServer::under) answers under them.
+    pub aliases: Vec<String>,
     /// Clients the operator wrote down.
     pub clients: Vec<Client>,
 }
@@ -146,6 +150,7 @@ impl Config {
             document_rate_peer: Rate { burst: 20, every: 5 * SECOND },
             document_rate_total: Rate { burst: 60, every: SECOND },
             redirect_schemes: DESKTOP_SCHEMES.map(str::to_owned).into(),
+            aliases: Vec::new(),
             clients: Vec::new(),
         }
     }
@@ -161,13 +166,20 @@ impl Config {
     }
 
     pub(crate) fn urls(&self) -> Result<ServerUrls, ConfigError> {
-        let issuer = self.public_url.trim_end_matches('/').to_owned();
+        self.urls_at(&self.public_url, &self.public_url)
+    }
+
+    /// What follows from the address `name` where clients get their tokens from `issuer`.
+    pub(crate) fn urls_at(&self, name: &str, issuer: &str) -> Result<ServerUrls, ConfigError> {
+        let canonical = self.public_url.trim_end_matches('/');
+        let issuer = issuer.trim_end_matches('/').to_owned();
         let metadata = ResourceMetadata::new(
-            &self.public_url,
+            name,
             self.resources.clone(),
             self.default_resource,
             vec![issuer.clone()],
-        )?;
+        )?
+        .known_as(canonical, &self.aliases);
 
         for resource in &self.resources {
             let mut scopes = resource.scope.split_ascii_whitespace().peekable();
@@ -196,6 +208,7 @@ impl Config {
             origin: metadata.origin().to_owned(),
             path: metadata.path().to_owned(),
             metadata,
+            is_elsewhere: name.trim_end_matches('/') != issuer,
             issuer,
             redirects,
         })
@@ -207,6 +220,8 @@ impl Config {
 pub(crate) struct ServerUrls {
     /// The public address without a slash at the end: `issuer` everywhere, byte by byte.
     pub(crate) issuer: String,
+    /// Whether people sign in under another name than this one, which is the issuer's.
+    pub(crate) is_elsewhere: bool,
     /// What a browser sends as `Origin` from our own pages.
     pub(crate) origin: String,
     /// The path of the public address without a slash at the end; mostly empty.

@@ -19,6 +19,13 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
     /// What its button says, for example the forge's host name.
     fn label(&self) -> &str;
 
+    /// Whether a sign-in leaves for the upstream and comes back to the callback address, which the
+    /// upstream knows under one name of the broker. The default is yes; a provider that asks on our own
+    /// page alone may say no.
+    fn has_callback(&self) -> bool {
+        true
+    }
+
     /// Starts an attempt: where to send the browser, or what to ask here.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ pub struct Resource {
     /// Paths it is served at, beginning with a slash, below the public address. The first one is
     /// canonical: tokens are bound to its address, whichever path the client uses.
     pub paths: Vec<String>,
+    /// Absolute addresses that it is served at besides, such as `https://forge.example.org/mcp`: they
+    /// name it in requests, and tokens are bound to the canonical address all the same.
+    pub addresses: Vec<String>,
     /// What a client gets that asks for nothing in particular: what a token needs here, separated by
     /// spaces, out of [`Config::scopes`](super::Config::scopes).
     pub scope: String,
@@ -27,9 +30,12 @@ pub struct Resource {
 /// All servers of a broker.
 #[derive(Debug, Clone)]
 pub(crate) struct Resources {
-    base: Url,
+    /// The address that describes them, and all others of the same broker.
+    names: Vec<Url>,
+    /// The address that describes them, without a slash at the end.
+    described_at: String,
     /// The public address without a slash at the end.
-    issuer: String,
+    canonical: String,
     all: Vec<Resource>,
     default: usize,
 }
@@ -45,7 +51,15 @@ pub(crate) enum Target<'a> {
 
 impl Resources {
     pub(crate) fn new(base: Url, issuer: String, all: Vec<Resource>, default: usize) -> Self {
-        Self { base, issuer, all, default }
+        Self { names: vec![base], described_at: issuer.clone(), canonical: issuer, all, default }
+    }
+
+    /// The same servers of a broker whose public address is `canonical`, which has `names` besides.
+    pub(crate) fn known_as(mut self, canonical: &str, names: &[String]) -> Self {
+        canonical.clone_into(&mut self.canonical);
+        let others = names.iter().map(String::as_str).chain([canonical]);
+        self.names.extend(others.filter_map(|name| Url::parse(name).ok()));
+        self
     }
 
     pub(crate) fn default(&self) -> &Resource {
@@ -54,12 +68,12 @@ impl Resources {
 
     /// The canonical address of `resource`, the audience of its tokens.
     pub(crate) fn address(&self, resource: &Resource) -> String {
-        format!("{}{}", self.issuer, resource.paths[0])
+        format!("{}{}", self.canonical, resource.paths[0])
     }
 
     /// The address of one of the paths.
     pub(crate) fn address_of_path(&self, path: &str) -> String {
-        format!("{}{path}", self.issuer)
+        format!("{}{path}", self.described_at)
     }
 
     /// The server with this canonical address.
@@ -77,21 +91,35 @@ impl Resources {
     /// else (RFC 3986 §6.2). A fragment is forbidden (RFC 8707 §2).
     pub(crate) fn resolve(&self, indicator: &str) -> Option<Target<'_>> {
         let url = Url::parse(indicator).ok()?;
-        let ours = url.scheme() == self.base.scheme()
-            && url.host() == self.base.host()
-            && url.port_or_known_default() == self.base.port_or_known_default()
-            && url.username().is_empty()
-            && url.password().is_none();
-        if !ours || indicator.contains('#') || url.query().is_some() {
+        let is_plain = url.username().is_empty()
+            && url.password().is_none()
+            && !indicator.contains('#')
+            && url.query().is_none();
+        if !is_plain {
             return None;
         }
-        let prefix = self.base.path().trim_end_matches('/');
         let path = url.path().trim_end_matches('/');
+        let Some(name) = self.names.iter().find(|name| is_at(&url, name)) else {
+            // A host of its own serves nothing else.
+            let named = |own: &String| {
+                let own = Url::parse(own).ok().filter(|own| is_at(&url, own));
+                own.is_some_and(|own| path.is_empty() || path == own.path().trim_end_matches('/'))
+            };
+            return self.all.iter().find(|own| own.addresses.iter().any(named)).map(Target::One);
+        };
+        let prefix = name.path().trim_end_matches('/');
         if path.is_empty() || path == prefix {
             return Some(Target::Whole);
         }
         self.by_path(path.strip_prefix(prefix)?).map(Target::One)
     }
+}
+
+/// Whether both have the same scheme, host and port.
+fn is_at(url: &Url, name: &Url) -> bool {
+    url.scheme() == name.scheme()
+        && url.host() == name.host()
+        && url.port_or_known_default() == name.port_or_known_default()
 }
 
 /// Every path leads to one server, and to the default one without a path.
@@ -125,6 +153,7 @@ mod tests {
             name: name.into(),
             title: name.into(),
             paths: paths.iter().map(|&path| path.into()).collect(),
+            addresses: vec![format!("https://{name}.example.org/mcp")],
             scope: "mcp".into(),
             provider: None,
         };
@@ -154,6 +183,12 @@ mod tests {
             ("HTTPS://MCP.Example.ORG:443/files/mcp", Some("files")),
             ("https://mcp.example.org", Some("*")),
             ("https://mcp.example.org/", Some("*")),
+            ("https://files.example.org/mcp", Some("files")),
+            ("https://files.example.org/mcp/", Some("files")),
+            ("https://files.example.org", Some("files")),
+            ("https://files.example.org/files/mcp", None),
+            ("https://files.example.org/other", None),
+            ("http://files.example.org/mcp", None),
             ("https://mcp.example.org/MCP", None),
             ("https://mcp.example.org/other", None),
             ("https://mcp.example.org/mcp#x", None),

@@ -62,6 +62,12 @@ impl ResourceMetadata {
         })
     }
 
+    /// The metadata of the same servers, for a broker whose public address is `canonical` and which is
+    /// known under `names` besides.
+    pub(crate) fn known_as(self, canonical: &str, names: &[String]) -> Self {
+        Self { resources: self.resources.known_as(canonical, names), ..self }
+    }
+
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
@@ -156,6 +162,7 @@ mod tests {
             name: name.into(),
             title: format!("The {name}"),
             paths: paths.iter().map(|&path| path.into()).collect(),
+            addresses: Vec::new(),
             scope: scope.into(),
             provider: None,
         };

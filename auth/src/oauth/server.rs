@@ -1,7 +1,7 @@
 //! The authorization server as a whole: its parts, and who answers which path.
 
 use crate::{UnixTime, cache::Cache};
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, ops::Deref, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
@@ -49,8 +49,18 @@ pub struct Parts {
 /// clock.
 #[derive(Debug)]
 pub struct AuthServer {
-    pub(crate) config: Config,
     pub(crate) urls: ServerUrls,
+    core: Arc<Core>,
+}
+
+/// What an authorization server is under each of its names.
+#[derive(Debug)]
+#[expect(
+    unnameable_types,
+    reason = "the target of `Deref`, which only this module reads fields of"
+)]
+pub struct Core {
+    pub(crate) config: Config,
     pub(crate) store: Arc<dyn AuthStore>,
     pub(crate) providers: Vec<Arc<dyn IdentityProvider>>,
     pub(crate) credentials: Option<Arc<dyn CredentialSink>>,
@@ -95,6 +105,15 @@ enum Route<'a> {
     Callback(&'a str),
 }
 
+/// The parts are those of the server, under whichever name.
+impl Deref for AuthServer {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
 impl AuthServer {
     /// Puts the parts together.
     ///
@@ -115,8 +134,7 @@ impl AuthServer {
                 (config.document_rate_peer, config.document_rate, config.document_rate_total),
             )
         });
-        Ok(Self {
-            urls,
+        let core = Core {
             store: parts.store,
             providers: parts.providers,
             credentials: parts.credentials,
@@ -133,10 +151,43 @@ impl AuthServer {
             repeats: Repeats::default(),
             introspects: Cache::new(2),
             config,
-        })
+        };
+        Ok(Self { urls, core: Arc::new(core) })
     }
 
-    /// The issuer: the public address without a slash at the end.
+    /// The same server under another of its addresses ([`Config::aliases`]): clients, grants, browsers
+    /// and limits are the same, and addresses in answers are that one's. Tokens are bound to the
+    /// canonical addresses, and good under each name.
+    ///
+    /// An upstream sends browsers back to one name. So where a provider has one, `name` describes the
+    /// servers alone; the issuer keeps its name, and people who come to sign in are led there before
+    /// they get a cookie.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::PublicUrl`].
+    pub fn under(&self, name: &str) -> Result<Self, ConfigError> {
+        let has_callback = self.providers.iter().any(|own| own.has_callback());
+        let issuer = if has_callback { &self.config.public_url } else { name };
+        Ok(Self { urls: self.config.urls_at(name, issuer)?, core: Arc::clone(&self.core) })
+    }
+
+    /// Puts another key in the place of the server's, as a restart with another one would.
+    #[cfg(test)]
+    pub(crate) fn set_key(&mut self, key: ServerKey) {
+        Arc::get_mut(&mut self.core).expect("it has one name").key = key;
+    }
+
+    /// Leads a browser that comes to sign in to the name where that is done.
+    fn lead_elsewhere(&self, request: &Request<Bytes>) -> Option<Answer> {
+        if !self.urls.is_elsewhere {
+            return None;
+        }
+        let asked = request.uri().path_and_query()?.as_str();
+        Some(Answer::see_other(&self.urls.address(asked)))
+    }
+
+    /// The issuer: the address under which people sign in, without a slash at the end.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.urls.issuer
@@ -183,6 +234,11 @@ impl AuthServer {
             && let Err(wait) = self.steps.take(peer, (), now)
         {
             return Some(faults::too_many(wait));
+        }
+        if let (Route::Authorize | Route::Login, &Method::GET) = (route, request.method())
+            && let Some(answer) = self.lead_elsewhere(request)
+        {
+            return Some(answer);
         }
         let answer = match (route, request.method()) {
             (Route::ResourceMetadata(path), &Method::GET | &Method::HEAD) => {

@@ -194,10 +194,14 @@ impl App {
         let changes = Config::reload_diff(&old.config, &config);
         // Routes, and with them what tokens are for, are laid out once: servers neither come nor go.
         config.default_server.clone_from(&old.config.default_server);
+        // The same goes for the names that requests are sent to.
+        config.public_url.clone_from(&old.config.public_url);
+        config.listen.clone_from(&old.config.listen);
         let new = std::mem::take(&mut config.server);
         let kept = old.config.server.iter().map(|(name, before)| {
-            let server = new.get(name).unwrap_or(before);
-            (name.clone(), server.clone())
+            let mut server = new.get(name).unwrap_or(before).clone();
+            server.host.clone_from(&before.host);
+            (name.clone(), server)
         });
         config.server = kept.collect();
         self.sessions.set_limits(session_limits(&config));

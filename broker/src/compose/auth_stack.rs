@@ -20,16 +20,23 @@ use super::{
     sign_in_ui::SignInUi,
     start_error::StartError,
 };
-use crate::{clock::Clock, config::Config, sessions::registry::Sessions, store::Store};
+use crate::{
+    clock::Clock,
+    config::Config,
+    host_policy::{self, AskedAt},
+    sessions::registry::Sessions,
+    store::Store,
+};
 
 /// Who may connect.
 #[derive(Debug)]
 pub(crate) struct AuthStack {
     pub(crate) gate: Gate,
     endpoints: BTreeMap<String, Endpoint>,
-    people: Option<SignInUi>,
-    /// For clients that get their tokens elsewhere.
-    metadata: Option<ResourceMetadata>,
+    /// Under each name of the broker, the public one first; empty when nobody signs in here.
+    people: Vec<SignInUi>,
+    /// For clients that get their tokens elsewhere, under each name as well.
+    metadata: Vec<ResourceMetadata>,
 }
 
 /// What a server's endpoint tells those it does not let in.
@@ -39,10 +46,19 @@ struct Endpoint {
     resource: String,
     /// What a token must have been granted, separated by spaces.
     scope: String,
-    /// For `/{name}/mcp`.
-    own: Challenge,
-    /// For `/mcp`.
-    root: Challenge,
+    /// For `/{name}/mcp`, under each name of the broker.
+    own: Vec<Challenge>,
+    /// For `/mcp`, under each name of the broker.
+    root: Vec<Challenge>,
+    /// At the host of its own, if it has one.
+    host: Option<OwnHost>,
+}
+
+/// What a server's own host tells.
+#[derive(Debug)]
+struct OwnHost {
+    metadata: Option<ResourceMetadata>,
+    challenge: Challenge,
 }
 
 impl AuthStack {
@@ -57,12 +73,17 @@ impl AuthStack {
         clock: &Clock,
         followers: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
-        let people = match kept {
-            Some(kept) => Some(SignInUi::new(config, base, &outside.roots, kept, sessions)?),
-            None => None,
-        };
+        let aliases = host_policy::aliases(config, base);
+        let mut people: Vec<SignInUi> = Vec::new();
+        if let Some(kept) = kept {
+            let main = SignInUi::new(config, base, &outside.roots, kept, sessions)?;
+            for alias in &aliases {
+                people.push(main.under(alias)?);
+            }
+            people.insert(0, main);
+        }
         followers.spawn(background::removals(sessions.clone()));
-        if let Some(people) = &people {
+        if let Some(people) = people.first() {
             followers.spawn(revocations::follow(people.revocations(), clock.clone()));
             followers.spawn(background::sweeps(people.server(), clock.clone()));
             followers.spawn(background::documents(people.server(), clock.clone()));
@@ -72,7 +93,7 @@ impl AuthStack {
         let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
         for table in config.auth.verifier_tables() {
             verifiers.push(match table.kind {
-                "oauth" => people.as_ref().expect("opened above").tokens(),
+                "oauth" => people.first().expect("opened above").tokens(),
                 "static" => {
                     let limits = CacheLimits::default();
                     let tokens = Arc::new(StaticTokens::new(store.clone(), limits));
@@ -91,38 +112,65 @@ impl AuthStack {
             });
         }
         let metadata = metadata::outside(config, base)?;
-        let challenge = |path: &str| {
-            let own = people.as_ref().map(|people| people.server().resource_metadata_url(path));
-            let url = own.or_else(|| metadata.as_ref().map(|metadata| metadata.url(path)));
-            Challenge::new(url.as_deref())
+        let challenges = |path: &str| -> Vec<Challenge> {
+            let names = 0..=aliases.len();
+            let url = |index: usize| {
+                let own = people.get(index).map(|own| own.server().resource_metadata_url(path));
+                own.or_else(|| metadata.get(index).map(|metadata| metadata.url(path)))
+            };
+            names.map(|index| Challenge::new(url(index).as_deref())).collect()
         };
         let (resources, _) = resources(config);
-        let endpoints = resources.into_iter().map(|server| {
-            let endpoint = Endpoint {
-                resource: format!("{base}{}", server.paths[0]),
-                scope: server.scope,
-                own: challenge(&format!("/{}/mcp", server.name)),
-                root: challenge("/mcp"),
+        let mut endpoints = BTreeMap::new();
+        for resource in resources {
+            let server = config.server.get(resource.name.as_str());
+            let host = match server.and_then(|server| config.own_origin(server)) {
+                Some(origin) => {
+                    let metadata = metadata::at_own_host(config, base, &resource, &origin)?;
+                    let url = metadata.as_ref().map(|metadata| metadata.url("/mcp"));
+                    Some(OwnHost { metadata, challenge: Challenge::new(url.as_deref()) })
+                }
+                None => None,
             };
-            (server.name, endpoint)
-        });
-        let endpoints = endpoints.collect();
+            let endpoint = Endpoint {
+                resource: format!("{base}{}", resource.paths[0]),
+                scope: resource.scope,
+                own: challenges(&format!("/{}/mcp", resource.name)),
+                root: challenges("/mcp"),
+                host,
+            };
+            endpoints.insert(resource.name, endpoint);
+        }
         Ok(Self { gate: Gate::new(verifiers), endpoints, people, metadata })
     }
 
-    /// The metadata at this path, when they are not [`people`](Self::people)'s.
-    pub(crate) fn metadata_at(&self, path: &str) -> Option<&ResourceMetadata> {
-        self.metadata.as_ref().filter(|metadata| metadata.claims(path))
+    /// The metadata at this path of a name, when they are not [`people`](Self::people)'s.
+    pub(crate) fn metadata_at(&self, at: AskedAt<'_>, path: &str) -> Option<&ResourceMetadata> {
+        let metadata = match at {
+            AskedAt::Server(server) => self.endpoints.get(server)?.host.as_ref()?.metadata.as_ref(),
+            AskedAt::Broker => self.metadata.first(),
+            AskedAt::Alias(index) => self.metadata.get(index + 1),
+        };
+        metadata.filter(|metadata| metadata.claims(path))
     }
 
     /// Whether a client that finds this broker learns where to sign in.
     pub(crate) fn signs_in(&self) -> bool {
-        self.people.is_some() || self.metadata.is_some()
+        !self.people.is_empty() || !self.metadata.is_empty()
     }
 
     /// Those who sign people in, if they can.
     pub(crate) fn people(&self) -> Option<&SignInUi> {
-        self.people.as_ref()
+        self.people.first()
+    }
+
+    /// The same under a name of the broker; the host of a server's own has none.
+    pub(crate) fn people_at(&self, at: AskedAt<'_>) -> Option<&SignInUi> {
+        match at {
+            AskedAt::Broker => self.people.first(),
+            AskedAt::Alias(index) => self.people.get(index + 1).or(self.people.first()),
+            AskedAt::Server(_) => None,
+        }
     }
 
     /// Whether the token is for this server and may be used for it (RFC 8707 §2, RFC 6750 §3.1).
@@ -133,9 +181,14 @@ impl AuthStack {
     }
 
     /// What to tell those who are not let in at a server's endpoint.
-    pub(crate) fn challenge(&self, server: &str, at_root: bool) -> &Challenge {
+    pub(crate) fn challenge(&self, server: &str, at: AskedAt<'_>, at_root: bool) -> &Challenge {
         let endpoint = self.endpoint(server);
-        if at_root { &endpoint.root } else { &endpoint.own }
+        let named = if at_root { &endpoint.root } else { &endpoint.own };
+        match (at, &endpoint.host) {
+            (AskedAt::Server(_), Some(host)) => &host.challenge,
+            (AskedAt::Alias(index), _) => named.get(index + 1).unwrap_or(&named[0]),
+            (AskedAt::Broker | AskedAt::Server(_), _) => &named[0],
+        }
     }
 
     /// The canonical address of a server.

@@ -8,7 +8,10 @@ use auth::{
 };
 
 use super::start_error::StartError;
-use crate::config::{Config, ConfiguredTable, build::Surroundings};
+use crate::{
+    config::{Config, ConfiguredTable, build::Surroundings},
+    host_policy,
+};
 
 /// Makes providers and verifiers of the tables of one configuration.
 #[derive(Debug)]
@@ -99,21 +102,30 @@ fn named(table: &ConfiguredTable, name: &str) -> Result<(), StartError> {
     Err(StartError::ProviderName { table, name: name.to_owned() })
 }
 
-/// What `aud` may be when the operator wrote nothing: the address of each server.
+/// What `aud` may be when the operator wrote nothing: the addresses of each server.
 pub(super) fn audiences(config: &Config, base: &str) -> Vec<AudienceRule> {
-    let of = |path: String, covers: &str| AudienceRule {
-        claim: format!("{base}{path}"),
-        covers: Audience::only(format!("{base}{covers}")),
-    };
-    let each = config.server.keys().flat_map(|name| {
+    let mut bases = vec![base.to_owned()];
+    bases.extend(host_policy::aliases(config, base));
+    let mut rules = Vec::new();
+    for (name, server) in &config.server {
         let own = format!("/{name}/mcp");
+        let mut paths = vec![own.as_str()];
         if *name == config.default_server {
-            vec![of("/mcp".to_owned(), &own), of(own.clone(), &own)]
-        } else {
-            vec![of(own.clone(), &own)]
+            paths.insert(0, "/mcp");
         }
-    });
-    each.collect()
+        let mut addresses: Vec<_> = bases
+            .iter()
+            .flat_map(|base| paths.iter().map(move |path| format!("{base}{path}")))
+            .collect();
+        addresses.extend(config.own_origin(server).map(|origin| format!("{origin}/mcp")));
+        rules.extend(
+            addresses.into_iter().map(|claim| AudienceRule {
+                claim,
+                covers: Audience::only(format!("{base}{own}")),
+            }),
+        );
+    }
+    rules
 }
 
 fn unfit(table: &ConfiguredTable, source: SetupError) -> StartError {

@@ -8,6 +8,7 @@ use super::start_error::StartError;
 use crate::config::{
     ClientIdMetadata as Documents, Config, Registration as Registrations, Upstream,
 };
+use crate::host_policy;
 
 /// The servers as protected resources, in the order of the configuration, and which of them is the
 /// default one. What a token is bound to is the path with the server's name: which server is the
@@ -24,7 +25,9 @@ pub(super) fn resources(config: &Config) -> (Vec<Resource>, usize) {
             Some(Upstream::User) | None => None,
         };
         let (name, scope) = (name.as_str().to_owned(), server.scope.clone());
-        Resource { name, title, paths, scope, provider }
+        let own_host = config.own_origin(server);
+        let addresses = own_host.map(|origin| format!("{origin}/mcp")).into_iter().collect();
+        Resource { name, title, paths, addresses, scope, provider }
     });
     let default = config.server.keys().position(|name| *name == config.default_server);
     (resources.collect(), default.unwrap_or(0))
@@ -39,6 +42,7 @@ pub(super) fn server_config(config: &Config, base: &str) -> ServerConfig {
     let (resources, default) = resources(config);
     let mut own = ServerConfig::new(base, resources);
     own.default_resource = default;
+    own.aliases = host_policy::aliases(config, base);
     for server in config.server.values() {
         if !own.scopes.iter().any(|known| known.name == server.scope) {
             let description = format!("Use the servers that ask for “{}” as you", server.scope);

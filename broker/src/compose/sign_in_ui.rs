@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Everything that has to do with people.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SignInUi {
     pub(crate) server: Arc<AuthServer>,
     pub(crate) store: Arc<Store>,
@@ -92,6 +92,12 @@ impl SignInUi {
             withdrawals,
             titles,
         })
+    }
+
+    /// The same under another address of the broker.
+    pub(super) fn under(&self, alias: &str) -> Result<Self, StartError> {
+        let server = Arc::new(self.server.under(alias)?);
+        Ok(Self { server, pages: Pages::at(alias), ..self.clone() })
     }
 
     pub(super) fn vault(&self) -> Arc<Vault> {

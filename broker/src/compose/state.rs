@@ -36,6 +36,11 @@ impl State {
         Self { servers: servers.collect(), host_policy: HostPolicy::of(&config), config }
     }
 
+    /// The server of this name.
+    pub(crate) fn server_named(&self, name: &str) -> Option<Arc<Server>> {
+        self.servers.get(name).cloned()
+    }
+
     /// The server whose MCP endpoint is at this path.
     pub(crate) fn server_at(&self, path: &str) -> Option<Arc<Server>> {
         let name = match path {

@@ -89,7 +89,7 @@ impl HostName {
 
     /// Reads `name`, `name:port`, `[v6]` or `[v6]:port`; there are no wildcards, because a name
     /// that an attacker can point at the broker is what the check is there to refuse.
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, Problem> {
         if text.contains('*') {
             return Err(Problem::new(format!("{} has a wildcard", quoted(text)))
                 .hint("list each name that clients use"));
@@ -197,6 +197,12 @@ impl PublicUrl {
     pub fn origin(&self) -> Origin {
         let scheme = if self.https { "https" } else { "http" };
         Origin(origin(scheme, &self.host, self.port))
+    }
+
+    /// The origin of another host, with the scheme and the port of this one.
+    #[must_use]
+    pub fn origin_of(&self, host: &str) -> String {
+        origin(if self.https { "https" } else { "http" }, host, self.port)
     }
 
     /// Whether the host is this machine by name or address.

@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Scope,
     /// The name of a file, without a directory.
     FileName,
+    /// The name of a host, without a port.
+    HostName,
     /// A log filter.
     Filter,
     /// `true` or `false`.
@@ -93,9 +95,12 @@ impl Kind {
             Self::Listen => "an address such as \"127.0.0.1:8080\"".to_owned(),
             Self::Url => "a URL such as \"https://mcp.example.org\"".to_owned(),
             Self::Path | Self::File | Self::Directory => "a path in quotes".to_owned(),
-            Self::Text | Self::Address | Self::Issuer | Self::Scope | Self::FileName => {
-                "text in quotes".to_owned()
-            }
+            Self::Text
+            | Self::Address
+            | Self::Issuer
+            | Self::Scope
+            | Self::FileName
+            | Self::HostName => "text in quotes".to_owned(),
             Self::Name | Self::Registered | Self::Upstream => "a name in quotes".to_owned(),
             Self::Filter => "a filter such as \"info\" or \"info,bridge=debug\"".to_owned(),
             Self::Bool => "true or false".to_owned(),
@@ -152,6 +157,7 @@ impl Kind {
                 | Self::Issuer
                 | Self::Scope
                 | Self::FileName
+                | Self::HostName
                 | Self::Name
                 | Self::Registered
                 | Self::Upstream
@@ -173,6 +179,7 @@ impl Kind {
             | Self::Issuer
             | Self::Scope
             | Self::FileName
+            | Self::HostName
             | Self::Registered
             | Self::Filter => {
                 json!({ "type": "string", "minLength": 1 })

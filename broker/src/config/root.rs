@@ -77,6 +77,13 @@ settings! {
 }
 
 impl Config {
+    /// The origin of the host that `server` has for itself, if it has one.
+    #[must_use]
+    pub fn own_origin(&self, server: &ServerConfig) -> Option<String> {
+        let (url, host) = (self.public_url.as_ref()?, server.host.as_ref()?);
+        Some(url.origin_of(host))
+    }
+
     /// Every key that is in force, in the order of the example.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();

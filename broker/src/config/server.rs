@@ -57,6 +57,10 @@ settings! {
         /// Whether the broker also serves this server at /mcp. With several servers exactly one has
         /// to set it. A single server needs no setting.
         pub default: bool = flag("false").example("true"),
+        /// A host name of this server's own: the broker serves it at /mcp there as well, for clients
+        /// that insist on that path. Scheme and port are those of public_url, which it needs. That host
+        /// serves /mcp, its metadata and /healthz, and nothing else; people sign in at public_url.
+        pub host: Option<String> = host_name().example(r#""notes.example.org""#),
         /// The title of this server on the broker's pages.
         pub title: Option<String> = text().computed("its name").example(r#""Team notes""#).live(),
         /// Which credential ${upstream.…} in env stands for: that of the identity provider with

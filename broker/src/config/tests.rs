@@ -44,6 +44,29 @@ fn mistake(text: &str) -> ConfigError {
     mistakes.remove(0)
 }
 
+#[test]
+fn a_host_of_a_servers_own_is_a_name_beside_the_public_one_and_leads_to_one_server() {
+    let server = |host: &str| format!("[server.a]\ncommand = \"a\"\nhost = \"{host}\"\n");
+    let top = "public_url = \"https://mcp.example.org:8443\"\n";
+    let text =
+        format!("{top}{}[server.b]\ncommand = \"b\"\ndefault = true", server("A.Example.org"));
+    let config = config(&text);
+    let origin = config.own_origin(&config.server["a"]);
+    assert_eq!(origin.as_deref(), Some("https://a.example.org:8443"));
+    for bad in
+        ["a.example.org:80", "https://a.example.org", "192.0.2.1", "[::1]", "a/b", "*.b", "a."]
+    {
+        load(&format!("{top}{}", server(bad)), &[]).expect_err(bad);
+    }
+    let told = |text: &str| load(text, &[]).expect_err(text).to_string();
+    assert!(told(&server("a.example.org")).contains("without public_url"));
+    let same = told(&format!("{top}{}", server("mcp.example.org")));
+    assert!(same.contains("the host of public_url"), "{same}");
+    let second = "[server.b]\ncommand = \"b\"\ndefault = true\nhost = \"a.example.org\"";
+    let twice = told(&format!("{top}{}{second}", server("a.example.org")));
+    assert!(twice.contains("the host of server.a"), "{twice}");
+}
+
 const SERVER: &str = "[server.notes]\ncommand = \"notes\"\n";
 
 #[test]

@@ -32,7 +32,7 @@ use crate::{
 
 pub(super) async fn answer<B>(
     app: &Arc<App>,
-    (endpoint, peer): (Endpoint, IpAddr),
+    (endpoint, peer): (Endpoint<'_>, IpAddr),
     state: &Arc<State>,
     request: Request<B>,
 ) -> Response<Body>
@@ -42,8 +42,8 @@ where
 {
     // Once a request, so that all of it agrees on what time it is.
     let now = app.clock.now();
-    let Endpoint { server, at_root } = endpoint;
-    let exchange = Exchange { app, server, state, at_root, peer, now };
+    let Endpoint { server, challenge } = endpoint;
+    let exchange = Exchange { app, server, state, challenge, peer, now };
     let result = match *request.method() {
         Method::POST => exchange.post(request).await,
         Method::GET => exchange.get(request.headers()).await,
@@ -58,8 +58,8 @@ struct Exchange<'a> {
     app: &'a App,
     server: Arc<Server>,
     state: &'a State,
-    /// Whether it was asked at `/mcp`, as the default server.
-    at_root: bool,
+    /// What those are told who are not let in.
+    challenge: &'a Challenge,
     /// Where it came from, as far as the operator trusts what says so.
     peer: IpAddr,
     /// The calendar, read once a request.
@@ -203,7 +203,7 @@ impl Exchange<'_> {
             Err(error) => {
                 let cause = error_chain(&error);
                 warn!(server = %self.server.name, %error, %cause, "no session was opened");
-                return Err(Refusal::open(&error).challenged(self.challenge()));
+                return Err(Refusal::open(&error).challenged(self.challenge));
             }
         };
         let welcome = lease.take_welcome().ok_or_else(|| Refusal::open(&OpenError::Panicked))?;
@@ -283,12 +283,8 @@ impl Exchange<'_> {
                 | Denied::Refused(_)
                 | Denied::InsufficientScope { .. } => debug!(reason, "not admitted"),
             }
-            Refusal::denied(&denied, self.challenge())
+            Refusal::denied(&denied, self.challenge)
         })
-    }
-
-    fn challenge(&self) -> &Challenge {
-        self.app.access.challenge(&self.server.name, self.at_root)
     }
 
     /// The session the request names, if it names one.
@@ -356,7 +352,7 @@ impl Exchange<'_> {
             warn!(server = %self.server.name, %error, %cause, "no child for a session");
         }
         let unknown = self.state.config.session.unknown_status;
-        Refusal::acquire(error, unknown).challenged(self.challenge())
+        Refusal::acquire(error, unknown).challenged(self.challenge)
     }
 }
 

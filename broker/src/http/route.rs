@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use auth::oauth::ResourceMetadata;
+use auth::{Challenge, oauth::ResourceMetadata};
 use http::Method;
 
 use super::{account, setup};
 use crate::{
     compose::{app::App, sign_in_ui::SignInUi, state::State},
+    host_policy::AskedAt,
     pages,
     server::Server,
 };
@@ -16,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Route<'a> {
     /// The MCP endpoint of a server.
-    Mcp(Endpoint),
+    Mcp(Endpoint<'a>),
     /// What the authorization server answers, and the pages for people.
     SignIn(&'a SignInUi, SignInPage),
     /// Where clients are led that get their tokens elsewhere.
@@ -31,10 +32,10 @@ pub(super) enum Route<'a> {
 
 /// The MCP endpoint of a server.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(super) struct Endpoint<'a> {
     pub(super) server: Arc<Server>,
-    /// Whether it was asked at `/mcp`, as the default server.
-    pub(super) at_root: bool,
+    /// What those are told who are not let in there.
+    pub(super) challenge: &'a Challenge,
 }
 
 /// What answers among the pages for people.
@@ -49,13 +50,19 @@ pub(super) enum SignInPage {
 }
 
 impl<'a> Route<'a> {
-    pub(super) fn of(app: &'a App, state: &State, path: &str) -> Self {
+    pub(super) fn of(app: &'a App, state: &State, at: AskedAt<'_>, path: &str) -> Self {
         // Clients and people add a slash at the end; it names nothing else.
         let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
-        if let Some(server) = state.server_at(path) {
-            return Self::Mcp(Endpoint { server, at_root: path == "/mcp" });
+        let found = match at {
+            AskedAt::Server(name) if path == "/mcp" => state.server_named(name),
+            AskedAt::Server(_) => None,
+            AskedAt::Broker | AskedAt::Alias(_) => state.server_at(path),
+        };
+        if let Some(server) = found {
+            let challenge = app.access.challenge(&server.name, at, path == "/mcp");
+            return Self::Mcp(Endpoint { server, challenge });
         }
-        if let Some(ui) = app.access.people() {
+        if let Some(ui) = app.access.people_at(at) {
             let page = match path {
                 account::PATH => Some(SignInPage::Account),
                 setup::PATH => Some(SignInPage::Setup),
@@ -66,10 +73,12 @@ impl<'a> Route<'a> {
                 return Self::SignIn(ui, page);
             }
         }
-        if let Some(metadata) = app.access.metadata_at(path) {
+        if let Some(metadata) = app.access.metadata_at(at, path) {
             return Self::Metadata(metadata);
         }
         match path {
+            // The host of a server's own has nothing else.
+            _ if matches!(at, AskedAt::Server(_)) && path != "/healthz" => Self::Nothing,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,

@@ -39,10 +39,11 @@ pub(super) fn front(app: &App) -> Response<Bytes> {
         .map(|(name, server)| {
             let is_default = *name == config.default_server;
             let path = if is_default { "/mcp".to_owned() } else { format!("/{name}/mcp") };
+            let own = config.own_origin(server).map(|origin| format!("{origin}/mcp"));
             let view = EndpointView {
                 name: name.as_str().to_owned(),
                 title: server.title.clone().unwrap_or_else(|| name.as_str().to_owned()),
-                address: format!("{base}{path}"),
+                address: own.unwrap_or_else(|| format!("{base}{path}")),
             };
             (!is_default, view)
         })

@@ -150,7 +150,8 @@ impl Harness {
         sources.config = Some(file);
         sources.set = settings.iter().map(|set| set.replace("$W", witness.path())).collect();
         if !people.is_empty() {
-            sources.set.push("auth.verifiers=[\"static\"]".to_owned());
+            // In front, so that a test may say otherwise.
+            sources.set.insert(0, "auth.verifiers=[\"static\"]".to_owned());
         }
         let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
         let listener = Listener::bind(&config).await.expect("a port");

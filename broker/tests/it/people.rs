@@ -9,6 +9,7 @@ mod deployment;
 mod fewer_rights;
 mod forge_users;
 mod local;
+mod names;
 mod own_token;
 mod pages;
 mod revocation;

@@ -113,6 +113,7 @@ impl StoreHarness {
 
 pub(crate) fn server(store: Arc<Store>) -> AuthServer {
     let resource = Resource {
+        addresses: Vec::new(),
         name: "forgejo".into(),
         title: "Forge".into(),
         paths: vec!["/mcp".into()],

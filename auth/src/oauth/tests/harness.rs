@@ -55,6 +55,7 @@ pub(super) struct Harness {
 
 pub(super) fn config() -> Config {
     let resource = |name: &str, paths: &[&str]| Resource {
+        addresses: Vec::new(),
         name: name.into(),
         title: format!("The {name} server"),
         paths: paths.iter().map(|&path| path.into()).collect(),

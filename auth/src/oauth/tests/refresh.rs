@@ -243,7 +243,7 @@ async fn another_server_key_signs_nobody_out() {
     let mut harness = harness();
     let (_, refresh) = harness.pair().await;
     let (access, next) = pair(&harness.refresh(&refresh).await.1);
-    harness.server.key = crate::oauth::ServerKey::new([8; 32]);
+    harness.server.set_key(crate::oauth::ServerKey::new([8; 32]));
     let (status, body) = harness.refresh(&refresh).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")), "it cannot be repeated");
     harness.admit(&access).await.expect("nothing was revoked");

@@ -42,7 +42,32 @@ pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Rea
         let asked = token_file(name.as_str(), server, reader);
         server.upstream = upstream(name.as_str(), server, asked, &config.auth, reader);
     }
+    hosts(config, reader);
     default_server(config, reader);
+}
+
+/// A host of its own leads to one server.
+fn hosts(config: &Config, reader: &mut Reader<'_>) {
+    let mut taken: Vec<(&str, &str)> = Vec::new();
+    for (name, server) in &config.server {
+        let Some(host) = &server.host else { continue };
+        let path = KeyPath::server(name.as_str(), "host");
+        let Some(url) = &config.public_url else {
+            let problem = Problem::new("is set without public_url");
+            let hint = "set public_url, where people sign in; scheme and port are taken from it";
+            reader.refuse(&path, problem.hint(hint));
+            continue;
+        };
+        if url.host() == host.as_str() {
+            let problem = Problem::new(format!("{} is the host of public_url", quoted(host)));
+            reader.refuse(&path, problem.hint("give the server a host name of its own"));
+        }
+        if let Some((_, other)) = taken.iter().find(|(own, _)| own == host) {
+            let problem = Problem::new(format!("{} is the host of server.{other}", quoted(host)));
+            reader.refuse(&path, problem.hint("give each server a host name of its own"));
+        }
+        taken.push((host, name.as_str()));
+    }
 }
 
 fn command(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {

@@ -55,6 +55,12 @@ pub const fn file_name() -> Row<Option<String>> {
     Row::unset(Kind::FileName)
 }
 
+/// The name of a host, without a port.
+#[must_use]
+pub const fn host_name() -> Row<Option<String>> {
+    Row::unset(Kind::HostName)
+}
+
 /// A filter for the log.
 #[must_use]
 pub const fn log_filter(default: &'static str) -> Row<String> {

@@ -6,7 +6,7 @@ use figment::value::Value;
 
 use super::value::{Given, absent, argument};
 use super::{Single, shape};
-use crate::config::address::{Listen, PublicUrl};
+use crate::config::address::{HostName, Listen, PublicUrl};
 use crate::config::error::{Problem, Problems, quoted};
 use crate::config::key::Key;
 use crate::config::kind::Kind;
@@ -85,6 +85,7 @@ impl Single for String {
             Kind::Issuer => address(text)?.to_owned(),
             Kind::Scope => scope(text)?.to_owned(),
             Kind::FileName => file_name(text)?.to_owned(),
+            Kind::HostName => host_name(text)?,
             _ => text.to_owned(),
         })
     }
@@ -201,6 +202,21 @@ fn scope(text: &str) -> Result<&str, Problem> {
             .hint("write one word, such as \"notes\""));
     }
     Ok(text)
+}
+
+/// A name that a certificate and a `Host` header can have: no address and no port.
+fn host_name(text: &str) -> Result<String, Problem> {
+    let name = HostName::parse(text)?;
+    if name.port().is_some() {
+        return Err(Problem::new(format!("{} has a port", quoted(text)))
+            .hint("leave the port out: it is that of public_url"));
+    }
+    let last = name.host().rsplit('.').next().unwrap_or_default();
+    if name.host().starts_with('[') || last.is_empty() || last.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Problem::new(format!("{} is not the name of a host", quoted(text)))
+            .hint("write a name such as \"notes.example.org\""));
+    }
+    Ok(name.host().to_owned())
 }
 
 /// The name of a file in a child's private directory.
