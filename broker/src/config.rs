@@ -87,7 +87,7 @@ pub use reload::Change;
 pub use root::Config;
 pub use server::{CacheScope, ServerCommand, ServerConfig, TokenFile};
 pub use server_name::ServerName;
-pub use serving::{Http, Log, LogFormat, StoreKind, Tls};
+pub use serving::{Http, Log, LogFormat, MetricsAccess, StoreKind, Tls};
 pub use session::{Session, Stream, UnknownStatus};
 pub use setting::{SecretSetting, SecretText};
 pub use sources::Sources;

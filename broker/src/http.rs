@@ -8,6 +8,7 @@ mod account;
 mod body;
 mod cors;
 mod mcp;
+mod metrics_reader;
 mod negotiate;
 mod peer;
 mod refusal_page;
@@ -20,7 +21,7 @@ pub(crate) mod unread;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bridge::{Body, rpc};
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::timeout;
 use tracing::{Instrument, debug_span, warn};
 
@@ -117,6 +118,11 @@ where
         response = refusal_page::of(if is_our_name { app.base() } else { "" }, response, words);
     }
     readers.admit(response.headers_mut());
+    if state.config.tls.is_some() {
+        // The broker serves nothing without TLS then (RFC 6797 section 7.1).
+        let year = HeaderValue::from_static("max-age=31536000");
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
     response
 }
 
@@ -152,6 +158,12 @@ where
         _ if !is_read => reply::not_allowed("GET"),
         Route::Health => reply::text(StatusCode::OK, "ok\n"),
         Route::Ready => ready(app).await,
+        Route::Metrics
+            if !metrics_reader::is_admitted(&state.config, connection, request.headers()) =>
+        {
+            let words = "Metrics are read from this machine, or with the token of `metrics.token`";
+            Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response()
+        }
         Route::Metrics => {
             let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             reply::typed(StatusCode::OK, media_type, app.metrics_page().await)

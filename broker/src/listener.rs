@@ -4,7 +4,7 @@ use std::{
     fmt, fs, io,
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -12,12 +12,18 @@ use std::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener, UnixSocket, UnixStream},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Listen, Tls};
+
+/// What the file of a Unix socket may be used by: its owner and group.
+const MODE: u32 = 0o660;
+
+/// Connections that wait to be accepted at a Unix socket, as the standard library has it.
+const BACKLOG: u32 = 1024;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -165,16 +171,25 @@ impl fmt::Debug for Accepted {
     }
 }
 
+/// A socket whose file gets [`MODE`], less what the umask takes, and so is never more open than that: a
+/// client that connects before a later change of the mode would stay connected.
+fn socket_at(path: &Path) -> io::Result<UnixSocket> {
+    let socket = UnixSocket::new_stream()?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(MODE))?;
+    socket.bind(path)?;
+    Ok(socket)
+}
+
 /// A socket file on which no process answers is left over from a broker that was killed.
 async fn bind_unix(path: PathBuf) -> io::Result<Socket> {
     let left_over = fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
     if left_over && UnixStream::connect(&path).await.is_err() {
         fs::remove_file(&path)?;
     }
-    let listener = UnixListener::bind(&path)?;
+    let socket = socket_at(&path)?;
     // Members of the group may connect; the system keeps everybody else out.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    Ok(Socket::Unix(listener, path))
+    fs::set_permissions(&path, fs::Permissions::from_mode(MODE))?;
+    Ok(Socket::Unix(socket.listen(BACKLOG)?, path))
 }
 
 /// Certificate and key, replaced when they are renewed.
@@ -227,4 +242,24 @@ fn acceptor(files: &Tls) -> Result<TlsAcceptor, ListenError> {
         .map_err(|error| bad(&files.key, error.into()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unix_socket_is_never_open_to_others_not_even_before_it_listens() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let socket = socket_at(&path).expect("a place");
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode & !MODE, 0, "{mode:o}");
+        drop(socket);
+        let bound = bind_unix(path.clone()).await.expect("one that is left over is replaced");
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode, MODE);
+        UnixStream::connect(&path).await.expect("it listens");
+        drop(bound);
+    }
 }

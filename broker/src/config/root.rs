@@ -11,7 +11,7 @@ use super::oauth::OAuth;
 use super::path::KeyPath;
 use super::server::ServerConfig;
 use super::server_name::ServerName;
-use super::serving::{Http, Log, StoreKind, Tls};
+use super::serving::{Http, Log, MetricsAccess, StoreKind, Tls};
 use super::session::{Session, Stream};
 use super::setting::Entry;
 use super::table::Table;
@@ -60,6 +60,8 @@ settings! {
         pub log: Log = table(),
         /// Limits of the HTTP side.
         pub http: Http = table(),
+        /// Who may read /metrics.
+        pub metrics: MetricsAccess = table(),
         /// The MCP servers, by name.
         pub server: BTreeMap<ServerName, ServerConfig> = special(Kind::Tables)
             .holding(ServerConfig::DECLARED),

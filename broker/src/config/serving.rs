@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::network::Network;
 use super::path::KeyPath;
 use super::reader::Reader;
-use super::setting::{Entry, Setting};
+use super::setting::{Entry, SecretSetting, Setting};
 use super::words::words;
 use crate::settings;
 
@@ -59,6 +59,16 @@ words! {
     pub enum StoreKind {
         /// In a file in `data_dir`.
         Sqlite = "sqlite",
+    }
+}
+
+settings! {
+    /// Who may read /metrics. A process of this machine that connects without a proxy always may.
+    pub struct MetricsAccess {
+        /// The bearer token that every other reader presents. Without it the broker answers them
+        /// with 403.
+        pub token: SecretSetting = secret(&["A file that holds token."])
+            .example(r#""a long random text""#),
     }
 }
 

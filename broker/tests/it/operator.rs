@@ -349,7 +349,9 @@ fn tls_serves_both_versions_of_http_and_sighup_changes_the_certificate() {
             broker.client.with("host", &format!("localhost:{}", broker.client.address.port()));
         let mut wire = tls(&broker, &first, &[b"http/1.1"]).await.expect("a handshake").0;
         client.send_on(&mut wire, "POST", initialize("1", "2025-11-25")).await;
-        assert_eq!(wire.answer().await.status, 200);
+        let answer = wire.answer().await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
         let (_, chosen) = tls(&broker, &first, &[b"h2", b"http/1.1"]).await.expect("a handshake");
         assert_eq!(chosen.as_deref(), Some(&b"h2"[..]));
 

@@ -1,0 +1,71 @@
+//! Who may read the metrics: they tell how much a broker is used, and by which servers.
+
+use std::net::IpAddr;
+
+use auth::TokenHash;
+use http::{HeaderMap, header};
+
+use crate::config::Config;
+
+/// Headers that say that a proxy stands between: then the address is the proxy's.
+const FORWARDING: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+
+/// Whether a request may read them: it comes from this machine and through no proxy, or it has the
+/// token. A connection without an address is a Unix socket's.
+pub(super) fn is_admitted(
+    config: &Config,
+    connection: Option<IpAddr>,
+    headers: &HeaderMap,
+) -> bool {
+    let is_here = connection.is_none_or(|ip| ip.to_canonical().is_loopback());
+    let is_direct = !FORWARDING.iter().any(|name| headers.contains_key(*name));
+    if is_here && is_direct {
+        return true;
+    }
+    let Some(token) = &config.metrics.token.value else { return false };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let bearer = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+    // Hashes, so that the time of a comparison tells nothing.
+    bearer.is_some_and(|bearer| TokenHash::of(bearer) == TokenHash::of(token.expose()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn config(set: &[&str]) -> Config {
+        let environment = std::collections::BTreeMap::<String, String>::new();
+        let mut sources = Sources::new(&environment);
+        sources.set = set.iter().map(|&set| set.to_owned()).collect();
+        Config::load(&sources).expect("it is valid").config
+    }
+
+    fn admitted(config: &Config, from: Option<&str>, more: &[(&'static str, &str)]) -> bool {
+        let pairs = more.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), value.parse().expect("a header"))
+        });
+        let from = from.map(|ip| ip.parse().expect("an address"));
+        is_admitted(config, from, &pairs.collect())
+    }
+
+    #[test]
+    fn metrics_on_the_public_port_are_for_this_machine_or_for_who_has_the_token() {
+        let open = config(&[]);
+        for here in [Some("127.0.0.1"), Some("::1"), Some("::ffff:127.0.0.1"), None] {
+            assert!(admitted(&open, here, &[]), "{here:?}");
+            for name in FORWARDING {
+                assert!(!admitted(&open, here, &[(name, "203.0.113.9")]), "{here:?} {name}");
+            }
+        }
+        assert!(!admitted(&open, Some("203.0.113.9"), &[]));
+        assert!(!admitted(&open, Some("203.0.113.9"), &[("authorization", "Bearer ")]));
+        let own = config(&["metrics.token=hush-hush"]);
+        let with = |value| admitted(&own, Some("203.0.113.9"), &[("authorization", value)]);
+        assert!(with("Bearer hush-hush"));
+        assert!(!with("Bearer hush") && !with("hush-hush") && !with("Basic hush-hush"));
+        assert!(admitted(&own, Some("::1"), &[]), "this machine needs none");
+    }
+}
