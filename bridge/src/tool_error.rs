@@ -1,5 +1,6 @@
 //! Whether a child's answer is an error of its own.
 
+use memchr::memmem;
 use serde::Deserialize;
 
 use crate::message::{Kind, Message};
@@ -12,15 +13,26 @@ struct Marked {
     is_error: bool,
 }
 
-/// Whether `answer` is a JSON-RPC error, or a result whose top level says `isError`. Most results do
-/// not hold the word at all and are not read.
+/// How the member begins.
+const NAME: &[u8] = b"\"isError\"";
+
+/// Whether `answer` is a JSON-RPC error, or a result whose top level says `isError`. Most results say
+/// `false` there, or do not hold the word at all; they are not read.
 pub(crate) fn is_error(answer: &Message) -> bool {
     if answer.kind() == Kind::Error {
         return true;
     }
-    let result = answer.payload().filter(|text| text.contains("\"isError\""));
+    let result = answer.payload().filter(|text| may_be_marked(text));
     let marked = result.and_then(|text| serde_json::from_str::<Marked>(text).ok());
     marked.is_some_and(|marked| marked.is_error)
+}
+
+/// Whether the member is `true` anywhere in `text`, at whatever level.
+fn may_be_marked(text: &str) -> bool {
+    memmem::find_iter(text.as_bytes(), NAME).any(|start| {
+        let value = text[start + NAME.len()..].trim_start().strip_prefix(':');
+        value.is_some_and(|value| value.trim_start().starts_with("true"))
+    })
 }
 
 #[cfg(test)]
