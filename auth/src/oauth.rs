@@ -81,8 +81,8 @@ pub use identity::{
     Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, Inspection,
     RenewError, SignInError, UpstreamCredential, Withdrawal,
 };
-pub use limiter::Rate;
-pub(crate) use limiter::{PeerLimiter, address_group, rate_limit_key};
+pub(crate) use limiter::{PeerLimiter, address_group};
+pub use limiter::{Rate, rate_limit_key};
 pub use page::{
     Ask, Choice, ClientView, ConsentPage, ErrorPage, FewerRightsPage, Form, LeavePage, Page,
     Problem, ScopeView, ServerView, SignInPage, Standing, UserView, Warning, plain,

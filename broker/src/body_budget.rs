@@ -6,6 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use auth::oauth::rate_limit_key;
+
 use crate::config::Http;
 
 /// Counts the bytes that are held of bodies of strangers, in all and by address. A form that never ends
@@ -51,14 +53,7 @@ impl BodyBudget {
 
     /// The account of a body that comes from `address`; all of a /64 of IPv6 count together.
     pub(crate) fn open(&self, address: IpAddr) -> Account<'_> {
-        let key = match address.to_canonical() {
-            IpAddr::V4(ip) => ip.into(),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments();
-                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-            }
-        };
-        Account { budget: self, key, held: 0 }
+        Account { budget: self, key: rate_limit_key(address), held: 0 }
     }
 }
 

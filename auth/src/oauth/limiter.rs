@@ -113,8 +113,10 @@ impl<K: Hash + Eq + Copy> PeerLimiter<K> {
     }
 }
 
-/// An address as a key: a rate_limit_key has a whole /64 of IPv6.
-pub(crate) fn rate_limit_key(peer: IpAddr) -> IpAddr {
+/// An address as the key of a limit: itself, or the /64 of IPv6 that it is in, since one machine has
+/// all of that.
+#[must_use]
+pub fn rate_limit_key(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();

@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use auth::oauth::rate_limit_key;
+
 /// Counts connections by address, so that one stranger does not take the places of all others. The
 /// addresses of one /64 of IPv6 count together: a single machine has all of them.
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ impl AddressPlaces {
 
     /// A place for a connection from there, unless all of that address are taken.
     pub(super) fn take(&self, address: IpAddr) -> Option<AddressPlace> {
-        let key = network(address);
+        let key = rate_limit_key(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(key).or_default();
         if *count >= self.max {
@@ -48,16 +50,6 @@ impl Drop for AddressPlace {
             if *count == 0 {
                 taken.remove(&self.key);
             }
-        }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
     }
 }
