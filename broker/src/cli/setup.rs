@@ -14,7 +14,7 @@ use std::{
 use clap::Args;
 
 use self::{
-    forge::{Application, Forge, NAME, Proof, Registered},
+    forge::{Application, Existing, Forge, NAME, Proof, Registered},
     written::{ForgeKind, Plan, ScopeSet, create, differences},
 };
 use super::{
@@ -183,13 +183,13 @@ async fn application(args: &SetupArgs, plan: &Plan, forge: &Forge) -> Result<App
             print(format_args!("registered the application {NAME:?} at {}", plan.url));
             Ok(application)
         }
-        Registered::There { id, .. } if args.new_secret => {
-            let made = forge.new_secret(&proof, id, &redirect).await;
+        Registered::There(existing) if args.new_secret => {
+            let made = forge.new_secret(&proof, &existing).await;
             let application = made.map_err(Failure::Unavailable)?;
             print("the forge issued a new secret for the application that was registered already");
             Ok(application)
         }
-        Registered::There { client_id, .. } => Err(Failure::No(format!(
+        Registered::There(Existing { client_id, .. }) => Err(Failure::No(format!(
             "an application with the redirect URI {redirect} is registered already, with the client \
              id {client_id}. The forge shows a secret only once. If you have it in a file, run this \
              again with --client-id {client_id} --client-secret-file FILE. Otherwise add --new-secret: \

@@ -44,10 +44,16 @@ pub(super) struct Application {
 pub(super) enum Registered {
     New(Application),
     /// There is one with our redirect address; its secret cannot be read again.
-    There {
-        id: u64,
-        client_id: String,
-    },
+    There(Existing),
+}
+
+/// An application that the operator has already.
+pub(super) struct Existing {
+    pub(super) client_id: String,
+    id: u64,
+    /// What it is registered with; a request for a new secret sends all of it again, and the
+    /// forge takes over what it is sent.
+    fields: Value,
 }
 
 impl Forge {
@@ -86,10 +92,13 @@ impl Forge {
             uris.filter_map(Value::as_str).any(|uri| uri == redirect)
         };
         if let Some(app) = listed.as_array().into_iter().flatten().find(is_ours) {
-            let client_id = app["client_id"].as_str().unwrap_or_default().to_owned();
-            return Ok(Registered::There { id: app["id"].as_u64().unwrap_or_default(), client_id });
+            return Ok(Registered::There(Existing {
+                client_id: app["client_id"].as_str().unwrap_or_default().to_owned(),
+                id: app["id"].as_u64().unwrap_or_default(),
+                fields: fields(&app["name"], &app["redirect_uris"]),
+            }));
         }
-        let wanted = fields(redirect);
+        let wanted = fields(&json!(NAME), &json!([redirect]));
         let (status, made) =
             self.ask(Method::POST, APPLICATIONS, Some(proof), Some(&wanted)).await?;
         self.expect(status, StatusCode::CREATED, &made)?;
@@ -100,12 +109,11 @@ impl Forge {
     pub(super) async fn new_secret(
         &self,
         proof: &Proof,
-        id: u64,
-        redirect: &str,
+        existing: &Existing,
     ) -> Result<Application, String> {
-        let path = format!("{APPLICATIONS}/{id}");
+        let path = format!("{APPLICATIONS}/{}", existing.id);
         let (status, made) =
-            self.ask(Method::PATCH, &path, Some(proof), Some(&fields(redirect))).await?;
+            self.ask(Method::PATCH, &path, Some(proof), Some(&existing.fields)).await?;
         self.expect(status, StatusCode::OK, &made)?;
         application(&made)
     }
@@ -168,8 +176,8 @@ impl Forge {
 }
 
 /// What an application of the broker is registered with.
-fn fields(redirect: &str) -> Value {
-    json!({ "name": NAME, "confidential_client": true, "redirect_uris": [redirect] })
+fn fields(name: &Value, redirect_uris: &Value) -> Value {
+    json!({ "name": name, "confidential_client": true, "redirect_uris": redirect_uris })
 }
 
 fn application(made: &Value) -> Result<Application, String> {

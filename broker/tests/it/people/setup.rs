@@ -2,10 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::forge::{self, Forge, ForgeOptions};
-use crate::{harness::with_timeout, program::Place};
+use crate::{harness::with_timeout, program::Place, wire::Wire};
 
 const PASSWORD: &str = "ada-password\n";
 const PUBLIC: &str = "https://mcp.example.org";
@@ -39,6 +41,23 @@ impl Beginning {
         let (code, said, complained) = self.place.run_with(&[&args, more].concat(), typed).await;
         assert!(!said.contains("gto_") && !complained.contains("gto_"), "{said}{complained}");
         (code, said + &complained)
+    }
+
+    /// Asks the forge for ada's applications, as she would.
+    async fn applications(&self, method: &str, body: &str) -> Value {
+        let host = self.forge.root().trim_start_matches("http://");
+        let mut wire = Wire::connect(host.parse().expect("an address")).await;
+        let length = body.len();
+        let credential = STANDARD.encode(format!("ada:{}", PASSWORD.trim_end()));
+        wire.send(format!(
+            "{method} /api/v1/user/applications/oauth2 HTTP/1.1\r\nhost: {host}\r\n\
+             authorization: Basic {credential}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        ))
+        .await;
+        let answer = wire.answer().await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        answer.json()
     }
 
     async fn check(&self) {
@@ -130,6 +149,25 @@ fn an_application_that_exists_already_is_kept_unless_a_new_secret_is_asked_for()
         assert_eq!(code, 0, "{said}");
         assert_ne!(fs::read_to_string(begun.secret()).expect("a file"), first);
         begun.check().await;
+    });
+}
+
+#[test]
+fn a_new_secret_leaves_the_name_and_the_other_addresses_of_an_application_as_they_are() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        let ours = json!({
+            "name": "Ours",
+            "confidential_client": true,
+            "redirect_uris": ["https://other.example/cb", "https://mcp.example.org/callback/forgejo"],
+        });
+        begun.applications("POST", &ours.to_string()).await;
+        let (code, said) = begun.setup(&["--user", "ada", "--new-secret"], PASSWORD).await;
+        assert_eq!(code, 0, "{said}");
+        let listed = begun.applications("GET", "").await;
+        assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+        assert_eq!(listed[0]["name"], ours["name"], "{listed}");
+        assert_eq!(listed[0]["redirect_uris"], ours["redirect_uris"], "{listed}");
     });
 }
 
