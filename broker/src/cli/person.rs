@@ -138,8 +138,11 @@ async fn add_credentials(
                 let person = people.entry((key.issuer, key.subject)).or_default();
                 person.provider = Some(provider.clone());
                 person.last_use = person.last_use.max(Some(sealed.stored));
-                let state = word(own.state);
-                person.credential = Some(Stored { login: own.username, state, scope: None });
+                let state = match own.account_refused {
+                    Some(_) => "account refused",
+                    None => word(own.state),
+                };
+                person.credential = Some(Stored { login: own.username, state, scope: own.scope });
             }
         }
     }

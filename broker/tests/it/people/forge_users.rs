@@ -52,6 +52,8 @@ fn the_operator_sees_who_signed_in_and_whether_their_credential_is_good() {
             let own = &listed[person];
             assert_eq!((&own["login"], &own["subject"]), (&json!(login), &json!(subject)), "{own}");
             assert_eq!((&own["provider"], &own["credential"]), (&json!("forgejo"), &json!("good")));
+            let scope = own["scope"].as_str().unwrap_or_default();
+            assert!(scope.contains("read:user"), "what the forge granted: {own}");
             assert!(own["last_use"].as_u64().is_some_and(|time| time > 0), "{own}");
         }
         assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
