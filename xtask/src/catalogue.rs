@@ -12,11 +12,11 @@ pub(crate) struct Catalogue {
     pub(crate) path: &'static str,
 }
 
+pub(crate) const THREATS: Catalogue = Catalogue { name: "threats", path: "docs/THREATS.md" };
+pub(crate) const SYMPTOMS: Catalogue = Catalogue { name: "symptoms", path: "docs/SYMPTOMS.md" };
+
 /// All of them.
-pub(crate) const CATALOGUES: [Catalogue; 2] = [
-    Catalogue { name: "threats", path: "docs/THREATS.md" },
-    Catalogue { name: "symptoms", path: "docs/SYMPTOMS.md" },
-];
+pub(crate) const CATALOGUES: [Catalogue; 2] = [THREATS, SYMPTOMS];
 
 /// How the section begins whose rows need no test.
 const UNANSWERED: &str = "Not answered";

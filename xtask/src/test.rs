@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 
 use crate::{
     cargo::{CRATES, root},
-    catalogue::{CATALOGUES, Catalogue, rows},
+    catalogue::{CATALOGUES, Catalogue, SYMPTOMS, rows},
     flags,
     process::{self, BUILD_LIMIT},
     tally::Tally,
@@ -72,8 +72,7 @@ pub(crate) fn run(sh: &Shell, flags: flags::Test) -> anyhow::Result<Tally> {
     }
     // Who reads about a symptom wants to know what shows that it is gone. The threats are many more.
     if package.is_none() {
-        let catalogue = CATALOGUES[CATALOGUES.len() - 1];
-        outcomes.print(catalogue.name, &page(sh, catalogue)?);
+        outcomes.print(SYMPTOMS.name, &page(sh, SYMPTOMS)?);
     }
     Ok(summary(&rows))
 }
