@@ -45,7 +45,7 @@ const MAX_ASKING_UNKNOWN: usize = 48;
 const REFUSED_AGE: Duration = Duration::from_secs(10);
 /// How many negative answers are kept.
 const MAX_REFUSED: usize = 10_000;
-/// For how long a token that was accepted is told from one that nobody has seen.
+/// For how long a token that was accepted is told from one that was never seen.
 const KNOWN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// How every secret of this broker begins. They are nobody else's business.
@@ -122,7 +122,7 @@ pub struct Introspection {
     known: Cache<[u8; 32], ()>,
 }
 
-/// Nobody is asked about a token.
+/// The authorization server is not asked about a token.
 #[derive(Debug, thiserror::Error)]
 #[error("too many unknown tokens come from this address")]
 struct TooManyUnknown;

@@ -1,4 +1,4 @@
-//! Hashing passwords, a few at a time and where it blocks nobody.
+//! Hashing passwords, a few at a time and where it blocks no other request.
 
 use std::{
     collections::HashSet,
@@ -52,8 +52,8 @@ impl HashCost {
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 
 /// Hashes passwords with argon2id. `max_hashing` run at once, which bounds the memory; so many more
-/// wait, in the order in which they came; whoever comes after them is sent away. Of one group of
-/// addresses at most one waits, so that nobody takes all the places.
+/// wait, in the order in which they came; a later one is refused. Of one group of addresses at most
+/// one waits, so that no group takes all the places.
 pub(super) struct Hasher {
     params: Params,
     running: Arc<Semaphore>,

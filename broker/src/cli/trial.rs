@@ -183,8 +183,11 @@ fn failure(name: &str, server: &ServerConfig, failed: &Failed) -> String {
 fn reason(why: &TrialError, server: &ServerConfig) -> String {
     match why {
         TrialError::Spawn(SpawnFailure::Initialize(InitializeError::TimedOut)) => {
-            let patience = server.initialize_timeout;
-            format!("it did not answer initialize within {patience:?} (initialize_timeout)")
+            let (quiet, most) = (server.initialize_timeout, server.initialize_max);
+            format!(
+                "it did not answer initialize within {quiet:?} (initialize_timeout; while it shows \
+                 signs of life within {most:?}, initialize_max)"
+            )
         }
         TrialError::Spawn(SpawnFailure::Initialize(InitializeError::Closed(_))) => {
             "it ended before it answered initialize".to_owned()

@@ -62,7 +62,7 @@ pub(super) async fn inspect(providers: Vec<Arc<dyn IdentityProvider>>, base: Str
                 let cause = error_chain(&error);
                 warn!(
                     provider = name, %error, %cause,
-                    "nobody can sign in with this provider: it does not accept the client, its \
+                    "no user can sign in with this provider: it does not accept the client, its \
                      secret or the callback address"
                 );
             }

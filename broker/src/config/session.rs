@@ -27,7 +27,7 @@ settings! {
             .example("8")
             .live(),
         /// When every place is taken, the broker puts a session to sleep that has had no call for
-        /// this long, whoever it belongs to, the longest idle first. When there is none, it answers
+        /// this long, of any user, the longest idle first. When there is none, it answers
         /// 503.
         pub evict_idle: Duration = duration(r#""30s""#).zero("any idle session").live(),
         /// How long a request waits for a place when every place is taken and no session makes room,
