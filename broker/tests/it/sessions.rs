@@ -236,14 +236,17 @@ fn at_the_owners_cap_a_session_that_only_listens_goes_last_and_its_stream_ends()
         let settings = ["session.max_per_owner=2", "session.place_wait=0s"];
         let harness = Harness::start(&settings).await;
         let listening = harness.client.open().await;
+        let of_listening = harness.witness.child();
         let mut stream = listening.listen().await;
         let idle = harness.client.open().await;
+        let mut others = harness.witness.children();
+        others.retain(|pid| *pid != of_listening);
+        let [of_idle] = others[..] else { panic!("not one other child: {others:?}") };
         let first = harness.client.open().await;
         let mut busy = first.send("POST", call("1", "wait", &json!({}))).await;
         until_so("the child has it", async || harness.witness.read().contains("wait")).await;
-        let pids = harness.witness.children();
-        assert!(crate::harness::is_alive(pids[0]), "the one that listens has made no room");
-        assert!(!crate::harness::is_alive(pids[1]), "the idle one has");
+        assert!(crate::harness::is_alive(of_listening), "the one that listens has made no room");
+        assert!(!crate::harness::is_alive(of_idle), "the idle one has");
         assert!(idle.is_alive().await, "a call takes the place of the one that listens");
         while stream.event().await.is_some() {}
         drop(listening.listen().await);
