@@ -3,7 +3,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use bridge::{Bridge, Incoming, Limits};
+use bridge::{Accepts, Bridge, Incoming, Limits};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -46,7 +46,9 @@ async fn main() {
         let start = Instant::now();
         for _ in 0..CALLS {
             let incoming = Incoming::parse(&body, 64).expect("it is a message");
-            black_box(bridge.post(incoming, Box::new(|_| {})).await.expect("accepted"));
+            black_box(
+                bridge.post(incoming, Accepts::Both, Box::new(|_| {})).await.expect("accepted"),
+            );
         }
         report("one call, child included", CALLS, start.elapsed());
         bridge.close();

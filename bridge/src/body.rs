@@ -16,14 +16,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     limits::Limits,
-    stream::{Next, Stream},
+    stream::{Next, Piece, Stream},
 };
 
 /// A value that lives as long as the response body of a stream, such as a lease on the session.
 pub type StreamGuard = Box<dyn Any + Send + Sync>;
-
-/// Events are given to the connection in pieces of about this size.
-const PIECE: usize = 64 * 1024;
 
 /// A comment as a block of its own.
 const WHOLE_COMMENT: &str = ": still here\n\n";
@@ -38,6 +35,7 @@ pub struct Body(Inner);
 #[derive(Debug)]
 enum Inner {
     Whole(Option<Bytes>),
+    Document(Document),
     Events(Box<Events>),
 }
 
@@ -55,6 +53,18 @@ impl Body {
         Self(Inner::Whole(None))
     }
 
+    /// A stream of one event, whose data is `message`: JSON on one line.
+    pub(crate) fn one_event(message: &[u8]) -> Self {
+        Self::whole([&b"event: message\ndata: "[..], message, b"\n\n"].concat())
+    }
+
+    /// The answers of `stream` as one document, which stays in the stream while it is sent.
+    pub(crate) fn document(stream: Arc<Stream>, document: Bytes) -> Self {
+        let left = document.len();
+        stream.hold_document(document);
+        Self(Inner::Document(Document { stream, sent: 0, left }))
+    }
+
     pub(crate) fn events(events: Events) -> Self {
         Self(Inner::Events(Box::new(events)))
     }
@@ -70,6 +80,9 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.0 {
             Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Document(document) => {
+                Poll::Ready(document.next().map(|bytes| Ok(Frame::data(bytes))))
+            }
             Inner::Events(events) => {
                 events.poll(cx).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -77,7 +90,11 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Inner::Whole(None))
+        match &self.0 {
+            Inner::Whole(bytes) => bytes.is_none(),
+            Inner::Document(document) => document.left == 0,
+            Inner::Events(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -85,8 +102,33 @@ impl http_body::Body for Body {
             Inner::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Inner::Document(document) => SizeHint::with_exact(document.left as u64),
             Inner::Events(_) => SizeHint::default(),
         }
+    }
+}
+
+/// A document on its way. When it is given up it ends too early, which its client can tell by its
+/// length.
+#[derive(Debug)]
+struct Document {
+    stream: Arc<Stream>,
+    sent: usize,
+    left: usize,
+}
+
+impl Document {
+    fn next(&mut self) -> Option<Bytes> {
+        let piece = self.stream.document_piece(self.sent)?;
+        self.sent += piece.len();
+        self.left = self.left.saturating_sub(piece.len());
+        Some(piece)
+    }
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        self.stream.release_document();
     }
 }
 
@@ -96,6 +138,8 @@ pub(crate) struct Events {
     generation: u64,
     /// Number of the last event delivered.
     seen: u64,
+    /// The large event that is half delivered, and how much of its data is.
+    half_sent: Option<(u64, usize)>,
     /// Sent before all else, so that the client and its proxies see a byte at once.
     opening: Option<Bytes>,
     /// What the block of the first event begins with.
@@ -133,6 +177,7 @@ impl Events {
             stream,
             generation,
             seen,
+            half_sent: None,
             opening: Some(opening.into()),
             first_fields,
             comment: WHOLE_COMMENT,
@@ -149,18 +194,28 @@ impl Events {
             self.restart_keep_alive();
             return Poll::Ready(Some(opening));
         }
-        if self.rotate_at.is_some_and(|at| at <= Instant::now()) {
+        if self.half_sent.is_none() && self.rotate_at.is_some_and(|at| at <= Instant::now()) {
             return Poll::Ready(None);
         }
-        let (generation, seen) = (self.generation, self.seen);
-        match self.stream.poll_next(generation, seen, PIECE, &self.first_fields, cx) {
-            Poll::Ready(Next::Events(bytes, seen)) => {
-                self.seen = seen;
-                if !self.first_fields.is_empty() {
-                    self.first_fields.clear();
-                    self.comment = LEADING_COMMENT;
+        if let Some((number, at)) = self.half_sent.take() {
+            self.restart_keep_alive();
+            let piece = self.stream.piece(self.generation, number, at);
+            return Poll::Ready(piece.map(|piece| match piece {
+                Piece::Part(bytes) => {
+                    self.half_sent = Some((number, at + bytes.len()));
+                    bytes
                 }
-                self.restart_keep_alive();
+                Piece::End(bytes) => bytes,
+            }));
+        }
+        match self.stream.poll_next(self.generation, self.seen, &self.first_fields, cx) {
+            Poll::Ready(Next::Events(bytes, seen)) => {
+                self.delivered(seen);
+                return Poll::Ready(Some(bytes));
+            }
+            Poll::Ready(Next::Large(bytes, number)) => {
+                self.delivered(number);
+                self.half_sent = Some((number, 0));
                 return Poll::Ready(Some(bytes));
             }
             Poll::Ready(Next::End) => return Poll::Ready(None),
@@ -172,6 +227,15 @@ impl Events {
         }
         self.restart_keep_alive();
         Poll::Ready(Some(Bytes::from_static(self.comment.as_bytes())))
+    }
+
+    fn delivered(&mut self, seen: u64) {
+        self.seen = seen;
+        if !self.first_fields.is_empty() {
+            self.first_fields.clear();
+            self.comment = LEADING_COMMENT;
+        }
+        self.restart_keep_alive();
     }
 
     /// Waits for the next comment, or for the end of the connection's time if that is sooner.

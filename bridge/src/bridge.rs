@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -14,19 +14,21 @@ use tokio::{
 use tracing::{Instrument, debug_span};
 
 use crate::{
+    accepts::Accepts,
     body::{Body, Events, StreamGuard},
     driver::Driver,
     epoch::Epoch,
     error::{Closed, ListenError, Outcome, PostError},
-    event_id::{EventId, UnknownEvent},
+    event_id::EventId,
     limits::Limits,
     message::{Incoming, Kind, Malformed, Message},
     outbox::{Outbox, Unsent},
+    response::{event_stream, json, nothing_more, respond},
     revision::Revision,
     rpc,
-    shared::{Observer, Shared},
+    shared::{Shared, Surroundings},
     snapshot::Change,
-    stream::{Decision, OnComplete, Stream},
+    stream::{Decision, LARGE, OnComplete, Place, Stream},
     table::{Pending, Sink, Table},
 };
 
@@ -43,18 +45,18 @@ impl Bridge {
         input: impl AsyncWrite + Send + 'static,
         limits: Limits,
     ) -> (Self, Driver) {
-        Self::attach_observed(output, input, limits, None)
+        Self::attach_with(output, input, limits, Surroundings::default())
     }
 
-    /// As [`attach`](Self::attach), with an observer of what happens.
-    pub fn attach_observed(
+    /// As [`attach`](Self::attach), in these surroundings.
+    pub fn attach_with(
         output: impl AsyncRead + Send + Unpin + 'static,
         input: impl AsyncWrite + Send + 'static,
         limits: Limits,
-        observer: Option<Arc<dyn Observer>>,
+        surroundings: Surroundings,
     ) -> (Self, Driver) {
         let outbox = Outbox::new(Box::pin(input), limits.max_queued_bytes);
-        let shared = Arc::new(Shared::new(Epoch::draw(), outbox, limits, observer));
+        let shared = Arc::new(Shared::new(Epoch::draw(), outbox, limits, surroundings));
         (Self { shared: Arc::clone(&shared) }, Driver::new(shared, Box::new(output)))
     }
 
@@ -69,7 +71,7 @@ impl Bridge {
     ///
     /// `on_complete` is called when every request in it has its terminal answer, or dropped uncalled
     /// when there is none. The response is 202 when nothing is asked; one JSON document when nothing
-    /// precedes the answers; else a stream of events.
+    /// precedes the answers; else a stream of events. `accepts` narrows that.
     ///
     /// # Errors
     /// [`PostError`], before anything of a single message was sent. Of a batch, what stands before a
@@ -81,15 +83,17 @@ impl Bridge {
     pub async fn post(
         &self,
         incoming: Incoming,
+        accepts: Accepts,
         on_complete: OnComplete,
     ) -> Result<Response<Body>, PostError> {
         let span = debug_span!(target: "bridge", "post");
-        self.exchange(incoming, on_complete).instrument(span).await
+        self.exchange(incoming, accepts, on_complete).instrument(span).await
     }
 
     async fn exchange(
         &self,
         incoming: Incoming,
+        accepts: Accepts,
         on_complete: OnComplete,
     ) -> Result<Response<Body>, PostError> {
         let shared = &self.shared;
@@ -111,7 +115,9 @@ impl Bridge {
                 return Err(PostError::Busy { max: shared.limits.max_in_flight });
             }
             let number = table.mint();
-            Arc::new(Stream::of_post(shared.epoch, number, requests, on_complete))
+            let account = Arc::clone(&shared.account);
+            let (epoch, open) = (shared.epoch, requests);
+            Arc::new(Stream::of_post(epoch, number, open, accepts, account, on_complete))
         };
         let is_single = incoming.single().is_some();
         for message in messages {
@@ -130,7 +136,12 @@ impl Bridge {
                 } else {
                     batch(&answers)
                 };
-                json(status, document)
+                let body = if document.len() > LARGE {
+                    Body::document(Arc::clone(&stream), document)
+                } else {
+                    Body::whole(document)
+                };
+                json(status, body)
             }
             Decision::Events => {
                 if let Some(id) = incoming.single().and_then(Message::id) {
@@ -147,44 +158,82 @@ impl Bridge {
     /// "Listening for Messages from the Server" and "Resumability and Redelivery"). `guard`
     /// lives as long as the response body. A stream with nothing more to come is answered with 204.
     ///
+    /// The newest reader of a stream wins, and an older one's response ends. What was dropped since
+    /// `last` is skipped. An event that was never given out, or of a session that is not this one,
+    /// opens the standalone stream, as no event does.
+    ///
     /// # Errors
-    /// [`ListenError`] when the standalone stream has a reader, or the event is not known.
+    /// [`ListenError`] when connections take streams from each other without end, or the bridge has
+    /// ended.
     pub fn listen(
         &self,
         last: Option<EventId>,
         guard: StreamGuard,
     ) -> Result<Response<Body>, ListenError> {
-        if let Some(why) = self.shared.table().closed {
+        let shared = &self.shared;
+        if let Some(why) = shared.table().closed {
             return Err(ListenError::Closed(why));
         }
-        let Some(last) = last else {
-            let standalone = &self.shared.standalone;
-            let generation = standalone.connect_if_free().ok_or(ListenError::Taken)?;
-            let seen = standalone.last_delivered();
-            return Ok(self.stream(standalone.clone(), generation, seen, Some(guard)));
-        };
+        let Some(last) = last else { return self.listen_standalone(None, guard) };
         let (stream, resumed) = {
-            let table = self.shared.table();
+            let table = shared.table();
             (table.streams.get(&(last.epoch, last.stream)).cloned(), table.resumed)
         };
-        let stream = match stream {
-            None if last.epoch == self.shared.epoch && last.stream == 0 => {
-                Some(self.shared.standalone.clone())
-            }
-            None if last.epoch != self.shared.epoch && resumed => {
-                return Ok(self.listen_to_earlier(&last, guard));
-            }
-            kept => kept,
-        };
-        let stream = stream.filter(|stream| stream.follows(last.number)).ok_or(UnknownEvent)?;
-        if stream.is_over_after(last.number) {
-            // An empty event stream would make some clients come back for ever; this is the answer
-            // at which an event source stops (HTML, "Server-sent events").
-            return Ok(respond(StatusCode::NO_CONTENT, Body::empty()));
+        if let Some(stream) = stream {
+            let Place::Behind(seen) = stream.place_of(last.number) else {
+                return Ok(nothing_more());
+            };
+            // A client that knows the event id had this stream: its old connection is dead or dying.
+            let generation = self.take_over(&stream)?;
+            return Ok(self.stream(stream, generation, seen, Some(guard)));
         }
-        // A client that knows the event id had this stream: its old connection is dead or dying.
+        match last.epoch == shared.epoch {
+            true if last.stream == 0 => self.listen_standalone(Some(last.number), guard),
+            true => Ok(self.answer_is_lost(&last, guard)),
+            false if resumed => self.listen_to_earlier(&last, guard),
+            false => self.listen_standalone(None, guard),
+        }
+    }
+
+    /// Makes the caller the reader of the standalone stream, behind event `seen` or behind what was
+    /// delivered.
+    pub(crate) fn listen_standalone(
+        &self,
+        seen: Option<u64>,
+        guard: StreamGuard,
+    ) -> Result<Response<Body>, ListenError> {
+        let shared = &self.shared;
+        let standalone = &shared.standalone;
+        let generation = self.take_over(standalone)?;
+        let seen = match seen.map(|seen| standalone.place_of(seen)) {
+            Some(Place::Behind(seen)) => seen,
+            Some(Place::Over) | None => standalone.last_delivered(),
+        };
+        Ok(self.stream(Arc::clone(standalone), generation, seen, Some(guard)))
+    }
+
+    /// Makes the caller the reader of `stream`, whoever reads it now; returns its generation.
+    fn take_over(&self, stream: &Stream) -> Result<u64, ListenError> {
+        if stream.is_connected() {
+            let retry_after = self.shared.takeovers().take(Instant::now());
+            retry_after.map_err(|retry_after| ListenError::Contended { retry_after })?;
+        }
+        Ok(stream.connect())
+    }
+
+    /// The stream of event `last` is no longer kept, and its answer with it.
+    pub(crate) fn answer_is_lost(&self, last: &EventId, guard: StreamGuard) -> Response<Body> {
+        // Every request was answered, or the id is unknown: there is nothing to wait for.
+        let Some(request) = &last.pending_request else { return nothing_more() };
+        let words = if last.epoch == self.shared.epoch {
+            "the answer is no longer kept"
+        } else {
+            "the server was restarted before it answered, or its answer was lost with it"
+        };
+        let answer = rpc::error(Some(request), rpc::INTERNAL_ERROR, words);
+        let stream = Arc::new(Stream::completed_with(last, request, answer));
         let generation = stream.connect();
-        Ok(self.stream(stream, generation, last.number, Some(guard)))
+        self.stream(stream, generation, last.number, Some(guard))
     }
 
     /// Ends the bridge: every request under way is answered with an error, streams end after it,
@@ -283,7 +332,7 @@ impl Bridge {
             token: token.clone().zip(params).map(|(place, params)| params[place].into()),
             sink: Sink::Stream(stream.clone()),
             deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
-            switch_at: Some(now + limits.stream_after),
+            switch_at: stream.takes_events().then(|| now + limits.stream_after),
             change: Change::of(request),
         };
         let (id, wake) = {
@@ -333,14 +382,7 @@ impl Bridge {
     ) -> Response<Body> {
         let priming = self.revision() >= Revision::V2025_11_25;
         let events = Events::new(stream, generation, seen, priming, &self.shared.limits, guard);
-        let mut response = respond(StatusCode::OK, Body::events(events));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        let caching = HeaderValue::from_static("no-cache, no-transform");
-        headers.insert(header::CACHE_CONTROL, caching);
-        // Tells nginx, and proxies that follow it, to pass every byte on at once.
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        response
+        event_stream(Body::events(events))
     }
 }
 
@@ -364,17 +406,4 @@ fn batch(answers: &[Bytes]) -> Bytes {
     }
     document.push(b']');
     document.into()
-}
-
-fn json(status: StatusCode, document: Bytes) -> Response<Body> {
-    let mut response = respond(status, Body::whole(document));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-pub(crate) fn respond(status: StatusCode, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
 }

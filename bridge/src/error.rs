@@ -1,8 +1,10 @@
 //! What can go wrong, one type per operation.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::{event_id::UnknownEvent, message::Malformed, server::Difference};
+use crate::{message::Malformed, server::Difference};
 
 /// Why a bridge has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -134,12 +136,13 @@ pub enum PostError {
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The standalone stream has a reader already; there is one per session.
-    #[error("the standalone stream is taken")]
-    Taken,
-    /// The `Last-Event-ID` is not known.
-    #[error(transparent)]
-    Unknown(#[from] UnknownEvent),
+    /// Connections take a stream of the session from each other again and again. The one that has
+    /// it keeps it.
+    #[error("connections take a stream from each other")]
+    Contended {
+        /// When the next may try.
+        retry_after: Duration,
+    },
     /// The bridge has ended.
     #[error("the bridge has ended")]
     Closed(#[source] Closed),

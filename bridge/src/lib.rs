@@ -73,6 +73,7 @@
 //! # Testing it alone
 //! `cargo test -p bridge` needs no process and no socket: a `tokio::io::duplex` is the child.
 
+mod accepts;
 mod body;
 mod bridge;
 mod child_line;
@@ -84,13 +85,17 @@ mod error;
 mod event_id;
 mod glimpse;
 mod handshake;
+mod ledger;
 mod lexical;
 mod limits;
 mod lines;
 mod message;
+mod observer;
 mod outbox;
+mod response;
 mod resume;
 mod revision;
+mod ring;
 mod route;
 pub mod rpc;
 mod server;
@@ -98,19 +103,24 @@ mod shared;
 mod snapshot;
 mod stream;
 mod table;
+mod takeovers;
 mod tool_error;
 mod unreadable;
 
+pub use accepts::Accepts;
 pub use body::{Body, StreamGuard};
 pub use bridge::Bridge;
 pub use driver::Driver;
 pub use error::{Closed, InitializeError, ListenError, Outcome, PostError, ResumeError};
 pub use event_id::{EventId, UnknownEvent};
 pub use handshake::Welcome;
+pub use ledger::Ledger;
 pub use limits::Limits;
 pub use message::{Incoming, Kind, Malformed, Message};
+pub use observer::Observer;
+pub use response::whole_response;
 pub use revision::Revision;
 pub use server::Difference;
-pub use shared::Observer;
+pub use shared::Surroundings;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use stream::OnComplete;

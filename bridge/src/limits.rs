@@ -21,11 +21,16 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Messages in one batch (revision 2025-03-26 only). Default 64.
     pub max_batch: usize,
-    /// Events kept per stream for a reader that is slow or comes back. When a connected reader
-    /// falls behind by more than this its stream is closed. Default 256.
+    /// Messages that are no answers, kept per stream for a reader that is slow or comes back. The
+    /// oldest goes first; a reader goes on behind what is gone. Default 256.
     pub replay_events: usize,
-    /// Bytes of events kept per stream; the newest event is kept whatever its size. Default 1 MiB.
+    /// Bytes of such messages kept per stream; the newest is kept whatever its size. Default 1 MiB.
     pub replay_bytes: usize,
+    /// Bytes that all streams of the bridge may hold for clients that have not read them, or may
+    /// come back for them; one answer always fits. Above it the stream that holds the most ends with
+    /// an error under its request's own id. The bridges of one person share another bound, their
+    /// [`Ledger`](crate::Ledger). Default 32 MiB.
+    pub max_unread_bytes: usize,
     /// How long a finished stream can still be resumed by `Last-Event-ID`. Default 5 minutes.
     pub retention: Duration,
     /// Finished streams kept for that at the most; the oldest leaves first. Default 16.
@@ -70,6 +75,7 @@ impl Default for Limits {
             max_batch: 64,
             replay_events: 256,
             replay_bytes: 1 << 20,
+            max_unread_bytes: 32 << 20,
             retention: Duration::from_secs(300),
             max_kept_streams: 16,
             keep_alive: Duration::from_secs(15),

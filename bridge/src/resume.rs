@@ -3,22 +3,23 @@
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
     body::{Body, StreamGuard},
-    bridge::{Bridge, respond},
-    error::{InitializeError, ResumeError},
+    bridge::Bridge,
+    error::{InitializeError, ListenError, ResumeError},
     event_id::EventId,
     message::{Kind, Message},
     outbox::Unsent,
+    ring::EventKind,
     rpc,
     server::Server,
     shared::Shared,
     snapshot::{Change, Snapshot},
-    stream::{EventKind, Stream},
+    stream::Stream,
 };
 
 /// Resources of which the client is told that they may have changed. With more subscriptions it is
@@ -135,39 +136,28 @@ impl Bridge {
     }
 
     /// A client resumes a stream of an earlier child, and the stream is not kept.
-    pub(crate) fn listen_to_earlier(&self, last: &EventId, guard: StreamGuard) -> Response<Body> {
-        if last.stream == 0 {
-            // The same to the client: the stream of what concerns no request. It goes on with what
-            // no client has got yet, and what was on its way when the connection broke.
-            let is_it = |before: &mut Arc<Stream>| before.key() == (last.epoch, 0);
-            let before = self.shared.table().standalone_before.take_if(is_it);
-            if let Some(before) = before {
-                self.continue_with(before.take_rest(last.number));
-            }
-            let standalone = &self.shared.standalone;
-            let generation = standalone.connect();
-            return self.stream(
-                standalone.clone(),
-                generation,
-                standalone.last_delivered(),
-                Some(guard),
-            );
+    pub(crate) fn listen_to_earlier(
+        &self,
+        last: &EventId,
+        guard: StreamGuard,
+    ) -> Result<Response<Body>, ListenError> {
+        if last.stream != 0 {
+            return Ok(self.answer_is_lost(last, guard));
         }
-        let Some(request) = &last.pending_request else {
-            // Every request was answered, or the id is unknown: there is nothing to wait for.
-            return respond(StatusCode::NO_CONTENT, Body::empty());
-        };
-        let words = "the server was restarted before it answered, or its answer was lost with it";
-        let answer = rpc::error(Some(request), rpc::INTERNAL_ERROR, words);
-        let stream = Arc::new(Stream::completed_with(last, answer));
-        let generation = stream.connect();
-        self.stream(stream, generation, last.number, Some(guard))
+        // The same to the client: the stream of what concerns no request. It goes on with what
+        // no client has got yet, and what was on its way when the connection broke.
+        let is_it = |before: &mut Arc<Stream>| before.key() == (last.epoch, 0);
+        let before = self.shared.table().standalone_before.take_if(is_it);
+        if let Some(before) = before {
+            self.continue_with(before.take_rest(last.number));
+        }
+        self.listen_standalone(None, guard)
     }
 
     /// Puts what an earlier standalone stream left behind on this one.
     fn continue_with(&self, notes: Vec<Bytes>) {
         for note in notes {
-            self.shared.standalone.push(note, EventKind::Other, &self.shared.limits);
+            self.shared.standalone.push(note, EventKind::Note, &self.shared.limits);
         }
     }
 
@@ -202,7 +192,7 @@ impl Bridge {
         let shared = &self.shared;
         let note = |method: &str, params: Option<&str>| {
             let data = rpc::own(None, method, params);
-            shared.standalone.push(data.into(), EventKind::Other, &shared.limits);
+            shared.standalone.push(data.into(), EventKind::Note, &shared.limits);
         };
         for (capability, method) in [
             ("tools", "notifications/tools/list_changed"),

@@ -16,9 +16,10 @@ use crate::{
     error::{Closed, Outcome, PostError},
     message::{Kind, Message},
     outbox::Unsent,
+    ring::EventKind,
     rpc,
     shared::Shared,
-    stream::{EventKind, Stream},
+    stream::Stream,
     table::{Asked, Pending, Sink, Table},
     tool_error,
 };
@@ -123,7 +124,7 @@ impl Shared {
                 method => {
                     let data = payload_of(&message);
                     let stream = self.table().choose(&self.standalone, concerns_no_request(method));
-                    stream.push(data.into(), EventKind::Other, &self.limits);
+                    stream.push(data.into(), EventKind::Note, &self.limits);
                 }
             },
         }
@@ -156,7 +157,7 @@ impl Shared {
                 } else {
                     Outcome::Answered
                 };
-                self.answer(&stream, data.into(), StatusCode::OK, outcome);
+                self.answer(&stream, pending.id, data.into(), StatusCode::OK, outcome);
             }
         }
     }
@@ -174,8 +175,12 @@ impl Shared {
             drop(table);
             return self.refuse(childs_id, "too many requests wait for the client");
         }
-        let id = table.mint();
         let stream = table.choose(&self.standalone, false);
+        if !stream.takes_events() {
+            drop(table);
+            return self.refuse(childs_id, "the client takes no requests during this call");
+        }
+        let id = table.mint();
         let id_text = self.epoch.id(id);
         let params = message.payload();
         // A token that could be read in two ways stays as it is: no progress will match it.
@@ -231,7 +236,7 @@ impl Shared {
         let data = rpc::call(None, message, Some(&params));
         let stream = stream.clone();
         drop(table);
-        stream.push(data.into(), EventKind::Other, &self.limits);
+        stream.push(data.into(), EventKind::Note, &self.limits);
     }
 
     fn cancelled_by_child(&self, message: &Message, bytes: usize) {
@@ -250,7 +255,7 @@ impl Shared {
         let id_text = self.epoch.id(id);
         let params = [&params[..place.start], &id_text, &params[place.end..]];
         let data = rpc::call(None, message, Some(&params));
-        asked.stream.push(data.into(), EventKind::Other, &self.limits);
+        asked.stream.push(data.into(), EventKind::Note, &self.limits);
     }
 
     /// Answers request `id` with an error, if it is still under way.
@@ -282,17 +287,18 @@ impl Shared {
             }
         };
         let data = rpc::error(Some(&pending.id), code, words);
-        self.answer(&stream, data, status, outcome);
+        self.answer(&stream, pending.id, data, status, outcome);
     }
 
     pub(crate) fn answer(
         &self,
         stream: &Arc<Stream>,
+        id: Box<str>,
         data: Bytes,
         status: StatusCode,
         outcome: Outcome,
     ) {
-        if stream.answer(data, status, outcome, &self.limits) {
+        if stream.answer(id, data, status, outcome, &self.limits) {
             self.retire(stream.key());
         }
     }
@@ -391,7 +397,7 @@ impl Shared {
         // gone.
         for (id, asked) in asked {
             let data = rpc::cancelled(&self.epoch.id(id), "the server that asked has ended");
-            asked.stream.push(data.into(), EventKind::Other, &self.limits);
+            asked.stream.push(data.into(), EventKind::Note, &self.limits);
         }
         for pending in pending.into_values() {
             self.fail_pending(pending, Outcome::Closed(why));
@@ -443,8 +449,9 @@ impl Table {
         if unrelated && standalone.has_reader() {
             return standalone.clone();
         }
-        newest(Stream::has_reader)
+        newest(|stream| stream.has_reader() && stream.takes_events())
             .or_else(|| standalone.has_reader().then(|| standalone.clone()))
+            .or_else(|| newest(Stream::has_reader))
             .or_else(|| newest(Stream::is_reachable))
             .unwrap_or_else(|| standalone.clone())
     }

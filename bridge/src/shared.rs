@@ -1,7 +1,6 @@
 //! What the handle, the driver and the response bodies of one bridge share.
 
 use std::{
-    fmt,
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -12,14 +11,32 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    complaints::Complaints, epoch::Epoch, limits::Limits, outbox::Outbox, revision::Revision,
-    stream::Stream, table::Table,
+    complaints::Complaints,
+    epoch::Epoch,
+    ledger::{Account, Ledger},
+    limits::Limits,
+    observer::Observer,
+    outbox::Outbox,
+    revision::Revision,
+    stream::Stream,
+    table::Table,
+    takeovers::Takeovers,
 };
 
-/// What a bridge tells its composer while it runs.
-pub trait Observer: fmt::Debug + Send + Sync {
-    /// A line of the child was dropped: no message, or the answer to no request.
-    fn line_dropped(&self);
+/// What a bridge has around it, beside its child.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What this person's bridges together may keep for clients that have not read it.
+    pub ledger: Arc<Ledger>,
+    /// Told of what happens.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Surroundings {
+    /// A ledger without a bound, and no observer.
+    fn default() -> Self {
+        Self { ledger: Arc::new(Ledger::new(usize::MAX)), observer: None }
+    }
 }
 
 /// The state of one bridge.
@@ -35,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) revision: OnceLock<Revision>,
     pub(crate) dropped: AtomicU64,
     pub(crate) complaints: Complaints,
+    /// What its streams hold for clients that have not read it.
+    pub(crate) account: Arc<Account>,
+    takeovers: Mutex<Takeovers>,
     observer: Option<Arc<dyn Observer>>,
     /// Counts changes of the table's memory.
     pub(crate) changes: watch::Sender<u64>,
@@ -45,14 +65,18 @@ impl Shared {
         epoch: Epoch,
         outbox: Outbox,
         limits: Limits,
-        observer: Option<Arc<dyn Observer>>,
+        surroundings: Surroundings,
     ) -> Self {
+        let Surroundings { ledger, observer } = surroundings;
+        let account = Account::open(limits.max_unread_bytes, ledger, observer.clone());
         Self {
             epoch,
             outbox,
             table: Mutex::default(),
             idle: Notify::new(),
-            standalone: Arc::new(Stream::standalone(epoch)),
+            standalone: Arc::new(Stream::standalone(epoch, Arc::clone(&account))),
+            account,
+            takeovers: Mutex::new(Takeovers::new()),
             revision: OnceLock::new(),
             dropped: AtomicU64::new(0),
             complaints: Complaints::default(),
@@ -79,6 +103,10 @@ impl Shared {
             table.idle_is_awaited = true;
         }
         notified.await;
+    }
+
+    pub(crate) fn takeovers(&self) -> MutexGuard<'_, Takeovers> {
+        self.takeovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one line of the child that was dropped.

@@ -1,12 +1,8 @@
 //! One stream of messages to the client: what is kept of it, and who reads it.
 
 use std::{
-    collections::VecDeque,
-    fmt, mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -14,48 +10,39 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
+    accepts::Accepts,
     epoch::Epoch,
     error::Outcome,
     event_id::{EventId, short_enough},
+    ledger::Account,
     limits::Limits,
+    ring::{EventKind, Ring},
 };
+
+mod charging;
+mod reading;
+
+pub(crate) use reading::{LARGE, Next, Piece};
 
 /// Called once, when everything asked in a POST has its terminal answer. What it owns (a lease on
 /// the session, a timer) lives until then, also when the client has left.
 pub type OnComplete = Box<dyn FnOnce(Outcome) + Send + Sync>;
 
-/// What message an event is.
-#[derive(Debug, Clone)]
-pub(crate) enum EventKind {
-    /// The terminal answer of one request, and the status it has when it is a whole response.
-    Answer(StatusCode),
-    /// A request of the child; the flag is set once it was delivered to a connection.
-    Request(Arc<AtomicBool>),
-    /// Any other message.
-    Other,
-}
-
-#[derive(Debug)]
-struct Event {
-    data: Bytes,
-    kind: EventKind,
-}
-
 /// The messages of one POST, or of the standalone GET stream (number 0).
 ///
 /// A bounded ring serves the connected reader, which holds a place in it, and the one that comes
-/// back with `Last-Event-ID`. The writer never waits: a reader whose place was overwritten is cut off.
+/// back with `Last-Event-ID`. The writer never waits: a reader that is too slow for what stands
+/// before an answer goes on behind what was dropped, and the answer stays.
 pub(crate) struct Stream {
     epoch: Epoch,
     number: u64,
+    accepts: Accepts,
+    account: Option<Arc<Account>>,
     state: Mutex<State>,
 }
 
 struct State {
-    ring: VecDeque<Event>,
-    bytes: usize,
-    /// Number of the oldest event in the ring; events count from 1.
-    first: u64,
+    ring: Ring,
     /// Number of the newest event delivered to a connection.
     last_delivered: u64,
     /// Requests of the POST without a terminal answer.
@@ -71,6 +58,13 @@ struct State {
     /// Counts readers, so that an older one notices that it was replaced.
     generation: u64,
     waker: Option<Waker>,
+    /// The document that the answers became, while it is on its way.
+    document: Bytes,
+    /// A large message is on its way, in pieces.
+    is_half_sent: bool,
+    /// What the account was told.
+    charged: usize,
+    is_registered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,66 +88,63 @@ pub(crate) enum Decision {
     Events,
 }
 
-/// What a connected reader gets next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Framed events, and the number of the last one.
-    Events(Bytes, u64),
-    /// The stream is complete, another reader took over, or this one was too slow.
-    End,
+/// Where a reader goes on that names the event it saw last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It has seen everything there will be.
+    Over,
+    /// Behind this number.
+    Behind(u64),
 }
 
 impl Stream {
     /// The stream of a POST with `open` requests.
-    pub(crate) fn of_post(epoch: Epoch, number: u64, open: usize, on_complete: OnComplete) -> Self {
-        Self::new(epoch, number, open, Some(on_complete), Reader::Waiting)
-    }
-
-    /// The standalone stream, open as long as the bridge.
-    pub(crate) fn standalone(epoch: Epoch) -> Self {
-        Self::new(epoch, 0, 0, None, Reader::Never)
-    }
-
-    /// Stands for a stream that is no longer kept: `answer`, behind the event `last`.
-    pub(crate) fn completed_with(last: &EventId, answer: Bytes) -> Self {
-        let stream = Self::new(last.epoch, last.stream, 0, None, Reader::Never);
-        let mut state = stream.lock();
-        state.first = last.number.saturating_add(1);
-        state.bytes = answer.len();
-        state.ring.push_back(Event { data: answer, kind: EventKind::Answer(StatusCode::OK) });
-        state.finished = true;
-        drop(state);
-        stream
-    }
-
-    fn new(
+    pub(crate) fn of_post(
         epoch: Epoch,
         number: u64,
         open: usize,
-        on_complete: Option<OnComplete>,
-        reader: Reader,
+        accepts: Accepts,
+        account: Arc<Account>,
+        on_complete: OnComplete,
     ) -> Self {
-        let state = State {
-            ring: VecDeque::new(),
-            bytes: 0,
-            first: 1,
-            last_delivered: 0,
-            open,
-            pending_request: None,
-            finished: false,
-            wants_events: false,
-            on_complete,
-            outcome: Outcome::Answered,
-            reader,
-            generation: 0,
-            waker: None,
-        };
-        Self { epoch, number, state: Mutex::new(state) }
+        let mut state = State::new(Ring::from(1), Reader::Waiting);
+        state.open = open;
+        state.on_complete = Some(on_complete);
+        state.wants_events = accepts == Accepts::Events;
+        Self { epoch, number, accepts, account: Some(account), state: Mutex::new(state) }
+    }
+
+    /// The standalone stream, open as long as the bridge.
+    pub(crate) fn standalone(epoch: Epoch, account: Arc<Account>) -> Self {
+        let state = State::new(Ring::from(1), Reader::Never);
+        let (accepts, account) = (Accepts::Both, Some(account));
+        Self { epoch, number: 0, accepts, account, state: Mutex::new(state) }
+    }
+
+    /// Stands for a stream that is no longer kept: `answer`, behind the event `last`.
+    pub(crate) fn completed_with(last: &EventId, id: &str, answer: Bytes) -> Self {
+        let mut ring = Ring::from(last.number.saturating_add(1));
+        let kind = EventKind::Answer { id: id.into(), status: StatusCode::OK };
+        ring.push(answer, kind, &Limits::default());
+        let mut state = State::new(ring, Reader::Never);
+        state.finished = true;
+        Self {
+            epoch: last.epoch,
+            number: last.stream,
+            accepts: Accepts::Both,
+            account: None,
+            state: Mutex::new(state),
+        }
     }
 
     /// Which of its bridge's streams it is, and whose bridge's.
     pub(crate) fn key(&self) -> (Epoch, u64) {
         (self.epoch, self.number)
+    }
+
+    /// Whether its client takes anything but the answers.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.accepts != Accepts::Json
     }
 
     /// From here on its event ids name `id`, the request whose answer is yet to come.
@@ -166,18 +157,21 @@ impl Stream {
         self.lock().event_id(self.key(), number)
     }
 
-    /// Adds a message that is no answer.
-    pub(crate) fn push(&self, data: Bytes, kind: EventKind, limits: &Limits) {
+    /// Adds a message that is no answer. A client that takes answers only gets none.
+    pub(crate) fn push(self: &Arc<Self>, data: Bytes, kind: EventKind, limits: &Limits) {
         let mut state = self.lock();
-        if !state.finished {
-            state.append(data, kind, limits);
+        if !state.finished && self.takes_events() {
+            state.ring.push(data, kind, limits);
             state.wake();
+            self.settle(state);
         }
     }
 
-    /// Adds the terminal answer of one request; `true` when it was the last one.
+    /// Adds the terminal answer of the request with the client's own `id`, raw; `true` when it was
+    /// the last one.
     pub(crate) fn answer(
-        &self,
+        self: &Arc<Self>,
+        id: Box<str>,
         data: Bytes,
         status: StatusCode,
         outcome: Outcome,
@@ -187,7 +181,7 @@ impl Stream {
         if state.finished {
             return false;
         }
-        state.append(data, EventKind::Answer(status), limits);
+        state.ring.push(data, EventKind::Answer { id, status }, limits);
         state.open = state.open.saturating_sub(1);
         if outcome != Outcome::Answered {
             state.outcome = outcome;
@@ -196,7 +190,7 @@ impl Stream {
         let on_complete = if state.finished { state.on_complete.take() } else { None };
         let (finished, outcome) = (state.finished, state.outcome);
         state.wake();
-        drop(state);
+        self.settle(state);
         // Outside the lock: it may run anything, the end of the session included.
         if let Some(on_complete) = on_complete {
             on_complete(outcome);
@@ -212,15 +206,13 @@ impl Stream {
     /// Takes what follows event `seen` out of a stream that has ended, for the one that takes its
     /// place. A reader of this one gets it no more. Requests of the child are left out: they have
     /// ended with the child.
-    pub(crate) fn take_rest(&self, seen: u64) -> Vec<Bytes> {
+    pub(crate) fn take_rest(self: &Arc<Self>, seen: u64) -> Vec<Bytes> {
         let mut state = self.lock();
-        let seen = seen.max(state.first - 1);
-        let keep = usize::try_from(seen + 1 - state.first).unwrap_or(usize::MAX);
-        let keep = keep.min(state.ring.len());
-        let left = state.ring.split_off(keep);
-        state.bytes -= left.iter().map(|event| event.data.len()).sum::<usize>();
-        let notes = left.into_iter().filter(|event| matches!(event.kind, EventKind::Other));
-        notes.map(|event| event.data).collect()
+        let left = state.ring.take_after(seen).into_iter();
+        let notes = left.filter(|event| matches!(event.kind, EventKind::Note));
+        let notes = notes.map(|event| event.data).collect();
+        self.settle(state);
+        notes
     }
 
     /// Ends the stream after what it holds.
@@ -245,6 +237,11 @@ impl Stream {
         matches!(self.lock().reader, Reader::Waiting | Reader::Connected)
     }
 
+    /// Whether a connection reads it.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.lock().reader == Reader::Connected
+    }
+
     /// Whether a message put here can reach the client at all, now or on its return.
     pub(crate) fn is_reachable(&self) -> bool {
         self.lock().reader != Reader::Never
@@ -253,18 +250,18 @@ impl Stream {
     /// Waits until it is clear how the POST is answered.
     pub(crate) fn poll_decide(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut state = self.lock();
-        let answers_only =
-            state.ring.iter().all(|event| matches!(event.kind, EventKind::Answer(_)));
-        if state.wants_events || !answers_only || state.first > 1 {
+        let may_be_events = self.takes_events();
+        if may_be_events && (state.wants_events || !state.ring.holds_answers_only()) {
             return Poll::Ready(Decision::Events);
         }
         if state.finished {
-            let status = match state.ring.front().map(|event| &event.kind) {
-                Some(EventKind::Answer(status)) if state.ring.len() == 1 => *status,
+            let events = state.ring.take_after(0);
+            let status = match events.front().map(|event| &event.kind) {
+                Some(EventKind::Answer { status, .. }) if events.len() == 1 => *status,
                 _ => StatusCode::OK,
             };
             state.reader = Reader::Never;
-            let answers = mem::take(&mut state.ring).into_iter().map(|event| event.data).collect();
+            let answers = events.into_iter().map(|event| event.data).collect();
             return Poll::Ready(Decision::Json(answers, status));
         }
         state.remember(cx);
@@ -281,13 +278,13 @@ impl Stream {
 
     /// Makes the caller the reader in place of the last one; returns its generation.
     pub(crate) fn connect(&self) -> u64 {
-        self.lock().connect()
-    }
-
-    /// As [`connect`](Self::connect), unless there is a reader already.
-    pub(crate) fn connect_if_free(&self) -> Option<u64> {
         let mut state = self.lock();
-        (state.reader != Reader::Connected).then(|| state.connect())
+        state.reader = Reader::Connected;
+        state.generation += 1;
+        state.is_half_sent = false;
+        // The reader before notices that it was replaced.
+        state.wake();
+        state.generation
     }
 
     /// The reader of `generation` has gone.
@@ -296,63 +293,25 @@ impl Stream {
         if state.generation == generation && state.reader == Reader::Connected {
             state.reader = Reader::Left;
             state.waker = None;
+            state.is_half_sent = false;
         }
     }
 
-    /// Whether a reader that has seen event `number` has seen everything there will be.
-    pub(crate) fn is_over_after(&self, number: u64) -> bool {
+    /// Where a reader goes on that saw event `number` last. What was dropped since is skipped; a
+    /// number that was never given out says nothing, so such a reader gets all that is kept.
+    pub(crate) fn place_of(&self, number: u64) -> Place {
         let state = self.lock();
-        state.finished && number + 1 >= state.first + state.ring.len() as u64
+        let newest = state.ring.newest();
+        if state.finished && number == newest {
+            Place::Over
+        } else {
+            Place::Behind(if number > newest { 0 } else { number })
+        }
     }
 
     /// Number of the newest event that no reader without a `Last-Event-ID` should get again.
     pub(crate) fn last_delivered(&self) -> u64 {
-        let state = self.lock();
-        state.last_delivered.max(state.first - 1)
-    }
-
-    /// Whether a reader that has seen event `number` can go on without a gap.
-    pub(crate) fn follows(&self, number: u64) -> bool {
-        let state = self.lock();
-        number + 1 >= state.first && number < state.first + state.ring.len() as u64
-    }
-
-    /// The events after `seen`, framed for the wire behind the fields `head`, at most about `room`
-    /// bytes at once.
-    pub(crate) fn poll_next(
-        &self,
-        generation: u64,
-        seen: u64,
-        room: usize,
-        head: &str,
-        cx: &mut Context<'_>,
-    ) -> Poll<Next> {
-        let mut state = self.lock();
-        if state.generation != generation || seen + 1 < state.first {
-            return Poll::Ready(Next::End);
-        }
-        let skip = usize::try_from(seen + 1 - state.first).unwrap_or(usize::MAX);
-        if skip >= state.ring.len() {
-            if state.finished {
-                return Poll::Ready(Next::End);
-            }
-            state.remember(cx);
-            return Poll::Pending;
-        }
-        let mut framed = head.as_bytes().to_vec();
-        let mut number = seen;
-        for event in state.ring.iter().skip(skip) {
-            number += 1;
-            frame(&state.event_id(self.key(), number), &event.data, &mut framed);
-            if let EventKind::Request(delivered) = &event.kind {
-                delivered.store(true, Ordering::Relaxed);
-            }
-            if framed.len() >= room {
-                break;
-            }
-        }
-        state.last_delivered = state.last_delivered.max(number);
-        Poll::Ready(Next::Events(framed.into(), number))
+        self.lock().last_delivered
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -360,31 +319,42 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let charged = self.lock().charged;
+        if let Some(account) = &self.account
+            && charged > 0
+        {
+            account.charge(charged, 0);
+        }
+    }
+}
+
 impl State {
-    fn connect(&mut self) -> u64 {
-        self.reader = Reader::Connected;
-        self.generation += 1;
-        // The reader before notices that it was replaced.
-        self.wake();
-        self.generation
+    fn new(ring: Ring, reader: Reader) -> Self {
+        Self {
+            ring,
+            last_delivered: 0,
+            open: 0,
+            pending_request: None,
+            finished: false,
+            wants_events: false,
+            on_complete: None,
+            outcome: Outcome::Answered,
+            reader,
+            generation: 0,
+            waker: None,
+            document: Bytes::new(),
+            is_half_sent: false,
+            charged: 0,
+            is_registered: false,
+        }
     }
 
     fn event_id(&self, (epoch, stream): (Epoch, u64), number: u64) -> EventId {
-        let is_last = self.finished && number + 1 >= self.first + self.ring.len() as u64;
+        let is_last = self.finished && number >= self.ring.newest();
         let pending_request = if is_last { None } else { self.pending_request.clone() };
         EventId { epoch, stream, number, pending_request }
-    }
-
-    fn append(&mut self, data: Bytes, kind: EventKind, limits: &Limits) {
-        self.bytes += data.len();
-        self.ring.push_back(Event { data, kind });
-        while self.ring.len() > 1
-            && (self.ring.len() > limits.replay_events || self.bytes > limits.replay_bytes)
-        {
-            let oldest = self.ring.pop_front().expect("there is more than one");
-            self.bytes -= oldest.data.len();
-            self.first += 1;
-        }
     }
 
     fn remember(&mut self, cx: &Context<'_>) {
@@ -405,19 +375,9 @@ impl fmt::Debug for Stream {
         let state = self.lock();
         f.debug_struct("Stream")
             .field("number", &self.number)
-            .field("events", &state.ring.len())
+            .field("bytes", &state.held())
             .field("open", &state.open)
             .field("reader", &state.reader)
             .finish_non_exhaustive()
     }
-}
-
-/// One event as it stands on the wire. `data` holds no line end. The name is the one that events
-/// without a name have; some clients drop those.
-fn frame(id: &EventId, data: &[u8], out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    out.reserve(data.len() + 64);
-    let _ = write!(out, "event: message\nid: {id}\ndata: ");
-    out.extend_from_slice(data);
-    out.extend_from_slice(b"\n\n");
 }

@@ -82,7 +82,7 @@ impl Shared {
                 let words = format!("the server's answer could not be read: {what}");
                 let (code, error) = (rpc::INTERNAL_ERROR, glimpse.error.as_deref());
                 let data = rpc::error_with_data(Some(&pending.id), code, &words, error);
-                self.answer(&stream, data, StatusCode::OK, Outcome::Unreadable);
+                self.answer(&stream, pending.id, data, StatusCode::OK, Outcome::Unreadable);
             }
         }
     }

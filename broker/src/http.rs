@@ -4,6 +4,7 @@
 //! credentials, then what it asks for. `reply` has the words for everything that can go wrong.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod accept;
 mod account;
 mod body;
 mod cors;

@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::sockopt;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixSocket, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Config, Listen, Tls};
+use crate::config::{Config, Http, Listen, Tls};
 
 /// What the file of a Unix socket may be used by: its owner and group.
 const MODE: u32 = 0o660;
@@ -28,11 +29,15 @@ const BACKLOG: u32 = 1024;
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// The longest pause between probes of a silent connection that Linux takes.
+const LONGEST_PROBE: Duration = Duration::from_secs(32_767);
+
 /// Something to accept connections from.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
     tls: Option<Arc<TlsFiles>>,
+    peers: PeerTimeout,
 }
 
 #[derive(Debug)]
@@ -86,7 +91,8 @@ impl Listener {
         };
         let socket = socket
             .map_err(|source| ListenError::Bind { listen: config.listen.to_string(), source })?;
-        Ok(Self { socket, tls })
+        let Http { keep_alive, peer_timeout, .. } = config.http;
+        Ok(Self { socket, tls, peers: PeerTimeout { keep_alive, peer_timeout } })
     }
 
     /// The address it is bound to, with the port the system chose; `None` for a Unix socket.
@@ -133,12 +139,41 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Answers are small and whole; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
+                self.peers.apply(&stream);
                 Ok(Accepted { stream: Box::new(stream), tls, peer: Some(peer) })
             }
             Socket::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted { stream: Box::new(stream), tls, peer: None })
             }
+        }
+    }
+}
+
+/// When a peer that is gone without a word is given up.
+#[derive(Debug)]
+struct PeerTimeout {
+    keep_alive: Duration,
+    /// Zero leaves it to the system.
+    peer_timeout: Duration,
+}
+
+impl PeerTimeout {
+    /// A connection that cannot be told so goes on without.
+    fn apply(&self, stream: &TcpStream) {
+        if self.peer_timeout.is_zero() {
+            return;
+        }
+        // Probes go out while neither side has anything to send, as during a long call.
+        let seconds = |wait: Duration| wait.clamp(Duration::from_secs(1), LONGEST_PROBE);
+        let _ = sockopt::set_socket_keepalive(stream, true)
+            .and_then(|()| sockopt::set_tcp_keepidle(stream, seconds(self.keep_alive)))
+            .and_then(|()| sockopt::set_tcp_keepintvl(stream, seconds(self.keep_alive)));
+        // Elsewhere the probes alone find out.
+        #[cfg(target_os = "linux")]
+        {
+            let wait = u32::try_from(self.peer_timeout.as_millis()).unwrap_or(u32::MAX);
+            let _ = sockopt::set_tcp_user_timeout(stream, wait);
         }
     }
 }
@@ -247,6 +282,28 @@ fn acceptor(files: &Tls) -> Result<TlsAcceptor, ListenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nothing else finds out that a client without power is gone, before the system does after a
+    /// quarter of an hour.
+    #[tokio::test]
+    async fn a_client_that_vanished_is_noticed_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_peer, (stream, _)) = (peer.expect("it is there"), accepted.expect("a connection"));
+        let peers = |seconds| PeerTimeout {
+            keep_alive: Duration::ZERO,
+            peer_timeout: Duration::from_secs(seconds),
+        };
+        peers(0).apply(&stream);
+        assert!(!sockopt::socket_keepalive(&stream).expect("an option"));
+        peers(60).apply(&stream);
+        assert!(sockopt::socket_keepalive(&stream).expect("an option"));
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&stream), Ok(60_000));
+        let idle = sockopt::tcp_keepidle(&stream).expect("an option");
+        assert_eq!(idle, Duration::from_secs(1), "the system takes no less");
+    }
 
     #[tokio::test]
     async fn a_unix_socket_is_never_open_to_others_not_even_before_it_listens() {

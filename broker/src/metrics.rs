@@ -47,6 +47,12 @@ pub(crate) struct ReasonLabels {
     pub(crate) reason: &'static str,
 }
 
+/// The one media type that a client takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AcceptLabel {
+    pub(crate) accept: &'static str,
+}
+
 /// Why something happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
@@ -77,6 +83,8 @@ pub(crate) struct Metrics {
     pub(crate) narrow_grants: Family<ProviderLabel, Counter>,
     pub(crate) repeated_refreshes: Counter,
     pub(crate) dropped_lines: Family<ServerLabel, Counter>,
+    pub(crate) unread_answers: Family<ServerLabel, Counter>,
+    pub(crate) narrow_accepts: Family<AcceptLabel, Counter>,
     child_rss: Gauge<i64, AtomicI64>,
 }
 
@@ -103,6 +111,8 @@ impl Metrics {
             narrow_grants: Family::default(),
             repeated_refreshes: Counter::default(),
             dropped_lines: Family::default(),
+            unread_answers: Family::default(),
+            narrow_accepts: Family::default(),
             child_rss: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("mcp_broker");
@@ -163,6 +173,16 @@ impl Metrics {
             "child_lines_dropped",
             "Lines of child processes that were dropped: not a message, or no request waits for the answer",
             metrics.dropped_lines.clone(),
+        );
+        registry.register(
+            "answers_unread",
+            "Answers that were dropped before the client read them: over stream.max_unread or stream.max_unread_per_owner",
+            metrics.unread_answers.clone(),
+        );
+        registry.register(
+            "requests_narrow_accept",
+            "Requests whose Accept header names JSON alone or event streams alone; the protocol asks for both",
+            metrics.narrow_accepts.clone(),
         );
         registry.register(
             "child_rss_bytes",

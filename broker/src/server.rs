@@ -31,6 +31,8 @@ pub(crate) struct Server {
 pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) bridge: bridge::Limits,
+    /// Bytes that all sessions of one person may hold for clients that have not read them.
+    pub(crate) max_unread_per_owner: usize,
     /// Where the children's private directories are made.
     pub(crate) directories: PathBuf,
     /// Where the caches are that outlive the children.
@@ -46,6 +48,7 @@ impl Settings {
             request_timeout: server.request_timeout.unwrap_or(Duration::ZERO),
             replay_events: config.stream.replay_events,
             replay_bytes: config.stream.replay_bytes,
+            max_unread_bytes: config.stream.max_unread,
             retention: config.stream.retention,
             keep_alive: config.http.keep_alive,
             stream_after: config.stream.after,
@@ -55,6 +58,7 @@ impl Settings {
         Self {
             server: server.clone(),
             bridge,
+            max_unread_per_owner: config.stream.max_unread_per_owner,
             directories: config.data_dir.join("children"),
             caches: config.data_dir.join("cache"),
         }

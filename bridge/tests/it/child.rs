@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bridge::{Body, Bridge, Closed, Incoming, Limits, OnComplete, Outcome, PostError};
+use bridge::{
+    Accepts, Body, Bridge, Closed, Driver, Incoming, Limits, OnComplete, Outcome, PostError,
+};
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
@@ -64,9 +66,15 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn bench_with(limits: Limits) -> Bench {
+    bench_attached(|output, input| Bridge::attach(output, input, limits))
+}
+
+pub(crate) fn bench_attached(
+    attach: impl FnOnce(ReadHalf<DuplexStream>, WriteHalf<DuplexStream>) -> (Bridge, Driver),
+) -> Bench {
     let (ours, childs) = tokio::io::duplex(64 * 1024);
     let (output, input) = tokio::io::split(ours);
-    let (bridge, driver) = Bridge::attach(output, input, limits);
+    let (bridge, driver) = attach(output, input);
     #[expect(clippy::disallowed_methods, reason = "the bench keeps the handle")]
     let driver = tokio::spawn(driver.run());
     let (outcome, outcomes) = mpsc::unbounded_channel();
@@ -96,11 +104,20 @@ pub(crate) fn incoming(body: &Value) -> Incoming {
 impl Bench {
     /// Posts on a task of its own, as a connection would.
     pub(crate) fn posts(&self, body: Value) -> JoinHandle<Result<Response<Body>, PostError>> {
+        self.posts_accepting(Accepts::Both, body)
+    }
+
+    /// As [`posts`](Self::posts), for a client that takes these kinds of response.
+    pub(crate) fn posts_accepting(
+        &self,
+        accepts: Accepts,
+        body: Value,
+    ) -> JoinHandle<Result<Response<Body>, PostError>> {
         let (bridge, outcome) = (self.bridge.clone(), self.outcome.clone());
         let on_complete: OnComplete =
             Box::new(move |how| outcome.send(how).expect("the bench listens"));
         #[expect(clippy::disallowed_methods, reason = "the test keeps the handle")]
-        tokio::spawn(async move { bridge.post(incoming(&body), on_complete).await })
+        tokio::spawn(async move { bridge.post(incoming(&body), accepts, on_complete).await })
     }
 
     /// Posts and waits for the response's head.

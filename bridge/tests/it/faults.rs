@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge::{Closed, InitializeError, Limits, Outcome, PostError};
+use bridge::{Accepts, Closed, InitializeError, Limits, Outcome, PostError};
 use http::StatusCode;
 use serde_json::json;
 
@@ -99,7 +99,8 @@ async fn a_crash_answers_everything_under_way_and_ends_all_streams() {
     }
     assert_eq!(bench.driver.await.expect("no panic"), Closed::ChildEnded);
     while standalone.next().await.is_some() {}
-    let late = bench.bridge.post(incoming(&call(json!(2), "late")), Box::new(|_| {})).await;
+    let late =
+        bench.bridge.post(incoming(&call(json!(2), "late")), Accepts::Both, Box::new(|_| {})).await;
     assert!(matches!(late, Err(PostError::Closed(Closed::ChildEnded))));
 }
 
@@ -110,7 +111,10 @@ async fn a_call_to_a_child_that_died_unnoticed_was_not_sent_and_can_be_sent_to_t
     bench.child.reads().await;
     // The driver has no turn between these two.
     drop(bench.child);
-    let after = bench.bridge.post(incoming(&call(json!(2), "after")), Box::new(|_| {})).await;
+    let after = bench
+        .bridge
+        .post(incoming(&call(json!(2), "after")), Accepts::Both, Box::new(|_| {}))
+        .await;
     assert!(matches!(after, Err(PostError::Closed(Closed::ChildEnded))), "{after:?}");
     assert_eq!(bench.bridge.closed(), Some(Closed::ChildEnded), "nobody tries it again");
     let answer = document(before.await.expect("no panic").expect("accepted")).await;
@@ -123,7 +127,7 @@ async fn a_notification_to_a_child_that_died_unnoticed_was_not_sent_either() {
     let bench = session(NEW, Limits::default()).await;
     drop(bench.child);
     let told = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
-    let told = bench.bridge.post(incoming(&told), Box::new(|_| {})).await;
+    let told = bench.bridge.post(incoming(&told), Accepts::Both, Box::new(|_| {})).await;
     assert!(matches!(told, Err(PostError::Closed(Closed::ChildEnded))), "{told:?}");
 }
 

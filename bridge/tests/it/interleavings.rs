@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bridge::{Body, Bridge, Limits, PostError, Snapshot};
+use bridge::{Accepts, Body, Bridge, Limits, PostError, Snapshot};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -148,7 +148,7 @@ impl Story {
     }
 
     async fn says(&mut self, body: Value) {
-        let posted = self.life.bridge.post(incoming(&body), Box::new(|_| {})).await;
+        let posted = self.life.bridge.post(incoming(&body), Accepts::Both, Box::new(|_| {})).await;
         assert_eq!(posted.expect("it is accepted").status(), StatusCode::ACCEPTED);
     }
 
@@ -162,7 +162,7 @@ impl Story {
                 self.posts.insert(number, answered);
                 self.tasks.spawn(async move {
                     let body = incoming(&call(json!(number), "tools/call"));
-                    let _ = answer.send(bridge.post(body, Box::new(|_| {})).await);
+                    let _ = answer.send(bridge.post(body, Accepts::Both, Box::new(|_| {})).await);
                 });
                 settle().await;
             }
@@ -213,7 +213,7 @@ impl Story {
         settle().await;
         self.looks();
         let late = incoming(&call(json!("late"), "tools/call"));
-        let refused = self.life.bridge.post(late, Box::new(|_| {})).await;
+        let refused = self.life.bridge.post(late, Accepts::Both, Box::new(|_| {})).await;
         assert!(matches!(refused, Err(PostError::Closed(_))), "nobody is there: {refused:?}");
         let snapshot = self.life.bridge.snapshot().expect("the handshake was done");
         let snapshot = Snapshot::from_bytes(&snapshot.to_bytes()).expect("it reads back");

@@ -12,4 +12,5 @@ mod resume;
 mod returns;
 mod streams;
 mod succession;
+mod unread;
 mod unreadable;

@@ -1,6 +1,6 @@
 //! Children replaced under full load, from several threads.
 
-use bridge::{Bridge, Limits, PostError, Snapshot};
+use bridge::{Accepts, Bridge, Limits, PostError, Snapshot};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -50,7 +50,7 @@ async fn one_call(current: &mut watch::Receiver<Bridge>, id: u64) {
     let body = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"n": id}});
     loop {
         let bridge = current.borrow_and_update().clone();
-        match bridge.post(incoming(&body), Box::new(|_| {})).await {
+        match bridge.post(incoming(&body), Accepts::Both, Box::new(|_| {})).await {
             Ok(response) => {
                 let answer = document(response).await;
                 assert_eq!(answer, json!({"jsonrpc": "2.0", "id": id, "result": {"n": id}}));
@@ -118,7 +118,7 @@ fn first_child() -> (Bridge, Snapshot, Moving) {
         let welcome = bridge.initialize(request.single().expect("one"), TIMEOUT).await;
         welcome.expect("it agrees");
         let confirmed = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-        bridge.post(incoming(&confirmed), Box::new(|_| {})).await.expect("accepted");
+        bridge.post(incoming(&confirmed), Accepts::Both, Box::new(|_| {})).await.expect("accepted");
         let snapshot = bridge.snapshot().expect("the handshake is done");
         (bridge, snapshot)
     });

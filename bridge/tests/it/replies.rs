@@ -1,6 +1,6 @@
 //! How a POST is answered.
 
-use bridge::{Incoming, Limits, Outcome, PostError};
+use bridge::{Accepts, Incoming, Limits, Outcome, PostError};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
@@ -136,7 +136,7 @@ async fn a_pretty_printed_body_reaches_the_child_as_one_line() {
     let mut bench = session(NEW, Limits::default()).await;
     let body = "{\n \"jsonrpc\": \"2.0\",\r\n \"method\": \"n\",\n \"params\": {\n  \"a\": \"x\u{2028}y\"\n }\n}\n";
     let incoming = Incoming::parse(&Bytes::from(body), 1).expect("a message");
-    bench.bridge.post(incoming, Box::new(|_| {})).await.expect("accepted");
+    bench.bridge.post(incoming, Accepts::Both, Box::new(|_| {})).await.expect("accepted");
     let line = bench.child.reads_line().await.expect("a line");
     assert_eq!(
         line,
@@ -150,7 +150,7 @@ async fn numbers_in_params_and_results_pass_byte_for_byte() {
     let body = r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"x","params":{"n":1e400,"m":1.10, "k":"\u00e9"}}"#;
     let incoming = Incoming::parse(&Bytes::from(body), 1).expect("a message");
     let bridge = bench.bridge.clone();
-    let post = bridge.post(incoming, Box::new(|_| {}));
+    let post = bridge.post(incoming, Accepts::Both, Box::new(|_| {}));
     let child = async {
         let line = bench.child.reads_line().await.expect("a line");
         assert!(line.ends_with(r#""params":{"n":1e400,"m":1.10, "k":"\u00e9"}}"#), "{line}");
@@ -259,4 +259,52 @@ async fn a_cancellation_reaches_the_child_under_its_own_id_and_ends_the_wait() {
     bench.child.answers(&request, json!("fine")).await;
     assert_eq!(document(post.await.expect("no panic").expect("accepted")).await["result"], "fine");
     assert_eq!(bench.bridge.dropped(), 1, "the late answer was dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_json_alone_gets_one_document_however_long_it_takes() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts_accepting(Accepts::Json, call_with_token(json!(1), json!("t")));
+    let request = bench.child.reads().await;
+    let progress = json!({"progressToken": request["id"], "progress": 1});
+    for (method, params) in
+        [("notifications/message", json!({})), ("notifications/progress", progress)]
+    {
+        bench.child.writes(json!({"jsonrpc": "2.0", "method": method, "params": params})).await;
+    }
+    bench
+        .child
+        .writes(json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage"}))
+        .await;
+    let refused = bench.child.reads().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!("q"), &json!(-32603)));
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    bench.child.answers(&request, json!("fine")).await;
+    let answer = document(post.await.expect("no panic").expect("accepted")).await;
+    assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 1, "result": "fine"}));
+}
+
+#[tokio::test]
+async fn a_question_during_a_call_of_a_client_that_takes_json_alone_goes_to_its_other_stream() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let mut standalone = Events::of(bench.listen(None));
+    let _post = bench.posts_accepting(Accepts::Json, call(json!(1), "x"));
+    bench.child.reads().await;
+    bench
+        .child
+        .writes(json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage"}))
+        .await;
+    let question = standalone.message().await.expect("the question");
+    assert_eq!(question["method"], "sampling/createMessage");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_events_alone_gets_a_stream() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts_accepting(Accepts::Events, call(json!(1), "x"));
+    let request = bench.child.reads().await;
+    bench.child.answers(&request, json!("fine")).await;
+    let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
+    assert_eq!(events.message().await.expect("the answer")["result"], "fine");
+    assert_eq!(events.next().await, None);
 }

@@ -1,6 +1,6 @@
 //! Clients that come back to a stream when its child has gone.
 
-use bridge::{Limits, ListenError, Outcome};
+use bridge::{Limits, Outcome};
 use http::StatusCode;
 use serde_json::json;
 
@@ -129,8 +129,13 @@ async fn who_comes_back_for_an_answer_that_was_lost_with_the_process_gets_an_err
     let own = seen.split_once('-').expect("an epoch").1;
     let foreign = format!("0123456789ab-{own}");
     assert!(Events::of(bench.listen(Some(&foreign))).message().await.is_some());
-    let bench = conversation(Limits::default()).await;
-    let id = seen.parse().expect("an event id");
-    let refused = bench.bridge.listen(Some(id), Box::new(()));
-    assert!(matches!(refused, Err(ListenError::Unknown(_))), "it never had another child");
+    // A session that never had another child has nothing of that stream, and opens its own.
+    let mut other = conversation(Limits::default()).await;
+    let mut standalone = Events::of(other.listen(Some(&seen)));
+    other
+        .child
+        .writes(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
+        .await;
+    let message = standalone.message().await.expect("its own");
+    assert_eq!(message["method"], "notifications/tools/list_changed");
 }

@@ -126,6 +126,7 @@ impl App {
             environment,
             children: Arc::clone(&children),
             caches: Arc::default(),
+            ledgers: Arc::default(),
             vault: vault.clone(),
             clock: clock.clone(),
             providers: provider_names(config),

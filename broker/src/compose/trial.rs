@@ -88,6 +88,7 @@ impl Trials {
             environment,
             children: Arc::new(Children::new()),
             caches: Arc::default(),
+            ledgers: Arc::default(),
             vault: None,
             clock,
             providers: BTreeMap::new(),

@@ -108,6 +108,11 @@ settings! {
         /// How long an event stream may be silent before the broker sends a comment, so that
         /// proxies keep the stream open and the broker notices when the client is gone.
         pub keep_alive: Duration = duration(r#""15s""#),
+        /// How long a TCP connection stays open when nothing of what was sent on it arrives: the client
+        /// is gone without a word, or reads nothing at all. A call goes on without its connection,
+        /// and its client can resume the stream.
+        pub peer_timeout: Duration = duration(r#""60s""#)
+            .zero("as long as the operating system allows"),
     }
 }
 

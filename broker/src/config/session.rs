@@ -108,13 +108,23 @@ impl Single for UnknownStatus {
 }
 
 settings! {
-    /// The events that the broker keeps so that a client can resume a broken stream.
+    /// The messages that the broker keeps for a client that reads slowly, or resumes a broken
+    /// stream.
     pub struct Stream {
-        /// How many events of a stream the broker keeps for a client that resumes it.
+        /// How many notifications and requests of the server a stream keeps. The oldest goes first, and
+        /// the client continues behind it. An answer never makes room for them.
         pub replay_events: usize = count("256").live(),
-        /// How many bytes of events of a stream the broker keeps. It keeps the newest event
-        /// whatever its size.
+        /// How many bytes of such messages a stream keeps. It keeps the newest one whatever its
+        /// size.
         pub replay_bytes: usize = size(r#""1MiB""#).live(),
+        /// How many bytes the broker keeps for one session that its client has not read, or may come
+        /// back for. Above it, an answer that the client has read already is dropped first. Then
+        /// the answer to the call that holds the most becomes a JSON-RPC error under the call's own
+        /// id. A single answer is kept whatever its size.
+        pub max_unread: usize = size(r#""32MiB""#).live(),
+        /// The same for all sessions of one person together. A changed value applies from the
+        /// person's next session on.
+        pub max_unread_per_owner: usize = size(r#""64MiB""#).live(),
         /// How long a client can still resume a finished stream. A session that falls asleep
         /// earlier forgets the stream.
         pub retention: Duration = duration(r#""5m""#)

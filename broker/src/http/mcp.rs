@@ -3,7 +3,9 @@
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use auth::{Challenge, Denied, Verified};
-use bridge::{Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc};
+use bridge::{
+    Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use session::{
@@ -22,7 +24,7 @@ use crate::{
     calls::Counted,
     compose::{app::App, state::State},
     error_chain::error_chain,
-    metrics::{ReasonLabel, method_label},
+    metrics::{AcceptLabel, ReasonLabel, method_label},
     server::Server,
     sessions::{
         acquire::AcquireError, child::Child, child_session::ChildSession,
@@ -78,7 +80,7 @@ impl Exchange<'_> {
         let owner = self.admit(headers).await.map_err(Refusal::closing)?;
         negotiate::single_valued(headers)?;
         negotiate::content_type(headers)?;
-        negotiate::accepts_both(headers)?;
+        let accepts = self.accepts(headers)?;
         if self.app.is_draining() {
             return Err(Refusal::draining().closing());
         }
@@ -100,8 +102,8 @@ impl Exchange<'_> {
         let answered = async {
             negotiate::version(headers)?;
             match lease {
-                Some(lease) => self.call(lease, incoming, begun).await,
-                None => self.initialize(owner, incoming, begun).await,
+                Some(lease) => self.call(lease, Posted { incoming, accepts, begun }).await,
+                None => self.initialize(owner, Posted { incoming, accepts, begun }).await,
             }
         };
         answered.await.map_err(|refusal| refusal.to(id.as_deref()))
@@ -111,12 +113,11 @@ impl Exchange<'_> {
     async fn call(
         &self,
         mut lease: Lease<ChildSession>,
-        incoming: Incoming,
-        begun: Instant,
+        posted: Posted,
     ) -> Result<Response<Body>, Refusal> {
         // A batch may have been sent in part.
-        if incoming.single().is_some() {
-            match self.carry(lease, incoming.clone(), begun).await {
+        if posted.incoming.single().is_some() {
+            match self.carry(lease, posted.clone()).await {
                 Carried::Answered(response) => return Ok(response),
                 Carried::Refused(error) => return Err(Refusal::post(error)),
                 // Nothing of it was sent. The child ended, or was replaced, just now.
@@ -125,7 +126,7 @@ impl Exchange<'_> {
                 }
             }
         }
-        match self.carry(lease, incoming, begun).await {
+        match self.carry(lease, posted).await {
             Carried::Answered(response) => Ok(response),
             Carried::Refused(error) => Err(Refusal::post(error)),
             Carried::ChildEnded { .. } => Err(Refusal::child_gone()),
@@ -133,12 +134,8 @@ impl Exchange<'_> {
     }
 
     /// Carries a message to the child.
-    async fn carry(
-        &self,
-        lease: Lease<ChildSession>,
-        incoming: Incoming,
-        begun: Instant,
-    ) -> Carried {
+    async fn carry(&self, lease: Lease<ChildSession>, posted: Posted) -> Carried {
+        let Posted { incoming, accepts, begun } = posted;
         let (id, owner) = (*lease.id(), lease.owner().clone());
         let bridge = lease.bridge.clone();
         // The other one may be given back before the answer is sent.
@@ -153,7 +150,7 @@ impl Exchange<'_> {
             looks: self.app.looks.clone(),
         };
         let done = Box::new(move |outcome: Outcome| call.ended(outcome));
-        match bridge.post(incoming, done).await {
+        match bridge.post(incoming, accepts, done).await {
             Ok(response) => {
                 if let Some(lease) = saving {
                     self.save(&lease).await;
@@ -179,8 +176,7 @@ impl Exchange<'_> {
     async fn initialize(
         &self,
         owner: Owner,
-        incoming: Incoming,
-        begun: Instant,
+        Posted { incoming, accepts, begun }: Posted,
     ) -> Result<Response<Body>, Refusal> {
         let request = incoming.single().filter(|_| begins_a_session(&incoming));
         let Some(request) = request else {
@@ -199,7 +195,7 @@ impl Exchange<'_> {
             Ok(lease) => lease,
             Err(OpenError::Spawn(SpawnFailure::Initialize(bridge::InitializeError::Refused(
                 error,
-            )))) => return Ok(reply::refused_by_child(id, &error)),
+            )))) => return Ok(reply::answer(accepts, id, "error", &error)),
             Err(error) => {
                 let cause = error_chain(&error);
                 warn!(server = %self.server.name, %error, %cause, "no session was opened");
@@ -207,13 +203,22 @@ impl Exchange<'_> {
             }
         };
         let welcome = lease.take_welcome().ok_or_else(|| Refusal::open(&OpenError::Panicked))?;
-        let mut body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#).into_bytes();
-        body.extend_from_slice(&welcome.result);
-        body.push(b'}');
-        let mut response = reply::json(StatusCode::OK, body);
+        let mut response = reply::answer(accepts, id, "result", &welcome.result);
         let session = HeaderValue::from_str(&lease.id().to_string()).expect("hex digits");
         response.headers_mut().insert(SESSION_ID, session);
         Ok(response)
+    }
+
+    /// How the client takes the answer. Those that name one way only are counted.
+    fn accepts(&self, headers: &HeaderMap) -> Result<Accepts, Refusal> {
+        let accepts = negotiate::accepts(headers)?;
+        let accept = match accepts {
+            Accepts::Both => return Ok(accepts),
+            Accepts::Json => "json",
+            Accepts::Events => "events",
+        };
+        self.app.metrics.narrow_accepts.get_or_create(&AcceptLabel { accept }).inc();
+        Ok(accepts)
     }
 
     /// The standalone stream, or a stream resumed.
@@ -224,14 +229,8 @@ impl Exchange<'_> {
         let lease =
             self.lease(headers, &owner, Purpose::Stream).await?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
-        let last = match headers.get(LAST_EVENT_ID) {
-            None => None,
-            Some(id) => {
-                let id = id.to_str().ok().and_then(|id| id.parse::<EventId>().ok());
-                let unknown = || Refusal::listen(&ListenError::Unknown(bridge::UnknownEvent));
-                Some(id.ok_or_else(unknown)?)
-            }
-        };
+        // One that is none of ours says nothing, and the stream goes on with what is kept.
+        let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
         let id = *lease.id();
         let listening = match listen(lease, last.clone()) {
             Err(ListenError::Closed(_)) => {
@@ -354,6 +353,14 @@ impl Exchange<'_> {
         let unknown = self.state.config.session.unknown_status;
         Refusal::acquire(error, unknown).challenged(self.challenge)
     }
+}
+
+/// What a client posted.
+#[derive(Debug, Clone)]
+struct Posted {
+    incoming: Incoming,
+    accepts: Accepts,
+    begun: Instant,
 }
 
 /// What became of a message for a child.

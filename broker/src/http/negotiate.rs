@@ -1,14 +1,18 @@
 //! What the headers of an exchange must say before its body is looked at.
 
-use bridge::{Revision, rpc};
+use bridge::{Accepts, Revision, rpc};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use super::reply::Refusal;
+use super::{accept, reply::Refusal};
 
 /// The session's id, in requests and in the answer to `initialize`.
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The revision a client speaks.
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// A document.
+const JSON: &str = "application/json";
+/// A stream of events.
+const EVENTS: &str = "text/event-stream";
 /// The event after which a stream is resumed.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -41,43 +45,29 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, rpc::SERVER_ERROR, words).closing())
 }
 
-/// A POST may be answered either way, so its client must take both (MCP transports, "Sending
-/// Messages to the Server").
-pub(crate) fn accepts_both(headers: &HeaderMap) -> Result<(), Refusal> {
-    if accepts(headers, "application/json") && accepts(headers, "text/event-stream") {
-        return Ok(());
+/// How a POST may be answered. The specification asks for both ways (MCP transports, "Sending Messages
+/// to the Server"); a client that takes one of them is answered in that.
+pub(crate) fn accepts(headers: &HeaderMap) -> Result<Accepts, Refusal> {
+    let [json, events] = [JSON, EVENTS].map(|wanted| accept::takes(headers, wanted));
+    match (json, events) {
+        (true, true) => Ok(Accepts::Both),
+        (true, false) => Ok(Accepts::Json),
+        (false, true) => Ok(Accepts::Events),
+        (false, false) => {
+            let words = "Send `Accept: application/json, text/event-stream`";
+            Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words).closing())
+        }
     }
-    let words = "Send `Accept: application/json, text/event-stream`";
-    Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words).closing())
 }
 
+/// A GET opens a stream, so its client must take one (MCP transports, "Listening for Messages from
+/// the Server").
 pub(crate) fn accepts_events(headers: &HeaderMap) -> Result<(), Refusal> {
-    if accepts(headers, "text/event-stream") {
+    if accept::takes(headers, EVENTS) {
         return Ok(());
     }
     let words = "Send `Accept: text/event-stream`";
     Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words))
-}
-
-/// Whether the `Accept` headers allow `wanted` (RFC 9110 section 12.5.1). Without one, all do.
-fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
-    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
-    if values.peek().is_none() {
-        return true;
-    }
-    let family = wanted.split('/').next().unwrap_or_default();
-    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let range = parts.next().unwrap_or_default();
-        let refused = parts.any(|part| {
-            let quality = part.strip_prefix("q=").or(part.strip_prefix("Q="));
-            quality.is_some_and(|q| q.parse::<f32>() == Ok(0.0))
-        });
-        let matches = range.eq_ignore_ascii_case(wanted)
-            || range == "*/*"
-            || range.strip_suffix("/*").is_some_and(|range| range.eq_ignore_ascii_case(family));
-        matches && !refused
-    })
 }
 
 /// A client that names its revision must name one that is spoken here (MCP transports, "Protocol
@@ -130,20 +120,36 @@ mod tests {
     }
 
     #[test]
-    fn a_client_must_take_json_and_events() {
-        for good in ["application/json, text/event-stream", "*/*", "text/*;q=0.5,application/*"] {
-            assert!(accepts_both(&headers(header::ACCEPT, good)).is_ok(), "{good}");
-        }
-        for bad in [
-            "application/json",
-            "text/event-stream",
-            "text/html",
-            "application/json, text/event-stream;q=0",
+    fn a_client_that_takes_one_kind_of_answer_gets_that() {
+        for (accept, expected) in [
+            ("application/json, text/event-stream", Accepts::Both),
+            ("*/*", Accepts::Both),
+            ("text/*;q=0.5,application/*", Accepts::Both),
+            ("application/json", Accepts::Json),
+            ("application/json, text/event-stream;q=0", Accepts::Json),
+            ("text/html, application/json, */*;q=0", Accepts::Json),
+            ("text/event-stream", Accepts::Events),
+            ("application/json;q=0, */*", Accepts::Events),
         ] {
-            let refusal = accepts_both(&headers(header::ACCEPT, bad)).expect_err(bad);
+            let accepts = accepts(&headers(header::ACCEPT, accept));
+            assert_eq!(accepts.expect(accept), expected, "{accept}");
+        }
+        for bad in ["text/html", "image/*", "*/*;q=0", "application/jsonp"] {
+            let refusal = accepts(&headers(header::ACCEPT, bad)).expect_err(bad);
             assert_eq!(refusal.status(), StatusCode::NOT_ACCEPTABLE);
         }
-        assert!(accepts_both(&HeaderMap::new()).is_ok(), "who says nothing takes anything");
+        let mut lines = headers(header::ACCEPT, "application/json");
+        lines.append(header::ACCEPT, "text/event-stream".parse().expect("a header"));
+        assert_eq!(accepts(&lines).expect("two lines are one list"), Accepts::Both);
+    }
+
+    #[test]
+    fn a_stream_is_opened_for_a_client_that_takes_one() {
+        for good in ["text/event-stream", "*/*", "application/json, text/*"] {
+            assert!(accepts_events(&headers(header::ACCEPT, good)).is_ok(), "{good}");
+        }
+        let refusal = accepts_events(&headers(header::ACCEPT, "application/json")).expect_err("no");
+        assert_eq!(refusal.status(), StatusCode::NOT_ACCEPTABLE);
     }
 
     #[test]

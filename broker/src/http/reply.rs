@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use auth::{BearerError, Challenge, Denied, upstream::CredentialError};
-use bridge::{Body, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc};
+use bridge::{Accepts, Body, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use session::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
@@ -400,16 +400,13 @@ impl Refusal {
 
     pub(crate) fn listen(error: &ListenError) -> Self {
         match error {
-            ListenError::Taken => Self::new(
+            ListenError::Contended { retry_after } => Self::new(
                 StatusCode::CONFLICT,
                 rpc::SERVER_ERROR,
-                "This session has its one standalone stream open already",
-            ),
-            ListenError::Unknown(_) => Self::new(
-                StatusCode::BAD_REQUEST,
-                rpc::SERVER_ERROR,
-                "The event named by Last-Event-ID is not known, or no longer kept",
-            ),
+                "Several connections take a stream of this session from each other; use one at a \
+                 time, and try again later",
+            )
+            .retry(Duration::from_secs(retry_after.as_secs() + 1)),
             ListenError::Closed(_) => Self::child_gone(),
         }
     }
@@ -434,12 +431,13 @@ impl Refusal {
     }
 }
 
-/// The child's own words on why it refused, which are the client's to see.
-pub(crate) fn refused_by_child(id: &str, error: &Bytes) -> Response<Body> {
-    let mut body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#).into_bytes();
-    body.extend_from_slice(error);
-    body.push(b'}');
-    json(StatusCode::OK, body)
+/// The answer to the request with this raw id, for a client that takes `accepts`. `member` is `result`
+/// or `error`, and `value` is raw JSON.
+pub(crate) fn answer(accepts: Accepts, id: &str, member: &str, value: &[u8]) -> Response<Body> {
+    let mut message = format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":"#).into_bytes();
+    message.extend_from_slice(value);
+    message.push(b'}');
+    bridge::whole_response(accepts, message)
 }
 
 /// A JSON document.

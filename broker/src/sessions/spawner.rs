@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, field, info_span};
 
 use super::{
-    cache::Caches, child_session::ChildSession, children::Children, spawn_failure::SpawnFailure,
-    startup::Startup,
+    cache::Caches, child_session::ChildSession, children::Children, ledgers::Ledgers,
+    spawn_failure::SpawnFailure, startup::Startup,
 };
 use crate::{
     clock::Clock,
@@ -38,6 +38,7 @@ pub(crate) struct Spawner {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) children: Arc<Children>,
     pub(crate) caches: Arc<Caches>,
+    pub(crate) ledgers: Arc<Ledgers>,
     /// Has users' credentials at upstreams; `None` when sign-in is off.
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) clock: Clock,
@@ -123,6 +124,7 @@ impl Spawner {
             tasks: self.tasks.clone(),
             children: Arc::clone(&self.children),
             caches: Arc::clone(&self.caches),
+            ledgers: Arc::clone(&self.ledgers),
             span: info_span!(
                 "session",
                 server = %server.name,

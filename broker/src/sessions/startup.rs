@@ -11,8 +11,7 @@ use std::{
 };
 
 use auth::upstream::{Credential, Look, Vault};
-use bridge::Bridge;
-use prometheus_client::metrics::counter::Counter;
+use bridge::{Bridge, Surroundings};
 use session::Owner;
 use supervisor::SpawnError;
 use tokio::{sync::watch, task::spawn_blocking, time::Instant};
@@ -28,25 +27,17 @@ use super::{
     directory::Directory,
     handshake::complete_handshake,
     handshake_timeout::HandshakeTimeout,
+    ledgers::Ledgers,
+    session_observer::SessionObserver,
     spawn_failure::SpawnFailure,
     token_file::TokenFile,
 };
 use crate::{
     clock::Clock,
     config::{ServerCommand, UnfitValue, Variable},
-    metrics::{ReasonLabels, ServerLabel},
+    metrics::ReasonLabels,
     server::{Server, Settings},
 };
-
-/// Counts the dropped lines of a server's children.
-#[derive(Debug)]
-struct DroppedLines(Counter);
-
-impl bridge::Observer for DroppedLines {
-    fn line_dropped(&self) {
-        self.0.inc();
-    }
-}
 
 /// A backend on its way, and all it is made with.
 pub(super) struct Startup {
@@ -59,6 +50,7 @@ pub(super) struct Startup {
     pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
     pub(super) caches: Arc<Caches>,
+    pub(super) ledgers: Arc<Ledgers>,
     pub(super) children: Arc<Children>,
     pub(super) span: Span,
     pub(super) begun: Instant,
@@ -113,13 +105,15 @@ impl Startup {
                 Arc::new(ChildCredential::new(key, &credential, now, delivery))
             });
 
-        let label = ServerLabel { server: server.name.to_string() };
-        let dropped = server.metrics.dropped_lines.get_or_create_owned(&label);
-        let (bridge, bridge_driver) = Bridge::attach_observed(
+        let surroundings = Surroundings {
+            ledger: self.ledgers.of(owner, settings.max_unread_per_owner),
+            observer: Some(Arc::new(SessionObserver::new(server, span.clone()))),
+        };
+        let (bridge, bridge_driver) = Bridge::attach_with(
             started.stdout,
             started.stdin,
             settings.bridge.clone(),
-            Some(Arc::new(DroppedLines(dropped))),
+            surroundings,
         );
         let (over, ended) = watch::channel(false);
         let counted = Counted::new(server, &self.children, child.pid());

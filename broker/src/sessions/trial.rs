@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use auth::{oauth::Secret, upstream::Credential};
-use bridge::{Incoming, InitializeError, Message, Revision};
+use bridge::{Accepts, Incoming, InitializeError, Message, Revision};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -164,7 +164,7 @@ async fn post(child: &ChildSession, what: &Value, patience: Duration) -> Result<
     let incoming = Incoming::parse(&Bytes::from(what.to_string()), 1);
     let incoming = incoming.map_err(|error| error.what.to_owned())?;
     let exchange = async {
-        let response = child.bridge.post(incoming, Box::new(drop)).await;
+        let response = child.bridge.post(incoming, Accepts::Json, Box::new(drop)).await;
         let response = response.map_err(|error| error.to_string())?;
         response.into_body().collect().await.map_err(|error| error.to_string())
     };
@@ -172,41 +172,17 @@ async fn post(child: &ChildSession, what: &Value, patience: Duration) -> Result<
         .await
         .map_err(|_| format!("it did not answer within {} s", patience.as_secs()))??
         .to_bytes();
-    let Some(answer) = answer(&body) else {
-        return if body.is_empty() { Ok(Value::Null) } else { Err("it gave no answer".to_owned()) };
-    };
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let answer: Value =
+        serde_json::from_slice(&body).map_err(|error| format!("its answer is no JSON: {error}"))?;
     match answer["error"]["message"].as_str() {
         Some(message) => Err(format!("it answered with an error: {message}")),
         None => Ok(answer),
     }
 }
 
-/// The answer in what a client is sent: one document, or the last message of an event stream.
-fn answer(body: &[u8]) -> Option<Value> {
-    if let Ok(answer) = serde_json::from_slice(body) {
-        return Some(answer);
-    }
-    let text = std::str::from_utf8(body).ok()?;
-    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let mut messages = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
-    messages.rfind(|message| message["method"].is_null())
-}
-
 fn message(value: &Value) -> Option<Message> {
     Incoming::parse(&Bytes::from(value.to_string()), 1).ok()?.single().cloned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_is_found_in_a_document_and_behind_other_events() {
-        let own = json!({ "jsonrpc": "2.0", "id": 1, "result": { "tools": [] } });
-        assert_eq!(answer(own.to_string().as_bytes()), Some(own.clone()));
-        let log = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": {} });
-        let stream = format!(": ok\n\nid: 1\ndata: {log}\n\nid: 2\ndata: {own}\n\n");
-        assert_eq!(answer(stream.as_bytes()), Some(own));
-        assert_eq!(answer(b": ok\n\n"), None);
-    }
 }

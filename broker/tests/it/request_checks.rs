@@ -1,10 +1,10 @@
 //! What a request must be before anybody looks at its message.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{Harness, with_timeout},
-    wire::{PING, Wire, call, initialize},
+    wire::{Answer, PING, Wire, call, initialize},
 };
 
 const ROUTES: [(&str, &str); 8] = [
@@ -68,16 +68,67 @@ fn a_body_of_another_type_is_415() {
 }
 
 #[test]
-fn a_client_that_does_not_take_both_answers_is_406() {
+fn a_client_that_takes_json_alone_is_answered_as_one_document() {
+    with_timeout(async {
+        let harness = Harness::start(&["stream.after=0"]).await;
+        let client = harness.client.with("accept", "application/json");
+        let session = client.open().await;
+        let is_json = |answer: &Answer| answer.header("content-type") == Some("application/json");
+        let flood = session.call("flood", json!({ "count": 2, "bytes": 3 })).await;
+        assert!(is_json(&flood), "what comes before the answer is dropped: {flood:?}");
+        assert_eq!(flood.json()["id"], 1);
+        let ask = session.call("ask", json!({})).await;
+        assert!(is_json(&ask), "{ask:?}");
+        assert!(harness.witness.read().contains("takes no requests"), "the child is told");
+        let mut slow = session.send("POST", call("7", "wait", &json!({}))).await;
+        assert!(session.is_alive().await);
+        harness.witness.release();
+        let slow = slow.answer().await;
+        assert!(is_json(&slow), "a long call is waited for: {slow:?}");
+        assert_eq!(slow.json()["id"], 7);
+        assert_eq!(session.ask("GET", "").await.status, 406, "a stream is no document");
+        let counted = harness.metric(r#"mcp_broker_requests_narrow_accept_total{accept="json"}"#);
+        assert!(counted.await >= 5);
+    });
+}
+
+#[test]
+fn a_client_that_takes_events_alone_is_answered_as_a_stream() {
     with_timeout(async {
         let harness = Harness::start(&[]).await;
-        for accept in ["application/json", "text/event-stream", "text/html"] {
+        let client = harness.client.with("accept", "text/event-stream");
+        let opened = client.post(initialize("1", "2025-11-25")).await;
+        assert_eq!(opened.status, 200);
+        assert_eq!(opened.header("content-type"), Some("text/event-stream"));
+        assert_eq!(opened.json()["result"]["protocolVersion"], "2025-11-25");
+        let session =
+            client.with("mcp-session-id", opened.header("mcp-session-id").expect("an id"));
+        let answer = session.call("echo", json!({})).await;
+        assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+        assert_eq!(answer.json()["id"], 1);
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        assert_eq!(session.post(note).await.status, 202);
+        let counted = harness.metric(r#"mcp_broker_requests_narrow_accept_total{accept="events"}"#);
+        assert_eq!(counted.await, 3);
+    });
+}
+
+#[test]
+fn a_client_that_takes_neither_json_nor_events_is_406() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        for accept in ["text/html", "image/*", "*/*;q=0", "application/json;q=0"] {
             let client = harness.client.with("accept", accept);
             let answer = client.post(initialize("1", "2025-11-25")).await;
             assert_eq!(answer.status, 406, "{accept}");
         }
-        let session = harness.client.open().await;
-        assert_eq!(session.with("accept", "application/json").ask("GET", "").await.status, 406);
+        for accept in ["*/*", "application/*, text/*", "application/json;q=0.1,text/event-stream"] {
+            let session = harness.client.with("accept", accept).open().await;
+            let answer = session.call("echo", json!({})).await;
+            assert_eq!(answer.header("content-type"), Some("application/json"), "{accept}");
+        }
+        let session = harness.client.without("accept").open().await;
+        assert!(session.is_alive().await, "who says nothing takes anything");
     });
 }
 

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -45,6 +45,13 @@ impl Wire {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
         stream.set_nodelay(true).expect("a socket option");
         Self::over(stream)
+    }
+
+    /// Of what is sent to it, the system keeps as little as it can.
+    pub(crate) async fn with_small_buffer(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a socket option");
+        Self::over(socket.connect(address).await.expect("somebody listens"))
     }
 
     pub(crate) fn over(stream: impl Duplex + 'static) -> Self {
@@ -92,6 +99,13 @@ impl Wire {
             timeout(TIMEOUT, read).await.expect("in time").expect("the whole body");
         }
         head
+    }
+
+    /// Whether a body of this length comes whole.
+    pub(crate) async fn has(&mut self, length: usize) -> bool {
+        let mut body = vec![0; length];
+        let read = self.stream.read_exact(&mut body);
+        timeout(TIMEOUT, read).await.expect("in time").is_ok()
     }
 
     /// The next block of an event stream; `None` at its end.
