@@ -1,9 +1,8 @@
 //! Ways to sign in at somebody else's: a forge, GitHub, any OpenID provider.
 //!
 //! Each of them is an [`IdentityProvider`](crate::oauth::IdentityProvider) made from a plain
-//! configuration and a [`Fetch`](crate::oauth::Fetch). They share the code flow (`exchange`, on the
-//! `oauth2` crate), the reading of callbacks, and the limits of what an answer may cost; each one
-//! knows how its upstream names people and what its error codes mean.
+//! configuration and a [`Fetch`](crate::oauth::Fetch), and each is the one [`CodeFlowProvider`] with a
+//! dialect: how the upstream names people, and what its error codes mean.
 //!
 //! | | identity | key of a user | renewal |
 //! |---|---|---|---|
@@ -30,15 +29,17 @@ pub(crate) mod outgoing;
 pub(crate) mod setup;
 
 mod callback;
+mod code_flow;
 mod exchange;
 mod forgejo;
 mod github;
 mod oidc;
 mod scope_words;
 
-pub use forgejo::{Forgejo, ForgejoConfig};
-pub use github::{GitHub, GitHubConfig};
-pub use oidc::{Oidc, OidcConfig};
+pub use code_flow::CodeFlowProvider;
+pub use forgejo::{ForgeDialect, Forgejo, ForgejoConfig};
+pub use github::{GitHub, GitHubConfig, GitHubDialect};
+pub use oidc::{Oidc, OidcConfig, OidcDialect};
 pub use setup::SetupError;
 
 #[cfg(test)]

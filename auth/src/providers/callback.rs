@@ -1,6 +1,6 @@
 //! What comes back from the upstream with the browser.
 
-use super::{exchange::Blame, outgoing::quote, setup::same};
+use super::{outgoing::quote, setup::same};
 use crate::oauth::{Attempt, Params, SignInError};
 
 /// The upstream sent the browser back without a code.
@@ -12,14 +12,9 @@ struct Refused {
 }
 
 /// The code in the query of a callback, or what its error means. The server has checked `state`
-/// before; where it is among the parameters it is checked once more.
-///
-/// `judge` reads the errors of RFC 6749 §4.1.2.1 and OpenID Connect Core §3.1.2.6.
-pub(crate) fn code<'a>(
-    attempt: &Attempt,
-    reply: &'a Params,
-    judge: fn(&str, &str) -> Blame,
-) -> Result<&'a str, SignInError> {
+/// before; where it is among the parameters it is checked once more. Errors are those of RFC 6749
+/// §4.1.2.1 and OpenID Connect Core §3.1.2.6.
+pub(crate) fn code<'a>(attempt: &Attempt, reply: &'a Params) -> Result<&'a str, SignInError> {
     let state = one(reply, "state")?;
     if state.is_some_and(|state| !same(state, attempt.state.expose())) {
         return Err(SignInError::Unacceptable("the state belongs to another attempt".into()));
@@ -33,10 +28,15 @@ pub(crate) fn code<'a>(
     }
     let description = one(reply, "error_description")?.unwrap_or_default();
     let cause = Box::new(Refused { code: quote(error, &[]), description: quote(description, &[]) });
-    Err(match judge(error, description) {
-        Blame::User => SignInError::Unacceptable(cause),
-        Blame::Operator => SignInError::Misconfigured(cause),
-        Blame::Upstream => SignInError::Unavailable(cause),
+    // `login_required` and its kin answer `prompt=none`, which is never sent: starting again is all
+    // there is.
+    Err(match error {
+        "server_error" | "temporarily_unavailable" => SignInError::Unavailable(cause),
+        "login_required"
+        | "interaction_required"
+        | "consent_required"
+        | "account_selection_required" => SignInError::Unacceptable(cause),
+        _ => SignInError::Misconfigured(cause),
     })
 }
 
@@ -46,17 +46,4 @@ pub(crate) fn one<'a>(
     name: &'static str,
 ) -> Result<Option<&'a str>, SignInError> {
     reply.one(name).map_err(|repeated| SignInError::Unacceptable(Box::new(repeated)))
-}
-
-/// By the letter of the standards. `login_required` and its kin answer `prompt=none`, which is never
-/// sent: starting again is all there is.
-pub(crate) fn by_the_book(code: &str, _description: &str) -> Blame {
-    match code {
-        "server_error" | "temporarily_unavailable" => Blame::Upstream,
-        "login_required"
-        | "interaction_required"
-        | "consent_required"
-        | "account_selection_required" => Blame::User,
-        _ => Blame::Operator,
-    }
 }

@@ -1,12 +1,11 @@
 //! Signing in at a Forgejo or Gitea.
 
 use std::{
-    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 use oauth2::AuthType;
 use serde::Deserialize;
 use tracing::debug;
@@ -14,17 +13,15 @@ use url::Url;
 
 use super::{
     callback,
-    exchange::{self, Blame, Exchange, ExchangeError},
-    outgoing::{LIMITS, Outage, get, is_temporary, json, message, post_as},
+    code_flow::{CodeFlowProvider, Dialect, Person, sign_in_failed},
+    exchange::{self, Blame, Exchange, ExchangeError, Judge, Tokens},
+    outgoing::{LIMITS, Outage, get, json, message, post_as},
     scope_words,
     setup::{self, SetupError, below, trimmed},
 };
-use crate::{
-    BoxFuture,
-    oauth::{
-        Attempt, Begin, Fetch, FetchLimits, Identity, IdentityProvider, Inspection, Params,
-        RenewError, Secret, SignInError, TokenStanding, UpstreamCredential, Withdrawal, plain,
-    },
+use crate::oauth::{
+    Attempt, Fetch, FetchLimits, Inspection, Params, Secret, SignInError, TokenStanding,
+    Withdrawal, plain,
 };
 
 /// Words that say something about the user in an id token and limit nothing.
@@ -80,18 +77,18 @@ pub struct ForgejoConfig {
 ///   the refresh tokens from before. Keep one credential for each user, and never refresh it twice
 ///   at once.
 /// - A forge says `unauthorized_client` where the standard says `invalid_grant`.
-pub struct Forgejo {
-    name: String,
-    label: String,
+pub type Forgejo = CodeFlowProvider<ForgeDialect>;
+
+/// The ways of a forge.
+#[derive(Debug)]
+pub struct ForgeDialect {
     issuer: String,
-    scopes: Vec<String>,
     authorize: Url,
     token: Url,
     userinfo: Url,
     introspection: Url,
     version: Url,
     withdrawal: Withdrawal,
-    exchange: Exchange,
 }
 
 /// What is used of a userinfo answer.
@@ -128,12 +125,8 @@ impl Forgejo {
     /// [`SetupError`] when the configuration cannot be right; nothing was asked yet.
     pub fn new(config: ForgejoConfig, fetch: Arc<dyn Fetch>) -> Result<Self, SetupError> {
         let base = setup::address("the forge's address", &config.base)?;
-        setup::filled("the client secret", config.client_secret.expose().to_owned())?;
-        Ok(Self {
-            name: setup::name(config.name)?,
-            label: setup::filled("the label", config.label)?,
+        let dialect = ForgeDialect {
             issuer: trimmed(&config.base).to_owned(),
-            scopes: check_scopes(config.scopes)?,
             authorize: below(&base, "/login/oauth/authorize"),
             token: below(&base, "/login/oauth/access_token"),
             userinfo: below(&base, "/login/oauth/userinfo"),
@@ -143,210 +136,110 @@ impl Forgejo {
                 address: below(&base, "/user/settings/applications").into(),
                 application: config.application.filter(|name| !name.trim().is_empty()),
             },
-            exchange: Exchange {
-                fetch,
-                client_id: setup::filled("the client id", config.client_id)?,
-                client_secret: Some(config.client_secret),
-            },
+        };
+        let (names, client) =
+            ((config.name, config.label), (config.client_id, Some(config.client_secret)));
+        Self::assemble(names, client, check_scopes(config.scopes)?, dialect, fetch)
+    }
+}
+
+impl Dialect for ForgeDialect {
+    const JUDGES: (Judge, Judge) = (judge_code, judge_refresh);
+
+    fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    async fn authorization(&self, _now: SystemTime) -> Result<Url, Outage> {
+        Ok(self.authorize.clone())
+    }
+
+    async fn token(&self, _: &Exchange, _now: SystemTime) -> Result<(Url, AuthType), Outage> {
+        Ok((self.token.clone(), AuthType::RequestBody))
+    }
+
+    async fn code<'r>(
+        &'r self,
+        attempt: &'r Attempt,
+        reply: &'r Params,
+        _now: SystemTime,
+    ) -> Result<&'r str, SignInError> {
+        callback::code(attempt, reply).map_err(|error| match error {
+            SignInError::Unavailable(_) if is_earlier_consent(reply) => SignInError::EarlierConsent,
+            error => error,
         })
     }
 
-    async fn sign_in(
+    async fn person(
         &self,
-        attempt: &Attempt,
-        reply: &Params,
+        exchange: &Exchange,
+        tokens: &Tokens,
+        _attempt: &Attempt,
         now: SystemTime,
-    ) -> Result<Identity, SignInError> {
-        let code =
-            callback::code(attempt, reply, callback::by_the_book).map_err(|error| match error {
-                SignInError::Unavailable(_) if is_earlier_consent(reply) => {
-                    SignInError::EarlierConsent
-                }
-                error => error,
-            })?;
-        let tokens = self.exchange.code(&self.token, AuthType::RequestBody, attempt, code).await;
-        let mut tokens = tokens.map_err(|error| error.sign_in(judge_code))?;
-        let user = match self.user(&tokens.access_token).await {
+    ) -> Result<Person, SignInError> {
+        // A 403 comes of a forge or a proxy of a kind that was not seen yet.
+        let special = |answer: &Response<_>| {
+            (answer.status() == StatusCode::FORBIDDEN).then_some(SignInError::NotAdmitted)
+        };
+        let token = &tokens.access_token;
+        let user = exchange.whose(&self.userinfo, token, "application/json", special).await;
+        let user: UserInfo = match user {
             // An account that the forge does not let in gets a page there, with status 200.
             Err(error @ (SignInError::Unavailable(_) | SignInError::NotAdmitted)) => {
-                return Err(match self.judge(&tokens.access_token).await {
-                    TokenStanding::Refused { message } => SignInError::AccountRefused { message },
-                    TokenStanding::Stands | TokenStanding::Dead | TokenStanding::Unknown(_) => {
-                        error
+                return Err(match self.standing(exchange, token, now).await {
+                    Ok(TokenStanding::Refused { message }) => {
+                        SignInError::AccountRefused { message }
                     }
+                    _ => error,
                 });
             }
             user => user?,
         };
         // A number, or the address is not a forge's: something that can be renamed is no key.
-        if user.sub.is_empty()
-            || user.sub.len() > 20
-            || !user.sub.bytes().all(|b| b.is_ascii_digit())
-        {
+        let is_number = user.sub.bytes().all(|byte| byte.is_ascii_digit());
+        if !(1..=20).contains(&user.sub.len()) || !is_number {
             return Err(SignInError::Misconfigured("the user's id is not a number".into()));
         }
-        tokens.scope = self.granted(&tokens.access_token).await;
-        let username = user.preferred_username.filter(|name| !name.is_empty());
-        let display_name = user.name.filter(|name| !name.is_empty());
-        Ok(Identity {
-            issuer: self.issuer.clone(),
-            display_name: display_name
-                .or_else(|| username.clone())
-                .unwrap_or_else(|| user.sub.clone()),
-            subject: user.sub,
-            credential: Some(tokens.credential(now, username, None)),
-        })
+        Ok(Person { subject: user.sub, name: user.name, username: user.preferred_username })
     }
 
-    async fn user(&self, access_token: &Secret) -> Result<UserInfo, SignInError> {
-        let unavailable = |outage: Outage| SignInError::Unavailable(Box::new(outage));
-        let asked = get(
-            &*self.exchange.fetch,
-            &self.userinfo,
-            Some(access_token),
-            "application/json",
-            LIMITS,
-        );
-        let response = asked.await.map_err(unavailable)?;
-        match response.status() {
-            // A forge or a proxy of a kind that was not seen yet.
-            StatusCode::FORBIDDEN => Err(SignInError::NotAdmitted),
-            // The grant was taken back in the very moment.
-            StatusCode::UNAUTHORIZED => {
-                Err(SignInError::Unacceptable("the forge refuses the token it just gave".into()))
-            }
-            StatusCode::OK => json(&response).map_err(unavailable),
-            status if is_temporary(status) => Err(unavailable(Outage::Status(status))),
-            status => Err(SignInError::Misconfigured(Box::new(Outage::Status(status)))),
-        }
-    }
-}
-
-impl Forgejo {
-    /// The scope of the grant behind a token, which a forge tells only when it is asked: a grant
-    /// keeps that of the first consent, whatever was asked for since. `None` when it does not say.
-    async fn granted(&self, access_token: &Secret) -> Option<String> {
-        let secret = self.exchange.client_secret.as_ref()?;
-        let client = (self.exchange.client_id.as_str(), secret);
-        let form = [("token", access_token.expose())];
-        let fetch = &*self.exchange.fetch;
-        let asked = post_as(fetch, &self.introspection, client, &form, QUICK).await;
+    /// A forge tells the scope of the grant behind a token only when it is asked: a grant keeps that
+    /// of the first consent, whatever was asked for since.
+    async fn granted(&self, exchange: &Exchange, tokens: &Tokens) -> Option<String> {
+        let client = (exchange.client_id.as_str(), exchange.client_secret.as_ref()?);
+        let form = [("token", tokens.access_token.expose())];
+        let asked = post_as(&*exchange.fetch, &self.introspection, client, &form, QUICK).await;
         match asked.and_then(|answer| json::<Introspected>(&answer)) {
-            Ok(answer) if answer.active => answer.scope,
-            Ok(_) => None,
+            Ok(answer) => answer.scope.filter(|_| answer.active),
             Err(outage) => {
-                debug!(provider = %self.name, error = %outage, "the granted scope is not known");
+                debug!(issuer = %self.issuer, error = %outage, "the granted scope is not known");
                 None
             }
         }
     }
 
     /// Asks for the version, which needs no scope and still looks at the token.
-    async fn judge(&self, access_token: &Secret) -> TokenStanding {
-        let fetch = &*self.exchange.fetch;
-        let token = Some(access_token);
-        let answer = match get(fetch, &self.version, token, "application/json", QUICK).await {
-            Ok(answer) => answer,
-            Err(outage) => return TokenStanding::Unknown(Box::new(outage)),
-        };
-        let judged = match answer.status() {
+    async fn standing(
+        &self,
+        exchange: &Exchange,
+        token: &Secret,
+        _now: SystemTime,
+    ) -> Result<TokenStanding, Outage> {
+        let fetch = &*exchange.fetch;
+        let answer = get(fetch, &self.version, Some(token), "application/json", QUICK).await?;
+        match answer.status() {
             StatusCode::OK => json::<Version>(&answer).map(|_| TokenStanding::Stands),
-            StatusCode::UNAUTHORIZED => message(&answer, access_token).map(|_| TokenStanding::Dead),
+            StatusCode::UNAUTHORIZED => message(&answer, token).map(|_| TokenStanding::Dead),
             StatusCode::FORBIDDEN => {
-                message(&answer, access_token).map(|message| TokenStanding::Refused { message })
+                message(&answer, token).map(|message| TokenStanding::Refused { message })
             }
             status => Err(Outage::Status(status)),
-        };
-        judged.unwrap_or_else(|outage| TokenStanding::Unknown(Box::new(outage)))
-    }
-
-    async fn look_around(&self, callback: &str) -> Result<Inspection, SignInError> {
-        let unavailable = |outage: Outage| SignInError::Unavailable(Box::new(outage));
-        let fetch = &*self.exchange.fetch;
-        let version = get(fetch, &self.version, None, "application/json", LIMITS).await;
-        // A forge whose interface is closed to strangers does not tell.
-        let version = json::<Version>(&version.map_err(unavailable)?).ok();
-        let about = version.map(|told| {
-            let kind = if told.version.contains("gitea-") { "Forgejo" } else { "Gitea" };
-            plain(&format!("{kind} {}", told.version), 100)
-        });
-        // With a code that nobody was given, the forge's refusal tells how far it came: client,
-        // secret, redirect address, code, in this order.
-        let refusal = self.exchange.probe(&self.token, callback, true).await;
-        let known = match refusal {
-            ExchangeError::Refused { code, description } => match judge_code(&code, &description) {
-                Blame::User => Ok(()),
-                Blame::Operator | Blame::Upstream => {
-                    Err(ExchangeError::Refused { code, description })
-                }
-            },
-            other => Err(other),
-        };
-        known.map_err(|error| error.sign_in(judge_code))?;
-        let confidential = match self.exchange.probe(&self.token, callback, false).await {
-            ExchangeError::Refused { description, .. } => {
-                let is_asked_for_it = description.contains("client secret");
-                (is_asked_for_it || description == "client is not authorized")
-                    .then_some(is_asked_for_it)
-            }
-            _ => None,
-        };
-        Ok(Inspection { about, confidential })
-    }
-}
-
-impl IdentityProvider for Forgejo {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn label(&self) -> &str {
-        &self.label
-    }
-
-    fn begin<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        _now: SystemTime,
-    ) -> BoxFuture<'a, Result<Begin, SignInError>> {
-        let address = self.exchange.authorize(&self.authorize, attempt, &self.scopes, false);
-        Box::pin(std::future::ready(address.map(Begin::Redirect)))
-    }
-
-    fn finish<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        reply: &'a Params,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<Identity, SignInError>> {
-        Box::pin(self.sign_in(attempt, reply, now))
-    }
-
-    fn renew<'a>(
-        &'a self,
-        refresh_token: &'a Secret,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<UpstreamCredential, RenewError>> {
-        Box::pin(async move {
-            let auth = AuthType::RequestBody;
-            let tokens = self.exchange.refresh(&self.token, auth, refresh_token).await;
-            let mut tokens = tokens.map_err(|error| error.renew(judge_refresh))?;
-            tokens.scope = self.granted(&tokens.access_token).await;
-            Ok(tokens.credential(now, None, Some(refresh_token)))
-        })
-    }
-
-    fn standing<'a>(
-        &'a self,
-        access_token: &'a Secret,
-        _now: SystemTime,
-    ) -> BoxFuture<'a, TokenStanding> {
-        Box::pin(self.judge(access_token))
+        }
     }
 
     /// `write:x` contains `read:x`, `all` everything. A scope without any word that limits is full
     /// power at a forge, so nothing is missing then.
-    fn missing(&self, granted: &str) -> Vec<String> {
+    fn missing(&self, asked: &[String], granted: &str) -> Vec<String> {
         let held: Vec<_> = granted.split([' ', ',']).filter(|word| !word.is_empty()).collect();
         if !held.iter().any(|word| is_power(word)) {
             return Vec::new();
@@ -359,29 +252,45 @@ impl IdentityProvider for Forgejo {
                 || (wanted == "all" && writes_all)
                 || (written.is_some() && written == wanted.strip_prefix("read:"))
         };
-        let mut missing = scope_words::missing(&self.scopes, granted, says_nothing, covers);
-        if held.contains(&PUBLIC_ONLY) && !self.scopes.iter().any(|own| own == PUBLIC_ONLY) {
+        let mut missing = scope_words::missing(asked, granted, says_nothing, covers);
+        if held.contains(&PUBLIC_ONLY) && !asked.iter().any(|own| own == PUBLIC_ONLY) {
             missing.push("everything that is not public".to_owned());
         }
         missing
     }
 
-    fn withdrawal(&self) -> Option<Withdrawal> {
+    fn withdrawal(&self, _: &Exchange) -> Option<Withdrawal> {
         Some(self.withdrawal.clone())
     }
 
-    fn inspect<'a>(&'a self, callback: &'a str) -> BoxFuture<'a, Result<Inspection, SignInError>> {
-        Box::pin(self.look_around(callback))
-    }
-}
-
-impl fmt::Debug for Forgejo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forgejo")
-            .field("name", &self.name)
-            .field("issuer", &self.issuer)
-            .field("scopes", &self.scopes)
-            .finish_non_exhaustive()
+    async fn inspect(
+        &self,
+        exchange: &Exchange,
+        callback: &str,
+    ) -> Result<Inspection, SignInError> {
+        let version = get(&*exchange.fetch, &self.version, None, "application/json", LIMITS).await;
+        // A forge whose interface is closed to strangers does not tell.
+        let version = json::<Version>(&version.map_err(sign_in_failed)?).ok();
+        let about = version.map(|told| {
+            let kind = if told.version.contains("gitea-") { "Forgejo" } else { "Gitea" };
+            plain(&format!("{kind} {}", told.version), 100)
+        });
+        // With a code that nobody was given, the forge's refusal tells how far it came: client,
+        // secret, redirect address, code, in this order.
+        match exchange.probe(&self.token, callback, true).await {
+            ExchangeError::Refused { code, description }
+                if judge_code(&code, &description) == Blame::User => {}
+            error => return Err(error.sign_in(judge_code)),
+        }
+        let confidential = match exchange.probe(&self.token, callback, false).await {
+            ExchangeError::Refused { description, .. } => {
+                let is_asked_for_it = description.contains("client secret");
+                (is_asked_for_it || description == "client is not authorized")
+                    .then_some(is_asked_for_it)
+            }
+            _ => None,
+        };
+        Ok(Inspection { about, confidential })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signing in at GitHub, or a GitHub Enterprise Server.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -9,19 +9,13 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    callback,
-    exchange::{self, Blame, Exchange},
-    outgoing::{LIMITS, Outage, get, is_temporary, json, message},
+    code_flow::{CodeFlowProvider, Dialect, Person},
+    exchange::{self, Blame, Exchange, Judge, Tokens},
+    outgoing::{LIMITS, Outage, get, json, message},
     scope_words,
     setup::{self, SetupError, below, trimmed},
 };
-use crate::{
-    BoxFuture,
-    oauth::{
-        Attempt, Begin, Fetch, Identity, IdentityProvider, Params, RenewError, Secret, SignInError,
-        TokenStanding, UpstreamCredential, Withdrawal,
-    },
-};
+use crate::oauth::{Attempt, Fetch, Secret, SignInError, TokenStanding, Withdrawal};
 
 /// How to reach GitHub, and as what.
 #[derive(Debug, Clone)]
@@ -49,15 +43,15 @@ pub struct GitHubConfig {
 ///
 /// Tokens of an OAuth App do not expire. Those of a GitHub App do when the app says so; they then
 /// come with a refresh token that serves once.
-pub struct GitHub {
-    name: String,
-    label: String,
+pub type GitHub = CodeFlowProvider<GitHubDialect>;
+
+/// The ways of GitHub.
+#[derive(Debug)]
+pub struct GitHubDialect {
     issuer: String,
-    scopes: Vec<String>,
     authorize: Url,
     token: Url,
     user: Url,
-    exchange: Exchange,
 }
 
 /// What is used of `GET /user`.
@@ -67,6 +61,9 @@ struct User {
     login: String,
     name: Option<String>,
 }
+
+/// What GitHub asks clients to say they accept.
+const JSON: &str = "application/vnd.github+json";
 
 impl GitHub {
     /// The usual name.
@@ -84,168 +81,89 @@ impl GitHub {
     pub fn new(config: GitHubConfig, fetch: Arc<dyn Fetch>) -> Result<Self, SetupError> {
         let web = setup::address("the web address", &config.web)?;
         let api = setup::address("the address of the API", &config.api)?;
-        setup::filled("the client secret", config.client_secret.expose().to_owned())?;
         // One word each; a list in one word would be one unknown scope.
         if let Some(scope) = config.scopes.iter().find(|scope| !is_scope(scope)) {
             let known = "words of letters, digits, `:`, `_` and `-`, one each".into();
             return Err(SetupError::Scope { scope: scope.clone(), known });
         }
-        Ok(Self {
-            name: setup::name(config.name)?,
-            label: setup::filled("the label", config.label)?,
+        let dialect = GitHubDialect {
             issuer: trimmed(&config.web).to_owned(),
-            scopes: config.scopes,
             authorize: below(&web, "/login/oauth/authorize"),
             token: below(&web, "/login/oauth/access_token"),
             user: below(&api, "/user"),
-            exchange: Exchange {
-                fetch,
-                client_id: setup::filled("the client id", config.client_id)?,
-                client_secret: Some(config.client_secret),
-            },
-        })
-    }
-
-    async fn sign_in(
-        &self,
-        attempt: &Attempt,
-        reply: &Params,
-        now: SystemTime,
-    ) -> Result<Identity, SignInError> {
-        let code = callback::code(attempt, reply, callback::by_the_book)?;
-        let tokens = self.exchange.code(&self.token, AuthType::RequestBody, attempt, code).await;
-        let mut tokens = tokens.map_err(|error| error.sign_in(judge))?;
-        tokens.scope = tokens.scope.and_then(|scope| spaced(&scope));
-        let user = self.user(&tokens.access_token).await?;
-        let display_name = user.name.filter(|name| !name.is_empty());
-        Ok(Identity {
-            issuer: self.issuer.clone(),
-            subject: user.id.to_string(),
-            display_name: display_name.unwrap_or_else(|| user.login.clone()),
-            credential: Some(tokens.credential(now, Some(user.login), None)),
-        })
-    }
-
-    async fn user(&self, access_token: &Secret) -> Result<User, SignInError> {
-        let unavailable = |outage: Outage| SignInError::Unavailable(Box::new(outage));
-        let accept = "application/vnd.github+json";
-        let asked = get(&*self.exchange.fetch, &self.user, Some(access_token), accept, LIMITS);
-        let response = asked.await.map_err(unavailable)?;
-        let limited = is_limited(&response);
-        match response.status() {
-            StatusCode::OK => json(&response).map_err(unavailable),
-            StatusCode::UNAUTHORIZED => {
-                Err(SignInError::Unacceptable("GitHub refuses the token it just gave".into()))
-            }
-            status if is_temporary(status) || limited => Err(unavailable(Outage::Status(status))),
-            status => Err(SignInError::Misconfigured(Box::new(Outage::Status(status)))),
-        }
+        };
+        let (names, client) =
+            ((config.name, config.label), (config.client_id, Some(config.client_secret)));
+        Self::assemble(names, client, config.scopes, dialect, fetch)
     }
 }
 
-impl GitHub {
+impl Dialect for GitHubDialect {
+    const JUDGES: (Judge, Judge) = (judge, judge);
+
+    fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    async fn authorization(&self, _now: SystemTime) -> Result<Url, Outage> {
+        Ok(self.authorize.clone())
+    }
+
+    async fn token(&self, _: &Exchange, _now: SystemTime) -> Result<(Url, AuthType), Outage> {
+        Ok((self.token.clone(), AuthType::RequestBody))
+    }
+
+    async fn person(
+        &self,
+        exchange: &Exchange,
+        tokens: &Tokens,
+        _attempt: &Attempt,
+        _now: SystemTime,
+    ) -> Result<Person, SignInError> {
+        let special = |answer: &Response<Bytes>| {
+            let outage = Box::new(Outage::Status(answer.status()));
+            is_limited(answer).then_some(SignInError::Unavailable(outage))
+        };
+        let user: User = exchange.whose(&self.user, &tokens.access_token, JSON, special).await?;
+        Ok(Person { subject: user.id.to_string(), name: user.name, username: Some(user.login) })
+    }
+
+    async fn granted(&self, _: &Exchange, tokens: &Tokens) -> Option<String> {
+        tokens.scope.as_deref().and_then(spaced)
+    }
+
     /// Asks who the token belongs to. A 403 is a word on the account only where GitHub says so: it
     /// answers the same for rate limits and for rules of organizations.
-    async fn judge(&self, access_token: &Secret) -> TokenStanding {
-        let accept = "application/vnd.github+json";
-        let asked = get(&*self.exchange.fetch, &self.user, Some(access_token), accept, LIMITS);
-        let answer = match asked.await {
-            Ok(answer) => answer,
-            Err(outage) => return TokenStanding::Unknown(Box::new(outage)),
-        };
-        let judged = match answer.status() {
+    async fn standing(
+        &self,
+        exchange: &Exchange,
+        token: &Secret,
+        _now: SystemTime,
+    ) -> Result<TokenStanding, Outage> {
+        let answer = get(&*exchange.fetch, &self.user, Some(token), JSON, LIMITS).await?;
+        match answer.status() {
             StatusCode::OK => json::<User>(&answer).map(|_| TokenStanding::Stands),
-            StatusCode::UNAUTHORIZED => message(&answer, access_token).map(|_| TokenStanding::Dead),
-            StatusCode::FORBIDDEN if !is_limited(&answer) => match message(&answer, access_token) {
-                Ok(message) if message.contains("suspended") => {
-                    Ok(TokenStanding::Refused { message })
-                }
-                Ok(_) => Err(Outage::Status(StatusCode::FORBIDDEN)),
-                Err(outage) => Err(outage),
+            StatusCode::UNAUTHORIZED => message(&answer, token).map(|_| TokenStanding::Dead),
+            StatusCode::FORBIDDEN if !is_limited(&answer) => match message(&answer, token)? {
+                message if message.contains("suspended") => Ok(TokenStanding::Refused { message }),
+                _ => Err(Outage::Status(StatusCode::FORBIDDEN)),
             },
             status => Err(Outage::Status(status)),
-        };
-        judged.unwrap_or_else(|outage| TokenStanding::Unknown(Box::new(outage)))
-    }
-}
-
-impl IdentityProvider for GitHub {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn label(&self) -> &str {
-        &self.label
-    }
-
-    fn begin<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        _now: SystemTime,
-    ) -> BoxFuture<'a, Result<Begin, SignInError>> {
-        let address = self.exchange.authorize(&self.authorize, attempt, &self.scopes, false);
-        Box::pin(std::future::ready(address.map(Begin::Redirect)))
-    }
-
-    fn finish<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        reply: &'a Params,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<Identity, SignInError>> {
-        Box::pin(self.sign_in(attempt, reply, now))
-    }
-
-    fn renew<'a>(
-        &'a self,
-        refresh_token: &'a Secret,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<UpstreamCredential, RenewError>> {
-        Box::pin(async move {
-            let auth = AuthType::RequestBody;
-            let tokens = self.exchange.refresh(&self.token, auth, refresh_token).await;
-            let mut tokens = tokens.map_err(|error| error.renew(judge))?;
-            tokens.scope = tokens.scope.and_then(|scope| spaced(&scope));
-            Ok(tokens.credential(now, None, Some(refresh_token)))
-        })
-    }
-
-    fn standing<'a>(
-        &'a self,
-        access_token: &'a Secret,
-        _now: SystemTime,
-    ) -> BoxFuture<'a, TokenStanding> {
-        Box::pin(self.judge(access_token))
+        }
     }
 
     /// A scope contains those that GitHub nests below it.
-    fn missing(&self, granted: &str) -> Vec<String> {
-        scope_words::missing(
-            &self.scopes,
-            granted,
-            |_| false,
-            |own, wanted| {
-                NESTED.iter().any(|(outer, inner)| *outer == own && inner.contains(&wanted))
-            },
-        )
+    fn missing(&self, asked: &[String], granted: &str) -> Vec<String> {
+        let covers = |own: &str, wanted: &str| {
+            NESTED.iter().any(|(outer, inner)| *outer == own && inner.contains(&wanted))
+        };
+        scope_words::missing(asked, granted, |_| false, covers)
     }
 
-    fn withdrawal(&self) -> Option<Withdrawal> {
-        let page = format!(
-            "{}/settings/connections/applications/{}",
-            self.issuer, self.exchange.client_id
-        );
+    fn withdrawal(&self, exchange: &Exchange) -> Option<Withdrawal> {
+        let page =
+            format!("{}/settings/connections/applications/{}", self.issuer, exchange.client_id);
         Some(Withdrawal { address: page, application: None })
-    }
-}
-
-impl fmt::Debug for GitHub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GitHub")
-            .field("name", &self.name)
-            .field("issuer", &self.issuer)
-            .field("scopes", &self.scopes)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signing in at any OpenID provider.
 
-use std::{error::Error, fmt, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oauth2::AuthType;
@@ -10,23 +10,18 @@ use url::Url;
 
 use super::{
     callback,
+    code_flow::{CodeFlowProvider, Dialect, Person, sign_in_failed, unacceptable},
     discovery::{Discovery, Metadata},
-    exchange::{Exchange, by_the_book},
+    exchange::{Exchange, Tokens},
     outgoing::{LIMITS, Outage, get, json},
     scope_words,
     setup::{self, SetupError, same, same_issuer, trimmed},
 };
 use crate::{
-    BoxFuture,
     jwks::Jwks,
     jwt::{Algorithms, Claims, Flaw, Signed, named},
-    oauth::{
-        Attempt, Begin, Fetch, Identity, IdentityProvider, Params, RenewError, Secret, SignInError,
-        TokenStanding, UpstreamCredential,
-    },
+    oauth::{Attempt, Fetch, Params, Secret, SignInError, TokenStanding},
 };
-
-type Cause = Box<dyn Error + Send + Sync>;
 
 /// How to reach an OpenID provider, and as what.
 #[derive(Debug, Clone)]
@@ -55,13 +50,13 @@ pub struct OidcConfig {
 /// token: signature with one of the provider's public keys, issuer, audience, authorized party,
 /// time, and nonce are checked. The userinfo endpoint is asked for names alone, and believed only
 /// if it speaks of the same `sub`.
-pub struct Oidc {
-    name: String,
-    label: String,
-    scopes: Vec<String>,
+pub type Oidc = CodeFlowProvider<OidcDialect>;
+
+/// The ways of OpenID Connect.
+#[derive(Debug)]
+pub struct OidcDialect {
     discovery: Arc<Discovery>,
     signed: Signed,
-    exchange: Exchange,
 }
 
 /// Names, and whose.
@@ -94,9 +89,6 @@ impl Oidc {
     /// [`SetupError`] when the configuration cannot be right; nothing was asked yet.
     pub fn new(config: OidcConfig, fetch: Arc<dyn Fetch>) -> Result<Self, SetupError> {
         let base = setup::address("the issuer", &config.issuer)?;
-        if let Some(secret) = &config.client_secret {
-            setup::filled("the client secret", secret.expose().to_owned())?;
-        }
         let word = |scope: &&String| scope.is_empty() || !scope.bytes().all(is_scope_byte);
         if let Some(scope) = config.scopes.iter().find(word) {
             let known = "words without spaces, quotes and commas, one each".into();
@@ -107,76 +99,24 @@ impl Oidc {
             scopes.insert(0, "openid".into());
         }
         let discovery = Arc::new(Discovery::new(&config.issuer, &base, Arc::clone(&fetch)));
-        Ok(Self {
-            name: setup::name(config.name)?,
-            label: setup::filled("the label", config.label)?,
-            scopes,
-            signed: Signed {
-                issuer: trimmed(&config.issuer).to_owned(),
-                keys: Jwks::discovered(Arc::clone(&discovery), Arc::clone(&fetch)),
-                algorithms: config.algorithms,
-                types: &["jwt"],
-            },
-            discovery,
-            exchange: Exchange {
-                fetch,
-                client_id: setup::filled("the client id", config.client_id)?,
-                client_secret: config.client_secret,
-            },
-        })
+        let signed = Signed {
+            issuer: trimmed(&config.issuer).to_owned(),
+            keys: Jwks::discovered(Arc::clone(&discovery), Arc::clone(&fetch)),
+            algorithms: config.algorithms,
+            types: &["jwt"],
+        };
+        let (names, client) =
+            ((config.name, config.label), (config.client_id, config.client_secret));
+        Self::assemble(names, client, scopes, OidcDialect { discovery, signed }, fetch)
     }
+}
 
-    async fn begin_at(&self, attempt: &Attempt, now: SystemTime) -> Result<Begin, SignInError> {
-        let metadata = self.discovery.metadata(now).await.map_err(discovery_failed)?;
-        let endpoint = metadata.authorization_endpoint.as_ref();
-        let endpoint = endpoint.ok_or_else(|| missing("an authorization endpoint"))?;
-        let address = self.exchange.authorize(endpoint, attempt, &self.scopes, true)?;
-        Ok(Begin::Redirect(address))
-    }
-
-    async fn sign_in(
-        &self,
-        attempt: &Attempt,
-        reply: &Params,
-        now: SystemTime,
-    ) -> Result<Identity, SignInError> {
-        let metadata = self.discovery.metadata(now).await.map_err(discovery_failed)?;
-        check_issuer(reply, &metadata)?;
-        let code = callback::code(attempt, reply, callback::by_the_book)?;
-        let (endpoint, auth) =
-            self.token_endpoint(&metadata).map_err(SignInError::Misconfigured)?;
-        let tokens = self.exchange.code(endpoint, auth, attempt, code).await;
-        let tokens = tokens.map_err(|error| error.sign_in(by_the_book))?;
-        let id_token = tokens.id_token.as_ref();
-        let id_token = id_token.ok_or_else(|| missing("an id token in the token answer"))?;
-        let claims = self.id_token(id_token, attempt, now).await?;
-        let subject = claims.sub.as_deref().and_then(named);
-        let subject = subject.ok_or_else(|| unacceptable("the id token names nobody"))?.to_string();
-
-        let (mut name, mut username) = (filled(claims.name), filled(claims.preferred_username));
-        if (name.is_none() || username.is_none())
-            && let Some(endpoint) = &metadata.userinfo_endpoint
-            && let Some(info) = self.names(endpoint, &tokens.access_token).await
-        {
-            // Core §5.3.2: an answer about somebody else must not be used.
-            if info.sub != subject {
-                return Err(unacceptable("the userinfo endpoint speaks of somebody else"));
-            }
-            name = name.or(filled(info.name));
-            username = username.or(filled(info.preferred_username));
-        }
-        Ok(Identity {
-            issuer: self.signed.issuer.clone(),
-            display_name: name.or_else(|| username.clone()).unwrap_or_else(|| subject.clone()),
-            subject,
-            credential: Some(tokens.credential(now, username, None)),
-        })
-    }
-
+impl OidcDialect {
     /// Core §3.1.3.7, beyond what every signed token has to pass.
     async fn id_token(
         &self,
         id_token: &Secret,
+        client_id: &str,
         attempt: &Attempt,
         now: SystemTime,
     ) -> Result<Claims, SignInError> {
@@ -187,7 +127,6 @@ impl Oidc {
                     SignInError::Unacceptable(Box::new(flaw))
                 }
             })?;
-        let client_id = &self.exchange.client_id;
         if !claims.aud.contain(client_id) {
             return Err(unacceptable("the id token is meant for another client"));
         }
@@ -205,147 +144,118 @@ impl Oidc {
         }
         Ok(claims)
     }
+}
 
-    /// Names are worth one question, and no failed sign-in.
-    async fn names(&self, endpoint: &Url, access_token: &Secret) -> Option<UserInfo> {
-        let fetch = &*self.exchange.fetch;
-        let answer = get(fetch, endpoint, Some(access_token), "application/json", LIMITS).await;
-        match answer.and_then(|answer| json(&answer)) {
-            Ok(info) => Some(info),
-            Err(outage) => {
-                warn!(provider = %self.name, error = %outage, "no names from userinfo");
-                None
-            }
-        }
+impl Dialect for OidcDialect {
+    const TAKES_NONCE: bool = true;
+
+    fn issuer(&self) -> &str {
+        &self.signed.issuer
     }
 
-    /// Where tokens are, and how the client shows there who it is: with `client_secret_basic`, which
-    /// every provider has to take and which is what silence means (Core §9), unless only the other
-    /// way is listed.
-    fn token_endpoint<'m>(&self, metadata: &'m Metadata) -> Result<(&'m Url, AuthType), Cause> {
-        let endpoint = metadata.token_endpoint.as_ref();
-        let endpoint = endpoint.ok_or("the provider has no token endpoint")?;
+    async fn authorization(&self, now: SystemTime) -> Result<Url, Outage> {
+        let endpoint = self.discovery.metadata(now).await?.authorization_endpoint.clone();
+        endpoint.ok_or(Outage::Contradiction("the provider has no authorization endpoint"))
+    }
+
+    /// With `client_secret_basic`, which every provider has to take and which is what silence means
+    /// (Core §9), unless only the other way is listed.
+    async fn token(&self, exchange: &Exchange, now: SystemTime) -> Result<(Url, AuthType), Outage> {
+        let metadata = self.discovery.metadata(now).await?;
+        let endpoint = metadata.token_endpoint.clone();
+        let endpoint =
+            endpoint.ok_or(Outage::Contradiction("the provider has no token endpoint"))?;
         let lists = |method: &str| {
             metadata.auth_methods.as_ref().is_none_or(|list| list.iter().any(|own| own == method))
         };
-        if self.exchange.client_secret.is_none() {
-            return Ok((endpoint, AuthType::RequestBody));
-        }
-        if lists("client_secret_basic") {
-            Ok((endpoint, AuthType::BasicAuth))
+        let auth = if exchange.client_secret.is_none() {
+            AuthType::RequestBody
+        } else if lists("client_secret_basic") {
+            AuthType::BasicAuth
         } else if lists("client_secret_post") {
-            Ok((endpoint, AuthType::RequestBody))
+            AuthType::RequestBody
         } else {
-            Err("the provider takes no client secret".into())
-        }
+            return Err(Outage::Contradiction("the provider takes no client secret"));
+        };
+        Ok((endpoint, auth))
     }
 
-    async fn exchange_refresh(
-        &self,
-        refresh_token: &Secret,
+    async fn code<'r>(
+        &'r self,
+        attempt: &'r Attempt,
+        reply: &'r Params,
         now: SystemTime,
-    ) -> Result<UpstreamCredential, RenewError> {
-        let metadata = self.discovery.metadata(now).await.map_err(|outage| match outage {
-            Outage::Contradiction(_) => RenewError::Misconfigured(Box::new(outage)),
-            _ => RenewError::Unavailable(Box::new(outage)),
-        })?;
-        let (endpoint, auth) = self.token_endpoint(&metadata).map_err(RenewError::Misconfigured)?;
-        let tokens = self.exchange.refresh(endpoint, auth, refresh_token).await;
-        let tokens = tokens.map_err(|error| error.renew(by_the_book))?;
-        Ok(tokens.credential(now, None, Some(refresh_token)))
+    ) -> Result<&'r str, SignInError> {
+        let metadata = self.discovery.metadata(now).await.map_err(sign_in_failed)?;
+        check_issuer(reply, &metadata)?;
+        callback::code(attempt, reply)
     }
-}
 
-impl Oidc {
+    async fn person(
+        &self,
+        exchange: &Exchange,
+        tokens: &Tokens,
+        attempt: &Attempt,
+        now: SystemTime,
+    ) -> Result<Person, SignInError> {
+        let no_id_token = Outage::Contradiction("there is no id token in the token answer");
+        let id_token = tokens.id_token.as_ref().ok_or_else(|| sign_in_failed(no_id_token))?;
+        let claims = self.id_token(id_token, &exchange.client_id, attempt, now).await?;
+        let subject = claims.sub.as_deref().and_then(named);
+        let subject = subject.ok_or_else(|| unacceptable("the id token names nobody"))?.to_string();
+        let (mut name, mut username) = (filled(claims.name), filled(claims.preferred_username));
+        let metadata = self.discovery.metadata(now).await.map_err(sign_in_failed)?;
+        if (name.is_none() || username.is_none())
+            && let Some(endpoint) = &metadata.userinfo_endpoint
+        {
+            let (fetch, token) = (&*exchange.fetch, Some(&tokens.access_token));
+            let answer = get(fetch, endpoint, token, "application/json", LIMITS).await;
+            match answer.and_then(|answer| json::<UserInfo>(&answer)) {
+                // Core §5.3.2: an answer about somebody else must not be used.
+                Ok(info) if info.sub != subject => {
+                    return Err(unacceptable("the userinfo endpoint speaks of somebody else"));
+                }
+                Ok(info) => {
+                    name = name.or(info.name);
+                    username = username.or(info.preferred_username);
+                }
+                // Names are worth one question, and no failed sign-in.
+                Err(outage) => {
+                    warn!(issuer = %self.signed.issuer, error = %outage, "no names from userinfo");
+                }
+            }
+        }
+        Ok(Person { subject, name, username })
+    }
+
     /// Asks the userinfo endpoint (Core §5.3).
-    async fn judge(&self, access_token: &Secret, now: SystemTime) -> TokenStanding {
-        let unknown = |why: Outage| TokenStanding::Unknown(Box::new(why));
-        let metadata = match self.discovery.metadata(now).await {
-            Ok(metadata) => metadata,
-            Err(outage) => return unknown(outage),
-        };
-        let Some(endpoint) = &metadata.userinfo_endpoint else {
-            return unknown(Outage::Shape("the provider has no userinfo endpoint"));
-        };
-        let fetch = &*self.exchange.fetch;
+    async fn standing(
+        &self,
+        exchange: &Exchange,
+        token: &Secret,
+        now: SystemTime,
+    ) -> Result<TokenStanding, Outage> {
+        let metadata = self.discovery.metadata(now).await?;
+        let endpoint = metadata.userinfo_endpoint.as_ref();
+        let endpoint = endpoint.ok_or(Outage::Shape("the provider has no userinfo endpoint"))?;
         let answer =
-            match get(fetch, endpoint, Some(access_token), "application/json", LIMITS).await {
-                Ok(answer) => answer,
-                Err(outage) => return unknown(outage),
-            };
+            get(&*exchange.fetch, endpoint, Some(token), "application/json", LIMITS).await?;
         // RFC 6750 §3.1: only this says that the token is to blame.
         let is_invalid =
             answer.headers().get_all(WWW_AUTHENTICATE).iter().any(|challenge| {
                 challenge.to_str().is_ok_and(|text| text.contains("invalid_token"))
             });
         match answer.status() {
-            StatusCode::OK => match json::<Subject>(&answer) {
-                Ok(_) => TokenStanding::Stands,
-                Err(outage) => unknown(outage),
-            },
-            StatusCode::UNAUTHORIZED if is_invalid => TokenStanding::Dead,
-            status => unknown(Outage::Status(status)),
+            StatusCode::OK => json::<Subject>(&answer).map(|_| TokenStanding::Stands),
+            StatusCode::UNAUTHORIZED if is_invalid => Ok(TokenStanding::Dead),
+            status => Err(Outage::Status(status)),
         }
-    }
-}
-
-impl IdentityProvider for Oidc {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn label(&self) -> &str {
-        &self.label
-    }
-
-    fn begin<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<Begin, SignInError>> {
-        Box::pin(self.begin_at(attempt, now))
-    }
-
-    fn finish<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        reply: &'a Params,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<Identity, SignInError>> {
-        Box::pin(self.sign_in(attempt, reply, now))
-    }
-
-    fn renew<'a>(
-        &'a self,
-        refresh_token: &'a Secret,
-        now: SystemTime,
-    ) -> BoxFuture<'a, Result<UpstreamCredential, RenewError>> {
-        Box::pin(self.exchange_refresh(refresh_token, now))
-    }
-
-    fn standing<'a>(
-        &'a self,
-        access_token: &'a Secret,
-        now: SystemTime,
-    ) -> BoxFuture<'a, TokenStanding> {
-        Box::pin(self.judge(access_token, now))
     }
 
     /// The words of OpenID Connect name claims, and some providers leave them out of their answer or
     /// spell them otherwise; nothing that a server needs depends on them.
-    fn missing(&self, granted: &str) -> Vec<String> {
-        let names_claims = |word: &str| CLAIMS.contains(&word);
-        scope_words::missing(&self.scopes, granted, names_claims, |_, _| false)
-    }
-}
-
-impl fmt::Debug for Oidc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Oidc")
-            .field("name", &self.name)
-            .field("issuer", &self.signed.issuer)
-            .field("scopes", &self.scopes)
-            .finish_non_exhaustive()
+    fn missing(&self, asked: &[String], granted: &str) -> Vec<String> {
+        scope_words::missing(asked, granted, |word| CLAIMS.contains(&word), |_, _| false)
     }
 }
 
@@ -357,21 +267,6 @@ fn check_issuer(reply: &Params, metadata: &Metadata) -> Result<(), SignInError> 
         None if metadata.sends_issuer => Err(unacceptable("the answer does not name its issuer")),
         None => Ok(()),
     }
-}
-
-fn discovery_failed(outage: Outage) -> SignInError {
-    match outage {
-        Outage::Contradiction(_) => SignInError::Misconfigured(Box::new(outage)),
-        _ => SignInError::Unavailable(Box::new(outage)),
-    }
-}
-
-fn missing(what: &str) -> SignInError {
-    SignInError::Misconfigured(format!("the provider has not got {what}").into())
-}
-
-fn unacceptable(why: &'static str) -> SignInError {
-    SignInError::Unacceptable(why.into())
 }
 
 fn filled(name: Option<String>) -> Option<String> {

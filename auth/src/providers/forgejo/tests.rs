@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     jwt::signer::{answer, page},
+    oauth::IdentityProvider,
     providers::tests::{
         CANARY, after, attempt, bearer, begin, chain, field, finish, form, renew, renew_class,
         reply, sign_in_class, signed_in, standing, trouble_of_the_upstream_is_temporary,
@@ -479,8 +480,8 @@ fn a_gitea_below_a_path_is_a_forge_with_another_name() {
     let (name, base) = (Forgejo::GITEA.into(), "https://a.example/git/".into());
     let gitea = Forgejo::new(ForgejoConfig { name, base, ..config() }, fetch).unwrap();
     assert_eq!(gitea.name(), "gitea");
-    assert_eq!(gitea.issuer, "https://a.example/git");
-    assert_eq!(gitea.token.as_str(), "https://a.example/git/login/oauth/access_token");
+    assert_eq!(gitea.dialect.issuer, "https://a.example/git");
+    assert_eq!(gitea.dialect.token.as_str(), "https://a.example/git/login/oauth/access_token");
 }
 
 #[tokio::test]

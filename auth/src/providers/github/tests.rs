@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     jwt::signer::{answer, page},
+    oauth::IdentityProvider,
     providers::tests::{
         CANARY, after, bearer, begin, field, finish, renew, renew_class, reply, sign_in_class,
         signed_in, standing, trouble_of_the_upstream_is_temporary,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     jwt::signer::{RSA_PUBLIC, Signer, answer, encode, key_set, page, seconds, secs},
+    oauth::IdentityProvider,
     providers::tests::{
         CANARY, after, attempt, begin, chain, field, finish, form, renew, renew_class, reply,
         sign_in_class, signed_in, standing, trouble_of_the_upstream_is_temporary,
