@@ -236,8 +236,10 @@ impl Message {
     #[must_use]
     pub fn method(&self) -> Cow<'_, str> {
         let raw = self.raw_method();
-        if !raw.contains('\\') {
-            return Cow::Borrowed(raw.trim_matches('"'));
+        let plain = memchr::memchr(b'\\', raw.as_bytes()).is_none();
+        if plain {
+            let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+            return Cow::Borrowed(inner.unwrap_or(raw));
         }
         // Read as JSON before, so it reads again.
         serde_json::from_str(raw).map_or(Cow::Borrowed(""), Cow::Owned)

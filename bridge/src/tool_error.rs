@@ -1,5 +1,7 @@
 //! Whether a child's answer is an error of its own.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 use serde::Deserialize;
 
@@ -16,6 +18,9 @@ struct Marked {
 /// How the member begins.
 const NAME: &[u8] = b"\"isError\"";
 
+/// Made once, since each answer is searched.
+static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(NAME));
+
 /// Whether `answer` is a JSON-RPC error, or a result whose top level says `isError`. Most results say
 /// `false` there, or do not hold the word at all; they are not read.
 pub(crate) fn is_error(answer: &Message) -> bool {
@@ -29,7 +34,7 @@ pub(crate) fn is_error(answer: &Message) -> bool {
 
 /// Whether the member is `true` anywhere in `text`, at whatever level.
 fn may_be_marked(text: &str) -> bool {
-    memmem::find_iter(text.as_bytes(), NAME).any(|start| {
+    FINDER.find_iter(text.as_bytes()).any(|start| {
         let value = text[start + NAME.len()..].trim_start().strip_prefix(':');
         value.is_some_and(|value| value.trim_start().starts_with("true"))
     })

@@ -24,7 +24,15 @@ pub(crate) struct HostPolicy {
     local: bool,
 }
 
-/// The name that a request was sent to.
+/// The name that an admitted request was sent to.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    host: Authority,
+    /// What that name stands for.
+    pub(crate) at: AskedAt<'a>,
+}
+
+/// What the name that a request was sent to stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AskedAt<'a> {
     /// The broker's public address, or a name that has no description of its own.
@@ -92,56 +100,55 @@ impl HostPolicy {
         }
     }
 
-    /// Checks the names a request carries. `uri` has the host in HTTP/2.
-    pub(crate) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), HostError> {
-        let host = self.host(uri, headers)?;
+    /// The name that a request was sent to. `uri` has the host in HTTP/2.
+    ///
+    /// # Errors
+    /// [`HostError::Host`] if it names no host, or none of ours.
+    pub(crate) fn asked(&self, uri: &Uri, headers: &HeaderMap) -> Result<Asked<'_>, HostError> {
+        let host = match uri.authority() {
+            Some(authority) => Some(authority.clone()),
+            None => only(headers, &header::HOST)
+                .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
+        };
+        let host = host.ok_or(HostError::Host)?;
+        let (name, port) = host_and_port(&host).ok_or(HostError::Host)?;
+        let name = name.to_ascii_lowercase();
+        if !self.knows(&name, port) {
+            return Err(HostError::Host);
+        }
+        let server = self.servers.iter().find(|(own, _)| *own == name);
+        let alias = || self.aliases.iter().position(|own| *own == name);
+        let at = match server {
+            Some((_, server)) => AskedAt::Server(server),
+            None => alias().map_or(AskedAt::Broker, AskedAt::Alias),
+        };
+        Ok(Asked { host, at })
+    }
+
+    /// Checks where the page is from that sends a request, if a page does.
+    ///
+    /// # Errors
+    /// [`HostError::Origin`] if that page may not call.
+    pub(crate) fn admit(&self, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), HostError> {
         if headers.contains_key(header::ORIGIN) {
             let origin = only(headers, &header::ORIGIN).and_then(|origin| origin.to_str().ok());
-            if !origin.is_some_and(|origin| self.knows_origin(origin, &host)) {
+            if !origin.is_some_and(|origin| self.knows_origin(origin, &asked.host)) {
                 return Err(HostError::Origin);
             }
         }
         Ok(())
     }
 
-    /// The name that a request was sent to, whether or not it is admitted.
-    pub(crate) fn asked_at(&self, uri: &Uri, headers: &HeaderMap) -> AskedAt<'_> {
-        if self.servers.is_empty() && self.aliases.is_empty() {
-            return AskedAt::Broker;
-        }
-        let Ok(host) = self.host(uri, headers) else { return AskedAt::Broker };
-        let is_host = |name: &str| name.eq_ignore_ascii_case(host.host());
-        if let Some((_, server)) = self.servers.iter().find(|(name, _)| is_host(name)) {
-            return AskedAt::Server(server);
-        }
-        let alias = self.aliases.iter().position(|name| is_host(name));
-        alias.map_or(AskedAt::Broker, AskedAt::Alias)
-    }
-
-    /// The host of a request, if it is one of ours.
-    fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, HostError> {
-        let host = match uri.authority() {
-            Some(authority) => Some(authority.clone()),
-            None => only(headers, &header::HOST)
-                .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
-        };
-        let host = host.filter(is_host_and_port).ok_or(HostError::Host)?;
-        if !self.knows(host.host(), host.port_u16()) {
-            return Err(HostError::Host);
-        }
-        Ok(host)
-    }
-
+    /// Whether `host`, in lower case, is one of ours.
     fn knows(&self, host: &str, port: Option<u16>) -> bool {
-        let host = host.to_ascii_lowercase();
-        (self.local && is_loopback(&host))
+        (self.local && is_loopback(host))
             || self.names.iter().any(|(name, expected)| {
                 *name == host && (expected.is_none() || *expected == port || port.is_none())
             })
-            || self.extra.iter().any(|name| name.covers(&host, port))
+            || self.extra.iter().any(|name| name.covers(host, port))
             || self.servers.iter().any(|(name, _)| *name == host)
             // No name, so nothing that could have been rebound.
-            || (!self.local && ip(&host).is_some())
+            || (!self.local && ip(host).is_some())
     }
 
     /// A page may call if it was allowed, or if it came from this very address.
@@ -176,11 +183,17 @@ fn web_origin(origin: &str) -> Option<Url> {
     (written == origin || format!("{written}:{port}") == origin).then_some(url)
 }
 
-/// Whether it is a host and perhaps a port, with no user in front and nothing else behind.
-fn is_host_and_port(authority: &Authority) -> bool {
-    let behind = authority.as_str().strip_prefix(authority.host());
-    behind
-        .is_some_and(|behind| behind.is_empty() || behind == ":" || authority.port_u16().is_some())
+/// The host and perhaps the port; `None` if a user stands in front, or anything else behind.
+fn host_and_port(authority: &Authority) -> Option<(&str, Option<u16>)> {
+    let host = authority.host();
+    let behind = authority.as_str().strip_prefix(host)?;
+    let port = match behind.strip_prefix(':') {
+        None if behind.is_empty() => None,
+        Some("") => None,
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+        None | Some(_) => return None,
+    };
+    Some((host, port))
 }
 
 /// What browsers send for a page that keeps its address to itself.
@@ -223,13 +236,17 @@ mod tests {
         }
     }
 
+    fn judged(site: &HostPolicy, headers: &HeaderMap) -> Result<(), HostError> {
+        site.admit(&site.asked(&Uri::from_static("/mcp"), headers)?, headers)
+    }
+
     fn asked(site: &HostPolicy, host: &str, origin: Option<&str>) -> Result<(), HostError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().expect("a header"));
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().expect("a header"));
         }
-        site.admit(&Uri::from_static("/mcp"), &headers)
+        judged(site, &headers)
     }
 
     #[test]
@@ -242,10 +259,7 @@ mod tests {
         {
             assert_eq!(asked(&site(true), host, None), Err(HostError::Host), "{host}");
         }
-        assert_eq!(
-            site(true).admit(&Uri::from_static("/mcp"), &HeaderMap::new()),
-            Err(HostError::Host)
-        );
+        assert_eq!(judged(&site(true), &HeaderMap::new()), Err(HostError::Host));
         assert_eq!(asked(&site(false), "localhost", None), Err(HostError::Host));
         assert_eq!(asked(&site(false), "192.168.1.1:8080", None), Ok(()), "no name, no rebinding");
     }
@@ -310,7 +324,7 @@ mod tests {
         let asked = |host: &str| {
             let name = (header::HOST, host.parse().expect("a header"));
             let headers = HeaderMap::from_iter([name]);
-            match site.asked_at(&Uri::from_static("/mcp"), &headers) {
+            match site.asked(&Uri::from_static("/mcp"), &headers).ok()?.at {
                 AskedAt::Broker => None,
                 AskedAt::Alias(index) => Some(LOOPBACK[index].to_owned()),
                 AskedAt::Server(name) => Some(name.to_owned()),
@@ -330,6 +344,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert_eq!(site(true).admit(&Uri::from_static("/"), &headers), Err(HostError::Host));
+        assert_eq!(judged(&site(true), &headers), Err(HostError::Host));
     }
 }

@@ -34,7 +34,7 @@ use self::{
 use crate::{
     compose::{app::App, state::State},
     error_chain::error_chain,
-    host_policy::{self, HostError},
+    host_policy::{self, AskedAt, HostError},
     pages,
 };
 
@@ -70,9 +70,10 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let state = app.state();
-    let at = state.host_policy.asked_at(request.uri(), request.headers());
+    let asked = state.host_policy.asked(request.uri(), request.headers());
+    let at = asked.as_ref().map_or(AskedAt::Broker, |asked| asked.at);
     let route = Route::of(app, &state, at, request.uri().path());
-    let admitted = state.host_policy.admit(request.uri(), request.headers());
+    let admitted = asked.and_then(|asked| state.host_policy.admit(&asked, request.headers()));
     let origin = request.headers().get(header::ORIGIN);
     let readers = match (&admitted, origin) {
         (Err(HostError::Host), _) | (_, None) => Readers::None,
