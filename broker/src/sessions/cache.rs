@@ -9,6 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use session::Owner;
@@ -49,6 +50,14 @@ const VARIABLES: [(&str, &str); 16] = [
 
 /// Names the command for which a cache was filled.
 const FILLED: &str = ".filled";
+
+/// How long a cache serves without a question to the registry. The next start asks whether there is
+/// something newer, as `npx` would on every start: a server without a version, or with `@latest`, is to
+/// be updated some day.
+const FRESH: Duration = Duration::from_hours(24);
+
+/// Has npm take what is in its cache, and ask for what is not.
+const PREFER_CACHE: (&str, &str) = ("npm_config_prefer_offline", "true");
 
 /// The caches of all servers: whose turn it is to fill one.
 #[derive(Debug, Default)]
@@ -119,12 +128,15 @@ impl Caches {
 }
 
 impl Cache {
-    /// The variables that lead programs there.
+    /// The variables that lead programs there, and that have them use what they find.
     pub(super) fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> {
-        VARIABLES.into_iter().map(|(name, directory)| match directory {
+        let (name, value) = PREFER_CACHE;
+        let prefer = self.filling.is_none().then(|| (name, value.into()));
+        let paths = VARIABLES.into_iter().map(|(name, directory)| match directory {
             "" => (name, self.path.clone().into()),
             directory => (name, self.path.join(directory).into()),
-        })
+        });
+        paths.chain(prefer)
     }
 }
 
@@ -152,13 +164,18 @@ fn command_key(server: &ServerConfig) -> String {
     hex::encode(hash.finalize())
 }
 
+/// Whether `path` holds what `command` needs, looked after within the last day.
 fn is_filled(path: &Path, command: &str) -> bool {
-    fs::read_to_string(path.join(FILLED)).is_ok_and(|filled| filled == command)
+    let marker = path.join(FILLED);
+    let modified = fs::metadata(&marker).and_then(|metadata| metadata.modified());
+    // A mark from the future says nothing: the clock was set back.
+    let is_fresh = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH));
+    is_fresh && fs::read_to_string(marker).is_ok_and(|filled| filled == command)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::SystemTime;
 
     use tokio::time::timeout;
 
@@ -228,6 +245,15 @@ mod tests {
         caches.filled(second).await;
         let (third, fourth) = (prepare(&own).await, prepare(&own).await);
         assert!(third.filling.is_none() && fourth.filling.is_none());
+        let prefers_cache =
+            |cache: &Cache| cache.environment().any(|(name, _)| name == PREFER_CACHE.0);
+        assert!(prefers_cache(&third));
+        let marker = fs::File::open(third.path.join(FILLED)).expect("it was filled");
+        marker.set_modified(SystemTime::UNIX_EPOCH).expect("a day and more passes");
+        let next_day = prepare(&own).await;
+        assert!(next_day.filling.is_some() && !prefers_cache(&next_day), "it asks again");
+        caches.filled(next_day).await;
+        assert!(prefers_cache(&prepare(&own).await));
         let newer = settings(directory.path(), "owner", "notes@2");
         caches.filled(prepare(&newer).await).await;
         assert!(caches.turns.lock().expect("no test panics").is_empty(), "nothing is left behind");

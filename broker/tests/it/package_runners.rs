@@ -11,10 +11,13 @@ use std::{
 
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet, time::sleep};
 
+use self::npm_registry::{Npm, NpmRegistry, PACKAGE};
 use crate::{
     harness::{Harness, OBLIGING, until_so, with_timeout},
     wire::initialize,
 };
+
+mod npm_registry;
 
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 10;
@@ -77,6 +80,52 @@ fn npx_downloads_once_for_a_person_and_not_for_every_session_and_every_wake() {
         assert_eq!(registry.downloads(), 1);
         harness.of("bob").open().await;
         assert_eq!(registry.downloads(), 2, "another person's cache is another one");
+    });
+}
+
+/// With the machine's own `npx`, which has rules of its own about when it asks the registry.
+#[test]
+fn the_real_npx_has_no_byte_from_the_registry_in_a_second_session_and_after_a_wake() {
+    with_timeout(async {
+        let Some(npm) = Npm::find() else {
+            println!("skipped: there is no npx on this machine");
+            return;
+        };
+        let registry = NpmRegistry::start(&npm).await;
+        let pinned = format!("{PACKAGE}@1.0.0");
+        for spec in [PACKAGE, &pinned] {
+            let environment = [
+                ("PATH", Npm::path()),
+                ("npm_config_registry", registry.url()),
+                // A look for a newer npm, once a day, is no part of starting a server.
+                ("npm_config_update_notifier", "false".to_owned()),
+            ];
+            let environment: Vec<_> =
+                environment.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+            let harness = Harness::with_tokens(
+                &["ada", "bob"],
+                &[
+                    &format!("server.main.command={}", npm.npx().display()),
+                    &format!(r#"server.main.args=["--yes","{spec}","{OBLIGING}","$W"]"#),
+                    &format!("server.main.env={{ {} }}", environment.join(", ")),
+                    "session.idle=150ms",
+                    "session.reap_interval=20ms",
+                ],
+            )
+            .await;
+            let before = registry.bytes();
+            let first = harness.of("ada").open().await;
+            let after_one = registry.bytes();
+            assert!(after_one - before > registry.package(), "it was downloaded: {spec}");
+            harness.of("ada").open().await;
+            for _ in 0..2 {
+                harness.witness.all_gone().await;
+                assert!(first.is_alive().await, "it wakes");
+            }
+            assert_eq!(registry.bytes() - after_one, 0, "bytes for a start with a cache: {spec}");
+            harness.of("bob").open().await;
+            assert!(registry.bytes() - after_one > registry.package(), "bob has his own: {spec}");
+        }
     });
 }
 
