@@ -124,3 +124,8 @@ pub use server::Difference;
 pub use shared::Surroundings;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use stream::OnComplete;
+
+#[cfg(test)]
+mod tests {
+    mod corpus;
+}

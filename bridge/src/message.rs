@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -147,8 +147,10 @@ impl Message {
 
     fn read(text: Bytes, writer: Writer) -> Result<Self, Malformed> {
         let string = std::str::from_utf8(&text).map_err(|_| not_utf8())?;
-        let mut envelope = Envelope::read(string).map_err(|error| {
-            if error.is_data() {
+        let mut envelope = Envelope::read(string).map_err(|_| {
+            // Its reader stops at the first thing that is no object or no number that it can hold, and
+            // does not see what follows.
+            if serde_json::from_str::<IgnoredAny>(string).is_ok() {
                 Malformed::not_a_message("a message is a JSON object", None)
             } else {
                 not_json()

@@ -127,12 +127,19 @@ impl fmt::Debug for Mint {
 }
 
 #[cfg(test)]
+#[path = "../../corpus/mutated.rs"]
+mod mutated;
+
+#[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        mutated::{inputs, mutated},
+        *,
+    };
 
     #[test]
     fn an_id_is_written_as_48_lowercase_hex_digits() {
@@ -158,6 +165,22 @@ mod tests {
         for text in wrong {
             assert_eq!(text.parse::<SessionId>(), Err(ParseIdError), "{text:?}");
         }
+    }
+
+    /// What clients send in `Mcp-Session-Id`.
+    const IDS: &str = include_str!("../corpus/ids.txt");
+
+    fn id_is_sound(text: &[u8]) {
+        let Ok(text) = str::from_utf8(text) else { return };
+        if let Ok(id) = text.parse::<SessionId>() {
+            assert_eq!(id.to_string(), text, "one session has one spelling");
+        }
+    }
+
+    #[test]
+    fn every_id_of_the_corpus_is_read_to_the_letter_or_is_none() {
+        inputs(IDS).iter().for_each(|text| id_is_sound(text));
+        assert_eq!(IDS.lines().filter(|text| text.parse::<SessionId>().is_ok()).count(), 2);
     }
 
     #[test]
@@ -187,6 +210,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_mutated_id_is_another_spelling_of_one(
+            text in mutated(IDS, &["a", "A", "0", "<00>", " ", ",", "<EF><BC><91>", "-"]),
+        ) {
+            id_is_sound(&text);
+        }
+
         #[test]
         fn every_id_survives_its_text(bytes: [u8; BYTES]) {
             let id = SessionId(bytes);

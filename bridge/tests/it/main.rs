@@ -3,6 +3,7 @@
 //! `docs/THREATS.md` lists which test answers to which attack or fault.
 
 mod child;
+mod differential;
 mod faults;
 mod interleavings;
 mod replacement;
