@@ -87,6 +87,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                     continue;
                 }
                 line.truncate(line.len() - 1);
+                if line.len() > 64 * CHUNK {
+                    // What is left shares the memory of the line, and would keep it for the next one.
+                    self.buffer = BytesMut::from(&self.buffer[..]);
+                }
                 let is_whole = line.len() <= self.max_line;
                 let line = line.freeze();
                 let line = if is_whole { Line::Whole(line) } else { too_long(&line) };
@@ -157,6 +161,22 @@ mod tests {
             assert_eq!(whole(&mut lines).await, expected.as_bytes());
         }
         assert!(matches!(next(&mut lines).await, Err(End::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_long_line_takes_its_memory_with_it() {
+        let (mut child, ours) = tokio::io::duplex(8 << 20);
+        let mut lines = Lines::new(ours, 16 << 20);
+        let long = vec![b'x'; 4 << 20];
+        child.write_all(&long).await.expect("there is room");
+        child.write_all(b"\nnext\n").await.expect("there is room");
+        assert_eq!(whole(&mut lines).await.len(), long.len());
+        assert_eq!(whole(&mut lines).await, "next");
+        child.write_all(b"one more\n").await.expect("there is room");
+        assert_eq!(whole(&mut lines).await, "one more");
+        // Asked for room, a buffer says how much it has had all the time.
+        lines.buffer.reserve(1);
+        assert!(lines.buffer.capacity() <= 64 * CHUNK, "{} are kept", lines.buffer.capacity());
     }
 
     #[tokio::test]
