@@ -157,6 +157,7 @@ where
         },
         // Whatever the method: a client that posts to a wrong path should learn that it is wrong.
         Route::Nothing => reply::nothing_here(),
+        Route::NothingOfServer => reply::nothing_of_server(),
         _ if !is_read => reply::not_allowed("GET"),
         Route::Health => reply::text(StatusCode::OK, "ok\n"),
         Route::Ready => ready(app).await,

@@ -1,7 +1,7 @@
 //! One configured MCP server while the broker runs.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -40,6 +40,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Where the caches of all servers are.
+    pub(crate) fn caches_in(data_dir: &Path) -> PathBuf {
+        data_dir.join("cache")
+    }
+
     pub(crate) fn of(config: &Config, server: &ServerConfig) -> Self {
         let bridge = bridge::Limits {
             max_line_bytes: server.max_line,
@@ -60,7 +65,7 @@ impl Settings {
             bridge,
             max_unread_per_owner: config.stream.max_unread_per_owner,
             directories: config.data_dir.join("children"),
-            caches: config.data_dir.join("cache"),
+            caches: Self::caches_in(&config.data_dir),
         }
     }
 }

@@ -35,8 +35,10 @@ use crate::{
     clock::Clock,
     config::{Change, Config, Environment},
     metrics::{Metrics, ReasonLabel, StateLabels},
+    server::Settings,
     sessions::{
         acquire::Acquirer,
+        cache::Caches,
         child_session::ChildSession,
         children::Children,
         credential::VaultSource,
@@ -121,11 +123,12 @@ impl App {
         let stranger_bodies = BodyBudget::of(&config.http);
         let state = State::of(config, None, &metrics);
         let config = &state.config;
+        let caches = Arc::new(Caches::new(clock.clone()));
         let spawner = Spawner {
             tasks: tasks.clone(),
             environment,
             children: Arc::clone(&children),
-            caches: Arc::default(),
+            caches: Arc::clone(&caches),
             ledgers: Arc::default(),
             vault: vault.clone(),
             clock: clock.clone(),
@@ -141,6 +144,13 @@ impl App {
         tasks.spawn(driver.run());
         let mut followers = JoinSet::new();
         let stale = Arc::<Notify>::default();
+        if let Some(keep) = config.cache_keep {
+            followers.spawn(background::caches(
+                caches,
+                Settings::caches_in(&config.data_dir),
+                keep,
+            ));
+        }
         followers.spawn(credential_changes::follow(changed, sessions.clone(), Arc::clone(&stale)));
         if let Some(vault) = &vault
             && config.server.values().any(|server| server.token_file.is_some())

@@ -1,16 +1,20 @@
 //! What happens outside of requests: sessions that others end, token files that are renewed, and records
 //! that have served their time.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use auth::{
     oauth::{AuthServer, IdentityProvider, Inspection, SignInError},
     upstream::Vault,
 };
-use tokio::time::interval;
+use tokio::{task::spawn_blocking, time::interval};
 use tracing::{debug, info, warn};
 
-use crate::{clock::Clock, error_chain::error_chain, sessions::registry::Sessions};
+use crate::{
+    clock::Clock,
+    error_chain::error_chain,
+    sessions::{cache::Caches, registry::Sessions},
+};
 
 /// How often the store is looked at for sessions that others ended.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -21,6 +25,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// How often it is asked whether documents of clients are to be fetched again; how often that is the
 /// case, the authorization server knows.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often caches are looked for that are not used.
+const CACHE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How many credentials are sealed anew at a time.
 const BATCH: usize = 500;
@@ -86,6 +93,19 @@ pub(super) async fn sweeps(server: Arc<AuthServer>, clock: Clock) {
                 let cause = error_chain(&error);
                 warn!(%error, %cause, "cannot remove expired records; trying again");
             }
+        }
+    }
+}
+
+/// Removes caches of package runners below `root` that no child has used for `keep`.
+pub(super) async fn caches(caches: Arc<Caches>, root: PathBuf, keep: Duration) {
+    let mut interval = interval(CACHE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let (caches, root) = (Arc::clone(&caches), root.clone());
+        match spawn_blocking(move || caches.remove_unused(&root, keep)).await {
+            Ok(0) | Err(_) => {}
+            Ok(removed) => info!(removed, "caches that no child had used for cache_keep removed"),
         }
     }
 }

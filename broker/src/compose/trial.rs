@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     server::{Server, Settings},
     sessions::{
+        cache::Caches,
         children::Children,
         directory::{Directory, DirectoryError},
         spawner::Spawner,
@@ -87,7 +88,7 @@ impl Trials {
             tasks: TaskTracker::new(),
             environment,
             children: Arc::new(Children::new()),
-            caches: Arc::default(),
+            caches: Arc::new(Caches::new(clock.clone())),
             ledgers: Arc::default(),
             vault: None,
             clock,

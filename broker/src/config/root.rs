@@ -38,6 +38,9 @@ settings! {
             .computed("the first of $STATE_DIRECTORY, $XDG_DATA_HOME/mcp-broker, \
                  $HOME/.local/share/mcp-broker, /var/lib/mcp-broker that can be named")
             .example(r#""/var/lib/mcp-broker""#),
+        /// How long the broker keeps a directory below data_dir/cache that no process uses; see the key
+        /// cache of a server.
+        pub cache_keep: Option<Duration> = duration(r#""30d""#).zero("for ever"),
         /// Where the broker stores accounts, clients and tokens: "sqlite" is a file in data_dir.
         pub store: StoreKind = word(r#""sqlite""#),
         /// Origins whose web pages may connect, as browsers send them. The origin of public_url is

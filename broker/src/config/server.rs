@@ -98,7 +98,8 @@ settings! {
         /// "shared" one for all of them, "none" has every process download anew. With "shared" one
         /// person's process can change the programs that another person's process runs, so use it
         /// only for servers that you trust with every user's data. The directories are below
-        /// data_dir/cache, and may be removed while the broker is stopped.
+        /// data_dir/cache. The broker removes one that no process has used for cache_keep, and they
+        /// may be removed while the broker is stopped.
         pub cache: Option<CacheScope> = optional_word()
             .computed("\"owner\" if the command is a package runner such as npx or uvx")
             .example(r#""owner""#)

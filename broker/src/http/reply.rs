@@ -475,6 +475,12 @@ pub(crate) fn nothing_here() -> Response<Body> {
     Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words).closing().response()
 }
 
+/// No route leads there on the host of a server's own.
+pub(crate) fn nothing_of_server() -> Response<Body> {
+    let words = "There is nothing at this path; this host serves one server, at /mcp";
+    Refusal::new(StatusCode::NOT_FOUND, rpc::SERVER_ERROR, words).closing().response()
+}
+
 /// The route takes only these methods.
 pub(crate) fn not_allowed(methods: &'static str) -> Response<Body> {
     let words = format!("This path answers {methods}");

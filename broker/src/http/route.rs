@@ -28,6 +28,8 @@ pub(super) enum Route<'a> {
     Front,
     Stylesheet,
     Nothing,
+    /// On the host of a server's own.
+    NothingOfServer,
 }
 
 /// The MCP endpoint of a server.
@@ -78,7 +80,7 @@ impl<'a> Route<'a> {
         }
         match path {
             // The host of a server's own has nothing else.
-            _ if matches!(at, AskedAt::Server(_)) && path != "/healthz" => Self::Nothing,
+            _ if matches!(at, AskedAt::Server(_)) && path != "/healthz" => Self::NothingOfServer,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,

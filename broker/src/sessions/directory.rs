@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -69,11 +69,29 @@ pub(super) async fn make_private(path: &Path) -> Result<(), DirectoryError> {
         .map_err(|source| DirectoryError { path: path.to_owned(), source })
 }
 
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path)
+/// Removes a directory of a child's with all its contents. Blocks.
+pub(super) fn remove(path: &Path) {
+    let mut removed = fs::remove_dir_all(path);
+    if removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        // Some programs write-protect what they download, such as Go its modules.
+        make_writable(path);
+        removed = fs::remove_dir_all(path);
+    }
+    if let Err(error) = removed
         && error.kind() != io::ErrorKind::NotFound
     {
         warn!(?path, %error, "cannot remove a child's directory");
+    }
+}
+
+/// Lets the owner change every directory below `path`, as far as that goes.
+fn make_writable(path: &Path) {
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        // Of a link this says that it is one.
+        if entry.file_type().is_ok_and(|file| file.is_dir()) {
+            make_writable(&entry.path());
+        }
     }
 }
 
@@ -87,8 +105,6 @@ pub(crate) fn sweep(parent: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[tokio::test]
@@ -107,5 +123,25 @@ mod tests {
         std::mem::forget(left);
         sweep(&parent);
         assert!(!path.exists(), "an earlier run's directory is swept");
+    }
+
+    /// Says something where the tests do not run as root, whom no mode stops.
+    #[tokio::test]
+    async fn what_a_child_write_protected_leaves_nothing_behind_either() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let (home, outside) = (parent.path().join("home"), parent.path().join("outside"));
+        let module = home.join("go/pkg/mod/example.org");
+        fs::create_dir_all(&module).expect("it is made");
+        fs::create_dir(&outside).expect("it is made");
+        fs::write(module.join("code"), "x").expect("it can be written");
+        std::os::unix::fs::symlink(&outside, module.join("link")).expect("a link");
+        let mode = |mode| fs::Permissions::from_mode(mode);
+        for path in [&module, &home.join("go"), &outside] {
+            fs::set_permissions(path, mode(0o555)).expect("its mode");
+        }
+        remove(&home);
+        assert!(!home.exists());
+        let outside = fs::metadata(outside).expect("it is there").permissions().mode();
+        assert_eq!(outside & 0o777, 0o555, "a link is not followed");
     }
 }

@@ -115,6 +115,7 @@ impl Startup {
             settings.bridge.clone(),
             surroundings,
         );
+        let cache_in_use = cache.map(Cache::in_use);
         let (over, ended) = watch::channel(false);
         let counted = Counted::new(server, &self.children, child.pid());
         let running = child.clone();
@@ -131,6 +132,7 @@ impl Startup {
             }
             counting.over();
             directory.remove().await;
+            drop(cache_in_use);
             over.send_replace(true);
         };
         tasks.spawn(run.instrument(span.clone()));

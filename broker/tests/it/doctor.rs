@@ -456,6 +456,46 @@ fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_server_on_a_host_of_its_own_is_followed_to_the_broker_and_back() {
+    with_timeout(async {
+        // The broker's own name has a port, which has to be known before it starts.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let place = Place::new();
+        let program = env!("CARGO_BIN_EXE_mcp-broker");
+        place.configure(&format!(
+            "[server.notes]\ncommand = \"{program}\"\nargs = [\"demo-server\"]\nhost = \"localhost\"\n"
+        ));
+        let file = place.path().join("mcp-broker.toml");
+        let text = fs::read_to_string(&file).expect("it is there");
+        let (listen, verifiers) = (r#"listen = "127.0.0.1:0""#, r#"auth.verifiers = ["none"]"#);
+        let public = format!("public_url = \"http://127.0.0.1:{port}\"\n");
+        let text = public + &text.replace(listen, &format!("listen = \"127.0.0.1:{port}\""));
+        let text = text.replace(verifiers, r#"auth.verifiers = ["oauth", "static"]"#);
+        fs::write(file, text).expect("it can be written");
+        let (code, token, told) = place.run(&["token", "add", "ada"]).await;
+        assert_eq!(code, 0, "{told}");
+        fs::write(place.path().join("token"), token).expect("a file");
+        let token = place.path().join("token").display().to_string();
+        let _broker = place.serve(&[]).await;
+
+        let url = format!("http://localhost:{port}/mcp");
+        let found = Found::at(&url, &["--token-file", &token]).await;
+        assert_eq!((found.code, found.failing()), (0, vec![]), "{}", found.text);
+        assert_eq!(found.state("stream"), "ok", "{}", found.text);
+        let metadata = found.step("resource metadata")["said"].to_string();
+        assert!(metadata.contains(&format!("authorization server http://127.0.0.1:{port}")));
+        // The other servers, and this one under its path, are at the broker's own address.
+        for path in ["notes/mcp", "main/mcp"] {
+            let url = format!("http://localhost:{port}/{path}");
+            let found = Found::at(&url, &["--token-file", &token]).await;
+            found.assert_fault("challenge", &["404", "serves one server, at /mcp"]);
+        }
+    });
+}
+
+#[test]
 fn a_certificate_is_judged_as_clients_judge_it() {
     with_timeout(async {
         let place = Place::new();

@@ -1,12 +1,13 @@
 //! Servers that are downloaded when they are started, from a registry on loopback that counts.
 
 use std::{
+    fs::{self, File},
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet, time::sleep};
@@ -14,6 +15,7 @@ use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet, time::sleep};
 use self::npm_registry::{Npm, NpmRegistry, PACKAGE};
 use crate::{
     harness::{Harness, OBLIGING, until_so, with_timeout},
+    program::Place,
     wire::initialize,
 };
 
@@ -154,6 +156,32 @@ fn the_first_start_on_an_empty_cache_runs_alone() {
         }
         assert_eq!(opens.join_all().await, [200; 4]);
         assert_eq!(registry.downloads(), 1);
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the broker under test reads the calendar too")]
+fn a_cache_that_nobody_has_used_for_a_month_is_removed() {
+    with_timeout(async {
+        let place = Place::new();
+        let caches = place.path().join("data/cache/main");
+        let cache = |name: &str, days: u64| {
+            let path = caches.join(name);
+            fs::create_dir_all(path.join("npm")).expect("a directory");
+            let used = SystemTime::now() - Duration::from_secs(days * 86_400);
+            let marker = File::create(path.with_extension("used")).expect("a file");
+            marker.set_modified(used).expect("its time");
+            path
+        };
+        let (old, newer) = (cache("11", 31), cache("22", 29));
+        let broker = place.serve(&[]).await;
+        until_so("the old one is gone", async || !old.exists()).await;
+        assert!(newer.join("npm").exists());
+        drop(broker);
+        let old = cache("11", 3000);
+        let broker = place.serve(&["--set", "cache_keep=0"]).await;
+        assert!(broker.client.open().await.is_alive().await);
+        assert!(old.exists(), "the operator keeps them for ever");
     });
 }
 
