@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  looked at in the last 30 s ─────────────────────────────────────────────► Paused
+//!  the token has ended by itself ──────────────────────────────────────────► Unknown
 //!  ask the upstream
 //!   ├─ it stands ──────► the account was refused before? forget that ──────► Stands
 //!   ├─ the token is dead ──► mark it: nobody gets it any more, whoever ────► Dead
@@ -10,7 +11,10 @@
 //!   └─ no usable answer ───────────────────────────────────────────────────► Unknown
 //! ```
 
-use std::{error::Error, time::SystemTime};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::timeout;
 
@@ -58,7 +62,9 @@ pub(super) async fn look(core: &Core, key: &CredentialKey, now: SystemTime) -> L
 async fn ask(core: &Core, key: &CredentialKey, now: SystemTime) -> Result<Look, StoreError> {
     let Ok(held) = core.read(key).await? else { return Ok(Look::Unknown) };
     let provider = core.providers.iter().find(|own| own.name() == key.provider);
-    let Some(provider) = provider.filter(|_| !held.pair.dead) else { return Ok(Look::Unknown) };
+    // Of a token that has ended there is nothing to learn: it is dead, whoever it belongs to.
+    let is_alive = held.pair.is_usable(Duration::ZERO, now);
+    let Some(provider) = provider.filter(|_| is_alive) else { return Ok(Look::Unknown) };
     let asked = timeout(core.limits.look_timeout, provider.standing(&held.pair.access, now));
     let standing = asked.await.unwrap_or_else(|late| TokenStanding::Unknown(late.into()));
     let (provider, owner) = (&key.provider, &key.subject);

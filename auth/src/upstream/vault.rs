@@ -101,10 +101,12 @@ impl Vault {
                 // The upstream may let the account in again; the pause between two looks bounds
                 // how often it is asked.
                 let refused = CredentialError::AccountRefused { message: message.clone() };
-                if looking::look(&self.core, &key, clock.now()).await != Look::Stands {
-                    return Err(refused);
+                match self.look_with_living_token(&key, &held, clock).await {
+                    Ok(Look::Stands) => held = self.core.read(&key).await??,
+                    // Only another sign-in leads on from here, whatever becomes of the account.
+                    Err(Failure::SignInAgain) => return Err(Failure::SignInAgain.into()),
+                    Ok(_) | Err(_) => return Err(refused),
                 }
-                held = self.core.read(&key).await??;
             }
             let now = clock.now();
             if !held.pair.is_due(need, now) {
@@ -153,7 +155,9 @@ impl Vault {
         now: SystemTime,
     ) -> Result<Option<String>, StoreError> {
         let key = key(provider, issuer, subject);
-        if let Look::AccountRefused(message) = self.look(&key, now).await {
+        let Ok(held) = self.core.read(&key).await? else { return Ok(None) };
+        let look = self.look_with_living_token(&key, &held, Clock::new(now)).await;
+        if let Ok(Look::AccountRefused(message)) = look {
             return Ok(Some((*message).into()));
         }
         Ok(self.core.read(&key).await?.ok().and_then(|held| held.pair.account_refused))
@@ -384,6 +388,22 @@ impl Vault {
         let renewal = self.renew(key, need, clock);
         let outcome = timeout(self.core.limits.wait_timeout, renewal).await;
         outcome.unwrap_or(Err(Failure::Unavailable(Duration::ZERO)))
+    }
+
+    /// A look at an account. An access token that has ended says nothing about it, so it is renewed
+    /// first: upstreams go on renewing for an account that they do not let in.
+    async fn look_with_living_token(
+        &self,
+        key: &CredentialKey,
+        held: &Held,
+        clock: Clock,
+    ) -> Result<Look, Failure> {
+        let now = clock.now();
+        if !held.pair.is_usable(Duration::ZERO, now) {
+            let _way = self.core.ways(key, held, now)?;
+            self.renew_in_time(key, Duration::ZERO, clock).await?;
+        }
+        Ok(looking::look(&self.core, key, clock.now()).await)
     }
 
     /// Joins the renewal that is under way in this process, or begins one.

@@ -57,6 +57,8 @@ struct State {
     counter: u64,
     refresh: u64,
     life: Option<Duration>,
+    /// When the access token that it gave last ends.
+    ends: Option<SystemTime>,
     calls: usize,
     looks: usize,
     standing: Option<Standing>,
@@ -70,6 +72,7 @@ impl Forge {
             counter: 0,
             refresh: 0,
             life,
+            ends: None,
             calls: 0,
             looks: 0,
             standing: None,
@@ -156,10 +159,11 @@ impl State {
         if rotates {
             self.refresh = self.counter;
         }
+        self.ends = self.life.map(|life| now + life);
         UpstreamCredential {
             access_token: Secret::new(format!("access-{}", self.counter)),
             refresh_token: rotates.then(|| Secret::new(format!("refresh-{}", self.refresh))),
-            expires: self.life.map(|life| now + life),
+            expires: self.ends,
             scope: rotates.then(|| "read:user".into()),
             username: rotates.then(|| "ada-at-the-forge".into()),
         }
@@ -216,14 +220,17 @@ impl IdentityProvider for Forge {
     fn standing<'a>(
         &'a self,
         access_token: &'a Secret,
-        _now: SystemTime,
+        now: SystemTime,
     ) -> BoxFuture<'a, TokenStanding> {
         Box::pin(async move {
             let says = {
                 let mut state = self.state.lock().unwrap();
                 state.looks += 1;
                 let is_newest = access_token.expose() == format!("access-{}", state.counter);
-                state.standing.or((!is_newest).then_some(Standing::Dead))
+                let has_ended = state.ends.is_some_and(|end| end <= now);
+                // Of a token that has ended no forge says whose it was.
+                let ended = (has_ended || !is_newest).then_some(Standing::Dead);
+                ended.filter(|_| has_ended).or(state.standing).or(ended)
             };
             let _pass = self.gate.acquire().await.expect("never closed");
             match says {

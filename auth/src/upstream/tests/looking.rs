@@ -100,6 +100,43 @@ async fn a_renewal_of_a_locked_account_does_not_let_it_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_account_that_was_locked_for_longer_than_its_token_lives_is_let_in_again() {
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in_for(&vault, Some(40 * SECOND)).await;
+    harness.forge.say(Some(Standing::Locked));
+    vault.look(&ada_key(), harness.now()).await;
+    harness.forge.say(None);
+    tokio::time::sleep(41 * SECOND).await;
+    // Nothing but the page of a person who wants to authorize an application asks.
+    let refused = vault.account_refused("forge", ISSUER, "ada", harness.now()).await.unwrap();
+    assert_eq!(refused, None, "the renewed token is asked about");
+    assert_eq!(harness.token(&vault).await, harness.forge.newest());
+    // The same with a call: the token ended while the account was locked.
+    harness.forge.say(Some(Standing::Locked));
+    tokio::time::sleep(30 * SECOND).await;
+    vault.look(&ada_key(), harness.now()).await;
+    tokio::time::sleep(41 * SECOND).await;
+    assert_eq!(refusal(harness.ask(&vault).await), LOCKED, "a renewal lets nobody in");
+    harness.forge.say(None);
+    tokio::time::sleep(71 * SECOND).await;
+    assert_eq!(harness.token(&vault).await, harness.forge.newest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_locked_account_whose_grant_is_gone_is_asked_to_sign_in() {
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in_for(&vault, Some(40 * SECOND)).await;
+    harness.forge.say(Some(Standing::Locked));
+    vault.look(&ada_key(), harness.now()).await;
+    harness.forge.revoke();
+    tokio::time::sleep(41 * SECOND).await;
+    let outcome = harness.ask(&vault).await;
+    assert!(matches!(outcome, Err(CredentialError::SignInAgain)), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_says_nothing_changes_nothing() {
     let mut harness = Harness::new();
     let vault = harness.vault();
