@@ -177,7 +177,7 @@ impl Core {
             return Err(Failure::SignInAgain);
         }
         let refresh = held.pair.refresh.as_ref().ok_or(Failure::SignInAgain)?;
-        if let Some((reason, wait)) = self.failures.backoff(key, held.version, now) {
+        if let Some((reason, wait)) = self.put_off(key, held, now) {
             return Err(Failure::of(reason, wait));
         }
         let provider = self.providers.iter().find(|own| own.name() == key.provider);
@@ -186,6 +186,17 @@ impl Core {
             Failure::Misconfigured
         })?;
         Ok((provider, refresh))
+    }
+
+    /// Why the renewal of this credential waits after a failure, and for how much longer.
+    pub(super) fn put_off(
+        &self,
+        key: &CredentialKey,
+        held: &Held,
+        now: SystemTime,
+    ) -> Option<(Reason, Duration)> {
+        let urgent = !held.pair.is_usable(Duration::ZERO, now);
+        self.failures.backoff(key, held.version, now, urgent)
     }
 
     /// What the operator configured and the upstream did not grant. What is not known is not missing.

@@ -31,6 +31,7 @@ struct Failed {
     /// A failure of one version says nothing about the next.
     version: u64,
     times: u32,
+    since: SystemTime,
     until: SystemTime,
     reason: Reason,
 }
@@ -40,16 +41,23 @@ impl FailureTracker {
         Self { first, longest, capacity, failed: Mutex::default() }
     }
 
-    /// Why no attempt should be made for this version now, and for how much longer.
+    /// Why no attempt should be made for this version now, and for how much longer. One that is
+    /// `urgent`, because the user can do nothing without it, waits for an upstream that was away no
+    /// longer than after its first failure.
     pub(super) fn backoff(
         &self,
         key: &CredentialKey,
         version: u64,
         now: SystemTime,
+        urgent: bool,
     ) -> Option<(Reason, Duration)> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let own = failed.get(key).filter(|own| own.version == version)?;
-        let left = own.until.duration_since(now).ok().filter(|left| !left.is_zero())?;
+        let until = match own.reason {
+            Reason::Unavailable if urgent => own.until.min(own.since + self.first),
+            _ => own.until,
+        };
+        let left = until.duration_since(now).ok().filter(|left| !left.is_zero())?;
         // A clock that was set back must not put an attempt off for longer than a failure does.
         Some((own.reason, left.min(self.longest)))
     }
@@ -77,7 +85,7 @@ impl FailureTracker {
                 self.first.saturating_mul(1 << before.min(16)).min(self.longest)
             }
         };
-        let own = Failed { version, times: before + 1, until: now + span, reason };
+        let own = Failed { version, times: before + 1, since: now, until: now + span, reason };
         failed.insert(key.clone(), own);
         span
     }
@@ -106,7 +114,7 @@ mod tests {
         for seconds in [5, 10, 20, 40, 60, 60] {
             let span = tracker.record_failure(&key("ada"), 1, Reason::Unavailable, at);
             assert_eq!(span, seconds * SECOND);
-            let wait = |at| tracker.backoff(&key("ada"), 1, at);
+            let wait = |at| tracker.backoff(&key("ada"), 1, at, false);
             assert_eq!(wait(at + SECOND), Some((Reason::Unavailable, span - SECOND)));
             assert_eq!(wait(at - 9999 * SECOND).map(|own| own.1), Some(60 * SECOND));
             at += span;
@@ -114,13 +122,27 @@ mod tests {
         }
         assert_eq!(tracker.record_failure(&key("ada"), 2, Reason::Unavailable, at), 5 * SECOND);
         assert_eq!(
-            tracker.backoff(&key("ada"), 1, at),
+            tracker.backoff(&key("ada"), 1, at, false),
             None,
             "an older version is not the failed one"
         );
-        assert_eq!(tracker.backoff(&key("bob"), 2, at), None);
+        assert_eq!(tracker.backoff(&key("bob"), 2, at, false), None);
         tracker.record_success(&key("ada"));
-        assert_eq!(tracker.backoff(&key("ada"), 2, at), None);
+        assert_eq!(tracker.backoff(&key("ada"), 2, at, false), None);
+    }
+
+    #[test]
+    fn who_has_nothing_left_waits_for_an_upstream_that_was_away_no_longer_than_at_first() {
+        let tracker = FailureTracker::new(5 * SECOND, 60 * SECOND, 8);
+        for (reason, expected) in [(Reason::Unavailable, 5), (Reason::Misconfigured, 20)] {
+            let at = now();
+            for _ in 0..3 {
+                tracker.record_failure(&key("ada"), 1, reason, at);
+            }
+            let wait = tracker.backoff(&key("ada"), 1, at, true);
+            assert_eq!(wait, Some((reason, expected * SECOND)));
+            tracker.record_success(&key("ada"));
+        }
     }
 
     #[test]

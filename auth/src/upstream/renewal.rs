@@ -89,8 +89,10 @@ impl Renewal {
             }
         };
         self.count(outcome);
+        let (failures, now) = (&self.core.failures, self.clock.now());
+        failures.record_failure(self.key(), held.version, reason, now);
         let wait =
-            self.core.failures.record_failure(self.key(), held.version, reason, self.clock.now());
+            self.core.put_off(self.key(), &held, now).map_or(Duration::ZERO, |(_, wait)| wait);
         let (provider, owner, error) = (&self.key().provider, &self.key().subject, &*cause);
         if reason == Reason::Misconfigured {
             tracing::error!(%provider, %owner, error, ?wait, "renewal: provider misconfigured");

@@ -54,6 +54,28 @@ async fn an_upstream_that_is_down_is_asked_less_and_less_while_the_old_token_ser
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_that_outlasts_the_token_is_over_for_its_user_seconds_after_it() {
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
+    sleep(DUE).await;
+    harness.forge.be(&[Mood::NoAnswer; 2000]);
+    for _ in 0..30 * 60 {
+        let outcome = harness.ask(&vault).await;
+        assert!(!matches!(outcome, Err(CredentialError::SignInAgain)), "{outcome:?}");
+        sleep(SECOND).await;
+    }
+    let outcome = harness.ask(&vault).await;
+    let Err(CredentialError::Unavailable { retry_after }) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(retry_after <= 5 * SECOND, "{retry_after:?}");
+    harness.forge.be(&[]);
+    sleep(5 * SECOND).await;
+    assert_eq!(harness.token(&vault).await, "access-2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upstream_that_hangs_holds_up_nobody_for_long() {
     let mut harness = Harness::new();
     let vault = harness.vault();
