@@ -110,6 +110,15 @@ pub(super) fn run(
     })
 }
 
+/// Asks the identity providers of `config` alone.
+pub(super) fn run_providers(config: &Config) -> Exit {
+    let Ok(runtime) = runtime() else {
+        print_error("the runtime did not start");
+        return Exit::Internal;
+    };
+    if runtime.block_on(ask_providers(config)) { Exit::Ok } else { Exit::No }
+}
+
 /// Asks each identity provider what it says without a person; whether people can sign in with all.
 async fn ask_providers(config: &Config) -> bool {
     let told = match inspect_providers(config).await {

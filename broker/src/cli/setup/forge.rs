@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
+    cli::store::Failure,
     error_chain::error_with_causes,
     fetch::{Roots, TrustedFetcher, TrustedSettings},
 };
@@ -28,6 +29,34 @@ pub(super) enum Proof {
     Password { name: String, password: String, code: Option<String> },
 }
 
+impl Proof {
+    /// Whether it is a password that came without the code of a second factor.
+    pub(super) fn lacks_code(&self) -> bool {
+        matches!(self, Self::Password { code: None, .. })
+    }
+
+    pub(super) fn add_code(&mut self, typed: &str) {
+        if let Self::Password { code, .. } = self {
+            *code = Some(typed.to_owned());
+        }
+    }
+}
+
+/// Why the forge did not do it, in the operator's words.
+#[derive(Debug)]
+pub(super) enum ForgeError {
+    /// It does not accept what proves who the operator is.
+    Unauthorized(String),
+    Other(String),
+}
+
+impl ForgeError {
+    pub(super) fn into_failure(self) -> Failure {
+        let (Self::Unauthorized(words) | Self::Other(words)) = self;
+        Failure::Unavailable(words)
+    }
+}
+
 /// A forge, by the address that people use.
 pub(super) struct Forge {
     url: String,
@@ -38,11 +67,16 @@ pub(super) struct Forge {
 pub(super) struct Application {
     pub(super) client_id: String,
     pub(super) client_secret: String,
+    /// What the forge lists it as, where that is known.
+    pub(super) name: Option<String>,
 }
 
 /// What became of registering it.
 pub(super) enum Registered {
-    New(Application),
+    New {
+        application: Application,
+        id: u64,
+    },
     /// There is one with our redirect address; its secret cannot be read again.
     There(Existing),
 }
@@ -63,7 +97,7 @@ impl Forge {
     }
 
     /// Its version. `Err` says in the operator's words what was found instead of a forge.
-    pub(super) async fn version(&self) -> Result<String, String> {
+    pub(super) async fn version(&self) -> Result<String, ForgeError> {
         let (status, body) = self.ask(Method::GET, "/api/v1/version", None, None).await?;
         if let Some(version) = body["version"].as_str() {
             return Ok(version.to_owned());
@@ -71,11 +105,11 @@ impl Forge {
         match status {
             // A forge that shows nothing to those who are not signed in.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok("unknown".to_owned()),
-            status => Err(format!(
+            status => Err(ForgeError::Other(format!(
                 "{} is no forge: /api/v1/version answers {status} there. Give the address that is in \
                  the browser on the forge's front page",
                 self.url
-            )),
+            ))),
         }
     }
 
@@ -84,7 +118,7 @@ impl Forge {
         &self,
         proof: &Proof,
         redirect: &str,
-    ) -> Result<Registered, String> {
+    ) -> Result<Registered, ForgeError> {
         let (status, listed) = self.ask(Method::GET, APPLICATIONS, Some(proof), None).await?;
         self.expect(status, StatusCode::OK, &listed)?;
         let is_ours = |app: &&Value| {
@@ -102,7 +136,8 @@ impl Forge {
         let (status, made) =
             self.ask(Method::POST, APPLICATIONS, Some(proof), Some(&wanted)).await?;
         self.expect(status, StatusCode::CREATED, &made)?;
-        application(&made).map(Registered::New)
+        let id = made["id"].as_u64().unwrap_or_default();
+        application(&made).map(|application| Registered::New { application, id })
     }
 
     /// Has the forge issue another secret for the application; the former one ends at once.
@@ -110,7 +145,7 @@ impl Forge {
         &self,
         proof: &Proof,
         existing: &Existing,
-    ) -> Result<Application, String> {
+    ) -> Result<Application, ForgeError> {
         let path = format!("{APPLICATIONS}/{}", existing.id);
         let (status, made) =
             self.ask(Method::PATCH, &path, Some(proof), Some(&existing.fields)).await?;
@@ -118,7 +153,14 @@ impl Forge {
         application(&made)
     }
 
-    fn expect(&self, got: StatusCode, wanted: StatusCode, body: &Value) -> Result<(), String> {
+    /// Removes the application, and with it what users granted to it.
+    pub(super) async fn remove(&self, proof: &Proof, id: u64) -> Result<(), ForgeError> {
+        let path = format!("{APPLICATIONS}/{id}");
+        let (status, said) = self.ask(Method::DELETE, &path, Some(proof), None).await?;
+        self.expect(status, StatusCode::NO_CONTENT, &said)
+    }
+
+    fn expect(&self, got: StatusCode, wanted: StatusCode, body: &Value) -> Result<(), ForgeError> {
         if got == wanted {
             return Ok(());
         }
@@ -131,7 +173,11 @@ impl Forge {
             StatusCode::FORBIDDEN => "; the token needs the scope write:user",
             _ => "",
         };
-        Err(format!("{} answers {got}: {said}{hint}", self.url))
+        let words = format!("{} answers {got}: {said}{hint}", self.url);
+        Err(match got {
+            StatusCode::UNAUTHORIZED => ForgeError::Unauthorized(words),
+            _ => ForgeError::Other(words),
+        })
     }
 
     async fn ask(
@@ -140,7 +186,7 @@ impl Forge {
         path: &str,
         proof: Option<&Proof>,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Value), String> {
+    ) -> Result<(StatusCode, Value), ForgeError> {
         let url = format!("{}{path}", self.url);
         let mut request = Request::builder()
             .method(method)
@@ -148,27 +194,30 @@ impl Forge {
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(body.map(Value::to_string).unwrap_or_default()))
-            .map_err(|_| format!("{url} is no address"))?;
+            .map_err(|_| ForgeError::Other(format!("{url} is no address")))?;
         let headers = request.headers_mut();
         let credential = match proof {
             None => None,
             Some(Proof::Token(token)) => Some(format!("token {token}")),
             Some(Proof::Password { name, password, code }) => {
                 if let Some(code) = code {
-                    let code = HeaderValue::try_from(code).map_err(|_| "the code is no code")?;
+                    let code = HeaderValue::try_from(code)
+                        .map_err(|_| ForgeError::Other("the code is no code".to_owned()))?;
                     headers.insert("x-gitea-otp", code);
                 }
                 Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))))
             }
         };
         if let Some(credential) = credential {
-            let mut value = HeaderValue::try_from(credential)
-                .map_err(|_| "the token has characters that no token has")?;
+            let mut value = HeaderValue::try_from(credential).map_err(|_| {
+                ForgeError::Other("the token has characters that no token has".to_owned())
+            })?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
         let answer = self.fetch.fetch(request, LIMITS).await.map_err(|error| {
-            format!("{} does not answer: {}", self.url, error_with_causes(&error))
+            let why = error_with_causes(&error);
+            ForgeError::Other(format!("{} does not answer: {why}", self.url))
         })?;
         let body = serde_json::from_slice(answer.body()).unwrap_or_default();
         Ok((answer.status(), body))
@@ -180,10 +229,15 @@ fn fields(name: &Value, redirect_uris: &Value) -> Value {
     json!({ "name": name, "confidential_client": true, "redirect_uris": redirect_uris })
 }
 
-fn application(made: &Value) -> Result<Application, String> {
+fn application(made: &Value) -> Result<Application, ForgeError> {
     let text = |key: &str| made[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     match (text("client_id"), text("client_secret")) {
-        (Some(client_id), Some(client_secret)) => Ok(Application { client_id, client_secret }),
-        _ => Err("the forge's answer has no client_id and client_secret".to_owned()),
+        (Some(client_id), Some(client_secret)) => {
+            Ok(Application { client_id, client_secret, name: text("name") })
+        }
+        _ => {
+            let words = "the forge's answer has no client_id and client_secret";
+            Err(ForgeError::Other(words.to_owned()))
+        }
     }
 }

@@ -89,11 +89,15 @@ impl Plan {
     }
 
     /// The configuration file.
-    fn text(&self, client_id: &str) -> String {
+    fn text(&self, application: &Application) -> String {
         let (name, (program, _)) = (self.name(), self.program());
         let (url, public_url) = (quoted(&self.url), quoted(&self.public_url));
         let secret = quoted(&self.secret.to_string_lossy());
-        let (client_id, scopes) = (quoted(client_id), self.scopes());
+        let (client_id, scopes) = (quoted(&application.client_id), self.scopes());
+        let listed = match &application.name {
+            Some(name) => format!("application = {}\n", quoted(name)),
+            None => String::new(),
+        };
         let (args, forge, token) = match self.kind {
             ForgeKind::Forgejo => {
                 (r#"["--transport", "stdio"]"#, "FORGEJO_URL", "FORGEJO_ACCESS_TOKEN")
@@ -113,7 +117,7 @@ impl Plan {
              public_url = {public_url}\n{listening}\n\
              [auth]\nidentity = [\"{name}\"]\n{ca_file}\n\
              [auth.{name}]\nurl = {url}\nclient_id = {client_id}\nclient_secret_file = {secret}\n\
-             scopes = {scopes}\n\n\
+             {listed}scopes = {scopes}\n\n\
              [server.{name}]\ncommand = \"{program}\"\nargs = {args}\n\
              env = {{ {forge} = {url}, {token} = \"${{upstream.access_token}}\" }}\n"
         )
@@ -147,31 +151,46 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Writes both files; neither replaces one that is there, unless that is the very secret.
+/// Whether files can be made where the configuration is to be.
+pub(super) fn is_writable(plan: &Plan) -> io::Result<()> {
+    let probe = plan.config.with_extension(format!("{}.probe", std::process::id()));
+    private(&probe, "").map_err(|error| named(&plan.config, &error))?;
+    std::fs::remove_file(&probe)
+}
+
+/// Writes both files; neither replaces one that is there, unless that is the very secret. The secret
+/// comes first: it is what cannot be had again. When one cannot be written, none of them stays.
 pub(super) fn create(plan: &Plan, application: &Application) -> io::Result<()> {
     let secret = format!("{}\n", application.client_secret);
-    match private(&plan.secret, &secret) {
+    let is_ours = match private(&plan.secret, &secret) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let there = std::fs::read_to_string(&plan.secret)?;
             if there.trim() != application.client_secret {
                 return Err(named(&plan.secret, &error));
             }
+            false
         }
-        written => written.map_err(|error| named(&plan.secret, &error))?,
-    }
-    private(&plan.config, &plan.text(&application.client_id))
-        .map_err(|error| named(&plan.config, &error))
+        written => written.map(|()| true).map_err(|error| named(&plan.secret, &error))?,
+    };
+    private(&plan.config, &plan.text(application)).map_err(|error| {
+        if is_ours {
+            // It was not there before, and the operator is told that nothing was written.
+            let _ = std::fs::remove_file(&plan.secret);
+        }
+        named(&plan.config, &error)
+    })
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A new file that only its owner reads.
+/// A new file that only its owner reads. One that cannot be written to its end does not stay.
 fn private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+        let _ = std::fs::remove_file(path);
+    })
 }
 
 /// In what the configuration in force differs from the plan, one line for each key.

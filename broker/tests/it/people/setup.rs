@@ -4,13 +4,19 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
 use super::forge::{self, Forge, ForgeOptions};
-use crate::{harness::with_timeout, program::Place, wire::Wire};
+use crate::{
+    harness::{until_so, with_timeout},
+    program::Place,
+    terminal::Terminal,
+    wire::{TIMEOUT, Wire},
+};
 
 const PASSWORD: &str = "ada-password\n";
 const PUBLIC: &str = "https://mcp.example.org";
+const CALLBACK: &str = "https://mcp.example.org/callback/forgejo";
 
 /// An operator in an empty directory, and a forge where ada has an account.
 struct Beginning {
@@ -84,6 +90,7 @@ fn one_command_registers_the_broker_and_writes_a_configuration_that_is_valid() {
         begun.check().await;
         let written = fs::read_to_string(&begun.config).expect("it is written");
         assert!(!written.contains("gto_"), "the secret has a file of its own: {written}");
+        assert!(written.contains("application = \"MCP broker\"\n"), "{written}");
         let secret = fs::read_to_string(begun.secret()).expect("it is written");
         assert!(secret.starts_with("gto_"), "it is the forge's");
         for path in [&begun.config, &begun.secret()] {
@@ -104,6 +111,7 @@ fn a_check_asks_the_forge_whether_it_knows_the_broker() {
         let (code, said, complained) = begun.place.run(&tried).await;
         assert_eq!(code, 0, "{said}{complained}");
         assert!(said.contains("identity provider forgejo: answers"), "{said}{complained}");
+        assert!(!said.contains("public application"), "{said}");
         let other = ["--set", "auth.forgejo.client_id=nobody-knows-it"];
         let (code, said, complained) = begun.place.run(&[&tried[..], &other].concat()).await;
         assert_eq!(code, 1, "{said}{complained}");
@@ -168,6 +176,8 @@ fn a_new_secret_leaves_the_name_and_the_other_addresses_of_an_application_as_the
         assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
         assert_eq!(listed[0]["name"], ours["name"], "{listed}");
         assert_eq!(listed[0]["redirect_uris"], ours["redirect_uris"], "{listed}");
+        let written = fs::read_to_string(&begun.config).expect("it is written");
+        assert!(written.contains("application = \"Ours\"\n"), "{written}");
     });
 }
 
@@ -186,6 +196,7 @@ fn without_a_way_to_register_the_page_and_its_fields_are_told() {
             assert!(said.contains(words), "{words} is missing in {said}");
         }
         assert!(!begun.config.exists());
+        begun.forge.add_app("made-by-hand", "hush", CALLBACK);
         let own = begun.place.path().join("typed");
         fs::write(&own, "hush\n").expect("a file");
         let own = own.to_str().expect("text");
@@ -194,6 +205,140 @@ fn without_a_way_to_register_the_page_and_its_fields_are_told() {
         assert_eq!(code, 0, "{said}");
         begun.check().await;
         assert_eq!(fs::read_to_string(begun.secret()).expect("a file"), "hush\n");
+    });
+}
+
+#[test]
+fn an_application_that_the_forge_does_not_know_is_told_at_once() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        let (code, said) = begun.setup(&["--client-id", "mistyped"], "hush\n").await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("identity provider forgejo: FAILED"), "{said}");
+    });
+}
+
+#[test]
+fn a_public_application_is_told_by_setup_by_check_and_at_the_start() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        begun.forge.add_app("everybodys", "hush", CALLBACK);
+        begun.forge.set_confidential("everybodys", false);
+        let (code, said) = begun.setup(&["--client-id", "everybodys"], "hush\n").await;
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("public application"), "{said}");
+        let config = begun.config.to_str().expect("text");
+        let tried = ["check", "--try", "--config", config];
+        let (code, said, complained) = begun.place.run(&tried).await;
+        assert_eq!(code, 0, "{said}{complained}");
+        assert!(said.contains("register a confidential one"), "{said}{complained}");
+        let args = ["--config", config, "--listen", "127.0.0.1:0"];
+        let broker = begun.place.serve(&args).await;
+        until_so("it is told", async || {
+            broker.log().contains("register a confidential application")
+        })
+        .await;
+        begun.forge.set_confidential("everybodys", true);
+        drop(broker);
+        let (_, said, _) = begun.place.run(&tried).await;
+        assert!(!said.contains("public application"), "{said}");
+    });
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_registered() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        let directory = begun.config.parent().expect("a directory");
+        fs::write(directory.join("file"), "").expect("a file");
+        for place in ["missing/mcp-broker.toml", "file/mcp-broker.toml"] {
+            let config = directory.join(place);
+            let more = ["--config", config.to_str().expect("text"), "--user", "ada"];
+            let args = ["setup", "forgejo", begun.forge.root(), "--public-url", PUBLIC];
+            let (code, said, why) =
+                begun.place.run_with(&[&args[..], &more].concat(), PASSWORD).await;
+            assert_eq!(code, 69, "{said}{why}");
+            assert!(why.contains(place) && why.contains("Nothing was changed"), "{why}");
+        }
+        assert!(begun.forge.state().apps.is_empty());
+    });
+}
+
+#[test]
+fn an_application_whose_secret_cannot_be_kept_is_removed_again() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        // Files of this shell end at 512 bytes: enough for the secret, too little for the rest.
+        let line = format!(
+            "trap '' XFSZ; ulimit -f 1; echo {} | {} setup forgejo {} --config {} --public-url {PUBLIC} \
+             --user ada",
+            PASSWORD.trim_end(),
+            env!("CARGO_BIN_EXE_mcp-broker"),
+            begun.forge.root(),
+            begun.config.display(),
+        );
+        let (code, said, why) = begun.place.shell(&line).await;
+        assert_eq!(code, 69, "{said}{why}");
+        assert!(why.contains("removed from the forge again"), "{why}");
+        assert!(begun.forge.state().apps.is_empty());
+        assert!(!begun.config.exists() && !begun.secret().exists());
+        assert_eq!(begun.setup(&["--user", "ada"], PASSWORD).await.0, 0, "the next try works");
+    });
+}
+
+/// A setup by a person at a terminal, who types what it asks for.
+#[expect(clippy::disallowed_methods, reason = "the program under test is nobody's child")]
+async fn at_a_terminal(begun: &Beginning, more: &[&str], typed: &[(&str, &str)]) -> (i32, String) {
+    let mut terminal = Terminal::open();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-broker"));
+    let config = begun.config.to_str().expect("text");
+    command.args(["setup", "forgejo", begun.forge.root(), "--config", config]);
+    command.args(more).current_dir(begun.place.path()).env_clear().kill_on_drop(true);
+    command.stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end());
+    let mut process = command.spawn().expect("it starts");
+    for (question, answer) in typed {
+        terminal.shows(question).await;
+        terminal.types(&format!("{answer}\n"));
+    }
+    let ended = timeout(TIMEOUT, process.wait()).await.expect("in time").expect("it ran");
+    terminal.types("the end");
+    (ended.code().expect("a code"), terminal.shows("the end").await)
+}
+
+#[test]
+fn at_a_terminal_password_and_code_are_asked_for_and_not_shown() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        for user in &mut begun.forge.state().users {
+            user.otp = Some("271828".to_owned());
+        }
+        let typed = [
+            ("users and clients will use", PUBLIC),
+            ("Password of ada", PASSWORD.trim_end()),
+            ("second factor", "271828"),
+        ];
+        let (code, screen) = at_a_terminal(&begun, &["--user", "ada"], &typed).await;
+        assert_eq!(code, 0, "{screen}");
+        assert!(!screen.contains("271828") && !screen.contains("ada-password"), "{screen}");
+        begun.check().await;
+    });
+}
+
+#[test]
+fn at_a_terminal_an_application_registered_by_hand_is_asked_for_in_the_same_run() {
+    with_timeout(async {
+        let begun = Beginning::new().await;
+        begun.forge.add_app("made-by-hand", "hush-of-the-forge", CALLBACK);
+        let typed = [
+            ("with the scope write:user", ""),
+            ("The client ID", "made-by-hand"),
+            ("The client secret", "hush-of-the-forge"),
+        ];
+        let (code, screen) = at_a_terminal(&begun, &["--public-url", PUBLIC], &typed).await;
+        assert_eq!(code, 0, "{screen}");
+        assert!(screen.contains("/user/settings/applications"), "{screen}");
+        assert!(!screen.contains("hush-of-the-forge"), "{screen}");
+        assert_eq!(fs::read_to_string(begun.secret()).expect("a file"), "hush-of-the-forge\n");
     });
 }
 
