@@ -5,6 +5,7 @@
 //! | `calls` | each client with each server |
 //! | `sign_in` | people sign in with a browser |
 //! | `outlive` | sessions outlive their process |
+//! | `forge` | setting the broker up at a forge, and all that happens to accounts, grants and tokens there |
 //!
 //! Each part has brokers of its own, and directories of its own under `target/e2e`, so that `cargo
 //! xtask ci` may tell them at the same time.
@@ -18,6 +19,7 @@ use crate::{flags, tally::Tally};
 
 mod calls;
 mod cell;
+mod forge;
 mod harness;
 mod outlive;
 mod provider;
@@ -27,6 +29,17 @@ use calls::{CLIENTS, SERVERS};
 use harness::Harness;
 
 pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
+    let total = match flags.subcommand {
+        flags::E2eCmd::Stories(flags) => stories(sh, &flags)?,
+        flags::E2eCmd::Forge(flags) => forge::run(sh, &flags)?,
+    };
+    println!();
+    println!("e2e: {total}");
+    Ok(total)
+}
+
+/// Clients and servers, people who sign in, and sessions that outlive their process.
+fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
     let clients = chosen("client", &CLIENTS, flags.client.as_deref());
     let servers = chosen("server", &SERVERS, flags.server.as_deref())?;
     let (client, only) = (flags.client.as_deref(), flags.only.as_deref());
@@ -47,8 +60,6 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
         let rotate_for = flags.rotate_for.map_or(usual, Duration::from_secs);
         total += outlive::run(sh, &harness, client, only, rotate_for)?;
     }
-    println!();
-    println!("e2e: {total}");
     Ok(total)
 }
 

@@ -25,22 +25,43 @@ xflags::xflags! {
         cmd tidy {}
         /// Real clients against real servers through the broker.
         cmd e2e {
-            /// Only this server: fixture, everything, filesystem or git.
-            optional --server name: String
-            /// Only this client: typescript, python or rmcp; signing in: typescript, python or
-            /// mcp-remote; sessions that outlive their process: typescript or python.
-            optional --client name: String
-            /// Only the stories of clients with servers.
-            optional --calls
-            /// Only the stories of signing in.
-            optional --sign-in
-            /// Only the stories of sessions that outlive their process.
-            optional --outlive
-            /// How many seconds clients go on calling while tokens of five seconds come and go: 120
-            /// with `--outlive`, otherwise 30 unless given.
-            optional --rotate-for seconds: u64
-            /// Only stories whose name contains this text.
-            optional --only text: String
+            /// Clients with servers, people who sign in, and sessions that outlive their process.
+            default cmd stories {
+                /// Only this server: fixture, everything, filesystem or git.
+                optional --server name: String
+                /// Only this client: typescript, python or rmcp; signing in: typescript, python or
+                /// mcp-remote; sessions that outlive their process: typescript or python.
+                optional --client name: String
+                /// Only the stories of clients with servers.
+                optional --calls
+                /// Only the stories of signing in.
+                optional --sign-in
+                /// Only the stories of sessions that outlive their process.
+                optional --outlive
+                /// How many seconds clients go on calling while tokens of five seconds come and go: 120
+                /// with `--outlive`, otherwise 30 unless given.
+                optional --rotate-for seconds: u64
+                /// Only stories whose name contains this text.
+                optional --only text: String
+            }
+            /// Setting the broker up at a forge, and what happens to accounts, grants and tokens
+            /// there: at doubles of Forgejo and Gitea, or at the forge that is named.
+            cmd forge {
+                /// The forge's address.
+                optional --forge url: String
+                /// Its kind: forgejo or gitea.
+                optional --kind kind: String
+                /// An administrator there, as NAME:PASSWORD. People, repositories and applications are
+                /// made as this one, and removed at the end.
+                optional --admin credential: String
+                /// The program of the MCP server: forgejo-mcp or gitea-mcp, or one that is used like it.
+                optional --server path: PathBuf
+                /// How long the forge's access tokens live, where that is short; without it, no story
+                /// waits for their end.
+                optional --token-seconds seconds: u64
+                /// Of the stories after the setup, only those whose name contains this text.
+                optional --only text: String
+            }
         }
         /// The MCP conformance suite against the broker.
         cmd conformance {

@@ -23,8 +23,7 @@ impl Harness {
         cargo::build_examples(sh, &["everything", "client"])?;
         let dir = root().join("target/e2e");
         pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir.join("ts"))?;
-        let requirements = root().join("xtask/e2e/py/requirements.txt");
-        let python = pinned::pip(sh, &requirements, &dir.join("py"))?;
+        let python = python(sh)?;
         // A copy, so that its processes can be told from those of other tests by their path. One that
         // is there already may be running for another part.
         let (built, copy) = (root().join("target/debug/examples/everything"), dir.join("fixture"));
@@ -34,4 +33,10 @@ impl Harness {
         }
         Ok(Self { dir, python })
     }
+}
+
+/// The `bin` of an environment with what the programs in Python need.
+pub(super) fn python(sh: &Shell) -> anyhow::Result<PathBuf> {
+    let requirements = root().join("xtask/e2e/py/requirements.txt");
+    pinned::pip(sh, &requirements, &root().join("target/e2e/py"))
 }

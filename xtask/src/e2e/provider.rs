@@ -85,6 +85,18 @@ impl Provider {
         Self::start(cmd!(sh, "{forge} {app...} --redirect-uri {back} --options {options}"), log)
     }
 
+    /// The double of one kind of forge, with people and no application.
+    pub(super) fn empty_forge(
+        sh: &Shell,
+        kind: &str,
+        ttl: u64,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let options = format!("{{\"access_ttl\": {ttl}}}");
+        let forge = "target/debug/examples/forge";
+        Self::start(cmd!(sh, "{forge} --preset {kind} --options {options}"), log)
+    }
+
     /// npm's `oidc-provider`, in the same way.
     pub(super) fn oidc(
         sh: &Shell,
