@@ -23,9 +23,10 @@ use crate::{
 };
 
 /// The parts that wait, the longest first, as arguments of this program.
-const WAITING: [&[&str]; 5] = [
+const WAITING: [&[&str]; 6] = [
     &["e2e", "--sign-in"],
     &["e2e", "--outlive", "--rotate-for", "30"],
+    &["e2e", "--clients"],
     &["e2e", "forge"],
     &["e2e", "--calls"],
     &["conformance"],

@@ -5,6 +5,7 @@
 //! | `calls` | each client with each server |
 //! | `sign_in` | people sign in with a browser |
 //! | `outlive` | sessions outlive their process |
+//! | `clients` | clients and servers that are packages of their own |
 //! | `forge` | setting the broker up at a forge, and all that happens to accounts, grants and tokens there |
 //!
 //! Each part has brokers of its own, and directories of its own under `target/e2e`, so that `cargo
@@ -19,6 +20,7 @@ use crate::{flags, tally::Tally};
 
 mod calls;
 mod cell;
+mod clients;
 mod forge;
 mod harness;
 mod outlive;
@@ -38,18 +40,22 @@ pub(crate) fn run(sh: &Shell, flags: flags::E2e) -> anyhow::Result<Tally> {
     Ok(total)
 }
 
-/// Clients and servers, people who sign in, and sessions that outlive their process.
+/// Clients and servers, people who sign in, and sessions that outlive their process; packages.
 fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
-    let clients = chosen("client", &CLIENTS, flags.client.as_deref());
-    let servers = chosen("server", &SERVERS, flags.server.as_deref())?;
-    let (client, only) = (flags.client.as_deref(), flags.only.as_deref());
-    // Who asks for one server or one client does not mean the pages of signing in.
-    let is_one = flags.server.is_some() || flags.client.is_some();
-    let are_chosen = flags.calls || flags.sign_in || flags.outlive;
+    let (client, server) = (flags.client.as_deref(), flags.server.as_deref());
+    let only = flags.only.as_deref();
+    // Who asks for one server or one client means calls, or the part that alone knows the name.
+    let is_one = server.is_some() || client.is_some();
+    let is_package = client.is_some_and(|client| clients::CLIENTS.contains(&client))
+        || server
+            .is_some_and(|server| clients::SERVERS.contains(&server) && !SERVERS.contains(&server));
+    let are_chosen = flags.calls || flags.sign_in || flags.outlive || flags.clients;
     let harness = Harness::build(sh)?;
     let mut total = Tally::default();
-    if flags.calls || !are_chosen {
-        total += calls::run(sh, &harness, &clients?, &servers, only)?;
+    if flags.calls || !(are_chosen || is_package) {
+        let clients = chosen("client", &CLIENTS, client)?;
+        let servers = chosen("server", &SERVERS, server)?;
+        total += calls::run(sh, &harness, &clients, &servers, only)?;
     }
     if flags.sign_in || !(are_chosen || is_one) {
         total += sign_in::run(sh, &harness, client, only)?;
@@ -60,6 +66,11 @@ fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
         let rotate_for = flags.rotate_for.map_or(usual, Duration::from_secs);
         total += outlive::run(sh, &harness, client, only, rotate_for)?;
     }
+    if flags.clients || (!are_chosen && (is_package || !is_one)) {
+        let clients = chosen("client", &clients::CLIENTS, client)?;
+        let servers = chosen("server", &clients::SERVERS, server)?;
+        total += clients::run(sh, &harness, &clients, &servers, only)?;
+    }
     Ok(total)
 }
 
@@ -67,6 +78,7 @@ fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
 pub(crate) fn prepare(sh: &Shell) -> anyhow::Result<()> {
     let harness = Harness::build(sh)?;
     provider::prepare(sh, &harness)?;
+    clients::prepare(sh, &harness)?;
     Ok(())
 }
 

@@ -27,10 +27,11 @@ xflags::xflags! {
         cmd e2e {
             /// Clients with servers, people who sign in, and sessions that outlive their process.
             default cmd stories {
-                /// Only this server: fixture, everything, filesystem or git.
+                /// Only this server: fixture, everything, filesystem or git; of packages: memory or time.
                 optional --server name: String
                 /// Only this client: typescript, python or rmcp; signing in: typescript, python or
-                /// mcp-remote; sessions that outlive their process: typescript or python.
+                /// mcp-remote; sessions that outlive their process: typescript or python; packages:
+                /// ai-sdk, mcporter, codex, python-1.12 or fastmcp.
                 optional --client name: String
                 /// Only the stories of clients with servers.
                 optional --calls
@@ -38,6 +39,8 @@ xflags::xflags! {
                 optional --sign-in
                 /// Only the stories of sessions that outlive their process.
                 optional --outlive
+                /// Only the stories of clients and servers that are packages of their own.
+                optional --clients
                 /// How many seconds clients go on calling while tokens of five seconds come and go: 120
                 /// with `--outlive`, otherwise 30 unless given.
                 optional --rotate-for seconds: u64

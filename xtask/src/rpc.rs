@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 /// What a client says first.
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"xtask","version":"0"}}}"#;
 
-/// Longer than the broker waits for a child's first answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than the broker waits for a child's first answer. A server that downloads itself may be
+/// silent for some minutes.
+const TIMEOUT: Duration = Duration::from_mins(6);
 
 /// Opens a session at `path` of the broker at `base` (`http://HOST:PORT`) and leaves it open.
 pub(crate) fn open_session(base: &str, path: &str, token: &str) -> anyhow::Result<()> {

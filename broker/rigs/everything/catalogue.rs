@@ -76,7 +76,10 @@ pub(crate) fn tools(memory: &Memory) -> Vec<Tool> {
         tool(
             "echo",
             "Repeats a text unchanged",
-            json!({ "text": string("What to repeat") }),
+            json!({
+                "text": string("What to repeat"),
+                "log": { "type": "boolean", "description": "Whether to say it in a log message first" },
+            }),
             &["text"],
         ),
         tool(

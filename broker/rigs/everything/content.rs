@@ -92,7 +92,8 @@ pub(crate) fn repeat(arguments: &Value) -> CallToolResult {
 
 /// Sends an info message if the client wants to hear it. In the handshake era it says so once by
 /// `logging/setLevel`; from 2026-07-28 on, per request, and silence means no.
-async fn log(memory: &Memory, context: &RequestContext<RoleServer>, message: &str) {
+/// Tells the client, if it wants to hear what is no more severe than information.
+pub(crate) async fn log(memory: &Memory, context: &RequestContext<RoleServer>, message: &str) {
     let level = LoggingLevel::Info;
     let threshold =
         if dialog::is_modern(context) { context.meta.log_level() } else { Some(memory.level()) };

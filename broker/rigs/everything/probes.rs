@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time;
 
 use crate::{
-    dialog,
+    content, dialog,
     memory::{Change, Memory},
 };
 
@@ -27,7 +27,14 @@ pub(crate) async fn call(
     context: &RequestContext<RoleServer>,
 ) -> Result<Option<CallToolResult>, ErrorData> {
     let answer = match request.name.as_ref() {
-        "echo" => string(request, "text")?.to_owned(),
+        "echo" => {
+            let text = string(request, "text")?.to_owned();
+            if argument(request, "log").is_some_and(|log| log == true) {
+                // An answer with something before it comes as a stream.
+                content::log(memory, context, &text).await;
+            }
+            text
+        }
         "pid" => process::id().to_string(),
         "env" => match variable(string(request, "name")?) {
             Some(value) => value,

@@ -4,15 +4,10 @@
 // One line per story, as in `client.mjs`.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { program } from './browser.mjs';
+import { Home, installed } from './home.mjs';
 import { KINDS, Skip, Teller, checked, pause, skip, toolOf } from './stories.mjs';
 
 /** Real time a story may take, in milliseconds, beside the lifetimes it waits for. */
@@ -33,89 +28,23 @@ const { values: flags } = parseArgs({
   },
 });
 
-const here = fileURLToPath(new URL('.', import.meta.url));
-
-/** A home with nothing in it, and a person who comes when a browser is opened. */
-class Home {
-  static async make() {
-    const home = new Home();
-    home.dir = await mkdtemp(join(tmpdir(), 'e2e-remote-'));
-    const words = ['--person', flags.person, '--password', flags.password];
-    if (flags.provider) words.push('--provider', flags.provider);
-    const quoted = [process.execPath, join(here, 'browser.mjs'), ...words].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
-    const script = `#!/bin/sh\necho opened >> '${home.dir}/opened'\nexec ${quoted.join(' ')} "$1" >> '${home.dir}/browser.log' 2>&1\n`;
-    await writeFile(join(home.dir, 'browser'), script);
-    await chmod(join(home.dir, 'browser'), 0o700);
-    return home;
-  }
-
-  /** How often a browser was opened. */
-  async opened() {
-    return (await readFile(join(this.dir, 'opened'), 'utf8').catch(() => '')).split('\n').length - 1;
-  }
-
-  log() {
-    return readFile(join(this.dir, 'browser.log'), 'utf8').catch(() => '');
-  }
-
-  remove() {
-    return rm(this.dir, { recursive: true, force: true });
-  }
-}
-
-/** mcp-remote, and JSON-RPC with it line by line. */
+/** mcp-remote, and JSON-RPC with it. */
 class Remote {
-  #waiting = new Map();
-  #last = 0;
-  #stderr = '';
-
   constructor(home) {
-    const words = [join(here, 'node_modules/mcp-remote/dist/proxy.js'), flags.url, '--transport', 'http-only', '--auth-timeout', '60'];
-    this.child = spawn(process.execPath, words, {
-      // Nothing of this machine's own settings.
-      env: {
-        PATH: process.env.PATH,
-        HOME: home.dir,
-        // What the opener it brings along asks before it looks for a browser.
-        BROWSER: join(home.dir, 'browser'),
-        MCP_REMOTE_CONFIG_DIR: join(home.dir, 'mcp-auth'),
-        CHROMIUM: program(),
-      },
-    });
-    this.child.stderr.on('data', (text) => {
-      this.#stderr += text;
-    });
-    this.ended = new Promise((ended) => this.child.on('close', ended));
-    this.ended.then(() => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(`mcp-remote ended: ${this.#stderr.trim().split('\n').slice(-3).join(' ')}`));
-    });
-    createInterface({ input: this.child.stdout }).on('line', (line) => {
-      const message = JSON.parse(line);
-      if (message.method === undefined) {
-        this.#waiting.get(message.id)?.resolve(message);
-        this.#waiting.delete(message.id);
-      }
-    });
+    const words = [installed('mcp-remote/dist/proxy.js'), flags.url, '--transport', 'http-only', '--auth-timeout', '60'];
+    this.#program = home.converse(process.execPath, words, { env: { MCP_REMOTE_CONFIG_DIR: join(home.dir, 'mcp-auth') } });
   }
 
-  send(message) {
-    this.child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`);
-  }
+  #program;
 
-  async request(method, params = {}) {
-    this.#last += 1;
-    const id = this.#last;
-    const answer = new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
-    this.send({ id, method, params });
-    const { result, error } = await answer;
-    assert.equal(error, undefined, `${method} failed: ${JSON.stringify(error)}`);
-    return result;
+  request(method, params) {
+    return this.#program.request(method, params);
   }
 
   async initialize() {
     const clientInfo = { name: 'e2e-remote', version: '1.0.0' };
     const result = await this.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo });
-    this.send({ method: 'notifications/initialized' });
+    this.#program.send({ method: 'notifications/initialized' });
     return result;
   }
 
@@ -123,17 +52,14 @@ class Remote {
     checked(flags.server, await this.request('tools/call', toolOf(flags.server)), flags.person);
   }
 
-  async stop() {
-    this.child.stdin.end();
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 5_000);
-    await this.ended;
-    clearTimeout(timer);
+  stop() {
+    return this.#program.stop();
   }
 }
 
 /** Runs `steps` with a fresh home, and cleans up whatever happens. */
 const atHome = (steps) => async () => {
-  const home = await Home.make();
+  const home = await Home.make(flags);
   const running = [];
   const start = () => {
     running.push(new Remote(home));

@@ -1,5 +1,8 @@
 // Watching a client's HTTP exchanges, and cutting the connection under one when a story asks for it.
 
+/** How Node's HTTP client says that a connection is gone. */
+export const LOST = 'terminated';
+
 /** Watches every HTTP exchange of one client, and cuts the connection under one when asked. */
 export class Wire {
   exchanges = [];
@@ -10,9 +13,10 @@ export class Wire {
   fetch = async (url, init) => {
     await this.#home;
     const cut = new AbortController();
-    const exchange = { method: init.method, headers: new Headers(init.headers), body: init.body ?? '', text: '', cut: () => cut.abort() };
+    const exchange = { method: init.method, headers: new Headers(init.headers), body: init.body ?? '', text: '', cut: () => cut.abort(new TypeError(LOST)) };
     this.exchanges.push(exchange);
-    // Aborting makes the HTTP client destroy the socket, which is what a lost network looks like.
+    // Aborting makes the HTTP client destroy the socket, which is what a lost network looks like; so does
+    // the error, by which clients tell it from a cancellation of their own.
     const signal = init.signal ? AbortSignal.any([init.signal, cut.signal]) : cut.signal;
     const response = await fetch(url, { ...init, signal });
     exchange.response = response;
