@@ -54,6 +54,10 @@ impl Shared {
         })
     }
 
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub(crate) fn stop_requests(&self) -> watch::Receiver<StopRequest> {
         self.stop.subscribe()
     }
@@ -76,7 +80,7 @@ impl Child {
         Self { shared, exit }
     }
 
-    /// The process id, which is also the group's. After the child has [ended](Self::ended) the
+    /// The process id of the child itself, which leads a group of its own. After the child has [ended](Self::ended) the
     /// system may give the number to another.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -14,6 +14,7 @@ use crate::{
     ending::{ChildControl, run_shutdown},
     error::SpawnError,
     exit::Exit,
+    launch,
     leader::Leader,
     reload::Reload,
     spawner::{self, Fresh},
@@ -46,14 +47,26 @@ pub struct Started {
 /// Dropping the future kills and reaps what may have been started.
 pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     let limits = spec.limits;
-    let Fresh { leader, stdin, stdout, stderr, pidfd } = spawner::spawn(spec).await?;
+    let program = spec.program.clone();
+    let Fresh { leader, stdin, stdout, stderr, pidfd, report } = spawner::spawn(spec).await?;
     // From here on `leader` owns the child: each `?` below kills and reaps it.
+    let number = match report {
+        Some(report) => {
+            if let Some(failure) =
+                launch::report::receive(report).await.map_err(SpawnError::from_system)?
+            {
+                return Err(SpawnError::from_launch(program, &failure));
+            }
+            launch::start::child_of(leader.number())
+        }
+        None => leader.number(),
+    };
     let watch = Watch::new(pidfd).map_err(SpawnError::from_system)?;
     let stdin = ChildStdin::from_std(stdin).map_err(SpawnError::from_system)?;
     let stdout = ChildStdout::from_std(stdout).map_err(SpawnError::from_system)?;
     let stderr = ChildStderr::from_std(stderr).map_err(SpawnError::from_system)?;
 
-    let shared = Shared::new(leader.number(), limits.stderr_ring_bytes);
+    let shared = Shared::new(number, limits.stderr_ring_bytes);
     let (stdin, closer) = stdin::split(stdin);
     let child = Child::new(Arc::clone(&shared), leader.subscribe());
     let stdout = Stdout::new(stdout, leader.subscribe());
@@ -94,7 +107,7 @@ impl Driver {
 
         let exit = leader.reap();
         stderr.finish();
-        info!(pid = leader.number(), %exit, "child ended");
+        info!(pid = shared.pid(), %exit, "child ended");
         leader.publish(exit);
         exit
     }

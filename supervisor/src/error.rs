@@ -4,6 +4,8 @@ use std::{ffi::OsString, io, path::PathBuf};
 
 use rustix::io::Errno;
 
+use crate::launch::report::{EXEC, Failure};
+
 /// Why a child did not start. In every case no process is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
@@ -35,6 +37,15 @@ pub enum SpawnError {
     /// Processes, descriptors or memory ran out; worth another try later.
     #[error("out of processes, descriptors or memory")]
     OutOfResources(#[source] io::Error),
+    /// What the [`Spec`](crate::Spec) asks of the kernel to isolate the child could not be had.
+    #[error("cannot isolate the child: {step}")]
+    Isolation {
+        /// What was tried.
+        step: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The [`Spec`](crate::Spec) cannot be carried out as written; trying again will not help.
     #[error("bad spec: {reason}")]
     BadSpec {
@@ -47,6 +58,14 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
+    /// Sorts what the launcher reports.
+    pub(crate) fn from_launch(program: OsString, failure: &Failure) -> Self {
+        if failure.step == EXEC {
+            return Self::from_exec(program, failure.error());
+        }
+        Self::Isolation { step: failure.step.clone(), source: failure.error() }
+    }
+
     /// Sorts what `fork` and `exec` report. By then the program was found, so *not found* speaks of
     /// its interpreter.
     pub(crate) fn from_exec(program: OsString, error: io::Error) -> Self {

@@ -59,6 +59,9 @@ impl Leader {
         if matches!(self.state, State::Reaped) {
             return;
         }
+        if let (State::Unreaped(child), Signal::KILL) = (&self.state, signal) {
+            child.kill_cgroup();
+        }
         // Failing is no news: the group may be all zombies (some systems then say EPERM).
         let signalled = kill_process_group(self.pid, signal);
         // A leader may have moved to another group; it still must not get away, nor get it twice.

@@ -6,14 +6,15 @@
 //!
 //! ```no_run
 //! # async fn example(tasks: &mut tokio::task::JoinSet<supervisor::Exit>) -> Result<(), supervisor::SpawnError> {
-//! use supervisor::{Limits, Spec, start};
+//! use supervisor::{Isolation, Limits, Spec, start};
 //!
 //! let started = start(Spec {
 //!     program: "forgejo-mcp".into(),
 //!     args: vec!["--transport".into(), "stdio".into()],
 //!     env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
 //!     cwd: None,
-//!     orphan_cleanup: None,
+//!     containment: None,
+//!     isolation: Isolation::default(),
 //!     new_privs: false,
 //!     limits: Limits::default(),
 //! })
@@ -53,15 +54,15 @@
 //! - On Linux a child dies when this process dies, SIGKILL included (`PR_SET_PDEATHSIG`). The kernel
 //!   ties that to the *thread* that forked, so all forks happen on one thread that never exits. It
 //!   does not reach grandchildren, and a set-user-id program is exempt from it.
-//! - Grandchildren in the group die too when this process is killed, if [`Spec::orphan_cleanup`] is
-//!   set: [`OrphanCleanup`] forks a process that outlives this one for a moment.
+//! - With [`Spec::containment`] every descendant ends with the child, and when this process is killed,
+//!   `setsid` and double forks included, where the system has the means: [`Containment::mechanism`].
+//! - [`Spec::isolation`] separates children from each other, and from what this process has.
 //!
 //! # What it does not do
 //!
 //! It reads no protocol: lines on standard output are the caller's. It restarts nothing and counts
-//! nothing. A descendant that leaves the process group survives the child; containing that one takes
-//! a cgroup. There is no isolation between children beyond the above. Children are started one at a
-//! time, since they share that one thread.
+//! nothing. Without a containment a descendant that leaves the process group survives the child.
+//! Children are forked one at a time, since they share that one thread.
 //!
 //! # Testing it alone
 //!
@@ -70,11 +71,15 @@
 //! `tests/fixtures` that have one bad habit each.
 #![cfg(unix)]
 
+mod cgroup;
 mod child;
+mod containment;
 mod driver;
 mod ending;
 mod error;
 mod exit;
+mod isolation;
+mod launch;
 mod leader;
 mod life;
 mod orphans;
@@ -87,14 +92,17 @@ mod spec;
 mod stderr;
 mod stdin;
 mod stdout;
+mod surroundings;
+mod view;
 mod watch;
 
 pub use child::{BoxFuture, Child};
+pub use containment::{Containment, Mechanism};
 pub use driver::{Driver, Started, start};
 pub use error::SpawnError;
 pub use exit::Exit;
+pub use isolation::{Isolation, Network, Sandbox};
 pub use life::Life;
-pub use orphans::OrphanCleanup;
 pub use reload::Reload;
 pub use spec::{Limits, Spec};
 pub use stdin::Stdin;

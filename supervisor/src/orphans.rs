@@ -13,8 +13,11 @@
 //!       └──────── +group, −group, end of file ── pipe ─────────┘
 //! ```
 
+mod kill_folder;
 mod memory;
 mod process;
+
+pub(crate) use kill_folder::KillFolder;
 
 use std::{
     fmt,
@@ -32,20 +35,20 @@ use tracing::warn;
 
 /// Ends the process groups that this process leaves behind when it is killed.
 ///
-/// Put a clone into the [`Spec`](crate::Spec) of each child that is to be covered. A group is
-/// covered from its start until its leader is reaped. Groups are reached, not sessions: a process
-/// that left its group survives, and takes a cgroup to be caught.
+/// A group is covered from its start until its leader is reaped. Groups are reached, not sessions: a
+/// process that left its group survives. A cgroup that has all children in it is reached as a whole.
 ///
 /// Dropping the last clone has the same effect as the death of this process. Cheap to clone.
 #[derive(Clone)]
-pub struct OrphanCleanup {
+pub(crate) struct OrphanCleanup {
     /// `None` once the process at the other end has exited.
     pipe: Arc<Mutex<Option<File>>>,
 }
 
 impl OrphanCleanup {
-    /// Forks the orphan-cleanup process. It is no child of this process: the one forked here forks
-    /// it and exits. It keeps no descriptor of this process but the pipe, gives back the memory
+    /// Forks the orphan-cleanup process. What is in `cgroup` it ends and
+    /// removes as well. It is no child of this process: the one forked here forks
+    /// it and exits. It keeps no descriptor of this process but the pipe and that folder, gives back the memory
     /// that it inherited, runs in a session of its own from `/`, and blocks all signals, so that a
     /// service manager which signals all processes of a service ends this one first.
     ///
@@ -54,10 +57,10 @@ impl OrphanCleanup {
     ///
     /// # Errors
     /// When the system is out of descriptors or processes.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start(cgroup: Option<&KillFolder>) -> io::Result<Self> {
         // The reading end must survive no `exec` of a child, and neither end is inherited by one.
         let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
-        let intermediate = process::fork(&reading)?;
+        let intermediate = process::fork(&reading, cgroup)?;
         drop(reading);
         match wait(intermediate) {
             Ok(true) => {}

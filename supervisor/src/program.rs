@@ -94,7 +94,8 @@ mod tests {
             args: Vec::new(),
             env: path.into_iter().map(|value| ("PATH".into(), value)).collect(),
             cwd: None,
-            orphan_cleanup: None,
+            containment: None,
+            isolation: crate::Isolation::default(),
             new_privs: false,
             limits: Limits::default(),
         }

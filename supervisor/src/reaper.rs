@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{exit::Exit, orphans::Registration};
+use crate::{cgroup::ChildCgroup, exit::Exit, orphans::Registration};
 
 /// A child that has yet to be reaped. Until then the kernel keeps its number from being given to
 /// another process.
@@ -24,15 +24,25 @@ pub(crate) struct Unreaped {
     pub(crate) child: process::Child,
     /// Covers the child's group.
     pub(crate) registration: Option<Registration>,
+    /// Holds the child and every descendant.
+    pub(crate) cgroup: Option<ChildCgroup>,
 }
 
 impl Unreaped {
     /// Waits for the child to exit, and reaps it. The rest of its group must have got SIGKILL.
     pub(crate) fn reap(self) -> Exit {
-        let Self { mut child, registration } = self;
+        let Self { mut child, registration, cgroup } = self;
         // While the number is still the child's: afterwards it may name another group.
         drop(registration);
-        child.wait().map_or(Exit::Unknown, Exit::from)
+        let exit = child.wait().map_or(Exit::Unknown, Exit::from);
+        cgroup.map_or(exit, |cgroup| cgroup.finish(exit))
+    }
+
+    /// Ends what is in the child's cgroup.
+    pub(crate) fn kill_cgroup(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
     }
 }
 

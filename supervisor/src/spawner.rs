@@ -6,7 +6,10 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::{OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
     panic::{self, AssertUnwindSafe},
     process::{self, Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -19,7 +22,16 @@ use rustix::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{error::SpawnError, leader::Leader, program, reaper::Unreaped, spec::Spec, watch};
+use crate::{
+    cgroup::{ChildCgroup, ENTRANCES},
+    error::SpawnError,
+    launch::start::{Launch, new_command},
+    leader::Leader,
+    program,
+    reaper::Unreaped,
+    spec::Spec,
+    surroundings, watch,
+};
 
 /// Jobs that may wait for the thread. A full queue makes the next caller wait, before any fork.
 const QUEUE: usize = 64;
@@ -33,6 +45,8 @@ pub(crate) struct Fresh {
     pub(crate) stdout: process::ChildStdout,
     pub(crate) stderr: process::ChildStderr,
     pub(crate) pidfd: Option<OwnedFd>,
+    /// What the launcher says of its work; `None` when there was none.
+    pub(crate) report: Option<OwnedFd>,
 }
 
 struct Job {
@@ -85,11 +99,24 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
         program::enter(cwd)?;
     }
     let path = program::find(&spec)?;
+    let containment = spec.containment.as_ref();
+    let launch =
+        containment.map(|with| surroundings::launch(with, &spec, &path)).transpose()?.flatten();
+    let cgroup = containment.map(|with| with.cgroup(launch.is_some())).transpose()?.flatten();
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns children")]
-    let mut command = Command::new(path);
+    let mut command = match &launch {
+        Some(launch) => launch.command(&path),
+        None => new_command(&path),
+    };
+    if launch.is_none() {
+        command.arg0(&spec.program);
+        if let Some(cwd) = &spec.cwd {
+            command.current_dir(cwd);
+        }
+    } else {
+        command.arg(&spec.program);
+    }
     command
-        .arg0(&spec.program)
         .args(&spec.args)
         .env_clear()
         .envs(spec.env)
@@ -97,39 +124,53 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    if let Some(cwd) = &spec.cwd {
-        command.current_dir(cwd);
-    }
-    prepare(&mut command, spec.new_privs);
+    let inherited = launch.as_ref().map(Launch::inherited).unwrap_or_default();
+    let joined = cgroup.as_ref().map(ChildCgroup::entrances).unwrap_or_default();
+    prepare(
+        &mut command,
+        Settle { parent: Some(getpid()), new_privs: spec.new_privs, inherited, joined },
+    );
 
     let mut child =
         command.spawn().map_err(|error| SpawnError::from_exec(spec.program.clone(), error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let group = Pid::from_child(&child);
-    let registration = spec.orphan_cleanup.as_ref().map(|cleanup| cleanup.register(group));
-    let leader = Leader::new(Unreaped { child, registration });
+    let registration = containment.and_then(|with| with.register(group));
+    let leader = Leader::new(Unreaped { child, registration, cgroup });
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         unreachable!("all three streams were asked for as pipes");
     };
     let pidfd = watch::pidfd(leader.pid());
-    Ok(Fresh { leader, stdin, stdout, stderr, pidfd })
+    let report = launch.map(Launch::into_report);
+    Ok(Fresh { leader, stdin, stdout, stderr, pidfd, report })
+}
+
+/// What [`settle`] works with: numbers alone.
+#[derive(Debug, Default, Clone, Copy)]
+struct Settle {
+    parent: Option<Pid>,
+    new_privs: bool,
+    /// Descriptors for the launcher.
+    inherited: [Option<RawFd>; 2],
+    /// Where a process writes 0 to join a cgroup.
+    joined: [Option<RawFd>; ENTRANCES],
 }
 
 /// Has [`settle`] run in the child between fork and exec.
-fn prepare(command: &mut Command, new_privs: bool) {
-    let parent = getpid();
+fn prepare(command: &mut Command, settling: Settle) {
     #[expect(unsafe_code, reason = "what must happen in the child itself has no safe form")]
     // SAFETY: between fork and exec only async-signal-safe calls are allowed, because another
     // thread may have held any lock at the fork. `settle` makes plain system calls on constants and
-    // on the captured number: no allocation, no lock, no panic.
+    // on the captured numbers: no allocation, no lock, no panic.
     unsafe {
-        command.pre_exec(move || settle(parent, new_privs));
+        command.pre_exec(move || settle(settling));
     }
 }
 
 /// Runs in the child. The standard library has already set up the streams, the working directory,
 /// the group, the signal mask and SIGPIPE.
-fn settle(parent: Pid, new_privs: bool) -> io::Result<()> {
+fn settle(settling: Settle) -> io::Result<()> {
+    let Settle { parent, new_privs, inherited, joined } = settling;
     umask(Mode::RWXG | Mode::RWXO);
     // Ignored signals stay ignored across exec, and a broker started by `nohup` or by a script with
     // `&` ignores some: its children would be deaf to them.
@@ -150,7 +191,7 @@ fn settle(parent: Pid, new_privs: bool) -> io::Result<()> {
 
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before that call, and then no signal will come.
-        if getppid() != Some(parent) {
+        if getppid() != parent {
             return Err(rustix::io::Errno::SRCH.into());
         }
         if !new_privs {
@@ -169,8 +210,23 @@ fn settle(parent: Pid, new_privs: bool) -> io::Result<()> {
                 libc::CLOSE_RANGE_CLOEXEC,
             );
         }
+        for descriptor in inherited.into_iter().flatten() {
+            #[expect(unsafe_code, reason = "no safe form exists for a number")]
+            // SAFETY: one system call on numbers; the descriptor is open in the parent.
+            unsafe {
+                libc::fcntl(descriptor, libc::F_SETFD, 0);
+            }
+        }
+        for entrance in joined.into_iter().flatten() {
+            #[expect(unsafe_code, reason = "no safe form exists for a number")]
+            // SAFETY: as above; the byte is a constant.
+            let written = unsafe { libc::write(entrance, c"0".as_ptr().cast(), 1) };
+            if written != 1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (parent, new_privs);
+    let _ = (parent, new_privs, inherited, joined);
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::SpawnError, orphans::OrphanCleanup};
+use crate::{containment::Containment, error::SpawnError, isolation::Isolation};
 
 /// What to start. `Debug` shows the names of the environment but not its values, which may be
 /// secrets.
@@ -29,9 +29,12 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// Where the child works: an absolute path. `None` means this process's own directory.
     pub cwd: Option<PathBuf>,
-    /// Ends the child's process group if this process is killed. `None` leaves the child's own
-    /// children to themselves then.
-    pub orphan_cleanup: Option<OrphanCleanup>,
+    /// Ends every descendant of the child when the child ends, is killed, or this process is killed.
+    /// `None` leaves to themselves those that left the child's process group, and all of them if
+    /// this process is killed.
+    pub containment: Option<Containment>,
+    /// What the child sees and reaches. More than the default takes a [`containment`](Self::containment).
+    pub isolation: Isolation,
     /// Whether the child and what it starts may gain privileges that this process does not have, by
     /// setuid programs or file capabilities: `sudo` needs that. Without it the kernel ignores both
     /// (`PR_SET_NO_NEW_PRIVS`), where it is Linux.
@@ -47,7 +50,8 @@ impl fmt::Debug for Spec {
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("cwd", &self.cwd)
-            .field("orphan_cleanup", &self.orphan_cleanup)
+            .field("containment", &self.containment)
+            .field("isolation", &self.isolation)
             .field("new_privs", &self.new_privs)
             .field("limits", &self.limits)
             .finish()
@@ -127,7 +131,8 @@ mod tests {
             args: vec!["argument".into()],
             env: vec![("TOKEN".into(), "hunter2".into())],
             cwd: Some("/".into()),
-            orphan_cleanup: None,
+            containment: None,
+            isolation: Isolation::default(),
             new_privs: false,
             limits: Limits::default(),
         }

@@ -102,7 +102,7 @@ impl App {
         directory::sweep(&config.data_dir.join("children"));
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
-        let children = Arc::new(Children::new());
+        let children = Arc::new(Children::new(&config.data_dir));
         let outside = HttpClients::new(&config)?;
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);

@@ -87,7 +87,7 @@ impl Trials {
         let spawner = Spawner {
             tasks: TaskTracker::new(),
             environment,
-            children: Arc::new(Children::new()),
+            children: Arc::new(Children::of_trials()),
             caches: Arc::new(Caches::new(clock.clone())),
             ledgers: Arc::default(),
             vault: None,

@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashSet,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use supervisor::OrphanCleanup;
-use tracing::warn;
+use sha2::{Digest, Sha256};
+use supervisor::{Containment, Mechanism};
+use tracing::{info, warn};
 
 use crate::{
     metrics::{ServerLabel, StateLabels},
@@ -17,21 +19,44 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Children {
     pids: Mutex<HashSet<u32>>,
-    /// Ends their groups if the broker is killed.
-    pub(super) orphan_cleanup: Option<OrphanCleanup>,
+    /// Holds the descendants of each together.
+    pub(super) containment: Option<Containment>,
 }
 
 impl Children {
-    /// Starts the orphan-cleanup process; a broker runs as well without.
-    pub(crate) fn new() -> Self {
-        let started = OrphanCleanup::start().inspect_err(|error| {
-            warn!(
-                %error,
-                "orphan-cleanup process did not start; child process groups may survive a SIGKILL \
-                 of the broker"
-            );
-        });
-        Self { pids: Mutex::default(), orphan_cleanup: started.ok() }
+    /// Chooses how descendants are held together; a broker runs as well without. What an earlier run
+    /// on this data directory left behind is ended, so the directory must be locked.
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        let path = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
+        Self::named(&format!("mcp-broker-{}", hex::encode(&hash[..8])))
+    }
+
+    /// For a process that has no data directory.
+    pub(crate) fn of_trials() -> Self {
+        Self::named(&format!("mcp-broker-trial-{}", std::process::id()))
+    }
+
+    fn named(name: &str) -> Self {
+        let containment = Containment::start(name)
+            .inspect(|containment| {
+                let mechanism = containment.mechanism();
+                info!(%mechanism, "descendants of children end with their child and with the broker");
+                if mechanism == Mechanism::ProcessGroup {
+                    warn!(
+                        "this system gives neither cgroups nor PID namespaces; a process that leaves \
+                         its child's process group survives the child and the broker"
+                    );
+                }
+            })
+            .inspect_err(|error| {
+                warn!(
+                    %error,
+                    "descendants of children cannot be held together; child process groups may \
+                     survive a SIGKILL of the broker"
+                );
+            });
+        Self { pids: Mutex::default(), containment: containment.ok() }
     }
 
     fn starts(&self, pid: u32) {

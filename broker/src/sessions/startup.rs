@@ -268,13 +268,14 @@ impl Startup {
         };
         let cwd = server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
         let limits = supervisor::Limits { stop_grace: server.stop_grace, ..Default::default() };
-        let orphan_cleanup = self.children.orphan_cleanup.clone();
+        let containment = self.children.containment.clone();
         Ok(supervisor::Spec {
             program,
             args,
             env,
             cwd: Some(cwd),
-            orphan_cleanup,
+            containment,
+            isolation: supervisor::Isolation::default(),
             new_privs: server.new_privs,
             limits,
         })

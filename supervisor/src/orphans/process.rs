@@ -14,7 +14,7 @@ use rustix::{
     process::{Pid, Signal, chdir, kill_process_group, setsid},
 };
 
-use super::memory;
+use super::{kill_folder::KillFolder, memory};
 
 /// The largest process id there is: 64-bit Linux counts to 2²², other systems less far.
 const MAX_GROUP: usize = 1 << 22;
@@ -60,7 +60,7 @@ impl Groups {
 
 /// Forks the intermediate process, which forks the orphan-cleanup process and exits: with 0 when
 /// that has worked. Returns the intermediate's id, in the parent alone.
-pub(super) fn fork(pipe: &OwnedFd) -> io::Result<Pid> {
+pub(super) fn fork(pipe: &OwnedFd, cgroup: Option<&KillFolder>) -> io::Result<Pid> {
     let pipe = pipe.as_raw_fd();
     // A handler of the parent's must not run in the copy. The copy keeps all signals blocked.
     let mask = block_signals()?;
@@ -69,7 +69,7 @@ pub(super) fn fork(pipe: &OwnedFd) -> io::Result<Pid> {
     // async-signal-safe; nothing else of this process runs in it.
     let forked = unsafe { libc::fork() };
     if forked == 0 {
-        intermediate(pipe)
+        intermediate(pipe, cgroup)
     }
     let forked = if forked < 0 { Err(io::Error::last_os_error()) } else { Ok(forked) };
     restore_signals(&mask);
@@ -77,21 +77,23 @@ pub(super) fn fork(pipe: &OwnedFd) -> io::Result<Pid> {
     Ok(pid.expect("fork returns a positive number to the parent"))
 }
 
-fn intermediate(pipe: RawFd) -> ! {
+fn intermediate(pipe: RawFd, cgroup: Option<&KillFolder>) -> ! {
     // A session of its own: neither a terminal's hang-up nor a signal to the parent's group is
     // meant for it.
     let _ = setsid();
     #[expect(unsafe_code, reason = "there is no safe form of fork")]
     // SAFETY: as in `fork`, for `run`.
     match unsafe { libc::fork() } {
-        0 => run(pipe),
+        0 => run(pipe, cgroup),
         -1 => exit(1),
         _ => exit(0),
     }
 }
 
-fn run(pipe: RawFd) -> ! {
-    close_all_but(pipe);
+fn run(pipe: RawFd, cgroup: Option<&KillFolder>) -> ! {
+    // On the stack, since the heap goes.
+    let cgroup = cgroup.copied();
+    close_all_but(pipe, cgroup.map_or(pipe, |cgroup| cgroup.folder));
     // Or the directory it was started from could not be unmounted.
     let _ = chdir(c"/");
     memory::release();
@@ -116,24 +118,35 @@ fn run(pipe: RawFd) -> ! {
             Err(_) => exit(1),
         }
     }
+    if let Some(cgroup) = &cgroup {
+        cgroup.kill();
+    }
     GROUPS.for_each(|group| {
         if let Some(group) = Pid::from_raw(group) {
             // A group that is gone already is as good.
             let _ = kill_process_group(group, Signal::KILL);
         }
     });
+    if let Some(cgroup) = &cgroup {
+        cgroup.remove();
+    }
     exit(0)
 }
 
 /// Every other descriptor would keep open what the parent closes: sockets, the writing end of this
-/// pipe, and that of another cleanup process.
-fn close_all_but(pipe: RawFd) {
-    if close_range(0, pipe.saturating_sub(1)) && close_range(pipe.saturating_add(1), RawFd::MAX) {
+/// pipe, and that of another cleanup process. Both may be the same.
+fn close_all_but(pipe: RawFd, other: RawFd) {
+    let (low, high) = (pipe.min(other), pipe.max(other));
+    if close_range(0, low.saturating_sub(1))
+        && close_range(low.saturating_add(1), high.saturating_sub(1))
+        && close_range(high.saturating_add(1), RawFd::MAX)
+    {
         return;
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|limit| RawFd::try_from(limit).ok()).unwrap_or(1 << 20);
-    for descriptor in (0..limit.min(1 << 20)).filter(|descriptor| *descriptor != pipe) {
+    let others = |descriptor: &RawFd| *descriptor != pipe && *descriptor != other;
+    for descriptor in (0..limit.min(1 << 20)).filter(others) {
         #[expect(unsafe_code, reason = "the descriptors belong to values of the parent")]
         // SAFETY: those values exist in this copy of the memory too, and are never used in it.
         unsafe {

@@ -17,6 +17,7 @@ use tokio::{
 pub(crate) const BROOD: &str = env!("CARGO_BIN_EXE_child-brood");
 pub(crate) const DEAF: &str = env!("CARGO_BIN_EXE_child-deaf");
 pub(crate) const ECHO: &str = env!("CARGO_BIN_EXE_child-echo");
+pub(crate) const ESCAPE: &str = env!("CARGO_BIN_EXE_child-escape");
 pub(crate) const EXIT: &str = env!("CARGO_BIN_EXE_child-exit");
 pub(crate) const FLOOD: &str = env!("CARGO_BIN_EXE_child-flood");
 pub(crate) const MIRROR: &str = env!("CARGO_BIN_EXE_child-mirror");
@@ -48,7 +49,8 @@ pub(crate) fn spec(program: &str, args: &[&str]) -> Spec {
         args: args.iter().map(OsString::from).collect(),
         env: Vec::new(),
         cwd: None,
-        orphan_cleanup: None,
+        containment: None,
+        isolation: supervisor::Isolation::default(),
         new_privs: false,
         limits: Limits { stop_grace: LONG, ..Limits::default() },
     }

@@ -1,0 +1,170 @@
+//! How all descendants of a child are held together, so that none outlives it or this process.
+
+use std::{fmt, io, path::PathBuf, sync::Arc};
+
+use rustix::process::{Pid, geteuid};
+
+use crate::{
+    cgroup::{Cgroup, ChildCgroup},
+    error::SpawnError,
+    isolation::Sandbox,
+    launch::{
+        is_in_this_program,
+        plan::{Plan, Reach},
+        report::Failure,
+        start::attempt,
+    },
+    orphans::{OrphanCleanup, Registration},
+    view,
+};
+
+/// How descendants are held together, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// A cgroup of version 2 for each child, ended by `cgroup.kill`; a process that outlives this one
+    /// for a moment writes to it when this one is killed.
+    Cgroup,
+    /// A PID namespace for each child: the kernel ends what is in it with its first process, which dies
+    /// with this process.
+    PidNamespace,
+    /// The child's process group. What leaves the group survives.
+    ProcessGroup,
+}
+
+impl Mechanism {
+    /// All of them, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Cgroup, Self::PidNamespace, Self::ProcessGroup];
+
+    /// In the words of an operator.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup v2",
+            Self::PidNamespace => "PID namespace",
+            Self::ProcessGroup => "process group",
+        }
+    }
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Holds the descendants of children together. One for a program, cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Containment {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    mechanism: Mechanism,
+    /// Ends groups and the cgroup after a SIGKILL. Before the cgroup, so that a drop ends children
+    /// while their cgroup is there.
+    orphan_cleanup: Option<OrphanCleanup>,
+    cgroup: Option<Arc<Cgroup>>,
+    /// Whether namespaces take a user namespace first.
+    user_namespace: bool,
+    sandbox: Result<(), Failure>,
+}
+
+impl Containment {
+    /// Chooses the best mechanism that the system has, and prepares it. `name` must be the same after a
+    /// restart, and no other running program's: what an earlier run left in the cgroup of that name is
+    /// ended. Blocks for some milliseconds. Call it early: see the orphan-cleanup process's memory.
+    ///
+    /// # Errors
+    /// When the system is out of descriptors or processes.
+    pub fn start(name: &str) -> io::Result<Self> {
+        Self::start_with(name, &Mechanism::ALL)
+    }
+
+    /// As [`start`](Self::start), with a choice of mechanisms. The process group is always there.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_with(name: &str, allowed: &[Mechanism]) -> io::Result<Self> {
+        let user_namespace = !geteuid().is_root() || !can_separate_as_root();
+        let namespaces = Self::try_namespaces(user_namespace, false);
+        let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true));
+        let cgroup = match allowed.contains(&Mechanism::Cgroup) {
+            true => Cgroup::create(name).ok().map(Arc::new),
+            false => None,
+        };
+        let mechanism = if cgroup.is_some() {
+            Mechanism::Cgroup
+        } else if allowed.contains(&Mechanism::PidNamespace) && namespaces.is_ok() {
+            Mechanism::PidNamespace
+        } else {
+            Mechanism::ProcessGroup
+        };
+        let kill_folder = cgroup.as_deref().map(Cgroup::kill_folder);
+        let orphan_cleanup = Some(OrphanCleanup::start(kill_folder.as_ref())?);
+        let inner = Inner { mechanism, orphan_cleanup, cgroup, user_namespace, sandbox };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn try_namespaces(user_namespace: bool, sandbox: bool) -> Result<(), Failure> {
+        if !is_in_this_program() {
+            return Err(Failure { step: "find the launcher".to_owned(), errno: libc::ENOSYS });
+        }
+        attempt(&Plan {
+            user_namespace,
+            view: sandbox.then(|| view::places(&Sandbox::default())),
+            cwd: PathBuf::from("/"),
+            network: Reach::Any,
+            new_privs: false,
+            confined: sandbox,
+            user: None,
+            limits: Vec::new(),
+        })
+    }
+
+    /// How descendants of children without a sandbox are held together. Those with one have a PID
+    /// namespace always.
+    #[must_use]
+    pub fn mechanism(&self) -> Mechanism {
+        self.inner.mechanism
+    }
+
+    /// Whether children can have a [`Sandbox`](crate::Sandbox) here; else what was refused.
+    ///
+    /// # Errors
+    /// What the sandbox failed at, and what the system said.
+    pub fn sandbox(&self) -> Result<(), SpawnError> {
+        match &self.inner.sandbox {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                Err(SpawnError::Isolation { step: failure.step.clone(), source: failure.error() })
+            }
+        }
+    }
+
+    /// Whether namespaces take a user namespace first.
+    pub(crate) fn needs_user_namespace(&self) -> bool {
+        self.inner.user_namespace
+    }
+
+    /// The cgroup of one more child, if it takes one.
+    pub(crate) fn cgroup(&self, is_launched: bool) -> Result<Option<ChildCgroup>, SpawnError> {
+        match &self.inner.cgroup {
+            Some(cgroup) if !is_launched => {
+                cgroup.child().map(Some).map_err(SpawnError::from_system)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) fn register(&self, group: Pid) -> Option<Registration> {
+        self.inner.orphan_cleanup.as_ref().map(|cleanup| cleanup.register(group))
+    }
+}
+
+/// Root may lack the capability for namespaces, as in a container.
+fn can_separate_as_root() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}

@@ -1,0 +1,45 @@
+//! What a child sees of the machine, and what it reaches.
+
+use std::path::PathBuf;
+
+/// What a child sees and reaches. The default leaves it as it is for this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Isolation {
+    /// The file system and the processes that the child sees; `None`: those of this process.
+    pub sandbox: Option<Sandbox>,
+    /// What the child reaches over the network.
+    pub network: Network,
+}
+
+/// Namespaces of the child's own: it sees no process but its own and those that it starts, the file
+/// system of the host read-only, and there
+///
+/// - `/proc`, `/dev`, `/tmp`, `/var/tmp` and `/run` of its own;
+/// - nothing at [`hidden`](Self::hidden), but for what is named otherwise below it.
+///
+/// It has no capability, gains no privileges, and a filter refuses the system calls by which a process
+/// reaches into others or into the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Files and directories that are not there.
+    pub hidden: Vec<PathBuf>,
+    /// What is there to be read, also below what is hidden. Those that do not exist are left out.
+    pub read: Vec<PathBuf>,
+    /// What is there to be read and written. Those that do not exist are left out.
+    pub write: Vec<PathBuf>,
+    /// The user and the group that the child runs as, instead of those of this process, which then
+    /// must be root. The caller gives it the files that it needs.
+    pub user: Option<u32>,
+}
+
+/// What a child reaches over the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Network {
+    /// What this process reaches.
+    #[default]
+    Any,
+    /// Only itself: its own loopback interface.
+    None,
+    /// TCP connections to these ports, of any address. UDP is not covered.
+    Ports(Vec<u16>),
+}

@@ -1,0 +1,181 @@
+//! What the child may do, set in the child itself just before it is executed.
+
+use std::{collections::BTreeMap, fs, io};
+
+use landlock::{
+    ABI, Access as _, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, Scope,
+};
+use rustix::{
+    process::{Resource as Limit, Rlimit, getrlimit, setrlimit},
+    thread::{CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs},
+};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
+};
+
+use super::{
+    plan::{Plan, Reach, Resource},
+    report::{Failure, Step},
+};
+
+/// System calls by which a process reaches into others, or into the kernel.
+const REFUSED: [i64; 39] = [
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_quotactl,
+    libc::SYS_acct,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+];
+
+/// `fanotify`, `lookup_dcookie` and their like need capabilities, and the child has none.
+const NAMESPACES: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP) as u64;
+
+/// More likely than this process to be ended when memory runs out.
+const OOM_SCORE: &str = "500";
+
+pub(super) fn confine(plan: &Plan) -> Result<(), Failure> {
+    // /proc may be read-only, and then nothing is lost but a preference.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    set_limits(plan)?;
+    if let Some(user) = plan.user {
+        become_user(user)?;
+    }
+    if !plan.new_privs {
+        set_no_new_privs(true).step("refuse new privileges")?;
+    }
+    if let Reach::Ports(ports) = &plan.network {
+        allow_ports(ports).map_err(io::Error::other).step("limit the network to ports")?;
+    }
+    if plan.confined {
+        // An older kernel has no scopes; then an abstract socket can be reached as any other.
+        let _ = scope();
+        drop_capabilities()?;
+        for filter in filters().map_err(io::Error::other).step("make a filter")? {
+            apply_filter(&filter).map_err(io::Error::other).step("filter system calls")?;
+        }
+    }
+    Ok(())
+}
+
+fn set_limits(plan: &Plan) -> Result<(), Failure> {
+    setrlimit(Limit::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .step("limit core dumps")?;
+    for (resource, value) in &plan.limits {
+        let resource = match resource {
+            Resource::Nofile => Limit::Nofile,
+            Resource::Fsize => Limit::Fsize,
+            Resource::Data => Limit::Data,
+        };
+        let most = getrlimit(resource).maximum;
+        let value = Some(most.map_or(*value, |most| most.min(*value)));
+        setrlimit(resource, Rlimit { current: value, maximum: value }).step("set limits")?;
+    }
+    Ok(())
+}
+
+/// One person's user: no group of another, and no way back.
+fn become_user(user: u32) -> Result<(), Failure> {
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    rustix::thread::set_thread_groups(&[]).step("leave the groups")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).step("become the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).step("become the user")
+}
+
+fn allow_ports(ports: &[u16]) -> Result<(), RulesetError> {
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessNet::ConnectTcp)?
+        .create()?;
+    for port in ports {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
+    rules.restrict_self().map(drop)
+}
+
+fn scope() -> Result<(), RulesetError> {
+    let rules = Ruleset::default().scope(Scope::from_all(ABI::V6))?.create()?;
+    rules.restrict_self().map(drop)
+}
+
+fn drop_capabilities() -> Result<(), Failure> {
+    for capability in 0..64 {
+        #[expect(
+            unsafe_code,
+            reason = "the safe form knows no capability that is newer than it is"
+        )]
+        // SAFETY: one system call on constants.
+        unsafe {
+            // Those that the kernel does not have fail.
+            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+        }
+    }
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    set_capabilities(None, sets).step("drop capabilities")
+}
+
+/// One filter for each answer that a refused call gets.
+fn filters() -> Result<Vec<BpfProgram>, BackendError> {
+    let architecture = std::env::consts::ARCH.try_into()?;
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
+        REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
+    let makes_namespace = |flag: u64| {
+        let has = SeccompCmpOp::MaskedEq(flag);
+        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, has, flag)?;
+        SeccompRule::new(vec![condition])
+    };
+    for call in [libc::SYS_clone, libc::SYS_unshare] {
+        let flags = (0..64).map(|bit| 1_u64 << bit).filter(|flag| NAMESPACES & flag != 0);
+        let rules = flags.map(makes_namespace).collect::<Result<_, _>>();
+        refused.insert(call, rules?);
+    }
+    // Its flags are behind a pointer. Without it the C library uses `clone`.
+    let missing = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let filter = |rules, errno: i32| {
+        let answer = SeccompAction::Errno(errno.unsigned_abs());
+        SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture)?.try_into()
+    };
+    Ok(vec![filter(refused, libc::EPERM)?, filter(missing, libc::ENOSYS)?])
+}

@@ -1,0 +1,133 @@
+//! The first process of a child's PID namespace: it prepares the file system, starts the child, reaps
+//! what nobody waits for, passes signals on, and takes every process with it when it ends.
+
+use std::{ffi::CString, os::fd::OwnedFd};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, write},
+    process::{
+        DumpableBehavior, Pid, Signal, WaitStatus, chdir, kill_process, kill_process_group,
+        set_dumpable_behavior, set_parent_process_death_signal, setpgid,
+    },
+};
+
+use super::{
+    confine, mounts, network,
+    own_process::{exit, fork, silence},
+    plan::{Plan, Reach},
+    report::{EXEC, Failure, Report, Step},
+    signals,
+};
+
+pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, words: &[CString]) -> i32 {
+    match start(plan, report, &exit_pipe, words) {
+        Ok(child) => {
+            let _ = (setpgid(Some(child), Some(child)), rustix::thread::set_name(c"mcp-init"));
+            close_but(&exit_pipe);
+            silence();
+            // The child runs as the same user.
+            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+            let ended = keep(child);
+            let _ = write(&exit_pipe, &ended.to_ne_bytes());
+            0
+        }
+        Err(failure) => {
+            report.send(&failure);
+            127
+        }
+    }
+}
+
+fn start(
+    plan: &Plan,
+    report: &Report,
+    exit_pipe: &OwnedFd,
+    words: &[CString],
+) -> Result<Pid, Failure> {
+    set_parent_process_death_signal(Some(Signal::KILL)).step("die with the parent")?;
+    // In a namespace of its own a process cannot see its parent; a pipe without a reader tells.
+    let mut ends = [PollFd::new(exit_pipe, PollFlags::empty())];
+    let waited = poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    if waited.is_ok_and(|ready| ready > 0) {
+        return Err(Failure::new("die with the parent", Errno::SRCH));
+    }
+    if plan.network == Reach::None {
+        network::raise_loopback().step("start the loopback interface")?;
+    }
+    mounts::prepare(plan.view.as_deref())?;
+    match fork().step("start the child")? {
+        Some(child) => Ok(child),
+        None => {
+            let failure = execute(plan, words);
+            report.send(&failure);
+            exit(127)
+        }
+    }
+}
+
+/// Becomes the child; returns why not.
+fn execute(plan: &Plan, words: &[CString]) -> Failure {
+    let _ = setpgid(None, None);
+    let prepared =
+        chdir(&plan.cwd).step("enter the working directory").and_then(|()| confine::confine(plan));
+    if let Err(failure) = prepared {
+        return failure;
+    }
+    let Some((program, arguments)) = words.split_first() else {
+        return Failure::new(EXEC, Errno::NOENT);
+    };
+    let mut pointers: Vec<_> = arguments.iter().map(|word| word.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    signals::reset();
+    #[expect(unsafe_code, reason = "no safe form exists")]
+    // SAFETY: both the strings and the list of pointers to them, with its null, outlive the call.
+    unsafe {
+        libc::execv(program.as_ptr(), pointers.as_ptr());
+    }
+    let error = std::io::Error::last_os_error();
+    Failure::new(EXEC, Errno::from_io_error(&error).unwrap_or(Errno::NOENT))
+}
+
+/// The report's end of the pipe must not stay open here.
+fn close_but(kept: &OwnedFd) {
+    use std::os::fd::AsRawFd as _;
+
+    let kept = kept.as_raw_fd();
+    for (first, last) in [(3, kept - 1), (kept + 1, i32::MAX)] {
+        if first <= last {
+            #[expect(unsafe_code, reason = "the descriptors belong to values of this process")]
+            // SAFETY: one system call on numbers; the values are never used again, nor dropped.
+            unsafe {
+                libc::syscall(libc::SYS_close_range, first, last, 0);
+            }
+        }
+    }
+}
+
+/// Runs until the child has ended, and says how: its code, or its signal below zero.
+fn keep(child: Pid) -> i32 {
+    loop {
+        let number = signals::next();
+        if let Some(status) = signals::reap(child) {
+            return ended(status);
+        }
+        match signals::passed_on(number) {
+            Some(signal @ (Signal::HUP | Signal::USR1 | Signal::USR2)) => {
+                let _ = kill_process(child, signal);
+            }
+            Some(signal) if kill_process_group(child, signal).is_err() => {
+                let _ = kill_process(child, signal);
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn ended(status: WaitStatus) -> i32 {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => -signal,
+        (None, None) => 0,
+    }
+}

@@ -1,0 +1,124 @@
+//! The process that the spawner knows: it makes the namespaces, starts their first process, and ends as
+//! the child does.
+
+use std::{ffi::CString, fs, os::fd::OwnedFd};
+
+use rustix::{
+    io::{Errno, read},
+    pipe::{PipeFlags, pipe_with},
+    process::{
+        Pid, Resource, Rlimit, Signal, getegid, geteuid, getpid, getppid, kill_process,
+        set_parent_process_death_signal, setrlimit,
+    },
+    thread::UnshareFlags,
+};
+
+use super::{
+    init,
+    own_process::{exit, fork, silence},
+    plan::{Plan, Reach},
+    report::{Failure, Report, Step},
+    signals,
+};
+
+/// What a shell says of a program that could not be started.
+const NOT_STARTED: i32 = 127;
+
+/// Starts the child, waits for its end, and returns what to exit with.
+pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
+    let report = Report::new(status);
+    signals::block_all();
+    match start(plan, &report, words) {
+        Ok((init, exit_pipe)) => {
+            drop(report);
+            silence();
+            let _ = rustix::thread::set_name(c"mcp-keeper");
+            keep(init, &exit_pipe)
+        }
+        Err(failure) => {
+            report.send(&failure);
+            NOT_STARTED
+        }
+    }
+}
+
+fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<(Pid, OwnedFd), Failure> {
+    let plan = Plan::read(plan).step("read the plan")?;
+    separate(&plan)?;
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).step("open a pipe")?;
+    match fork().step("start the first process of the namespaces")? {
+        Some(init) => Ok((init, reading)),
+        None => {
+            drop(reading);
+            exit(init::run(&plan, report, writing, words))
+        }
+    }
+}
+
+/// Leaves the namespaces of the spawner.
+fn separate(plan: &Plan) -> Result<(), Failure> {
+    let parent = getppid();
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    let mut flags = UnshareFlags::NEWPID | UnshareFlags::NEWNS;
+    if plan.user_namespace {
+        flags |= UnshareFlags::NEWUSER;
+    }
+    if plan.view.is_some() {
+        flags |= UnshareFlags::NEWIPC;
+    }
+    if plan.network == Reach::None {
+        flags |= UnshareFlags::NEWNET;
+    }
+    #[expect(unsafe_code, reason = "file descriptors may become other files by it")]
+    // SAFETY: the table of descriptors is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.step("make namespaces")?;
+    if plan.user_namespace {
+        // The kernel wants this one first, of those without privileges.
+        let _ = fs::write("/proc/self/setgroups", "deny");
+        fs::write("/proc/self/uid_map", format!("{user} {user} 1\n")).step("map the user")?;
+        fs::write("/proc/self/gid_map", format!("{group} {group} 1\n")).step("map the group")?;
+    }
+    // Other credentials may have cleared it.
+    set_parent_process_death_signal(Some(Signal::KILL)).step("die with the parent")?;
+    if getppid() != parent {
+        return Err(Failure::new("die with the parent", Errno::SRCH));
+    }
+    Ok(())
+}
+
+/// Waits for the first process of the namespaces, and with it for every other one in there.
+fn keep(init: Pid, exit_pipe: &OwnedFd) -> i32 {
+    loop {
+        let number = signals::next();
+        if let Some(status) = signals::reap(init) {
+            return repeat(exit_pipe, status.terminating_signal());
+        }
+        // A termination goes to the group, which the init is in; these come to this process alone.
+        if let Some(signal) = signals::passed_on(number)
+            && [Signal::HUP, Signal::USR1, Signal::USR2].contains(&signal)
+        {
+            let _ = kill_process(init, signal);
+        }
+    }
+}
+
+/// Ends as the child did: the init has written its code, or its signal below zero.
+fn repeat(exit_pipe: &OwnedFd, killed: Option<i32>) -> i32 {
+    let mut said = [0; 4];
+    let ended = match read(exit_pipe, &mut said) {
+        Ok(4) => i32::from_ne_bytes(said),
+        // It was killed, and everything with it.
+        _ => -killed.unwrap_or(libc::SIGKILL),
+    };
+    if ended >= 0 {
+        return ended;
+    }
+    let signal = -ended;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    signals::reset();
+    if let Some(signal) = Signal::from_named_raw(signal) {
+        let _ = kill_process(getpid(), signal);
+    }
+    // A signal that ends no program by default.
+    128_i32.saturating_add(signal)
+}

@@ -1,0 +1,214 @@
+//! The child's file system: the host's, to be read, and a few places that differ.
+//!
+//! The host's tree stays where it is. Copies of the mounts that the child may use are taken first, then
+//! everything becomes read-only, then empty file systems cover what is not to be seen, and the copies
+//! are attached above those. What is covered cannot be uncovered again: the child has neither the
+//! capability nor, by its filter, the system calls.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    os::unix::ffi::OsStrExt as _,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::CWD,
+    io::Errno,
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
+        move_mount, open_tree,
+    },
+};
+
+use super::{
+    plan::{Access, Place},
+    report::{Failure, Step},
+};
+
+/// Devices that programs rely on, and that give nothing away.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Where `/dev/stdin` and its like lead.
+const LINKS: [(&str, &str); 4] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+];
+
+/// A mount that was copied while it could be seen.
+struct Copy {
+    path: PathBuf,
+    tree: OwnedFd,
+    is_directory: bool,
+    attributes: u64,
+}
+
+/// Gives the child its own `/proc`, and with a `view` its own file system.
+pub(super) fn prepare(view: Option<&[Place]>) -> Result<(), Failure> {
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .step("keep mounts to itself")?;
+    let own = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let Some(view) = view else {
+        // As far as it can be had: the host's own shows other numbers than the child's calls give.
+        let _ = mount("proc", "/proc", "proc", own, c"");
+        return Ok(());
+    };
+    let copied = |place: &&Place| matches!(place.access, Access::Read | Access::Write);
+    let copies: Vec<_> = view.iter().filter(copied).map(copy).collect::<Result<_, _>>()?;
+    let null = clone_tree(Path::new("/dev/null"))?;
+    let devices: Vec<_> = DEVICES
+        .iter()
+        .filter_map(|name| {
+            let path = Path::new("/dev").join(name);
+            Some((clone_tree(&path).ok()?, path))
+        })
+        .collect();
+    set_attributes(Path::new("/"), true, READ_ONLY | NO_SETUID, 0)?;
+
+    let mut covers = Vec::new();
+    let mut copies = copies.into_iter();
+    for place in view {
+        match place.access {
+            Access::Hidden | Access::Scratch if place.path.is_dir() => {
+                let options = match place.access {
+                    Access::Scratch => c"mode=1777,size=50%",
+                    _ => c"mode=0755,size=1m",
+                };
+                cover(&place.path, options)?;
+                if place.access == Access::Hidden {
+                    covers.push(place.path.clone());
+                }
+            }
+            Access::Hidden if place.path.exists() => {
+                let again = clone_tree(Path::new("/dev/null")).or_else(|_| dup(&null))?;
+                attach(&again, &place.path)?;
+            }
+            Access::Hidden | Access::Scratch => {}
+            Access::Read | Access::Write => {
+                if let Some(copy) = copies.next() {
+                    put(&copy)?;
+                }
+            }
+        }
+    }
+    make_devices(&devices)?;
+    for path in covers {
+        set_attributes(&path, false, READ_ONLY, 0)?;
+    }
+    mount("proc", "/proc", "proc", own | MountFlags::RDONLY, c"").step("mount /proc")
+}
+
+fn dup(tree: &OwnedFd) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(tree, 3).step("copy a mount")
+}
+
+fn make_devices(devices: &[(OwnedFd, PathBuf)]) -> Result<(), Failure> {
+    cover(Path::new("/dev"), c"mode=0755,size=1m")?;
+    for (tree, path) in devices {
+        File::create(path).step("make a device")?;
+        attach(tree, path)?;
+    }
+    for (target, link) in LINKS {
+        symlink(target, link).step("make a device")?;
+    }
+    fs::create_dir("/dev/shm").step("make /dev/shm")?;
+    cover(Path::new("/dev/shm"), c"mode=1777,size=50%")?;
+    // Without it there are no terminals, which a server does not need.
+    if fs::create_dir("/dev/pts").is_ok()
+        && mount(
+            "devpts",
+            "/dev/pts",
+            "devpts",
+            MountFlags::NOSUID | MountFlags::NOEXEC,
+            c"newinstance,ptmxmode=0666,mode=0620",
+        )
+        .is_ok()
+    {
+        let _ = symlink("pts/ptmx", "/dev/ptmx");
+    }
+    set_attributes(Path::new("/dev"), false, READ_ONLY, 0)
+}
+
+fn copy(place: &Place) -> Result<Copy, Failure> {
+    let attributes = match place.access {
+        Access::Write => NO_SETUID | NO_DEVICES,
+        _ => READ_ONLY | NO_SETUID | NO_DEVICES,
+    };
+    let is_directory = place.path.is_dir();
+    let tree = clone_tree(&place.path)?;
+    Ok(Copy { path: place.path.clone(), tree, is_directory, attributes })
+}
+
+fn put(copy: &Copy) -> Result<(), Failure> {
+    let name = || format!("show {}", copy.path.display());
+    if copy.is_directory {
+        fs::create_dir_all(&copy.path).step(&name())?;
+    } else if !copy.path.exists() {
+        if let Some(parent) = copy.path.parent() {
+            fs::create_dir_all(parent).step(&name())?;
+        }
+        File::create(&copy.path).step(&name())?;
+    }
+    attach(&copy.tree, &copy.path)?;
+    set_attributes(&copy.path, true, copy.attributes, 0)
+}
+
+fn clone_tree(path: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags).step(&format!("copy the mount of {}", path.display()))
+}
+
+fn attach(tree: &OwnedFd, path: &Path) -> Result<(), Failure> {
+    move_mount(tree, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .step(&format!("show {}", path.display()))
+}
+
+fn cover(path: &Path, options: &'static std::ffi::CStr) -> Result<(), Failure> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", path, "tmpfs", flags, options).step(&format!("hide {}", path.display()))
+}
+
+const READ_ONLY: u64 = 1;
+const NO_SETUID: u64 = 2;
+const NO_DEVICES: u64 = 4;
+
+/// `mount_setattr(2)`, which the C library of an older system does not have.
+#[repr(C)]
+struct Attributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+fn set_attributes(path: &Path, recursive: bool, set: u64, clear: u64) -> Result<(), Failure> {
+    let name = format!("protect {}", path.display());
+    let c_path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from).step(&name)?;
+    let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    #[expect(unsafe_code, reason = "no safe form exists")]
+    // SAFETY: the structure is the one that the call expects, as long as its length says; both it and
+    // the path outlive the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            CWD.as_raw_fd(),
+            c_path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    if done == 0 {
+        return Ok(());
+    }
+    let errno = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL);
+    Err(Failure::new(name, errno))
+}

@@ -1,0 +1,106 @@
+//! Executing this program as the launcher.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd, RawFd},
+        unix::process::CommandExt as _,
+    },
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::{entry::NAME, plan::Plan, report::Failure};
+
+/// A launch that is prepared.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    plan: OwnedFd,
+    /// The launcher's end, closed here once it has its own.
+    says: OwnedFd,
+    report: OwnedFd,
+}
+
+impl Launch {
+    pub(crate) fn new(plan: &Plan) -> io::Result<Self> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+        let (plan_end, writing) = pipe()?;
+        plan.write(writing)?;
+        let (report, says) = pipe()?;
+        Ok(Self { plan: plan_end, says, report })
+    }
+
+    /// The launcher's command, which the child's own name and arguments are to follow.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = new_command(Path::new("/proc/self/exe"));
+        command.arg0(NAME).arg(self.descriptors()).arg(program);
+        command
+    }
+
+    fn descriptors(&self) -> String {
+        format!("{},{}", self.plan.as_raw_fd(), self.says.as_raw_fd())
+    }
+
+    /// What the launcher must find open.
+    pub(crate) fn inherited(&self) -> [Option<RawFd>; 2] {
+        [Some(self.plan.as_raw_fd()), Some(self.says.as_raw_fd())]
+    }
+
+    /// After the launcher was executed: where its word will come.
+    pub(crate) fn into_report(self) -> OwnedFd {
+        self.report
+    }
+}
+
+/// The one place where commands of children are made.
+pub(crate) fn new_command(path: &Path) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns children")]
+    Command::new(path)
+}
+
+/// Tries a plan without a program; returns what could not be had.
+pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
+    let refused = |error: io::Error| Failure {
+        step: "start the launcher".to_owned(),
+        errno: error.raw_os_error().unwrap_or(libc::EINVAL),
+    };
+    let launch = Launch::new(plan).map_err(refused)?;
+    let mut command = new_command(Path::new("/proc/self/exe"));
+    let inherited = launch.inherited();
+    command.arg0(NAME).arg(launch.descriptors()).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[expect(unsafe_code, reason = "what must happen in the child itself has no safe form")]
+    // SAFETY: one system call on numbers, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            for descriptor in inherited.into_iter().flatten() {
+                libc::fcntl(descriptor, libc::F_SETFD, 0);
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().map_err(refused)?;
+    let report = launch.into_report();
+    let mut text = Vec::new();
+    let read = io::Read::read_to_end(&mut fs::File::from(report), &mut text);
+    let _ = child.wait();
+    read.map_err(refused)?;
+    match Failure::read(&text) {
+        // There was no program to execute: everything before has worked.
+        Some(failure) if failure.step == super::report::EXEC => Ok(()),
+        Some(failure) => Err(failure),
+        None => Err(Failure { step: "start the launcher".to_owned(), errno: libc::ENOSYS }),
+    }
+}
+
+/// The child that a keeper keeps: the child of its one child. Its own number where the kernel does not
+/// list children.
+pub(crate) fn child_of(keeper: u32) -> u32 {
+    let only_child = |pid: u32| -> Option<u32> {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    };
+    only_child(keeper).and_then(only_child).unwrap_or(keeper)
+}

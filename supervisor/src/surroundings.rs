@@ -1,0 +1,67 @@
+//! From a [`Spec`] to what the launcher is to prepare.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    containment::{Containment, Mechanism},
+    error::SpawnError,
+    isolation::{Isolation, Network},
+    launch::{
+        plan::{Plan, Reach},
+        start::Launch,
+    },
+    spec::Spec,
+    view,
+};
+
+/// How the child of `spec` is launched, if it takes a launcher.
+pub(crate) fn launch(
+    with: &Containment,
+    spec: &Spec,
+    program: &Path,
+) -> Result<Option<Launch>, SpawnError> {
+    let Isolation { sandbox, network } = &spec.isolation;
+    let is_plain = sandbox.is_none() && *network == Network::Any;
+    // A user namespace takes setuid programs their power.
+    let contained = with.mechanism() == Mechanism::PidNamespace
+        && !(spec.new_privs && with.needs_user_namespace());
+    if is_plain && !contained {
+        return Ok(None);
+    }
+    let user = sandbox.as_ref().and_then(|sandbox| sandbox.user);
+    let cwd = match &spec.cwd {
+        Some(cwd) => cwd.clone(),
+        None => std::env::current_dir().map_err(SpawnError::Other)?,
+    };
+    let view = sandbox.as_ref().map(|sandbox| {
+        let mut sandbox = sandbox.clone();
+        let search = search_path(spec);
+        sandbox.read.extend(view::of_program(program, &search));
+        let installed = search.iter().filter_map(|folder| view::installation(&folder.join("x")));
+        sandbox.read.extend(installed);
+        sandbox.write.push(cwd.clone());
+        view::places(&sandbox)
+    });
+    let plan = Plan {
+        user_namespace: user.is_none() && (with.needs_user_namespace() || sandbox.is_some()),
+        view,
+        cwd,
+        network: match network {
+            Network::Any => Reach::Any,
+            Network::None => Reach::None,
+            Network::Ports(ports) => Reach::Ports(ports.clone()),
+        },
+        new_privs: spec.new_privs && sandbox.is_none(),
+        confined: sandbox.is_some(),
+        user,
+        limits: Vec::new(),
+    };
+    Launch::new(&plan).map(Some).map_err(SpawnError::from_system)
+}
+
+/// Where the child looks for programs.
+fn search_path(spec: &Spec) -> Vec<PathBuf> {
+    let path = spec.env.iter().rev().find(|(name, _)| name == "PATH");
+    let folders = path.into_iter().flat_map(|(_, value)| std::env::split_paths(value));
+    folders.filter(|folder| folder.is_absolute()).collect()
+}

@@ -1,0 +1,160 @@
+//! No descendant outlives its child, or a killed program, whatever it does.
+
+use std::{ffi::OsString, fs, time::Duration};
+
+use supervisor::{Containment, Exit, Mechanism, Spec};
+
+use tokio::time::Instant;
+
+use crate::harness::{ESCAPE, PARENT, SHORT, run_spec, soon, spec};
+
+/// How many processes have this mark among their arguments.
+fn alive(mark: &str) -> usize {
+    let wanted = format!("\0{mark}\0");
+    let folders = fs::read_dir("/proc").expect("a proc file system").flatten();
+    let lines = folders.filter_map(|folder| fs::read_to_string(folder.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(&wanted) && line.contains("child-escape")).count()
+}
+
+async fn gone_within_two_seconds(mark: &str) {
+    let begun = Instant::now();
+    while alive(mark) > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(2), "{} are left", alive(mark));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The mechanisms that this machine has for this user.
+fn mechanisms() -> Vec<Mechanism> {
+    let has = |mechanism: &Mechanism| {
+        let name = format!("mcp-probe-{}", std::process::id());
+        let found = Containment::start_with(&name, &[*mechanism]).expect("it starts");
+        found.mechanism() == *mechanism
+    };
+    [Mechanism::Cgroup, Mechanism::PidNamespace].into_iter().filter(has).collect()
+}
+
+fn contained(mechanism: Mechanism, program: &str, args: &[&str]) -> Spec {
+    let name = format!("mcp-{}-{}", args.first().unwrap_or(&"test"), std::process::id());
+    let containment = Containment::start_with(&name, &[mechanism]).expect("it starts");
+    Spec { containment: Some(containment), ..spec(program, args) }
+}
+
+#[tokio::test]
+async fn what_left_its_group_and_ignores_every_signal_ends_with_its_child() {
+    let mechanisms = mechanisms();
+    assert!(!mechanisms.is_empty(), "this machine has neither");
+    for mechanism in mechanisms {
+        let mark = format!("stopped-{}", mechanism.as_str().len());
+        let mut spec = contained(mechanism, ESCAPE, &[&mark]);
+        spec.limits.stop_grace = SHORT;
+        let mut harness = run_spec(spec).await;
+        let line = harness.line().await;
+        assert_eq!(
+            line,
+            "ready",
+            "{mechanism}: {:?} {}",
+            harness.child.exit(),
+            harness.child.stderr_tail()
+        );
+        assert!(alive(&mark) >= 5, "{mechanism}: {}", alive(&mark));
+        harness.child.stop();
+        assert_eq!(harness.ended().await, Exit::Signal(9), "{mechanism}");
+        gone_within_two_seconds(&mark).await;
+    }
+}
+
+#[tokio::test]
+async fn what_left_its_group_and_ignores_every_signal_ends_with_a_killed_program() {
+    let mut habits = vec!["sandbox"];
+    for mechanism in mechanisms() {
+        habits.push(match mechanism {
+            Mechanism::Cgroup => "cgroup",
+            Mechanism::PidNamespace | Mechanism::ProcessGroup => "namespace",
+        });
+    }
+    for habit in habits {
+        let mark = format!("killed-{habit}");
+        let mut parent = run_spec(spec(PARENT, &[habit, ESCAPE, &mark])).await;
+        assert!(parent.line().await.ends_with("ready"), "{}", parent.child.stderr_tail());
+        assert!(alive(&mark) >= 5, "{habit}: {}", alive(&mark));
+        parent.child.kill();
+        assert_eq!(parent.ended().await, Exit::Signal(9));
+        gone_within_two_seconds(&mark).await;
+    }
+}
+
+#[tokio::test]
+async fn a_child_in_a_namespace_ends_as_it_would_without() {
+    for (args, expected) in [(["code", "3"], Exit::Code(3)), (["signal", "9"], Exit::Signal(9))] {
+        let script = match args[0] {
+            "code" => "exit 3",
+            _ => "kill -9 $$",
+        };
+        let harness =
+            run_spec(contained(Mechanism::PidNamespace, "/bin/sh", &["-c", script])).await;
+        assert_eq!(harness.ended().await, expected, "{}", harness.child.stderr_tail());
+    }
+}
+
+#[tokio::test]
+async fn end_of_file_and_a_termination_reach_a_child_in_a_namespace() {
+    let harness = run_spec(contained(Mechanism::PidNamespace, "cat", &[])).await;
+    harness.child.stop();
+    assert_eq!(soon(harness.child.ended()).await, Exit::Code(0));
+
+    let script = "trap 'echo hung' HUP; trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut spec = contained(Mechanism::PidNamespace, "/bin/sh", &["-c", script]);
+    spec.limits.stop_grace = SHORT * 5;
+    let mut harness = run_spec(spec).await;
+    assert_eq!(harness.line().await, "ready");
+    harness.child.reload(supervisor::Reload::Hangup);
+    assert_eq!(harness.line().await, "hung");
+    harness.child.stop();
+    assert_eq!(harness.line().await, "asked");
+    assert_eq!(harness.ended().await, Exit::Code(5));
+}
+
+#[tokio::test]
+async fn a_program_that_is_missing_or_cannot_run_is_told_apart_behind_a_launcher_too() {
+    let containment = Containment::start_with("mcp-missing", &[Mechanism::PidNamespace]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let start = async |program: OsString| {
+        let containment = Some(containment.clone());
+        let failed = supervisor::start(Spec { containment, program, ..spec("", &[]) }).await;
+        failed.expect_err("it fails").to_string()
+    };
+    assert!(start("no-such-program".into()).await.starts_with("no program"));
+    assert!(start(script.into()).await.starts_with("cannot execute"));
+}
+
+#[tokio::test]
+async fn a_killed_program_leaves_no_cgroup_behind() {
+    if !mechanisms().contains(&Mechanism::Cgroup) {
+        return;
+    }
+    let mut parent = run_spec(spec(PARENT, &["cgroup", ESCAPE, "cgroup-left"])).await;
+    assert!(parent.line().await.ends_with("ready"), "{}", parent.child.stderr_tail());
+    let name = format!("mcp-test-{}.", parent.child.pid());
+    let lists = || fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let root = lists().lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4).map(str::to_owned))?
+    });
+    let root = root.expect("a mount");
+    let is_there = || {
+        let entries = fs::read_dir(&root).expect("readable").flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name)).count() > 0
+    };
+    assert!(is_there());
+    parent.child.kill();
+    parent.ended().await;
+    let begun = Instant::now();
+    while is_there() {
+        assert!(begun.elapsed() < Duration::from_secs(2), "{name} is left");
+        tokio::task::yield_now().await;
+    }
+}
