@@ -1,8 +1,9 @@
 //! One line that a child wrote, read as leniently as the official clients read it over stdio.
 //!
 //! Taken as they are meant: ids that are numbers in quotes, members that are `null`, bytes that are
-//! not UTF-8 (each becomes U+FFFD), a byte order mark, an array of messages, an answer behind text
-//! that was printed without a line feed. What stays unreadable comes with what can be told of it.
+//! not UTF-8 (each becomes U+FFFD), a byte order mark, an array of messages, several messages on one
+//! line, an answer among text that was printed without a line feed. What stays unreadable comes with
+//! what can be told of it.
 
 use std::borrow::Cow;
 
@@ -13,10 +14,14 @@ use crate::{
     glimpse::Glimpse,
     lexical,
     message::{Kind, Malformed, Message, not_json},
+    rpc,
 };
 
 /// How much of a line is searched for what it may have been.
 pub(crate) const SEARCHED: usize = 64 * 1024;
+
+/// How many places of a line that is no message are looked at for one.
+const MAX_PLACES: usize = 8;
 
 /// A line, or a part of one, that is no message.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Unreadable {
     pub(crate) glimpse: Glimpse,
     /// The line was given up at its bound: it may have been anything.
     pub(crate) is_cut: bool,
+    /// It is JSON, and whole.
+    pub(crate) is_json: bool,
 }
 
 /// Reads `line`, which holds no line feed and something else than white space, and gives each
@@ -36,9 +43,12 @@ pub(crate) fn read(line: Bytes, mut take: impl FnMut(Result<Message, Unreadable>
     let end = line.len() - usize::from(line.ends_with(b"\r"));
     let line = line.slice(start..end.max(start));
     match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => take(one(&line)),
+        Some(b'{') => match one(&line) {
+            Err(unreadable) if !unreadable.is_json => among_text(&line, unreadable, take),
+            read => take(read),
+        },
         Some(b'[') => several(&line, take),
-        _ => take(behind_text(&line)),
+        _ => among_text(&line, noise(NO_JSON), take),
     }
 }
 
@@ -48,6 +58,7 @@ pub(crate) fn too_long(head: &[u8], max: usize) -> Unreadable {
         what: format!("it is longer than {max} bytes").into(),
         glimpse: Glimpse::of(head),
         is_cut: true,
+        is_json: false,
     }
 }
 
@@ -80,29 +91,68 @@ fn several(line: &Bytes, mut take: impl FnMut(Result<Message, Unreadable>)) {
             }
         }
         Ok(_) => take(Err(noise("it is an empty array"))),
-        Err(_) => take(Err(noise(NO_JSON))),
+        // A bracket may be the beginning of a line for a log.
+        Err(_) => among_text(line, noise(NO_JSON), take),
     }
 }
 
-/// A child may print something without a line feed and then answer: that makes one line of both.
-fn behind_text(line: &Bytes) -> Result<Message, Unreadable> {
-    let start = memchr::memchr(b'{', line);
-    let answer = start.and_then(|start| message(&line.slice(start..)).ok());
-    answer
-        .filter(|message| matches!(message.kind(), Kind::Result | Kind::Error))
-        .ok_or_else(|| noise(NO_JSON))
+/// A child may print something without a line feed and then answer, or print behind its answer: that
+/// makes one line of both. Without any message, the line is `otherwise`.
+fn among_text(
+    line: &Bytes,
+    otherwise: Unreadable,
+    mut take: impl FnMut(Result<Message, Unreadable>),
+) {
+    let found = scattered(&String::from_utf8_lossy(line));
+    if found.is_empty() {
+        return take(Err(otherwise));
+    }
+    found.into_iter().for_each(|message| take(Ok(message)));
+}
+
+/// The messages in `text`. Only those that are joined from its beginning on may be anything: of
+/// another, which may be quoted from somewhere, only an answer is taken.
+fn scattered(text: &str) -> Vec<Message> {
+    let mut found = Vec::new();
+    let mut rest = text.trim_ascii_start();
+    let begins_with_one = rest.starts_with('{');
+    let mut is_joined = begins_with_one;
+    for _ in 0..MAX_PLACES {
+        let Some(start) = memchr::memchr(b'{', rest.as_bytes()).filter(|at| *at < SEARCHED) else {
+            break;
+        };
+        is_joined &= rest[..start].trim_ascii().is_empty();
+        rest = &rest[start..];
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let Some(Ok(value)) = values.next() else {
+            if begins_with_one {
+                // What stands inside a message that is broken is no message.
+                break;
+            }
+            rest = &rest[1..];
+            continue;
+        };
+        rest = &rest[values.byte_offset()..];
+        let read = message(&Bytes::copy_from_slice(value.get().as_bytes()));
+        let is_meant =
+            |message: &Message| is_joined || matches!(message.kind(), Kind::Result | Kind::Error);
+        found.extend(read.ok().filter(is_meant));
+    }
+    found
 }
 
 const NO_JSON: &str = "it is not valid JSON";
 
 fn noise(what: &'static str) -> Unreadable {
-    Unreadable { what: what.into(), glimpse: Glimpse::default(), is_cut: false }
+    let glimpse = Glimpse::default();
+    Unreadable { what: what.into(), glimpse, is_cut: false, is_json: false }
 }
 
 fn unreadable(line: &[u8], malformed: &Malformed) -> Unreadable {
-    let what = if malformed.code == -32700 { NO_JSON } else { malformed.what };
-    let head = &line[..line.len().min(SEARCHED)];
-    Unreadable { what: what.into(), glimpse: Glimpse::of(head), is_cut: false }
+    let is_json = malformed.code == rpc::INVALID_REQUEST;
+    let what = if is_json { malformed.what } else { NO_JSON };
+    let glimpse = Glimpse::of(&line[..line.len().min(SEARCHED)]);
+    Unreadable { what: what.into(), glimpse, is_cut: false, is_json }
 }
 
 #[cfg(test)]
@@ -161,11 +211,38 @@ mod tests {
         for noise in [
             "Sending: {\"jsonrpc\":\"2.0\",\"id\":7,\"resu".to_owned(),
             format!("{{x}} {message}"),
+            format!("{{\"x\": NaN, \"sent\": {message}}}"),
             "note {\"jsonrpc\":\"2.0\",\"method\":\"n\"}".to_owned(),
         ] {
             let [Err(unreadable)] = &parts(noise.as_bytes())[..] else { panic!("{noise}") };
             assert!(!matches!(unreadable.glimpse.looks, Looks::Answer), "{noise}");
         }
+    }
+
+    #[test]
+    fn several_messages_on_a_line_are_read_one_by_one_and_text_around_them_is_dropped() {
+        let (answer, note) = (
+            r#"{"jsonrpc":"2.0","id":7,"result":{"x":"}{"}}"#,
+            r#"{"jsonrpc":"2.0","method":"n"}"#,
+        );
+        for (line, expected) in [
+            (format!("{answer}{note}"), vec![Kind::Result, Kind::Notification]),
+            (format!("{note} {answer}"), vec![Kind::Notification, Kind::Result]),
+            (format!("{answer} done"), vec![Kind::Result]),
+            (format!("{answer}\u{1b}[0m"), vec![Kind::Result]),
+            (format!("\u{1b}[32m{answer}\u{1b}[0m"), vec![Kind::Result]),
+            (format!("[INFO] {{x}} {answer}"), vec![Kind::Result]),
+            (format!("[1, 2] sent {note} and {answer}."), vec![Kind::Result]),
+            (format!("{answer} then {note}"), vec![Kind::Result]),
+        ] {
+            let kinds: Vec<_> = parts(line.as_bytes())
+                .into_iter()
+                .map(|part| part.map(|message| message.kind()).expect("a message"))
+                .collect();
+            assert_eq!(kinds, expected, "{line}");
+        }
+        let many = "{x}".repeat(100_000);
+        assert!(matches!(&parts(many.as_bytes())[..], [Err(_)]));
     }
 
     #[test]

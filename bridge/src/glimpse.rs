@@ -9,6 +9,8 @@ pub(crate) struct Glimpse {
     pub(crate) looks: Looks,
     /// The id, raw; `None` when it is missing, `null`, or neither a string nor a number.
     pub(crate) id: Option<Box<str>>,
+    /// There is an id that is neither a string nor a number, nor `null`.
+    pub(crate) has_odd_id: bool,
     /// The `error`, raw, if it is JSON and short.
     pub(crate) error: Option<Box<str>>,
 }
@@ -35,7 +37,7 @@ impl Glimpse {
     pub(crate) fn of(text: &[u8]) -> Self {
         let mut walk = Walk { text, at: 0 };
         let (mut id, mut error) = (None, None);
-        let (mut asks, mut answers) = (false, false);
+        let (mut asks, mut answers, mut has_odd_id) = (false, false, false);
         walk.space();
         if !walk.take(b'{') {
             return Self::default();
@@ -53,25 +55,29 @@ impl Glimpse {
             walk.space();
             let value = walk.value();
             let is_null = value == b"null";
-            match key {
-                b"id" => id = id.or(usable(value)),
-                b"method" => asks |= !is_null,
-                b"result" => answers = true,
-                b"error" => {
+            let is = |name: &[u8]| key.eq_ignore_ascii_case(name);
+            match () {
+                () if is(b"id") => {
+                    has_odd_id |= !is_null && usable(value).is_none();
+                    id = id.or(usable(value));
+                }
+                () if is(b"method") => asks |= !is_null,
+                () if is(b"result") => answers = true,
+                () if is(b"error") => {
                     answers |= !is_null;
                     error = short_json(value).filter(|_| !is_null);
                 }
-                _ => {}
+                () => {}
             }
         }
         let looks = match (asks, answers, &id) {
-            (false, true, _) | (false, false, Some(_)) => Looks::Answer,
+            // Some servers put their result into the request and send it back.
+            (_, true, Some(_)) | (false, true, None) | (false, false, Some(_)) => Looks::Answer,
             (true, false, Some(_)) => Looks::Request,
-            // A call and an answer at once is neither.
-            (true, true, _) | (true, false, None) => Looks::Notification,
+            (true, _, None) => Looks::Notification,
             (false, false, None) => Looks::Other,
         };
-        Self { looks, id, error }
+        Self { looks, id, has_odd_id, error }
     }
 }
 
@@ -185,15 +191,19 @@ mod tests {
             (r#" {"jsonrpc":"2.0", "id" : 7 , "error" : "it broke" }"#, "7"),
             (r#"{"id":7,"method":null,"resul"#, "7"),
             (r#"{"id":7}"#, "7"),
+            (r#"{"id":7,"method":"x","params":{},"result":{}}"#, "7"),
+            (r#"{"Id":7,"Result":{}}"#, "7"),
         ] {
             assert_eq!(look(text), with(Looks::Answer, id), "{text}");
         }
         assert_eq!(look(r#"{"id":null,"error":{}}"#), (Looks::Answer, None));
         assert_eq!(look(r#"{"result":{"a":"#), (Looks::Answer, None));
         assert_eq!(look(r#"{"id":"q1","method":"x","par"#), with(Looks::Request, "\"q1\""));
-        for note in [r#"{"id":7,"method":"x","result":{}}"#, r#"{"method":"x","params":{"id":7"#] {
+        for note in [r#"{"method":"x","result":{}}"#, r#"{"method":"x","params":{"id":7"#] {
             assert_eq!(look(note).0, Looks::Notification, "{note}");
         }
+        assert!(Glimpse::of(br#"{"id":[7],"result":{}}"#).has_odd_id);
+        assert!(!Glimpse::of(br#"{"id":null,"result":{}}"#).has_odd_id);
         for noise in [r#"{"half":"#, "{", "{}", "x", "", "[]", "{'id': 7"] {
             assert_eq!(look(noise).0, Looks::Other, "{noise}");
         }

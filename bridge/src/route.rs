@@ -462,11 +462,18 @@ fn concerns_no_request(method: &str) -> bool {
     method == "notifications/resources/updated" || method.ends_with("/list_changed")
 }
 
-/// An id minted here, if it is one. Some children give numbers back in quotes, or as fractions.
+/// An id minted here, if it is one. Some children give numbers back in quotes, or as fractions; what is
+/// the same number is the same id.
 pub(crate) fn number(raw: Option<&str>) -> Option<u64> {
+    const EXACT: f64 = (1_u64 << 53) as f64;
     let raw = raw?;
-    let raw = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).unwrap_or(raw);
-    raw.strip_suffix(".0").unwrap_or(raw).parse().ok()
+    let unquoted = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+    let raw = unquoted.unwrap_or(raw).trim_ascii();
+    if let Ok(number) = raw.parse() {
+        return Some(number);
+    }
+    let number = raw.parse::<f64>().ok()?;
+    ((0.0..EXACT).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
 fn payload_of(message: &Message) -> Vec<u8> {

@@ -26,7 +26,7 @@ impl Shared {
     /// The child wrote `line`, of `bytes` bytes in all, and it or a part of it is no message. A
     /// request whose answer it was ends at once; nobody waits for the timeout.
     pub(crate) fn on_unreadable(&self, line: &[u8], bytes: usize, unreadable: Unreadable) {
-        let Unreadable { mut what, glimpse, is_cut } = unreadable;
+        let Unreadable { mut what, glimpse, is_cut, is_json } = unreadable;
         let is_starting = self.table().initializing;
         if is_starting {
             self.complaints.keep(line);
@@ -42,7 +42,7 @@ impl Shared {
             what = "it spans several lines; a message is one line of JSON".into();
             number(Some(id))
         } else {
-            self.request_of(&glimpse, is_cut)
+            self.request_of(&glimpse, is_cut, is_json)
         };
         self.count_dropped();
         if let Some(pending) = request.and_then(|id| self.table().answered(id)) {
@@ -63,11 +63,11 @@ impl Shared {
 
     /// The request that something unreadable was the answer to: by its id, or, if it has none, the
     /// only one under way. A line that was cut may have its id behind the cut.
-    fn request_of(&self, glimpse: &Glimpse, is_cut: bool) -> Option<u64> {
+    fn request_of(&self, glimpse: &Glimpse, is_cut: bool, is_json: bool) -> Option<u64> {
         match (glimpse.looks, &glimpse.id) {
             (Looks::Answer, Some(id)) => number(Some(id)),
             (Looks::Answer, None) => {
-                let for_notification = !is_cut && may_answer_a_notification(glimpse);
+                let for_notification = is_json && may_answer_a_notification(glimpse);
                 self.table().only_pending(for_notification)
             }
             (Looks::Other, _) if is_cut => self.table().only_pending(false),
@@ -103,7 +103,7 @@ fn may_answer_a_notification(glimpse: &Glimpse) -> bool {
     struct Error {
         code: i32,
     }
-    let Some(error) = glimpse.error.as_deref() else { return true };
+    let Some(error) = glimpse.error.as_deref() else { return !glimpse.has_odd_id };
     serde_json::from_str::<Error>(error)
         .is_ok_and(|error| matches!(error.code, rpc::METHOD_NOT_FOUND | rpc::INVALID_REQUEST))
 }

@@ -40,12 +40,17 @@ async fn an_answer_that_official_clients_take_is_taken() {
     for line in [
         &br#"{"jsonrpc":"2.0","id":"ID","result":"fine"}"#[..],
         br#"{"jsonrpc":"2.0","id":ID.0,"result":"fine"}"#,
+        br#"{"jsonrpc":"2.0","id":IDe0,"result":"fine"}"#,
+        br#"{"jsonrpc":"2.0","id":" ID ","result":"fine"}"#,
         br#"{"jsonrpc":"2.0","id":ID,"result":"fine","error":null}"#,
         br#"{"jsonrpc":"2.0","id":ID,"result":"fine","params":null,"method":null}"#,
         br#"[{"jsonrpc":"2.0","id":ID,"result":"fine"}]"#,
         b"\xEF\xBB\xBF{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"fine\"}",
         b"debug: doing the thing... {\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"fine\"}",
         b"{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"fine\"}\r",
+        b"\x1b[32m{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"fine\"}\x1b[0m",
+        b"[INFO] {x} {\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"fine\"}",
+        b"{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"fine\"} done",
     ] {
         let answer = answer_to(&mut bench, line).await;
         assert_eq!(answer["result"], "fine", "{}", String::from_utf8_lossy(line));
@@ -73,6 +78,8 @@ async fn a_call_whose_answer_cannot_be_read_ends_at_once() {
         b"{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"a\rb\"}",
         b"{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":\"\\\xE2\x80\xA8\"}",
         br#"{"jsonrpc":"2.0","id":ID,"id":1,"result":{}}"#,
+        br#"{"jsonrpc":"2.0","id":ID,"method":"m","params":{},"result":{}}"#,
+        br#"{"jsonrpc":"2.0","Id":ID,"Result":{}}"#,
         br#"[{"id":ID,"result":{}}]"#,
         br#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
         br#"{"jsonrpc":"2.0","result":{}}"#,
@@ -134,6 +141,34 @@ async fn what_a_child_says_to_a_notification_is_no_answer_to_the_call_behind_it(
         let unnamed = format!("{said}");
         assert_unreadable(&answer_to(&mut bench, unnamed.as_bytes()).await);
     }
+}
+
+#[tokio::test]
+async fn half_an_answer_is_no_answer_to_a_notification() {
+    let mut bench = session(NEW, Limits::default()).await;
+    for broken in
+        [r#"{"jsonrpc":"2.0","result":{"x":"a"#, r#"{"jsonrpc":"2.0","id":[],"result":{}}"#]
+    {
+        bench.post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+        let post = bench.posts(call(json!(1), "tools/list"));
+        assert_eq!(bench.child.reads().await["method"], "notifications/initialized");
+        bench.child.reads().await;
+        bench.child.writes_raw(&format!("{broken}\nb\"}},\"id\":7}}\n")).await;
+        assert_unreadable(&document(post.await.expect("no panic").expect("accepted")).await);
+    }
+}
+
+#[tokio::test]
+async fn a_note_and_an_answer_on_one_line_both_arrive() {
+    let mut bench = session(NEW, Limits::default()).await;
+    let post = bench.posts(call(json!(1), "a"));
+    let request = bench.child.reads().await;
+    let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {}});
+    let answer = json!({"jsonrpc": "2.0", "id": request["id"], "result": "fine"});
+    bench.child.writes_raw(&format!("{note}{answer}\n")).await;
+    let mut events = Events::of(post.await.expect("no panic").expect("accepted"));
+    assert_eq!(events.message().await.expect("the note")["method"], "notifications/message");
+    assert_eq!(events.message().await.expect("the answer")["result"], "fine");
 }
 
 #[tokio::test]
