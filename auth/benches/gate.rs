@@ -31,6 +31,9 @@ mod memory_store;
 #[path = "../src/testing/memory_credentials.rs"]
 mod memory_credentials;
 
+#[path = "../src/testing/memory_people.rs"]
+mod memory_people;
+
 #[path = "../src/testing/memory_static_tokens.rs"]
 mod memory_static_tokens;
 

@@ -29,6 +29,9 @@ mod memory_store;
 #[path = "../src/testing/memory_credentials.rs"]
 mod memory_credentials;
 
+#[path = "../src/testing/memory_people.rs"]
+mod memory_people;
+
 #[path = "../src/testing/memory_tables.rs"]
 mod memory_tables;
 

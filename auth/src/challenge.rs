@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use crate::{BearerError, Denied};
+use crate::{BearerError, Denied, Refusal};
 
 /// Builds the `WWW-Authenticate` values of one protected resource (RFC 6750 §3).
 ///
@@ -71,11 +71,12 @@ impl Challenge {
         match denied {
             Denied::NoCredentials => Some(self.missing()),
             Denied::BadRequest(BearerError::Several) => Some(self.invalid_request()),
+            // Another token would not help.
+            Denied::Refused(Refusal::Blocked) | Denied::VerifierUnavailable { .. } => None,
             // A token that cannot be one is a bad token: its client should get another.
             Denied::BadRequest(BearerError::Malformed | BearerError::TooLong)
             | Denied::Refused(_) => Some(self.invalid_token()),
             Denied::InsufficientScope { needed } => Some(self.insufficient_scope(needed)),
-            Denied::VerifierUnavailable { .. } => None,
         }
     }
 }
@@ -109,7 +110,7 @@ fn header(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Refusal, VerifierUnavailable};
+    use crate::VerifierUnavailable;
 
     const URL: &str = "https://mcp.example.org/.well-known/oauth-protected-resource/mcp";
 

@@ -172,7 +172,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every word that [`reason`](Self::reason) has.
-    pub const REASONS: [&str; 9] = [
+    pub const REASONS: [&str; 10] = [
         "no_credentials",
         "several_credentials",
         "malformed_credentials",
@@ -180,6 +180,7 @@ impl Denied {
         "expired_token",
         "revoked_token",
         "wrong_audience",
+        "blocked",
         "undecided",
         "insufficient_scope",
     ];
@@ -197,6 +198,7 @@ impl Denied {
             Self::Refused(Refusal::Expired) => "expired_token",
             Self::Refused(Refusal::Revoked) => "revoked_token",
             Self::Refused(Refusal::WrongAudience) => "wrong_audience",
+            Self::Refused(Refusal::Blocked) => "blocked",
             Self::VerifierUnavailable { .. } => "undecided",
             Self::InsufficientScope { .. } => "insufficient_scope",
         }

@@ -53,6 +53,7 @@ mod limiter;
 mod metadata;
 mod page;
 mod params;
+mod people_store;
 mod reachability;
 mod record;
 mod redirect;
@@ -88,6 +89,7 @@ pub use page::{
     Problem, ScopeView, ServerView, SignInPage, Standing, UserView, Warning, plain,
 };
 pub use params::{Params, Repeated};
+pub use people_store::{BlockedPerson, PeopleStore};
 pub use record::{
     AccessToken, AuthorizeRequest, Browser, Client, Code, Consent, Grant, NewToken, Origin,
     Purpose, RefreshToken, Transaction, Upstream, User,

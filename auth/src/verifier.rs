@@ -64,8 +64,8 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
-/// What is wrong with a token. The client is told `invalid_token` in every case (RFC 6750 §3.1);
-/// the difference is for logs and metrics.
+/// What is wrong with a token. The client is told `invalid_token` in every case but
+/// [`Blocked`](Self::Blocked) (RFC 6750 §3.1); the difference is for logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nobody knows it: never issued, mistyped, or removed since.
@@ -77,6 +77,10 @@ pub enum Refusal {
     /// It was taken back before its time.
     #[error("the token was revoked")]
     Revoked,
+    /// The operator blocked the person it stands for. The client is told 403, so that it does not
+    /// begin to sign in again.
+    #[error("the person is blocked")]
+    Blocked,
     /// It is a good token for somewhere or something else: another resource, an upstream's own
     /// token, a refresh or identity token.
     #[error("the token is meant for another audience or use")]

@@ -7,6 +7,7 @@
 pub(crate) mod app;
 pub(crate) mod auth_stack;
 mod background;
+pub(crate) mod blocked_people;
 pub(crate) mod check;
 pub(crate) mod connections;
 mod http_clients;

@@ -26,7 +26,8 @@
 //!
 //! # Retention
 //!
-//! `sweep` bounds every table but four: accounts and static tokens go when an operator removes them, and
+//! `sweep` bounds every table but six: accounts, static tokens and blocks go when an operator removes
+//! them, a login that a rule names has one row, and
 //! credentials when they are removed, or their account is, so there is at most one per user and provider. Records of sessions are
 //! bounded by who makes them: [`session::Registry`] removes each one when its session ends for good,
 //! and keeps no more than [`session::Limits::max_records`]. They also go with their account. Beyond
@@ -61,6 +62,7 @@ mod keys;
 mod limits;
 mod lock;
 mod open;
+mod people;
 mod request;
 mod row;
 mod schema;

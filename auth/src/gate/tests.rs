@@ -131,7 +131,13 @@ async fn neither_the_gate_nor_a_denial_shows_a_token() {
 
 #[test]
 fn every_denial_has_a_word_of_its_own_and_the_list_has_them_all() {
-    let refused = [Refusal::Unknown, Refusal::Expired, Refusal::Revoked, Refusal::WrongAudience];
+    let refused = [
+        Refusal::Unknown,
+        Refusal::Expired,
+        Refusal::Revoked,
+        Refusal::Blocked,
+        Refusal::WrongAudience,
+    ];
     let unreadable = [BearerError::Several, BearerError::Malformed, BearerError::TooLong];
     let mut words: Vec<_> = refused.map(|own| Denied::Refused(own).reason()).to_vec();
     words.extend(unreadable.map(|own| Denied::BadRequest(own).reason()));

@@ -127,6 +127,15 @@ pub(crate) fn not_admitted() -> Answer {
     )
 }
 
+pub(crate) fn blocked() -> Answer {
+    forbidden(
+        "blocked",
+        "Your account is blocked here",
+        "The operator of this server has blocked your account.".into(),
+        "If you think that this is a mistake, ask the operator of this server.",
+    )
+}
+
 /// `message` is the provider's own, cut and cleaned.
 pub(crate) fn account_refused(provider: &str, message: &str) -> Answer {
     forbidden(

@@ -313,6 +313,21 @@ pub trait CredentialSink: fmt::Debug + Send + Sync {
         now: SystemTime,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Removes what [`keep`](Self::keep) kept, because the person was blocked meanwhile. The default
+    /// removes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be removed.
+    fn forget<'a>(
+        &'a self,
+        provider: &'a str,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = (provider, identity);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Whether only a new sign-in at the upstream gives `user` back what the server `resource` (its
     /// canonical address) needs, because the upstream takes the credential no more. As long as that
     /// is so, refresh tokens for that server are refused and a browser that is signed in here is

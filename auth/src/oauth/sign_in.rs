@@ -339,6 +339,11 @@ impl AuthServer {
             tracing::error!(provider = name, "identity without issuer or subject");
             return Ok(faults::misconfigured());
         }
+        // Before anything is kept.
+        if self.store.is_blocked(&identity.issuer, &identity.subject).await? {
+            tracing::warn!(provider = name, owner = %identity.subject, "a blocked person signed in");
+            return Ok(faults::blocked());
+        }
         if let (Some(sink), Some(credential)) = (&self.credentials, &identity.credential) {
             sink.keep(name, &identity, credential, step.now).await?;
         }
@@ -354,6 +359,13 @@ impl AuthServer {
         let (session, cookie) = self.sign_in(&user, step.request.headers(), step.now).await?;
         // Only now, with the sign-in stored: somebody who was removed before is noticed here, and
         // whoever removes him later finds the sign-in and ends it.
+        if self.store.is_blocked(&identity.issuer, &identity.subject).await? {
+            self.store.close_browser(&session.cookie).await?;
+            if let Some(sink) = &self.credentials {
+                sink.forget(name, &identity).await?;
+            }
+            return Ok(faults::blocked());
+        }
         match provider.confirm(&identity).await {
             Ok(true) => {}
             Ok(false) => {

@@ -3,7 +3,8 @@
 use std::{error::Error, fmt, time::Duration};
 
 use super::{
-    AccessToken, Browser, Client, Code, Consent, Grant, NewToken, RefreshToken, Transaction, User,
+    AccessToken, Browser, Client, Code, Consent, Grant, NewToken, PeopleStore, RefreshToken,
+    Transaction, User,
 };
 use crate::{BoxFuture, TokenHash, UnixTime};
 
@@ -31,7 +32,7 @@ pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// Dropping a future leaves the change either made or not made, never half made.
 ///
 /// Every implementation runs `auth::testing::store_contract`.
-pub trait AuthStore: fmt::Debug + Send + Sync {
+pub trait AuthStore: PeopleStore + fmt::Debug + Send + Sync {
     /// The client `id`, unless it is past its unused time.
     fn client<'a>(&'a self, id: &'a str, now: UnixTime) -> Stored<'a, Option<Client>>;
 

@@ -3,6 +3,7 @@
 use std::{fmt, future::ready, sync::Arc, time::SystemTime};
 
 use super::{
+    User,
     revoked::{RevocationListener, Revoked},
     secret::{ACCESS, CLIENT_SECRET, CODE, REFRESH},
     store::AuthStore,
@@ -54,7 +55,11 @@ impl OAuthTokens {
             return Ok(Verdict::Refuse(Refusal::Unknown));
         };
         if token.revoked || token.grant.revoked.is_some() {
-            return Ok(Verdict::Refuse(Refusal::Revoked));
+            let User { issuer, subject, .. } = &token.grant.user;
+            let blocked = self.store.is_blocked(issuer, subject).await;
+            let is_blocked = blocked.map_err(VerifierUnavailable::new)?;
+            let refusal = if is_blocked { Refusal::Blocked } else { Refusal::Revoked };
+            return Ok(Verdict::Refuse(refusal));
         }
         if UnixTime::of(now).is_past(token.expires) {
             return Ok(Verdict::Refuse(Refusal::Expired));

@@ -194,11 +194,7 @@ impl Accounts for MemoryStore {
                     slot.remove();
                 }
             }
-            tables.burn(|own| own.user.issuer == ISSUER && own.user.subject == subject);
-            let is = |own: &&Grant| own.user.issuer == ISSUER && own.user.subject == subject;
-            let grant_ids: Vec<_> =
-                tables.grants.values().filter(is).map(|own| own.grant_id.clone()).collect();
-            Some(grant_ids.iter().filter_map(|grant_id| tables.revoke(grant_id, now)).collect())
+            Some(tables.revoke_user(ISSUER, &subject, now))
         })
     }
 

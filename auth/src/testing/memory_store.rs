@@ -197,13 +197,7 @@ impl AuthStore for MemoryStore {
         subject: &'a str,
         now: UnixTime,
     ) -> Stored<'a, Vec<Grant>> {
-        self.call(move |tables| {
-            tables.burn(|own| own.user.issuer == issuer && own.user.subject == subject);
-            let own = |grant: &&Grant| grant.user.issuer == issuer && grant.user.subject == subject;
-            let ids: Vec<_> =
-                tables.grants.values().filter(own).map(|own| own.grant_id.clone()).collect();
-            ids.iter().filter_map(|id| tables.revoke(id, now)).collect()
-        })
+        self.call(move |tables| tables.revoke_user(issuer, subject, now))
     }
 
     fn grant<'a>(&'a self, grant_id: &'a str) -> Stored<'a, Option<Grant>> {

@@ -31,6 +31,12 @@ pub(super) struct Tables {
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) setup: Option<Setup>,
     pub(super) static_tokens: Vec<TokenRecord>,
+    /// By issuer and subject.
+    pub(super) blocked: BTreeMap<(String, String), UnixTime>,
+    /// By issuer and subject: what, and when.
+    pub(super) facts: BTreeMap<(String, String), (String, UnixTime)>,
+    /// By issuer and login: the subject.
+    pub(super) logins: BTreeMap<(String, String), String>,
 }
 
 #[derive(Debug, Clone)]
@@ -86,6 +92,15 @@ impl Slot {
 }
 
 impl Tables {
+    /// Revokes a user's grants, and marks the codes that would make others as used.
+    pub(super) fn revoke_user(&mut self, issuer: &str, subject: &str, now: UnixTime) -> Vec<Grant> {
+        self.burn(|own| own.user.issuer == issuer && own.user.subject == subject);
+        let own = |grant: &&Grant| grant.user.issuer == issuer && grant.user.subject == subject;
+        let ids: Vec<_> =
+            self.grants.values().filter(own).map(|own| own.grant_id.clone()).collect();
+        ids.iter().filter_map(|id| self.revoke(id, now)).collect()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.clients.len()
             + self.transactions.len()

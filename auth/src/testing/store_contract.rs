@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use super::{
     grants_contract::{grants, many_grants},
     now,
+    people_contract::people,
     records::{
         GRACE, HOUR, MINUTE, RACERS, client, hash, issue, issue_to, no, race, request, rotation,
         sign_in, token, user,
@@ -34,6 +35,7 @@ pub async fn store_contract(store: Arc<dyn AuthStore>) {
     refresh_tokens(&store, now).await;
     grants(&*store, now).await;
     many_grants(&*store, now).await;
+    people(&*store, now).await;
     consents_and_browsers(&*store, now).await;
     renaming(&*store, now).await;
     sweeping(&*store, now).await;

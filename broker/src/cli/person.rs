@@ -1,22 +1,29 @@
-//! `mcp-broker person`: who uses the broker, and how their connections to their providers stand.
+//! `mcp-broker person`: who uses the broker, how their connections to their providers stand, and
+//! keeping somebody out.
+
+mod block;
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use auth::{
     UnixTime,
-    oauth::AuthStore,
+    oauth::{AuthStore, PeopleStore},
     upstream::{ConnectionState, CredentialStore, Vault},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use session::{Records, Selection};
 
+use self::block::Who;
 use super::{
     context::Context,
     output::{Exit, print, print_error},
-    store::{Failure, StoreArgs, brief, with_store},
+    store::{Failure, StoreArgs, brief, day, with_store},
 };
-use crate::{calendar::format, compose::connections, error_chain::error_with_causes, store::Store};
+use crate::{
+    calendar::format, compose::connections, config::Config, error_chain::error_with_causes,
+    store::Store,
+};
 
 /// How many rows are read at a time.
 const BATCH: usize = 200;
@@ -35,6 +42,21 @@ enum Action {
         #[command(flatten)]
         common: StoreArgs,
     },
+    /// Keep a person out: browsers, authorizations, sessions and credentials end within seconds, also
+    /// while the broker runs, and the person cannot sign in again
+    Block {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
+    /// Let a person sign in again
+    Unblock {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        common: StoreArgs,
+    },
 }
 
 /// One account at an identity provider, as (issuer, subject) names it.
@@ -46,6 +68,15 @@ struct Person {
     name: Option<String>,
     last_use: Option<UnixTime>,
     credential: Option<Stored>,
+    /// Since when the operator keeps them out.
+    blocked: Option<UnixTime>,
+}
+
+impl Person {
+    /// What they call themselves at their provider, as far as it is known.
+    fn login(&self) -> Option<&str> {
+        self.credential.as_ref().and_then(|own| own.login.as_deref())
+    }
 }
 
 /// What is stored to act for a person at the provider.
@@ -61,12 +92,23 @@ type ByAccount = BTreeMap<(String, String), Person>;
 
 pub(super) fn run(command: &PersonCommand, context: &Context<'_>) -> Exit {
     match &command.action {
+        Action::Block { who, common } => {
+            with_store(common, context, |store, config, now| async move {
+                let person = who.find(&store, &everybody(&store, &config, now).await?).await?;
+                block::block(&store, &person, now, common.json).await
+            })
+        }
+        Action::Unblock { who, common } => {
+            with_store(common, context, |store, config, now| async move {
+                let person = who.find(&store, &everybody(&store, &config, now).await?).await?;
+                block::unblock(&store, &person, common.json).await
+            })
+        }
         Action::List { common } => with_store(common, context, |store, config, now| async move {
-            let mut people = known(&store).await?;
-            let vault = connections::stored(&config, &store).await;
-            let vault = vault.map_err(|error| Failure::Unavailable(error_with_causes(&error)))?;
-            if let Some(vault) = vault {
-                add_credentials(&mut people, &store, &vault, now).await?;
+            let mut people = everybody(&store, &config, now).await?;
+            for blocked in store.blocked_people().await? {
+                let person = people.entry((blocked.issuer, blocked.subject)).or_default();
+                person.blocked = Some(blocked.since);
             }
             if common.json {
                 print(people.iter().map(as_json).collect::<Value>());
@@ -78,6 +120,21 @@ pub(super) fn run(command: &PersonCommand, context: &Context<'_>) -> Exit {
             Ok(())
         }),
     }
+}
+
+/// Those who have authorized a client, have a session, or a credential.
+async fn everybody(
+    store: &Arc<Store>,
+    config: &Config,
+    now: SystemTime,
+) -> Result<ByAccount, Failure> {
+    let mut people = known(store).await?;
+    let vault = connections::stored(config, store).await;
+    let vault = vault.map_err(|error| Failure::Unavailable(error_with_causes(&error)))?;
+    if let Some(vault) = vault {
+        add_credentials(&mut people, store, &vault, now).await?;
+    }
+    Ok(people)
 }
 
 /// Those who have authorized a client or have a session, and when they did something last.
@@ -162,7 +219,7 @@ fn word(state: ConnectionState) -> &'static str {
 fn line(((issuer, subject), person): (&(String, String), &Person)) -> String {
     let unknown = "unknown";
     let stored = person.credential.as_ref();
-    let login = stored.and_then(|own| own.login.as_deref()).or(person.name.as_deref());
+    let login = person.login().or(person.name.as_deref());
     let credential = match stored {
         None => "no credential".to_owned(),
         Some(own) => {
@@ -171,12 +228,14 @@ fn line(((issuer, subject), person): (&(String, String), &Person)) -> String {
         }
     };
     let last_use = person.last_use;
+    let blocked = person.blocked.map(|since| format!("  blocked since {}", day(since)));
     format!(
-        "{}  {}  {} ({issuer})  {credential}  last use {}",
+        "{}  {}  {} ({issuer})  {credential}  last use {}{}",
         person.provider.as_deref().unwrap_or(unknown),
         brief(login.unwrap_or(unknown)),
         brief(subject),
         last_use.map_or(unknown.to_owned(), |time| format(time, "%Y-%m-%d %H:%MZ")),
+        blocked.unwrap_or_default(),
     )
 }
 
@@ -187,10 +246,11 @@ fn as_json(((issuer, subject), person): (&(String, String), &Person)) -> Value {
         "subject": subject,
         "provider": person.provider,
         "name": person.name,
-        "login": stored.and_then(|own| own.login.as_deref()),
+        "login": person.login(),
         "credential": stored.map_or("none", |own| own.state),
         "scope": stored.and_then(|own| own.scope.as_deref()),
         "last_use": person.last_use.map(|time| time.0),
+        "blocked": person.blocked.map(|time| time.0),
     })
 }
 
@@ -206,6 +266,7 @@ mod tests {
             name: Some("Ada\n\u{1b}[2J".to_owned()),
             last_use: Some(UnixTime(1_709_164_800)),
             credential: None,
+            blocked: None,
         };
         let told = line((&owner, &person));
         assert!(!told.contains(char::is_control), "{told:?}");

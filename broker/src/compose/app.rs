@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use super::{
     auth_stack::AuthStack,
     background,
+    blocked_people::BlockedPeople,
     http_clients::HttpClients,
     identity::IdentityServices,
     providers::{self, Maker},
@@ -69,6 +70,8 @@ pub(crate) struct App {
     /// Takes the credentials of calls that failed.
     pub(crate) looks: LookSender,
     pub(crate) access: AuthStack,
+    /// Whom the operator keeps out.
+    pub(crate) blocked: Arc<BlockedPeople>,
     /// No other broker serves from the data directory meanwhile.
     _lock: DataLock,
     /// What outlives this process: people, their credentials, sessions.
@@ -159,6 +162,8 @@ impl App {
             let clock = clock.clone();
             followers.spawn(TokenDelivery { sessions, vault, clock, stale }.run());
         }
+        let blocked = BlockedPeople::load(store.clone()).await?;
+        followers.spawn(Arc::clone(&blocked).follow());
         let (looks, wanted) = credential_looks::channel();
         followers.spawn(credential_looks::follow(wanted, vault.clone(), clock.clone()));
         if let Some(kept) = &kept {
@@ -176,6 +181,7 @@ impl App {
             acquirer,
             looks,
             access,
+            blocked,
             _lock: lock,
             store,
             metrics,

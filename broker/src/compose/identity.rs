@@ -164,6 +164,16 @@ impl CredentialSink for Credentials {
         self.vault.keep(provider, identity, credential, now)
     }
 
+    fn forget<'a>(
+        &'a self,
+        provider: &'a str,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.vault.remove(provider, &identity.issuer, &identity.subject).await.map(drop)
+        })
+    }
+
     fn account_refused<'a>(
         &'a self,
         user: &'a User,

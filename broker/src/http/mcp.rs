@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
-use auth::{Challenge, Denied, Verified};
+use auth::{Challenge, Denied, Refusal as Refused, Verified};
 use bridge::{
     Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc,
 };
@@ -266,7 +266,10 @@ impl Exchange<'_> {
         let admitted = match self.app.access.gate.admit_from(headers, self.peer, self.now).await {
             Ok(verified) => {
                 let may = self.app.access.may_use(&self.server.name, &verified);
-                may.map(|()| owner_of(&verified))
+                match self.app.blocked.contains(&verified.issuer, &verified.subject) {
+                    true => Err(Denied::Refused(Refused::Blocked)),
+                    false => may.map(|()| owner_of(&verified)),
+                }
             }
             Err(denied) => Err(denied),
         };

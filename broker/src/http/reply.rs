@@ -130,6 +130,7 @@ impl Refusal {
                 server_error,
                 "The Authorization header holds no token: send `Bearer TOKEN`",
             ),
+            Denied::Refused(auth::Refusal::Blocked) => Self::blocked(),
             Denied::Refused(_) => Self::new(
                 StatusCode::UNAUTHORIZED,
                 server_error,
@@ -148,6 +149,15 @@ impl Refusal {
             ),
         };
         Self { challenge: challenge.answer(denied), ..refusal }
+    }
+
+    /// The operator blocked the person.
+    pub(crate) fn blocked() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            rpc::SERVER_ERROR,
+            "The operator of this broker has blocked your account; ask them if that is a mistake",
+        )
     }
 
     pub(crate) fn session_unknown(unknown: UnknownStatus) -> Self {

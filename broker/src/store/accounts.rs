@@ -8,9 +8,8 @@ use auth::{
 use sqlx::{query, sqlite::SqliteRow};
 
 use super::{
-    browsers, codes, consents, credentials,
+    browsers, people,
     row::{Columns, Db, Result, bytes, count, seconds},
-    sessions,
 };
 
 pub(super) async fn find(db: &mut Db, name: &str) -> Result<Option<Account>> {
@@ -54,11 +53,7 @@ pub(super) async fn remove(db: &mut Db, name: &str, now: UnixTime) -> Result<Opt
     let row = query(sql).bind(name).fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(None) };
     let subject = row.text("subject")?;
-    browsers::close_of_user(db, ISSUER, &subject).await?;
-    consents::forget_user(db, ISSUER, &subject).await?;
-    credentials::remove_of_user(db, ISSUER, &subject).await?;
-    sessions::remove_of_user(db, ISSUER, &subject).await?;
-    codes::revoke_user(db, ISSUER, &subject, now).await.map(Some)
+    people::end_all_of(db, ISSUER, &subject, now).await.map(Some)
 }
 
 pub(super) async fn offer_setup(db: &mut Db, secret: &TokenHash, expires: UnixTime) -> Result<()> {

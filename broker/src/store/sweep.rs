@@ -20,10 +20,13 @@ pub(super) const CONSENT_MEMORY: Duration = Duration::from_secs(400 * 24 * 3600)
 /// takes seconds.
 const VERSION_MEMORY: Duration = DAY;
 
+/// How long it is kept what a provider said of a person. After a day it is asked for anew.
+const FACTS_MEMORY: Duration = Duration::from_secs(2 * 24 * 3600);
+
 /// What goes when its time is over. `$1` is the latest time that is over and `$2` the limit.
 ///
 /// Tokens and codes stand before the grants that wait for them.
-const OVER: [(&str, Duration); 9] = [
+const OVER: [(&str, Duration); 10] = [
     (
         "DELETE FROM sign_ins WHERE handle IN \
            (SELECT handle FROM sign_ins WHERE expires <= $1 LIMIT $2)",
@@ -68,6 +71,11 @@ const OVER: [(&str, Duration); 9] = [
         "DELETE FROM static_tokens WHERE id IN \
            (SELECT id FROM static_tokens WHERE revoked <= $1 LIMIT $2)",
         CODE_MEMORY,
+    ),
+    (
+        "DELETE FROM person_facts WHERE (issuer, subject) IN \
+           (SELECT issuer, subject FROM person_facts WHERE learnt <= $1 LIMIT $2)",
+        FACTS_MEMORY,
     ),
 ];
 

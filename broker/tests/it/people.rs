@@ -2,6 +2,7 @@
 //! of a forge, a small browser and a small OAuth client.
 
 mod attacks;
+mod blocking;
 mod browser_clients;
 mod canary;
 mod credentials;
