@@ -71,6 +71,7 @@
 //! one admission.
 
 mod accepted;
+pub mod admission;
 mod bearer;
 mod cache;
 mod challenge;

@@ -69,6 +69,7 @@ mod send_back;
 mod server;
 mod sign_in;
 mod store;
+mod stored;
 mod token_endpoint;
 mod token_standing;
 mod verifier;
@@ -102,8 +103,9 @@ pub use secret::{Secret, ServerKey};
 pub use server::{AuthServer, Parts};
 pub use store::{
     AuthStore, CLIENT_MEMORY, CLOCK_LEEWAY, CODE_GRACE, CODE_MEMORY, Redeemed, Registered, Repeat,
-    Rotated, Rotation, StoreError, Stored, TransactionKey, in_grace,
+    Rotated, Rotation, TransactionKey, in_grace,
 };
+pub use stored::{StoreError, Stored};
 pub use token_standing::TokenStanding;
 pub use verifier::OAuthTokens;
 

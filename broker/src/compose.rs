@@ -4,6 +4,7 @@
 //! One file per plug point turns configuration into trait objects (`providers`); `app` holds what
 //! was made of it. Nothing here answers a request: that is `http`'s.
 
+mod admission;
 pub(crate) mod app;
 pub(crate) mod auth_stack;
 mod background;

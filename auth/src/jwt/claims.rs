@@ -26,8 +26,6 @@ pub(crate) struct Claims {
     pub(crate) scope: Option<String>,
     pub(crate) scp: Option<Words>,
     pub(crate) nonce: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) preferred_username: Option<String>,
     /// The key that must be shown with the token (RFC 7800).
     pub(crate) cnf: Option<Value>,
 }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     BoxFuture, UnixTime,
+    admission::{Facts, Wanted},
     oauth::{
         Attempt, Begin, Field, FieldKind, Identity, IdentityProvider, Params, Secret, SignInError,
         address_group, rate_limit_key,
@@ -236,19 +237,21 @@ impl Local {
                 return Err(error);
             }
         };
-        self.admit(attempted, judged)
+        self.admit(attempted, judged, &attempt.wanted)
     }
 
     fn admit(
         &self,
         attempted: Attempted,
         judged: Option<Account>,
+        wanted: &Wanted,
     ) -> Result<Identity, SignInError> {
         let account = judged.ok_or(SignInError::WrongCredentials)?;
         self.throttle.right(attempted);
         Ok(Identity {
             issuer: ISSUER.to_owned(),
             subject: account.subject,
+            facts: Facts::of_login(&account.name, wanted),
             display_name: account.name,
             credential: None,
         })

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::{
     UnixTime,
+    admission::Wanted,
     oauth::{
         Attempt, AuthStore, Begin, Browser, FieldKind, Identity, IdentityProvider, Params, Secret,
         SignInError, User,
@@ -39,6 +40,7 @@ fn attempt(peer: u8) -> Attempt {
         nonce: Secret::new("nonce"),
         code_verifier: Secret::new("verifier"),
         peer: IpAddr::from([192, 0, 2, peer]),
+        wanted: Wanted::default(),
     }
 }
 

@@ -201,7 +201,7 @@ impl AuthServer {
         if let Some(user) = visit.user() {
             // Who signs in with another account is not held up by the one that is refused.
             if !asked.reauthenticate
-                && let Some(page) = self.refused_account(user, now).await?
+                && let Some(page) = self.refused_account(user, &asked.resource, now).await?
             {
                 return Ok(page);
             }

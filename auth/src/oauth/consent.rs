@@ -61,7 +61,7 @@ impl AuthServer {
         let known = choice == Choice::Approve && names_the_user && !asked.reauthenticate;
         let session = visit.session.as_ref().filter(|_| known);
         if let Some(session) = session
-            && let Some(page) = self.refused_account(&session.user, now).await?
+            && let Some(page) = self.refused_account(&session.user, &asked.resource, now).await?
         {
             return Ok(page);
         }

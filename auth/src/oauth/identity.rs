@@ -3,7 +3,10 @@
 use std::{error::Error, fmt, net::IpAddr, time::Duration, time::SystemTime};
 
 use super::{Params, Secret, StoreError, TokenStanding, User};
-use crate::BoxFuture;
+use crate::{
+    BoxFuture,
+    admission::{Facts, Wanted},
+};
 
 /// Signs a person in.
 ///
@@ -92,6 +95,28 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(Err(RenewError::Unsupported)))
     }
 
+    /// Asks the upstream once more who the user is to whom it gave `access_token`, and what `wanted`
+    /// asks for: what it said at the sign-in is a day old, or the credential was renewed. The
+    /// identity is without a credential. The default cannot ask, which is `None`: the user then has to
+    /// sign in again every day, if the operator's rules go by more than ids.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`], of which `Unavailable` is the usual one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    fn look_up<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        wanted: &'a Wanted,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<Identity>, SignInError>> {
+        let _ = (access_token, wanted, now);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Asks the upstream whether it still accepts `access_token`, which it gave, and the account
     /// behind it. The vault asks after something failed with the token, at most once in 30 seconds.
     /// The answer must rest on what the upstream says of this token: a page, an outage and an
@@ -175,6 +200,8 @@ pub struct Attempt {
     pub code_verifier: Secret,
     /// Who asks, for backing off.
     pub peer: IpAddr,
+    /// What the operator's rules want to know of the user.
+    pub wanted: Wanted,
 }
 
 /// How an attempt begins.
@@ -220,6 +247,8 @@ pub struct Identity {
     pub display_name: String,
     /// What the user's own child will act with.
     pub credential: Option<UpstreamCredential>,
+    /// What the upstream says of the user, as far as [`Attempt::wanted`] asks for it.
+    pub facts: Facts,
 }
 
 /// The user's own credential at the upstream.
@@ -344,6 +373,21 @@ pub trait CredentialSink: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let _ = (user, resource, now);
         Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// The access token that `user` has at the provider, for asking who that is. The default has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that cannot be told now.
+    fn access_token<'a>(
+        &'a self,
+        user: &'a User,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<Secret>, StoreError>> {
+        let _ = (user, now);
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// Why the upstream does not let the account of `user` in, in its own words, if that is known or

@@ -1,6 +1,10 @@
 //! The authorization server as a whole: its parts, and who answers which path.
 
-use crate::{UnixTime, cache::Cache};
+use crate::{
+    UnixTime,
+    admission::{Admission, Admitted},
+    cache::Cache,
+};
 use std::{net::IpAddr, ops::Deref, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
@@ -37,6 +41,8 @@ pub struct Parts {
     pub fetch: Option<Arc<dyn Fetch>>,
     /// Takes upstream credentials; without it they are dropped.
     pub credentials: Option<Arc<dyn CredentialSink>>,
+    /// Whom the operator lets in; without it everyone is.
+    pub admission: Option<Arc<Admission>>,
     /// Hear about revocations, in order. The verifier of our own tokens belongs here.
     pub listeners: Vec<Arc<dyn RevocationListener>>,
     /// What successors and form tokens are derived with; the same for all brokers on one store.
@@ -64,6 +70,7 @@ pub struct Core {
     pub(crate) store: Arc<dyn AuthStore>,
     pub(crate) providers: Vec<Arc<dyn IdentityProvider>>,
     pub(crate) credentials: Option<Arc<dyn CredentialSink>>,
+    pub(crate) admission: Option<Arc<Admission>>,
     listeners: Vec<Arc<dyn RevocationListener>>,
     pub(crate) key: ServerKey,
     pub(crate) minter: Minter,
@@ -138,6 +145,7 @@ impl AuthServer {
             store: parts.store,
             providers: parts.providers,
             credentials: parts.credentials,
+            admission: parts.admission,
             listeners: parts.listeners,
             key: parts.key,
             minter: Minter::new(parts.rng),
@@ -465,6 +473,39 @@ impl AuthServer {
         Ok(total)
     }
 
+    /// How `user` stands with the operator's rules at the server `resource`. Where what was said of the
+    /// user is too old, the provider is asked with the user's own credential.
+    pub(crate) async fn admitted(
+        &self,
+        user: &User,
+        resource: &str,
+        now: SystemTime,
+    ) -> Result<Admitted, StoreError> {
+        let Some(admission) = &self.admission else { return Ok(Admitted::Yes) };
+        let standing = admission.standing(user, Some(resource), now).await?;
+        if standing != Admitted::Stale {
+            return Ok(standing);
+        }
+        let (Some(sink), Some(provider)) = (&self.credentials, self.provider(&user.provider))
+        else {
+            return Ok(standing);
+        };
+        let Some(token) = sink.access_token(user, now).await? else { return Ok(standing) };
+        let wanted = admission.wanted(&user.provider);
+        match provider.look_up(&token, &wanted, now).await {
+            Ok(Some(own)) if own.issuer == user.issuer && own.subject == user.subject => {
+                admission.keep(&user.provider, &own, now).await?;
+                admission.standing(user, Some(resource), now).await
+            }
+            Ok(_) => Ok(standing),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(provider = %user.provider, error, "a person was not looked up");
+                Ok(standing)
+            }
+        }
+    }
+
     /// The one provider that users of the server `resource` sign in with, if there is one.
     pub(crate) fn required_provider(&self, resource: &str) -> Option<&str> {
         self.urls.metadata.resources.by_address(resource)?.provider.as_deref()
@@ -478,7 +519,9 @@ impl AuthServer {
         resource: &str,
         now: SystemTime,
     ) -> Result<bool, StoreError> {
-        if self.required_provider(resource).is_some_and(|name| name != user.provider) {
+        if self.required_provider(resource).is_some_and(|name| name != user.provider)
+            || Box::pin(self.admitted(user, resource, now)).await? == Admitted::Stale
+        {
             return Ok(true);
         }
         match &self.credentials {
@@ -487,12 +530,17 @@ impl AuthServer {
         }
     }
 
-    /// The page for a user whose account the upstream does not let in, if that is so.
+    /// The page for a user whom the operator's rules do not let in at the server `resource`, or whose
+    /// account the upstream does not let in, if that is so.
     pub(crate) async fn refused_account(
         &self,
         user: &User,
+        resource: &str,
         now: SystemTime,
     ) -> Result<Option<Answer>, StoreError> {
+        if Box::pin(self.admitted(user, resource, now)).await? == Admitted::No {
+            return Ok(Some(faults::not_admitted()));
+        }
         let Some(credentials) = &self.credentials else { return Ok(None) };
         let refused = credentials.account_refused(user, now).await?;
         Ok(refused.map(|message| faults::account_refused(self.label(&user.provider), &message)))

@@ -344,6 +344,15 @@ impl AuthServer {
             tracing::warn!(provider = name, owner = %identity.subject, "a blocked person signed in");
             return Ok(faults::blocked());
         }
+        if let Some(admission) = &self.admission {
+            let resource = match &transaction.purpose {
+                Purpose::Authorize(asked) => Some(asked.resource.as_str()),
+                Purpose::Page(_) => None,
+            };
+            if !Box::pin(admission.judge(name, &identity, resource, step.now)).await? {
+                return Ok(faults::not_admitted());
+            }
+        }
         if let (Some(sink), Some(credential)) = (&self.credentials, &identity.credential) {
             sink.keep(name, &identity, credential, step.now).await?;
         }
@@ -409,6 +418,7 @@ impl AuthServer {
             code_verifier: self.key.secret("", "upstream verifier", &parts),
             state: state.clone(),
             peer,
+            wanted: self.admission.as_ref().map(|own| own.wanted(provider)).unwrap_or_default(),
         }
     }
 

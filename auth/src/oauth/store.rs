@@ -1,15 +1,12 @@
 //! The plug point for durable state.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::{
     AccessToken, Browser, Client, Code, Consent, Grant, NewToken, PeopleStore, RefreshToken,
-    Transaction, User,
+    Stored, Transaction, User,
 };
-use crate::{BoxFuture, TokenHash, UnixTime};
-
-/// What every method of a store gives: a value, or no judgement at all.
-pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+use crate::{TokenHash, UnixTime};
 
 /// Durable state of the authorization server.
 ///
@@ -24,7 +21,7 @@ pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 ///
 /// # Errors
 ///
-/// [`StoreError`] alone: the store could not be asked. Clients are told to come again, never that
+/// [`StoreError`](super::StoreError) alone: the store could not be asked. Clients are told to come again, never that
 /// their tokens are bad.
 ///
 /// # Cancel safety
@@ -338,17 +335,5 @@ pub fn in_grace(used: UnixTime, now: UnixTime, grace: Duration) -> bool {
     match now.since(used) {
         Some(age) => age < grace,
         None => now.until(used) <= CLOCK_LEEWAY && !grace.is_zero(),
-    }
-}
-
-/// The store could not be asked; the cause is the `source`. It goes to the log.
-#[derive(Debug, thiserror::Error)]
-#[error("the store is unavailable")]
-pub struct StoreError(#[source] Box<dyn Error + Send + Sync>);
-
-impl StoreError {
-    /// Wraps what stood in the way. It must not carry secrets.
-    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(cause.into())
     }
 }

@@ -15,7 +15,7 @@ use super::{
     scope,
     secret::{ACCESS, REFRESH, same},
 };
-use crate::{TokenHash, UnixTime, token::push_base64url};
+use crate::{TokenHash, UnixTime, admission::Admitted, token::push_base64url};
 
 /// What is sent to the client.
 struct Issued<'a> {
@@ -199,6 +199,13 @@ impl AuthServer {
         let Some(scope) = scope::narrowed(asked, &grant.scope) else {
             return Ok(Answer::bad("invalid_scope", "the scope exceeds what was granted"));
         };
+        if Box::pin(self.admitted(&grant.user, &grant.resource, now)).await? == Admitted::No {
+            let now = UnixTime::of(now);
+            if let Some(grant) = self.store.revoke_grant(&grant.grant_id, now).await? {
+                self.announce(&grant, "the rules of admission no longer let its user in");
+            }
+            return Ok(invalid_grant("the user is not let in any more"));
+        }
         if self.wants_sign_in(&grant.user, &grant.resource, now).await? {
             return Ok(invalid_grant("the user has to sign in again at the identity provider"));
         }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     BoxFuture,
+    admission::{Facts, Wanted},
     oauth::{
         Attempt, Begin, Fetch, Identity, IdentityProvider, Inspection, Params, RenewError, Secret,
         SignInError, TokenStanding, UpstreamCredential, Withdrawal,
@@ -37,6 +38,33 @@ pub(crate) struct Person {
     pub(crate) subject: String,
     pub(crate) name: Option<String>,
     pub(crate) username: Option<String>,
+    /// What it says besides, as far as that is wanted.
+    pub(crate) facts: Facts,
+}
+
+impl Person {
+    /// Empty names are none.
+    pub(crate) fn new(
+        subject: String,
+        [name, username]: [Option<String>; 2],
+        facts: Facts,
+    ) -> Self {
+        let filled = |name: Option<String>| name.filter(|name| !name.is_empty());
+        Self { subject, name: filled(name), username: filled(username), facts }
+    }
+
+    fn identity(self, issuer: &str) -> Identity {
+        let display_name = self.name.or_else(|| self.username.clone());
+        let mut facts = self.facts;
+        facts.login = self.username;
+        Identity {
+            issuer: issuer.to_owned(),
+            display_name: display_name.unwrap_or_else(|| self.subject.clone()),
+            subject: self.subject,
+            credential: None,
+            facts,
+        }
+    }
 }
 
 /// What differs from upstream to upstream. An [`Outage`] that is a contradiction is the operator's
@@ -78,6 +106,15 @@ pub(crate) trait Dialect: Send + Sync {
         attempt: &Attempt,
         now: SystemTime,
     ) -> impl Future<Output = Result<Person, SignInError>> + Send;
+
+    /// Who the bearer of `access_token` is, for asking anew; `None` where that cannot be asked.
+    fn look_up(
+        &self,
+        exchange: &Exchange,
+        access_token: &Secret,
+        wanted: &Wanted,
+        now: SystemTime,
+    ) -> impl Future<Output = Result<Option<Person>, SignInError>> + Send;
 
     /// The scope that `tokens` have, if the upstream says so.
     fn granted(
@@ -166,7 +203,6 @@ impl<D: Dialect> IdentityProvider for CodeFlowProvider<D> {
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Identity, SignInError>> {
         let (exchange, dialect) = (&self.exchange, &self.dialect);
-        let filled = |name: Option<String>| name.filter(|name| !name.is_empty());
         Box::pin(async move {
             let code = dialect.code(attempt, reply, now).await?;
             let (endpoint, auth) = dialect.token(exchange, now).await.map_err(sign_in_failed)?;
@@ -174,14 +210,22 @@ impl<D: Dialect> IdentityProvider for CodeFlowProvider<D> {
             let mut tokens = tokens.map_err(|error| error.sign_in(D::JUDGES.0))?;
             let person = dialect.person(exchange, &tokens, attempt, now).await?;
             tokens.scope = dialect.granted(exchange, &tokens).await;
-            let username = filled(person.username);
-            let display_name = filled(person.name).or_else(|| username.clone());
-            Ok(Identity {
-                issuer: dialect.issuer().to_owned(),
-                display_name: display_name.unwrap_or_else(|| person.subject.clone()),
-                subject: person.subject,
-                credential: Some(tokens.credential(now, username, None)),
-            })
+            let username = person.username.clone();
+            let credential = tokens.credential(now, username, None);
+            Ok(Identity { credential: Some(credential), ..person.identity(dialect.issuer()) })
+        })
+    }
+
+    fn look_up<'a>(
+        &'a self,
+        access_token: &'a Secret,
+        wanted: &'a Wanted,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<Identity>, SignInError>> {
+        Box::pin(async move {
+            let (exchange, dialect) = (&self.exchange, &self.dialect);
+            let person = dialect.look_up(exchange, access_token, wanted, now).await?;
+            Ok(person.map(|person| person.identity(dialect.issuer())))
         })
     }
 

@@ -8,6 +8,7 @@ use std::{
 use http::{Response, StatusCode};
 use oauth2::AuthType;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tracing::debug;
 use url::Url;
 
@@ -19,9 +20,12 @@ use super::{
     scope_words,
     setup::{self, SetupError, below, trimmed},
 };
-use crate::oauth::{
-    Attempt, Fetch, FetchLimits, Inspection, Params, Secret, SignInError, TokenStanding,
-    Withdrawal, plain,
+use crate::{
+    admission::{Facts, Wanted},
+    oauth::{
+        Attempt, Fetch, FetchLimits, Inspection, Params, Secret, SignInError, TokenStanding,
+        Withdrawal, plain,
+    },
 };
 
 /// Words that say something about the user in an id token and limit nothing.
@@ -143,6 +147,50 @@ impl Forgejo {
     }
 }
 
+impl ForgeDialect {
+    /// The person of a token.
+    async fn user(
+        &self,
+        exchange: &Exchange,
+        token: &Secret,
+        wanted: &Wanted,
+        now: SystemTime,
+    ) -> Result<Person, SignInError> {
+        // A 403 comes of a forge or a proxy of a kind that was not seen yet.
+        let special = |answer: &Response<_>| {
+            (answer.status() == StatusCode::FORBIDDEN).then_some(SignInError::NotAdmitted)
+        };
+        let user = exchange.whose(&self.userinfo, token, "application/json", special).await;
+        let user: Map<String, Value> = match user {
+            // An account that the forge does not let in gets a page there, with status 200.
+            Err(error @ (SignInError::Unavailable(_) | SignInError::NotAdmitted)) => {
+                return Err(match self.standing(exchange, token, now).await {
+                    Ok(TokenStanding::Refused { message }) => {
+                        SignInError::AccountRefused { message }
+                    }
+                    _ => error,
+                });
+            }
+            user => user?,
+        };
+        let user_info = UserInfo::deserialize(&user);
+        let UserInfo { sub, name, preferred_username } =
+            user_info.map_err(|_| sign_in_failed(Outage::Shape("it is not the JSON expected")))?;
+        // A number, or the address is not a forge's: something that can be renamed is no key.
+        let is_number = sub.bytes().all(|byte| byte.is_ascii_digit());
+        if !(1..=20).contains(&sub.len()) || !is_number {
+            return Err(SignInError::Misconfigured("the user's id is not a number".into()));
+        }
+        let mut facts = Facts::of_claims(&user, wanted, None);
+        if wanted.groups {
+            // A forge says `ORG` and `ORG:TEAM`, and nothing of somebody without either.
+            let groups = facts.groups.unwrap_or_default().into_iter();
+            facts.groups = Some(groups.map(|own| own.replacen(':', "/", 1)).collect());
+        }
+        Ok(Person::new(sub, [name, preferred_username], facts))
+    }
+}
+
 impl Dialect for ForgeDialect {
     const JUDGES: (Judge, Judge) = (judge_code, judge_refresh);
 
@@ -174,33 +222,20 @@ impl Dialect for ForgeDialect {
         &self,
         exchange: &Exchange,
         tokens: &Tokens,
-        _attempt: &Attempt,
+        attempt: &Attempt,
         now: SystemTime,
     ) -> Result<Person, SignInError> {
-        // A 403 comes of a forge or a proxy of a kind that was not seen yet.
-        let special = |answer: &Response<_>| {
-            (answer.status() == StatusCode::FORBIDDEN).then_some(SignInError::NotAdmitted)
-        };
-        let token = &tokens.access_token;
-        let user = exchange.whose(&self.userinfo, token, "application/json", special).await;
-        let user: UserInfo = match user {
-            // An account that the forge does not let in gets a page there, with status 200.
-            Err(error @ (SignInError::Unavailable(_) | SignInError::NotAdmitted)) => {
-                return Err(match self.standing(exchange, token, now).await {
-                    Ok(TokenStanding::Refused { message }) => {
-                        SignInError::AccountRefused { message }
-                    }
-                    _ => error,
-                });
-            }
-            user => user?,
-        };
-        // A number, or the address is not a forge's: something that can be renamed is no key.
-        let is_number = user.sub.bytes().all(|byte| byte.is_ascii_digit());
-        if !(1..=20).contains(&user.sub.len()) || !is_number {
-            return Err(SignInError::Misconfigured("the user's id is not a number".into()));
-        }
-        Ok(Person { subject: user.sub, name: user.name, username: user.preferred_username })
+        self.user(exchange, &tokens.access_token, &attempt.wanted, now).await
+    }
+
+    async fn look_up(
+        &self,
+        exchange: &Exchange,
+        access_token: &Secret,
+        wanted: &Wanted,
+        now: SystemTime,
+    ) -> Result<Option<Person>, SignInError> {
+        self.user(exchange, access_token, wanted, now).await.map(Some)
     }
 
     /// A forge tells the scope of the grant behind a token only when it is asked: a grant keeps that

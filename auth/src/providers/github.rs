@@ -5,17 +5,21 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use oauth2::AuthType;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    code_flow::{CodeFlowProvider, Dialect, Person},
+    code_flow::{CodeFlowProvider, Dialect, Person, sign_in_failed},
     exchange::{self, Blame, Exchange, Judge, Tokens},
     outgoing::{LIMITS, Outage, get, json, message},
     scope_words,
     setup::{self, SetupError, below, trimmed},
 };
-use crate::oauth::{Attempt, Fetch, Secret, SignInError, TokenStanding, Withdrawal};
+use crate::{
+    admission::{Facts, Mail, Wanted},
+    oauth::{Attempt, Fetch, Secret, SignInError, TokenStanding, Withdrawal},
+};
 
 /// How to reach GitHub, and as what.
 #[derive(Debug, Clone)]
@@ -62,6 +66,31 @@ struct User {
     name: Option<String>,
 }
 
+/// One of `GET /user/orgs`.
+#[derive(Deserialize)]
+struct Org {
+    login: String,
+}
+
+/// One of `GET /user/teams`.
+#[derive(Deserialize)]
+struct Team {
+    slug: String,
+    organization: Org,
+}
+
+/// One of `GET /user/emails`.
+#[derive(Deserialize)]
+struct Email {
+    email: String,
+    verified: bool,
+}
+
+/// How much of a list GitHub gives at once.
+const PER_PAGE: usize = 100;
+/// More of a list is not read.
+const MAX_PAGES: usize = 20;
+
 /// What GitHub asks clients to say they accept.
 const JSON: &str = "application/vnd.github+json";
 
@@ -98,6 +127,66 @@ impl GitHub {
     }
 }
 
+impl GitHubDialect {
+    /// The person of a token, and what is wanted besides: organizations and teams (scope `read:org`),
+    /// and mail addresses (scope `user:email`).
+    async fn whose(
+        &self,
+        exchange: &Exchange,
+        token: &Secret,
+        wanted: &Wanted,
+    ) -> Result<Person, SignInError> {
+        let user: Map<String, Value> = exchange.whose(&self.user, token, JSON, limited).await?;
+        let User { id, login, name } = User::deserialize(&user)
+            .map_err(|_| sign_in_failed(Outage::Shape("it is not the JSON expected")))?;
+        let mut facts = Facts::of_claims(&user, wanted, None);
+        // Of these two `GET /user` says nothing that counts.
+        (facts.groups, facts.mails) = (None, None);
+        if wanted.groups {
+            let orgs: Vec<Org> = self.all(exchange, "/orgs", token).await?;
+            let teams: Vec<Team> = self.all(exchange, "/teams", token).await?;
+            let mut groups: Vec<_> = orgs.into_iter().map(|org| org.login).collect();
+            groups.extend(
+                teams.into_iter().map(|team| format!("{}/{}", team.organization.login, team.slug)),
+            );
+            facts.groups = Some(groups);
+        }
+        if wanted.mails {
+            let emails: Vec<Email> = self.all(exchange, "/emails", token).await?;
+            let mail = |own: Email| Mail { address: own.email, verified: own.verified };
+            facts.mails = Some(emails.into_iter().map(mail).collect());
+        }
+        Ok(Person::new(id.to_string(), [name, Some(login)], facts))
+    }
+
+    /// Every page of a list about the person of a token.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        exchange: &Exchange,
+        path: &str,
+        token: &Secret,
+    ) -> Result<Vec<T>, SignInError> {
+        let mut all = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let mut url = below(&self.user, path);
+            url.set_query(Some(&format!("per_page={PER_PAGE}&page={page}")));
+            let more: Vec<T> = exchange.whose(&url, token, JSON, limited).await?;
+            let is_last = more.len() < PER_PAGE;
+            all.extend(more);
+            if is_last {
+                return Ok(all);
+            }
+        }
+        Err(sign_in_failed(Outage::Shape("a list about the person has no end")))
+    }
+}
+
+/// A limit of rates is no word on the account.
+fn limited(answer: &Response<Bytes>) -> Option<SignInError> {
+    let outage = Box::new(Outage::Status(answer.status()));
+    is_limited(answer).then_some(SignInError::Unavailable(outage))
+}
+
 impl Dialect for GitHubDialect {
     const JUDGES: (Judge, Judge) = (judge, judge);
 
@@ -117,15 +206,20 @@ impl Dialect for GitHubDialect {
         &self,
         exchange: &Exchange,
         tokens: &Tokens,
-        _attempt: &Attempt,
+        attempt: &Attempt,
         _now: SystemTime,
     ) -> Result<Person, SignInError> {
-        let special = |answer: &Response<Bytes>| {
-            let outage = Box::new(Outage::Status(answer.status()));
-            is_limited(answer).then_some(SignInError::Unavailable(outage))
-        };
-        let user: User = exchange.whose(&self.user, &tokens.access_token, JSON, special).await?;
-        Ok(Person { subject: user.id.to_string(), name: user.name, username: Some(user.login) })
+        self.whose(exchange, &tokens.access_token, &attempt.wanted).await
+    }
+
+    async fn look_up(
+        &self,
+        exchange: &Exchange,
+        access_token: &Secret,
+        wanted: &Wanted,
+        _now: SystemTime,
+    ) -> Result<Option<Person>, SignInError> {
+        self.whose(exchange, access_token, wanted).await.map(Some)
     }
 
     async fn granted(&self, _: &Exchange, tokens: &Tokens) -> Option<String> {

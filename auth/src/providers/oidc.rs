@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oauth2::AuthType;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tracing::warn;
 use url::Url;
 
@@ -18,6 +20,7 @@ use super::{
     setup::{self, SetupError, same, same_issuer, trimmed},
 };
 use crate::{
+    admission::{Facts, Wanted},
     jwks::Jwks,
     jwt::{Algorithms, Claims, Flaw, Signed, named},
     oauth::{Attempt, Fetch, Params, Secret, SignInError, TokenStanding},
@@ -57,14 +60,6 @@ pub type Oidc = CodeFlowProvider<OidcDialect>;
 pub struct OidcDialect {
     discovery: Arc<Discovery>,
     signed: Signed,
-}
-
-/// Names, and whose.
-#[derive(Deserialize)]
-struct UserInfo {
-    sub: String,
-    name: Option<String>,
-    preferred_username: Option<String>,
 }
 
 /// An answer that is one of a userinfo endpoint.
@@ -146,6 +141,32 @@ impl OidcDialect {
     }
 }
 
+impl OidcDialect {
+    /// What the userinfo endpoint says (Core §5.3.2).
+    async fn user_info(
+        &self,
+        exchange: &Exchange,
+        endpoint: &Url,
+        access_token: &Secret,
+    ) -> Result<Map<String, Value>, Outage> {
+        let token = Some(access_token);
+        json(&get(&*exchange.fetch, endpoint, token, "application/json", LIMITS).await?)
+    }
+}
+
+/// The claims of an id token that was judged already.
+fn payload(id_token: &str) -> Map<String, Value> {
+    let part = id_token.split('.').nth(1).unwrap_or_default();
+    let bytes = URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+fn person(subject: String, said: &Map<String, Value>, wanted: &Wanted) -> Person {
+    let text = |name| said.get(name).and_then(Value::as_str).map(str::to_owned);
+    let facts = Facts::of_claims(said, wanted, None);
+    Person::new(subject, [text("name"), text("preferred_username")], facts)
+}
+
 impl Dialect for OidcDialect {
     const TAKES_NONCE: bool = true;
 
@@ -203,21 +224,32 @@ impl Dialect for OidcDialect {
         let claims = self.id_token(id_token, &exchange.client_id, attempt, now).await?;
         let subject = claims.sub.as_deref().and_then(named);
         let subject = subject.ok_or_else(|| unacceptable("the id token names nobody"))?.to_string();
-        let (mut name, mut username) = (filled(claims.name), filled(claims.preferred_username));
+        let mut said = payload(id_token.expose());
         let metadata = self.discovery.metadata(now).await.map_err(sign_in_failed)?;
-        if (name.is_none() || username.is_none())
-            && let Some(endpoint) = &metadata.userinfo_endpoint
-        {
-            let (fetch, token) = (&*exchange.fetch, Some(&tokens.access_token));
-            let answer = get(fetch, endpoint, token, "application/json", LIMITS).await;
-            match answer.and_then(|answer| json::<UserInfo>(&answer)) {
+        let is_missing =
+            |name: &str| said.get(name).and_then(Value::as_str).is_none_or(str::is_empty);
+        let wanted = &attempt.wanted;
+        let asks_more = is_missing("name")
+            || is_missing("preferred_username")
+            || (wanted.groups && !said.contains_key("groups"))
+            || (wanted.mails && !said.contains_key("email"))
+            || wanted.claims.iter().any(|name| !said.contains_key(name));
+        if asks_more && let Some(endpoint) = &metadata.userinfo_endpoint {
+            match self.user_info(exchange, endpoint, &tokens.access_token).await {
                 // Core §5.3.2: an answer about somebody else must not be used.
-                Ok(info) if info.sub != subject => {
+                Ok(info) if info.get("sub").and_then(Value::as_str) != Some(&subject) => {
                     return Err(unacceptable("the userinfo endpoint speaks of somebody else"));
                 }
+                // What is signed comes first, and an address with its own flag.
                 Ok(info) => {
-                    name = name.or(info.name);
-                    username = username.or(info.preferred_username);
+                    let has_mail = said.contains_key("email");
+                    for (name, value) in info {
+                        let is_of_mail = name == "email" || name == "email_verified";
+                        let is_empty = said.get(&name).is_none_or(|own| own == "");
+                        if is_empty && !(is_of_mail && has_mail) {
+                            said.insert(name, value);
+                        }
+                    }
                 }
                 // Names are worth one question, and no failed sign-in.
                 Err(outage) => {
@@ -225,7 +257,24 @@ impl Dialect for OidcDialect {
                 }
             }
         }
-        Ok(Person { subject, name, username })
+        Ok(person(subject, &said, wanted))
+    }
+
+    /// The userinfo endpoint alone is asked; it speaks of the bearer.
+    async fn look_up(
+        &self,
+        exchange: &Exchange,
+        access_token: &Secret,
+        wanted: &Wanted,
+        now: SystemTime,
+    ) -> Result<Option<Person>, SignInError> {
+        let metadata = self.discovery.metadata(now).await.map_err(sign_in_failed)?;
+        let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
+        let said = self.user_info(exchange, endpoint, access_token).await;
+        let said = said.map_err(sign_in_failed)?;
+        let subject =
+            said.get("sub").and_then(Value::as_str).and_then(named).map(|own| own.to_string());
+        Ok(subject.map(|subject| person(subject, &said, wanted)))
     }
 
     /// Asks the userinfo endpoint (Core §5.3).
@@ -267,10 +316,6 @@ fn check_issuer(reply: &Params, metadata: &Metadata) -> Result<(), SignInError> 
         None if metadata.sends_issuer => Err(unacceptable("the answer does not name its issuer")),
         None => Ok(()),
     }
-}
-
-fn filled(name: Option<String>) -> Option<String> {
-    name.filter(|name| !name.is_empty())
 }
 
 /// RFC 6749 §3.3, without the comma: a list in one word is a mistake.

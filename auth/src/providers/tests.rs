@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use url::form_urlencoded;
 
 use crate::{
+    admission::Wanted,
     oauth::{
         Attempt, Begin, FetchError, Identity, IdentityProvider, Params, RenewError, Secret,
         SignInError, TokenStanding, UpstreamCredential,
@@ -28,6 +29,7 @@ pub(super) fn attempt(provider: &str) -> Attempt {
         nonce: Secret::new(format!("nonce-{CANARY}")),
         code_verifier: Secret::new(format!("verifier-{CANARY}-0123456789-0123456789-0123")),
         peer: peer(),
+        wanted: Wanted::default(),
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::peer;
-use crate::oauth::{Attempt, Begin, IdentityProvider, Params, Secret};
+use crate::{
+    admission::Wanted,
+    oauth::{Attempt, Begin, IdentityProvider, Params, Secret},
+};
 
 /// Names of parameters that our own forms use.
 const RESERVED: [&str; 4] = ["t", "csrf", "provider", "step"];
@@ -22,6 +25,7 @@ pub fn attempt(name: &str) -> Attempt {
         nonce: Secret::new("nonce-7d1f0c"),
         code_verifier: Secret::new("verifier-7d1f0c-0123456789-0123456789-01234"),
         peer: peer(),
+        wanted: Wanted::default(),
     }
 }
 

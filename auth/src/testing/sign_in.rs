@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     BoxFuture,
+    admission::Facts,
     oauth::{
         Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, Params,
         Secret, SignInError, StoreError, UpstreamCredential, User,
@@ -37,6 +38,7 @@ pub fn identity(subject: &str) -> Identity {
         issuer: "https://forge.example".into(),
         subject: subject.into(),
         display_name: subject.to_uppercase(),
+        facts: Facts::default(),
         credential: Some(UpstreamCredential {
             access_token: Secret::new(format!("upstream-of-{subject}")),
             refresh_token: None,

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     UnixTime,
+    admission::Admission,
     oauth::{IdentityProvider, Secret, StoreError},
     single_flight::SingleFlight,
 };
@@ -31,6 +32,7 @@ pub(super) struct Core {
     pub(super) ring: KeyRing,
     pub(super) store: Arc<dyn CredentialStore>,
     pub(super) providers: Vec<Arc<dyn IdentityProvider>>,
+    pub(super) admission: Option<Arc<Admission>>,
     pub(super) listener: Option<Arc<dyn CredentialListener>>,
     pub(super) limits: VaultLimits,
     pub(super) failures: FailureTracker,
@@ -117,13 +119,25 @@ impl From<Failure> for CredentialError {
 
 impl Core {
     pub(super) fn new(parts: VaultParts) -> Self {
-        let VaultParts { ring, store, providers, listener, limits, rng } = parts;
+        let VaultParts { ring, store, providers, admission, listener, limits, rng } = parts;
         let (first, longest) = (limits.first_back_off, limits.longest_back_off);
         let failures = FailureTracker::new(first, longest, limits.max_back_offs.get());
         let looked = LookTimes::new(limits.look_pause, limits.max_back_offs.get());
         let (looks, renewals) = (SingleFlight::new(), SingleFlight::new());
         let rng = Mutex::new(rng);
-        Self { ring, store, providers, listener, limits, failures, looks, looked, renewals, rng }
+        Self {
+            ring,
+            store,
+            providers,
+            admission,
+            listener,
+            limits,
+            failures,
+            looks,
+            looked,
+            renewals,
+            rng,
+        }
     }
 
     /// Reads and opens what is stored. `Err(Ok(_))` is a failure other than the store's.

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use super::{
     key_ring::KeyRing, limits::VaultLimits, listener::CredentialListener, store::CredentialStore,
 };
-use crate::oauth::IdentityProvider;
+use crate::{admission::Admission, oauth::IdentityProvider};
 
 /// What a [`Vault`](super::Vault) is made of.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct VaultParts {
     pub store: Arc<dyn CredentialStore>,
     /// Renew what they gave, by name.
     pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// Whom the operator lets in, for judging each renewal; without it everyone is.
+    pub admission: Option<Arc<Admission>>,
     /// Hears of every change, if there is a listener.
     pub listener: Option<Arc<dyn CredentialListener>>,
     /// How much at once.

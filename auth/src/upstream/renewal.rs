@@ -70,6 +70,11 @@ impl Renewal {
         let (outcome, reason, cause) = match answer {
             Ok((credential, now)) => {
                 self.count(Outcome::Renewed);
+                if self.is_kept_out(&**provider, &credential.access_token, now).await {
+                    let cause =
+                        Box::<dyn Error + Send + Sync>::from("the rules do not let them in");
+                    return self.refused(&held, &*cause).await;
+                }
                 return self.keep(&held, &credential, now).await;
             }
             Err(RenewError::SignInAgain(cause)) => {
@@ -164,6 +169,42 @@ impl Renewal {
                 once().await
             }
             answer => answer,
+        }
+    }
+
+    /// Whether the operator's rules, by what the upstream says of the bearer now, do not let the user
+    /// in any more. When it does not say, the pair is kept, and what it said last serves until it is a
+    /// day old.
+    async fn is_kept_out(
+        &self,
+        provider: &dyn IdentityProvider,
+        access_token: &Secret,
+        now: SystemTime,
+    ) -> bool {
+        let CredentialKey { provider: name, issuer, subject } = self.key();
+        let Some(admission) = self.core.admission.as_ref().filter(|own| own.asks_about(name))
+        else {
+            return false;
+        };
+        let wanted = admission.wanted(name);
+        let looked =
+            timeout(self.core.limits.renew_timeout, provider.look_up(access_token, &wanted, now));
+        let identity = match looked.await {
+            Ok(Ok(Some(own))) if own.issuer == *issuer && own.subject == *subject => own,
+            Ok(Ok(_)) => return false,
+            Ok(Err(error)) => {
+                let error = &error as &dyn Error;
+                tracing::warn!(provider = %name, owner = %subject, error, "not looked up");
+                return false;
+            }
+            Err(_) => return false,
+        };
+        match admission.judge(name, &identity, None, now).await {
+            Ok(is_let_in) => !is_let_in,
+            Err(error) => {
+                self.store_down(&error);
+                false
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::{task::JoinSet, time::Instant};
 use self::forge::Forge;
 use super::*;
 use crate::{
+    admission::Facts,
     oauth::{CredentialSink, Identity, Secret, UpstreamCredential, User},
     testing::{MemoryStore, now},
 };
@@ -56,6 +57,7 @@ impl Harness {
             ring,
             store: self.store.clone(),
             providers: vec![self.forge.clone()],
+            admission: None,
             listener: Some(self.heard.clone()),
             limits: VaultLimits::default(),
             rng: ChaCha20Rng::seed_from_u64(seed),
@@ -145,6 +147,7 @@ fn ada() -> Identity {
         issuer: ISSUER.into(),
         subject: "ada".into(),
         display_name: "Ada".into(),
+        facts: Facts::default(),
         credential: None,
     }
 }

@@ -103,6 +103,7 @@ impl Portal {
             subject: visitor.id.to_string(),
             display_name: visitor.name,
             // The portal gives nothing that a child could act with.
+            facts: auth::admission::Facts::default(),
             credential: None,
         })
     }

@@ -2,8 +2,9 @@
 //! keeping somebody out.
 
 mod block;
+mod known;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use auth::{
     UnixTime,
@@ -14,7 +15,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use session::{Records, Selection};
 
-use self::block::Who;
+use self::{
+    block::Who,
+    known::{ByAccount, Person, Stored},
+};
 use super::{
     context::Context,
     output::{Exit, print, print_error},
@@ -58,37 +62,6 @@ enum Action {
         common: StoreArgs,
     },
 }
-
-/// One account at an identity provider, as (issuer, subject) names it.
-#[derive(Debug, Default)]
-struct Person {
-    /// The name of the provider in the configuration, as far as anything stored says it.
-    provider: Option<String>,
-    /// What pages call them.
-    name: Option<String>,
-    last_use: Option<UnixTime>,
-    credential: Option<Stored>,
-    /// Since when the operator keeps them out.
-    blocked: Option<UnixTime>,
-}
-
-impl Person {
-    /// What they call themselves at their provider, as far as it is known.
-    fn login(&self) -> Option<&str> {
-        self.credential.as_ref().and_then(|own| own.login.as_deref())
-    }
-}
-
-/// What is stored to act for a person at the provider.
-#[derive(Debug)]
-struct Stored {
-    login: Option<String>,
-    state: &'static str,
-    /// What the provider granted; `None` when it did not say.
-    scope: Option<String>,
-}
-
-type ByAccount = BTreeMap<(String, String), Person>;
 
 pub(super) fn run(command: &PersonCommand, context: &Context<'_>) -> Exit {
     match &command.action {

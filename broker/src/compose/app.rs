@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{
+    admission,
     auth_stack::AuthStack,
     background,
     blocked_people::BlockedPeople,
@@ -114,6 +115,9 @@ impl App {
             tokens::import(&store, config.auth.tokens_file(), clock.now()).await?;
         }
         providers::check_issuers(&config)?;
+        if config.auth.signs_in() {
+            admission::tell(&config);
+        }
         let maker = Maker::new(&config, base, &outside.fetch);
         let (changes, changed) = mpsc::unbounded_channel();
         let opened = IdentityServices::open(&config, &store, &maker, &metrics, changes);

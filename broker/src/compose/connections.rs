@@ -42,6 +42,7 @@ pub(crate) async fn stored(
         ring: keys.ring,
         store: Arc::clone(store) as Arc<dyn CredentialStore>,
         providers,
+        admission: None,
         listener: None,
         limits: VaultLimits::default(),
         rng: auth::os_rng()?,

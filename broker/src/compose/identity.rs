@@ -1,24 +1,29 @@
 //! What is kept about people: the store, its keys, the vault, and the ways to sign in. It is there
 //! before a client can connect, because sessions are opened with what the vault holds.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use auth::{
     BoxFuture,
+    admission::Admission,
     local::{Local, LocalLimits},
     oauth::{
-        AuthStore, CredentialSink, Identity, IdentityProvider, ServerKey, StoreError,
+        AuthStore, CredentialSink, Identity, IdentityProvider, Secret, ServerKey, StoreError,
         UpstreamCredential, User,
     },
     upstream::{
-        Change, ConnectionState, CredentialKey, CredentialListener, Outcome, Renamed, Vault,
-        VaultDriver, VaultLimits, VaultParts,
+        Change, ConnectionState, CredentialError, CredentialKey, CredentialListener, Outcome,
+        Renamed, Vault, VaultDriver, VaultLimits, VaultParts,
     },
 };
 
 use tracing::{info, warn};
 
-use super::{providers::Maker, start_error::StartError};
+use super::{admission::admission, providers::Maker, start_error::StartError};
 use crate::{
     config::{Config, Upstream},
     metrics::{Metrics, ProviderLabel, RefreshLabels},
@@ -37,6 +42,7 @@ pub(crate) struct IdentityServices {
     /// Where local accounts are made, if people sign in with them.
     pub(super) local: Option<Arc<Local>>,
     pub(super) identities: Vec<Arc<dyn IdentityProvider>>,
+    pub(super) admission: Arc<Admission>,
     pub(super) key: ServerKey,
 }
 
@@ -70,17 +76,20 @@ impl IdentityServices {
                 }
             });
         }
+        let admission = admission(config, maker.base(), store.clone());
         let events = Arc::new(VaultEvents { metrics: Arc::clone(metrics), changes });
         let (vault, driver) = Vault::new(VaultParts {
             ring: keys.ring,
             store: store.clone(),
             providers: identities.clone(),
+            admission: Some(Arc::clone(&admission)),
             listener: Some(events),
             limits: VaultLimits::default(),
             rng: auth::os_rng()?,
         });
         carry_over(config, &*store, &vault).await?;
-        Ok(Some((Self { store, vault, identities, local, key: keys.server }, driver)))
+        let key = keys.server;
+        Ok(Some((Self { store, vault, identities, local, admission, key }, driver)))
     }
 }
 
@@ -171,6 +180,21 @@ impl CredentialSink for Credentials {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.vault.remove(provider, &identity.issuer, &identity.subject).await.map(drop)
+        })
+    }
+
+    fn access_token<'a>(
+        &'a self,
+        user: &'a User,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Option<Secret>, StoreError>> {
+        let User { provider, issuer, subject, .. } = user;
+        Box::pin(async move {
+            match self.vault.credential(provider, issuer, subject, now, Duration::ZERO).await {
+                Ok(credential) => Ok(Some(credential.access_token)),
+                Err(CredentialError::Store(error)) => Err(error),
+                Err(_) => Ok(None),
+            }
         })
     }
 

@@ -31,6 +31,11 @@ impl<'a> Maker<'a> {
         Self { fetch, base, audiences: audiences(config, base), last }
     }
 
+    /// The address people and clients use.
+    pub(super) fn base(&self) -> &str {
+        self.base
+    }
+
     /// The provider of this table; `None` for local accounts, which the broker keeps itself.
     pub(super) fn identity(
         &self,

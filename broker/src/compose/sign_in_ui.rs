@@ -51,7 +51,7 @@ impl SignInUi {
         kept: IdentityServices,
         sessions: &Sessions,
     ) -> Result<Self, StartError> {
-        let IdentityServices { store, vault, identities, local, key, .. } = kept;
+        let IdentityServices { store, vault, identities, local, admission, key } = kept;
         let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
         // First the token is refused, then what it opened ends.
         let listeners: Vec<Arc<dyn RevocationListener>> =
@@ -74,6 +74,7 @@ impl SignInUi {
             providers: identities,
             fetch: Some(Arc::new(PublicFetcher::new(roots))),
             credentials: Some(Arc::new(credentials)),
+            admission: Some(admission),
             listeners: listeners.clone(),
             key,
             rng: auth::os_rng()?,

@@ -75,6 +75,8 @@ pub(super) enum Kind {
     Registered,
     /// A server's upstream: the name of a table, or `user`.
     Upstream,
+    /// Rules that name people.
+    Rules,
     /// A table of environment variables with templates as values.
     Environment,
     /// A table.
@@ -119,6 +121,9 @@ impl Kind {
             Self::Networks => "a list such as [\"127.0.0.1\", \"10.0.0.0/8\"]".to_owned(),
             Self::Texts | Self::Schemes => "a list such as [\"--verbose\"]".to_owned(),
             Self::Variables => "a list such as [\"PATH\", \"LANG\"]".to_owned(),
+            Self::Rules => {
+                "\"everyone\", or a list such as [\"login:ada\", \"org:acme\"]".to_owned()
+            }
             Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
             Self::Table | Self::Tables | Self::Derived => "a table".to_owned(),
         }
@@ -219,6 +224,10 @@ impl Kind {
                 texts(json!({ "type": "string", "minLength": 1 }))
             }
             Self::Texts | Self::Schemes => texts(json!({ "type": "string" })),
+            Self::Rules => json!({ "anyOf": [
+                { "const": "everyone" },
+                { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
+            ] }),
             Self::Environment => {
                 json!({ "type": "object", "additionalProperties": { "type": "string" } })
             }

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use auth::admission::Rules;
 use auth::oauth::IdentityProvider;
 use auth::{SetupError, TokenVerifier};
 
@@ -17,7 +18,8 @@ use super::kind::Kind;
 use super::name::TableName;
 use super::path::KeyPath;
 use super::reader::Reader;
-use super::setting::{Entry, Setting};
+use super::rules::{self, RuleList};
+use super::setting::{Entry, Setting, Single};
 use super::table::Table;
 use super::toml::quote;
 
@@ -54,6 +56,32 @@ const FORMER_NAME: Key = special::<Option<TableName>>(Kind::Name).named(
     "",
     &["The former name of this table. The broker stores sign-ins, consents and credentials under \
        the name of their provider; at the start it moves those of the former name to this table."],
+);
+
+/// The keys that say who may sign in, and who may not.
+const ALLOW: Key = special::<Option<RuleList>>(Kind::Rules)
+    .computed("everyone, except where anybody can make an account: there it has to be set")
+    .example(r#"["login:ada", "org:acme"]"#)
+    .named(
+    "allow",
+    "",
+    &["Who may sign in, if not everyone: \"everyone\", or a list of rules of which one has to fit. \
+       A rule is \"id:…\" (the immutable id, as `mcp-broker person list` shows it), \"login:…\" (the \
+       first person who signs in with this login, whatever it is changed to later), \"org:…\", \
+       \"team:ORG/TEAM\", \"group:…\", \"claim:NAME=VALUE\", \"mail_domain:…\" (an address that the \
+       provider says it has verified) or \"unverified_mail_domain:…\". At GitHub, org and team need \
+       the scope read:org, and mail domains user:email. A provider where anybody can make an account \
+       needs this key. It is judged at each sign-in, at each renewal of a credential, and at each \
+       refresh of a client by what the provider said in the last 24 hours."],
+);
+const DENY: Key = special::<Option<RuleList>>(Kind::Rules)
+    .computed("nobody")
+    .example(r#"["id:4711"]"#)
+    .named(
+    "deny",
+    "",
+    &["Who may not sign in, whatever allow says; rules as there. Where the provider does not say what \
+       a rule asks for, nobody may. `mcp-broker person block` keeps a person out at once."],
 );
 
 /// A kind of tables below `auth`.
@@ -107,13 +135,14 @@ impl TableKind {
         keys.push(Key { example: name, ..KIND });
         if role == Role::Identity {
             keys.push(Key { example: name, ..FORMER_NAME });
+            keys.extend([ALLOW, DENY]);
         }
         Self { name, role, about, keys, is_nameable: true, read, build, issuer: None }
     }
 
     /// There is one table of this kind, which is called like it.
     pub(super) fn only_one(mut self) -> Self {
-        self.keys.retain(|key| !matches!(key.kind, Kind::Registered | Kind::Name));
+        self.keys.retain(|key| !matches!(key.kind, Kind::Registered | Kind::Name | Kind::Rules));
         self.is_nameable = false;
         self
     }
@@ -194,8 +223,16 @@ impl Instance {
         let former_name = former_name.and_then(|key| {
             <Option<TableName> as Setting>::read(reader, &self.path().child(key.name), key)
         });
+        let mut rules = |key: Key| {
+            let has_it = self.kind.keys.iter().any(|own| own.name == key.name);
+            let path = self.path().child(key.name);
+            has_it.then(|| <Option<RuleList> as Setting>::read(reader, &path, &key)).flatten()
+        };
+        let (allow, deny) = (rules(ALLOW), rules(DENY));
         ConfiguredTable {
             name: self.name.clone(),
+            allow,
+            deny,
             kind: self.kind.name,
             former_name,
             role: self.kind.role,
@@ -216,6 +253,8 @@ pub struct ConfiguredTable {
     pub kind: &'static str,
     /// What it was called before; for identity providers alone.
     pub former_name: Option<TableName>,
+    allow: Option<RuleList>,
+    deny: Option<RuleList>,
     role: Role,
     is_nameable: bool,
     settings: Box<dyn Settings>,
@@ -224,6 +263,18 @@ pub struct ConfiguredTable {
 }
 
 impl ConfiguredTable {
+    /// Who may sign in, for an identity provider.
+    pub(crate) fn rules(&self) -> Rules {
+        rules::rules(self.allow.as_ref(), self.deny.as_ref())
+    }
+
+    /// Whether every account may sign in at a provider where anybody can make one, without the
+    /// operator having said so.
+    pub(super) fn is_open_unawares(&self) -> bool {
+        let is_open = |issuer: String| rules::is_open_to_anybody(&issuer);
+        self.allow.is_none() && self.role == Role::Identity && self.issuer().is_some_and(is_open)
+    }
+
     /// Its settings, when `T` is the type that its kind was declared with.
     #[must_use]
     pub fn get<T: Table>(&self) -> Option<&T> {
@@ -315,6 +366,8 @@ impl Setting for Tables {
             own(KIND, Some(quote(&table.kind)));
             if table.role == Role::Identity {
                 own(FORMER_NAME, table.former_name.as_ref().map(quote));
+                own(ALLOW, table.allow.toml(&ALLOW));
+                own(DENY, table.deny.toml(&DENY));
             }
         }
     }
@@ -359,7 +412,10 @@ impl Clone for Box<dyn Settings> {
 
 impl PartialEq for ConfiguredTable {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.kind == other.kind && self.settings.is(&*other.settings)
+        self.name == other.name
+            && self.kind == other.kind
+            && (&self.allow, &self.deny) == (&other.allow, &other.deny)
+            && self.settings.is(&*other.settings)
     }
 }
 

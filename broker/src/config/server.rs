@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use auth::admission::Rules;
 use figment::value::Value;
 use supervisor::Reload;
 
@@ -12,6 +13,7 @@ use super::key::Key;
 use super::kind::Kind;
 use super::path::KeyPath;
 use super::reader::Reader;
+use super::rules::{self, RuleList};
 use super::server_name::ServerName;
 use super::setting::value::Given;
 use super::setting::{Entry, Setting, Single, shape};
@@ -69,6 +71,18 @@ settings! {
         pub upstream: Option<Upstream> = special(Kind::Upstream)
             .computed("the identity provider, if exactly one gives credentials")
             .example(r#""user""#),
+        /// Who of those who sign in may use this server, if not everyone; rules as in
+        /// auth.NAME.allow. With several identity providers write the provider's name before a
+        /// rule, as in "forgejo/login:ada", since ids and names are unique at one provider only. The
+        /// key has no effect on tokens made by `mcp-broker token add` and on those of an outside
+        /// authorization server.
+        pub allow: Option<RuleList> = special(Kind::Rules)
+            .computed("everyone")
+            .example(r#"["forgejo/login:ada", "team:acme/devs"]"#),
+        /// Who may not use this server, whatever allow says; rules as there.
+        pub deny: Option<RuleList> = special(Kind::Rules)
+            .computed("nobody")
+            .example(r#"["forgejo/id:4711"]"#),
         /// For a program that reads its user's token from a file and can read it again: the name of
         /// that file in the private directory of each process (mode 0600). The file always holds
         /// the current token. The broker replaces it as a whole, so a renewed token needs no new
@@ -183,6 +197,11 @@ impl ServerConfig {
             return runner(program);
         }
         self.args.iter().flat_map(|arg| arg.split_whitespace()).find_map(runner)
+    }
+
+    /// Who may use it.
+    pub(crate) fn rules(&self) -> Rules {
+        rules::rules(self.allow.as_ref(), self.deny.as_ref())
     }
 
     /// Whether its processes have a place for the credential of their user.

@@ -382,7 +382,10 @@ fn what_is_named_needs_its_table_and_a_table_that_is_not_named_is_doubted() {
         lacking("auth.identity = [\"forgejo\", \"oidc\"]"),
         ["auth.forgejo.url", "auth.forgejo.client_id", "auth.oidc.issuer", "auth.oidc.client_id"]
     );
-    assert_eq!(lacking("auth.identity = [\"github\"]"), ["auth.github.client_id"]);
+    assert_eq!(
+        lacking("auth.identity = [\"github\"]"),
+        ["auth.github.client_id", "auth.github.allow"]
+    );
     assert_eq!(lacking("auth.verifiers = [\"jwt\"]"), ["auth.jwt.issuer"]);
     assert_eq!(
         lacking("auth.verifiers = [\"introspection\"]"),

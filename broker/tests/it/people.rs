@@ -1,6 +1,7 @@
 //! People sign in: the whole way from a bare address to a tool call, with the real program, a double
 //! of a forge, a small browser and a small OAuth client.
 
+mod admission;
 mod attacks;
 mod blocking;
 mod browser_clients;

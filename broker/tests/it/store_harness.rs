@@ -129,6 +129,7 @@ pub(crate) fn server(store: Arc<Store>) -> AuthServer {
         providers: Vec::new(),
         fetch: None,
         credentials: None,
+        admission: None,
         listeners: Vec::new(),
         key: ServerKey::new([7; 32]),
         rng: auth::os_rng().expect("randomness"),

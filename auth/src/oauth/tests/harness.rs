@@ -117,6 +117,7 @@ pub(super) fn harness_with(
             providers,
             fetch: Some(fetch as Arc<dyn Fetch>),
             credentials: Some(credentials.clone()),
+            admission: None,
             listeners: vec![tokens.clone(), heard.clone()],
             key: ServerKey::new([7; 32]),
             rng: crate::os_rng().unwrap(),

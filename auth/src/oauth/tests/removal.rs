@@ -70,7 +70,7 @@ async fn whoever_is_removed_while_signing_in_is_out() {
         let harness = harness_with_ada().await;
         let mut ada = Visitor::new(&harness);
         let form = to_the_form(&mut ada).await;
-        let last = removed_during(&harness, at, fill_in(&mut ada, &form)).await;
+        let last = Box::pin(removed_during(&harness, at, fill_in(&mut ada, &form))).await;
         has_nothing(&harness, &mut ada, &last, at).await;
     }
 }
@@ -84,7 +84,7 @@ async fn whoever_is_removed_while_a_code_is_made_silently_is_out() {
         let first = fill_in(&mut ada, &form).await;
         assert!(field(&first, "code").is_some(), "ada is signed in");
         let asked = query(&[]);
-        let last = removed_during(&harness, at, ada.get(&asked)).await;
+        let last = Box::pin(removed_during(&harness, at, ada.get(&asked))).await;
         has_nothing(&harness, &mut ada, &last, at).await;
     }
 }
@@ -98,7 +98,7 @@ async fn whoever_is_removed_while_approving_is_out() {
         fill_in(&mut ada, &form).await;
         let consent = ada.get(&query(&[("prompt", "consent")])).await;
         let approve = [("choice", "approve")];
-        let last = removed_during(&harness, at, ada.press(&consent, &approve)).await;
+        let last = Box::pin(removed_during(&harness, at, ada.press(&consent, &approve))).await;
         has_nothing(&harness, &mut ada, &last, at).await;
     }
 }

@@ -88,6 +88,7 @@ fn a_server_cannot_require_a_provider_that_does_not_exist() {
         providers: Vec::new(),
         fetch: None,
         credentials: None,
+        admission: None,
         listeners: Vec::new(),
         key: ServerKey::new([7; 32]),
         rng: crate::os_rng().unwrap(),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    admission::Wanted,
     jwt::signer::{answer, page},
     oauth::IdentityProvider,
     providers::tests::{
@@ -497,4 +498,35 @@ async fn no_error_and_no_debug_of_the_forgejo_provider_shows_a_secret() {
     for text in texts {
         assert!(!text.contains(CANARY) && !text.contains('\n'), "{text}");
     }
+}
+
+#[tokio::test]
+async fn what_rules_want_of_a_person_is_what_the_forge_says_now() {
+    let (forge, web) = forge();
+    let wanted = Wanted {
+        login: true,
+        groups: true,
+        mails: true,
+        claims: vec!["picture".into(), "absent".into()],
+    };
+    let attempt = Attempt { wanted: wanted.clone(), ..attempt("forgejo") };
+    let facts = forge.finish(&attempt, &reply(), now()).await.unwrap().facts;
+    assert_eq!(facts.login.as_deref(), Some("ada"));
+    assert_eq!(facts.groups.unwrap(), ["org", "org/owners"]);
+    let mails = facts.mails.unwrap();
+    assert_eq!((&*mails[0].address, mails[0].verified), ("ada@forge.example", false));
+    assert_eq!(facts.claims["picture"], "https://forge.example/avatar");
+    assert_eq!(facts.claims["absent"], Value::Null);
+    let unasked = signed_in(&*forge).await.facts;
+    assert_eq!((unasked.groups, unasked.mails), (None, None), "nothing is kept that is not wanted");
+
+    let mut without = user();
+    without.as_object_mut().unwrap().remove("groups");
+    web.put(USERINFO, page(&without));
+    let token = Secret::new(format!("access-{CANARY}"));
+    let again = forge.look_up(&token, &wanted, now()).await.unwrap().unwrap();
+    assert_eq!((&*again.issuer, &*again.subject), ("https://forge.example", "7"));
+    assert_eq!(again.facts.groups.unwrap(), [""; 0], "somebody who left every organization");
+    web.put(USERINFO, answer(StatusCode::BAD_GATEWAY, &json!({})));
+    assert!(forge.look_up(&token, &wanted, now()).await.is_err(), "an outage is no answer");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    admission::Wanted,
     jwt::signer::{answer, page},
     oauth::IdentityProvider,
     providers::tests::{
@@ -194,4 +195,30 @@ fn a_scope_that_contains_another_counts_for_both_and_an_app_without_scopes_lacks
     assert_eq!(spaced(""), None, "GitHub Apps have none, which says nothing");
     let page = github.withdrawal().unwrap().address;
     assert!(page.ends_with("/settings/connections/applications/Iv1.0123456789abcdef"), "{page}");
+}
+
+#[tokio::test]
+async fn organizations_teams_and_addresses_are_asked_for_to_the_last_page_if_rules_want_them() {
+    let (github, web) = github();
+    let list = |path: &str, page: u32| format!("{USER}/{path}?per_page=100&page={page}");
+    let many: Vec<_> = (0..100).map(|n| json!({ "login": format!("org-{n}") })).collect();
+    web.put(&list("orgs", 1), page(&json!(many)));
+    web.put(&list("orgs", 2), page(&json!([{ "login": "acme" }])));
+    let team = json!({ "slug": "devs", "name": "Devs", "organization": { "login": "acme" } });
+    web.put(&list("teams", 1), page(&json!([team])));
+    let mail = json!({ "email": "ada@acme.example", "verified": true, "primary": true });
+    web.put(&list("emails", 1), page(&json!([mail])));
+    assert_eq!(signed_in(&*github).await.facts.groups, None);
+    assert!(web.requests().iter().all(|own| !own.uri().path().contains("orgs")), "not wanted");
+
+    let wanted = Wanted { login: true, groups: true, mails: true, claims: Vec::new() };
+    let token = Secret::new(format!("gho_{CANARY}"));
+    let facts = github.look_up(&token, &wanted, now()).await.unwrap().unwrap().facts;
+    let groups = facts.groups.unwrap();
+    assert_eq!(groups.len(), 102);
+    assert!(groups.contains(&"acme".to_owned()) && groups.contains(&"acme/devs".to_owned()));
+    assert!(facts.mails.unwrap()[0].verified);
+    web.put(&list("teams", 1), answer(StatusCode::FORBIDDEN, &json!({ "message": "no scope" })));
+    let failed = github.look_up(&token, &wanted, now()).await;
+    assert!(failed.is_err(), "what GitHub does not tell is not taken for nothing");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    admission::Wanted,
     jwt::signer::{RSA_PUBLIC, Signer, answer, encode, key_set, page, seconds, secs},
     oauth::IdentityProvider,
     providers::tests::{
@@ -430,4 +431,26 @@ fn words_that_name_claims_are_never_missing() {
     let oidc = Oidc::new(OidcConfig { scopes, ..config() }, fetch).unwrap();
     assert_eq!(oidc.missing("api:write https://idp.example/email"), ["api:read"]);
     assert!(oidc.missing("api:write api:read").is_empty());
+}
+
+#[tokio::test]
+async fn what_rules_want_comes_from_the_signed_token_first_and_else_from_userinfo() {
+    let wanted =
+        Wanted { login: true, groups: true, mails: true, claims: vec!["hd".into(), "tid".into()] };
+    let (provider, web) = provider();
+    let token = Secret::new("access");
+    web.put(
+        USERINFO,
+        page(&json!({
+            "sub": "24400320", "preferred_username": "ada", "groups": ["staff"], "hd": "acme.example",
+            "email": "ada@acme.example", "email_verified": true,
+        })),
+    );
+    let facts = provider.look_up(&token, &wanted, now()).await.unwrap().unwrap().facts;
+    assert_eq!(facts.groups.unwrap(), ["staff"]);
+    assert!(facts.mails.unwrap()[0].verified);
+    assert_eq!((&facts.claims["hd"], &facts.claims["tid"]), (&json!("acme.example"), &Value::Null));
+    web.put(USERINFO, page(&json!({ "sub": "24400320" })));
+    let facts = provider.look_up(&token, &wanted, now()).await.unwrap().unwrap().facts;
+    assert_eq!((facts.groups, facts.mails), (None, None), "what is not said is not known");
 }

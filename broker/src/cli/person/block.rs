@@ -10,9 +10,12 @@ use auth::{
 use clap::Args;
 use serde_json::json;
 
-use super::{ByAccount, Failure};
+use super::known::ByAccount;
 use crate::{
-    cli::{output::print, store::brief},
+    cli::{
+        output::print,
+        store::{Failure, brief},
+    },
     store::Store,
 };
 

@@ -35,6 +35,19 @@ pub(super) fn check(
     for instance in instances {
         let table = instance.read(reader);
         use_of(config, instance, reader);
+        let is_listed = config.auth.identity.contains(&instance.name);
+        let allow = instance.path().child("allow");
+        let is_open = is_listed && config.auth.signs_in() && table.is_open_unawares();
+        if is_open && !reader.is_set(&allow) {
+            let issuer = table.issuer().unwrap_or_default();
+            let what = format!("is missing: every account of {issuer} could sign in");
+            let hint = format!(
+                "add to [auth.{}] the line allow = [\"login:NAME\"] with the people you mean, or \
+                 allow = \"everyone\"",
+                instance.name
+            );
+            reader.refuse(&allow, Problem::new(what).hint(hint));
+        }
         if let Some(introspection) = table.get::<Introspection>()
             && let Some(issuer) = &introspection.issuer
             && OWN_ISSUERS.contains(&issuer.as_str())

@@ -108,7 +108,7 @@ fn the_operator_names_a_person_without_doubt_or_is_asked_to() {
         // What people call themselves names nobody: it is theirs to choose.
         person(&deployment, &["block", "Bob B"], 1).await;
         // Who never signed in is kept out all the same.
-        person(&deployment, &["block", "7", "--issuer", &forge], 0).await;
+        person(&deployment, &["block", "7", "--issuer", forge], 0).await;
         let mut browser = Browser::default();
         let consent = browser.open(&application.question(&[])).await;
         let page = deployment.approve(&mut browser, &consent, "ada").await;
@@ -117,7 +117,7 @@ fn the_operator_names_a_person_without_doubt_or_is_asked_to() {
         person(&deployment, &["block", "7", "--issuer", "https://other.example"], 0).await;
         let (_, why) = person(&deployment, &["unblock", "7"], 1).await;
         assert!(why.contains("any of these people"), "{why}");
-        person(&deployment, &["unblock", "7", "--issuer", &forge], 0).await;
+        person(&deployment, &["unblock", "7", "--issuer", forge], 0).await;
         deployment.sign_in(&application, "ada").await;
     });
 }
