@@ -13,6 +13,8 @@ pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-pro
 const JSON: &str = "application/json";
 /// A stream of events.
 const EVENTS: &str = "text/event-stream";
+/// What clients are told to send with a POST, and nearly all of them do: it is not taken apart.
+const USUAL: &str = "application/json, text/event-stream";
 /// The event after which a stream is resumed.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -48,6 +50,10 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// How a POST may be answered. The specification asks for both ways (MCP transports, "Sending Messages
 /// to the Server"); a client that takes one of them is answered in that.
 pub(crate) fn accepts(headers: &HeaderMap) -> Result<Accepts, Refusal> {
+    let mut lines = headers.get_all(header::ACCEPT).iter();
+    if lines.next().is_some_and(|line| line == USUAL) && lines.next().is_none() {
+        return Ok(Accepts::Both);
+    }
     let [json, events] = [JSON, EVENTS].map(|wanted| accept::takes(headers, wanted));
     match (json, events) {
         (true, true) => Ok(Accepts::Both),
