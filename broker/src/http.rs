@@ -47,7 +47,21 @@ const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// # Cancel safety
 /// Dropping the future means that the client left. What must not be lost with it (a session that
 /// is being opened, a call under way) goes on elsewhere.
-pub(crate) async fn answer<B>(
+pub(crate) fn answer<B>(
+    app: Arc<App>,
+    connection: Option<IpAddr>,
+    request: Request<B>,
+) -> impl Future<Output = Response<Body>> + Send
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let span = debug_span!(target: "http", "request", method = %request.method());
+    // It is kilobytes, and moved several times from here on.
+    Box::pin(dispatch(app, connection, request)).instrument(span)
+}
+
+async fn dispatch<B>(
     app: Arc<App>,
     connection: Option<IpAddr>,
     request: Request<B>,
@@ -56,19 +70,7 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    let span = debug_span!(target: "http", "request", method = %request.method());
-    dispatch(&app, connection, request).instrument(span).await
-}
-
-async fn dispatch<B>(
-    app: &Arc<App>,
-    connection: Option<IpAddr>,
-    request: Request<B>,
-) -> Response<Body>
-where
-    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
+    let app = &app;
     let state = app.state();
     let asked = state.host_policy.asked(request.uri(), request.headers());
     let at = asked.as_ref().map_or(AskedAt::Broker, |asked| asked.at);

@@ -229,8 +229,7 @@ impl Connections {
                     _ => discard,
                 };
                 let request = request.map(|body| Unread::new(body, limits, discarding.clone()));
-                // hyper moves what a service returns several times; what answers is large.
-                let answer = Box::pin(http::answer(app, address, request));
+                let answer = http::answer(app, address, request);
                 async move {
                     let response = answer.await;
                     Ok::<_, Infallible>(response.map(|body| Tracked::new(body, underway)))
