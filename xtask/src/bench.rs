@@ -19,6 +19,9 @@ const SLEEPERS: &str = "sleepers";
 /// The part of the load generator that measures two brokers in turn.
 const COMPARE: &str = "compare";
 
+/// The part of the load generator that has valgrind count what a call costs each of them.
+const INSTRUCTIONS: &str = "instructions";
+
 /// How often each of them, unless it is said: enough for a median that a neighbour does not move.
 const ROUNDS: u32 = 10;
 
@@ -43,7 +46,15 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
         anyhow::ensure!(what.is_none(), "--baseline compares brokers under calls, nothing else");
         anyhow::ensure!(baseline.is_file(), "there is no {}", baseline.display());
     }
-    let what = if flags.baseline.is_some() { Some(COMPARE) } else { what };
+    anyhow::ensure!(
+        !flags.instructions || flags.baseline.is_some() && flags.rounds.is_none(),
+        "--instructions is for --baseline, and counts once"
+    );
+    let what = match &flags.baseline {
+        Some(_) if flags.instructions => Some(INSTRUCTIONS),
+        Some(_) => Some(COMPARE),
+        None => what,
+    };
     let name = match flags.name {
         Some(name) => name,
         None => commit(sh)?,
@@ -65,11 +76,14 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
             let load = cmd!(sh, "cargo run --release -p broker --example load");
             vec![load.args(["--", SLEEPERS]).args(minutes)]
         }
-        Some(COMPARE) => {
-            cargo::build_release_broker(sh)?;
-            let (baseline, rounds) = (flags.baseline, flags.rounds.unwrap_or(ROUNDS).to_string());
-            let load = cmd!(sh, "cargo run --release -p broker --example load -- {COMPARE}");
-            vec![load.arg("--baseline").args(baseline).args(["--rounds", &rounds])]
+        Some(part @ (COMPARE | INSTRUCTIONS)) => {
+            // What is released, on both sides: the profile alone is worth more than most changes.
+            cargo::build_dist_broker(sh)?;
+            let (baseline, broker) = (flags.baseline, root().join(cargo::DIST_BROKER));
+            let rounds = flags.rounds.unwrap_or(ROUNDS).to_string();
+            let load = cmd!(sh, "cargo run --release -p broker --example load -- {part}");
+            let load = load.arg("--broker").arg(broker).arg("--baseline").args(baseline);
+            vec![load.args(["--rounds", &rounds])]
         }
         Some(package) => {
             // By name: a plain `cargo bench` starts the unit tests too, which list themselves.

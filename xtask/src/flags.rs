@@ -85,6 +85,8 @@ xflags::xflags! {
             optional --baseline binary: PathBuf
             /// Rounds of `--baseline`; 10 unless given.
             optional --rounds number: u32
+            /// Instructions per call of both instead, which a busy machine does not change; needs valgrind.
+            optional --instructions
             /// An earlier result to print beside this one.
             optional --against name: String
         }

@@ -22,6 +22,7 @@
 //! |---|---|
 //! | `calls` | `tools/call` at 1 and 32 connections against broker and floors |
 //! | `compare` | the same against two brokers in turn |
+//! | `instructions` | what a call costs two brokers, counted by valgrind |
 //! | `point` | one measurement of calls, and what it is made against |
 //! | `opening` | initialise latency, memory per session |
 //! | `churn` | sessions opened and ended in a loop leave nothing behind |
@@ -51,6 +52,7 @@ mod child;
 mod churn;
 mod compare;
 mod floor;
+mod instructions;
 mod opening;
 mod point;
 mod proc;
@@ -97,7 +99,7 @@ struct Flags {
     /// The broker's binary; default: `mcp-broker` in the directory above this program's.
     #[arg(long)]
     broker: Option<PathBuf>,
-    /// The other broker's binary for `compare`.
+    /// The other broker's binary for `compare` and `instructions`.
     #[arg(long)]
     baseline: Option<PathBuf>,
     /// Also writes the figures to this file, as one JSON object of names and numbers.
@@ -113,6 +115,8 @@ enum Part {
     Calls,
     /// `tools/call` through this broker and the one of `--baseline` in turn.
     Compare,
+    /// Instructions per `tools/call` of this broker and the one of `--baseline`; needs valgrind.
+    Instructions,
     /// Initialise latency against a direct spawn.
     Initialize,
     /// The broker's memory per session at 1,000 sessions.
@@ -188,6 +192,10 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         Part::Compare => {
             let baseline = flags.baseline.context("compare with what? give --baseline")?;
             compare::run(&baseline, &broker, window, flags.rounds, &mut report).await?;
+        }
+        Part::Instructions => {
+            let baseline = flags.baseline.context("compare with what? give --baseline")?;
+            instructions::run(&baseline, &broker, &mut report).await?;
         }
         Part::Initialize => opening::latency(&broker, &mut report).await?,
         Part::Memory => opening::memory(&broker, &mut report).await?,

@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) server: String,
     /// Keeps what it complains of for [`Server::complaints`], instead of showing it.
     pub(crate) keeps_log: bool,
+    /// A program that runs it, with its arguments; none runs it as it is.
+    pub(crate) under: Vec<String>,
 }
 
 impl Default for Setup {
@@ -56,6 +58,7 @@ impl Default for Setup {
             tables: "[session]\nmax = 0\nmax_per_owner = 0".to_owned(),
             server: String::new(),
             keeps_log: false,
+            under: Vec::new(),
         }
     }
 }
@@ -105,7 +108,14 @@ impl Server {
         for name in &setup.people {
             tokens.push(token(program, &config, name).await?);
         }
-        let mut command = Command::new(program);
+        let mut command = match setup.under.split_first() {
+            None => Command::new(program),
+            Some((tool, arguments)) => {
+                let mut command = Command::new(tool);
+                command.args(arguments).arg(program);
+                command
+            }
+        };
         command.arg("serve").arg("--config").arg(&config);
         if setup.keeps_log {
             command.stderr(File::create(directory.path().join(LOG))?);
