@@ -151,7 +151,8 @@ where
         Route::SignIn(ui, page) => {
             let trusted = &state.config.http.trusted_proxies;
             let peer = peer::client(connection, request.headers(), trusted);
-            sign_in::answer(app, state, sign_in::Asked { ui, page, peer }, request).await
+            // Calls of tools would be as large as it is.
+            Box::pin(sign_in::answer(app, state, sign_in::Asked { ui, page, peer }, request)).await
         }
         Route::Metadata(metadata) => match metadata.handle(&request) {
             Some(answer) => answer.map(Body::whole),

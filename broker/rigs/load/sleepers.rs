@@ -94,6 +94,7 @@ pub(crate) async fn run(broker: &Path, size: Size, report: &mut Report) -> anyho
              place_wait = \"20s\"",
             size.children
         ),
+        under: Vec::new(),
         server: format!(
             "env = {{ {} = \"${{user.subject}}\", {} = {seed:?} }}",
             sleeper::OWNER,

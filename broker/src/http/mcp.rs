@@ -103,7 +103,8 @@ impl Exchange<'_> {
             negotiate::version(headers)?;
             match lease {
                 Some(lease) => self.call(lease, Posted { incoming, accepts, begun }).await,
-                None => self.initialize(owner, Posted { incoming, accepts, begun }).await,
+                // Rare beside calls, which would be as large as it is.
+                None => Box::pin(self.initialize(owner, Posted { incoming, accepts, begun })).await,
             }
         };
         answered.await.map_err(|refusal| refusal.to(id.as_deref()))
