@@ -54,6 +54,9 @@ pub(crate) fn read(line: Bytes, mut take: impl FnMut(Result<Message, Unreadable>
 
 /// What can be told of a line that is longer than `max` bytes, by its first bytes.
 pub(crate) fn too_long(head: &[u8], max: usize) -> Unreadable {
+    // What may stand before a message that is read stands before one that is too long as well.
+    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
+    let head = head.strip_prefix(b"[").unwrap_or(head);
     Unreadable {
         what: format!("it is longer than {max} bytes").into(),
         glimpse: Glimpse::of(head),
@@ -243,6 +246,14 @@ mod tests {
         }
         let many = "{x}".repeat(100_000);
         assert!(matches!(&parts(many.as_bytes())[..], [Err(_)]));
+    }
+
+    #[test]
+    fn the_id_of_an_answer_that_is_too_long_is_found_behind_what_may_precede_it() {
+        for before in ["", " ", "\u{feff}", "[", "\u{feff} [ "] {
+            let head = format!("{before}{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":\"xxx");
+            assert_eq!(too_long(head.as_bytes(), 9).glimpse.id.as_deref(), Some("7"), "{before:?}");
+        }
     }
 
     #[test]
