@@ -27,9 +27,10 @@ xflags::xflags! {
         cmd e2e {
             /// Clients with servers, people who sign in, and sessions that outlive their process.
             default cmd stories {
-                /// Only this server: fixture, everything, filesystem or git; of packages: memory or time.
+                /// Only this server: fixture, everything, filesystem, git, go-sdk or mcp-go; of packages:
+                /// memory or time.
                 optional --server name: String
-                /// Only this client: typescript, python or rmcp; signing in: typescript, python or
+                /// Only this client: typescript, python, rmcp or go; signing in: typescript, python or
                 /// mcp-remote; sessions that outlive their process: typescript or python; packages:
                 /// ai-sdk, mcporter, codex, python-1.12 or fastmcp.
                 optional --client name: String

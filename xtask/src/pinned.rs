@@ -86,6 +86,53 @@ pub(crate) fn pip(sh: &Shell, requirements: &Path, target: &Path) -> anyhow::Res
     Ok(bin)
 }
 
+/// Installs programs in Go below `target`, each in a directory of its own: `programs`, as names and
+/// `PACKAGE@VERSION`, and the module at `source` as `client`. `None` where Go is missing or older than the
+/// module asks for; a line says so.
+pub(crate) fn go(
+    sh: &Shell,
+    programs: &[(&str, &str)],
+    source: &Path,
+    target: &Path,
+) -> anyhow::Result<Option<PathBuf>> {
+    let module = sh.read_file(source.join("go.mod"))?;
+    let needed = module.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or_default();
+    let found = ["go", "/usr/local/go/bin/go"].into_iter().find_map(|go| {
+        let version = cmd!(sh, "{go} version").quiet().ignore_stderr().read().ok()?;
+        (release(version.split(' ').nth(2)?.strip_prefix("go")?) >= release(needed))
+            .then_some((go, version))
+    });
+    let Some((go, version)) = found else {
+        println!("skipped - what is in Go: Go {needed} or newer is missing");
+        return Ok(None);
+    };
+    sh.create_dir(target)?;
+    let mut from = format!("{version}\n{programs:?}\n");
+    for file in sh.read_dir(source)?.into_iter().filter(|path| path.is_file()) {
+        from += &sh.read_file(file)?;
+    }
+    install(target, &from, || {
+        // The version that is here is the one that was asked about.
+        let local = ("GOTOOLCHAIN", "local");
+        for (name, package) in programs {
+            let bin = target.join(name).display().to_string();
+            let cmd = cmd!(sh, "{go} install {package}");
+            if !process::run_with(&[local, ("GOBIN", &bin)], cmd)?.ok {
+                return Ok(false);
+            }
+        }
+        let client = target.join("client");
+        let cmd = cmd!(sh, "{go} build -C {source} -mod=readonly -o {client}/client .");
+        Ok(process::run_with(&[local], cmd)?.ok)
+    })?;
+    Ok(Some(target.to_owned()))
+}
+
+/// `1.26.8` in an order.
+fn release(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().unwrap_or_default()).collect()
+}
+
 /// Installs unless the stamp in `target` says that just this is there.
 fn install(
     target: &Path,
@@ -105,6 +152,12 @@ fn install(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_of_go_are_ordered_by_number() {
+        assert!(release("1.26.8") > release("1.25.0") && release("1.9") < release("1.10"));
+        assert!(release("1.26rc1") < release("1.26"), "what is not released is older");
+    }
 
     #[test]
     fn an_installation_is_repeated_after_a_failure_and_when_the_pins_change() {

@@ -15,6 +15,10 @@ pub(crate) enum Kind {
     Filesystem,
     /// `mcp-server-git`.
     Git,
+    /// `examples/server/everything` of the official SDK for Go.
+    GoSdk,
+    /// `examples/everything` of `mcp-go`.
+    McpGo,
 }
 
 /// A tool call, with the answer's text where it is known to the letter.
@@ -82,6 +86,8 @@ impl Kind {
             Self::Everything => everything(),
             Self::Filesystem => filesystem(path),
             Self::Git => git(path),
+            Self::GoSdk => go_sdk(),
+            Self::McpGo => mcp_go(),
         }
     }
 }
@@ -175,6 +181,41 @@ fn git(path: &str) -> Abilities {
     Abilities {
         tools: &["git_status", "git_log", "git_show", "git_diff"],
         at_once: vec![about("git_status"), about("git_log"), show],
+        ..Abilities::default()
+    }
+}
+
+fn go_sdk() -> Abilities {
+    let greet =
+        |name: &str| Call::new("greet", json!({ "name": name })).answers(format!("Hi {name}"));
+    Abilities {
+        tools: &["greet", "log", "sample", "elicit (form)", "roots"],
+        content: Some(greet("Ada")),
+        at_once: vec![greet("one"), greet("two"), greet("three")],
+        ..Abilities::default()
+    }
+}
+
+fn mcp_go() -> Abilities {
+    let echo =
+        |text: &str| Call::new("echo", json!({ "message": text })).answers(format!("Echo: {text}"));
+    let long = |duration: u64, steps: u64| {
+        Call::new("longRunningOperation", json!({ "duration": duration, "steps": steps }))
+    };
+    Abilities {
+        tools: &["echo", "add", "longRunningOperation", "getTinyImage"],
+        content: Some(echo("grüße – 你好 \u{2028} \"q\"")),
+        progress: Some(long(1, 4)),
+        // None that counts its progress: the last one may come after the result, and is nobody's
+        // then.
+        at_once: vec![
+            Call::new("add", json!({ "a": 2, "b": 40 }))
+                .answers("The sum of 2.000000 and 40.000000 is 42.000000."),
+            echo("one"),
+            echo("two"),
+        ],
+        slow: Some(long(6, 60)),
+        after: Some(echo("still here")),
         ..Abilities::default()
     }
 }

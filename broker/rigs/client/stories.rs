@@ -148,7 +148,7 @@ impl World {
     async fn content(&self) -> anyhow::Result<()> {
         let (session, path) = (self.shared(), self.path.as_deref().unwrap_or_default());
         match self.kind {
-            Kind::Fixture | Kind::Everything => {
+            Kind::Fixture | Kind::Everything | Kind::GoSdk | Kind::McpGo => {
                 session.call(able(&self.abilities.content)?).await?;
             }
             Kind::Filesystem => {

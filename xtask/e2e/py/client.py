@@ -112,6 +112,27 @@ def abilities(kind: str, path: str | None) -> dict[str, Any]:
                     Call("git_show", {"repo_path": path, "revision": "HEAD"}),
                 ],
             }
+        case "go-sdk":
+            return {
+                "tools": ["greet", "log", "sample", "elicit (form)", "roots"],
+                "content": Call("greet", {"name": "Ada"}, "Hi Ada"),
+                "at_once": [Call("greet", {"name": name}, f"Hi {name}") for name in ("one", "two", "three")],
+            }
+        case "mcp-go":
+            odd = 'grüße – 你好 \u2028 "q"'
+            return {
+                "tools": ["echo", "add", "longRunningOperation", "getTinyImage"],
+                "content": Call("echo", {"message": odd}, f"Echo: {odd}"),
+                "progress": Call("longRunningOperation", {"duration": 1, "steps": 4}),
+                # None that counts its progress: the last one may come after the result, and is nobody's then.
+                "at_once": [
+                    Call("add", {"a": 2, "b": 40}, "The sum of 2.000000 and 40.000000 is 42.000000."),
+                    Call("echo", {"message": "one"}, "Echo: one"),
+                    Call("echo", {"message": "two"}, "Echo: two"),
+                ],
+                "slow": Call("longRunningOperation", {"duration": 6, "steps": 60}),
+                "after": Call("echo", {"message": "still here"}, "Echo: still here"),
+            }
         case other:
             raise AssertionError(f"no such kind: {other}")
 
@@ -479,7 +500,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", required=True, help="the broker's MCP endpoint")
     parser.add_argument("--token", help="the bearer token; without it none is sent")
-    parser.add_argument("--server", required=True, choices=["fixture", "everything", "filesystem", "git"])
+    parser.add_argument("--server", required=True, choices=["fixture", "everything", "filesystem", "git", "go-sdk", "mcp-go"])
     parser.add_argument("--path", help="the directory or repository that `filesystem` or `git` was started with")
     parser.add_argument("--only", help="run the stories whose name contains this")
     flags = parser.parse_args()

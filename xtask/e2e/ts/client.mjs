@@ -118,6 +118,24 @@ const SERVERS = {
       return [ask('git_status'), ask('git_log'), { ...ask('git_show'), arguments: { repo_path: flags.path, revision: 'HEAD' } }];
     },
   },
+  'go-sdk': {
+    tools: ['greet', 'log', 'sample', 'elicit (form)', 'roots'],
+    content: { name: 'greet', arguments: { name: 'Ada' }, text: 'Hi Ada' },
+    atOnce: ['one', 'two', 'three'].map((name) => ({ name: 'greet', arguments: { name }, text: `Hi ${name}` })),
+  },
+  'mcp-go': {
+    tools: ['echo', 'add', 'longRunningOperation', 'getTinyImage'],
+    content: { name: 'echo', arguments: { message: 'grüße – 你好 \u2028 "q"' }, text: 'Echo: grüße – 你好 \u2028 "q"' },
+    progress: { name: 'longRunningOperation', arguments: { duration: 1, steps: 4 } },
+    // None that counts its progress: the last one may come after the result, and is nobody's then.
+    atOnce: [
+      { name: 'add', arguments: { a: 2, b: 40 }, text: 'The sum of 2.000000 and 40.000000 is 42.000000.' },
+      { name: 'echo', arguments: { message: 'one' }, text: 'Echo: one' },
+      { name: 'echo', arguments: { message: 'two' }, text: 'Echo: two' },
+    ],
+    slow: { name: 'longRunningOperation', arguments: { duration: 6, steps: 60 } },
+    after: { name: 'echo', arguments: { message: 'still here' }, text: 'Echo: still here' },
+  },
 };
 
 /** The server's entry for a story, or a skip. */

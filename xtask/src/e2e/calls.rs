@@ -22,8 +22,12 @@ use crate::{
     tally::Tally,
 };
 
-pub(super) const CLIENTS: [&str; 3] = ["typescript", "python", "rmcp"];
-pub(super) const SERVERS: [&str; 4] = ["fixture", "everything", "filesystem", "git"];
+pub(super) const CLIENTS: [&str; 4] = ["typescript", "python", "rmcp", "go"];
+pub(super) const SERVERS: [&str; 6] =
+    ["fixture", "everything", "filesystem", "git", "go-sdk", "mcp-go"];
+
+/// Those of both that are left out where Go is missing.
+const IN_GO: [&str; 3] = ["go", "go-sdk", "mcp-go"];
 
 /// A server's last child may need a moment after the broker itself has gone.
 const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
@@ -36,6 +40,10 @@ pub(super) fn run(
     servers: &[&str],
     only: Option<&str>,
 ) -> anyhow::Result<Tally> {
+    let is_there = |name: &&&str| harness.go.is_some() || !IN_GO.contains(*name);
+    let clients: Vec<_> = clients.iter().filter(is_there).copied().collect();
+    let servers: Vec<_> = servers.iter().filter(is_there).copied().collect();
+    let (clients, servers) = (&*clients, &*servers);
     let stage = Stage { harness, run: harness.dir.join("run") };
     let config = stage.prepare(sh)?;
     let binary = broker::binary();
@@ -78,7 +86,8 @@ impl Stage<'_> {
         sh.remove_path(run)?;
         sh.create_dir(run)?;
         // By these names, so that the processes can be told from those of other parts.
-        for tools in ["ts", "py"] {
+        let go = self.harness.go.as_ref().map(|_| "go");
+        for tools in ["ts", "py"].into_iter().chain(go) {
             symlink(self.harness.dir.join(tools), run.join(tools))?;
         }
         sh.copy_file(self.harness.dir.join("fixture"), run)?;
@@ -134,6 +143,9 @@ impl Stage<'_> {
                 &self.path_of("git"),
             ],
         );
+        for name in ["go-sdk", "mcp-go"].iter().filter(|_| self.harness.go.is_some()) {
+            text += &server(name, &[&self.run.join("go").join(name).join("everything")]);
+        }
         text
     }
 
@@ -160,6 +172,10 @@ impl Stage<'_> {
                 let (python, script) =
                     (self.harness.python.join("python"), "xtask/e2e/py/client.py");
                 cmd!(sh, "{python} -B {script}")
+            }
+            "go" => {
+                let program = self.harness.dir.join("go/client/client");
+                cmd!(sh, "{program}")
             }
             _ => cmd!(sh, "target/debug/examples/client"),
         };

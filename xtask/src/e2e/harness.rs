@@ -14,7 +14,15 @@ use crate::{
 pub(super) struct Harness {
     pub(super) dir: PathBuf,
     pub(super) python: PathBuf,
+    /// The directory of the programs in Go, where Go is.
+    pub(super) go: Option<PathBuf>,
 }
+
+/// Servers on the two SDKs for Go: the one under `forgejo-mcp`, and the official one.
+const GO: [(&str, &str); 2] = [
+    ("mcp-go", "github.com/mark3labs/mcp-go/examples/everything@v1.2.1"),
+    ("go-sdk", "github.com/modelcontextprotocol/go-sdk/examples/server/everything@v1.8.0"),
+];
 
 impl Harness {
     /// Builds and installs what is needed and not there yet.
@@ -24,6 +32,7 @@ impl Harness {
         let dir = root().join("target/e2e");
         pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir.join("ts"))?;
         let python = python(sh)?;
+        let go = pinned::go(sh, &GO, &root().join("xtask/e2e/go"), &dir.join("go"))?;
         // A copy, so that its processes can be told from those of other tests by their path. One that
         // is there already may be running for another part.
         let (built, copy) = (root().join("target/debug/examples/everything"), dir.join("fixture"));
@@ -31,7 +40,7 @@ impl Harness {
             sh.remove_path(&copy)?;
             sh.copy_file(built, copy)?;
         }
-        Ok(Self { dir, python })
+        Ok(Self { dir, python, go })
     }
 }
 
