@@ -70,6 +70,7 @@ mod server;
 mod sign_in;
 mod store;
 mod stored;
+mod sweep;
 mod token_endpoint;
 mod token_standing;
 mod verifier;
@@ -106,6 +107,7 @@ pub use store::{
     Rotated, Rotation, TransactionKey, in_grace,
 };
 pub use stored::{StoreError, Stored};
+pub use sweep::sweep;
 pub use token_standing::TokenStanding;
 pub use verifier::OAuthTokens;
 

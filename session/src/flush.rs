@@ -1,10 +1,12 @@
 //! Bringing the store up to date in the background, and the sessions up to date with the store.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tracing::{info, warn};
 
 use crate::backend::Backend;
+use crate::entry::Entry;
 use crate::reason::StopReason;
 use crate::record::{RecordsError, Selection};
 use crate::record_writer::RecordWriter;
@@ -55,24 +57,27 @@ impl<B: Backend> Shared<B> {
         told
     }
 
-    /// Ends sessions that are awake though another process has removed their record, and says how
-    /// many.
-    pub(crate) async fn end_removed(&self) -> Result<usize, RecordsError> {
-        let Some(writer) = &self.writer else { return Ok(0) };
-        let awake = self.table.select(|entry| entry.record().is_some());
+    /// The sessions that are awake though another process has removed their record.
+    pub(crate) async fn find_removed(&self) -> Result<Vec<Arc<Entry<B>>>, RecordsError> {
+        let Some(writer) = &self.writer else { return Ok(Vec::new()) };
+        let mut awake = self.table.select(|entry| entry.record().is_some());
         let keys: Vec<_> = awake.iter().filter_map(|entry| Some(entry.record()?.key)).collect();
         let mut missing = HashSet::new();
         for page in keys.chunks(PAGE) {
             missing.extend(writer.records.missing(page).await?);
         }
+        awake.retain(|entry| entry.record().is_some_and(|handle| missing.contains(&handle.key)));
+        Ok(awake)
+    }
+
+    /// Ends sessions whose record was found to be removed, and says how many.
+    pub(crate) fn end_removed(&self, found: &[Arc<Entry<B>>]) -> usize {
         let mut ended = 0;
-        for entry in &awake {
-            let Some(handle) = entry.record().filter(|handle| missing.contains(&handle.key)) else {
-                continue;
-            };
+        for entry in found {
+            let Some(handle) = entry.record() else { continue };
             handle.set_removed();
             ended += usize::from(self.end(entry, StopReason::Removed));
         }
-        Ok(ended)
+        ended
     }
 }

@@ -29,7 +29,7 @@ mod listing;
 mod replacing;
 mod waking;
 
-pub use ending::Revocation;
+pub use ending::{Removed, Revocation};
 pub use listing::{Listed, View};
 
 /// The sessions of one kind of backend. Clones are handles to the same registry.

@@ -26,10 +26,6 @@ use super::{
 /// The longest query or form that is read, in bytes.
 const MAX_FORM: usize = 16 * 1024;
 
-/// How many records one step of a sweep removes, and how many steps there are at a time.
-const SWEEP: usize = 500;
-const MAX_SWEEPS: usize = 200;
-
 /// What the authorization server is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -448,29 +444,6 @@ impl AuthServer {
     #[must_use]
     pub fn repeated_refreshes(&self) -> u64 {
         self.repeats.count()
-    }
-
-    /// Removes from the store what has served its time, in small steps, and says how many records
-    /// those were. To be called every few minutes.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]; what was removed until then stays removed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the rest for the next time.
-    pub async fn sweep(&self, now: SystemTime) -> Result<usize, StoreError> {
-        let now = UnixTime::of(now);
-        let mut total = 0;
-        for _ in 0..MAX_SWEEPS {
-            let swept = self.store.sweep(now, SWEEP).await?;
-            total += swept;
-            if swept < SWEEP {
-                break;
-            }
-        }
-        Ok(total)
     }
 
     /// How `user` stands with the operator's rules at the server `resource`. Where what was said of the

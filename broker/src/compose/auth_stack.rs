@@ -82,10 +82,10 @@ impl AuthStack {
             }
             people.insert(0, main);
         }
-        followers.spawn(background::removals(sessions.clone()));
+        followers.spawn(background::sweeps(Arc::clone(store), clock.clone()));
+        let mut followed = Vec::new();
         if let Some(people) = people.first() {
-            followers.spawn(revocations::follow(people.revocations(), clock.clone()));
-            followers.spawn(background::sweeps(people.server(), clock.clone()));
+            followed.push(people.revocations());
             followers.spawn(background::documents(people.server(), clock.clone()));
             followers.spawn(background::seals(people.vault(), clock.clone()));
         }
@@ -97,12 +97,11 @@ impl AuthStack {
                 "static" => {
                     let limits = CacheLimits::default();
                     let tokens = Arc::new(StaticTokens::new(store.clone(), limits));
-                    let revocations = Revocations {
+                    followed.push(Revocations {
                         source: Box::new(Tokens(store.clone())),
                         // First the token is refused, then what it opened ends.
                         listeners: vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))],
-                    };
-                    followers.spawn(revocations::follow(revocations, clock.clone()));
+                    });
                     tokens
                 }
                 _ => match maker.verifier(table)? {
@@ -111,6 +110,7 @@ impl AuthStack {
                 },
             });
         }
+        followers.spawn(revocations::follow(followed, sessions.clone(), clock.clone()));
         let metadata = metadata::outside(config, base)?;
         let challenges = |path: &str| -> Vec<Challenge> {
             let names = 0..=aliases.len();

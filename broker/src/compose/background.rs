@@ -1,23 +1,16 @@
-//! What happens outside of requests: sessions that others end, token files that are renewed, and records
+//! What happens outside of requests: providers and documents of clients that are looked at, and records
 //! that have served their time.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use auth::{
-    oauth::{AuthServer, IdentityProvider, Inspection, SignInError},
+    oauth::{AuthServer, IdentityProvider, Inspection, SignInError, sweep},
     upstream::Vault,
 };
 use tokio::{task::spawn_blocking, time::interval};
 use tracing::{debug, info, warn};
 
-use crate::{
-    clock::Clock,
-    error_chain::error_chain,
-    sessions::{cache::Caches, registry::Sessions},
-};
-
-/// How often the store is looked at for sessions that others ended.
-const INTERVAL: Duration = Duration::from_secs(1);
+use crate::{clock::Clock, error_chain::error_chain, sessions::cache::Caches, store::Store};
 
 /// How often records that have served their time are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -31,22 +24,6 @@ const CACHE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How many credentials are sealed anew at a time.
 const BATCH: usize = 500;
-
-/// Ends sessions whose record the command line, or another broker on the same store, has removed.
-pub(super) async fn removals(sessions: Sessions) {
-    let mut interval = interval(INTERVAL);
-    loop {
-        interval.tick().await;
-        match sessions.end_removed().await {
-            Ok(0) => {}
-            Ok(ended) => info!(ended, "sessions were ended by another process"),
-            Err(error) => {
-                let cause = error_chain(&error);
-                warn!(%error, %cause, "cannot read which sessions other processes ended; trying again");
-            }
-        }
-    }
-}
 
 /// Asks each identity provider once what it says without a person, and tells the operator what stands
 /// in the way of signing in, or makes it tedious.
@@ -82,11 +59,11 @@ pub(super) async fn inspect(providers: Vec<Arc<dyn IdentityProvider>>, base: Str
 }
 
 /// Removes records that have served their time.
-pub(super) async fn sweeps(server: Arc<AuthServer>, clock: Clock) {
+pub(super) async fn sweeps(store: Arc<Store>, clock: Clock) {
     let mut interval = interval(SWEEP_INTERVAL);
     loop {
         interval.tick().await;
-        match server.sweep(clock.now()).await {
+        match sweep(&*store, clock.now()).await {
             Ok(0) => {}
             Ok(removed) => debug!(removed, "expired records removed"),
             Err(error) => {

@@ -1,5 +1,5 @@
-//! What others revoke, and what ends with it: grants and static tokens that another broker on the same
-//! store, or the command line, took back.
+//! What others end: grants and static tokens that another broker on the same store, or the command line,
+//! took back, and sessions whose records it removed.
 
 use std::{
     collections::HashSet,
@@ -12,9 +12,9 @@ use auth::{
     BoxFuture, StaticTokenStore, StaticTokens, UnixTime,
     oauth::{AuthStore, RevocationListener, Revoked, StoreError},
 };
-use session::Selection;
+use session::{Backend, Registry, Selection};
 use tokio::time::interval;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{clock::Clock, error_chain::error_chain, sessions::registry::Sessions};
 
@@ -98,30 +98,81 @@ impl RevocationListener for EndSessions {
     }
 }
 
-/// Tells the listeners of what others revoked, each once.
-pub(super) async fn follow(revocations: Revocations, clock: Clock) {
+/// Tells the listeners of what others revoked, each once, and ends the sessions whose records others
+/// removed.
+///
+/// A process that revokes removes records of sessions in the same step. So what was removed is looked
+/// for first, then revocations are told, then those sessions end: their clients, whose tokens are
+/// forgotten by then, get 401 and never a session that is not found.
+pub(super) async fn follow<A, B, E>(
+    revocations: Vec<Revocations>,
+    sessions: Registry<A, B, E>,
+    clock: Clock,
+) where
+    A: Send + 'static,
+    B: Backend,
+    E: std::error::Error + Send + Sync + 'static,
+{
     let mut interval = interval(INTERVAL);
-    // What was reported before: the looks overlap.
-    let mut reported: HashSet<String> = HashSet::new();
-    let mut seen = clock.now();
+    let begun = clock.now();
+    let mut looks: Vec<_> = revocations.into_iter().map(|own| Look::new(own, begun)).collect();
     loop {
         interval.tick().await;
+        let removed = sessions.find_removed().await;
+        let mut is_told = true;
+        for look in &mut looks {
+            is_told &= look.tell(clock.now()).await;
+        }
+        match removed {
+            // Found again, after what ended them was heard.
+            Ok(_) if !is_told => {}
+            Ok(removed) => match removed.end() {
+                0 => {}
+                ended => info!(ended, "sessions were ended by another process"),
+            },
+            Err(error) => {
+                let cause = error_chain(&error);
+                warn!(%error, %cause, "cannot read which sessions other processes ended; trying again");
+            }
+        }
+    }
+}
+
+/// One source, and what is known of it.
+#[derive(Debug)]
+struct Look {
+    revocations: Revocations,
+    /// What was reported before: the looks overlap.
+    reported: HashSet<String>,
+    /// When the last look that saw something began.
+    seen: SystemTime,
+}
+
+impl Look {
+    fn new(revocations: Revocations, begun: SystemTime) -> Self {
+        Self { revocations, reported: HashSet::new(), seen: begun }
+    }
+
+    /// Tells of what is new as of `now`. `false` when it cannot be read.
+    async fn tell(&mut self, now: SystemTime) -> bool {
         // From the last look that saw something, however long ago that was: a store that did not
         // answer, or a process that was stopped for a while, must not hide what happened meanwhile.
-        let begun = clock.now();
-        let since = seen.min(begun).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
-        match all_revoked_since(&*revocations.source, UnixTime::of(since)).await {
+        let since = self.seen.min(now).checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH);
+        let Revocations { source, listeners } = &self.revocations;
+        match all_revoked_since(&**source, UnixTime::of(since)).await {
             Ok(all) => {
-                seen = begun;
-                for revoked in all.iter().filter(|own| !reported.contains(&own.grant_id)) {
+                self.seen = now;
+                for revoked in all.iter().filter(|own| !self.reported.contains(&own.grant_id)) {
                     debug!(grant = %revoked.grant_id, "revoked by another process");
-                    revocations.listeners.iter().for_each(|own| own.revoked(revoked));
+                    listeners.iter().for_each(|own| own.revoked(revoked));
                 }
-                reported = all.into_iter().map(|own| own.grant_id).collect();
+                self.reported = all.into_iter().map(|own| own.grant_id).collect();
+                true
             }
             Err(error) => {
                 let cause = error_chain(&error);
                 warn!(%error, %cause, "cannot read revocations by other processes; trying again");
+                false
             }
         }
     }
@@ -142,3 +193,6 @@ pub(super) async fn all_revoked_since(
         limit = limit.saturating_mul(4);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use auth::{
-    TokenHash, UnixTime,
+    StaticTokenStore, TokenHash, TokenRecord, UnixTime,
     oauth::{AuthStore, AuthorizeRequest, Code, Consent, NewToken, Redeemed, User},
     testing::MemoryStore,
 };
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, Sources},
+    store::Store,
 };
 
 const BASE: &str = "https://mcp.example.org";
@@ -84,6 +85,33 @@ async fn what_was_allowed_at_one_default_server_is_not_allowed_at_the_next() {
     let next = app(config(directory.path(), FORGE_FIRST)).await;
     assert_ne!(first, next.access.resource("forge"));
     assert_eq!(first, next.access.resource("files"), "and stays allowed where it was");
+}
+
+#[tokio::test]
+async fn revoked_static_tokens_are_swept_also_where_nobody_signs_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = config(directory.path(), FILES_FIRST);
+    let hash = TokenHash::of("mcpb_of-ada");
+    let store = Store::open(&config.data_dir).await.expect("it opens");
+    let long_ago = UnixTime(1);
+    let record = TokenRecord {
+        id: "t1".into(),
+        name: "ada".into(),
+        sha256: hash,
+        created: long_ago,
+        expires: None,
+        revoked: None,
+    };
+    store.add_static_token(record, long_ago).await.expect("the store answers");
+    store.revoke_static_token("t1", long_ago).await.expect("the store answers");
+    let app = app(config).await;
+    assert!(app.access.people().is_none(), "no client signs in here");
+    let swept = async {
+        while store.static_token(&hash).await.expect("the store answers").is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), swept).await.expect("it is swept");
 }
 
 /// A grant of its own, taken back at `now`.

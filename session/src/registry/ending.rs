@@ -1,5 +1,6 @@
 //! Ending sessions: one by its id or key, or every one that a revocation means.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -144,17 +145,21 @@ where
         Revocation(Some(outcome))
     }
 
-    /// Ends the sessions that are awake though another process on the same store has removed their
-    /// record, and says how many. To be called every now and then: nothing else tells of that
+    /// Finds the sessions that are awake though another process on the same store has removed their
+    /// record; [`Removed::end`] ends them. To be called every now and then: nothing else tells of that
     /// before such a session falls asleep. Costs nothing while all sleep.
     ///
+    /// It takes two steps, so that whoever removed the records may be heard in between: a client
+    /// whose token was revoked with its sessions must learn the former first.
+    ///
     /// # Errors
-    /// The store is out of reach, and nothing was ended.
+    /// The store is out of reach.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn end_removed(&self) -> Result<usize, RecordsError> {
-        self.shared.end_removed().await
+    pub async fn find_removed(&self) -> Result<Removed<B>, RecordsError> {
+        let found = self.shared.find_removed().await?;
+        Ok(Removed { shared: Arc::clone(&self.shared), found })
     }
 
     fn by_key(&self, key: &RecordKey) -> Option<Arc<Entry<B>>> {
@@ -184,6 +189,25 @@ impl<B: Backend> Drop for EndOnDrop<'_, B> {
         if let Some(entry) = self.entry {
             self.shared.end(entry, self.why);
         }
+    }
+}
+
+/// Sessions that are awake and whose record is gone; dropping this changes nothing.
+pub struct Removed<B> {
+    shared: Arc<Shared<B>>,
+    found: Vec<Arc<Entry<B>>>,
+}
+
+impl<B: Backend> Removed<B> {
+    /// Ends them, and says how many this call has ended.
+    pub fn end(self) -> usize {
+        self.shared.end_removed(&self.found)
+    }
+}
+
+impl<B> fmt::Debug for Removed<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Removed").field("sessions", &self.found.len()).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
 use super::harness::*;
-use crate::oauth::{Answer, Page, Problem, SignInError};
+use crate::oauth::{Answer, Page, Problem, SignInError, sweep};
 
 fn bound(visitor: &Visitor<'_>) -> Vec<String> {
     visitor.cookies.keys().filter(|name| name.contains("mcpb-bind-")).cloned().collect()
@@ -391,7 +391,7 @@ async fn one_stranger_cannot_take_every_place_of_a_sign_in() {
     assert_eq!(statuses, [(200, 120), (429, 880)].into());
     assert_eq!(harness.store.records(), 120);
     harness.pass(600);
-    assert_eq!(harness.server.sweep(harness.now()).await.unwrap(), 120);
+    assert_eq!(sweep(&*harness.store, harness.now()).await.unwrap(), 120);
 }
 
 #[tokio::test]

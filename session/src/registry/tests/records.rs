@@ -218,22 +218,26 @@ async fn a_sleeping_session_leaves_nothing_in_memory() {
     assert_eq!(registry.remembered(), 0, "entries, flights, troubles, times, waiters, owners");
 }
 
+async fn end_removed(registry: &FakeRegistry) -> usize {
+    registry.find_removed().await.expect("the store is there").end()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_that_an_operator_removed_ends_the_session_that_is_awake() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
     let calls = records.calls();
-    assert_eq!(registry.end_removed().await.expect("the store is there"), 0);
+    assert_eq!(end_removed(&registry).await, 0);
     assert_eq!(records.calls(), calls, "no session is awake, nothing is asked");
     let (ada, first) = opened(&registry, &mut backends, "ada").await;
     let (bob, second) = opened(&registry, &mut backends, "bob").await;
-    assert_eq!(registry.end_removed().await.expect("the store is there"), 0);
+    assert_eq!(end_removed(&registry).await, 0);
     records.remove(&[ada.key()]).await.expect("the store is there");
     records.fail(true);
-    registry.end_removed().await.expect_err("it cannot be known");
+    registry.find_removed().await.expect_err("it cannot be known");
     records.fail(false);
     assert_eq!((first.stopped(), registry.active()), (None, 2));
-    assert_eq!(registry.end_removed().await.expect("the store is there"), 1);
+    assert_eq!(end_removed(&registry).await, 1);
     assert_eq!(first.asked_to_stop().await, StopReason::Removed);
     first.end();
     settle().await;
