@@ -38,6 +38,7 @@ impl Glimpse {
         let mut walk = Walk { text, at: 0 };
         let (mut id, mut error) = (None, None);
         let (mut asks, mut answers, mut has_odd_id) = (false, false, false);
+        let mut is_note = false;
         walk.space();
         if !walk.take(b'{') {
             return Self::default();
@@ -61,7 +62,10 @@ impl Glimpse {
                     has_odd_id |= !is_null && usable(value).is_none();
                     id = id.or(usable(value));
                 }
-                () if is(b"method") => asks |= !is_null,
+                () if is(b"method") => {
+                    asks |= !is_null;
+                    is_note |= value.starts_with(b"\"notifications/");
+                }
                 () if is(b"result") => answers = true,
                 () if is(b"error") => {
                     answers |= !is_null;
@@ -71,6 +75,8 @@ impl Glimpse {
             }
         }
         let looks = match (asks, answers, &id) {
+            // Whatever else stands in it, it ends no call.
+            _ if is_note => Looks::Notification,
             // Some servers put their result into the request and send it back.
             (_, true, Some(_)) | (false, true, None) | (false, false, Some(_)) => Looks::Answer,
             (true, false, Some(_)) => Looks::Request,
