@@ -37,6 +37,13 @@ enum Inner {
     Whole(Option<Bytes>),
     Document(Document),
     Events(Box<Events>),
+    Live(Box<Live>),
+}
+
+/// The messages of a response that is no stream of a session: it cannot be resumed.
+pub trait Source: Send + Sync {
+    /// The next message, one JSON document on one line; `None` at the end.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
 }
 
 impl Body {
@@ -65,6 +72,19 @@ impl Body {
         Self(Inner::Document(Document { stream, sent: 0, left }))
     }
 
+    /// The messages of `source` as events, with a comment after each `keep_alive` of silence.
+    /// Dropping the body drops the source, which is how that learns that the client has left.
+    #[must_use]
+    pub fn live(source: Box<dyn Source>, keep_alive: Duration) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + keep_alive));
+        Self(Inner::Live(Box::new(Live {
+            source: Some(source),
+            is_open: false,
+            keep_alive,
+            timer,
+        })))
+    }
+
     pub(crate) fn events(events: Events) -> Self {
         Self(Inner::Events(Box::new(events)))
     }
@@ -86,6 +106,7 @@ impl http_body::Body for Body {
             Inner::Events(events) => {
                 events.poll(cx).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Inner::Live(live) => live.poll(cx).map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -93,7 +114,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_none(),
             Inner::Document(document) => document.left == 0,
-            Inner::Events(_) => false,
+            Inner::Events(_) | Inner::Live(_) => false,
         }
     }
 
@@ -103,7 +124,7 @@ impl http_body::Body for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Inner::Document(document) => SizeHint::with_exact(document.left as u64),
-            Inner::Events(_) => SizeHint::default(),
+            Inner::Events(_) | Inner::Live(_) => SizeHint::default(),
         }
     }
 }
@@ -129,6 +150,46 @@ impl Document {
 impl Drop for Document {
     fn drop(&mut self) {
         self.stream.release_document();
+    }
+}
+
+/// A source on its connection.
+struct Live {
+    source: Option<Box<dyn Source>>,
+    /// The client and its proxies have seen a byte.
+    is_open: bool,
+    keep_alive: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Live {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if !self.is_open {
+            self.is_open = true;
+            return Poll::Ready(Some(Bytes::from_static(b": ok\n\n")));
+        }
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        match source.poll_message(cx) {
+            Poll::Ready(Some(message)) => {
+                self.timer.as_mut().reset(Instant::now() + self.keep_alive);
+                let event = [b"event: message\ndata: ", &*message, b"\n\n"].concat();
+                return Poll::Ready(Some(event.into()));
+            }
+            Poll::Ready(None) => {
+                self.source = None;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        self.timer.as_mut().reset(Instant::now() + self.keep_alive);
+        Poll::Ready(Some(Bytes::from_static(WHOLE_COMMENT.as_bytes())))
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("is_open", &self.is_open).finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     bridge::Bridge,
     error::{Closed, InitializeError},
     message::{Kind, Message},
+    modern::{VERSION, discovery::is_modern_server},
     revision::Revision,
     rpc,
     server::Server,
@@ -42,15 +43,52 @@ impl Bridge {
         let result = self.exchange_initialize(params, timeout).await?;
         let server = Server::read(&result);
         let revision = self.set_revision(&server);
-        let memory = Snapshot::of_handshake(params, server, &self.shared.limits);
+        let mut memory = Snapshot::of_handshake(params, server, &self.shared.limits);
+        if let Some(memory) = &mut memory {
+            memory.serves_calls = self.shared.serves_calls();
+        }
         self.shared.table().memory = memory;
         self.shared.count_change();
         Ok(Welcome { result, revision })
     }
 
+    /// Asks a child of the modern era what it is (MCP 2026-07-28, "Discovery"), and has it serve
+    /// calls from then on. Waits at most `timeout`.
+    ///
+    /// # Errors
+    /// [`InitializeError`]; a child of the legacy era should be stopped after one, since some are of
+    /// no use after a message they do not expect.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the child's answer unread: stop it then.
+    pub async fn discover(&self, timeout: Duration) -> Result<Bytes, InitializeError> {
+        self.serve_calls();
+        let params = format!(
+            r#"{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"{VERSION}","io.modelcontextprotocol/clientInfo":{{"name":"mcp-broker","version":"{}"}},"io.modelcontextprotocol/clientCapabilities":{{}}}}}}"#,
+            env!("CARGO_PKG_VERSION"),
+        );
+        let result = self.exchange_first("server/discover", Some(&params), timeout).await?;
+        if !is_modern_server(&result) {
+            let what = format!("it does not name {VERSION} among its supportedVersions");
+            return Err(InitializeError::Unreadable { what });
+        }
+        self.shared.table().memory = Some(Box::new(Snapshot::of_modern()));
+        self.shared.count_change();
+        Ok(result)
+    }
+
     /// Sends `initialize` with `params` and waits for the result, raw.
     pub(crate) async fn exchange_initialize(
         &self,
+        params: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Bytes, InitializeError> {
+        self.exchange_first("initialize", params, timeout).await
+    }
+
+    async fn exchange_first(
+        &self,
+        method: &'static str,
         params: Option<&str>,
         timeout: Duration,
     ) -> Result<Bytes, InitializeError> {
@@ -75,7 +113,7 @@ impl Bridge {
             id
         };
         // A child that reads nothing shows as the deadline below.
-        let _ = self.shared.outbox.send(rpc::line(rpc::own(Some(id), "initialize", params)));
+        let _ = self.shared.outbox.send(rpc::line(rpc::own(Some(id), method, params)));
         let answered = time::timeout(timeout, answered).await;
         self.shared.table().initializing = false;
         let answer = match answered {

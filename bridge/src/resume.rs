@@ -65,14 +65,14 @@ impl Bridge {
     /// Dropping the future leaves the bridge half initialized: stop its child then. The snapshot
     /// is not used up.
     pub async fn resume(&self, snapshot: &Snapshot, timeout: Duration) -> Result<(), ResumeError> {
+        if snapshot.is_modern {
+            return self.discover(timeout).await.map(drop).map_err(resume_error);
+        }
+        if snapshot.serves_calls {
+            self.serve_calls();
+        }
         let params = snapshot.params.as_deref().map(|params| params.get());
-        let result =
-            self.exchange_initialize(params, timeout).await.map_err(|error| match error {
-                InitializeError::Refused(error) => ResumeError::Refused(error),
-                InitializeError::TimedOut => ResumeError::TimedOut,
-                InitializeError::Unreadable { what } => ResumeError::Unreadable { what },
-                InitializeError::Closed(why) => ResumeError::Closed(why),
-            })?;
+        let result = self.exchange_initialize(params, timeout).await.map_err(resume_error)?;
         let server = Server::read(&result);
         snapshot.check(&server).map_err(ResumeError::Changed)?;
         self.set_revision(&server);
@@ -210,6 +210,15 @@ impl Bridge {
                 note("notifications/resources/updated", Some(&params));
             }
         }
+    }
+}
+
+fn resume_error(error: InitializeError) -> ResumeError {
+    match error {
+        InitializeError::Refused(error) => ResumeError::Refused(error),
+        InitializeError::TimedOut => ResumeError::TimedOut,
+        InitializeError::Unreadable { what } => ResumeError::Unreadable { what },
+        InitializeError::Closed(why) => ResumeError::Closed(why),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     child_line,
     epoch::Epoch,
     error::{Closed, Outcome, PostError},
+    exchange::{Notice, Told},
     message::{Kind, Message},
     outbox::Unsent,
     ring::EventKind,
@@ -117,10 +118,12 @@ impl Shared {
         trace!(bytes, kind = ?message.kind(), "line from the child");
         match message.kind() {
             Kind::Result | Kind::Error => self.on_answer(message, bytes),
+            Kind::Request if self.serves_calls() => self.on_question(message),
             Kind::Request => self.on_server_request(&message),
             Kind::Notification => match &*message.method() {
                 "notifications/progress" => self.on_child_progress(&message, bytes),
                 "notifications/cancelled" => self.cancelled_by_child(&message, bytes),
+                _ if self.serves_calls() => self.on_notification(&message),
                 method => {
                     let data = payload_of(&message);
                     let stream = self.table().choose(&self.standalone, concerns_no_request(method));
@@ -150,13 +153,13 @@ impl Shared {
         match pending.sink {
             // The receiver may be gone: then the answer is of no use.
             Sink::Own(waiting) => drop(waiting.send(Ok(message))),
+            Sink::Call(exchange) => {
+                let outcome = outcome_of(&message);
+                exchange.finish(Told::Answer(message), outcome);
+            }
             Sink::Stream(stream) => {
                 let data = rpc::response(&pending.id, &message);
-                let outcome = if tool_error::is_error(&message) {
-                    Outcome::AnsweredError
-                } else {
-                    Outcome::Answered
-                };
+                let outcome = outcome_of(&message);
                 self.answer(&stream, pending.id, data.into(), StatusCode::OK, outcome);
             }
         }
@@ -221,10 +224,8 @@ impl Shared {
             .clone()
             .and_then(|place| number(Some(&params[place])))
             .and_then(|id| table.pending.get_mut(&id));
-        let (
-            Some(place),
-            Some(Pending { token: Some(token), sink: Sink::Stream(stream), deadline, .. }),
-        ) = (place, pending)
+        let (Some(place), Some(Pending { token: Some(token), sink, deadline, .. })) =
+            (place, pending)
         else {
             drop(table);
             return self.drop_line(bytes, "its progress matches no request under way");
@@ -234,15 +235,29 @@ impl Shared {
         }
         let params = [&params[..place.start], token, &params[place.end..]];
         let data = rpc::call(None, message, Some(&params));
-        let stream = stream.clone();
-        drop(table);
-        stream.push(data.into(), EventKind::Note, &self.limits);
+        match sink {
+            Sink::Stream(stream) => {
+                let stream = stream.clone();
+                drop(table);
+                stream.push(data.into(), EventKind::Note, &self.limits);
+            }
+            Sink::Call(exchange) => exchange.notify(data.into(), self.limits.replay_bytes),
+            Sink::Own(_) => {}
+        }
     }
 
     fn cancelled_by_child(&self, message: &Message, bytes: usize) {
         let params = message.payload().unwrap_or("{}");
         let place = message.param("requestId");
         let mut table = self.table();
+        if self.serves_calls() {
+            let childs_id = place.map(|place| &params[place]);
+            if !childs_id.is_some_and(|id| table.withdraw_question(id)) {
+                drop(table);
+                self.drop_line(bytes, "it cancels no request of its own");
+            }
+            return;
+        }
         let withdrawn = place.clone().and_then(|place| {
             let raw = &params[place];
             let id = table.asked.iter().find(|(_, asked)| *asked.id == *raw).map(|(id, _)| *id)?;
@@ -265,8 +280,6 @@ impl Shared {
     }
 
     pub(crate) fn fail_pending(&self, pending: Pending, outcome: Outcome) {
-        // The broker's own requests see the end of their channel.
-        let Sink::Stream(stream) = pending.sink else { return };
         let (status, code, words) = match outcome {
             Outcome::TimedOut => (
                 StatusCode::GATEWAY_TIMEOUT,
@@ -286,8 +299,17 @@ impl Shared {
                 unreachable!("an answer is no failure")
             }
         };
-        let data = rpc::error(Some(&pending.id), code, words);
-        self.answer(&stream, pending.id, data, status, outcome);
+        match pending.sink {
+            // The broker's own requests see the end of their channel.
+            Sink::Own(_) => {}
+            Sink::Call(exchange) => {
+                exchange.finish(Told::Failed { outcome, words: words.into() }, outcome);
+            }
+            Sink::Stream(stream) => {
+                let data = rpc::error(Some(&pending.id), code, words);
+                self.answer(&stream, pending.id, data, status, outcome);
+            }
+        }
     }
 
     pub(crate) fn answer(
@@ -403,6 +425,7 @@ impl Shared {
             self.fail_pending(pending, Outcome::Closed(why));
         }
         self.standalone.finish();
+        let _ = self.notices.send(Notice::Ended);
         true
     }
 
@@ -430,6 +453,10 @@ impl Shared {
         self.count_dropped();
         debug!(bytes, why, "a line of the child was dropped");
     }
+}
+
+fn outcome_of(answer: &Message) -> Outcome {
+    if tool_error::is_error(answer) { Outcome::AnsweredError } else { Outcome::Answered }
 }
 
 /// Later than any session lives.

@@ -4,15 +4,16 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::{
     complaints::Complaints,
     epoch::Epoch,
+    exchange::Notice,
     ledger::{Account, Ledger},
     limits::Limits,
     observer::Observer,
@@ -22,6 +23,9 @@ use crate::{
     table::Table,
     takeovers::Takeovers,
 };
+
+/// Notices kept for a listener that is slow; it misses the oldest.
+const NOTICES: usize = 256;
 
 /// What a bridge has around it, beside its child.
 #[derive(Debug, Clone)]
@@ -58,6 +62,10 @@ pub(crate) struct Shared {
     observer: Option<Arc<dyn Observer>>,
     /// Counts changes of the table's memory.
     pub(crate) changes: watch::Sender<u64>,
+    /// There is no session: calls share the child.
+    pub(crate) serves_calls: AtomicBool,
+    /// What the child tells of itself, for calls that listen.
+    pub(crate) notices: broadcast::Sender<Notice>,
 }
 
 impl Shared {
@@ -82,6 +90,8 @@ impl Shared {
             complaints: Complaints::default(),
             observer,
             changes: watch::Sender::new(0),
+            serves_calls: AtomicBool::new(false),
+            notices: broadcast::Sender::new(NOTICES),
             limits,
         }
     }

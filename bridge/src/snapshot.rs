@@ -31,6 +31,10 @@ pub struct Snapshot {
     pub(crate) initialized: bool,
     pub(crate) level: Option<Box<str>>,
     pub(crate) subscriptions: BTreeSet<Box<str>>,
+    /// There is no session, and calls share the child.
+    pub(crate) serves_calls: bool,
+    /// The child is one of the modern era: it is discovered, and knows no handshake.
+    pub(crate) is_modern: bool,
     forgotten: u32,
     /// Bytes of all texts above.
     bytes: usize,
@@ -71,8 +75,17 @@ struct Stored<'a> {
     level: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     subscriptions: Vec<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    serves_calls: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    modern: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     forgotten: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -103,9 +116,17 @@ impl Snapshot {
             initialized: false,
             level: None,
             subscriptions: BTreeSet::new(),
+            serves_calls: false,
+            is_modern: false,
             forgotten: 0,
             bytes,
         }
+    }
+
+    /// Of a child of the modern era, which remembers nothing.
+    pub(crate) fn of_modern() -> Self {
+        let of_nothing = Self::of_parts(None, Server::default());
+        Self { serves_calls: true, is_modern: true, initialized: true, ..of_nothing }
     }
 
     /// For a durable record. Read back by [`from_bytes`](Self::from_bytes).
@@ -120,6 +141,8 @@ impl Snapshot {
             initialized: self.initialized,
             level: self.level.as_deref().map(Cow::Borrowed),
             subscriptions: self.subscriptions.iter().map(|uri| Cow::Borrowed(&**uri)).collect(),
+            serves_calls: self.serves_calls,
+            modern: self.is_modern,
             forgotten: self.forgotten,
         };
         serde_json::to_vec(&stored).expect("texts and numbers serialize")
@@ -151,6 +174,8 @@ impl Snapshot {
         snapshot.initialized = stored.initialized;
         snapshot.level = stored.level.map(Into::into);
         snapshot.subscriptions = stored.subscriptions.into_iter().map(Into::into).collect();
+        snapshot.serves_calls = stored.serves_calls;
+        snapshot.is_modern = stored.modern;
         snapshot.forgotten = stored.forgotten;
         snapshot.bytes += snapshot.level.as_ref().map_or(0, |level| level.len());
         snapshot.bytes += snapshot.subscriptions.iter().map(|uri| uri.len()).sum::<usize>();

@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     epoch::Epoch,
     error::Closed,
+    exchange::Exchange,
     message::Message,
     snapshot::{Change, Snapshot},
     stream::Stream,
@@ -76,6 +77,8 @@ pub(crate) struct Pending {
 pub(crate) enum Sink {
     /// To the client.
     Stream(Arc<Stream>),
+    /// To a call that has no session.
+    Call(Arc<Exchange>),
     /// To the broker itself: the answer, or why it could not be read.
     Own(oneshot::Sender<Result<Message, Cow<'static, str>>>),
 }

@@ -9,6 +9,7 @@ use tracing::debug;
 use crate::{
     child_line::{self, Unreadable},
     error::Outcome,
+    exchange::Told,
     glimpse::{Glimpse, Looks},
     route::number,
     rpc,
@@ -78,6 +79,11 @@ impl Shared {
     fn fail_unreadable(&self, pending: Pending, what: Cow<'static, str>, glimpse: &Glimpse) {
         match pending.sink {
             Sink::Own(waiting) => drop(waiting.send(Err(what))),
+            Sink::Call(exchange) => {
+                let words = format!("the server's answer could not be read: {what}").into();
+                let outcome = Outcome::Unreadable;
+                exchange.finish(Told::Failed { outcome, words }, outcome);
+            }
             Sink::Stream(stream) => {
                 let words = format!("the server's answer could not be read: {what}");
                 let (code, error) = (rpc::INTERNAL_ERROR, glimpse.error.as_deref());

@@ -1,0 +1,316 @@
+//! Calls that share a child without sharing a session: what requests of the modern era are made of
+//! (MCP 2026-07-28, "Statelessness").
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    sync::{broadcast, oneshot},
+    time::Instant,
+};
+use tracing::debug;
+
+use crate::{
+    bridge::Bridge,
+    envelope::member,
+    error::{Outcome, PostError},
+    exchange::{CallOptions, Exchange, Notice, Question, Told},
+    message::Message,
+    outbox::Unsent,
+    route::number,
+    rpc,
+    shared::Shared,
+    stream::OnComplete,
+    table::{Pending, Sink, Table},
+};
+
+/// The member of `_meta` that names the subscription a notification belongs to.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// A request under way. Dropping it is its cancellation: the child is told, and nothing more comes
+/// of it (MCP 2026-07-28 transports, "Cancellation").
+pub struct Call {
+    shared: Arc<Shared>,
+    id: u64,
+    exchange: Arc<Exchange>,
+}
+
+impl Bridge {
+    /// Has this bridge serve [calls](Self::call) instead of a session. What the child asks goes to
+    /// the call under way, or is refused; what it tells goes where it belongs, or nowhere. To be
+    /// called before the handshake.
+    pub fn serve_calls(&self) {
+        self.shared.serves_calls.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends `request` to the child under an id and a progress token of its own.
+    ///
+    /// `on_complete` is called when it has ended, or dropped uncalled when nothing was sent.
+    ///
+    /// # Errors
+    /// [`PostError`], with nothing sent.
+    pub fn call(
+        &self,
+        request: &Message,
+        client_id: &str,
+        options: CallOptions,
+        on_complete: OnComplete,
+    ) -> Result<Call, PostError> {
+        let shared = &self.shared;
+        let limits = &shared.limits;
+        let token = request.progress_token()?;
+        let params = request.payload();
+        let exchange = Arc::new(Exchange::new(options, on_complete));
+        let timeout = (!limits.request_timeout.is_zero() && !options.is_open_ended)
+            .then_some(limits.request_timeout);
+        let pending = Pending {
+            id: client_id.into(),
+            token: token.clone().zip(params).map(|(place, params)| params[place].into()),
+            sink: Sink::Call(exchange.clone()),
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            switch_at: None,
+            change: None,
+        };
+        let (id, wake) = {
+            let mut table = shared.table();
+            if let Some(why) = table.closed {
+                return Err(PostError::Closed(why));
+            }
+            if table.pending.len() >= limits.max_in_flight {
+                return Err(PostError::Busy { max: limits.max_in_flight });
+            }
+            let wake = table.is_due(pending.due());
+            let id = table.mint();
+            table.pending.insert(id, pending);
+            (id, wake)
+        };
+        let id_text = id.to_string();
+        let line = match (params, token) {
+            (Some(params), Some(token)) => {
+                let parts = [&params[..token.start], &id_text, &params[token.end..]];
+                rpc::call(Some(&id_text), request, Some(&parts))
+            }
+            (params, _) => {
+                rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref))
+            }
+        };
+        if let Err(unsent) = shared.outbox.send(rpc::line(line)) {
+            shared.table().pending.remove(&id);
+            return Err(match unsent {
+                Unsent::Full => PostError::Unread,
+                Unsent::Closed => PostError::Closed(shared.close_as_ended()),
+            });
+        }
+        if wake {
+            shared.outbox.wake_driver();
+        }
+        Ok(Call { shared: Arc::clone(shared), id, exchange })
+    }
+
+    /// Sends `request` to the child, whose answer nobody needs. A pipe keeps its order, so whatever is
+    /// sent later comes after it.
+    pub fn tell(&self, request: &Message) {
+        let shared = &self.shared;
+        let (sink, _) = oneshot::channel();
+        let timeout = shared.limits.request_timeout;
+        let pending = Pending {
+            id: "null".into(),
+            token: None,
+            sink: Sink::Own(sink),
+            deadline: (!timeout.is_zero()).then(|| Instant::now() + timeout),
+            switch_at: None,
+            change: None,
+        };
+        let mut table = shared.table();
+        if table.closed.is_some() {
+            return;
+        }
+        let wake = table.is_due(pending.due());
+        let id = table.mint();
+        table.pending.insert(id, pending);
+        drop(table);
+        let id_text = id.to_string();
+        let params = request.payload();
+        let line = rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref));
+        if shared.outbox.send(rpc::line(line)).is_err() {
+            shared.table().pending.remove(&id);
+        }
+        if wake {
+            shared.outbox.wake_driver();
+        }
+    }
+
+    /// Whether the child is one of the modern era: requests pass as they are.
+    #[must_use]
+    pub fn has_modern_child(&self) -> bool {
+        self.shared.table().memory.as_ref().is_some_and(|memory| memory.is_modern)
+    }
+
+    /// What the child tells of itself from now on. One that reads too slowly misses the oldest.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.shared.notices.subscribe()
+    }
+}
+
+impl Call {
+    /// What is told next. After an [answer](Told::Answer) or a [failure](Told::Failed) nothing is.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
+        self.exchange.poll(cx)
+    }
+
+    /// The call gets another reader, whose request has this raw id.
+    pub fn rename(&mut self, client_id: &str) {
+        if let Some(pending) = self.shared.table().pending.get_mut(&self.id) {
+            pending.id = client_id.into();
+        }
+    }
+
+    /// Answers a question with `result`, raw JSON on one line. One that was withdrawn is answered
+    /// for nobody.
+    pub fn answer(&self, question: &Question, result: &str) {
+        let Some(id) = question.message.id() else { return };
+        let parts = [r#"{"jsonrpc":"2.0","id":"#, id, r#","result":"#, result, "}"];
+        self.respond(id, parts.concat().into_bytes());
+    }
+
+    /// Answers a question with an error.
+    pub fn refuse(&self, question: &Question, code: i32, words: &str) {
+        let Some(id) = question.message.id() else { return };
+        self.respond(id, rpc::error(Some(id), code, words).into());
+    }
+
+    fn respond(&self, childs_id: &str, response: Vec<u8>) {
+        let Some(others_wait) = self.exchange.close_question(childs_id) else { return };
+        let timeout = self.shared.limits.request_timeout;
+        if !others_wait && !timeout.is_zero() && !self.exchange.options.is_open_ended {
+            let due = Instant::now() + timeout;
+            let mut table = self.shared.table();
+            if let Some(pending) = table.pending.get_mut(&self.id) {
+                pending.deadline = Some(due);
+            }
+            if table.is_due(Some(due)) {
+                self.shared.outbox.wake_driver();
+            }
+        }
+        let _ = self.shared.outbox.send(rpc::line(response));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut table = self.shared.table();
+        if table.pending.remove(&self.id).is_none() {
+            return;
+        }
+        table.note_notification();
+        drop(table);
+        let cancelled = rpc::cancelled(&self.id.to_string(), "the client has left");
+        let _ = self.shared.outbox.send(rpc::line(cancelled));
+        let words = "the request was cancelled by the client".into();
+        self.exchange
+            .finish(Told::Failed { outcome: Outcome::Cancelled, words }, Outcome::Cancelled);
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn serves_calls(&self) -> bool {
+        self.serves_calls.load(Ordering::Relaxed)
+    }
+
+    /// The child asks something. A pipe does not say during which call; when exactly one may be
+    /// asked, it is that one.
+    pub(crate) fn on_question(&self, message: Message) {
+        let Some(childs_id) = message.id().map(ToOwned::to_owned) else { return };
+        if message.method() == "ping" {
+            let _ = self.outbox.send(rpc::line(rpc::pong(&childs_id)));
+            return;
+        }
+        let mut table = self.table();
+        let asked = table.only_call(|options| options.may_be_asked);
+        let Some((id, exchange)) = asked else {
+            drop(table);
+            return self
+                .refuse(&childs_id, "no call is under way that the client could be asked in");
+        };
+        if !exchange.ask(&childs_id, message, self.limits.max_asked) {
+            drop(table);
+            return self.refuse(&childs_id, "too many requests wait for the client");
+        }
+        // A person may be thinking about it: the call's own time stands still.
+        if let Some(pending) = table.pending.get_mut(&id) {
+            pending.deadline = None;
+        }
+    }
+
+    /// A notification of the child, to the call or subscription it belongs to.
+    pub(crate) fn on_notification(&self, message: &Message) {
+        let method = message.method();
+        let subscription = self.subscribed(message);
+        if let Some((exchange, data)) = subscription {
+            return exchange.notify(data.into(), self.limits.replay_bytes);
+        }
+        match &*method {
+            "notifications/message" => {
+                let wanted = self.table().only_call(|options| options.wants_logs);
+                let Some((_, exchange)) = wanted else {
+                    return debug!("no one call has asked for the child's log messages");
+                };
+                let params = message.payload();
+                let data = rpc::call(None, message, params.as_ref().map(std::slice::from_ref));
+                exchange.notify(data.into(), self.limits.replay_bytes);
+            }
+            "notifications/resources/updated" => self.announce(message),
+            method if method.ends_with("/list_changed") => self.announce(message),
+            _ => debug!("a notification of the child concerns no call"),
+        }
+    }
+
+    fn announce(&self, message: &Message) {
+        // Nobody may be listening.
+        let _ = self.notices.send(Notice::Changed(message.clone()));
+    }
+
+    /// The call whose subscription a notification names, and the notification with the client's id
+    /// in the place of ours.
+    fn subscribed(&self, message: &Message) -> Option<(Arc<Exchange>, Vec<u8>)> {
+        let params = message.payload()?;
+        let meta = message.param("_meta")?;
+        let place = member(&params[meta.clone()], SUBSCRIPTION).ok()??;
+        let place = place.start + meta.start..place.end + meta.start;
+        let id = number(Some(&params[place.clone()]))?;
+        let table = self.table();
+        let pending = table.pending.get(&id)?;
+        let Sink::Call(exchange) = &pending.sink else { return None };
+        let parts = [&params[..place.start], &pending.id, &params[place.end..]];
+        Some((exchange.clone(), rpc::call(None, message, Some(&parts))))
+    }
+}
+
+impl Table {
+    /// The call under way with such options, if there is exactly one.
+    fn only_call(&self, fits: fn(CallOptions) -> bool) -> Option<(u64, Arc<Exchange>)> {
+        let mut calls = self.pending.iter().filter_map(|(id, pending)| match &pending.sink {
+            Sink::Call(exchange) if fits(exchange.options) => Some((*id, exchange.clone())),
+            _ => None,
+        });
+        calls.next().filter(|_| calls.next().is_none())
+    }
+
+    /// Takes back a question that the child withdraws, by its own raw id.
+    pub(crate) fn withdraw_question(&self, childs_id: &str) -> bool {
+        self.pending.values().any(|pending| match &pending.sink {
+            Sink::Call(exchange) => exchange.close_question(childs_id).is_some(),
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! What a call waits for that has no stream of a session: its answer, and what comes before it.
+
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use crate::{error::Outcome, message::Message, stream::OnComplete};
+
+/// What a [`Call`](crate::Call) is told.
+#[derive(Debug)]
+pub enum Told {
+    /// A notification that belongs to the call, under the client's own token or subscription.
+    Notification(Bytes),
+    /// The child asks something. It waits for [`Call::answer`](crate::Call::answer).
+    Question(Question),
+    /// The child's answer, under its own id. Nothing follows.
+    Answer(Message),
+    /// There will be no answer. Nothing follows.
+    Failed {
+        /// How it ended.
+        outcome: Outcome,
+        /// What happened, for the client.
+        words: Cow<'static, str>,
+    },
+}
+
+/// A request that the child made during a call.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The request as the child wrote it.
+    pub message: Message,
+}
+
+/// What a call may meet with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallOptions {
+    /// The child may ask something during it.
+    pub may_be_asked: bool,
+    /// Log messages of the child are wanted.
+    pub wants_logs: bool,
+    /// It has no time limit: it is open until one side ends it.
+    pub is_open_ended: bool,
+}
+
+/// Something about the child as a whole.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A list or a resource has changed: the child's notification.
+    Changed(Message),
+    /// The child is gone.
+    Ended,
+}
+
+/// One call, between the pipe and its reader.
+pub(crate) struct Exchange {
+    pub(crate) options: CallOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    told: VecDeque<Told>,
+    /// Bytes of the notifications among them.
+    bytes: usize,
+    waker: Option<Waker>,
+    /// Requests of the child that wait for an answer, by the child's raw ids.
+    open: Vec<Box<str>>,
+    on_complete: Option<OnComplete>,
+}
+
+impl Exchange {
+    pub(crate) fn new(options: CallOptions, on_complete: OnComplete) -> Self {
+        let state = State { on_complete: Some(on_complete), ..State::default() };
+        Self { options, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes a notification on, unless the reader is too far behind: a slow client costs itself
+    /// notifications, and the child nothing.
+    pub(crate) fn notify(&self, data: Bytes, max_bytes: usize) {
+        let mut state = self.state();
+        if state.bytes + data.len() > max_bytes && state.bytes > 0 {
+            return;
+        }
+        state.bytes += data.len();
+        state.tell(Told::Notification(data));
+    }
+
+    /// Passes a question on; `false` when as many wait as may.
+    pub(crate) fn ask(&self, childs_id: &str, message: Message, max: usize) -> bool {
+        let mut state = self.state();
+        if state.open.len() >= max {
+            return false;
+        }
+        state.open.push(childs_id.into());
+        state.tell(Told::Question(Question { message }));
+        true
+    }
+
+    /// Takes a question back: it was answered, or withdrawn by the child. `None` when it was not
+    /// open; else whether others are.
+    pub(crate) fn close_question(&self, childs_id: &str) -> Option<bool> {
+        let mut state = self.state();
+        let at = state.open.iter().position(|id| **id == *childs_id)?;
+        state.open.remove(at);
+        Some(!state.open.is_empty())
+    }
+
+    /// The end: nothing is told after it.
+    pub(crate) fn finish(&self, told: Told, outcome: Outcome) {
+        let mut state = self.state();
+        state.open.clear();
+        let on_complete = state.on_complete.take();
+        state.tell(told);
+        drop(state);
+        if let Some(on_complete) = on_complete {
+            on_complete(outcome);
+        }
+    }
+
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Told> {
+        let mut state = self.state();
+        match state.told.pop_front() {
+            Some(told) => {
+                if let Told::Notification(data) = &told {
+                    state.bytes -= data.len();
+                }
+                Poll::Ready(told)
+            }
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self, told: Told) {
+        self.told.push_back(told);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,30 @@
+//! The modern era on the wire: requests that carry everything with them (MCP 2026-07-28).
+//!
+//! Nothing here holds state. [`request`] says whether a request belongs to this era and whether its
+//! headers and body agree; [`header_value`] reads headers that mirror the body; [`parameters`] checks
+//! those that a tool's schema asks for. The others translate between the eras, for a child that only
+//! knows the one before: [`to_legacy`] what goes to it, [`from_legacy`] what comes from it,
+//! [`discovery`] what it says of itself, [`input`] what it asks.
+
+pub mod discovery;
+pub mod from_legacy;
+pub mod header_value;
+pub mod input;
+mod object;
+pub mod parameters;
+pub mod request;
+pub mod to_legacy;
+
+/// The revision that is spoken here.
+pub const VERSION: &str = "2026-07-28";
+
+/// A request's headers do not match its body (MCP 2026-07-28, "Error Codes").
+pub const HEADER_MISMATCH: i32 = -32020;
+/// The client lacks a capability that its request needs.
+pub const MISSING_CAPABILITY: i32 = -32021;
+/// The request names a revision that is not spoken here.
+pub const UNSUPPORTED_VERSION: i32 = -32022;
+/// What a request says of itself is missing or wrong (JSON-RPC "Invalid params").
+pub const INVALID_PARAMS: i32 = -32602;
+/// There is no such method here (JSON-RPC "Method not found").
+pub const METHOD_NOT_FOUND: i32 = -32601;

@@ -1,0 +1,185 @@
+//! What a modern client gets of a legacy child's answer.
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+    object::{members, prepend},
+};
+use crate::envelope::member;
+
+/// Not found, until 2025-11-25.
+const RESOURCE_NOT_FOUND: i64 = -32002;
+/// The person has to visit an address first; 2025-11-25 alone.
+const URL_ELICITATION_REQUIRED: i64 = -32042;
+
+/// Lists and contents that clients may keep for a while (MCP 2026-07-28, "Caching").
+const CACHEABLE: [&str; 5] =
+    ["tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"];
+
+/// The answer to `method` in the modern form: with its type, what made it, and where the revision
+/// asks for it how long it may be kept. Nothing is: no notification says that it is out of date
+/// unless the client listens, and what one person reads is for no other.
+#[must_use]
+pub fn result(method: &str, raw: &str, server_info: Option<&str>) -> String {
+    let absent = |name: &str| matches!(member(raw, name), Ok(None));
+    let mut first = String::new();
+    let mut add = |text: &str| {
+        if !first.is_empty() {
+            first.push(',');
+        }
+        first.push_str(text);
+    };
+    if absent("resultType") {
+        add(r#""resultType":"complete""#);
+    }
+    if CACHEABLE.contains(&method) {
+        if absent("ttlMs") {
+            add(r#""ttlMs":0"#);
+        }
+        if absent("cacheScope") {
+            add(r#""cacheScope":"private""#);
+        }
+    }
+    let info = server_info.map(|info| format!(r#""io.modelcontextprotocol/serverInfo":{info}"#));
+    let Some(info) = info else { return prepend_any(raw, &first) };
+    match member(raw, "_meta") {
+        Ok(Some(place)) if raw[place.clone()].starts_with('{') => {
+            let meta = &raw[place.clone()];
+            let meta = if meta.contains("io.modelcontextprotocol/serverInfo") {
+                meta.to_owned()
+            } else {
+                prepend(meta, &info)
+            };
+            let raw = [&raw[..place.start], &meta, &raw[place.end..]].concat();
+            prepend_any(&raw, &first)
+        }
+        Ok(None) => {
+            add(&format!(r#""_meta":{{{info}}}"#));
+            prepend_any(raw, &first)
+        }
+        _ => prepend_any(raw, &first),
+    }
+}
+
+fn prepend_any(object: &str, members: &str) -> String {
+    if members.is_empty() { object.to_owned() } else { prepend(object, members) }
+}
+
+/// What becomes of a child's error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapped {
+    /// The error, raw, with its HTTP status.
+    Error {
+        /// The status of an answer that is nothing but this error.
+        status: StatusCode,
+        /// The `error` object.
+        error: String,
+    },
+    /// The person has to visit these addresses, and the client to repeat its request.
+    Visit(Vec<String>),
+}
+
+/// The error `raw` of a legacy child in the modern form (MCP 2026-07-28, "Error Codes").
+#[must_use]
+pub fn error(raw: &str) -> Mapped {
+    #[derive(Deserialize)]
+    struct Error<'a> {
+        code: i64,
+        #[serde(borrow)]
+        message: &'a RawValue,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
+    let unchanged = || Mapped::Error { status: status_of(raw), error: raw.to_owned() };
+    let Ok(error) = serde_json::from_str::<Error<'_>>(raw) else { return unchanged() };
+    let code = match error.code {
+        RESOURCE_NOT_FOUND => INVALID_PARAMS,
+        URL_ELICITATION_REQUIRED => {
+            let asked = error.data.map(|data| visits(data.get())).unwrap_or_default();
+            if !asked.is_empty() {
+                return Mapped::Visit(asked);
+            }
+            INVALID_PARAMS
+        }
+        _ => return unchanged(),
+    };
+    let data = error.data.map(|data| format!(r#","data":{}"#, data.get())).unwrap_or_default();
+    let error = format!(r#"{{"code":{code},"message":{}{data}}}"#, error.message.get());
+    Mapped::Error { status: StatusCode::OK, error }
+}
+
+/// The elicitations in the data of a -32042, as input requests.
+fn visits(data: &str) -> Vec<String> {
+    let data = members(data);
+    let asked = data.get("elicitations").map_or("[]", |asked| asked.get());
+    let asked: Vec<Value> = serde_json::from_str(asked).unwrap_or_default();
+    let asked = asked.into_iter().filter(|asked| asked["url"].is_string());
+    asked
+        .map(|asked| {
+            let message = asked["message"].as_str().unwrap_or("Open this address to go on");
+            let params = json!({ "mode": "url", "message": message, "url": asked["url"] });
+            json!({ "method": "elicitation/create", "params": params }).to_string()
+        })
+        .collect()
+}
+
+/// The HTTP status of an answer that is nothing but the error `raw`.
+#[must_use]
+pub fn status_of(raw: &str) -> StatusCode {
+    #[derive(Deserialize)]
+    struct Coded {
+        code: i64,
+    }
+    let code = serde_json::from_str::<Coded>(raw).map_or(0, |error| error.code);
+    match i32::try_from(code) {
+        Ok(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Ok(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_legacy_result_is_dressed_and_its_own_words_stay() {
+        let info = Some(r#"{"name":"notes","version":"1"}"#);
+        let meta = r#""io.modelcontextprotocol/serverInfo":{"name":"notes","version":"1"}"#;
+        for (method, raw, expected) in [
+            ("tools/call", "{}", format!(r#"{{"resultType":"complete","_meta":{{{meta}}}}}"#)),
+            (
+                "tools/call",
+                r#"{"content":[1.50],"_meta":{"a":1}}"#,
+                format!(r#"{{"resultType":"complete","content":[1.50],"_meta":{{{meta},"a":1}}}}"#),
+            ),
+            (
+                "tools/list",
+                r#"{ "tools":[],"ttlMs":5}"#,
+                format!(
+                    r#"{{"resultType":"complete","cacheScope":"private","_meta":{{{meta}}},"tools":[],"ttlMs":5}}"#
+                ),
+            ),
+        ] {
+            assert_eq!(result(method, raw, info), expected);
+        }
+        assert_eq!(result("x", r#"{"resultType":"task"}"#, None), r#"{"resultType":"task"}"#);
+    }
+
+    #[test]
+    fn codes_of_the_legacy_era_do_not_reach_modern_clients() {
+        let gone = r#"{"code":-32002,"message":"gone","data":{"uri":"x:"}}"#;
+        let mapped = r#"{"code":-32602,"message":"gone","data":{"uri":"x:"}}"#.to_owned();
+        assert_eq!(error(gone), Mapped::Error { status: StatusCode::OK, error: mapped });
+        let visit = r#"{"code":-32042,"message":"visit","data":{"elicitations":[
+            {"mode":"url","elicitationId":"e","url":"https://a.example","message":"Sign in"}]}}"#;
+        let asked = r#"{"method":"elicitation/create","params":{"message":"Sign in","mode":"url","url":"https://a.example"}}"#;
+        assert_eq!(error(visit), Mapped::Visit(vec![asked.to_owned()]));
+        let unknown = r#"{"code":-32601,"message":"no such method"}"#;
+        let expected = Mapped::Error { status: StatusCode::NOT_FOUND, error: unknown.to_owned() };
+        assert_eq!(error(unknown), expected);
+    }
+}

@@ -1,0 +1,25 @@
+//! The members of a JSON object, each as raw text.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+/// By name; where a name stands twice the last one counts.
+pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// The members of `text`; none when it is no object.
+pub(super) fn members(text: &str) -> Members<'_> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The object again, on one line when each member is.
+pub(super) fn write(members: &Members<'_>) -> String {
+    serde_json::to_string(members).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// Puts `members` (`"name":value,…`, without a comma at either end) in front of those of `object`.
+pub(super) fn prepend(object: &str, members: &str) -> String {
+    let rest = object.trim_start().strip_prefix('{').unwrap_or("}").trim_start();
+    let comma = if rest.starts_with('}') { "" } else { "," };
+    ["{", members, comma, rest].concat()
+}

@@ -1,0 +1,174 @@
+//! Arguments of tools that headers repeat (MCP 2026-07-28 transports, "Custom Headers from Tool
+//! Parameters").
+
+use std::collections::HashMap;
+
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::{header_value, request::Rejection};
+use crate::message::Message;
+
+/// Tools of one server whose arguments are kept an eye on; more are not.
+const MAX_TOOLS: usize = 4096;
+
+/// Which arguments of which tools headers repeat.
+#[derive(Debug, Clone, Default)]
+pub struct Mirrored {
+    tools: HashMap<String, Vec<Parameter>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parameter {
+    /// The header's name, in lower case.
+    header: String,
+    /// Where the argument stands.
+    path: Vec<String>,
+}
+
+impl Mirrored {
+    /// Adds what a result of `tools/list`, raw, says. Returns the cursor of the next page.
+    pub fn add(&mut self, result: &str) -> Option<String> {
+        let result: Value = serde_json::from_str(result).unwrap_or_default();
+        for tool in result["tools"].as_array().into_iter().flatten() {
+            let Some(name) = tool["name"].as_str() else { continue };
+            let mut found = Vec::new();
+            collect(&tool["inputSchema"], &mut Vec::new(), &mut found);
+            if found.is_empty() {
+                self.tools.remove(name);
+            } else if self.tools.len() < MAX_TOOLS {
+                self.tools.insert(name.to_owned(), found);
+            }
+        }
+        result["nextCursor"].as_str().map(ToOwned::to_owned)
+    }
+
+    /// Checks the headers of a `tools/call` against its arguments.
+    ///
+    /// # Errors
+    /// [`Rejection`], with -32020, when a header is missing, malformed, or says something else.
+    pub fn check(&self, headers: &HeaderMap, message: &Message) -> Result<(), Rejection> {
+        let params: Value = message
+            .payload()
+            .and_then(|params| serde_json::from_str(params).ok())
+            .unwrap_or_default();
+        let Some(parameters) = params["name"].as_str().and_then(|name| self.tools.get(name)) else {
+            return Ok(());
+        };
+        for Parameter { header, path } in parameters {
+            let start = &params["arguments"];
+            let argument = path.iter().try_fold(start, |value, step| value.get(step));
+            let argument = argument.filter(|argument| !argument.is_null());
+            let mut values = headers.get_all(header).iter();
+            let value = values.next();
+            if values.any(|other| Some(other) != value) {
+                return Err(Rejection::mismatch(format!("There are several {header} headers")));
+            }
+            let value = value.map(|value| header_value::decode(value.as_bytes())).transpose();
+            let value = value
+                .map_err(|_| Rejection::mismatch(format!("The header {header} is malformed")))?;
+            let agrees = match (value.as_deref(), argument) {
+                (None, None) => true,
+                (Some(value), Some(argument)) => says(value, argument),
+                (None, Some(_)) => {
+                    let words =
+                        format!("The header {header} is missing, which repeats an argument");
+                    return Err(Rejection::mismatch(words));
+                }
+                (Some(_), None) => false,
+            };
+            if !agrees {
+                let words = format!("The header {header} does not match the argument it repeats");
+                return Err(Rejection::mismatch(words));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Walks `properties` alone: an annotation anywhere else counts for nothing.
+fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Parameter>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        path.push(name.clone());
+        if let Some(header) = property["x-mcp-header"].as_str()
+            && http::HeaderName::from_bytes(header.as_bytes()).is_ok()
+        {
+            let header = format!("mcp-param-{}", header.to_ascii_lowercase());
+            found.push(Parameter { header, path: path.clone() });
+        }
+        if path.len() < 32 {
+            collect(property, path, found);
+        }
+        path.pop();
+    }
+}
+
+/// Whether a header's value is that of the argument.
+fn says(value: &str, argument: &Value) -> bool {
+    match argument {
+        Value::String(text) => value == text,
+        Value::Bool(flag) => value == if *flag { "true" } else { "false" },
+        Value::Number(number) => {
+            let is_same = |value: f64| number.as_f64() == Some(value);
+            value == number.to_string()
+                || (value.parse::<i64>().is_err() && value.parse::<f64>().is_ok_and(is_same))
+        }
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modern::to_legacy::own_request;
+
+    /// Arguments, headers, and whether they agree.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+
+    fn mirrored() -> Mirrored {
+        let mut mirrored = Mirrored::default();
+        let list = r#"{"tools":[{"name":"sql","inputSchema":{"type":"object","properties":{
+            "region":{"type":"string","x-mcp-header":"Region"},
+            "limit":{"type":"integer","x-mcp-header":"Limit"},
+            "dry":{"type":"boolean","x-mcp-header":"Dry"},
+            "at":{"type":"object","properties":{"zone":{"type":"string","x-mcp-header":"Zone"}}},
+            "list":{"type":"array","items":{"properties":{"x":{"x-mcp-header":"Never"}}}}}}}],
+            "nextCursor":"more"}"#;
+        assert_eq!(mirrored.add(list).as_deref(), Some("more"));
+        mirrored
+    }
+
+    #[test]
+    fn headers_must_repeat_the_arguments_that_the_schema_names() {
+        let mirrored = mirrored();
+        let cases: &[Case<'_>] = &[
+            ("{}", &[], true),
+            (r#"{"region":null}"#, &[], true),
+            (r#"{"region":"us"}"#, &[("Mcp-Param-Region", "us")], true),
+            (r#"{"region":"us"}"#, &[("MCP-PARAM-REGION", " us ")], true),
+            (r#"{"region":"Hello"}"#, &[("Mcp-Param-Region", "=?base64?SGVsbG8=?=")], true),
+            (r#"{"region":"SGVsbG8="}"#, &[("Mcp-Param-Region", "SGVsbG8=")], true),
+            (r#"{"region":"us"}"#, &[], false),
+            (r#"{"region":"us"}"#, &[("Mcp-Param-Region", "US")], false),
+            (r#"{"region":"Hello"}"#, &[("Mcp-Param-Region", "=?base64?SGVsbG8?=")], false),
+            ("{}", &[("Mcp-Param-Region", "us")], false),
+            (r#"{"limit":42}"#, &[("Mcp-Param-Limit", "42.0")], true),
+            (r#"{"limit":42}"#, &[("Mcp-Param-Limit", "43")], false),
+            (r#"{"dry":true}"#, &[("Mcp-Param-Dry", "true")], true),
+            (r#"{"dry":true}"#, &[("Mcp-Param-Dry", "True")], false),
+            (r#"{"at":{"zone":"a"}}"#, &[("Mcp-Param-Zone", "a")], true),
+            (r#"{"at":{"zone":"a"}}"#, &[], false),
+            (r#"{"list":[{"x":1}]}"#, &[], true),
+        ];
+        for (arguments, pairs, expected) in cases {
+            let params = format!(r#"{{"name":"sql","arguments":{arguments}}}"#);
+            let message = own_request("tools/call", &params);
+            let headers = pairs.iter().map(|(name, value)| {
+                let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
+                (name, value.parse().expect("a value"))
+            });
+            let checked = mirrored.check(&headers.collect(), &message);
+            assert_eq!(checked.is_ok(), *expected, "{arguments} {pairs:?}: {checked:?}");
+        }
+    }
+}

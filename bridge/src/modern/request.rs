@@ -1,0 +1,193 @@
+//! Which era a request belongs to, and what a modern one says of itself.
+
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::{
+    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, VERSION, header_value,
+    object::{Members, members},
+};
+use crate::{envelope::member, message::Message, rpc};
+
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+const PREFIX: &str = "io.modelcontextprotocol/";
+
+/// Methods that only the legacy era has: in modern dress there are none of that name.
+const LEGACY_ONLY: [&str; 5] =
+    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+
+/// Why a modern request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The JSON-RPC code.
+    pub code: i32,
+    /// What is wrong and what to do, for the client.
+    pub words: String,
+    /// The error's `data`, raw.
+    pub data: Option<String>,
+}
+
+impl Rejection {
+    fn new(code: i32, words: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code, words: words.into(), data: None }
+    }
+
+    pub(super) fn mismatch(words: impl Into<String>) -> Self {
+        Self::new(HEADER_MISMATCH, words)
+    }
+}
+
+/// What a modern request says of itself.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// The client's capabilities.
+    pub capabilities: Value,
+    /// The client's name and version, raw.
+    pub client_info: Option<String>,
+    /// From which level on it wants log messages.
+    pub log_level: Option<String>,
+}
+
+/// Whether headers alone say that a request is of this era or a later one.
+#[must_use]
+pub fn names_modern(headers: &HeaderMap) -> bool {
+    let version = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok());
+    version.is_some_and(|version| is_date(version.trim()) && version.trim() >= VERSION)
+}
+
+/// Whether a request is of this era: its header names it, or its body carries what only requests of
+/// this era do.
+#[must_use]
+pub fn is_modern(headers: &HeaderMap, message: Option<&Message>) -> bool {
+    names_modern(headers) || message.is_some_and(carries_metadata)
+}
+
+/// `YYYY-MM-DD`, which sorts as the days do.
+fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+}
+
+fn carries_metadata(message: &Message) -> bool {
+    let Some(params) = message.payload() else { return false };
+    // Most legacy requests end here.
+    if !params.contains("modelcontextprotocol") && !params.contains('\\') {
+        return false;
+    }
+    let meta = metadata(message);
+    meta.contains_key("io.modelcontextprotocol/protocolVersion")
+        || meta.contains_key("io.modelcontextprotocol/clientCapabilities")
+}
+
+fn metadata(message: &Message) -> Members<'_> {
+    let params = message.payload().unwrap_or("{}");
+    match member(params, "_meta") {
+        Ok(Some(place)) => members(&params[place]),
+        Ok(None) | Err(_) => Members::default(),
+    }
+}
+
+/// Checks a modern request: what it has to say of itself is there, and its headers say the same as
+/// its body (MCP 2026-07-28 transports, "Server Validation").
+///
+/// # Errors
+/// [`Rejection`]: nothing of the request may be done.
+pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejection> {
+    let meta = metadata(message);
+    let field = |name: &str| meta.get(&[PREFIX, name].concat()).map(|raw| raw.get());
+    let missing = |name: &str| {
+        let words = format!("`_meta` lacks `{PREFIX}{name}`, which every request must carry");
+        Rejection::new(INVALID_PARAMS, words)
+    };
+    let version = field("protocolVersion").ok_or_else(|| missing("protocolVersion"))?;
+    let version: String = serde_json::from_str(version).map_err(|_| missing("protocolVersion"))?;
+    let named = header(headers, PROTOCOL_VERSION)?;
+    match named.as_deref() {
+        None => {
+            return Err(Rejection::mismatch("The header MCP-Protocol-Version is missing"));
+        }
+        Some(named) if named != version => {
+            let words = "The header MCP-Protocol-Version is not the version that `_meta` names";
+            return Err(Rejection::mismatch(words));
+        }
+        Some(_) => {}
+    }
+    if version != VERSION {
+        let words = format!("Unsupported protocol version; supported is {VERSION}");
+        let requested = Value::from(version);
+        let data = format!(r#"{{"supported":["{VERSION}"],"requested":{requested}}}"#);
+        return Err(Rejection { data: Some(data), ..Rejection::new(UNSUPPORTED_VERSION, words) });
+    }
+    let method = message.method();
+    if message.id().is_some() {
+        mirrors(headers, "Mcp-Method", &method)?;
+    }
+    if LEGACY_ONLY.contains(&&*method) {
+        let words = format!("There is no method {method} in revision {VERSION}");
+        let status = StatusCode::NOT_FOUND;
+        return Err(Rejection { status, ..Rejection::new(METHOD_NOT_FOUND, words) });
+    }
+    let capabilities = field("clientCapabilities").ok_or_else(|| missing("clientCapabilities"))?;
+    let capabilities: Value =
+        serde_json::from_str(capabilities).ok().filter(Value::is_object).ok_or_else(|| {
+            let words = format!("`{PREFIX}clientCapabilities` must be an object");
+            Rejection::new(INVALID_PARAMS, words)
+        })?;
+    if let Some(name) = named_by(message) {
+        mirrors(headers, "Mcp-Name", &name)?;
+    }
+    let log_level = field("logLevel").and_then(|level| serde_json::from_str(level).ok());
+    let client_info = field("clientInfo").map(ToOwned::to_owned);
+    Ok(Metadata { capabilities, client_info, log_level })
+}
+
+/// What `Mcp-Name` has to repeat of this request.
+fn named_by(message: &Message) -> Option<String> {
+    let member = match &*message.method() {
+        "tools/call" | "prompts/get" => "name",
+        "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
+        _ => return None,
+    };
+    let place = message.param(member)?;
+    serde_json::from_str(&message.payload()?[place]).ok()
+}
+
+/// The header's one value; several that differ are as good as none that is right.
+fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.any(|other| other != first) {
+        return Err(Rejection::mismatch(format!("There are several {name} headers that differ")));
+    }
+    let value = header_value::decode(first.as_bytes());
+    let value =
+        value.map_err(|_| Rejection::mismatch(format!("The header {name} is malformed")))?;
+    Ok(Some(value.into_owned()))
+}
+
+/// The header `name` must repeat `value`.
+fn mirrors(headers: &HeaderMap, name: &str, value: &str) -> Result<(), Rejection> {
+    match header(headers, name)? {
+        None => Err(Rejection::mismatch(format!("The header {name} is missing"))),
+        Some(named) if named != value => {
+            Err(Rejection::mismatch(format!("The header {name} does not match the body")))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The answer to a request that is refused, raw.
+#[must_use]
+pub fn refusal(id: Option<&str>, fault: &Rejection) -> bytes::Bytes {
+    rpc::error_with_data(id, fault.code, &fault.words, fault.data.as_deref())
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,85 @@
+//! Requests that are refused, and the era each belongs to.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::message::Incoming;
+
+fn message(method: &str, params: &str) -> Message {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+    let incoming = Incoming::parse(&Bytes::from(text), 1).expect("it is a message");
+    incoming.single().expect("one").clone()
+}
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&str, &str)| {
+        (
+            http::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+            http::HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+        )
+    };
+    pairs.iter().map(pair).collect()
+}
+
+/// Method, parameters and headers, and the code and the status of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], i32, u16);
+
+const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+#[test]
+fn the_era_is_read_from_header_and_metadata() {
+    let bare = message("initialize", r#"{"protocolVersion":"2026-07-28"}"#);
+    let dressed = message("initialize", &format!("{{{META}}}"));
+    let none = headers(&[]);
+    assert!(!is_modern(&none, Some(&bare)), "an initialize that names the revision is legacy");
+    assert!(is_modern(&none, Some(&dressed)));
+    for (version, expected) in [
+        ("2026-07-28", true),
+        ("2027-01-01", true),
+        ("2025-11-25", false),
+        ("v999.0.0", false),
+        ("latest", false),
+    ] {
+        assert_eq!(is_modern(&headers(&[(PROTOCOL_VERSION, version)]), Some(&bare)), expected);
+    }
+    let old = headers(&[(PROTOCOL_VERSION, "2025-11-25")]);
+    assert!(is_modern(&old, Some(&dressed)), "so that the contradiction is told");
+    let token = message("tools/list", r#"{"_meta":{"progressToken":1}}"#);
+    assert!(!is_modern(&none, Some(&token)));
+}
+
+#[test]
+fn a_request_is_refused_by_what_is_wrong_with_it() {
+    let version = (PROTOCOL_VERSION, VERSION);
+    let list = ("Mcp-Method", "tools/list");
+    let call = ("Mcp-Method", "tools/call");
+    let meta = |fields: &str| format!(r#"{{"_meta":{{{fields}}}}}"#);
+    let named = format!(r#"{{"name":"über",{META}}}"#);
+    let unnamed = format!("{{{META}}}");
+    let no_capabilities = meta(r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#);
+    let odd = meta(
+        r#""io.modelcontextprotocol/protocolVersion":"v999.0.0","io.modelcontextprotocol/clientCapabilities":{}"#,
+    );
+    let no_version = meta(r#""io.modelcontextprotocol/clientCapabilities":{}"#);
+    let cases: &[Case<'_>] = &[
+        ("tools/list", "{}", &[version, list], INVALID_PARAMS, 400),
+        ("tools/list", &no_version, &[version, list], INVALID_PARAMS, 400),
+        ("tools/list", &no_capabilities, &[version, list], INVALID_PARAMS, 400),
+        ("tools/list", &unnamed, &[(PROTOCOL_VERSION, "2025-11-25"), list], HEADER_MISMATCH, 400),
+        ("tools/list", &unnamed, &[list], HEADER_MISMATCH, 400),
+        ("tools/list", &odd, &[(PROTOCOL_VERSION, "v999.0.0"), list], UNSUPPORTED_VERSION, 400),
+        ("tools/list", &unnamed, &[version], HEADER_MISMATCH, 400),
+        ("tools/list", &unnamed, &[version, ("Mcp-Method", "Tools/List")], HEADER_MISMATCH, 400),
+        ("tools/call", &named, &[version, call], HEADER_MISMATCH, 400),
+        ("tools/call", &named, &[version, call, ("Mcp-Name", "uber")], HEADER_MISMATCH, 400),
+        ("ping", &unnamed, &[version, ("Mcp-Method", "ping")], METHOD_NOT_FOUND, 404),
+        ("initialize", &unnamed, &[version, ("Mcp-Method", "initialize")], METHOD_NOT_FOUND, 404),
+    ];
+    for (method, params, pairs, code, status) in cases {
+        let fault = check(&headers(pairs), &message(method, params)).expect_err(params);
+        assert_eq!((fault.code, fault.status.as_u16()), (*code, *status), "{method} {params}");
+    }
+    let coded = ("mcp-name", "=?base64?w7xiZXI=?=");
+    check(&headers(&[version, call, coded]), &message("tools/call", &named)).expect("all is well");
+    check(&headers(&[version, list]), &message("tools/list", &unnamed)).expect("all is well");
+}

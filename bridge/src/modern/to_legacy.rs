@@ -1,0 +1,154 @@
+//! What a child of the legacy era gets of a modern request.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    object::{Members, members, write},
+    request::Metadata,
+};
+use crate::{message::Incoming, message::Message, revision::Revision, rpc};
+
+/// The prefix of what the modern era puts into `_meta`.
+const RESERVED: &str = "io.modelcontextprotocol/";
+
+/// The request as a legacy child reads it: without the metadata that the handshake has told, and
+/// without answers to questions, which are told another way. The progress token and the trace context
+/// stay.
+///
+/// # Panics
+/// Never: what was a message is one again.
+#[must_use]
+pub fn request(message: &Message) -> Message {
+    let mut params = members(message.payload().unwrap_or("{}"));
+    params.remove("inputResponses");
+    params.remove("requestState");
+    let meta = params.remove("_meta").and_then(|meta| {
+        let mut meta = members(meta.get());
+        meta.retain(|name, _| !name.starts_with(RESERVED));
+        (!meta.is_empty()).then(|| write(&meta))
+    });
+    let meta = meta.and_then(|meta| RawValue::from_string(meta).ok());
+    if let Some(meta) = &meta {
+        params.insert("_meta".to_owned(), meta);
+    }
+    let params = write(&params);
+    let text = rpc::call(message.id(), message, Some(&[&params]));
+    parse(text)
+}
+
+/// The `initialize` that a client with this metadata would have sent.
+///
+/// # Panics
+/// Never: it is a message.
+#[must_use]
+pub fn initialize(metadata: &Metadata) -> Message {
+    let mut capabilities = metadata.capabilities.clone();
+    // Changes of its roots do not come: a modern client sends no notifications.
+    if let Some(roots) = capabilities.get_mut("roots").and_then(Value::as_object_mut) {
+        roots.remove("listChanged");
+    }
+    let info = metadata.client_info.as_deref();
+    let info = info.unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
+    let version = Revision::LATEST.as_str();
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{info}}}}}"#
+    );
+    parse(text.into_bytes())
+}
+
+/// `notifications/initialized`.
+///
+/// # Panics
+/// Never: it is a message.
+#[must_use]
+pub fn initialized() -> Incoming {
+    let text = rpc::own(None, "notifications/initialized", None);
+    Incoming::parse(&Bytes::from(text), 1).expect("it was just made")
+}
+
+/// A request of the broker's own, with raw parameters on one line.
+///
+/// # Panics
+/// When `params` is no JSON object.
+#[must_use]
+pub fn own_request(method: &str, params: &str) -> Message {
+    parse(rpc::own(Some(0), method, Some(params)))
+}
+
+fn parse(text: Vec<u8>) -> Message {
+    let incoming = Incoming::parse(&Bytes::from(text), 1).expect("it was just made");
+    incoming.single().expect("there is one").clone()
+}
+
+/// What of a request must be the same when it is repeated: its parameters by value, without what
+/// each attempt has of its own.
+#[must_use]
+pub fn salient(message: &Message) -> String {
+    let mut params = members(message.payload().unwrap_or("{}"));
+    for own in ["inputResponses", "requestState", "_meta"] {
+        params.remove(own);
+    }
+    // Read as values, so that neither spaces nor the order of members count.
+    let values: BTreeMap<String, Value> = params
+        .into_iter()
+        .map(|(name, raw)| (name, serde_json::from_str(raw.get()).unwrap_or(Value::Null)))
+        .collect();
+    let method = message.method();
+    format!("{method} {}", serde_json::to_string(&values).unwrap_or_default())
+}
+
+/// The state and the answers that a repeated request brings along, raw.
+#[must_use]
+pub fn answers(message: &Message) -> (Option<String>, BTreeMap<String, String>) {
+    let params: Members<'_> = members(message.payload().unwrap_or("{}"));
+    let state = params.get("requestState");
+    let state = state.and_then(|state| serde_json::from_str(state.get()).ok());
+    let answers = params.get("inputResponses").map(|raw| members(raw.get())).unwrap_or_default();
+    let answers = answers.into_iter().map(|(key, raw)| (key, raw.get().to_owned())).collect();
+    (state, answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(params: &str) -> Message {
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{params}}}"#);
+        parse(text.into_bytes())
+    }
+
+    #[test]
+    fn a_legacy_child_sees_nothing_of_the_modern_metadata() {
+        let modern = message(
+            r#"{"name":"x","arguments":{"b":1.50},"inputResponses":{"q1":{}},"requestState":"s",
+                "_meta":{"progressToken":7,"traceparent":"00-1","io.modelcontextprotocol/logLevel":"info",
+                "io.modelcontextprotocol/clientCapabilities":{}}}"#,
+        );
+        let legacy = request(&modern);
+        assert_eq!(legacy.id(), Some(r#""a""#));
+        assert_eq!(
+            legacy.payload(),
+            Some(
+                r#"{"_meta":{"progressToken":7,"traceparent":"00-1"},"arguments":{"b":1.50},"name":"x"}"#
+            )
+        );
+        let bare = message(r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":{}}}"#);
+        assert_eq!(request(&bare).payload(), Some("{}"));
+    }
+
+    #[test]
+    fn a_repeated_request_is_the_same_by_value() {
+        let first =
+            message(r#"{"name":"x","arguments":{"a":1,"b":[2]},"_meta":{"progressToken":1}}"#);
+        let again = message(
+            r#"{"requestState":"s","arguments":{"b": [ 2 ],"a":1},"name":"\u0078","inputResponses":{}}"#,
+        );
+        assert_eq!(salient(&first), salient(&again));
+        let other = message(r#"{"name":"x","arguments":{"a":1,"b":[3]}}"#);
+        assert_ne!(salient(&first), salient(&other));
+    }
+}
