@@ -87,7 +87,7 @@ pub use providers::{Forge, GitHub, Oidc};
 pub use reload::Change;
 pub use root::Config;
 pub use rules::RuleList;
-pub use server::{CacheScope, ServerCommand, ServerConfig, TokenFile};
+pub use server::{CacheScope, EraChoice, ServerCommand, ServerConfig, TokenFile};
 pub use server_name::ServerName;
 pub use serving::{Http, Log, LogFormat, MetricsAccess, StoreKind, Tls};
 pub use session::{Session, Stream, UnknownStatus};

@@ -7,9 +7,12 @@
 mod accept;
 mod account;
 mod body;
+mod call;
 mod cors;
+mod listening;
 mod mcp;
 mod metrics_reader;
+mod modern;
 mod negotiate;
 mod peer;
 mod refusal_page;
@@ -17,6 +20,7 @@ pub(crate) mod reply;
 mod route;
 mod setup;
 mod sign_in;
+mod turn;
 pub(crate) mod unread;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

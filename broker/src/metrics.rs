@@ -232,7 +232,7 @@ impl Metrics {
 
 /// The label of a method: itself if the protocol knows it.
 pub(crate) fn method_label(method: &str) -> &'static str {
-    const KNOWN: [&str; 21] = [
+    const KNOWN: [&str; 23] = [
         "initialize",
         "ping",
         "tools/list",
@@ -245,6 +245,8 @@ pub(crate) fn method_label(method: &str) -> &'static str {
         "prompts/list",
         "prompts/get",
         "completion/complete",
+        "server/discover",
+        "subscriptions/listen",
         "logging/setLevel",
         "tasks/get",
         "tasks/list",

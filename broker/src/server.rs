@@ -2,14 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use prometheus_client::metrics::counter::Counter;
 
 use crate::{
-    config::{Config, ServerConfig},
+    config::{Config, EraChoice, ServerConfig},
     metrics::Metrics,
 };
 
@@ -24,6 +24,15 @@ pub(crate) struct Server {
     pub(crate) metrics: Arc<Metrics>,
     /// The counter of the commonest call, found once: finding it costs a text and a lock.
     tool_calls: Counter,
+    /// Which era its children are of, as far as that was found out.
+    child_era: Mutex<Option<Era>>,
+}
+
+/// An era of the protocol: up to 2025-11-25, or from 2026-07-28 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Era {
+    Legacy,
+    Modern,
 }
 
 /// What a new session of a server is made with.
@@ -73,7 +82,13 @@ impl Settings {
 impl Server {
     pub(crate) fn new(name: &str, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let tool_calls = metrics.counter(name, TOOL_CALL, OK);
-        Self { name: name.into(), settings: RwLock::new(Arc::new(settings)), metrics, tool_calls }
+        Self {
+            name: name.into(),
+            settings: RwLock::new(Arc::new(settings)),
+            metrics,
+            tool_calls,
+            child_era: Mutex::default(),
+        }
     }
 
     /// Counts one request's end.
@@ -86,11 +101,27 @@ impl Server {
         self.metrics.request_seconds.observe(took.as_secs_f64());
     }
 
+    /// Which era its children are of; `None` while that is not known.
+    pub(crate) fn child_era(&self) -> Option<Era> {
+        match self.settings().server.era {
+            EraChoice::Legacy => Some(Era::Legacy),
+            EraChoice::Modern => Some(Era::Modern),
+            EraChoice::Auto => *self.child_era.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Notes what was found out, or that it was wrong.
+    pub(crate) fn note_child_era(&self, era: Option<Era>) {
+        *self.child_era.lock().unwrap_or_else(PoisonError::into_inner) = era;
+    }
+
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn replace(&self, settings: Settings) {
+        // Another program may be of another era.
+        self.note_child_era(None);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 }

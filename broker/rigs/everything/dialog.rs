@@ -5,6 +5,8 @@
 //! request with the answers. [`Dialog::ask`] hides the difference: a tool calls it in the same
 //! place for both, and either gets the answers or hands the unfinished result on.
 
+use std::{future::poll_fn, task::Poll};
+
 use rmcp::{
     ErrorData, RoleServer, ServiceError,
     model::{
@@ -97,11 +99,23 @@ impl<'a> Dialog<'a> {
             }
         }
         if !is_modern(self.context) {
-            let mut answers = InputResponses::new();
-            for (key, question) in questions {
-                answers.insert(key.to_owned(), self.ask_now(question).await?);
-            }
-            return Ok(Turn::Answered(answers));
+            // All at once, as the other era does.
+            let ask = |(key, question)| async move { (key, self.ask_now(question).await) };
+            let mut waiting: Vec<_> = questions.into_iter().map(ask).map(Box::pin).collect();
+            let mut answers = Vec::new();
+            poll_fn(|cx| {
+                waiting.retain_mut(|asked| match asked.as_mut().poll(cx) {
+                    Poll::Ready(answer) => {
+                        answers.push(answer);
+                        false
+                    }
+                    Poll::Pending => true,
+                });
+                if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let answers = answers.into_iter().map(|(key, answer)| Ok((key.to_owned(), answer?)));
+            return Ok(Turn::Answered(answers.collect::<Result<_, ErrorData>>()?));
         }
         let mut missing = questions;
         missing.retain(|(key, _)| !self.given.contains_key(*key));

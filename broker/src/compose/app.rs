@@ -47,9 +47,11 @@ use crate::{
         credential_changes,
         credential_looks::{self, LookSender},
         directory,
+        parked::ParkedCalls,
         registry::Sessions,
         spawner::{OpenRequest, Spawner},
         token_delivery::TokenDelivery,
+        warm::WarmChildren,
     },
     store::{DataLock, Store},
     tokens,
@@ -79,6 +81,10 @@ pub(crate) struct App {
     store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) children: Arc<Children>,
+    /// Children that calls without a session share.
+    pub(crate) warm: WarmChildren,
+    /// Calls that wait for their client's answers.
+    pub(crate) parked: Arc<ParkedCalls>,
     pub(crate) calls: Arc<Calls>,
     /// For bodies of clients that are not signed in.
     pub(crate) stranger_bodies: BodyBudget,
@@ -190,6 +196,8 @@ impl App {
             store,
             metrics,
             children,
+            warm: WarmChildren::default(),
+            parked: Arc::new(ParkedCalls::new()),
             calls: Arc::default(),
             stranger_bodies,
             draining: AtomicBool::new(false),

@@ -104,6 +104,18 @@ settings! {
         /// with its process. Otherwise sessions sleep when they are idle, survive a crash and a
         /// restart of the broker, and continue with a new process.
         pub stateful: bool = flag("false").live(),
+        /// Which protocol the program speaks: "legacy" is the handshake with initialize of revisions
+        /// up to 2025-11-25, "modern" the self-contained requests of 2026-07-28. With "auto" the
+        /// broker asks the first process that it starts for a modern client. Clients of both kinds
+        /// can use servers of either kind, except that "modern" serves modern clients only.
+        pub era: EraChoice = word(r#""auto""#).live(),
+        /// How many processes may work side by side for one modern client of one user, when each
+        /// call may ask the user something. A program does not say which of its calls asks, so such
+        /// calls share no process. Calls that wait for an answer of the user do not count.
+        pub parallel: usize = count("4").live(),
+        /// How long a call of a modern client may wait for an answer of its user. Then the broker
+        /// cancels it.
+        pub ask_timeout: Duration = duration(r#""10m""#).live(),
         /// Whether the process, and what it starts, may gain privileges by setuid programs or file
         /// capabilities, as sudo and ping do. Without it the kernel ignores both.
         pub new_privs: bool = flag("false").live(),
@@ -145,6 +157,18 @@ words! {
         Shared = "shared",
         /// Nobody's: it is gone with the process.
         None = "none",
+    }
+}
+
+words! {
+    /// Which protocol a server's program speaks.
+    pub enum EraChoice {
+        /// The broker finds out.
+        Auto = "auto",
+        /// The handshake, up to 2025-11-25.
+        Legacy = "legacy",
+        /// Self-contained requests, from 2026-07-28 on.
+        Modern = "modern",
     }
 }
 

@@ -4,7 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use auth::{Challenge, Denied, Refusal as Refused, Verified};
 use bridge::{
-    Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError, rpc,
+    Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
+    modern::request, rpc,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -16,6 +17,8 @@ use tracing::{debug, warn};
 
 use super::{
     body,
+    call::Call,
+    modern::Modern,
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
     reply::{self, Refusal},
     route::Endpoint,
@@ -27,8 +30,10 @@ use crate::{
     metrics::{AcceptLabel, ReasonLabel, method_label},
     server::Server,
     sessions::{
-        acquire::AcquireError, child::Child, child_session::ChildSession,
-        credential_looks::LookSender, spawn_failure::SpawnFailure, spawner::OpenRequest,
+        acquire::AcquireError,
+        child_session::ChildSession,
+        spawn_failure::SpawnFailure,
+        spawner::{OpenRequest, Users},
     },
 };
 
@@ -87,6 +92,20 @@ impl Exchange<'_> {
         let http = &self.state.config.http;
         let body = body::read(body, http.max_body, http).await?;
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
+        let only = incoming.as_ref().ok().and_then(Incoming::single);
+        if request::is_modern(headers, only) {
+            let exchange = Modern {
+                app: self.app,
+                server: &self.server,
+                challenge: self.challenge,
+                now: self.now,
+                headers,
+                owner: &owner,
+                begun,
+                accepts,
+            };
+            return exchange.post(incoming).await;
+        }
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
         let lease = match incoming.as_ref().is_ok_and(begins_a_session) {
@@ -146,7 +165,7 @@ impl Exchange<'_> {
         let call = Call {
             method: label(&incoming),
             begun,
-            _counted: Counted::new(&self.app.calls),
+            _counted: Some(Counted::new(&self.app.calls)),
             lease,
             looks: self.app.looks.clone(),
         };
@@ -186,7 +205,11 @@ impl Exchange<'_> {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words));
         };
         let id = request.id().expect("a request has an id");
-        let ask = OpenRequest { server: Arc::clone(&self.server), initialize: request.clone() };
+        let ask = OpenRequest {
+            server: Arc::clone(&self.server),
+            initialize: request.clone(),
+            users: Users::Session,
+        };
         let counted = Counted::new(&self.app.calls);
         let opened = self.app.sessions.open(owner, ask).await;
         drop(counted);
@@ -226,6 +249,7 @@ impl Exchange<'_> {
     async fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
         negotiate::single_valued(headers)?;
+        modern_takes_post(headers)?;
         negotiate::accepts_events(headers)?;
         let lease =
             self.lease(headers, &owner, Purpose::Stream).await?.ok_or_else(no_session_id)?;
@@ -246,6 +270,7 @@ impl Exchange<'_> {
     async fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let owner = self.admit(headers).await?;
         negotiate::single_valued(headers)?;
+        modern_takes_post(headers)?;
         let id = self.named(headers)?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
         let unknown = self.state.config.session.unknown_status;
@@ -412,30 +437,6 @@ fn changes_the_session(incoming: &Incoming) -> bool {
     incoming.messages().iter().any(|message| CHANGES.contains(&&*message.method()))
 }
 
-/// A POST that waits for its answers. Lives as long as that takes, also without its client.
-struct Call {
-    method: &'static str,
-    begun: Instant,
-    _counted: Counted,
-    /// A session with a call under way is not idle.
-    lease: Lease<ChildSession>,
-    /// Where credentials go with which a call failed.
-    looks: LookSender,
-}
-
-impl Call {
-    fn ended(self, outcome: Outcome) {
-        self.lease.server.count(self.method, outcome.as_str(), self.begun.elapsed());
-        if outcome == Outcome::AnsweredError
-            && let Some(own) = self.lease.credential()
-        {
-            own.doubt();
-            // When there are too many at once, the next call asks.
-            let _ = self.looks.try_send(own.key().clone());
-        }
-    }
-}
-
 fn label(incoming: &Incoming) -> &'static str {
     incoming.single().map_or("batch", |message| method_label(&message.method()))
 }
@@ -444,6 +445,17 @@ fn owner_of(verified: &Verified) -> Owner {
     let shared = |part: &Arc<str>| Arc::clone(part);
     Owner::new(shared(&verified.issuer), shared(&verified.subject), shared(&verified.client))
         .with_grant_id(verified.grant_id.clone())
+}
+
+/// There is no stream to get and no session to delete in the modern era (MCP 2026-07-28 transports,
+/// "Earlier Streamable HTTP Revisions").
+fn modern_takes_post(headers: &HeaderMap) -> Result<(), Refusal> {
+    if !request::names_modern(headers) {
+        return Ok(());
+    }
+    let words = "This revision of the protocol has POST alone";
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    Err(Refusal::new(status, rpc::SERVER_ERROR, words).allowing("POST"))
 }
 
 fn no_session_id() -> Refusal {

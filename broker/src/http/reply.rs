@@ -333,6 +333,9 @@ impl Refusal {
             | SpawnFailure::Resume(ResumeError::Refused(_)) => {
                 bad_gateway("The server refused to initialize")
             }
+            SpawnFailure::Discover(_) => {
+                bad_gateway("The server did not answer server/discover as a modern one does")
+            }
             SpawnFailure::NewerSnapshot(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 rpc::SERVER_ERROR,
@@ -453,6 +456,22 @@ pub(crate) fn answer(accepts: Accepts, id: &str, member: &str, value: &[u8]) -> 
 /// A JSON document.
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     typed(status, "application/json", body)
+}
+
+/// A response of JSON-RPC with this member, raw, to the request with this raw id.
+pub(crate) fn rpc_response(id: &str, member: &str, raw: &str) -> Bytes {
+    [r#"{"jsonrpc":"2.0","id":"#, id, r#",""#, member, r#"":"#, raw, "}"].concat().into()
+}
+
+/// A stream of events.
+pub(crate) fn events(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // Tells nginx, and proxies that follow it, to pass every byte on at once.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 /// A page of plain text.

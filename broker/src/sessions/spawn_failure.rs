@@ -28,6 +28,8 @@ pub(crate) enum SpawnFailure {
     Start(#[source] SpawnError),
     #[error("the handshake failed")]
     Initialize(#[source] InitializeError),
+    #[error("the child did not say what it is")]
+    Discover(#[source] InitializeError),
     #[error("the session's record cannot be read")]
     Snapshot(#[source] SnapshotError),
     #[error("a newer version of the broker wrote the session's record")]
@@ -58,6 +60,7 @@ impl SpawnFailure {
             }
             Self::Initialize(InitializeError::Unreadable { .. })
             | Self::Resume(ResumeError::Unreadable { .. }) => "unreadable",
+            Self::Discover(_) => "discover",
             Self::Snapshot(_) => "snapshot",
             Self::NewerSnapshot(_) => "newer_snapshot",
             Self::Resume(ResumeError::Changed(_)) => "changed",

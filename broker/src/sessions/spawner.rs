@@ -4,14 +4,18 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     sync::{Arc, PoisonError, atomic::AtomicU64},
+    time::Duration,
 };
 
 use auth::upstream::Vault;
-use bridge::{Bridge, InitializeError, Message, ResumeError, Snapshot, SnapshotError};
+use bridge::{
+    Accepts, Bridge, InitializeError, Message, ResumeError, Revision, Snapshot, SnapshotError,
+    Welcome, modern::to_legacy,
+};
 use session::{BoxFuture, Owner, WakeFailure};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, field, info_span};
+use tracing::{Instrument, field, info, info_span};
 
 use super::{
     cache::Caches, child_session::ChildSession, children::Children, ledgers::Ledgers,
@@ -20,7 +24,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Environment,
-    server::{Server, Settings},
+    server::{Era, Server, Settings},
 };
 
 /// What a session is opened for.
@@ -29,6 +33,17 @@ pub(crate) struct OpenRequest {
     pub(crate) server: Arc<Server>,
     /// The client's `initialize`.
     pub(crate) initialize: Message,
+    /// Who uses the child.
+    pub(crate) users: Users,
+}
+
+/// Who uses a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Users {
+    /// One session.
+    Session,
+    /// The calls of one client that has no session.
+    Calls,
 }
 
 /// Makes backends. Owns the tasks that move them.
@@ -58,7 +73,11 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         let span = startup.span.clone();
         Box::pin(
             async move {
-                let result = bring_up(&startup, &Greeting::Initialize(ask.initialize)).await;
+                let greeting = match ask.users {
+                    Users::Session => Greeting::Initialize(ask.initialize),
+                    Users::Calls => Greeting::Share(ask.initialize),
+                };
+                let result = bring_up(&startup, &greeting).await;
                 startup.record_outcome(&result, "session starts");
                 result
             }
@@ -106,6 +125,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
             | SpawnFailure::Environment(_)
             | SpawnFailure::Start(_)
             | SpawnFailure::Initialize(_)
+            | SpawnFailure::Discover(_)
             | SpawnFailure::Snapshot(_)
             | SpawnFailure::Resume(_) => WakeFailure::Backoff,
         }
@@ -153,6 +173,8 @@ impl Spawner {
 enum Greeting {
     /// A client's `initialize`.
     Initialize(Message),
+    /// A discovery, or where that leads to nothing this `initialize`; calls share the child.
+    Share(Message),
     /// What its predecessor was told.
     Resume(Arc<[u8]>),
 }
@@ -186,6 +208,7 @@ async fn greet(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, S
             *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
             Ok(live)
         }
+        Greeting::Share(initialize) => share(startup, initialize).await,
         Greeting::Resume(snapshot) => {
             let snapshot = Snapshot::from_bytes(snapshot)?;
             let handshake = move |bridge: Bridge, timeout| {
@@ -199,4 +222,60 @@ async fn greet(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, S
             Ok(live)
         }
     }
+}
+
+/// How long a child may take to answer `server/discover`. Some of the legacy era never do.
+const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// Starts a child for calls. While it is not known which era the server's children are of, the first
+/// one is asked; one that does not answer as a modern one does is thrown away, because some legacy
+/// ones are of no use after a message that they do not expect.
+async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, SpawnFailure> {
+    let server = &startup.server;
+    let known = server.child_era();
+    if known != Some(Era::Legacy) {
+        let handshake = move |bridge: Bridge, timeout: Duration| {
+            Box::pin(async move {
+                let discovered = bridge.discover(timeout.min(DISCOVERY)).await;
+                discovered.map_err(SpawnFailure::Discover)
+            })
+        };
+        let timed_out = SpawnFailure::Discover(InitializeError::TimedOut);
+        match startup.bring_up(handshake, timed_out).await {
+            Ok((live, result)) => {
+                server.note_child_era(Some(Era::Modern));
+                let welcome = Welcome { result, revision: Revision::LATEST };
+                *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+                return Ok(live);
+            }
+            Err(SpawnFailure::Discover(error)) if known.is_none() => {
+                info!(server = %server.name, %error, "the server is one of the legacy era");
+                server.note_child_era(Some(Era::Legacy));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let initialize = initialize.clone();
+    let handshake = move |bridge: Bridge, timeout| {
+        Box::pin(async move {
+            bridge.serve_calls();
+            let welcome = bridge.initialize(&initialize, timeout).await;
+            let welcome = welcome.map_err(SpawnFailure::Initialize)?;
+            let confirmed =
+                bridge.post(to_legacy::initialized(), Accepts::Both, Box::new(drop)).await;
+            confirmed.map_err(|_| {
+                SpawnFailure::Initialize(InitializeError::Closed(bridge::Closed::ChildEnded))
+            })?;
+            Ok(welcome)
+        })
+    };
+    let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
+    let started = startup.bring_up(handshake, timed_out).await;
+    if let Err(SpawnFailure::Initialize(InitializeError::Refused(_))) = &started {
+        // It may have been too slow to answer the discovery.
+        server.note_child_era(None);
+    }
+    let (live, welcome) = started?;
+    *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+    Ok(live)
 }

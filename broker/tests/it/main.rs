@@ -12,6 +12,7 @@ mod harness;
 mod http2;
 mod isolation;
 mod messages;
+mod modern;
 mod operator;
 mod outside;
 mod own_table;

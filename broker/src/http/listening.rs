@@ -1,0 +1,234 @@
+//! `subscriptions/listen` on a child of the legacy era: what it tells of itself, as far as the client
+//! asked for it (MCP 2026-07-28, "Subscriptions").
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll},
+};
+
+use bridge::{
+    Bridge, Message, Notice, Source,
+    modern::{discovery::Facts, from_legacy, to_legacy},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+};
+
+use super::reply::{Refusal, rpc_response};
+use crate::sessions::warm::{Place, Pool};
+
+/// Messages that wait for a client that reads slowly; it misses what is more.
+const QUEUED: usize = 256;
+/// Resources that one stream may listen to.
+const MAX_RESOURCES: usize = 256;
+
+/// What a client asked to hear.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    tools_list_changed: bool,
+    prompts_list_changed: bool,
+    resources_list_changed: bool,
+    resource_subscriptions: BTreeSet<String>,
+}
+
+impl Filter {
+    fn of(message: &Message) -> Self {
+        let params: Value = message
+            .payload()
+            .and_then(|params| serde_json::from_str(params).ok())
+            .unwrap_or_default();
+        serde_json::from_value(params["notifications"].clone()).unwrap_or_default()
+    }
+
+    /// Leaves what the child tells at all.
+    fn narrowed(mut self, facts: &Facts) -> Self {
+        self.tools_list_changed &= facts.announces("tools", "listChanged");
+        self.prompts_list_changed &= facts.announces("prompts", "listChanged");
+        self.resources_list_changed &= facts.announces("resources", "listChanged");
+        if !facts.announces("resources", "subscribe") {
+            self.resource_subscriptions.clear();
+        }
+        while self.resource_subscriptions.len() > MAX_RESOURCES {
+            self.resource_subscriptions.pop_last();
+        }
+        self
+    }
+
+    fn shown(&self) -> Value {
+        let mut shown = serde_json::Map::new();
+        for (name, wanted) in [
+            ("toolsListChanged", self.tools_list_changed),
+            ("promptsListChanged", self.prompts_list_changed),
+            ("resourcesListChanged", self.resources_list_changed),
+        ] {
+            if wanted {
+                shown.insert(name.to_owned(), true.into());
+            }
+        }
+        if !self.resource_subscriptions.is_empty() {
+            shown.insert("resourceSubscriptions".to_owned(), json!(self.resource_subscriptions));
+        }
+        shown.into()
+    }
+
+    fn wants(&self, method: &str, params: &Value) -> bool {
+        match method {
+            "notifications/tools/list_changed" => self.tools_list_changed,
+            "notifications/prompts/list_changed" => self.prompts_list_changed,
+            "notifications/resources/list_changed" => self.resources_list_changed,
+            "notifications/resources/updated" => {
+                let uri = params["uri"].as_str();
+                uri.is_some_and(|uri| self.resource_subscriptions.contains(uri))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Opens the stream: its first message is the acknowledgement.
+pub(super) async fn open(
+    place: Place,
+    message: &Message,
+    id: &str,
+    facts: &Arc<Facts>,
+) -> Result<Box<dyn Source>, Refusal> {
+    let lease = place.lease.as_ref().ok_or_else(Refusal::child_gone)?;
+    let bridge = lease.bridge.clone();
+    let notices = bridge.notices();
+    let filter = Filter::of(message).narrowed(facts);
+    let subscription: Value = serde_json::from_str(id).unwrap_or_default();
+    let (sender, messages) = mpsc::channel(QUEUED);
+    let tag = |mut params: Value| {
+        params["_meta"]["io.modelcontextprotocol/subscriptionId"] = subscription.clone();
+        params
+    };
+    let acknowledged = tag(json!({ "notifications": filter.shown() }));
+    let _ =
+        sender.try_send(notification("notifications/subscriptions/acknowledged", &acknowledged));
+    let resources = Resources::subscribe(&place.pool, &bridge, &filter.resource_subscriptions);
+    let leaving = lease.asked_to_leave();
+    let end = {
+        let meta = tag(json!({ "resultType": "complete" })).to_string();
+        let result =
+            from_legacy::result("subscriptions/listen", &meta, facts.server_info.as_deref());
+        rpc_response(id, "result", &result)
+    };
+    let listener = Listener { notices, filter, sender, subscription, end };
+    let mut running = JoinSet::new();
+    running.spawn(async move {
+        tokio::pin!(leaving);
+        listener.run(leaving).await;
+        drop((resources, place));
+    });
+    Ok(Box::new(Messages { messages, _running: running }))
+}
+
+fn notification(method: &str, params: &Value) -> Bytes {
+    json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string().into()
+}
+
+struct Listener {
+    notices: broadcast::Receiver<Notice>,
+    filter: Filter,
+    sender: mpsc::Sender<Bytes>,
+    subscription: Value,
+    /// The result with which the stream ends when that is ours to do.
+    end: Bytes,
+}
+
+impl Listener {
+    /// Passes on what the client asked for, until it leaves or the child does.
+    async fn run(mut self, mut leaving: impl Future<Output = ()> + Unpin) {
+        loop {
+            let notice = tokio::select! {
+                () = self.sender.closed() => return,
+                () = &mut leaving => Ok(Notice::Ended),
+                notice = self.notices.recv() => notice,
+            };
+            match notice {
+                Ok(Notice::Changed(message)) => {
+                    let payload = message.payload().unwrap_or("{}");
+                    let mut params: Value = serde_json::from_str(payload).unwrap_or_default();
+                    let method = message.method();
+                    if self.filter.wants(&method, &params) {
+                        params["_meta"]["io.modelcontextprotocol/subscriptionId"] =
+                            self.subscription.clone();
+                        let _ = self.sender.try_send(notification(&method, &params));
+                    }
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed) => {
+                    let _ = self.sender.try_send(self.end);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What the listener passes on. It ends with the response.
+struct Messages {
+    messages: mpsc::Receiver<Bytes>,
+    _running: JoinSet<()>,
+}
+
+impl Source for Messages {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.messages.poll_recv(cx)
+    }
+}
+
+/// Subscriptions of the child that a stream needs. The child has one for each resource, however many
+/// listen to it.
+struct Resources {
+    pool: Arc<Pool>,
+    bridge: Bridge,
+    uris: Vec<String>,
+}
+
+impl Resources {
+    fn subscribe(pool: &Arc<Pool>, bridge: &Bridge, uris: &BTreeSet<String>) -> Self {
+        let mut listeners = pool.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for uri in uris {
+            let count = listeners.entry(uri.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                tell(bridge, "resources/subscribe", uri);
+            }
+        }
+        drop(listeners);
+        let uris = uris.iter().cloned().collect();
+        Self { pool: Arc::clone(pool), bridge: bridge.clone(), uris }
+    }
+}
+
+impl Drop for Resources {
+    fn drop(&mut self) {
+        let mut listeners = self.pool.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for uri in &self.uris {
+            let left = listeners.get(uri).copied().unwrap_or_default().saturating_sub(1);
+            if left > 0 {
+                listeners.insert(uri.clone(), left);
+            } else if listeners.remove(uri).is_some() {
+                tell(&self.bridge, "resources/unsubscribe", uri);
+            }
+        }
+    }
+}
+
+fn tell(bridge: &Bridge, method: &str, uri: &str) {
+    bridge.tell(&to_legacy::own_request(method, &json!({ "uri": uri }).to_string()));
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}

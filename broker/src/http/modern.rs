@@ -1,0 +1,357 @@
+//! Requests of the modern era (MCP 2026-07-28): each stands for itself, and is answered by a warm
+//! child of its caller's. A child of the same era gets it as it is; one of the legacy era gets a
+//! translation.
+//!
+//! ```text
+//! check ─► acquire ─┬─► discovery of a legacy child: answered from its handshake
+//!                   ├─► subscriptions/listen of one: `listening`
+//!                   ├─► call ─────────────────────────► `turn`
+//! state ─► parked ──┴─► the call it was parked with ──► `turn`
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::{Arc, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use auth::Challenge;
+use bridge::{
+    Accepts, Body, CallOptions, Incoming, Kind, Malformed, Message, Outcome, Told,
+    modern::{
+        self, VERSION, input,
+        parameters::Mirrored,
+        request::{self, Metadata, Rejection},
+        to_legacy,
+    },
+    rpc, whole_response,
+};
+use http::{HeaderMap, Response, StatusCode};
+use session::{Owner, Purpose};
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+use super::{
+    call::Call,
+    listening,
+    reply::{self, Refusal, rpc_response},
+    turn::{About, Next, Rest, Turn},
+};
+use crate::{
+    calls::Counted,
+    compose::app::App,
+    config::UnknownStatus,
+    error_chain::error_chain,
+    metrics::method_label,
+    server::{Era, Server},
+    sessions::{
+        acquire::AcquireError,
+        parked::Bond,
+        warm::{Place, Sharing, Wanted, WarmError},
+    },
+};
+
+/// How long the head of a response is held back at the least: the status depends on the first
+/// message, and refusals come at once.
+const HEAD_HELD: Duration = Duration::from_secs(1);
+/// Pages of a list of tools that are read for their schemas.
+const MAX_PAGES: usize = 100;
+
+/// One request, and who sent it.
+pub(super) struct Modern<'a> {
+    pub(super) app: &'a App,
+    pub(super) server: &'a Arc<Server>,
+    /// What those are told whose sign-in has ended.
+    pub(super) challenge: &'a Challenge,
+    pub(super) now: SystemTime,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) owner: &'a Owner,
+    pub(super) begun: Instant,
+    /// What kinds of response it takes.
+    pub(super) accepts: Accepts,
+}
+
+impl Modern<'_> {
+    pub(super) async fn post(
+        &self,
+        incoming: Result<Incoming, Malformed>,
+    ) -> Result<Response<Body>, Refusal> {
+        let incoming = incoming.map_err(Refusal::malformed)?;
+        let Some(message) = incoming.single() else {
+            let words = "There are no batches in this revision: send one message at a time";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words));
+        };
+        let id = match (message.kind(), message.id()) {
+            (Kind::Request, Some(id)) => id,
+            // None is defined from the client to the server; what is sent all the same is accepted.
+            (Kind::Notification, _) => return Ok(reply::empty(StatusCode::ACCEPTED)),
+            _ => {
+                let words = "Clients send no responses in this revision: repeat the request with \
+                             inputResponses";
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words));
+            }
+        };
+        let metadata = match request::check(self.headers, message) {
+            Ok(metadata) => metadata,
+            Err(fault) => {
+                let label = method_label(&message.method());
+                self.server.count(label, "refused", self.begun.elapsed());
+                return Ok(refused(id, &fault));
+            }
+        };
+        self.answer(message, id, &metadata).await.map_err(|refusal| refusal.to(Some(id)))
+    }
+
+    async fn answer(
+        &self,
+        message: &Message,
+        id: &str,
+        metadata: &Metadata,
+    ) -> Result<Response<Body>, Refusal> {
+        let method = message.method();
+        let settings = self.server.settings();
+        let (state, answers) = to_legacy::answers(message);
+        let about = About {
+            id: id.to_owned(),
+            method: method.to_string(),
+            capabilities: metadata.capabilities.clone(),
+            log_level: metadata.log_level.clone(),
+            legacy: None,
+            ask_timeout: settings.server.ask_timeout,
+            bond: Bond {
+                owner: self.owner.clone(),
+                server: Arc::clone(&self.server.name),
+                salient: to_legacy::salient(message),
+            },
+        };
+        if let Some(state) = state
+            && self.server.child_era() != Some(Era::Modern)
+        {
+            return self.resume(&state, answers, about).await;
+        }
+        let purpose =
+            if method == "subscriptions/listen" { Purpose::Stream } else { Purpose::Call };
+        let may_ask = input::may_ask(&method) && input::is_askable(&metadata.capabilities);
+        let is_modern = self.server.child_era() == Some(Era::Modern);
+        let sharing = if may_ask && !is_modern {
+            Sharing::Alone { parallel: settings.server.parallel }
+        } else {
+            Sharing::Any
+        };
+        let place = self.acquire(metadata, sharing, purpose).await?;
+        let is_modern = bridge_of(&place)?.has_modern_child();
+        if method == "tools/call" {
+            let mirrored = self.mirrored(&place, is_modern).await;
+            if let Err(fault) = mirrored.check(self.headers, message) {
+                return Ok(refused(id, &fault));
+            }
+        }
+        let legacy = if is_modern { None } else { place.pool.facts().cloned() };
+        if let Some(facts) = &legacy {
+            match &*method {
+                "server/discover" => {
+                    self.server.count("server/discover", "ok", self.begun.elapsed());
+                    let result = rpc_response(id, "result", &facts.discover_result());
+                    return Ok(whole_response(self.accepts, result));
+                }
+                "subscriptions/listen" => {
+                    if self.accepts == Accepts::Json {
+                        let words = "This answer is a stream: send `Accept: text/event-stream` too";
+                        let status = StatusCode::NOT_ACCEPTABLE;
+                        return Err(Refusal::new(status, rpc::SERVER_ERROR, words));
+                    }
+                    let stream = listening::open(place, message, id, facts).await?;
+                    self.server.count("subscriptions/listen", "ok", self.begun.elapsed());
+                    return Ok(reply::events(Body::live(stream, settings.bridge.keep_alive)));
+                }
+                _ => {}
+            }
+        }
+        let options = CallOptions {
+            may_be_asked: may_ask && !is_modern,
+            wants_logs: metadata.log_level.is_some(),
+            is_open_ended: method == "subscriptions/listen",
+        };
+        let about = About { legacy, ..about };
+        self.call(place, message, options, about).await
+    }
+
+    async fn call(
+        &self,
+        place: Place,
+        message: &Message,
+        options: CallOptions,
+        about: About,
+    ) -> Result<Response<Body>, Refusal> {
+        let bridge = bridge_of(&place)?.clone();
+        let lease = self
+            .app
+            .sessions
+            .lease(place.lease.as_ref().ok_or_else(Refusal::child_gone)?.id(), self.owner);
+        // The one counted lives until the call's end, the place until the response's.
+        let lease = lease.map_err(|_| Refusal::child_gone())?;
+        let counted = Call {
+            method: method_label(&about.method),
+            begun: self.begun,
+            // A call that waits for its client is none that a shutdown waits for: see `Turn`.
+            _counted: None,
+            lease,
+            looks: self.app.looks.clone(),
+        };
+        let done = Box::new(move |outcome: Outcome| counted.ended(outcome));
+        let translated;
+        let request = if about.legacy.is_some() {
+            translated = to_legacy::request(message);
+            &translated
+        } else {
+            message
+        };
+        let call = bridge.call(request, &about.id, options, done).map_err(Refusal::post)?;
+        let pool = Arc::clone(&place.pool);
+        let is_list = about.method == "tools/list";
+        let counted = Counted::new(&self.app.calls);
+        let turn = Turn::new((call, place), about, Arc::clone(&self.app.parked), counted);
+        let response = self.respond(turn).await;
+        if is_list {
+            // The schemas may be others now; the next call reads them anew.
+            *pool.mirrored.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        response
+    }
+
+    /// Goes on with a call that waits for its client.
+    async fn resume(
+        &self,
+        state: &str,
+        answers: BTreeMap<String, String>,
+        mut about: About,
+    ) -> Result<Response<Body>, Refusal> {
+        let parked = self.app.parked.take(state, &about.bond).map_err(|error| {
+            Refusal::new(StatusCode::BAD_REQUEST, modern::INVALID_PARAMS, error.to_string())
+        })?;
+        about.legacy = parked.place.pool.facts().cloned();
+        let counted = Counted::new(&self.app.calls);
+        let turn = Turn::resume(parked, answers, about, Arc::clone(&self.app.parked), counted);
+        self.respond(turn).await
+    }
+
+    /// Waits for the first message, since the status depends on it; one that takes long, or is not
+    /// the answer, makes the response a stream.
+    async fn respond(&self, mut turn: Turn) -> Result<Response<Body>, Refusal> {
+        let limits = self.server.settings().bridge.clone();
+        let patience = limits.stream_after.max(HEAD_HELD);
+        let switch_at = Instant::now() + patience;
+        let first = loop {
+            let next = poll_fn(|cx| turn.poll_next(cx));
+            let next = match self.accepts {
+                // There is nothing to switch to.
+                Accepts::Json => Ok(next.await),
+                Accepts::Both | Accepts::Events => timeout_at(switch_at, next).await,
+            };
+            match (next, self.accepts) {
+                (Ok(Some(Next::Last(StatusCode::OK, body))), accepts) => {
+                    return Ok(whole_response(accepts, body));
+                }
+                (Ok(Some(Next::Last(status, body))), _) => return Ok(reply::json(status, body)),
+                (Ok(Some(Next::Notification(_))), Accepts::Json) => {}
+                (Ok(Some(Next::Notification(data))), _) => break Some(data),
+                (Ok(None), _) => return Err(Refusal::child_gone()),
+                (Err(_), _) => break None,
+            }
+        };
+        let rest = Rest { first, turn };
+        Ok(reply::events(Body::live(Box::new(rest), limits.keep_alive)))
+    }
+
+    async fn acquire(
+        &self,
+        metadata: &Metadata,
+        sharing: Sharing,
+        purpose: Purpose,
+    ) -> Result<Place, Refusal> {
+        let wanted = Wanted {
+            owner: self.owner,
+            server: self.server,
+            capabilities: &metadata.capabilities,
+            initialize: &|| to_legacy::initialize(metadata),
+            sharing,
+            purpose,
+            now: self.now,
+        };
+        let acquired = self.app.warm.acquire(&wanted, &self.app.sessions, &self.app.acquirer);
+        acquired.await.map_err(|error| {
+            let cause = error_chain(&error);
+            warn!(server = %self.server.name, %error, %cause, "no child for a call");
+            let refusal = match &error {
+                WarmError::Open(error) => Refusal::open(error),
+                WarmError::Acquire(AcquireError::ChildEnded) => Refusal::child_gone(),
+                WarmError::Acquire(error) => Refusal::acquire(error, UnknownStatus::NotFound),
+            };
+            refusal.challenged(self.challenge)
+        })
+    }
+
+    /// Which arguments of the child's tools headers repeat, from its own list.
+    async fn mirrored(&self, place: &Place, is_modern: bool) -> Arc<Mirrored> {
+        let lock = || place.pool.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*lock() {
+            return Arc::clone(known);
+        }
+        let mut mirrored = Mirrored::default();
+        let mut cursor = None;
+        for _ in 0..MAX_PAGES {
+            let Some(result) = self.list_tools(place, is_modern, cursor.as_deref()).await else {
+                break;
+            };
+            cursor = mirrored.add(&result);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let mirrored = Arc::new(mirrored);
+        *lock() = Some(Arc::clone(&mirrored));
+        mirrored
+    }
+
+    async fn list_tools(
+        &self,
+        place: &Place,
+        is_modern: bool,
+        cursor: Option<&str>,
+    ) -> Option<String> {
+        let mut params = serde_json::Map::new();
+        if is_modern {
+            let meta = serde_json::json!({
+                "io.modelcontextprotocol/protocolVersion": VERSION,
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+            params.insert("_meta".to_owned(), meta);
+        }
+        if let Some(cursor) = cursor {
+            params.insert("cursor".to_owned(), cursor.into());
+        }
+        let params = serde_json::Value::from(params).to_string();
+        let request = to_legacy::own_request("tools/list", &params);
+        let bridge = bridge_of(place).ok()?;
+        let done = Box::new(drop);
+        let mut call = bridge.call(&request, "0", CallOptions::default(), done).ok()?;
+        loop {
+            match poll_fn(|cx| call.poll(cx)).await {
+                Told::Answer(message) if message.kind() == Kind::Result => {
+                    return message.payload().map(ToOwned::to_owned);
+                }
+                Told::Answer(_) | Told::Failed { .. } => return None,
+                Told::Notification(_) | Told::Question(_) => {}
+            }
+        }
+    }
+}
+
+fn bridge_of(place: &Place) -> Result<&bridge::Bridge, Refusal> {
+    place.lease.as_ref().map(|lease| &lease.bridge).ok_or_else(Refusal::child_gone)
+}
+
+fn refused(id: &str, fault: &Rejection) -> Response<Body> {
+    reply::json(fault.status, request::refusal(Some(id), fault))
+}

@@ -1,0 +1,315 @@
+//! One turn of a modern request: from the POST to its answer, or to the questions that the client
+//! has to answer first.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bridge::{
+    Call, Kind, Message, Outcome, Question, Source, Told,
+    modern::{
+        discovery::Facts,
+        from_legacy::{self, Mapped},
+        input,
+    },
+    rpc,
+};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::Value;
+use tokio::time::{Sleep, sleep};
+
+use super::reply::rpc_response;
+use crate::{
+    calls::Counted,
+    sessions::{
+        parked::{Bond, OpenQuestion, Parked, ParkedCalls},
+        warm::Place,
+    },
+};
+
+/// Questions that come together are asked together: how long one waits for others.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// What a client gets next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Notification(Bytes),
+    /// The answer. Nothing follows.
+    Last(StatusCode, Bytes),
+}
+
+/// Between the child's call and the client's response. Dropping it before its end cancels the call.
+pub(super) struct Turn {
+    /// Taken when the call is parked.
+    call: Option<Call>,
+    place: Option<Place>,
+    pub(super) about: About,
+    parked: Arc<ParkedCalls>,
+    asked: Vec<OpenQuestion>,
+    questions: u32,
+    /// Runs while more questions may come.
+    together: Option<Pin<Box<Sleep>>>,
+    is_over: bool,
+    /// A shutdown waits for it.
+    _counted: Counted,
+}
+
+/// What a turn has to know of its request.
+pub(super) struct About {
+    /// The client's raw id.
+    pub(super) id: String,
+    pub(super) method: String,
+    /// What the client can do.
+    pub(super) capabilities: Value,
+    /// From which level on it wants log messages.
+    pub(super) log_level: Option<String>,
+    /// What the child is, when it is one of the legacy era; `None`: its words pass as they are.
+    pub(super) legacy: Option<Arc<Facts>>,
+    pub(super) ask_timeout: Duration,
+    pub(super) bond: Bond,
+}
+
+impl Turn {
+    pub(super) fn new(
+        (call, place): (Call, Place),
+        about: About,
+        parked: Arc<ParkedCalls>,
+        counted: Counted,
+    ) -> Self {
+        Self {
+            call: Some(call),
+            place: Some(place),
+            about,
+            parked,
+            asked: Vec::new(),
+            questions: 0,
+            together: None,
+            is_over: false,
+            _counted: counted,
+        }
+    }
+
+    /// Goes on with a call that was parked. `answers` are the client's, raw, by the keys of the
+    /// questions; one that is missing, or no object, is asked for again.
+    pub(super) fn resume(
+        parked: Parked,
+        mut answers: BTreeMap<String, String>,
+        mut about: About,
+        calls: Arc<ParkedCalls>,
+        counted: Counted,
+    ) -> Self {
+        let Parked { mut call, place, asked, questions, capabilities, log_level, .. } = parked;
+        call.rename(&about.id);
+        about.capabilities = capabilities;
+        about.log_level = about.log_level.or(log_level);
+        let mut left = Vec::new();
+        for asked in asked {
+            match answers.remove(&asked.key).filter(|answer| answer.starts_with('{')) {
+                Some(answer) => call.answer(&asked.question, &answer),
+                None => left.push(asked),
+            }
+        }
+        place.park(false);
+        let mut turn = Self::new((call, place), about, calls, counted);
+        turn.questions = questions;
+        turn.together = (!left.is_empty()).then(|| Box::pin(sleep(Duration::ZERO)));
+        turn.asked = left;
+        turn
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        loop {
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            let Some(call) = &mut self.call else { return Poll::Ready(None) };
+            match call.poll(cx) {
+                Poll::Ready(Told::Notification(data)) => {
+                    if self.wants(&data) {
+                        return Poll::Ready(Some(Next::Notification(data)));
+                    }
+                }
+                Poll::Ready(Told::Question(question)) => {
+                    if let Some(last) = self.on_question(question) {
+                        return Poll::Ready(Some(last));
+                    }
+                }
+                Poll::Ready(Told::Answer(message)) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(self.answer(&message)));
+                }
+                Poll::Ready(Told::Failed { outcome, words }) => {
+                    self.is_over = true;
+                    self.spoil_unless(outcome == Outcome::Unreadable);
+                    let status = match outcome {
+                        Outcome::TimedOut | Outcome::Unread => StatusCode::GATEWAY_TIMEOUT,
+                        Outcome::Answered
+                        | Outcome::AnsweredError
+                        | Outcome::Unreadable
+                        | Outcome::Cancelled
+                        | Outcome::Closed(_) => StatusCode::OK,
+                    };
+                    let error = rpc::error(Some(&self.about.id), rpc::INTERNAL_ERROR, &words);
+                    return Poll::Ready(Some(Next::Last(status, error)));
+                }
+                Poll::Pending => {
+                    let Some(together) = &mut self.together else { return Poll::Pending };
+                    ready!(together.as_mut().poll(cx));
+                    self.together = None;
+                    return Poll::Ready(Some(self.park()));
+                }
+            }
+        }
+    }
+
+    /// Whether the client wants a notification of a legacy child: log messages only from its level
+    /// on (MCP 2026-07-28, "Logging").
+    fn wants(&self, data: &[u8]) -> bool {
+        const LEVELS: [&str; 8] =
+            ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+        let is_log = data.starts_with(br#"{"jsonrpc":"2.0","method":"notifications/message""#);
+        if !is_log || self.about.legacy.is_none() {
+            return true;
+        }
+        let Some(wanted) = &self.about.log_level else { return false };
+        let level = |name: &str| LEVELS.iter().position(|level| *level == name);
+        let message: Value = serde_json::from_slice(data).unwrap_or_default();
+        let said = message["params"]["level"].as_str().and_then(level);
+        said.zip(level(wanted)).is_none_or(|(said, wanted)| said >= wanted)
+    }
+
+    /// Keeps a question for the client, or ends the turn because it cannot be asked.
+    fn on_question(&mut self, question: Question) -> Option<Next> {
+        let call = self.call.as_ref()?;
+        match input::lacking(&question, &self.about.capabilities) {
+            Err(unknown) => call.refuse(&question, -32601, &unknown.to_string()),
+            Ok(None) => {
+                self.questions += 1;
+                let key = format!("q{}", self.questions);
+                self.asked.push(OpenQuestion { key, question });
+                self.together = Some(Box::pin(sleep(TOGETHER)));
+            }
+            Ok(Some(lacking)) => {
+                let words = "the client did not declare the capability for that";
+                call.refuse(&question, rpc::INVALID_REQUEST, words);
+                self.is_over = true;
+                self.spoil_unless(false);
+                let answer = input::missing_capability(&self.about.id, &lacking);
+                return Some(Next::Last(StatusCode::BAD_REQUEST, answer));
+            }
+        }
+        None
+    }
+
+    /// The call waits, and the client gets its questions.
+    fn park(&mut self) -> Next {
+        self.is_over = true;
+        let entries: Vec<_> = self
+            .asked
+            .iter()
+            .map(|asked| (asked.key.clone(), input::entry(&asked.question)))
+            .collect();
+        let (Some(call), Some(place)) = (self.call.take(), self.place.take()) else {
+            let words = "the call is gone";
+            let error = rpc::error(Some(&self.about.id), rpc::INTERNAL_ERROR, words);
+            return Next::Last(StatusCode::OK, error);
+        };
+        let state = self.parked.park(Parked {
+            call,
+            place,
+            asked: std::mem::take(&mut self.asked),
+            questions: self.questions,
+            capabilities: self.about.capabilities.clone(),
+            log_level: self.about.log_level.clone(),
+            ask_timeout: self.about.ask_timeout,
+            bond: self.about.bond.clone(),
+        });
+        let entries = entries.iter().map(|(key, entry)| (&**key, &**entry));
+        let result = input::required(entries, Some(&state));
+        Next::Last(StatusCode::OK, self.dressed(&result))
+    }
+
+    fn dressed(&self, result: &str) -> Bytes {
+        let info = self.about.legacy.as_ref().and_then(|facts| facts.server_info.as_deref());
+        let result = from_legacy::result(&self.about.method, result, info);
+        rpc_response(&self.about.id, "result", &result)
+    }
+
+    fn answer(&self, message: &Message) -> Next {
+        let payload = message.payload().unwrap_or("null");
+        let is_error = message.kind() == Kind::Error;
+        let id = &self.about.id;
+        match (&self.about.legacy, is_error) {
+            (None, false) => Next::Last(StatusCode::OK, rpc_response(id, "result", payload)),
+            (None, true) => {
+                let status = from_legacy::status_of(payload);
+                Next::Last(status, rpc_response(id, "error", payload))
+            }
+            (Some(_), false) => Next::Last(StatusCode::OK, self.dressed(payload)),
+            (Some(_), true) => match from_legacy::error(payload) {
+                Mapped::Error { status, error } => {
+                    Next::Last(status, rpc_response(id, "error", &error))
+                }
+                Mapped::Visit(entries) => {
+                    let lacks = !self.about.capabilities["elicitation"]["url"].is_object();
+                    if lacks {
+                        let lacking = serde_json::json!({ "elicitation": { "url": {} } });
+                        let answer = input::missing_capability(id, &lacking);
+                        return Next::Last(StatusCode::BAD_REQUEST, answer);
+                    }
+                    // The child's call has ended: the client repeats it as a new one.
+                    let keys: Vec<_> = (1..=entries.len()).map(|at| format!("q{at}")).collect();
+                    let entries = keys.iter().zip(&entries).map(|(key, entry)| (&**key, &**entry));
+                    Next::Last(StatusCode::OK, self.dressed(&input::required(entries, None)))
+                }
+            },
+        }
+    }
+
+    /// The child may go on with what it was at, unless it has answered.
+    fn spoil_unless(&mut self, has_answered: bool) {
+        if let Some(place) = &mut self.place
+            && !has_answered
+        {
+            place.spoil();
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.spoil_unless(false);
+        }
+    }
+}
+
+/// A turn as the messages of a response, the first of which was awaited already.
+pub(super) struct Rest {
+    pub(super) first: Option<Bytes>,
+    pub(super) turn: Turn,
+}
+
+impl Source for Rest {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        let next = ready!(self.turn.poll_next(cx));
+        Poll::Ready(next.map(|next| match next {
+            Next::Notification(data) | Next::Last(_, data) => data,
+        }))
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("method", &self.about.method).finish_non_exhaustive()
+    }
+}

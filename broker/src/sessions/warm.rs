@@ -1,0 +1,363 @@
+//! Children that are kept warm for clients without sessions: one for each owner, server and set of
+//! client capabilities, several where calls cannot share one.
+//!
+//! A child may ask the client something in the middle of a call, and a pipe does not say in which. So
+//! on a child whose client can be asked, one call of those that may ask runs at a time; the next
+//! takes another child.
+//!
+//! ```text
+//!            ┌─ free ◄──────────── its call ended ─┐
+//! acquire ───┤                                     │
+//!            ├─ fewer than `parallel` ─► start ─► running ◄──► parked (does not count)
+//!            └─ else wait for one
+//! ```
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::SystemTime,
+};
+
+use bridge::{
+    Message,
+    modern::{discovery::Facts, parameters::Mirrored},
+};
+use session::{Lease, OpenError, Owner, Purpose, SessionId, StopReason, WakeError};
+use tokio::{
+    sync::{Mutex as Turns, Notify},
+    task::JoinSet,
+};
+
+use super::{
+    acquire::{AcquireError, Acquirer},
+    child_session::ChildSession,
+    credential::VaultSource,
+    registry::Sessions,
+    spawn_failure::SpawnFailure,
+    spawner::{OpenRequest, Users},
+};
+use crate::server::Server;
+
+/// Pools remembered; beyond this, those without a call under way are forgotten. Their children fall
+/// asleep like any that is idle.
+const MAX_POOLS: usize = 4096;
+
+/// Why there is no child for a call.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WarmError {
+    #[error("no child was started")]
+    Open(#[source] OpenError<SpawnFailure>),
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+}
+
+/// Whose child it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    owner: Owner,
+    server: Arc<str>,
+    /// What the client can do, as canonical JSON.
+    capabilities: String,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct WarmChildren {
+    pools: Mutex<HashMap<Key, Arc<Pool>>>,
+}
+
+/// The children of one key, and what is known of them.
+pub(crate) struct Pool {
+    seats: Mutex<Vec<Seat>>,
+    /// One child is started at a time, so that calls that can share one do.
+    starting: Turns<()>,
+    freed: Notify,
+    facts: OnceLock<Arc<Facts>>,
+    /// Which arguments of its tools headers repeat; `None` while that was not asked.
+    pub(crate) mirrored: Mutex<Option<Arc<Mirrored>>>,
+    /// How many listen to each resource.
+    pub(crate) listeners: Mutex<HashMap<String, usize>>,
+    /// Children that are given up are being ended.
+    endings: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    id: SessionId,
+    state: SeatState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SeatState {
+    /// No call that may ask runs on it.
+    Free,
+    /// One does.
+    Running,
+    /// One does, and waits for its client.
+    Parked,
+}
+
+/// Which calls may run beside a call on its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Any.
+    Any,
+    /// None that may ask; up to so many children work side by side.
+    Alone { parallel: usize },
+}
+
+/// A child for one call, for as long as the call lasts.
+pub(crate) struct Place {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) lease: Option<Lease<ChildSession>>,
+    id: SessionId,
+    sharing: Sharing,
+    sessions: Sessions,
+    /// The child may still be at a call that nobody waits for.
+    is_spoilt: bool,
+}
+
+/// What a call needs.
+pub(crate) struct Wanted<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) server: &'a Arc<Server>,
+    pub(crate) capabilities: &'a serde_json::Value,
+    /// What a child of the legacy era is greeted with.
+    pub(crate) initialize: &'a (dyn Fn() -> Message + Sync),
+    pub(crate) sharing: Sharing,
+    pub(crate) purpose: Purpose,
+    pub(crate) now: SystemTime,
+}
+
+impl WarmChildren {
+    fn pool(&self, wanted: &Wanted<'_>) -> Arc<Pool> {
+        let key = Key {
+            owner: wanted.owner.clone(),
+            server: Arc::clone(&wanted.server.name),
+            capabilities: wanted.capabilities.to_string(),
+        };
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() >= MAX_POOLS && !pools.contains_key(&key) {
+            pools.retain(|_, pool| Arc::strong_count(pool) > 1);
+        }
+        pools.entry(key).or_insert_with(|| Arc::new(Pool::new())).clone()
+    }
+
+    /// A child for a call. Starts or wakes one where it has to, and waits for one where as many work
+    /// as may.
+    ///
+    /// # Errors
+    /// [`WarmError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the claim. A child that is being started goes on starting.
+    pub(crate) async fn acquire(
+        &self,
+        wanted: &Wanted<'_>,
+        sessions: &Sessions,
+        acquirer: &Acquirer<OpenRequest, ChildSession, VaultSource>,
+    ) -> Result<Place, WarmError> {
+        let pool = self.pool(wanted);
+        loop {
+            let freed = pool.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let id = match pool.claim(wanted.sharing) {
+                Claim::Seat(id) => id,
+                Claim::Wait => {
+                    freed.await;
+                    continue;
+                }
+                Claim::Start => {
+                    let _turn = pool.starting.lock().await;
+                    // Another may have started one meanwhile.
+                    match pool.claim(wanted.sharing) {
+                        Claim::Seat(id) => id,
+                        Claim::Wait => continue,
+                        Claim::Start => {
+                            let lease = pool.start(wanted, sessions).await?;
+                            return Ok(Place::new(&pool, lease, wanted.sharing, sessions));
+                        }
+                    }
+                }
+            };
+            let claimed = ClaimedSeat { pool: &pool, id, sharing: wanted.sharing };
+            let name = &wanted.server.name;
+            let acquired =
+                acquirer.acquire(&id, wanted.owner, name, wanted.purpose, wanted.now).await;
+            match acquired {
+                Ok(lease) => {
+                    std::mem::forget(claimed);
+                    return Ok(Place::new(&pool, lease, wanted.sharing, sessions));
+                }
+                Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => {
+                    // It has ended for good.
+                    pool.remove(&id);
+                }
+                Err(AcquireError::Wake(WakeError::Spawn(failure))) if failure.is_final() => {
+                    pool.remove(&id);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+enum Claim {
+    Seat(SessionId),
+    Start,
+    Wait,
+}
+
+impl Pool {
+    fn new() -> Self {
+        Self {
+            seats: Mutex::default(),
+            starting: Turns::new(()),
+            freed: Notify::new(),
+            facts: OnceLock::new(),
+            mirrored: Mutex::default(),
+            listeners: Mutex::default(),
+            endings: Mutex::default(),
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claim(&self, sharing: Sharing) -> Claim {
+        let mut seats = self.seats();
+        match sharing {
+            Sharing::Any => seats.first().map_or(Claim::Start, |seat| Claim::Seat(seat.id)),
+            Sharing::Alone { parallel } => {
+                if let Some(seat) = seats.iter_mut().find(|seat| seat.state == SeatState::Free) {
+                    seat.state = SeatState::Running;
+                    return Claim::Seat(seat.id);
+                }
+                let running = seats.iter().filter(|seat| seat.state == SeatState::Running).count();
+                if running < parallel.max(1) { Claim::Start } else { Claim::Wait }
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        wanted: &Wanted<'_>,
+        sessions: &Sessions,
+    ) -> Result<Lease<ChildSession>, WarmError> {
+        let ask = OpenRequest {
+            server: Arc::clone(wanted.server),
+            initialize: (wanted.initialize)(),
+            users: Users::Calls,
+        };
+        let lease = sessions.open(wanted.owner.clone(), ask).await.map_err(WarmError::Open)?;
+        if let Some(welcome) = lease.take_welcome() {
+            // A later child of the same program says the same.
+            let _ = self.facts.set(Arc::new(Facts::of_initialize(&welcome.result)));
+        }
+        let state = match wanted.sharing {
+            Sharing::Any => SeatState::Free,
+            Sharing::Alone { .. } => SeatState::Running,
+        };
+        self.seats().push(Seat { id: *lease.id(), state });
+        Ok(lease)
+    }
+
+    /// What its children are.
+    pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
+        self.facts.get()
+    }
+
+    fn set(&self, id: &SessionId, state: SeatState) {
+        if let Some(seat) = self.seats().iter_mut().find(|seat| seat.id == *id) {
+            seat.state = state;
+        }
+        self.freed.notify_waiters();
+    }
+
+    fn remove(&self, id: &SessionId) {
+        self.seats().retain(|seat| seat.id != *id);
+        self.freed.notify_waiters();
+    }
+}
+
+/// A seat that was claimed and not got yet.
+struct ClaimedSeat<'a> {
+    pool: &'a Pool,
+    id: SessionId,
+    sharing: Sharing,
+}
+
+impl Drop for ClaimedSeat<'_> {
+    fn drop(&mut self) {
+        if self.sharing != Sharing::Any {
+            self.pool.set(&self.id, SeatState::Free);
+        }
+    }
+}
+
+impl Place {
+    fn new(
+        pool: &Arc<Pool>,
+        lease: Lease<ChildSession>,
+        sharing: Sharing,
+        sessions: &Sessions,
+    ) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            id: *lease.id(),
+            lease: Some(lease),
+            sharing,
+            sessions: sessions.clone(),
+            is_spoilt: false,
+        }
+    }
+
+    /// Its call waits for the client, or goes on.
+    pub(crate) fn park(&self, is_parked: bool) {
+        if self.sharing != Sharing::Any {
+            let state = if is_parked { SeatState::Parked } else { SeatState::Running };
+            self.pool.set(&self.id, state);
+        }
+    }
+
+    /// Its call was given up before its end. What the child asks from now on may belong to that one,
+    /// so no other call may be asked in its place.
+    pub(crate) fn spoil(&mut self) {
+        self.is_spoilt = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Sharing::Alone { .. } = self.sharing else { return };
+        if !self.is_spoilt {
+            return self.pool.set(&self.id, SeatState::Free);
+        }
+        self.pool.remove(&self.id);
+        let Some(lease) = self.lease.take() else { return };
+        let (sessions, id, owner) = (self.sessions.clone(), self.id, lease.owner().clone());
+        let server = Arc::clone(&lease.server.name);
+        drop(lease);
+        let mut endings = self.pool.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        while endings.try_join_next().is_some() {}
+        endings.spawn(async move {
+            // One that was ended meanwhile is what is wanted.
+            let _ = sessions.end(&id, &owner, &server, StopReason::Deleted).await;
+        });
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("seats", &self.seats).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("id", &self.id.short()).finish_non_exhaustive()
+    }
+}
