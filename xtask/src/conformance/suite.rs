@@ -57,13 +57,16 @@ impl Suite {
         Ok(Self { dir, node })
     }
 
-    pub(super) fn broker(&self, sh: &Shell) -> anyhow::Result<Broker> {
-        let data = self.dir.join("data");
+    /// A broker before the fixture, which `era` says to be of one era or to be asked.
+    pub(super) fn broker(&self, sh: &Shell, era: &str) -> anyhow::Result<Broker> {
+        let data = self.dir.join(format!("data-{era}"));
         sh.remove_path(&data)?;
         let (binary, fixture) = (broker::binary(), root().join("target/debug/examples/everything"));
         let settings = [
             format!("data_dir={}", data.display()),
             r#"auth.verifiers=["none"]"#.to_owned(),
+            format!("server.fixture.command={}", fixture.display()),
+            format!("server.fixture.era={era}"),
             // The scenario about polling wants a stream that the server closes before the answer is
             // there, so that the client comes back for it; its call takes 100 ms. A child cannot
             // do that, the broker can. By default it would answer that call without a stream, and
@@ -72,8 +75,8 @@ impl Suite {
             "stream.rotate=50ms".to_owned(),
         ];
         let settings = settings.iter().flat_map(|setting| ["--set", setting]);
-        let cmd = cmd!(sh, "{binary} serve --listen 127.0.0.1:0 {settings...} -- {fixture}");
-        Broker::start(cmd, &self.dir.join("broker.log"))
+        let cmd = cmd!(sh, "{binary} serve --listen 127.0.0.1:0 {settings...}");
+        Broker::start(cmd, &self.dir.join(format!("broker-{era}.log")))
     }
 
     /// Runs the scenarios of one revision and reads what came of them.
@@ -81,7 +84,7 @@ impl Suite {
         &self,
         sh: &Shell,
         base: &str,
-        revision: &'static str,
+        (pairing, revision): (&'static str, &'static str),
         filter: Option<&str>,
     ) -> anyhow::Result<Report> {
         let package = self.dir.join("node_modules/@modelcontextprotocol/conformance");
@@ -90,13 +93,13 @@ impl Suite {
         if let Some(filter) = filter {
             requirements.retain(|scenario| scenario.contains(filter));
         }
-        let results = self.dir.join("results").join(revision);
+        let results = self.dir.join("results").join(pairing);
         sh.remove_path(&results)?;
         sh.create_dir(&results)?;
-        let mut log = File::create(self.dir.join(format!("{revision}.log")))?;
+        let mut log = File::create(self.dir.join(format!("{pairing}.log")))?;
 
         println!();
-        println!("=== {revision}, output in target/conformance/{revision}.log");
+        println!("=== {pairing}, output in target/conformance/{pairing}.log");
         let (node, program, url) =
             (&self.node, package.join("dist/index.js"), format!("{base}/mcp"));
         let selections = match filter {
@@ -123,7 +126,10 @@ impl Suite {
         };
         let scored = requirements.scored.iter().map(|name| scenario(name, true));
         let unscored = requirements.unscored.iter().map(|name| scenario(name, false));
-        Ok(Report { revision, scenarios: scored.chain(unscored).collect::<Result<_, _>>()? })
+        Ok(Report {
+            revision: pairing,
+            scenarios: scored.chain(unscored).collect::<Result<_, _>>()?,
+        })
     }
 }
 
