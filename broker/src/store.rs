@@ -48,7 +48,8 @@
 use std::path::{Path, PathBuf};
 
 use auth::{TokenHash, TokenRecord, UnixTime, oauth::StoreError};
-use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
+use sqlx::{Sqlite, SqlitePool, pool::PoolConnection, sqlite::SqlitePoolOptions};
+use tokio_util::task::TaskTracker;
 
 mod accounts;
 mod browsers;
@@ -81,7 +82,7 @@ pub use open::OpenError;
 pub use static_tokens::TokenImport;
 
 use limits::MIN_PATIENCE;
-use writer::{Work, Writer};
+use writer::{Refused, Work, Writer};
 
 /// The name of the database in the data directory.
 const FILE: &str = "broker.db";
@@ -105,6 +106,8 @@ pub struct Store {
     file: (u64, u64),
     writer: Writer,
     readers: SqlitePool,
+    /// Connections for readers that are being opened.
+    opening: TaskTracker,
 }
 
 impl Store {
@@ -144,7 +147,7 @@ impl Store {
         let file = files::identity(&path)
             .map_err(|source| OpenError::File { path: path.clone(), source })?;
         let writer = Writer::start(connection, options, limits.max_waiting, limits.patience);
-        Ok(Self { path, file, writer, readers })
+        Ok(Self { path, file, writer, readers, opening: TaskTracker::new() })
     }
 
     /// The database file.
@@ -223,11 +226,20 @@ impl Store {
 
     /// Runs a look-up.
     async fn read<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, StoreError> {
-        let look = async {
-            let mut connection = self.readers.acquire().await?;
-            work(&mut connection).await
-        };
-        look.await.map_err(StoreError::new)
+        let mut connection = self.reader().await?;
+        work(&mut connection).await.map_err(StoreError::new)
+    }
+
+    /// A connection for a look-up. One that is being opened is opened to its end, also when who wanted
+    /// it has left: given up half-way it would outlive [`close`](Self::close), and the log with it.
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        if let Some(connection) = self.readers.try_acquire() {
+            return Ok(connection);
+        }
+        let readers = self.readers.clone();
+        let opened = self.opening.spawn(async move { readers.acquire().await });
+        let opened = opened.await.map_err(|_| StoreError::new(Refused::Lost))?;
+        opened.map_err(StoreError::new)
     }
 
     /// Runs a change.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, SqliteConnection,
+    ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::time::{Duration, Instant, sleep};
@@ -108,7 +108,7 @@ pub(super) async fn open(
 
 /// Checks the file and migrates it; returns the version it had.
 async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<i64, OpenError> {
-    let found = schema::look(connection).await.map_err(|error| explain(path, error))?;
+    let found = look(connection).await.map_err(|error| explain(path, error))?;
     let version = judge(found, path)?;
     if let Err(complaint) = schema::check(connection).await.map_err(|error| explain(path, error))? {
         return Err(OpenError::Corrupt { path: path.to_owned(), complaint });
@@ -118,6 +118,15 @@ async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<i64, 
         return judge(found, path);
     }
     Ok(version)
+}
+
+/// What the file is, at one moment: another process that makes the database meanwhile would show its
+/// tables beside the mark of an empty file, and the database would look like another program's.
+async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Found> {
+    let mut snapshot = connection.begin().await?;
+    let found = schema::look(&mut snapshot).await?;
+    snapshot.rollback().await?;
+    Ok(found)
 }
 
 fn judge(found: Found, path: &Path) -> Result<i64, OpenError> {

@@ -1,0 +1,131 @@
+//! What a child in a sandbox sees, reaches and may do.
+
+use std::{fs, path::Path};
+
+use supervisor::{Containment, Isolation, Network, Sandbox, Spec};
+
+use crate::harness::{BROOD, OtherProcess, run, run_spec, spec};
+
+fn sandboxed(script: &str, sandbox: Sandbox) -> Spec {
+    let containment = Containment::start_with("mcp-sandbox-test", &[]).expect("it starts");
+    containment.sandbox().expect("this machine has it");
+    Spec {
+        cwd: Some("/".into()),
+        env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+        containment: Some(containment),
+        isolation: Isolation { sandbox: Some(sandbox), network: Network::Any },
+        ..spec("/bin/sh", &["-c", script])
+    }
+}
+
+/// What a script says in a sandbox, on both outputs.
+async fn says(script: &str, sandbox: Sandbox) -> String {
+    let script = format!("exec 2>&1; {script}");
+    run_spec(sandboxed(&script, sandbox)).await.rest().await
+}
+
+#[tokio::test]
+async fn a_child_sees_no_process_but_its_own() {
+    let mut other = run(BROOD, &["wait"]).await;
+    let number = other.line().await;
+    let said = says("ls /proc", Sandbox::default()).await;
+    let numbers = said.split_whitespace().filter(|name| name.parse::<u32>().is_ok()).count();
+    assert!((1..=4).contains(&numbers), "{said}");
+    let script = format!("cat /proc/{number}/environ; kill -9 {number}");
+    let said = says(&script, Sandbox::default()).await;
+    assert!(said.contains("No such file") && said.contains("No such process"), "{said}");
+    assert!(OtherProcess::new(&number).lives());
+}
+
+#[tokio::test]
+async fn the_host_is_read_only_and_hidden_places_are_empty() {
+    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let at = |name: &str| place.path().join(name);
+    for folder in
+        ["secret", "secret/children", "secret/children/own", "secret/children/other", "shown"]
+    {
+        fs::create_dir(at(folder)).expect("made");
+    }
+    for file in ["secret/keyring", "secret/children/other/token", "config.toml", "shown/data"] {
+        fs::write(at(file), "canary").expect("written");
+    }
+    let sandbox = Sandbox {
+        hidden: vec![at("secret"), at("config.toml")],
+        read: vec![at("shown")],
+        write: vec![at("secret/children/own")],
+        user: None,
+    };
+    let base = place.path().display();
+    let script = format!(
+        "cd {base} && ls -R secret; cat config.toml secret/keyring; cat shown/data; \
+         echo x > shown/data; echo x > /etc/mcp-test; echo x > secret/new; echo x > /proc/sys/kernel/core_pattern; \
+         echo kept > secret/children/own/file && echo scratch > /tmp/file && cat /tmp/file; ls /home /root /run"
+    );
+    let said = says(&script, sandbox).await;
+    assert_eq!(said.matches("canary").count(), 1, "only what is shown: {said}");
+    assert!(!said.contains("other"), "{said}");
+    assert_eq!(said.matches("Read-only file system").count(), 4, "{said}");
+    assert!(said.contains("scratch"), "{said}");
+    let kept = fs::read_to_string(at("secret/children/own/file")).expect("it is the host's");
+    assert_eq!(kept, "kept\n");
+    assert!(!Path::new("/tmp/file").exists(), "it was the child's own /tmp");
+    assert_eq!(fs::read_to_string(at("shown/data")).expect("it is there"), "canary");
+}
+
+#[tokio::test]
+async fn a_child_has_no_capability_and_cannot_get_any() {
+    let script = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; unshare -U true; \
+                  mount -t tmpfs none /mnt; umount /proc";
+    let said = says(script, Sandbox::default()).await;
+    for line in said.lines().filter(|line| line.starts_with("Cap")) {
+        assert!(line.ends_with("0000000000000000"), "{line}");
+    }
+    assert!(said.contains("NoNewPrivs:\t1") && said.contains("Seccomp:\t2"), "{said}");
+    assert!(said.contains("unshare") && said.contains("mount"), "each is refused: {said}");
+}
+
+#[tokio::test]
+async fn programs_of_the_system_run_in_it() {
+    let said = says(
+        "python3 -c 'import ssl, json, tempfile; print(tempfile.mkdtemp())'",
+        Sandbox::default(),
+    )
+    .await;
+    assert!(said.starts_with("/tmp/") || said.contains("not found"), "{said}");
+    let said = says(
+        "sleep 0 & wait; echo $$ > /dev/null; head -c 4 /dev/urandom | wc -c",
+        Sandbox::default(),
+    )
+    .await;
+    assert_eq!(said.trim(), "4");
+}
+
+#[tokio::test]
+async fn a_child_without_a_network_reaches_nothing_outside() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let script =
+        format!("exec 2>&1; (echo > /dev/tcp/127.0.0.1/{port}) && echo reached; echo done");
+    let reached = async |network| {
+        let mut spec = sandboxed(&script, Sandbox::default());
+        spec.program = "/bin/bash".into();
+        spec.isolation.network = network;
+        let said = run_spec(spec).await.rest().await;
+        assert!(said.ends_with("done\n"), "{said}");
+        said.contains("reached")
+    };
+    assert!(reached(Network::Any).await);
+    assert!(!reached(Network::None).await);
+    assert!(reached(Network::Ports(vec![port])).await);
+    assert!(!reached(Network::Ports(vec![port.wrapping_add(1).max(1)])).await);
+}
+
+#[tokio::test]
+async fn a_killed_sandbox_leaves_no_mount_behind() {
+    let before = fs::read_to_string("/proc/self/mounts").expect("readable").lines().count();
+    let harness = run_spec(sandboxed("sleep 60", Sandbox::default())).await;
+    harness.child.kill();
+    harness.ended().await;
+    let after = fs::read_to_string("/proc/self/mounts").expect("readable").lines().count();
+    assert_eq!(after, before);
+}
