@@ -325,36 +325,17 @@ impl Bridge {
         let shared = &self.shared;
         let limits = &shared.limits;
         let token = request.progress_token()?;
-        let params = request.payload();
         let now = Instant::now();
         let pending = Pending {
             id: request.id().expect("a request has an id").into(),
-            token: token.clone().zip(params).map(|(place, params)| params[place].into()),
+            token: token.clone().zip(request.payload()).map(|(place, params)| params[place].into()),
             sink: Sink::Stream(stream.clone()),
             deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
             switch_at: stream.takes_events().then(|| now + limits.stream_after),
             change: Change::of(request),
         };
-        let (id, wake) = {
-            let mut table = shared.table();
-            if let Some(why) = table.closed {
-                return Err(PostError::Closed(why));
-            }
-            let wake = table.is_due(pending.due());
-            let id = table.mint();
-            table.pending.insert(id, pending);
-            (id, wake)
-        };
-        let id_text = id.to_string();
-        let line = match (params, token) {
-            (Some(params), Some(token)) => {
-                let parts = [&params[..token.start], &id_text, &params[token.end..]];
-                rpc::call(Some(&id_text), request, Some(&parts))
-            }
-            (params, _) => {
-                rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref))
-            }
-        };
+        let (id, wake) = shared.table().enter(pending).map_err(PostError::Closed)?;
+        let line = rpc::request(id, request, token);
         match shared.outbox.send(rpc::line(line)) {
             Ok(()) => {}
             Err(Unsent::Full) => shared.fail(id, Outcome::Unread),

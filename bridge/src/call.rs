@@ -62,13 +62,12 @@ impl Bridge {
         let shared = &self.shared;
         let limits = &shared.limits;
         let token = request.progress_token()?;
-        let params = request.payload();
         let exchange = Arc::new(Exchange::new(options, on_complete));
         let timeout = (!limits.request_timeout.is_zero() && !options.is_open_ended)
             .then_some(limits.request_timeout);
         let pending = Pending {
             id: client_id.into(),
-            token: token.clone().zip(params).map(|(place, params)| params[place].into()),
+            token: token.clone().zip(request.payload()).map(|(place, params)| params[place].into()),
             sink: Sink::Call(exchange.clone()),
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             switch_at: None,
@@ -76,27 +75,12 @@ impl Bridge {
         };
         let (id, wake) = {
             let mut table = shared.table();
-            if let Some(why) = table.closed {
-                return Err(PostError::Closed(why));
-            }
-            if table.pending.len() >= limits.max_in_flight {
+            if table.closed.is_none() && table.pending.len() >= limits.max_in_flight {
                 return Err(PostError::Busy { max: limits.max_in_flight });
             }
-            let wake = table.is_due(pending.due());
-            let id = table.mint();
-            table.pending.insert(id, pending);
-            (id, wake)
+            table.enter(pending).map_err(PostError::Closed)?
         };
-        let id_text = id.to_string();
-        let line = match (params, token) {
-            (Some(params), Some(token)) => {
-                let parts = [&params[..token.start], &id_text, &params[token.end..]];
-                rpc::call(Some(&id_text), request, Some(&parts))
-            }
-            (params, _) => {
-                rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref))
-            }
-        };
+        let line = rpc::request(id, request, token);
         if let Err(unsent) = shared.outbox.send(rpc::line(line)) {
             shared.table().pending.remove(&id);
             return Err(match unsent {
@@ -124,17 +108,8 @@ impl Bridge {
             switch_at: None,
             change: None,
         };
-        let mut table = shared.table();
-        if table.closed.is_some() {
-            return;
-        }
-        let wake = table.is_due(pending.due());
-        let id = table.mint();
-        table.pending.insert(id, pending);
-        drop(table);
-        let id_text = id.to_string();
-        let params = request.payload();
-        let line = rpc::call(Some(&id_text), request, params.as_ref().map(std::slice::from_ref));
+        let Ok((id, wake)) = shared.table().enter(pending) else { return };
+        let line = rpc::request(id, request, None);
         if shared.outbox.send(rpc::line(line)).is_err() {
             shared.table().pending.remove(&id);
         }

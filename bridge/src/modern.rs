@@ -24,7 +24,3 @@ pub const HEADER_MISMATCH: i32 = -32020;
 pub const MISSING_CAPABILITY: i32 = -32021;
 /// The request names a revision that is not spoken here.
 pub const UNSUPPORTED_VERSION: i32 = -32022;
-/// What a request says of itself is missing or wrong (JSON-RPC "Invalid params").
-pub const INVALID_PARAMS: i32 = -32602;
-/// There is no such method here (JSON-RPC "Method not found").
-pub const METHOD_NOT_FOUND: i32 = -32601;

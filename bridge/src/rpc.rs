@@ -1,5 +1,7 @@
 //! The JSON-RPC messages that are built here: envelopes around payloads, and errors.
 
+use std::{ops::Range, slice};
+
 use bytes::Bytes;
 
 use crate::{
@@ -12,7 +14,9 @@ pub const INTERNAL_ERROR: i32 = -32603;
 /// Not a request, a notification or a response (JSON-RPC "Invalid Request").
 pub const INVALID_REQUEST: i32 = -32600;
 /// The receiver knows no such method (JSON-RPC "Method not found").
-pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
+pub const METHOD_NOT_FOUND: i32 = -32601;
+/// The parameters are not what the method takes (JSON-RPC "Invalid params").
+pub const INVALID_PARAMS: i32 = -32602;
 /// The first code JSON-RPC leaves to implementations.
 pub const SERVER_ERROR: i32 = -32000;
 
@@ -58,6 +62,19 @@ pub(crate) fn call(id: Option<&str>, message: &Message, params: Option<&[&str]>)
     }
     parts.push("}");
     join(&parts)
+}
+
+/// The request `message` under the number `id`, which is its progress token as well: `token` is the
+/// place of the client's in the parameters, if it has one.
+pub(crate) fn request(id: u64, message: &Message, token: Option<Range<usize>>) -> Vec<u8> {
+    let id = id.to_string();
+    match (message.payload(), token) {
+        (Some(params), Some(token)) => {
+            let parts = [&params[..token.start], &id, &params[token.end..]];
+            call(Some(&id), message, Some(&parts))
+        }
+        (params, _) => call(Some(&id), message, params.as_ref().map(slice::from_ref)),
+    }
 }
 
 /// A request or notification made here. `params` is raw JSON on one line.

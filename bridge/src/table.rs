@@ -116,6 +116,20 @@ impl Table {
         self.next
     }
 
+    /// Enters a request: the number it goes under, and whether the driver has to look sooner for it.
+    ///
+    /// # Errors
+    /// Why the bridge has closed.
+    pub(crate) fn enter(&mut self, pending: Pending) -> Result<(u64, bool), Closed> {
+        if let Some(why) = self.closed {
+            return Err(why);
+        }
+        let wake = self.is_due(pending.due());
+        let id = self.mint();
+        self.pending.insert(id, pending);
+        Ok((id, wake))
+    }
+
     /// Notes that the child is sent a notification.
     pub(crate) fn note_notification(&mut self) {
         if self.notified.len() < MAX_NOTIFIED {

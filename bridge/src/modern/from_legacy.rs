@@ -5,10 +5,13 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+    HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
     object::{members, prepend},
 };
-use crate::envelope::member;
+use crate::{
+    envelope::member,
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND},
+};
 
 /// Not found, until 2025-11-25.
 const RESOURCE_NOT_FOUND: i64 = -32002;

@@ -4,10 +4,14 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::{
-    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, VERSION, header_value,
+    HEADER_MISMATCH, UNSUPPORTED_VERSION, VERSION, header_value,
     object::{Members, members},
 };
-use crate::{envelope::member, message::Message, rpc};
+use crate::{
+    envelope::member,
+    message::Message,
+    rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND},
+};
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 const PREFIX: &str = "io.modelcontextprotocol/";

@@ -20,7 +20,7 @@ use auth::Challenge;
 use bridge::{
     Accepts, Body, CallOptions, Incoming, Kind, Malformed, Message, Outcome, Told,
     modern::{
-        self, VERSION, input,
+        VERSION, input,
         parameters::Mirrored,
         request::{self, Metadata, Rejection},
         to_legacy,
@@ -228,7 +228,7 @@ impl Modern<'_> {
         mut about: About,
     ) -> Result<Response<Body>, Refusal> {
         let parked = self.app.parked.take(state, &about.bond).map_err(|error| {
-            Refusal::new(StatusCode::BAD_REQUEST, modern::INVALID_PARAMS, error.to_string())
+            Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_PARAMS, error.to_string())
         })?;
         about.legacy = parked.place.pool.facts().cloned();
         let counted = Counted::new(&self.app.calls);

@@ -188,7 +188,7 @@ impl Turn {
     fn on_question(&mut self, question: Question) -> Option<Next> {
         let call = self.call.as_ref()?;
         match input::lacking(&question, &self.about.capabilities) {
-            Err(unknown) => call.refuse(&question, -32601, &unknown.to_string()),
+            Err(unknown) => call.refuse(&question, rpc::METHOD_NOT_FOUND, &unknown.to_string()),
             Ok(None) => {
                 self.questions += 1;
                 let key = format!("q{}", self.questions);
