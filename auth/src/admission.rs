@@ -7,9 +7,9 @@
 //!
 //! # Invariants
 //!
-//! - A login in a rule stands for the first person who came with it, by the immutable id: whoever gets
-//!   the login later is somebody else, and the first one is still meant under another login.
-//! - What cannot be told lets nobody in: a rule that lets people in does not name them then, and one
+//! - A login in a rule stands for the first person who came with it, by the immutable id: a person who
+//!   gets the login later is another one, and the first one is still meant under another login.
+//! - What cannot be told lets no person in: a rule that lets people in does not name them then, and one
 //!   that keeps people out does.
 
 mod facts;
@@ -92,12 +92,12 @@ impl Admission {
         wanted(self.providers.get(name).into_iter().chain(self.servers.values()), name)
     }
 
-    /// Judges somebody of whom the provider `name` has just said `identity`, for the server at
+    /// Judges a person of whom the provider `name` has just said `identity`, for the server at
     /// `resource` if there is one, and keeps what was said of those who may come in.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; nobody is let in then.
+    /// [`StoreError`]; the person is not let in then.
     pub async fn judge(
         &self,
         name: &str,
@@ -150,7 +150,7 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; nobody is let in then.
+    /// [`StoreError`]; the person is not let in then.
     pub async fn standing(
         &self,
         user: &User,

@@ -154,7 +154,7 @@ impl JwtTokens {
         let client = claims.client_id.as_deref().or(claims.azp.as_deref());
         Ok(Principal {
             issuer: Arc::clone(&self.issuer),
-            subject: claims.sub.as_deref().and_then(named).ok_or(Flaw::Bad("it names nobody"))?,
+            subject: claims.sub.as_deref().and_then(named).ok_or(Flaw::Bad("it has no subject"))?,
             client: match client {
                 Some(client) => named(client).ok_or(Flaw::Bad("its client has no name"))?,
                 None => UNNAMED_CLIENT.into(),

@@ -183,7 +183,7 @@ impl ForgeDialect {
         }
         let mut facts = Facts::of_claims(&user, wanted, None);
         if wanted.groups {
-            // A forge says `ORG` and `ORG:TEAM`, and nothing of somebody without either.
+            // A forge says `ORG` and `ORG:TEAM`, and nothing of a person without either.
             let groups = facts.groups.unwrap_or_default().into_iter();
             facts.groups = Some(groups.map(|own| own.replacen(':', "/", 1)).collect());
         }

@@ -223,7 +223,8 @@ impl Dialect for OidcDialect {
         let id_token = tokens.id_token.as_ref().ok_or_else(|| sign_in_failed(no_id_token))?;
         let claims = self.id_token(id_token, &exchange.client_id, attempt, now).await?;
         let subject = claims.sub.as_deref().and_then(named);
-        let subject = subject.ok_or_else(|| unacceptable("the id token names nobody"))?.to_string();
+        let subject =
+            subject.ok_or_else(|| unacceptable("the id token has no subject"))?.to_string();
         let mut said = payload(id_token.expose());
         let metadata = self.discovery.metadata(now).await.map_err(sign_in_failed)?;
         let is_missing =
@@ -236,9 +237,11 @@ impl Dialect for OidcDialect {
             || wanted.claims.iter().any(|name| !said.contains_key(name));
         if asks_more && let Some(endpoint) = &metadata.userinfo_endpoint {
             match self.user_info(exchange, endpoint, &tokens.access_token).await {
-                // Core §5.3.2: an answer about somebody else must not be used.
+                // Core §5.3.2: an answer about another subject must not be used.
                 Ok(info) if info.get("sub").and_then(Value::as_str) != Some(&subject) => {
-                    return Err(unacceptable("the userinfo endpoint speaks of somebody else"));
+                    return Err(unacceptable(
+                        "the subject of the userinfo answer is not that of the id token",
+                    ));
                 }
                 // What is signed comes first, and an address with its own flag.
                 Ok(info) => {
