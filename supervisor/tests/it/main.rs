@@ -8,5 +8,6 @@ mod harness;
 mod inheritance;
 mod orphans;
 mod parent;
+mod sandbox;
 mod starting;
 mod streams;
