@@ -52,8 +52,14 @@ pub(super) fn run(sh: &Shell, package: &str, times: u32, busy: bool) -> anyhow::
         let mut of_round = Tally::default();
         for program in &programs {
             let mut counted = Tally::default();
+            let mut explains = false;
             let finished = process::watch(program.command(sh, &skipped), BUILD_LIMIT, |line| {
                 counted += parse_result(line).unwrap_or_default();
+                // What the tests that failed said stands between these lines, as libtest has it.
+                explains = (explains || line == "failures:") && !line.starts_with("test result");
+                if explains {
+                    println!("{line}");
+                }
                 if let Some(name) = failed_test(line) {
                     println!("{line}");
                     *failures.entry(format!("{}: {name}", program.name())).or_default() += 1;
