@@ -68,7 +68,7 @@ enum Command {
     Config(config::ConfigCommand),
     /// Add, list and remove local accounts, and change their passwords
     User(user::UserCommand),
-    /// List the people who signed in, and how their credentials stand
+    /// List the people who signed in and how their credentials stand, keep a person out, let them in again
     Person(person::PersonCommand),
     /// Add, list and remove OAuth clients
     Client(client::ClientCommand),

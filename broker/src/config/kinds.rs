@@ -60,7 +60,7 @@ const FORMER_NAME: Key = special::<Option<TableName>>(Kind::Name).named(
 
 /// The keys that say who may sign in, and who may not.
 const ALLOW: Key = special::<Option<RuleList>>(Kind::Rules)
-    .computed("everyone, except where anybody can make an account: there it has to be set")
+    .computed("everyone; at a provider whose accounts are open to the public, the key has to be set")
     .example(r#"["login:ada", "org:acme"]"#)
     .named(
     "allow",
@@ -70,18 +70,18 @@ const ALLOW: Key = special::<Option<RuleList>>(Kind::Rules)
        first person who signs in with this login, whatever it is changed to later), \"org:…\", \
        \"team:ORG/TEAM\", \"group:…\", \"claim:NAME=VALUE\", \"mail_domain:…\" (an address that the \
        provider says it has verified) or \"unverified_mail_domain:…\". At GitHub, org and team need \
-       the scope read:org, and mail domains user:email. A provider where anybody can make an account \
+       the scope read:org, and mail domains user:email. A provider whose accounts are open to the public \
        needs this key. It is judged at each sign-in, at each renewal of a credential, and at each \
        refresh of a client by what the provider said in the last 24 hours."],
 );
 const DENY: Key = special::<Option<RuleList>>(Kind::Rules)
-    .computed("nobody")
+    .computed("no one")
     .example(r#"["id:4711"]"#)
     .named(
     "deny",
     "",
     &["Who may not sign in, whatever allow says; rules as there. Where the provider does not say what \
-       a rule asks for, nobody may. `mcp-broker person block` keeps a person out at once."],
+       a rule asks for, the person may not. `mcp-broker person block` keeps a person out at once."],
 );
 
 /// A kind of tables below `auth`.

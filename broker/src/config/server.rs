@@ -81,7 +81,7 @@ settings! {
             .example(r#"["forgejo/login:ada", "team:acme/devs"]"#),
         /// Who may not use this server, whatever allow says; rules as there.
         pub deny: Option<RuleList> = special(Kind::Rules)
-            .computed("nobody")
+            .computed("no one")
             .example(r#"["forgejo/id:4711"]"#),
         /// For a program that reads its user's token from a file and can read it again: the name of
         /// that file in the private directory of each process (mode 0600). The file always holds

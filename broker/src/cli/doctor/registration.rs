@@ -90,7 +90,7 @@ pub(super) async fn examine(
     let management = management(&body);
     if management.is_none() {
         notes.push(
-            "the doctor's client stays behind: this broker forgets a client that nobody uses; \
+            "the doctor's client stays behind: this broker forgets a client that is not used; \
              elsewhere remove \"mcp-broker doctor\" by hand"
                 .to_owned(),
         );

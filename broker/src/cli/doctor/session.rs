@@ -191,7 +191,8 @@ impl Session {
             Err(error) => return unreachable(url, &error).into(),
         };
         if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-            let note = "the server lets nobody end a session; the doctor's is idle now".to_owned();
+            let note =
+                "the server lets no client end a session; the doctor's is idle now".to_owned();
             return Outcome::ok((), "not offered (405)").with(Vec::new(), vec![note]);
         }
         if !answer.status.is_success() {

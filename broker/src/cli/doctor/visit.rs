@@ -194,10 +194,10 @@ impl<'a> Visit<'a> {
             client.ok_or(if checked { "there is no client to sign in with" } else { EARLIER })?;
         let Some(invite) = self.invite else {
             let left = client.remove(&self.wire).await;
-            let why = "nobody to sign in: there is no terminal; give a token with --token-file";
+            let why = "there is no terminal to sign in at; give a token with --token-file";
             let notes = left.into_iter().collect();
             self.report.take(Step::SignIn, Outcome::<()>::not_checked(why).with(Vec::new(), notes));
-            return Err("nobody signed in");
+            return Err("no one signed in");
         };
         let secrets = match Secrets::mint() {
             Ok(secrets) => secrets,
