@@ -68,11 +68,12 @@ impl Suite {
             format!("server.fixture.command={}", fixture.display()),
             format!("server.fixture.era={era}"),
             // The scenario about polling wants a stream that the server closes before the answer is
-            // there, so that the client comes back for it; its call takes 100 ms. A child cannot
-            // do that, the broker can. By default it would answer that call without a stream, and
-            // keep a stream open.
+            // there, so that the client comes back for it, once. A child cannot do that, the broker
+            // can. By default it would answer that call without a stream, and keep a stream open.
+            // The call takes 1.5 s: half a second after the first stream ends, and half a second
+            // before the second one would.
             "stream.after=0s".to_owned(),
-            "stream.rotate=50ms".to_owned(),
+            "stream.rotate=1s".to_owned(),
         ];
         let settings = settings.iter().flat_map(|setting| ["--set", setting]);
         let cmd = cmd!(sh, "{binary} serve --listen 127.0.0.1:0 {settings...}");
