@@ -26,7 +26,7 @@ pub use limits::VaultLimits;
 pub use listener::{Change, CredentialListener, Outcome};
 pub use look::Look;
 pub use parts::VaultParts;
-pub use store::{CredentialKey, CredentialStore, Sealed};
+pub use store::{CredentialKey, CredentialRealm, CredentialStore, Sealed};
 pub use vault::{Renamed, Resealed, RingError, Vault, VaultDriver};
 
 #[cfg(test)]

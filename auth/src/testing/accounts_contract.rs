@@ -10,7 +10,7 @@ use crate::{
     TokenHash, UnixTime,
     local::{Account, Accounts, ISSUER},
     oauth::{AuthStore, AuthorizeRequest, Browser, Code, Consent, NewToken, Redeemed, User},
-    upstream::{CredentialKey, CredentialStore},
+    upstream::{CredentialKey, CredentialRealm, CredentialStore},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -215,7 +215,7 @@ async fn removing(
         consents.push(approve(store, grant_id, user(issuer, BOB), now).await);
         open_browser(store, grant_id, user(issuer, BOB), now).await;
         let key = CredentialKey {
-            provider: format!("server:{grant_id}"),
+            realm: CredentialRealm::Server(grant_id.to_owned()),
             issuer: issuer.into(),
             subject: BOB.into(),
         };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     UnixTime,
-    upstream::{CredentialKey, CredentialStore, Sealed},
+    upstream::{CredentialKey, CredentialRealm, CredentialStore, Sealed},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,9 +28,9 @@ pub async fn credentials_contract(store: Arc<dyn CredentialStore>) {
     keys_and_users(&*store, now).await;
 }
 
-fn key(provider: &str, subject: &str) -> CredentialKey {
+fn key(realm: &str, subject: &str) -> CredentialKey {
     CredentialKey {
-        provider: provider.into(),
+        realm: CredentialRealm::from_stored(realm),
         issuer: "https://forge.example/'; DROP TABLE credentials; --".into(),
         subject: subject.into(),
     }
@@ -178,30 +178,34 @@ async fn keys_and_users(store: &dyn CredentialStore, now: UnixTime) {
 
     let issuer = key("", "").issuer;
     let of_bob = store.credentials_of(&issuer, bob).await.unwrap_or_else(no);
-    let names: Vec<_> = of_bob.iter().map(|(key, _)| key.provider.as_str()).collect();
+    let names: Vec<_> = of_bob.iter().map(|(key, _)| key.realm.to_string()).collect();
     assert_eq!(names, ["forge-a", "forge-b"], "a user's credentials come by provider");
     assert_eq!(Some(&of_bob[0].1), get(store, &of_bob[0].0).await.as_ref());
     let elsewhere = store.credentials_of("https://other.example", bob).await.unwrap_or_else(no);
     assert_eq!(elsewhere, [], "another issuer's user is another person");
 
+    let forge_a = CredentialRealm::Provider("forge-a".to_owned());
     let at_a = async |after, limit| {
-        let all = store.credentials_at("forge-a", after, limit).await.unwrap_or_else(no);
+        let all = store.credentials_at(&forge_a, after, limit).await.unwrap_or_else(no);
         all.into_iter().map(|(key, _)| key.subject).collect::<Vec<_>>()
     };
     assert_eq!(at_a(("", ""), 9).await, [bob, eve], "a provider's credentials come by user");
     assert_eq!(at_a(("", ""), 1).await, [bob]);
     assert_eq!(at_a((&issuer, bob), 9).await, [eve], "listing goes on after a user");
-    let providers = store.credential_providers().await.unwrap_or_else(no);
-    assert!(providers.is_sorted() && providers.contains(&"forge-a".to_owned()), "{providers:?}");
-    assert_eq!(providers.iter().filter(|own| *own == "forge-a").count(), 1, "each provider once");
+    let realms = store.credential_realms().await.unwrap_or_else(no);
+    assert!(
+        realms.is_sorted_by_key(ToString::to_string) && realms.contains(&forge_a),
+        "{realms:?}"
+    );
+    assert_eq!(realms.iter().filter(|own| **own == forge_a).count(), 1, "each realm once");
 
     assert!(store.remove_credential(&key("forge-a", eve)).await.unwrap_or_else(no));
     let keys = store.sealing_keys().await.unwrap_or_else(no);
     assert!(!keys.contains(&"older".to_owned()), "a key nothing is sealed with is not needed");
     assert_eq!(store.credentials_of(&issuer, eve).await.unwrap_or_else(no), []);
     assert!(store.remove_credential(&key("forge-b", bob)).await.unwrap_or_else(no));
-    let providers = store.credential_providers().await.unwrap_or_else(no);
-    assert!(!providers.contains(&"forge-b".to_owned()), "what was removed is not there");
+    let realms = store.credential_realms().await.unwrap_or_else(no);
+    assert!(!realms.contains(&key("forge-b", bob).realm), "what was removed is not there");
 }
 
 #[cfg(test)]

@@ -10,15 +10,16 @@ use crate::{
     TokenHash, UnixTime,
     local::{Account, Accounts, ISSUER},
     oauth::{Grant, Stored},
-    upstream::{CredentialKey, CredentialStore, Sealed},
+    upstream::{CredentialKey, CredentialRealm, CredentialStore, Sealed},
 };
 
 fn slot_key(key: &CredentialKey) -> SlotKey {
-    (key.issuer.clone(), key.subject.clone(), key.provider.clone())
+    (key.issuer.clone(), key.subject.clone(), key.realm.to_string())
 }
 
-fn credential_key((issuer, subject, provider): &SlotKey) -> CredentialKey {
-    CredentialKey { provider: provider.clone(), issuer: issuer.clone(), subject: subject.clone() }
+fn credential_key((issuer, subject, realm): &SlotKey) -> CredentialKey {
+    let realm = CredentialRealm::from_stored(realm);
+    CredentialKey { realm, issuer: issuer.clone(), subject: subject.clone() }
 }
 
 fn stored(slots: &BTreeMap<SlotKey, Slot>) -> impl Iterator<Item = (CredentialKey, &Sealed)> {
@@ -95,13 +96,13 @@ impl CredentialStore for MemoryStore {
 
     fn credentials_at<'a>(
         &'a self,
-        provider: &'a str,
+        realm: &'a CredentialRealm,
         after: (&'a str, &'a str),
         limit: usize,
     ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
         self.call(move |tables| {
             stored(&tables.credentials)
-                .filter(|(key, _)| key.provider == provider)
+                .filter(|(key, _)| key.realm == *realm)
                 .filter(|(key, _)| (key.issuer.as_str(), key.subject.as_str()) > after)
                 .take(limit)
                 .map(|(key, own)| (key, own.clone()))
@@ -109,11 +110,11 @@ impl CredentialStore for MemoryStore {
         })
     }
 
-    fn credential_providers(&self) -> Stored<'_, Vec<String>> {
+    fn credential_realms(&self) -> Stored<'_, Vec<CredentialRealm>> {
         self.call(|tables| {
-            let names: BTreeSet<_> =
-                stored(&tables.credentials).map(|(key, _)| key.provider).collect();
-            names.into_iter().collect()
+            let realms: BTreeSet<_> =
+                stored(&tables.credentials).map(|(key, _)| key.realm.to_string()).collect();
+            realms.iter().map(|realm| CredentialRealm::from_stored(realm)).collect()
         })
     }
 

@@ -154,7 +154,7 @@ impl Core {
         let opened = self.ring.open(key, &sealed.key_id, &sealed.bytes);
         let opened = opened.and_then(|text| Pair::from_bytes(&text).ok_or(OpenError::Forged));
         opened.map(held).map_err(|error| {
-            let (provider, subject) = (&key.provider, &key.subject);
+            let (provider, subject) = (&key.realm, &key.subject);
             let cause = &error as &dyn std::error::Error;
             tracing::error!(%provider, owner = %subject, error = cause, "credential not opened");
             match error {
@@ -180,6 +180,12 @@ impl Core {
         self.store.put_credential(key, key_id, bytes, replaces, stored).await
     }
 
+    /// The identity provider that gave this credential, if one did and it is configured.
+    pub(super) fn provider(&self, key: &CredentialKey) -> Option<&Arc<dyn IdentityProvider>> {
+        let name = key.realm.provider()?;
+        self.providers.iter().find(|own| own.name() == name)
+    }
+
     /// Who renews this credential, and with what; or why nobody does.
     pub(super) fn ways<'a>(
         &'a self,
@@ -194,9 +200,8 @@ impl Core {
         if let Some((reason, wait)) = self.put_off(key, held, now) {
             return Err(Failure::of(reason, wait));
         }
-        let provider = self.providers.iter().find(|own| own.name() == key.provider);
-        let provider = provider.ok_or_else(|| {
-            tracing::error!(provider = %key.provider, "cannot renew credential: identity provider not configured");
+        let provider = self.provider(key).ok_or_else(|| {
+            tracing::error!(provider = %key.realm, "cannot renew credential: identity provider not configured");
             Failure::Misconfigured
         })?;
         Ok((provider, refresh))
@@ -215,8 +220,7 @@ impl Core {
 
     /// What the operator configured and the upstream did not grant. What is not known is not missing.
     pub(super) fn missing(&self, key: &CredentialKey, pair: &Pair) -> Vec<String> {
-        let provider = self.providers.iter().find(|own| own.name() == key.provider);
-        let granted = provider.zip(pair.scope.as_deref());
+        let granted = self.provider(key).zip(pair.scope.as_deref());
         granted.map(|(provider, scope)| provider.missing(scope)).unwrap_or_default()
     }
 
@@ -234,7 +238,7 @@ impl Core {
         if missing.is_empty() {
             return;
         }
-        let (provider, owner, missing_words) = (&key.provider, &key.subject, missing.join(" "));
+        let (provider, owner, missing_words) = (&key.realm, &key.subject, missing.join(" "));
         tracing::warn!(
             %provider, %owner, missing = %missing_words,
             "the upstream granted less than the configured scopes; the person has to withdraw the \

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::store::CredentialRealm;
 use crate::{
     UnixTime,
     oauth::{Secret, StoreError},
@@ -55,8 +56,8 @@ pub enum CredentialError {
 /// One line of a user's account page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// Name of the identity provider, or `server:NAME` for a token the user gave.
-    pub provider: String,
+    /// What the credential opens.
+    pub realm: CredentialRealm,
     /// The user's login there.
     pub username: Option<String>,
     /// How it stands.

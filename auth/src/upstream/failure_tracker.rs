@@ -100,11 +100,13 @@ impl FailureTracker {
 mod tests {
     use super::*;
     use crate::testing::now;
+    use crate::upstream::CredentialRealm;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn key(subject: &str) -> CredentialKey {
-        CredentialKey { provider: "p".into(), issuer: "i".into(), subject: subject.into() }
+        let realm = CredentialRealm::Provider("p".into());
+        CredentialKey { realm, issuer: "i".into(), subject: subject.into() }
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Key {
 /// parts run into each other.
 fn bound_to(key: &CredentialKey, key_id: &str) -> Vec<u8> {
     let mut bound = b"upstream credential 1".to_vec();
-    for part in [&key.provider, &key.issuer, &key.subject, key_id] {
+    for part in [&key.realm.to_string(), &key.issuer, &key.subject, key_id] {
         bound.extend_from_slice(&(part.len() as u64).to_be_bytes());
         bound.extend_from_slice(part.as_bytes());
     }
@@ -270,13 +270,15 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
+    use crate::upstream::CredentialRealm;
 
     fn rng() -> ChaCha20Rng {
         ChaCha20Rng::seed_from_u64(7)
     }
 
     fn key(provider: &str, issuer: &str, subject: &str) -> CredentialKey {
-        CredentialKey { provider: provider.into(), issuer: issuer.into(), subject: subject.into() }
+        let realm = CredentialRealm::from_stored(provider);
+        CredentialKey { realm, issuer: issuer.into(), subject: subject.into() }
     }
 
     #[test]

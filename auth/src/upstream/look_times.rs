@@ -52,9 +52,11 @@ impl LookTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::CredentialRealm;
 
     fn key(subject: &str) -> CredentialKey {
-        CredentialKey { provider: "p".into(), issuer: "i".into(), subject: subject.into() }
+        let realm = CredentialRealm::Provider("p".into());
+        CredentialKey { realm, issuer: "i".into(), subject: subject.into() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,7 +47,7 @@ pub(super) async fn look(core: &Core, key: &CredentialKey, now: SystemTime) -> L
         match ask(core, key, now).await {
             Ok(look) => look,
             Err(error) => {
-                let (provider, error) = (&key.provider, &error as &dyn Error);
+                let (provider, error) = (&key.realm, &error as &dyn Error);
                 tracing::warn!(%provider, error, "the store did not answer during a look");
                 Look::Unknown
             }
@@ -61,13 +61,12 @@ pub(super) async fn look(core: &Core, key: &CredentialKey, now: SystemTime) -> L
 
 async fn ask(core: &Core, key: &CredentialKey, now: SystemTime) -> Result<Look, StoreError> {
     let Ok(held) = core.read(key).await? else { return Ok(Look::Unknown) };
-    let provider = core.providers.iter().find(|own| own.name() == key.provider);
     // Of a token that has ended there is nothing to learn: it is dead, whoever it belongs to.
     let is_alive = held.pair.is_usable(Duration::ZERO, now);
-    let Some(provider) = provider.filter(|_| is_alive) else { return Ok(Look::Unknown) };
+    let Some(provider) = core.provider(key).filter(|_| is_alive) else { return Ok(Look::Unknown) };
     let asked = timeout(core.limits.look_timeout, provider.standing(&held.pair.access, now));
     let standing = asked.await.unwrap_or_else(|late| TokenStanding::Unknown(late.into()));
-    let (provider, owner) = (&key.provider, &key.subject);
+    let (provider, owner) = (&key.realm, &key.subject);
     match standing {
         TokenStanding::Stands => {
             if held.pair.account_refused.is_some() {

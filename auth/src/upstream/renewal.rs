@@ -98,7 +98,7 @@ impl Renewal {
         failures.record_failure(self.key(), held.version, reason, now);
         let wait =
             self.core.put_off(self.key(), &held, now).map_or(Duration::ZERO, |(_, wait)| wait);
-        let (provider, owner, error) = (&self.key().provider, &self.key().subject, &*cause);
+        let (provider, owner, error) = (&self.key().realm, &self.key().subject, &*cause);
         if reason == Reason::Misconfigured {
             tracing::error!(%provider, %owner, error, ?wait, "renewal: provider misconfigured");
         } else {
@@ -163,7 +163,7 @@ impl Renewal {
         };
         match once().await {
             Err(RenewError::Unavailable(cause)) => {
-                let (provider, error) = (&self.key().provider, &*cause);
+                let (provider, error) = (&self.key().realm, &*cause);
                 tracing::debug!(%provider, error, "no answer to a renewal, asking once more");
                 sleep(limits.retry_pause).await;
                 once().await
@@ -181,7 +181,7 @@ impl Renewal {
         access_token: &Secret,
         now: SystemTime,
     ) -> bool {
-        let CredentialKey { provider: name, issuer, subject } = self.key();
+        let (name, CredentialKey { issuer, subject, .. }) = (provider.name(), self.key());
         let Some(admission) = self.core.admission.as_ref().filter(|own| own.asks_about(name))
         else {
             return false;
@@ -256,7 +256,7 @@ impl Renewal {
     fn renewed(&self) {
         self.core.failures.record_success(self.key());
         self.core.tell(self.key(), Change::Renewed);
-        tracing::debug!(provider = %self.key().provider, owner = %self.key().subject, "renewed");
+        tracing::debug!(provider = %self.key().realm, owner = %self.key().subject, "renewed");
     }
 
     /// The upstream takes the refresh token no more: because somebody else used it and has stored
@@ -267,7 +267,7 @@ impl Renewal {
         cause: &(dyn Error + Send + Sync + 'static),
     ) -> Result<Held, Failure> {
         let core = &self.core;
-        let (provider, owner) = (&self.key().provider, &self.key().subject);
+        let (provider, owner) = (&self.key().realm, &self.key().subject);
         loop {
             let now = self.clock.now();
             let held = match core.read(self.key()).await {
@@ -316,7 +316,7 @@ impl Renewal {
     }
 
     fn store_down(&self, error: &(dyn Error + 'static)) -> Failure {
-        let provider = &self.key().provider;
+        let provider = &self.key().realm;
         tracing::warn!(%provider, error, "the store did not answer during a renewal");
         Failure::Store
     }

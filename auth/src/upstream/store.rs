@@ -4,12 +4,54 @@ use std::fmt;
 
 use crate::{UnixTime, oauth::Stored};
 
-/// Whose credential it is, and at what.
+/// What stands before a server's name in the stored form of a [`CredentialRealm`]. No identity
+/// provider's name has a colon.
+const SERVER: &str = "server:";
+
+/// What a credential opens. [`Display`](fmt::Display) writes the form in which it is stored, logged
+/// and counted: `NAME` of a provider, `server:NAME` of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CredentialRealm {
+    /// The identity provider of this name, which gave it at a sign-in.
+    Provider(String),
+    /// The server of this name, for which the user gave a token of their own.
+    Server(String),
+}
+
+impl CredentialRealm {
+    /// The realm whose stored form is `stored`.
+    #[must_use]
+    pub fn from_stored(stored: &str) -> Self {
+        match stored.strip_prefix(SERVER) {
+            Some(server) => Self::Server(server.to_owned()),
+            None => Self::Provider(stored.to_owned()),
+        }
+    }
+
+    /// The name of the identity provider, if it is one's.
+    #[must_use]
+    pub fn provider(&self) -> Option<&str> {
+        match self {
+            Self::Provider(name) => Some(name),
+            Self::Server(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for CredentialRealm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider(name) => f.write_str(name),
+            Self::Server(name) => write!(f, "{SERVER}{name}"),
+        }
+    }
+}
+
+/// Whose credential it is, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CredentialKey {
-    /// Name of the identity provider it came from, or `server:NAME` for a token that the user gave
-    /// for one server.
-    pub provider: String,
+    /// What it opens.
+    pub realm: CredentialRealm,
     /// The user's issuer.
     pub issuer: String,
     /// The user's subject.
@@ -88,22 +130,44 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
     /// Every key identifier that is in use: a ring without one of them cannot be right.
     fn sealing_keys(&self) -> Stored<'_, Vec<String>>;
 
-    /// At most `limit` credentials of the provider `provider`, in order of issuer and subject, above
+    /// At most `limit` credentials of `realm`, in order of issuer and subject, above
     /// the pair `after`.
     fn credentials_at<'a>(
         &'a self,
-        provider: &'a str,
+        realm: &'a CredentialRealm,
         after: (&'a str, &'a str),
         limit: usize,
     ) -> Stored<'a, Vec<(CredentialKey, Sealed)>>;
 
-    /// Each [`CredentialKey::provider`] of which there is a credential, once, in order.
-    fn credential_providers(&self) -> Stored<'_, Vec<String>>;
+    /// Each realm of which there is a credential, once, in order of its stored form.
+    fn credential_realms(&self) -> Stored<'_, Vec<CredentialRealm>>;
 
-    /// The credentials of a user, by provider.
+    /// The credentials of a user, in order of their realm's stored form.
     fn credentials_of<'a>(
         &'a self,
         issuer: &'a str,
         subject: &'a str,
     ) -> Stored<'a, Vec<(CredentialKey, Sealed)>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_comes_back_from_its_stored_form() {
+        for (stored, realm) in [
+            ("forge", CredentialRealm::Provider("forge".into())),
+            ("server", CredentialRealm::Provider("server".into())),
+            ("server:forge", CredentialRealm::Server("forge".into())),
+        ] {
+            assert_eq!(realm.to_string(), stored);
+            assert_eq!(CredentialRealm::from_stored(stored), realm);
+        }
+        assert_ne!(
+            CredentialRealm::from_stored("server:forge").provider(),
+            Some("server:forge"),
+            "a token for one server is not a provider's"
+        );
+    }
 }

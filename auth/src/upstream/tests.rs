@@ -126,15 +126,15 @@ impl Heard {
 
 impl CredentialListener for Heard {
     fn asked(&self, key: &CredentialKey, outcome: Outcome) {
-        self.0.lock().unwrap().push(format!("{} {}", key.provider, outcome.name()));
+        self.0.lock().unwrap().push(format!("{} {}", key.realm, outcome.name()));
     }
 
     fn narrowed(&self, key: &CredentialKey, missing: &[String]) {
-        self.0.lock().unwrap().push(format!("{} lacks {}", key.provider, missing.join(" ")));
+        self.0.lock().unwrap().push(format!("{} lacks {}", key.realm, missing.join(" ")));
     }
 
     fn changed(&self, key: &CredentialKey, change: Change) {
-        self.0.lock().unwrap().push(format!("{} {change:?}", key.provider));
+        self.0.lock().unwrap().push(format!("{} {change:?}", key.realm));
     }
 }
 
@@ -153,5 +153,6 @@ fn ada() -> Identity {
 }
 
 fn ada_key() -> CredentialKey {
-    CredentialKey { provider: "forge".into(), issuer: ISSUER.into(), subject: "ada".into() }
+    let realm = CredentialRealm::Provider("forge".into());
+    CredentialKey { realm, issuer: ISSUER.into(), subject: "ada".into() }
 }

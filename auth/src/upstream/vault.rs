@@ -17,7 +17,7 @@ use super::{
     pair::Pair,
     parts::VaultParts,
     renewal::Renewal,
-    store::CredentialKey,
+    store::{CredentialKey, CredentialRealm},
 };
 use crate::{
     BoxFuture, UnixTime,
@@ -27,8 +27,6 @@ use crate::{
 
 /// How the provider of a token begins that a user gave for one server. No identity provider has a
 /// name with a colon.
-const SERVER: &str = "server:";
-
 /// Keeps each user's credential at each upstream, sealed, and renews it early.
 ///
 /// A credential is renewed once, whoever asks for it meanwhile: within this process all wait for
@@ -247,7 +245,7 @@ impl Vault {
         let connection = |(key, sealed)| match self.core.open(&key, &sealed) {
             Ok(held) => self.connection(key, &held, now),
             Err(_) => Connection {
-                provider: key.provider,
+                realm: key.realm,
                 username: None,
                 state: ConnectionState::Unreadable,
                 scope: None,
@@ -262,9 +260,7 @@ impl Vault {
     fn connection(&self, key: CredentialKey, held: &Held, now: SystemTime) -> Connection {
         let pair = &held.pair;
         let works = pair.is_usable(Duration::ZERO, now);
-        let renews = pair.refresh.is_some()
-            && !pair.refused
-            && self.core.providers.iter().any(|own| own.name() == key.provider);
+        let renews = pair.refresh.is_some() && !pair.refused && self.core.provider(&key).is_some();
         let state = if renews || (works && !pair.refused) {
             ConnectionState::Fine { expires: pair.end(), renews }
         } else {
@@ -272,7 +268,7 @@ impl Vault {
         };
         let missing = self.core.missing(&key, pair);
         Connection {
-            provider: key.provider,
+            realm: key.realm,
             username: pair.username.clone(),
             state,
             scope: pair.scope.clone(),
@@ -288,9 +284,12 @@ impl Vault {
     ///
     /// [`StoreError`] when the store does not answer.
     pub async fn providers(&self) -> Result<Vec<String>, StoreError> {
-        let mut names = self.core.store.credential_providers().await?;
-        names.retain(|name| !name.starts_with(SERVER));
-        Ok(names)
+        let realms = self.core.store.credential_realms().await?;
+        let names = realms.into_iter().filter_map(|realm| match realm {
+            CredentialRealm::Provider(name) => Some(name),
+            CredentialRealm::Server(_) => None,
+        });
+        Ok(names.collect())
     }
 
     /// Moves the credentials of the provider `from` to the name `to`: a credential is sealed together
@@ -304,10 +303,11 @@ impl Vault {
     pub async fn rename_provider(&self, from: &str, to: &str) -> Result<Renamed, StoreError> {
         let core = &self.core;
         let mut renamed = Renamed::default();
+        let (from, to) = [from, to].map(|name| CredentialRealm::Provider(name.to_owned())).into();
         let mut after = (String::new(), String::new());
         loop {
             let page = (&*after.0, &*after.1);
-            let all = core.store.credentials_at(from, page, RENAME_BATCH).await?;
+            let all = core.store.credentials_at(&from, page, RENAME_BATCH).await?;
             let Some((last, _)) = all.last() else { return Ok(renamed) };
             let next = (last.issuer.clone(), last.subject.clone());
             for (old, sealed) in all {
@@ -315,7 +315,7 @@ impl Vault {
                     renamed.left += 1;
                     continue;
                 };
-                let new = CredentialKey { provider: to.to_owned(), ..old.clone() };
+                let new = CredentialKey { realm: to.clone(), ..old.clone() };
                 if core.store.credential(&new).await?.is_none() {
                     // The versions of the new name begin anew.
                     let pair = Pair { since: None, ..held.pair };
@@ -566,13 +566,13 @@ pub struct Resealed {
 }
 
 fn key(provider: &str, issuer: &str, subject: &str) -> CredentialKey {
-    CredentialKey {
-        provider: provider.to_owned(),
-        issuer: issuer.to_owned(),
-        subject: subject.to_owned(),
-    }
+    key_in(CredentialRealm::Provider(provider.to_owned()), issuer, subject)
 }
 
 fn user_token_key(server: &str, issuer: &str, subject: &str) -> CredentialKey {
-    key(&format!("{SERVER}{server}"), issuer, subject)
+    key_in(CredentialRealm::Server(server.to_owned()), issuer, subject)
+}
+
+fn key_in(realm: CredentialRealm, issuer: &str, subject: &str) -> CredentialKey {
+    CredentialKey { realm, issuer: issuer.to_owned(), subject: subject.to_owned() }
 }

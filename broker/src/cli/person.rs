@@ -150,23 +150,21 @@ async fn add_credentials(
     vault: &Vault,
     now: SystemTime,
 ) -> Result<(), Failure> {
-    for provider in store.credential_providers().await? {
-        // A token for one server that a user set; it does not say who they are.
-        if provider.starts_with("server:") {
-            continue;
-        }
+    for realm in store.credential_realms().await? {
+        // A token for one server that a user set does not say who they are.
+        let Some(provider) = realm.provider() else { continue };
         let mut after = (String::new(), String::new());
         loop {
-            let batch = store.credentials_at(&provider, (&after.0, &after.1), BATCH).await?;
+            let batch = store.credentials_at(&realm, (&after.0, &after.1), BATCH).await?;
             let Some((last, _)) = batch.last() else { break };
             after = (last.issuer.clone(), last.subject.clone());
             for (key, sealed) in batch {
                 let all = vault.connections(&key.issuer, &key.subject, now).await?;
-                let Some(own) = all.into_iter().find(|own| own.provider == provider) else {
+                let Some(own) = all.into_iter().find(|own| own.realm == realm) else {
                     continue;
                 };
                 let person = people.entry((key.issuer, key.subject)).or_default();
-                person.provider = Some(provider.clone());
+                person.provider = Some(provider.to_owned());
                 person.last_use = person.last_use.max(Some(sealed.stored));
                 let state = match own.account_refused {
                     Some(_) => "account refused",

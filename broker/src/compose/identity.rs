@@ -131,12 +131,12 @@ struct VaultEvents {
 
 impl CredentialListener for VaultEvents {
     fn asked(&self, key: &CredentialKey, outcome: Outcome) {
-        let labels = RefreshLabels { provider: key.provider.clone(), outcome: outcome.name() };
+        let labels = RefreshLabels { provider: key.realm.to_string(), outcome: outcome.name() };
         self.metrics.upstream_refresh.get_or_create(&labels).inc();
     }
 
     fn narrowed(&self, key: &CredentialKey, _missing: &[String]) {
-        let labels = ProviderLabel { provider: key.provider.clone() };
+        let labels = ProviderLabel { provider: key.realm.to_string() };
         self.metrics.narrow_grants.get_or_create(&labels).inc();
     }
 
@@ -228,7 +228,8 @@ impl CredentialSink for Credentials {
             match self.upstreams.get(resource) {
                 Some(Upstream::Provider(identity)) if *identity == user.provider.as_str() => {
                     let all = self.vault.connections(&user.issuer, &user.subject, now).await?;
-                    let own = all.into_iter().find(|own| own.provider == user.provider);
+                    let own =
+                        all.into_iter().find(|own| own.realm.provider() == Some(&user.provider));
                     // Taken back on the account page, or refused by the upstream.
                     Ok(own.is_none_or(|own| {
                         matches!(

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use auth::{
     UnixTime,
     oauth::{ErrorPage, Page, Params, StoreError, User, UserView},
-    upstream::{Connection, ConnectionState as State},
+    upstream::{Connection, ConnectionState as State, CredentialRealm},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -86,8 +86,7 @@ impl SignInUi {
             user_tokens: self.user_tokens(app, &connections),
             connections: connections
                 .into_iter()
-                .filter(|own| !own.provider.contains(':'))
-                .map(|own| self.connection(own, user))
+                .filter_map(|own| self.connection(own, user))
                 .collect(),
         };
         Ok(pages::response(StatusCode::OK, self.pages.account(&page)))
@@ -114,7 +113,9 @@ impl SignInUi {
         Ok((view.collect(), next))
     }
 
-    fn connection(&self, own: Connection, user: &User) -> ConnectionView {
+    /// What the page shows of a connection to an identity provider.
+    fn connection(&self, own: Connection, user: &User) -> Option<ConnectionView> {
+        let CredentialRealm::Provider(provider) = own.realm else { return None };
         let (state, expires) = match own.state {
             State::Fine { expires, renews } => (ConnectionState::Good, expires.filter(|_| !renews)),
             State::SignInAgain { works_until } => (ConnectionState::SignInAgain, works_until),
@@ -122,22 +123,22 @@ impl SignInUi {
         };
         let mut actions = Vec::new();
         let is_fine = state == ConnectionState::Good && own.missing.is_empty();
-        if !is_fine && own.provider == user.provider {
+        if !is_fine && provider == user.provider {
             actions.push(ConnectionAction::SignInAgain);
         }
         actions.push(ConnectionAction::Remove);
-        let withdrawal = self.withdrawals.get(&own.provider).cloned();
-        ConnectionView {
-            label: self.label(&own.provider),
+        let withdrawal = self.withdrawals.get(&provider).cloned();
+        Some(ConnectionView {
+            label: self.label(&provider),
             username: own.username.unwrap_or_else(|| user.display_name.clone()),
-            provider: own.provider,
+            provider,
             state,
             expires: expires.map(UnixTime::of),
             refused: own.account_refused,
             missing: own.missing,
             withdrawal,
             actions,
-        }
+        })
     }
 
     /// The servers that take a token of the user's own.
@@ -148,7 +149,9 @@ impl SignInUi {
         let view = servers.map(|(name, server)| ServerTokenView {
             server: name.as_str().to_owned(),
             title: server.title.clone().unwrap_or_else(|| name.as_str().to_owned()),
-            is_set: connections.iter().any(|own| own.provider == format!("server:{name}")),
+            is_set: connections
+                .iter()
+                .any(|own| own.realm == CredentialRealm::Server(name.as_str().to_owned())),
         });
         view.collect()
     }
@@ -221,7 +224,7 @@ impl SignInUi {
                     Err(EndError::Records(error)) => return Err(StoreError::new(error)),
                 }
             }
-            AccountAction::RemoveConnection { provider } if !provider.contains(':') => {
+            AccountAction::RemoveConnection { provider } if is_provider(&provider) => {
                 match self.vault.remove(&provider, issuer, subject).await? {
                     true => {
                         info!(provider, "a user removed a connection");
@@ -273,6 +276,10 @@ impl SignInUi {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         response
     }
+}
+
+fn is_provider(name: &str) -> bool {
+    CredentialRealm::from_stored(name).provider().is_some()
 }
 
 fn takes_token(app: &App, server: &str) -> bool {

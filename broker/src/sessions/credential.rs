@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use auth::upstream::{Credential, CredentialError, CredentialKey, Look, Vault};
+use auth::upstream::{Credential, CredentialError, CredentialKey, CredentialRealm, Look, Vault};
 use session::{BoxFuture, Owner};
 
 use super::{
@@ -42,12 +42,12 @@ pub(crate) async fn credential(
 
 /// Under what a user's credential for this server is stored.
 pub(super) fn key(upstream: &Upstream, server: &str, owner: &Owner) -> CredentialKey {
-    let provider = match upstream {
-        Upstream::User => format!("server:{server}"),
-        Upstream::Provider(provider) => provider.as_str().to_owned(),
+    let realm = match upstream {
+        Upstream::User => CredentialRealm::Server(server.to_owned()),
+        Upstream::Provider(provider) => CredentialRealm::Provider(provider.as_str().to_owned()),
     };
     let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
-    CredentialKey { provider, issuer, subject }
+    CredentialKey { realm, issuer, subject }
 }
 
 /// The vault, as children of this broker are given what it holds.

@@ -11,7 +11,7 @@ use std::{
 
 use auth::{
     oauth::Secret,
-    upstream::{Credential, CredentialError, CredentialKey},
+    upstream::{Credential, CredentialError, CredentialKey, CredentialRealm},
 };
 use session::{
     Backend, BoxFuture, Lease, Limits, Owner, Purpose, Registry, SessionId, Spawn, StopReason,
@@ -202,7 +202,7 @@ impl World {
 /// Under what the fake vault has an owner's credential.
 pub(super) fn key(owner: &Owner) -> CredentialKey {
     let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
-    CredentialKey { provider: "forge".to_owned(), issuer, subject }
+    CredentialKey { realm: CredentialRealm::Provider("forge".to_owned()), issuer, subject }
 }
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use auth::{
     UnixTime,
-    upstream::{CredentialKey, Sealed},
+    upstream::{CredentialKey, CredentialRealm, Sealed},
 };
 use sqlx::{Row, query, sqlite::SqliteRow};
 
@@ -11,7 +11,7 @@ use super::row::{Columns, Db, Result, count, seconds, unreadable};
 pub(super) async fn find(db: &mut Db, key: &CredentialKey) -> Result<Option<Sealed>> {
     let sql = "SELECT * FROM credentials \
                WHERE provider = $1 AND issuer = $2 AND subject = $3 AND key_id IS NOT NULL";
-    let row = query(sql).bind(&key.provider).bind(&key.issuer).bind(&key.subject);
+    let row = query(sql).bind(key.realm.to_string()).bind(&key.issuer).bind(&key.subject);
     row.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn put(
                  removed = NULL \
                RETURNING version";
     let row = query(sql)
-        .bind(&key.provider)
+        .bind(key.realm.to_string())
         .bind(&key.issuer)
         .bind(&key.subject)
         .bind(key_id)
@@ -51,7 +51,7 @@ pub(super) async fn put(
 pub(super) async fn remove(db: &mut Db, key: &CredentialKey) -> Result<bool> {
     let sql = "UPDATE credentials SET key_id = NULL, sealed = NULL, claimed_until = NULL \
                WHERE provider = $1 AND issuer = $2 AND subject = $3 AND key_id IS NOT NULL";
-    let removed = query(sql).bind(&key.provider).bind(&key.issuer).bind(&key.subject);
+    let removed = query(sql).bind(key.realm.to_string()).bind(&key.issuer).bind(&key.subject);
     Ok(removed.execute(db).await?.rows_affected() == 1)
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn claim(
                WHERE provider = $1 AND issuer = $2 AND subject = $3 AND version = $4 \
                  AND key_id IS NOT NULL AND (claimed_until IS NULL OR claimed_until <= $6)";
     let claimed = query(sql)
-        .bind(&key.provider)
+        .bind(key.realm.to_string())
         .bind(&key.issuer)
         .bind(&key.subject)
         .bind(i64::try_from(version).unwrap_or(i64::MAX))
@@ -86,7 +86,7 @@ pub(super) async fn release(db: &mut Db, key: &CredentialKey, version: u64) -> R
     let sql = "UPDATE credentials SET claimed_until = NULL \
                WHERE provider = $1 AND issuer = $2 AND subject = $3 AND version = $4";
     query(sql)
-        .bind(&key.provider)
+        .bind(key.realm.to_string())
         .bind(&key.issuer)
         .bind(&key.subject)
         .bind(i64::try_from(version).unwrap_or(i64::MAX))
@@ -106,24 +106,24 @@ pub(super) async fn sealed_otherwise(
     rows.iter().map(|row| Ok((read_key(row)?, read(row)?))).collect()
 }
 
-pub(super) async fn at_provider(
+pub(super) async fn in_realm(
     db: &mut Db,
-    provider: &str,
+    realm: &CredentialRealm,
     (issuer, subject): (&str, &str),
     limit: usize,
 ) -> Result<Vec<(CredentialKey, Sealed)>> {
     let sql = "SELECT * FROM credentials \
                WHERE provider = $1 AND (issuer, subject) > ($2, $3) AND key_id IS NOT NULL \
                ORDER BY issuer, subject LIMIT $4";
-    let rows = query(sql).bind(provider).bind(issuer).bind(subject).bind(count(limit));
+    let rows = query(sql).bind(realm.to_string()).bind(issuer).bind(subject).bind(count(limit));
     let rows = rows.fetch_all(db).await?;
     rows.iter().map(|row| Ok((read_key(row)?, read(row)?))).collect()
 }
 
-pub(super) async fn providers(db: &mut Db) -> Result<Vec<String>> {
+pub(super) async fn realms(db: &mut Db) -> Result<Vec<CredentialRealm>> {
     let sql =
         "SELECT DISTINCT provider FROM credentials WHERE key_id IS NOT NULL ORDER BY provider";
-    query(sql).fetch_all(db).await?.iter().map(|row| row.text("provider")).collect()
+    query(sql).fetch_all(db).await?.iter().map(read_realm).collect()
 }
 
 pub(super) async fn sealing_keys(db: &mut Db) -> Result<Vec<String>> {
@@ -149,10 +149,14 @@ fn version(row: &SqliteRow) -> Result<u64> {
 
 fn read_key(row: &SqliteRow) -> Result<CredentialKey> {
     Ok(CredentialKey {
-        provider: row.text("provider")?,
+        realm: read_realm(row)?,
         issuer: row.text("issuer")?,
         subject: row.text("subject")?,
     })
+}
+
+fn read_realm(row: &SqliteRow) -> Result<CredentialRealm> {
+    Ok(CredentialRealm::from_stored(&row.text("provider")?))
 }
 
 fn read(row: &SqliteRow) -> Result<Sealed> {

@@ -12,7 +12,7 @@ use auth::{
         AccessToken, AuthStore, Browser, Client, Code, Consent, Grant, NewToken, Redeemed,
         RefreshToken, Registered, Rotated, Rotation, Stored, Transaction, TransactionKey, User,
     },
-    upstream::{CredentialKey, CredentialStore, Sealed},
+    upstream::{CredentialKey, CredentialRealm, CredentialStore, Sealed},
 };
 
 use session::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use};
@@ -320,17 +320,17 @@ impl CredentialStore for Store {
 
     fn credentials_at<'a>(
         &'a self,
-        provider: &'a str,
+        realm: &'a CredentialRealm,
         (issuer, subject): (&'a str, &'a str),
         limit: usize,
     ) -> Stored<'a, Vec<(CredentialKey, Sealed)>> {
-        let (provider, issuer) = (provider.to_owned(), issuer.to_owned());
+        let (realm, issuer) = (realm.clone(), issuer.to_owned());
         let subject = subject.to_owned();
-        job!(self.read: credentials::at_provider(&provider, (&issuer, &subject), limit))
+        job!(self.read: credentials::in_realm(&realm, (&issuer, &subject), limit))
     }
 
-    fn credential_providers(&self) -> Stored<'_, Vec<String>> {
-        job!(self.read: credentials::providers())
+    fn credential_realms(&self) -> Stored<'_, Vec<CredentialRealm>> {
+        job!(self.read: credentials::realms())
     }
 
     fn sealing_keys(&self) -> Stored<'_, Vec<String>> {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use auth::upstream::{CredentialKey, CredentialStore, KeyRing};
+use auth::upstream::{CredentialKey, CredentialRealm, CredentialStore, KeyRing};
 use broker::store::{Keys, KeysError, Store};
 
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
 };
 
 fn key() -> CredentialKey {
-    let [provider, issuer, subject] = ["forge", "https://forge.example", "ada"].map(str::to_owned);
-    CredentialKey { provider, issuer, subject }
+    let [name, issuer, subject] = ["forge", "https://forge.example", "ada"].map(str::to_owned);
+    CredentialKey { realm: CredentialRealm::Provider(name), issuer, subject }
 }
 
 /// Keeps a credential that the first key of `ring` sealed.

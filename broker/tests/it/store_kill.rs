@@ -16,7 +16,7 @@ use std::{
 use auth::{
     TokenHash, UnixTime,
     oauth::{AuthStore, NewToken, Rotated, Rotation},
-    upstream::{CredentialKey, CredentialStore},
+    upstream::{CredentialKey, CredentialRealm, CredentialStore},
 };
 use broker::store::Store;
 use sqlx::{Connection, Row, query};
@@ -175,7 +175,7 @@ async fn check_family(store: &Store, name: &str, said: &mut Said) {
     said.rotating = false;
 
     let key = CredentialKey {
-        provider: "forge".into(),
+        realm: CredentialRealm::Provider("forge".into()),
         issuer: "https://forge.example".into(),
         subject: name.to_owned(),
     };

@@ -9,7 +9,7 @@ use auth::{
         AuthStore, Browser, Client, NewToken, Origin, Purpose, Rotated, Rotation, Secret,
         Transaction,
     },
-    upstream::{CredentialKey, CredentialStore},
+    upstream::{CredentialKey, CredentialRealm, CredentialStore},
 };
 use broker::store::Store;
 use http::StatusCode;
@@ -169,7 +169,11 @@ async fn traffic(store: &Store, round: u64, now: UnixTime) {
         created: now,
     };
     assert!(store.add_account(account).await.expect("the store answers"));
-    let key = CredentialKey { provider: "server:forge".into(), issuer: "local".into(), subject };
+    let key = CredentialKey {
+        realm: CredentialRealm::Server("forge".into()),
+        issuer: "local".into(),
+        subject,
+    };
     store.put_credential(&key, "key", vec![1; 100], None, now).await.expect("the store answers");
     let record = record(round, Owner::new(ISSUER, format!("local-{round}"), "web"));
     assert!(store.create(record).await.expect("the store answers"));

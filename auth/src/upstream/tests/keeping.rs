@@ -57,12 +57,12 @@ async fn the_account_page_learns_how_every_connection_stands() {
     vault.put_user_token("wiki", ISSUER, "ada", token, harness.now()).await.unwrap();
     let states = async || {
         let all = vault.connections(ISSUER, "ada", harness.now()).await.unwrap();
-        all.into_iter().map(|own| (own.provider, own.state)).collect::<Vec<_>>()
+        all.into_iter().map(|own| (own.realm, own.state)).collect::<Vec<_>>()
     };
     let all = vault.connections(ISSUER, "ada", harness.now()).await.unwrap();
     let expires = Some(now() + HOUR);
     let forge = Connection {
-        provider: "forge".into(),
+        realm: CredentialRealm::Provider("forge".into()),
         username: Some("ada-at-the-forge".into()),
         state: ConnectionState::Fine { expires, renews: true },
         scope: Some("read:user".into()),
@@ -71,7 +71,7 @@ async fn the_account_page_learns_how_every_connection_stands() {
         stored: start,
     };
     let wiki = Connection {
-        provider: "server:wiki".into(),
+        realm: CredentialRealm::Server("wiki".into()),
         username: None,
         state: ConnectionState::Fine { expires: None, renews: false },
         scope: None,

@@ -40,8 +40,7 @@ async fn a_credential_that_does_not_open_is_left_where_it_is() {
     let mut harness = Harness::new();
     let vault = harness.vault();
     harness.sign_in(&vault).await;
-    let key =
-        CredentialKey { provider: "forge".into(), issuer: ISSUER.into(), subject: "forged".into() };
+    let key = CredentialKey { subject: "forged".into(), ..ada_key() };
     let stored = crate::UnixTime::of(harness.now());
     let put = harness.store.put_credential(&key, "unknown", b"bytes".into(), None, stored).await;
     put.unwrap();
