@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) directories: PathBuf,
     /// Where the caches are that outlive the children.
     pub(crate) caches: PathBuf,
+    /// What a child in a sandbox does not see.
+    pub(crate) private: Vec<PathBuf>,
 }
 
 impl Settings {
@@ -75,6 +77,7 @@ impl Settings {
             max_unread_per_owner: config.stream.max_unread_per_owner,
             directories: config.data_dir.join("children"),
             caches: Self::caches_in(&config.data_dir),
+            private: config.private.0.clone(),
         }
     }
 }

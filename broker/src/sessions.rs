@@ -16,6 +16,7 @@ pub(crate) mod credential_looks;
 pub(crate) mod directory;
 mod handshake;
 mod handshake_timeout;
+mod isolation;
 pub(crate) mod ledgers;
 pub(crate) mod parked;
 pub(crate) mod registry;

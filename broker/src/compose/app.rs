@@ -113,6 +113,7 @@ impl App {
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
         let children = Arc::new(Children::new(&config.data_dir));
+        children.check(&config)?;
         let outside = HttpClients::new(&config)?;
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);

@@ -7,6 +7,7 @@ use auth::{
 
 use crate::{
     fetch::RootsError,
+    sessions::children::NoIsolation,
     store::{self, KeysError},
     tokens::ImportError,
 };
@@ -20,6 +21,17 @@ pub enum StartError {
     /// Another broker serves from the data directory, or it cannot be locked.
     #[error("the data directory cannot be used")]
     DataDirectory(#[from] store::LockError),
+    /// The system gives a server's processes no sandbox.
+    #[error(
+        "server.{server}.isolation cannot be had on this system; allow user namespaces, or write \
+         level = \"none\" and network = \"any\""
+    )]
+    Isolation {
+        /// The server's name.
+        server: String,
+        /// What was refused.
+        source: Option<supervisor::SpawnError>,
+    },
     /// The store did not open.
     #[error("the store cannot be used")]
     Store(#[from] store::OpenError),
@@ -68,4 +80,10 @@ pub enum StartError {
     /// The system gave no randomness.
     #[error("the system gives no randomness")]
     Seed(#[from] auth::SeedError),
+}
+
+impl From<NoIsolation> for StartError {
+    fn from(NoIsolation { server, source }: NoIsolation) -> Self {
+        Self::Isolation { server, source }
+    }
 }

@@ -77,6 +77,8 @@ pub(super) enum Kind {
     Upstream,
     /// Rules that name people.
     Rules,
+    /// What a server's processes reach over the network: a word, or a list of ports.
+    NetworkAccess,
     /// A table of environment variables with templates as values.
     Environment,
     /// A table.
@@ -124,6 +126,7 @@ impl Kind {
             Self::Rules => {
                 "\"everyone\", or a list such as [\"login:ada\", \"org:acme\"]".to_owned()
             }
+            Self::NetworkAccess => "\"any\", \"none\" or a list such as [443]".to_owned(),
             Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
             Self::Table | Self::Tables | Self::Derived => "a table".to_owned(),
         }
@@ -167,6 +170,7 @@ impl Kind {
                 | Self::Registered
                 | Self::Upstream
                 | Self::Filter
+                | Self::NetworkAccess
                 | Self::Word(_)
         )
     }
@@ -227,6 +231,10 @@ impl Kind {
             Self::Rules => json!({ "anyOf": [
                 { "const": "everyone" },
                 { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
+            ] }),
+            Self::NetworkAccess => json!({ "anyOf": [
+                { "enum": ["any", "none"] },
+                { "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 65535 } },
             ] }),
             Self::Environment => {
                 json!({ "type": "object", "additionalProperties": { "type": "string" } })

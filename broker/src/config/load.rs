@@ -6,6 +6,8 @@ use super::check;
 use super::effective::Effective;
 use super::error::{ConfigError, ConfigErrors, Source};
 use super::example;
+use super::isolation::PrivatePaths;
+use super::kind::Kind;
 use super::kinds::{Instance, Kinds};
 use super::layer::NOT_TOML;
 use super::layout::Layout;
@@ -16,6 +18,7 @@ use super::reload::{self, Change};
 use super::resolve;
 use super::root::Config;
 use super::schema;
+use super::setting::Entry;
 use super::sources::{Sources, Text};
 use super::table::Table;
 use super::tree::Tree;
@@ -103,9 +106,29 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
         in_reading_order(&mut mistakes);
         return Err(ConfigErrors(mistakes));
     }
+    config.private = PrivatePaths(private(&config, &context, sources));
     warnings::add(&config, &mut reader);
     let effective = Effective::of(&config, &tree);
     Ok(Loaded { config, warnings: reader.warnings, effective, file: context.file })
+}
+
+/// What no server's process may see.
+fn private(config: &Config, context: &LoadContext, sources: &Sources<'_>) -> Vec<PathBuf> {
+    let is_secret = |entry: &Entry| {
+        let path = entry.path.to_string();
+        let is_file = matches!(entry.key.kind, Kind::Path | Kind::File);
+        is_file && !path.ends_with("ca_file") && (path.ends_with("_file") || path == "tls.key")
+    };
+    let secrets = config.entries().into_iter().filter(is_secret).filter_map(|entry| {
+        let value: toml_edit::Value = entry.value?.parse().ok()?;
+        value.as_str().map(PathBuf::from)
+    });
+    let home = sources.environment.variable("HOME").map(PathBuf::from);
+    // A user without a home of its own has one that everybody needs.
+    let home = home.filter(|home| home.components().count() > 2);
+    let known = ["/home", "/root"].map(PathBuf::from);
+    let own = [config.data_dir.clone()].into_iter().chain(context.file.clone());
+    own.chain(home).chain(known).chain(secrets).collect()
 }
 
 /// Every table there is with those below `auth`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::{HostName, Listen, Origin, PublicUrl};
 use super::auth::Auth;
+use super::isolation::PrivatePaths;
 use super::kind::Kind;
 use super::oauth::OAuth;
 use super::path::KeyPath;
@@ -70,6 +71,9 @@ settings! {
             .holding(ServerConfig::DECLARED),
         /// The one that is served at `/mcp` too; always a key of `server`.
         pub default_server: ServerName = derived(),
+        /// What no server's process may see: the data directory, the configuration, the files of
+        /// secrets, and homes.
+        pub private: PrivatePaths = derived(),
         /// Bounds of sessions.
         pub session: Session = table(),
         /// Limits of the events that are kept for resuming streams.

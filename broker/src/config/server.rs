@@ -9,6 +9,7 @@ use figment::value::Value;
 use supervisor::Reload;
 
 use super::error::Problems;
+use super::isolation::IsolationConfig;
 use super::key::Key;
 use super::kind::Kind;
 use super::path::KeyPath;
@@ -145,6 +146,8 @@ settings! {
         /// The longest line that the program may write. The broker skips a longer one, and the
         /// request that it answers fails. Other requests go on.
         pub max_line: usize = size(r#""16MiB""#).live(),
+        /// What the processes see and reach.
+        pub isolation: IsolationConfig = table(),
     }
 }
 

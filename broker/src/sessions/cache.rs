@@ -249,6 +249,10 @@ impl Cache {
         Arc::clone(&self.in_use)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.in_use.path
+    }
+
     /// The variables that lead programs there, and that have them use what they find.
     pub(super) fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> {
         let (name, value) = PREFER_CACHE;

@@ -7,10 +7,11 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use supervisor::{Containment, Mechanism};
+use supervisor::{Containment, Mechanism, SpawnError};
 use tracing::{info, warn};
 
 use crate::{
+    config::{Config, IsolationLevel, NetworkAccess},
     metrics::{ServerLabel, StateLabels},
     server::Server,
 };
@@ -59,6 +60,32 @@ impl Children {
         Self { pids: Mutex::default(), containment: containment.ok() }
     }
 
+    /// Whether the servers can have the isolation that they ask for; says what each gets.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), NoIsolation> {
+        for (name, server) in &config.server {
+            let isolation = &server.isolation;
+            let is_sandboxed = isolation.level == IsolationLevel::Sandbox;
+            let sandbox = self.containment.as_ref().map(Containment::sandbox);
+            let kill = match &self.containment {
+                Some(_) if is_sandboxed => Mechanism::PidNamespace.as_str(),
+                Some(containment) => containment.mechanism().as_str(),
+                None => "none",
+            };
+            if is_sandboxed || isolation.network != NetworkAccess::Any {
+                let failed = |source| NoIsolation { server: name.as_str().to_owned(), source };
+                sandbox.ok_or_else(|| failed(None))?.map_err(|error| failed(Some(error)))?;
+            }
+            info!(
+                server = name.as_str(),
+                isolation = isolation.level.word(),
+                network = %isolation.network,
+                kill,
+                "isolation of the server's processes"
+            );
+        }
+        Ok(())
+    }
+
     fn starts(&self, pid: u32) {
         self.lock().insert(pid);
     }
@@ -81,6 +108,13 @@ impl Children {
     fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The isolation that a server asks for cannot be had.
+#[derive(Debug)]
+pub(crate) struct NoIsolation {
+    pub(crate) server: String,
+    pub(crate) source: Option<SpawnError>,
 }
 
 /// Counts a child from its start to its end.

@@ -27,6 +27,7 @@ use super::{
     directory::Directory,
     handshake::complete_handshake,
     handshake_timeout::HandshakeTimeout,
+    isolation::isolate,
     ledgers::Ledgers,
     session_observer::SessionObserver,
     spawn_failure::SpawnFailure,
@@ -91,7 +92,10 @@ impl Startup {
             None => None,
         };
         let env = self.environment(&directory, cache, credential.as_ref(), file.as_ref());
-        let spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
+        let mut spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
+        let own = [Some(directory.path()), cache.map(Cache::path)];
+        let own: Vec<_> = own.into_iter().flatten().collect();
+        isolate(&mut spec, &settings.server, &settings.private, &own);
         let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
         let child = started.child;
         let delivery = file.map(|file| {

@@ -321,3 +321,29 @@ fn children_of_a_broker_that_stops_leave_no_directory() {
         assert!(!Path::new(&directory).exists());
     });
 }
+
+#[test]
+fn a_server_in_a_sandbox_answers_and_sees_neither_the_brokers_files_nor_other_processes() {
+    with_timeout(async {
+        let place = Place::new();
+        let script = format!(
+            "find {} -name server.key -o -name 'broker.db*' -o -name mcp-broker.toml | sed s/^/seen-/ >&2; \
+             echo processes $(ls -d /proc/[0-9]* | wc -l)- >&2; exec {} demo-server",
+            place.path().display(),
+            env!("CARGO_BIN_EXE_mcp-broker"),
+        );
+        let args = format!("server.main.args=[\"-c\", {script:?}]");
+        let mut set = vec!["--set", "server.main.command=sh", "--set", &args];
+        set.extend(["--set", "log.level=debug", "--set", "server.main.isolation.level=sandbox"]);
+        let programs = Path::new(env!("CARGO_BIN_EXE_mcp-broker")).parent().expect("a directory");
+        let read = format!("server.main.isolation.read=[{:?}]", programs.display().to_string());
+        set.extend(["--set", &read]);
+        let broker = place.serve(&set).await;
+        broker.client.open().await;
+        until_so("the script's words", async || broker.log().contains("processes ")).await;
+        let log = broker.log();
+        assert!(!log.contains("seen-/"), "{log}");
+        assert!((2..6).any(|count| log.contains(&format!("processes {count}-"))), "{log}");
+        assert!(log.contains("\"isolation\":\"sandbox\""), "{log}");
+    });
+}
