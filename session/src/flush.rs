@@ -43,18 +43,11 @@ impl<B: Backend> Shared<B> {
                 self.save(&entry).await?;
             }
         }
-        let uses = writer.take_uses();
-        let touched = async {
-            for page in uses.chunks(PAGE) {
-                writer.records.touch(page).await?;
-            }
-            Ok(())
-        };
-        let told = touched.await;
-        if told.is_err() {
-            writer.give_back(uses);
+        for page in writer.noted().chunks(PAGE) {
+            writer.records.touch(page).await?;
+            writer.told(page);
         }
-        told
+        Ok(())
     }
 
     /// The sessions that are awake though another process has removed their record.

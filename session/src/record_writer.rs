@@ -109,22 +109,33 @@ impl RecordWriter {
         self.lock_used().insert(key, Use { key, active, asleep });
     }
 
-    /// Takes what was noted.
-    pub(crate) fn take_uses(&self) -> Vec<Use> {
-        std::mem::take(&mut *self.lock_used()).into_values().collect()
+    /// What the store was not told yet. It stays noted until [`told`](Self::told).
+    pub(crate) fn noted(&self) -> Vec<Use> {
+        self.lock_used().values().copied().collect()
     }
 
-    /// Gives back what could not be stored, unless there is something newer.
-    pub(crate) fn give_back(&self, uses: Vec<Use>) {
+    /// Forgets what the store was told, unless there is something newer by now.
+    pub(crate) fn told(&self, uses: &[Use]) {
         let mut used = self.lock_used();
-        for each in uses {
-            used.entry(each.key).or_insert(each);
+        for told in uses {
+            if used.get(&told.key) == Some(told) {
+                used.remove(&told.key);
+            }
         }
     }
 
-    /// Why a session sleeps: what was noted, or else what the store was told.
-    pub(crate) fn asleep(&self, record: &Record) -> Option<StopReason> {
-        self.lock_used().get(&record.key).map_or(record.asleep, |noted| noted.asleep)
+    /// The record, with what the store was not told yet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn find(&self, key: &RecordKey) -> Result<Option<Record>, RecordsError> {
+        // Before the store is asked: it may be told between its answer and a look at the notes.
+        let noted = self.lock_used().get(key).copied();
+        let mut record = self.records.find(key).await?;
+        if let Some((record, noted)) = record.as_mut().zip(noted) {
+            record.asleep = noted.asleep;
+        }
+        Ok(record)
     }
 
     /// From now on no session wakes from this record.

@@ -64,7 +64,7 @@ where
     let handle = RecordHandle::new(key, &record.snapshot);
     let writer = shared.writer.as_ref();
     let age = writer.map_or_else(Default::default, |writer| writer.age(record.created));
-    let why = WakeReason::after(writer.and_then(|writer| writer.asleep(&record)));
+    let why = WakeReason::after(record.asleep);
     let Some(waking) = context.spawn.wake(&record.owner, &record.kind, record.snapshot) else {
         wake.complete(Err(WakeError::Unknown));
         return false;
@@ -134,7 +134,7 @@ where
     let key = id.key();
     // From here on a deletion or a revocation finds this wake, whatever the record says.
     let ticket = shared.openings.begin_wake(key).ok_or(WakeError::Draining)?;
-    let record = writer.records.find(&key).await.map_err(WakeError::Records)?;
+    let record = writer.find(&key).await.map_err(WakeError::Records)?;
     let record = record.filter(|_| !writer.is_marked_deleted(&key)).ok_or(WakeError::Unknown)?;
     if record.owner != *owner {
         return Err(LeaseError::of_another(&record.owner, owner).into());

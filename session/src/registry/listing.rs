@@ -194,12 +194,11 @@ where
     /// What is kept in memory of sessions that have no backend, in pieces.
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
-        let records = self.shared.writer.as_ref().map_or(0, |writer| {
-            let uses = writer.take_uses();
-            let pieces = uses.len() + writer.marked_deleted().len();
-            writer.give_back(uses);
-            pieces
-        });
+        let records = self
+            .shared
+            .writer
+            .as_ref()
+            .map_or(0, |writer| writer.noted().len() + writer.marked_deleted().len());
         let entries = self.shared.table.select(|_| true).len();
         let wakes = self.wakes.len() + self.failures.len();
         let slots = self.shared.slots.taken() + self.shared.starts.len();

@@ -240,6 +240,26 @@ async fn times_of_last_use_reach_the_store_in_one_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wake_while_the_store_is_being_told_why_the_session_sleeps_is_counted_by_that() {
+    let records = MemoryRecords::new();
+    let limits = Limits { idle: 10 * MINUTE, lifetime: Duration::ZERO, ..Limits::default() };
+    let (registry, mut backends) = testing::recorded(limits, &records);
+    backends.answer(Answer::SucceedAndObey);
+    let (ada, _) = opened(&registry, &mut backends, "ada").await;
+    sleep(9 * MINUTE).await;
+    records.delay(5 * MINUTE);
+    while registry.active() > 0 {
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(2 * MINUTE).await;
+    // What is under way takes its time, the rest answers at once.
+    records.delay(Duration::ZERO);
+    assert_eq!(records.peek(&ada.key()).expect("it is recorded").asleep, None, "not told yet");
+    drop(wake(&registry, &ada, "ada").await.expect("it was idle"));
+    assert_eq!(registry.woken(WakeReason::Idle), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn wakes_are_counted_by_why_the_session_slept_also_after_a_restart() {
     let records = MemoryRecords::new();
     let limits = Limits { idle: 10 * MINUTE, evict_idle: MINUTE, ..capped(1) };
