@@ -286,7 +286,7 @@ mod tests {
     /// Nothing else finds out that a client without power is gone, before the system does after a
     /// quarter of an hour.
     #[tokio::test]
-    async fn a_client_that_vanished_is_noticed_in_time() {
+    async fn a_connection_has_the_system_look_for_a_vanished_client() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());

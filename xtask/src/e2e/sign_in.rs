@@ -29,9 +29,9 @@ const CLIENTS: [&str; 3] = ["typescript", "python", "mcp-remote"];
 /// takes two seconds to start has to get something done before.
 const ACCESS_TTL: &str = "8";
 
-/// The same of the identity providers. Shorter than most stories, so that children are replaced for a renewed
-/// token in the middle of them; a `gitea-mcp` needs two seconds to start.
-const UPSTREAM_TTL: u64 = 20;
+/// The same of the identity providers. Children are replaced for a renewed token at half of it, in the middle
+/// of the stories; a `gitea-mcp` needs two seconds to start, and up to twenty on a busy machine.
+const UPSTREAM_TTL: u64 = 30;
 
 /// Tells all stories, or those of one client, or those whose name contains `only`.
 pub(super) fn run(
