@@ -20,6 +20,7 @@ use crate::{
     epoch::Epoch,
     error::{Closed, ListenError, Outcome, PostError},
     event_id::EventId,
+    interposed::Interposed,
     limits::Limits,
     message::{Incoming, Kind, Malformed, Message},
     outbox::{Outbox, Unsent},
@@ -58,6 +59,20 @@ impl Bridge {
         let outbox = Outbox::new(Box::pin(input), limits.max_queued_bytes);
         let shared = Arc::new(Shared::new(Epoch::draw(), outbox, limits, surroundings));
         (Self { shared: Arc::clone(&shared) }, Driver::new(shared, Box::new(output)))
+    }
+
+    /// As [`attach_with`](Self::attach_with), for a child that knows only the modern era: its session
+    /// is one of the legacy era all the same (MCP 2026-07-28, "Backward Compatibility").
+    pub fn attach_translated(
+        output: impl AsyncRead + Send + Unpin + 'static,
+        input: impl AsyncWrite + Send + 'static,
+        limits: Limits,
+        surroundings: Surroundings,
+    ) -> (Self, Driver) {
+        let bounds = (limits.max_line_bytes, limits.max_queued_bytes);
+        let (interposed, output, input) = Interposed::before(output, input, bounds);
+        let (bridge, driver) = Self::attach_with(output, input, limits, surroundings);
+        (bridge, driver.through(interposed))
     }
 
     /// The revision agreed on in the handshake; before it, the newest.

@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::{
     error::Closed,
+    interposed::Interposed,
     lines::{End, Line, Lines},
     shared::Shared,
 };
@@ -29,12 +30,20 @@ pub struct Driver {
     shared: Arc<Shared>,
     lines: Lines<Box<dyn AsyncRead + Send + Unpin>>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Between the bridge and a child of another era.
+    interposed: Option<Box<Interposed>>,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, output: Box<dyn AsyncRead + Send + Unpin>) -> Self {
         let lines = Lines::new(output, shared.limits.max_line_bytes);
-        Self { shared, lines, timer: None }
+        Self { shared, lines, timer: None, interposed: None }
+    }
+
+    /// With a translator on its way, which moves with the bridge.
+    pub(crate) fn through(mut self, interposed: Interposed) -> Self {
+        self.interposed = Some(Box::new(interposed));
+        self
     }
 
     /// Runs until the child closes its output, stops reading, or the bridge is closed; says which.
@@ -54,6 +63,12 @@ impl Driver {
         }
         if let Some(why) = self.shared.table().closed {
             return Poll::Ready(why);
+        }
+        if let Some(interposed) = &mut self.interposed
+            && interposed.poll(cx).is_ready()
+        {
+            // What it has passed on is still read.
+            self.interposed = None;
         }
         for turn in 0..=TURN {
             if turn == TURN {

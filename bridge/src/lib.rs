@@ -87,6 +87,7 @@ mod event_id;
 mod exchange;
 mod glimpse;
 mod handshake;
+mod interposed;
 mod ledger;
 mod lexical;
 mod limits;

@@ -45,7 +45,11 @@ pub fn error_with_data(id: Option<&str>, code: i32, message: &str, data: Option<
 /// The response `message` under another id.
 pub(crate) fn response(id: &str, message: &Message) -> Vec<u8> {
     let member = if message.kind() == Kind::Error { "error" } else { "result" };
-    let payload = message.payload().unwrap_or("null");
+    answer(id, member, message.payload().unwrap_or("null"))
+}
+
+/// A response: `member` is `result` or `error`, both texts are raw JSON.
+pub(crate) fn answer(id: &str, member: &str, payload: &str) -> Vec<u8> {
     join(&[r#"{"jsonrpc":"2.0","id":"#, id, r#",""#, member, r#"":"#, payload, "}"])
 }
 

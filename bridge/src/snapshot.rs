@@ -202,6 +202,12 @@ impl Snapshot {
         self.server.revision().unwrap_or(Revision::LATEST)
     }
 
+    /// Whether it is of a session, and not of a child that calls share.
+    #[must_use]
+    pub fn is_of_a_session(&self) -> bool {
+        !self.serves_calls
+    }
+
     /// Resources that the client is subscribed to, and will be again.
     #[must_use]
     pub fn subscriptions(&self) -> usize {

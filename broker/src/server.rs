@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ pub(crate) struct Server {
     tool_calls: Counter,
     /// Which era its children are of, as far as that was found out.
     child_era: Mutex<Option<Era>>,
+    /// They have refused the handshake, and know the modern era alone.
+    refuses_handshake: AtomicBool,
 }
 
 /// An era of the protocol: up to 2025-11-25, or from 2026-07-28 on.
@@ -91,6 +96,7 @@ impl Server {
             metrics,
             tool_calls,
             child_era: Mutex::default(),
+            refuses_handshake: AtomicBool::new(false),
         }
     }
 
@@ -116,6 +122,30 @@ impl Server {
     /// Notes what was found out, or that it was wrong.
     pub(crate) fn note_child_era(&self, era: Option<Era>) {
         *self.child_era.lock().unwrap_or_else(PoisonError::into_inner) = era;
+        if era != Some(Era::Modern) {
+            self.refuses_handshake.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a session needs a translator before its child, because that knows the modern era alone.
+    /// Some servers know both, and a session is served in its own.
+    pub(crate) fn refuses_handshake(&self) -> bool {
+        match self.settings().server.era {
+            EraChoice::Legacy => false,
+            EraChoice::Modern => true,
+            EraChoice::Auto => self.refuses_handshake.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes that its children know the modern era alone.
+    pub(crate) fn note_modern_alone(&self) {
+        self.note_child_era(Some(Era::Modern));
+        self.refuses_handshake.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the operator left it to the broker to find out the era.
+    pub(crate) fn era_is_found_out(&self) -> bool {
+        self.settings().server.era == EraChoice::Auto
     }
 
     pub(crate) fn settings(&self) -> Arc<Settings> {

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::VERSION;
+use super::{VERSION, input::TASKS, object::members};
+use crate::revision::Revision;
 
 /// Whether the raw result of `server/discover` is one of a server of this era. Some answer it though
 /// they negotiate down.
@@ -48,6 +49,36 @@ impl Facts {
             None => (Value::Null, None, None),
         };
         Self { capabilities, server_info, instructions }
+    }
+
+    /// Of the result of `server/discover`, raw.
+    pub(super) fn of_discovery(result: &[u8]) -> Self {
+        let mut facts = Self::of_initialize(result);
+        let meta = std::str::from_utf8(result).map(members).unwrap_or_default();
+        let meta = meta.get("_meta").map(|meta| members(meta.get())).unwrap_or_default();
+        let info = meta.get("io.modelcontextprotocol/serverInfo");
+        facts.server_info = info.map(|info| info.get().to_owned());
+        facts
+    }
+
+    /// The answer to `initialize` for a child that knows only discovery, raw. A client of the legacy
+    /// era knows nothing of the tasks extension.
+    pub(super) fn initialize_result(&self, revision: Revision) -> String {
+        let mut capabilities = self.capabilities.clone();
+        let extensions = capabilities.get_mut("extensions");
+        if let Some(extensions) = extensions.and_then(Value::as_object_mut) {
+            extensions.remove(TASKS);
+        }
+        if !capabilities.is_object() {
+            capabilities = json!({});
+        }
+        let info = self.server_info.as_deref().unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
+        let instructions = self.instructions.as_deref();
+        let instructions =
+            instructions.map(|text| format!(r#","instructions":{text}"#)).unwrap_or_default();
+        format!(
+            r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"serverInfo":{info}{instructions}}}"#
+        )
     }
 
     /// The answer to `server/discover` for a child that cannot give one, raw: what the legacy

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{exchange::Question, rpc};
 
+/// The extension for calls that go on in the background.
+pub(super) const TASKS: &str = "io.modelcontextprotocol/tasks";
+
 /// Methods whose answer may be that input is required.
 const MAY_ASK: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
 

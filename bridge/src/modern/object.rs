@@ -1,6 +1,6 @@
 //! The members of a JSON object, each as raw text.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::value::RawValue;
 
@@ -22,4 +22,23 @@ pub(super) fn prepend(object: &str, members: &str) -> String {
     let rest = object.trim_start().strip_prefix('{').unwrap_or("}").trim_start();
     let comma = if rest.starts_with('}') { "" } else { "," };
     ["{", members, comma, rest].concat()
+}
+
+/// `object` with these members, raw, in the place of its own of those names.
+pub(super) fn with(object: &str, members_set: &[(&str, &str)]) -> String {
+    let set: Vec<_> = members_set
+        .iter()
+        .filter_map(|(name, raw)| Some((*name, RawValue::from_string((*raw).to_owned()).ok()?)))
+        .collect();
+    let mut members = members(object);
+    members.extend(set.iter().map(|(name, raw)| ((*name).to_owned(), &**raw)));
+    write(&members)
+}
+
+/// `object` without these members. One that has none of them stays byte for byte.
+pub(super) fn without<'a>(object: &'a str, names: &[&str]) -> Cow<'a, str> {
+    let mut members = members(object);
+    let before = members.len();
+    members.retain(|name, _| !names.contains(&&**name));
+    if members.len() == before { object.into() } else { write(&members).into() }
 }

@@ -4,7 +4,8 @@
 //! server on the `rmcp` crate, so what travels through the broker was not invented by us. It
 //! speaks both eras, the `initialize` handshake up to 2025-11-25 and the self-contained requests
 //! of 2026-07-28, over newline-delimited JSON on stdin and stdout. Only JSON-RPC goes to stdout;
-//! logs go to stderr (`RUST_LOG`, default `error`). It ends when stdin does.
+//! logs go to stderr (`RUST_LOG`, default `error`). It ends when stdin does. With the argument
+//! `legacy` or `modern` it speaks that era alone.
 //!
 //! Try it by hand:
 //!
@@ -36,7 +37,7 @@
               earlier revisions have nothing else"
 )]
 
-use std::io;
+use std::{env, io};
 
 use rmcp::{ServiceExt, service::ServerInitializeError, transport};
 use tracing_subscriber::EnvFilter;
@@ -51,6 +52,8 @@ mod questions;
 mod resources;
 mod server;
 
+use server::Eras;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
@@ -60,7 +63,15 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(io::stderr)
         .init();
 
-    match server::Everything::default().serve(transport::stdio_pipes()).await {
+    let eras = match env::args().nth(1).as_deref() {
+        None => Eras::Both,
+        Some("legacy") => Eras::Legacy,
+        Some("modern") => Eras::Modern,
+        Some(other) => {
+            anyhow::bail!("there is no era {other:?}: say `legacy`, `modern` or nothing")
+        }
+    };
+    match server::Everything::of(eras).serve(transport::stdio_pipes()).await {
         Ok(running) => {
             running.waiting().await?;
             Ok(())

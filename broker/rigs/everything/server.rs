@@ -1,6 +1,6 @@
 //! The `rmcp` handler: which request goes where, and what the server says about itself.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -8,7 +8,7 @@ use rmcp::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
         CompleteResult, ContentBlock, GetPromptRequestParams, GetPromptResponse, Implementation,
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-        PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+        PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
         ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
         SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
@@ -30,12 +30,39 @@ const FIXED_TTL_MS: u64 = 60_000;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Everything {
     memory: Arc<Memory>,
+    eras: Eras,
+}
+
+/// Which revisions of the protocol are spoken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Eras {
+    #[default]
+    Both,
+    Legacy,
+    Modern,
 }
 
 type Context = RequestContext<RoleServer>;
 type Page = Option<PaginatedRequestParams>;
 
+impl Everything {
+    /// One that speaks these eras.
+    pub(crate) fn of(eras: Eras) -> Self {
+        Self { memory: Arc::default(), eras }
+    }
+}
+
 impl ServerHandler for Everything {
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        let all = ProtocolVersion::KNOWN_VERSIONS;
+        let versions = all.iter().filter(|version| match self.eras {
+            Eras::Both => true,
+            Eras::Legacy => version.has_initialize(),
+            Eras::Modern => !version.has_initialize(),
+        });
+        versions.cloned().collect()
+    }
+
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_completions()

@@ -107,8 +107,8 @@ settings! {
         pub stateful: bool = flag("false").live(),
         /// Which protocol the program speaks: "legacy" is the handshake with initialize of revisions
         /// up to 2025-11-25, "modern" the self-contained requests of 2026-07-28. With "auto" the
-        /// broker asks the first process that it starts for a modern client. Clients of both kinds
-        /// can use servers of either kind, except that "modern" serves modern clients only.
+        /// broker asks a process when the first modern client comes, or when the program refuses the
+        /// handshake. Clients of both kinds can use servers of either kind.
         pub era: EraChoice = word(r#""auto""#).live(),
         /// How many processes may work side by side for one modern client of one user, when each
         /// call may ask the user something. A program does not say which of its calls asks, so such

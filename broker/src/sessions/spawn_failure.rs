@@ -100,6 +100,15 @@ impl SpawnFailure {
             || matches!(self, Self::Resume(error) if !matches!(error, ResumeError::Changed(_)))
     }
 
+    /// The child's answer to the handshake, raw, when that was an error.
+    pub(super) fn refusal(&self) -> Option<&[u8]> {
+        match self {
+            Self::Initialize(InitializeError::Refused(error))
+            | Self::Resume(ResumeError::Refused(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether the child's own log may say why.
     pub(super) fn is_the_childs(&self) -> bool {
         match self {

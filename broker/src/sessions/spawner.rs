@@ -18,8 +18,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, field, info, info_span};
 
 use super::{
-    cache::Caches, child_session::ChildSession, children::Children, ledgers::Ledgers,
-    spawn_failure::SpawnFailure, startup::Startup,
+    cache::Caches,
+    child_session::ChildSession,
+    children::Children,
+    ledgers::Ledgers,
+    spawn_failure::SpawnFailure,
+    startup::{Speech, Startup},
 };
 use crate::{
     clock::Clock,
@@ -196,29 +200,108 @@ async fn bring_up(startup: &Startup, greeting: &Greeting) -> Result<ChildSession
 async fn greet(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, SpawnFailure> {
     match greeting {
         Greeting::Initialize(initialize) => {
-            let initialize = initialize.clone();
-            let handshake = move |bridge: Bridge, timeout| {
-                Box::pin(async move {
-                    let welcome = bridge.initialize(&initialize, timeout).await;
-                    welcome.map_err(SpawnFailure::Initialize)
-                })
-            };
-            let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
-            let (live, welcome) = startup.bring_up(handshake, timed_out).await?;
-            *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
-            Ok(live)
+            greet_session(startup, &First::Initialize(initialize)).await
         }
         Greeting::Share(initialize) => share(startup, initialize).await,
         Greeting::Resume(snapshot) => {
             let snapshot = Snapshot::from_bytes(snapshot)?;
+            if snapshot.is_of_a_session() {
+                return greet_session(startup, &First::Resume(&snapshot)).await;
+            }
+            let resumed = open_session(startup, Speech::Own, &First::Resume(&snapshot)).await;
+            if resumed.as_ref().is_err_and(|failure| failure.refusal().is_some()) {
+                // It may be of another era than it was.
+                startup.server.note_child_era(None);
+            }
+            resumed
+        }
+    }
+}
+
+/// What a session's child hears first.
+enum First<'a> {
+    Initialize(&'a Message),
+    Resume(&'a Snapshot),
+}
+
+/// Starts a child for a session. One that refuses the handshake may know the modern era alone: unless
+/// that was found out before, another one is asked, and serves the session if it does.
+async fn greet_session(startup: &Startup, first: &First<'_>) -> Result<ChildSession, SpawnFailure> {
+    let server = &startup.server;
+    if server.refuses_handshake() {
+        match open_session(startup, Speech::Translated, first).await {
+            // Another program stands there now.
+            Err(failure) if failure.refusal().is_some() && server.era_is_found_out() => {
+                server.note_child_era(None);
+            }
+            result => return result,
+        }
+    }
+    let refused = match open_session(startup, Speech::Own, first).await {
+        Err(failure) if failure.refusal().is_some() => failure,
+        result => return result,
+    };
+    let names_versions = refused.refusal().is_some_and(is_unsupported_version);
+    let may_be_modern = server.child_era() != Some(Era::Legacy) || names_versions;
+    if !server.era_is_found_out() || !may_be_modern {
+        return Err(refused);
+    }
+    match open_session(startup, Speech::Translated, first).await {
+        Ok(live) => {
+            info!(server = %server.name, "the server is one of the modern era alone");
+            server.note_modern_alone();
+            Ok(live)
+        }
+        Err(error) => {
+            info!(server = %server.name, %error, "the server refuses the handshake");
+            if error.is_in_the_handshake() && server.child_era().is_none() {
+                server.note_child_era(Some(Era::Legacy));
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// Whether the error, raw, says that the server speaks other versions of the protocol.
+fn is_unsupported_version(error: &[u8]) -> bool {
+    let error: serde_json::Value = serde_json::from_slice(error).unwrap_or_default();
+    error["code"] == bridge::modern::UNSUPPORTED_VERSION
+}
+
+/// Starts a child and begins or continues a session with it.
+async fn open_session(
+    startup: &Startup,
+    speech: Speech,
+    first: &First<'_>,
+) -> Result<ChildSession, SpawnFailure> {
+    let patience = move |timeout: Duration| match speech {
+        Speech::Own => timeout,
+        Speech::Translated => timeout.min(DISCOVERY),
+    };
+    match *first {
+        First::Initialize(initialize) => {
+            let initialize = initialize.clone();
             let handshake = move |bridge: Bridge, timeout| {
                 Box::pin(async move {
-                    let resumed = bridge.resume(&snapshot, timeout).await;
+                    let welcome = bridge.initialize(&initialize, patience(timeout)).await;
+                    welcome.map_err(SpawnFailure::Initialize)
+                })
+            };
+            let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
+            let (live, welcome) = startup.bring_up(speech, handshake, timed_out).await?;
+            *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+            Ok(live)
+        }
+        First::Resume(snapshot) => {
+            let snapshot = snapshot.clone();
+            let handshake = move |bridge: Bridge, timeout| {
+                Box::pin(async move {
+                    let resumed = bridge.resume(&snapshot, patience(timeout)).await;
                     resumed.map_err(SpawnFailure::Resume)
                 })
             };
             let timed_out = SpawnFailure::Resume(ResumeError::TimedOut);
-            let (live, ()) = startup.bring_up(handshake, timed_out).await?;
+            let (live, ()) = startup.bring_up(speech, handshake, timed_out).await?;
             Ok(live)
         }
     }
@@ -226,6 +309,11 @@ async fn greet(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, S
 
 /// How long a child may take to answer `server/discover`. Some of the legacy era never do.
 const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// Whether a child says that it knows no discovery.
+fn contradicts(error: &InitializeError) -> bool {
+    matches!(error, InitializeError::Refused(_) | InitializeError::Unreadable { .. })
+}
 
 /// Starts a child for calls. While it is not known which era the server's children are of, the first
 /// one is asked; one that does not answer as a modern one does is thrown away, because some legacy
@@ -241,14 +329,17 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
             })
         };
         let timed_out = SpawnFailure::Discover(InitializeError::TimedOut);
-        match startup.bring_up(handshake, timed_out).await {
+        match startup.bring_up(Speech::Own, handshake, timed_out).await {
             Ok((live, result)) => {
                 server.note_child_era(Some(Era::Modern));
                 let welcome = Welcome { result, revision: Revision::LATEST };
                 *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
                 return Ok(live);
             }
-            Err(SpawnFailure::Discover(error)) if known.is_none() => {
+            // One that was found to be modern has to say that it is not, rather than nothing.
+            Err(SpawnFailure::Discover(error))
+                if known.is_none() || (server.era_is_found_out() && contradicts(&error)) =>
+            {
                 info!(server = %server.name, %error, "the server is one of the legacy era");
                 server.note_child_era(Some(Era::Legacy));
             }
@@ -270,7 +361,7 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
         })
     };
     let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
-    let started = startup.bring_up(handshake, timed_out).await;
+    let started = startup.bring_up(Speech::Own, handshake, timed_out).await;
     if let Err(SpawnFailure::Initialize(InitializeError::Refused(_))) = &started {
         // It may have been too slow to answer the discovery.
         server.note_child_era(None);

@@ -40,6 +40,15 @@ use crate::{
     server::{Server, Settings},
 };
 
+/// How a session is spoken for to its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// In the words of whoever uses the child.
+    Own,
+    /// A session's words are translated for a child that knows the modern era alone.
+    Translated,
+}
+
 /// A backend on its way, and all it is made with.
 pub(super) struct Startup {
     pub(super) server: Arc<Server>,
@@ -61,16 +70,21 @@ pub(super) struct Startup {
 
 impl Startup {
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
-    pub(super) async fn start(&self, cache: Option<&Cache>) -> Result<ChildSession, SpawnFailure> {
+    pub(super) async fn start(
+        &self,
+        speech: Speech,
+        cache: Option<&Cache>,
+    ) -> Result<ChildSession, SpawnFailure> {
         let Self { server, settings, owner, .. } = self;
         let vault = self.vault.as_deref();
         let credential = credential(vault, &server.name, settings, owner, self.clock.now());
-        self.start_with(credential.await?, cache).await
+        self.start_with(speech, credential.await?, cache).await
     }
 
     /// As [`start`](Self::start), with this credential instead of the one that the vault has.
     pub(super) async fn start_with(
         &self,
+        speech: Speech,
         credential: Option<Credential>,
         cache: Option<&Cache>,
     ) -> Result<ChildSession, SpawnFailure> {
@@ -113,12 +127,12 @@ impl Startup {
             ledger: self.ledgers.of(owner, settings.max_unread_per_owner),
             observer: Some(Arc::new(SessionObserver::new(server, span.clone()))),
         };
-        let (bridge, bridge_driver) = Bridge::attach_with(
-            started.stdout,
-            started.stdin,
-            settings.bridge.clone(),
-            surroundings,
-        );
+        let attach = match speech {
+            Speech::Own => Bridge::attach_with,
+            Speech::Translated => Bridge::attach_translated,
+        };
+        let (bridge, bridge_driver) =
+            attach(started.stdout, started.stdin, settings.bridge.clone(), surroundings);
         let cache_in_use = cache.map(Cache::in_use);
         let (over, ended) = watch::channel(false);
         let counted = Counted::new(server, &self.children, child.pid());
@@ -158,6 +172,7 @@ impl Startup {
     /// take in all.
     pub(super) async fn bring_up<T, F>(
         &self,
+        speech: Speech,
         handshake: impl FnOnce(Bridge, Duration) -> F,
         timed_out: SpawnFailure,
     ) -> Result<(ChildSession, T), SpawnFailure>
@@ -167,7 +182,7 @@ impl Startup {
         let Self { server, settings, owner, .. } = self;
         let cache = self.caches.prepare(settings, &server.name, owner).await;
         let cache = cache.map_err(SpawnFailure::Directory)?;
-        let live = self.start(cache.as_ref()).await?;
+        let live = self.start(speech, cache.as_ref()).await?;
         let handshake = handshake(live.bridge.clone(), self.timeout().max);
         let shaken = async { self.in_time(&live, handshake).await.unwrap_or(Err(timed_out)) };
         let done = complete_handshake(&live, shaken).await?;

@@ -13,8 +13,11 @@ use supervisor::Exit;
 use tokio::time::timeout;
 
 use super::{
-    child_session::ChildSession, handshake::KillOnDrop, spawn_failure::SpawnFailure,
-    spawner::Spawner, startup::Startup,
+    child_session::ChildSession,
+    handshake::KillOnDrop,
+    spawn_failure::SpawnFailure,
+    spawner::Spawner,
+    startup::{Speech, Startup},
 };
 use crate::server::Server;
 
@@ -78,8 +81,10 @@ impl Spawner {
         credential: Option<Credential>,
     ) -> Result<Answered, Failed> {
         let startup = self.startup(&Owner::new(NOBODY, NOBODY, NOBODY), server);
+        let speech =
+            if startup.server.refuses_handshake() { Speech::Translated } else { Speech::Own };
         // Without a cache: the broker's may be another account's, and another's turn to fill.
-        let child = match startup.start_with(credential, None).await {
+        let child = match startup.start_with(speech, credential, None).await {
             Ok(child) => child,
             Err(why) => {
                 return Err(Failed {

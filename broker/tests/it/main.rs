@@ -13,6 +13,7 @@ mod http2;
 mod isolation;
 mod messages;
 mod modern;
+mod modern_server;
 mod operator;
 mod outside;
 mod own_table;

@@ -57,16 +57,17 @@ impl Suite {
         Ok(Self { dir, node })
     }
 
-    /// A broker before the fixture, which `era` says to be of one era or to be asked.
-    pub(super) fn broker(&self, sh: &Shell, era: &str) -> anyhow::Result<Broker> {
-        let data = self.dir.join(format!("data-{era}"));
+    /// A broker before the fixture, which speaks this era alone, or both. The broker finds out.
+    pub(super) fn broker(&self, sh: &Shell, era: Option<&str>) -> anyhow::Result<Broker> {
+        let name = era.unwrap_or("both");
+        let data = self.dir.join(format!("data-{name}"));
         sh.remove_path(&data)?;
         let (binary, fixture) = (broker::binary(), root().join("target/debug/examples/everything"));
         let settings = [
             format!("data_dir={}", data.display()),
             r#"auth.verifiers=["none"]"#.to_owned(),
             format!("server.fixture.command={}", fixture.display()),
-            format!("server.fixture.era={era}"),
+            format!("server.fixture.args={:?}", Vec::from_iter(era)),
             // The scenario about polling wants a stream that the server closes before the answer is
             // there, so that the client comes back for it, once. A child cannot do that, the broker
             // can. By default it would answer that call without a stream, and keep a stream open.
@@ -77,7 +78,7 @@ impl Suite {
         ];
         let settings = settings.iter().flat_map(|setting| ["--set", setting]);
         let cmd = cmd!(sh, "{binary} serve --listen 127.0.0.1:0 {settings...}");
-        Broker::start(cmd, &self.dir.join(format!("broker-{era}.log")))
+        Broker::start(cmd, &self.dir.join(format!("broker-{name}.log")))
     }
 
     /// Runs the scenarios of one revision and reads what came of them.
