@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -80,10 +81,14 @@ impl Driver {
                 Poll::Ready(Ok(Line::Whole(line))) => self.shared.on_child_line(line),
                 Poll::Ready(Ok(Line::TooLong { head })) => self.shared.on_long_line(&head),
                 Poll::Ready(Err(end)) => {
+                    let mut why = Closed::ChildEnded;
                     if let End::Failed(error) = end {
                         debug!(%error, "reading from the child failed");
+                        if error.kind() == io::ErrorKind::OutOfMemory {
+                            why = Closed::OutOfMemory;
+                        }
                     }
-                    return Poll::Ready(self.close(Closed::ChildEnded));
+                    return Poll::Ready(self.close(why));
                 }
             }
         }

@@ -12,6 +12,10 @@ pub enum Closed {
     /// The child closed its output or its input: it has ended, or is about to.
     #[error("the child ended")]
     ChildEnded,
+    /// The child's output failed with [`OutOfMemory`](std::io::ErrorKind::OutOfMemory): it has ended
+    /// because it used more memory than it may.
+    #[error("the child used more memory than it may")]
+    OutOfMemory,
     /// The child left its input unread for [`Limits::write_deadline`](crate::Limits).
     #[error("the child does not read its input")]
     Stalled,
@@ -26,6 +30,9 @@ impl Closed {
     pub fn for_client(self) -> &'static str {
         match self {
             Self::ChildEnded => "the server ended before it answered",
+            Self::OutOfMemory => {
+                "the server used more memory than it may, and was ended before it answered"
+            }
             Self::Stalled => "the server stopped reading its input and was stopped",
             Self::Stopped => "the session ended before the server answered",
         }

@@ -5,7 +5,8 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 use rustix::process::{Pid, geteuid};
 
 use crate::{
-    cgroup::{Cgroup, ChildCgroup},
+    cgroup::{Cgroup, ChildCgroup, Controller, Version},
+    enforcement::{Enforcement, Limit},
     error::SpawnError,
     isolation::Sandbox,
     launch::{
@@ -14,6 +15,7 @@ use crate::{
         report::Failure,
         start::attempt,
     },
+    limits::Limits,
     orphans::{OrphanCleanup, Registration},
     view,
 };
@@ -64,7 +66,7 @@ struct Inner {
     /// Ends groups and the cgroup after a SIGKILL. Before the cgroup, so that a drop ends children
     /// while their cgroup is there.
     orphan_cleanup: Option<OrphanCleanup>,
-    cgroup: Option<Arc<Cgroup>>,
+    cgroup: Arc<Cgroup>,
     /// Whether namespaces take a user namespace first.
     user_namespace: bool,
     sandbox: Result<(), Failure>,
@@ -89,19 +91,16 @@ impl Containment {
         let user_namespace = !geteuid().is_root() || !can_separate_as_root();
         let namespaces = Self::try_namespaces(user_namespace, false);
         let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true));
-        let cgroup = match allowed.contains(&Mechanism::Cgroup) {
-            true => Cgroup::create(name).ok().map(Arc::new),
-            false => None,
-        };
-        let mechanism = if cgroup.is_some() {
+        let cgroup = Arc::new(Cgroup::create(name));
+        let mechanism = if allowed.contains(&Mechanism::Cgroup) && cgroup.can_kill() {
             Mechanism::Cgroup
         } else if allowed.contains(&Mechanism::PidNamespace) && namespaces.is_ok() {
             Mechanism::PidNamespace
         } else {
             Mechanism::ProcessGroup
         };
-        let kill_folder = cgroup.as_deref().map(Cgroup::kill_folder);
-        let orphan_cleanup = Some(OrphanCleanup::start(kill_folder.as_ref())?);
+        let held = if mechanism == Mechanism::Cgroup { cgroup.kill_folder() } else { None };
+        let orphan_cleanup = Some(OrphanCleanup::start(held.as_ref())?);
         let inner = Inner { mechanism, orphan_cleanup, cgroup, user_namespace, sandbox };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -148,12 +147,40 @@ impl Containment {
     }
 
     /// The cgroup of one more child, if it takes one.
-    pub(crate) fn cgroup(&self, is_launched: bool) -> Result<Option<ChildCgroup>, SpawnError> {
-        match &self.inner.cgroup {
-            Some(cgroup) if !is_launched => {
-                cgroup.child().map(Some).map_err(SpawnError::from_system)
-            }
-            _ => Ok(None),
+    pub(crate) fn cgroup(
+        &self,
+        is_launched: bool,
+        limits: &Limits,
+    ) -> Result<Option<ChildCgroup>, SpawnError> {
+        let is_held = self.inner.mechanism == Mechanism::Cgroup && !is_launched;
+        let mut limits = *limits;
+        if is_launched {
+            // The two processes of the launcher are in there as well.
+            limits.processes = limits.processes.map(|processes| processes.saturating_add(2));
+        }
+        self.inner.cgroup.child(is_held, &limits).map_err(SpawnError::from_system)
+    }
+
+    /// Whether each process gets the limit on memory, because there is nothing better.
+    pub(crate) fn limits_each_process(&self, limits: &Limits) -> bool {
+        limits.memory.is_some() && self.enforcement(Limit::Memory) == Enforcement::EachProcess
+    }
+
+    /// What holds children to a limit here. Makes the folders in which children are limited when it is
+    /// asked first, so ask only where a limit is wanted.
+    #[must_use]
+    pub fn enforcement(&self, limit: Limit) -> Enforcement {
+        let controller = match limit {
+            Limit::Memory => Controller::Memory,
+            Limit::Processes => Controller::Pids,
+            Limit::Cpu => Controller::Cpu,
+            Limit::OpenFiles | Limit::FileSize => return Enforcement::EachProcess,
+        };
+        match (self.inner.cgroup.version(controller), limit) {
+            (Some(Version::V2), _) => Enforcement::CgroupV2,
+            (Some(Version::V1), _) => Enforcement::CgroupV1,
+            (None, Limit::Memory) => Enforcement::EachProcess,
+            (None, _) => Enforcement::Missing,
         }
     }
 

@@ -11,6 +11,9 @@ pub enum Exit {
     Code(i32),
     /// A signal ended it, ours or another's.
     Signal(i32),
+    /// The kernel ended it, or a process that it could not do without, because it reached its
+    /// [limit on memory](crate::Limits::memory).
+    OutOfMemory,
     /// It is gone, but other code in this process took its status (a foreign `waitpid(-1)`, or
     /// SIGCHLD set to be ignored).
     Unknown,
@@ -42,6 +45,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "signal {number} ({name})"),
                 None => write!(f, "signal {number}"),
             },
+            Self::OutOfMemory => f.write_str("out of memory (its memory limit was reached)"),
             Self::Unknown => f.write_str("unknown end"),
         }
     }
@@ -49,7 +53,7 @@ impl fmt::Display for Exit {
 
 /// The names an operator is likely to meet; the numbers behind some of them differ by platform.
 fn signal_name(number: i32) -> Option<&'static str> {
-    const NAMES: [(Signal, &str); 14] = [
+    const NAMES: [(Signal, &str); 16] = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),
         (Signal::QUIT, "SIGQUIT"),
@@ -64,6 +68,8 @@ fn signal_name(number: i32) -> Option<&'static str> {
         (Signal::USR2, "SIGUSR2"),
         (Signal::PIPE, "SIGPIPE"),
         (Signal::TERM, "SIGTERM"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ, a file reached the size limit"),
     ];
     NAMES.iter().find(|(signal, _)| signal.as_raw() == number).map(|&(_, name)| name)
 }

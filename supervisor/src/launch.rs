@@ -15,7 +15,7 @@
 //! the init the kernel ends every process of the namespace: that is the kill guarantee. The init reaps,
 //! and passes on signals; the keeper exits as the child did.
 
-mod confine;
+pub(crate) mod confine;
 mod entry;
 mod init;
 mod keeper;

@@ -56,6 +56,9 @@
 //!   does not reach grandchildren, and a set-user-id program is exempt from it.
 //! - With [`Spec::containment`] every descendant ends with the child, and when this process is killed,
 //!   `setsid` and double forks included, where the system has the means: [`Containment::mechanism`].
+//! - It leaves no core dump, and is ended before this process when the machine is out of memory.
+//! - [`Limits`] bound what child and descendants use together where the system has cgroups of either
+//!   version, else what each process uses: [`Containment::enforcement`] tells which.
 //! - [`Spec::isolation`] separates children from each other, and from what this process has.
 //!
 //! # What it does not do
@@ -76,17 +79,20 @@ mod child;
 mod containment;
 mod driver;
 mod ending;
+mod enforcement;
 mod error;
 mod exit;
 mod isolation;
 mod launch;
 mod leader;
 mod life;
+mod limits;
 mod orphans;
 mod pipe;
 mod program;
 mod reaper;
 mod reload;
+mod rlimits;
 mod spawner;
 mod spec;
 mod stderr;
@@ -99,11 +105,13 @@ mod watch;
 pub use child::{BoxFuture, Child};
 pub use containment::{Containment, Mechanism};
 pub use driver::{Driver, Started, start};
+pub use enforcement::{Enforcement, Limit};
 pub use error::SpawnError;
 pub use exit::Exit;
 pub use isolation::{Isolation, Network, Sandbox};
 pub use life::Life;
+pub use limits::Limits;
 pub use reload::Reload;
-pub use spec::{Limits, Spec};
+pub use spec::Spec;
 pub use stdin::Stdin;
 pub use stdout::Stdout;

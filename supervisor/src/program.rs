@@ -86,7 +86,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::spec::Limits;
+    use crate::limits::Limits;
 
     fn named(program: impl Into<OsString>, path: Option<OsString>) -> Spec {
         Spec {

@@ -25,10 +25,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     cgroup::{ChildCgroup, ENTRANCES},
     error::SpawnError,
-    launch::start::{Launch, new_command},
+    launch::{
+        confine,
+        plan::Resource,
+        start::{Launch, new_command},
+    },
     leader::Leader,
     program,
     reaper::Unreaped,
+    rlimits::{self, RLIMITS},
     spec::Spec,
     surroundings, watch,
 };
@@ -102,7 +107,8 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     let containment = spec.containment.as_ref();
     let launch =
         containment.map(|with| surroundings::launch(with, &spec, &path)).transpose()?.flatten();
-    let cgroup = containment.map(|with| with.cgroup(launch.is_some())).transpose()?.flatten();
+    let cgroup = containment.map(|with| with.cgroup(launch.is_some(), &spec.limits));
+    let cgroup = cgroup.transpose()?.flatten();
 
     let mut command = match &launch {
         Some(launch) => launch.command(&path),
@@ -126,15 +132,25 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
         .process_group(0);
     let inherited = launch.as_ref().map(Launch::inherited).unwrap_or_default();
     let joined = cgroup.as_ref().map(ChildCgroup::entrances).unwrap_or_default();
-    prepare(
-        &mut command,
-        Settle { parent: Some(getpid()), new_privs: spec.new_privs, inherited, joined },
-    );
+    // The launcher sets them in the child itself.
+    let limits = match launch {
+        Some(_) => Default::default(),
+        None => {
+            let memory = containment.is_none_or(|with| with.limits_each_process(&spec.limits));
+            rlimits::of(&spec.limits, memory)
+        }
+    };
+    let parent = Some(getpid());
+    prepare(&mut command, Settle { parent, new_privs: spec.new_privs, inherited, joined, limits });
 
     let mut child =
         command.spawn().map_err(|error| SpawnError::from_exec(spec.program.clone(), error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let group = Pid::from_child(&child);
+    if launch.is_none() {
+        // From here and after the exec: a program that may not be traced cannot do it before.
+        confine::prefer_for_out_of_memory(child.id());
+    }
     let registration = containment.and_then(|with| with.register(group));
     let leader = Leader::new(Unreaped { child, registration, cgroup });
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -154,6 +170,7 @@ struct Settle {
     inherited: [Option<RawFd>; 2],
     /// Where a process writes 0 to join a cgroup.
     joined: [Option<RawFd>; ENTRANCES],
+    limits: [Option<(Resource, u64)>; RLIMITS],
 }
 
 /// Has [`settle`] run in the child between fork and exec.
@@ -170,7 +187,7 @@ fn prepare(command: &mut Command, settling: Settle) {
 /// Runs in the child. The standard library has already set up the streams, the working directory,
 /// the group, the signal mask and SIGPIPE.
 fn settle(settling: Settle) -> io::Result<()> {
-    let Settle { parent, new_privs, inherited, joined } = settling;
+    let Settle { parent, new_privs, inherited, joined, limits } = settling;
     umask(Mode::RWXG | Mode::RWXO);
     // Ignored signals stay ignored across exec, and a broker started by `nohup` or by a script with
     // `&` ignores some: its children would be deaf to them.
@@ -225,6 +242,10 @@ fn settle(settling: Settle) -> io::Result<()> {
                 return Err(io::Error::last_os_error());
             }
         }
+    }
+    rlimits::no_core_dumps()?;
+    for (resource, value) in limits.into_iter().flatten() {
+        rlimits::set(resource, value)?;
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (parent, new_privs, inherited, joined);

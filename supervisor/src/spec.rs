@@ -5,10 +5,9 @@ use std::{
     fmt,
     os::unix::ffi::OsStrExt,
     path::PathBuf,
-    time::Duration,
 };
 
-use crate::{containment::Containment, error::SpawnError, isolation::Isolation};
+use crate::{containment::Containment, error::SpawnError, isolation::Isolation, limits::Limits};
 
 /// What to start. `Debug` shows the names of the environment but not its values, which may be
 /// secrets.
@@ -55,32 +54,6 @@ impl fmt::Debug for Spec {
             .field("new_privs", &self.new_privs)
             .field("limits", &self.limits)
             .finish()
-    }
-}
-
-/// Bounds for one child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How long the child may take after its stdin was closed, and again after SIGTERM. Default two
-    /// seconds. Zero means SIGKILL at once. A very long one waits as good as for ever.
-    pub stop_grace: Duration,
-    /// How many of the last bytes of standard error are kept for [`Child::stderr_tail`]. Default
-    /// 64 KiB, allocated as needed. Zero keeps nothing.
-    ///
-    /// [`Child::stderr_tail`]: crate::Child::stderr_tail
-    pub stderr_ring_bytes: usize,
-    /// How many lines of standard error become log events in one second; the rest is counted, and
-    /// the count logged. Default 20. Zero logs no lines, only the count at the end.
-    pub stderr_events_per_second: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            stop_grace: Duration::from_secs(2),
-            stderr_ring_bytes: 64 * 1024,
-            stderr_events_per_second: 20,
-        }
     }
 }
 

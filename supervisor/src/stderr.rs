@@ -19,7 +19,7 @@ use tokio::{
 use tracing::debug;
 
 use self::lines::{Event, Lines};
-use crate::{child::Shared, pipe::Leftover, spec::Limits};
+use crate::{child::Shared, limits::Limits, pipe::Leftover};
 
 /// How much is read at once, into the stack: a quiet child owns no buffer.
 const CHUNK: usize = 4096;

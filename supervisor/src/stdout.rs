@@ -4,12 +4,14 @@ use std::{
     fmt, io,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, ReadBuf},
     process::ChildStdout,
     sync::watch,
+    time::{Sleep, sleep},
 };
 
 use crate::{
@@ -22,6 +24,10 @@ use crate::{
 ///
 /// It reports end of file when every process closed the other end, and also once the child has ended and
 /// what was then in the pipe has been read: a descendant that holds the pipe open is not waited for.
+///
+/// In place of the end of file there is an error of the kind [`OutOfMemory`](io::ErrorKind::OutOfMemory)
+/// when the child ended because of its limit on memory. To know that, an end of file is held back until
+/// the child has ended, for half a second at most.
 pub struct Stdout {
     pipe: ChildStdout,
     exit: watch::Receiver<Option<Exit>>,
@@ -31,12 +37,17 @@ pub struct Stdout {
     waiting: Option<Waker>,
     /// Set once the child has ended.
     leftover: Option<Leftover>,
+    /// Set once every process has closed the other end: until when the child's end is waited for.
+    closed: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long an end of file is held back.
+const EXIT_FOLLOWS: Duration = Duration::from_millis(500);
 
 impl Stdout {
     pub(crate) fn new(pipe: ChildStdout, exit: watch::Receiver<Option<Exit>>) -> Self {
         let ended = ended(exit.clone());
-        Self { pipe, exit, ended, waiting: None, leftover: None }
+        Self { pipe, exit, ended, waiting: None, leftover: None, closed: None }
     }
 }
 
@@ -50,8 +61,20 @@ impl AsyncRead for Stdout {
         if this.leftover.is_none() {
             // Looked at first, so that a descendant that writes without pause is cut off as well.
             if this.exit.borrow().is_none() {
-                if let Poll::Ready(read) = Pin::new(&mut this.pipe).poll_read(cx, buf) {
-                    return Poll::Ready(read);
+                if this.closed.is_none() {
+                    let before = buf.filled().len();
+                    match Pin::new(&mut this.pipe).poll_read(cx, buf) {
+                        Poll::Ready(Ok(())) if buf.filled().len() == before => {
+                            this.closed = Some(Box::pin(sleep(EXIT_FOLLOWS)));
+                        }
+                        Poll::Ready(read) => return Poll::Ready(read),
+                        Poll::Pending => {}
+                    }
+                }
+                if let Some(timeout) = &mut this.closed
+                    && timeout.as_mut().poll(cx).is_ready()
+                {
+                    return Poll::Ready(Ok(()));
                 }
                 if this.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     return Poll::Pending;
@@ -67,6 +90,9 @@ impl AsyncRead for Stdout {
             // Straight from the descriptor: the runtime's idea of its readiness may be stale.
             let got = leftover.read(&this.pipe, buf.initialize_unfilled());
             buf.advance(got);
+            if got == 0 && *this.exit.borrow() == Some(Exit::OutOfMemory) {
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            }
         }
         Poll::Ready(Ok(()))
     }

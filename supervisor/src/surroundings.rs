@@ -10,6 +10,7 @@ use crate::{
         plan::{Plan, Reach},
         start::Launch,
     },
+    rlimits,
     spec::Spec,
     view,
 };
@@ -54,7 +55,10 @@ pub(crate) fn launch(
         new_privs: spec.new_privs && sandbox.is_none(),
         confined: sandbox.is_some(),
         user,
-        limits: Vec::new(),
+        limits: rlimits::of(&spec.limits, with.limits_each_process(&spec.limits))
+            .into_iter()
+            .flatten()
+            .collect(),
     };
     Launch::new(&plan).map(Some).map_err(SpawnError::from_system)
 }

@@ -6,19 +6,17 @@ use landlock::{
     ABI, Access as _, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetError, Scope,
 };
-use rustix::{
-    process::{Resource as Limit, Rlimit, getrlimit, setrlimit},
-    thread::{CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs},
-};
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, apply_filter,
 };
 
 use super::{
-    plan::{Plan, Reach, Resource},
+    plan::{Plan, Reach},
     report::{Failure, Step},
 };
+use crate::rlimits;
 
 /// System calls by which a process reaches into others, or into the kernel.
 const REFUSED: [i64; 39] = [
@@ -72,12 +70,16 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
-/// More likely than this process to be ended when memory runs out.
+/// More likely than the program that started it to be ended when the whole machine is out of memory.
 const OOM_SCORE: &str = "500";
 
+/// /proc may be read-only, and then nothing is lost but a preference.
+pub(crate) fn prefer_for_out_of_memory(pid: u32) {
+    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+}
+
 pub(super) fn confine(plan: &Plan) -> Result<(), Failure> {
-    // /proc may be read-only, and then nothing is lost but a preference.
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    prefer_for_out_of_memory(std::process::id());
     set_limits(plan)?;
     if let Some(user) = plan.user {
         become_user(user)?;
@@ -100,19 +102,10 @@ pub(super) fn confine(plan: &Plan) -> Result<(), Failure> {
 }
 
 fn set_limits(plan: &Plan) -> Result<(), Failure> {
-    setrlimit(Limit::Core, Rlimit { current: Some(0), maximum: Some(0) })
-        .step("limit core dumps")?;
-    for (resource, value) in &plan.limits {
-        let resource = match resource {
-            Resource::Nofile => Limit::Nofile,
-            Resource::Fsize => Limit::Fsize,
-            Resource::Data => Limit::Data,
-        };
-        let most = getrlimit(resource).maximum;
-        let value = Some(most.map_or(*value, |most| most.min(*value)));
-        setrlimit(resource, Rlimit { current: value, maximum: value }).step("set limits")?;
-    }
-    Ok(())
+    rlimits::no_core_dumps().step("limit core dumps")?;
+    plan.limits
+        .iter()
+        .try_for_each(|(resource, value)| rlimits::set(*resource, *value).step("set limits"))
 }
 
 /// One person's user: no group of another, and no way back.

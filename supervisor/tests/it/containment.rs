@@ -9,17 +9,17 @@ use tokio::time::Instant;
 use crate::harness::{ESCAPE, PARENT, SHORT, run_spec, soon, spec};
 
 /// How many processes have this mark among their arguments.
-fn alive(mark: &str) -> usize {
+pub(crate) fn alive(mark: &str) -> usize {
     let wanted = format!("\0{mark}\0");
     let folders = fs::read_dir("/proc").expect("a proc file system").flatten();
     let lines = folders.filter_map(|folder| fs::read_to_string(folder.path().join("cmdline")).ok());
     lines.filter(|line| line.contains(&wanted) && line.contains("child-escape")).count()
 }
 
-async fn gone_within_two_seconds(mark: &str) {
+pub(crate) async fn gone_within_two_seconds(mark: &str) {
     let begun = Instant::now();
     while alive(mark) > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(2), "{} are left", alive(mark));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{mark}: {} are left", alive(mark));
         tokio::task::yield_now().await;
     }
 }

@@ -20,6 +20,7 @@ pub(crate) const ECHO: &str = env!("CARGO_BIN_EXE_child-echo");
 pub(crate) const ESCAPE: &str = env!("CARGO_BIN_EXE_child-escape");
 pub(crate) const EXIT: &str = env!("CARGO_BIN_EXE_child-exit");
 pub(crate) const FLOOD: &str = env!("CARGO_BIN_EXE_child-flood");
+pub(crate) const GREEDY: &str = env!("CARGO_BIN_EXE_child-greedy");
 pub(crate) const MIRROR: &str = env!("CARGO_BIN_EXE_child-mirror");
 pub(crate) const MUTE: &str = env!("CARGO_BIN_EXE_child-mute");
 pub(crate) const PARENT: &str = env!("CARGO_BIN_EXE_child-parent");
