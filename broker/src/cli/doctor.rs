@@ -1,3 +1,5 @@
+//! `mcp-broker doctor --host` says what this machine gives children (`host`).
+//!
 //! `mcp-broker doctor URL`: runs every step of a client's connection and reports the first that fails.
 //!
 //! It sends what a client sends: over HTTP/1.1, without following redirects, trusting the certificate
@@ -7,6 +9,7 @@ mod callback;
 mod challenge;
 mod compare;
 mod documents;
+mod host;
 mod messages;
 mod outcome;
 mod registration;
@@ -43,8 +46,12 @@ Without a token it asks you to sign in: it prints an address to open in a browse
 Where standard error is not a terminal it stops before that step.")]
 pub(super) struct DoctorArgs {
     /// The address that clients are given, as in https://mcp.example.org/mcp
-    #[arg(value_name = "URL")]
-    url: String,
+    #[arg(value_name = "URL", required_unless_present = "host")]
+    url: Option<String>,
+    /// Instead, report what this machine gives to hold, separate and limit the servers' processes, and
+    /// how to get what it lacks. Run it as the broker's user, where the broker runs
+    #[arg(long, conflicts_with = "url")]
+    host: bool,
     /// Use this token instead of signing in. Other users of this machine can read it in the process
     /// list; a file is safer
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
@@ -74,11 +81,13 @@ pub(super) struct DoctorArgs {
 const FIRST_BYTE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &DoctorArgs) -> Exit {
-    let Some(url) = endpoint(&args.url) else {
+    let Some(given) = args.url.as_deref().filter(|_| !args.host) else {
+        return host::run(args.json);
+    };
+    let Some(url) = endpoint(given) else {
         print_error(format_args!(
-            "{:?} is not an address; give the one that clients use, as in \
-             https://mcp.example.org/mcp",
-            args.url
+            "{given:?} is not an address; give the one that clients use, as in \
+             https://mcp.example.org/mcp"
         ));
         return Exit::Usage;
     };
@@ -117,7 +126,7 @@ pub(super) fn run(args: &DoctorArgs) -> Exit {
     // A file or a pipe has no reader who could open the address.
     let invite = io::stderr().is_terminal().then_some(&invite as &dyn Fn(&Url));
     let wire = Wire::new(&roots, args.patience);
-    let visit = Visit::new(wire, url, args.url.trim().to_owned(), manner, invite);
+    let visit = Visit::new(wire, url, given.trim().to_owned(), manner, invite);
     let report = runtime.block_on(visit.report());
     // A resolver that hangs must not keep the command.
     runtime.shutdown_background();
