@@ -16,6 +16,9 @@ use crate::{
 /// rather than how fast it is.
 const SLEEPERS: &str = "sleepers";
 
+/// The scenario that kills brokers, and opens and ends thousands of sessions.
+const CHILDREN: &str = "children";
+
 /// The part of the load generator that measures two brokers in turn.
 const COMPARE: &str = "compare";
 
@@ -29,8 +32,9 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
     let what = flags.what.as_deref();
     if let Some(what) = what {
         anyhow::ensure!(
-            what == SLEEPERS || CRATES.contains(&what),
-            "there is no crate {what:?}; the crates are {}, and {SLEEPERS:?} is a scenario",
+            [SLEEPERS, CHILDREN].contains(&what) || CRATES.contains(&what),
+            "there is no crate {what:?}; the crates are {}, and {SLEEPERS:?} and {CHILDREN:?} are \
+             scenarios",
             CRATES.join(", ")
         );
     }
@@ -75,6 +79,11 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
             let minutes = flags.minutes.iter().flat_map(|minutes| ["--minutes", minutes]);
             let load = cmd!(sh, "cargo run --release -p broker --example load");
             vec![load.args(["--", SLEEPERS]).args(minutes)]
+        }
+        Some(CHILDREN) => {
+            cargo::build_release_broker(sh)?;
+            let part = |part| cmd!(sh, "cargo run --release -p broker --example load -- {part}");
+            vec![part(CHILDREN), part("churn")]
         }
         Some(part @ (COMPARE | INSTRUCTIONS)) => {
             // What is released, on both sides: the profile alone is worth more than most changes.

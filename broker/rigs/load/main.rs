@@ -15,6 +15,7 @@
 //! target/release/examples/load                         # about two minutes; --quick for half
 //! target/release/examples/load compare --baseline OTHER --rounds 10
 //! target/release/examples/load churn --sessions 10000
+//! target/release/examples/load children --kills 100
 //! target/release/examples/load sleepers                # about twelve minutes; --quick for half of one
 //! ```
 //!
@@ -26,6 +27,7 @@
 //! | `point` | one measurement of calls, and what it is made against |
 //! | `opening` | initialise latency, memory per session |
 //! | `churn` | sessions opened and ended in a loop leave nothing behind |
+//! | `children` | nothing outlives a killed broker, and what holding children costs |
 //! | `sleepers` | many more sessions than children, and every answer is its owner's |
 //! | `wire` | one client connection, and the requests of a session |
 //! | `server` | starting and stopping broker and floors |
@@ -49,6 +51,7 @@ use clap::{Parser, ValueEnum};
 
 mod calls;
 mod child;
+mod children;
 mod churn;
 mod compare;
 mod floor;
@@ -84,6 +87,9 @@ struct Flags {
     /// Sessions opened and ended by `churn` (10,000), or that sleep (5,000).
     #[arg(long)]
     sessions: Option<usize>,
+    /// How often `children` kills the broker, for each way of holding them.
+    #[arg(long, default_value_t = 100)]
+    kills: usize,
     /// Owners of the sessions that sleep.
     #[arg(long)]
     owners: Option<usize>,
@@ -123,12 +129,18 @@ enum Part {
     Memory,
     /// Sessions opened and ended in a loop.
     Churn,
+    /// Kills of the broker, and what a sandbox costs.
+    Children,
     /// Many more sessions than children, and random traffic.
     Sleepers,
     /// Be the stdio server.
     Child,
     /// Be the stdio server that says whose it is.
     Sleeper,
+    /// Be the stdio server whose descendants want to outlive it.
+    Hostile,
+    /// Be one of those descendants.
+    Stays,
     /// Be bare hyper that answers at once.
     FloorA,
     /// Be bare hyper with a child per connection.
@@ -141,6 +153,8 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(be) = part.and_then(|part| match part.to_str()? {
         "child" => Some(child::run as fn() -> anyhow::Result<()>),
         "sleeper" => Some(sleeper::run as fn() -> anyhow::Result<()>),
+        "hostile" => Some(children::be_hostile as fn() -> anyhow::Result<()>),
+        "stays" => Some(children::stay as fn() -> anyhow::Result<()>),
         _ => None,
     }) {
         be()?;
@@ -203,6 +217,9 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
             let sessions = flags.sessions.unwrap_or(10_000);
             clean = churn::run(&broker, sessions, &mut report).await?;
         }
+        Part::Children => clean = children::run(&broker, flags.kills, &mut report).await?,
+        Part::Hostile => children::be_hostile()?,
+        Part::Stays => children::stay()?,
         Part::Sleepers => clean = sleepers::run(&broker, size, &mut report).await?,
         Part::Sleeper => sleeper::run()?,
         Part::All => {

@@ -78,6 +78,11 @@ pub(crate) fn tree(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
     Ok(processes)
 }
 
+/// Processes that carry `mark` on their command line.
+pub(crate) fn marked(mark: &str) -> io::Result<usize> {
+    Ok(all()?.into_iter().filter(|pid| has_argument(*pid, mark)).count())
+}
+
 /// Every process of the machine, zombies included.
 pub(crate) fn all() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();

@@ -156,6 +156,12 @@ impl Server {
         log[log.len().saturating_sub(lines)..].join("\n")
     }
 
+    /// Sends it SIGKILL and waits for its end. Answers with its directory, which goes with the answer.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<Option<TempDir>> {
+        self.child.kill().await?;
+        Ok(self.directory.take())
+    }
+
     /// Asks the server to stop and waits for it.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);

@@ -149,12 +149,8 @@ impl Wire {
 
     /// The sum of a metric over its labels; 0 when it was never set.
     pub(crate) async fn metric(&mut self, endpoint: &Endpoint, name: &str) -> anyhow::Result<f64> {
-        let (status, body) = self
-            .exchange(request(Method::GET, "/metrics", &endpoint.headers, Bytes::new()))
-            .await?;
-        ensure!(status == StatusCode::OK, "/metrics: {}", described(status, &body));
         let mut sum = 0.0;
-        for line in std::str::from_utf8(&body)?.lines() {
+        for line in self.metrics(endpoint).await?.lines() {
             let Some(rest) = line.strip_prefix(name) else { continue };
             if !rest.starts_with([' ', '{']) {
                 continue;
@@ -163,6 +159,15 @@ impl Wire {
             sum += value.parse::<f64>().with_context(|| format!("strange metric: {line}"))?;
         }
         Ok(sum)
+    }
+
+    /// The page of metrics.
+    pub(crate) async fn metrics(&mut self, endpoint: &Endpoint) -> anyhow::Result<String> {
+        let (status, body) = self
+            .exchange(request(Method::GET, "/metrics", &endpoint.headers, Bytes::new()))
+            .await?;
+        ensure!(status == StatusCode::OK, "/metrics: {}", described(status, &body));
+        Ok(String::from_utf8(body.into())?)
     }
 
     /// Any request to the endpoint.
