@@ -77,6 +77,7 @@ pub(crate) struct Metrics {
     pub(crate) request_seconds: Histogram,
     pub(crate) spawn_seconds: Histogram,
     pub(crate) spawn_failures: Family<ReasonLabels, Counter>,
+    pub(crate) out_of_memory: Family<ServerLabel, Counter>,
     pub(crate) reaped: Family<ReasonLabel, Counter>,
     pub(crate) auth_failures: Family<ReasonLabel, Counter>,
     pub(crate) upstream_refresh: Family<RefreshLabels, Counter>,
@@ -105,6 +106,7 @@ impl Metrics {
             request_seconds: Histogram::new(REQUEST_BUCKETS),
             spawn_seconds: Histogram::new(SPAWN_BUCKETS),
             spawn_failures: Family::default(),
+            out_of_memory: Family::default(),
             reaped: Family::default(),
             auth_failures: Family::default(),
             upstream_refresh: Family::default(),
@@ -143,6 +145,11 @@ impl Metrics {
             "spawn_failures",
             "Child processes that did not start or did not answer initialize",
             metrics.spawn_failures.clone(),
+        );
+        registry.register(
+            "out_of_memory",
+            "Child processes that the kernel ended because they reached their memory limit",
+            metrics.out_of_memory.clone(),
         );
         registry.register(
             "reaped",

@@ -1,6 +1,9 @@
 //! One configured MCP server while the broker runs.
 
+mod start_pauses;
+
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -15,6 +18,8 @@ use crate::{
     config::{Config, EraChoice, ServerConfig},
     metrics::Metrics,
 };
+
+pub(crate) use start_pauses::{Paused, Pausing, StartPauses, Whose};
 
 const TOOL_CALL: &str = "tools/call";
 const OK: &str = "ok";
@@ -31,6 +36,8 @@ pub(crate) struct Server {
     child_era: Mutex<Option<Era>>,
     /// They have refused the handshake, and know the modern era alone.
     refuses_handshake: AtomicBool,
+    /// Starts of its children that failed.
+    pub(crate) pauses: StartPauses,
 }
 
 /// An era of the protocol: up to 2025-11-25, or from 2026-07-28 on.
@@ -56,6 +63,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// When starts of its children pause.
+    pub(crate) fn pausing(&self) -> Pausing {
+        let ServerConfig { start_failures, start_pause, .. } = &self.server;
+        Pausing { after: start_failures.map_or(0, NonZeroUsize::get), longest: *start_pause }
+    }
+
     /// Where the caches of all servers are.
     pub(crate) fn caches_in(data_dir: &Path) -> PathBuf {
         data_dir.join("cache")
@@ -97,6 +110,7 @@ impl Server {
             tool_calls,
             child_era: Mutex::default(),
             refuses_handshake: AtomicBool::new(false),
+            pauses: StartPauses::default(),
         }
     }
 
@@ -155,6 +169,7 @@ impl Server {
     pub(crate) fn replace(&self, settings: Settings) {
         // Another program may be of another era.
         self.note_child_era(None);
+        self.pauses.forget();
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 }

@@ -18,6 +18,7 @@ mod handshake;
 mod handshake_timeout;
 mod isolation;
 pub(crate) mod ledgers;
+pub(crate) mod limits;
 pub(crate) mod parked;
 pub(crate) mod registry;
 pub(crate) mod replacement;

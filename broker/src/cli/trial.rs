@@ -7,7 +7,7 @@ use std::{
 };
 
 use auth::oauth::Inspection;
-use bridge::InitializeError;
+use bridge::{Closed, InitializeError};
 use supervisor::SpawnError;
 
 use super::{
@@ -198,6 +198,9 @@ fn reason(why: &TrialError, server: &ServerConfig) -> String {
                  signs of life within {most:?}, initialize_max)"
             )
         }
+        TrialError::Spawn(SpawnFailure::Initialize(InitializeError::Closed(
+            Closed::OutOfMemory,
+        ))) => "it used more memory than limits.memory before it answered initialize".to_owned(),
         TrialError::Spawn(SpawnFailure::Initialize(InitializeError::Closed(_))) => {
             "it ended before it answered initialize".to_owned()
         }

@@ -114,6 +114,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let children = Arc::new(Children::new(&config.data_dir));
         children.check(&config)?;
+        children.check_limits(&config)?;
         let outside = HttpClients::new(&config)?;
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);

@@ -7,7 +7,7 @@ use auth::{
 
 use crate::{
     fetch::RootsError,
-    sessions::children::NoIsolation,
+    sessions::{children::NoIsolation, limits::Unenforced},
     store::{self, KeysError},
     tokens::ImportError,
 };
@@ -31,6 +31,18 @@ pub enum StartError {
         server: String,
         /// What was refused.
         source: Option<supervisor::SpawnError>,
+    },
+    /// Nothing here holds a server's processes to a limit.
+    #[error(
+        "server.{server}.limits.{key} cannot be enforced on this system: it takes a control group \
+         with that controller; run the broker as root or with Delegate=yes in its systemd unit, or \
+         remove the key"
+    )]
+    Limit {
+        /// The server's name.
+        server: String,
+        /// The key in its table of limits.
+        key: &'static str,
     },
     /// The store did not open.
     #[error("the store cannot be used")]
@@ -80,6 +92,12 @@ pub enum StartError {
     /// The system gave no randomness.
     #[error("the system gives no randomness")]
     Seed(#[from] auth::SeedError),
+}
+
+impl From<Unenforced> for StartError {
+    fn from(Unenforced { server, key }: Unenforced) -> Self {
+        Self::Limit { server, key }
+    }
 }
 
 impl From<NoIsolation> for StartError {

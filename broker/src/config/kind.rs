@@ -79,6 +79,8 @@ pub(super) enum Kind {
     Rules,
     /// What a server's processes reach over the network: a word, or a list of ports.
     NetworkAccess,
+    /// A number of processors, with a fraction.
+    Processors,
     /// A table of environment variables with templates as values.
     Environment,
     /// A table.
@@ -127,6 +129,7 @@ impl Kind {
                 "\"everyone\", or a list such as [\"login:ada\", \"org:acme\"]".to_owned()
             }
             Self::NetworkAccess => "\"any\", \"none\" or a list such as [443]".to_owned(),
+            Self::Processors => "a number of processors such as 1.5".to_owned(),
             Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
             Self::Table | Self::Tables | Self::Derived => "a table".to_owned(),
         }
@@ -236,6 +239,7 @@ impl Kind {
                 { "enum": ["any", "none"] },
                 { "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 65535 } },
             ] }),
+            Self::Processors => json!({ "type": "number", "minimum": 0, "maximum": 1024 }),
             Self::Environment => {
                 json!({ "type": "object", "additionalProperties": { "type": "string" } })
             }

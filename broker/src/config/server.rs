@@ -1,6 +1,7 @@
 //! One MCP server: its program, what that sees, its bounds.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::error::Problems;
 use super::isolation::IsolationConfig;
 use super::key::Key;
 use super::kind::Kind;
+use super::limits::LimitsConfig;
 use super::path::KeyPath;
 use super::reader::Reader;
 use super::rules::{self, RuleList};
@@ -138,6 +140,14 @@ settings! {
         /// How long a new process may take to answer initialize in all, whatever it does. At least
         /// initialize_timeout.
         pub initialize_max: Duration = duration(r#""5m""#).live(),
+        /// How many starts in a row may fail for the same reason before the broker pauses. During a pause
+        /// it answers 503 with Retry-After and starts nothing; the first is one second, and each further
+        /// failure doubles it. A program that is missing or cannot run counts for everyone, one that
+        /// fails in its handshake for the person whose session it was. A reload ends all pauses.
+        pub start_failures: Option<NonZeroUsize> =
+            count("5").zero("the broker never pauses").live(),
+        /// The longest of those pauses.
+        pub start_pause: Duration = duration(r#""1m""#).live(),
         /// How long a request may take. A progress notification restarts the time.
         pub request_timeout: Option<Duration> = duration(r#""5m""#).zero("no limit").live(),
         /// How long a process may take to exit after the broker closes its standard input, and
@@ -148,6 +158,8 @@ settings! {
         pub max_line: usize = size(r#""16MiB""#).live(),
         /// What the processes see and reach.
         pub isolation: IsolationConfig = table(),
+        /// What the processes may use.
+        pub limits: LimitsConfig = table(),
     }
 }
 

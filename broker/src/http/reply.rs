@@ -6,13 +6,16 @@
 use std::time::Duration;
 
 use auth::{BearerError, Challenge, Denied, upstream::CredentialError};
-use bridge::{Accepts, Body, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc};
+use bridge::{
+    Accepts, Body, Closed, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use session::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
 
 use crate::{
     config::{UnknownStatus, Upstream},
+    server::Paused,
     sessions::{acquire::AcquireError, spawn_failure::SpawnFailure},
 };
 
@@ -311,6 +314,13 @@ impl Refusal {
             SpawnFailure::Start(_) | SpawnFailure::Directory(_) | SpawnFailure::TokenFile(_) => {
                 bad_gateway("The server could not be started; the broker's log says why")
             }
+            SpawnFailure::Paused(Paused { retry_in, .. }) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                rpc::INTERNAL_ERROR,
+                "The server failed to start several times in a row, and the broker waits before it \
+                 tries again; its log says why",
+            )
+            .retry(Duration::from_secs(retry_in.as_secs() + 1)),
             SpawnFailure::Environment(_) => {
                 bad_gateway("The server cannot be started for this sign-in; ask the operator")
             }
@@ -320,6 +330,10 @@ impl Refusal {
                 StatusCode::GATEWAY_TIMEOUT,
                 rpc::INTERNAL_ERROR,
                 "The server started but did not answer initialize in time",
+            ),
+            SpawnFailure::Initialize(InitializeError::Closed(Closed::OutOfMemory))
+            | SpawnFailure::Resume(ResumeError::Closed(Closed::OutOfMemory)) => bad_gateway(
+                "The server used more memory than it may during initialize, and was ended",
             ),
             SpawnFailure::Initialize(InitializeError::Closed(_))
             | SpawnFailure::Resume(ResumeError::Closed(_)) => {

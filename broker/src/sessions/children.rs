@@ -159,6 +159,12 @@ impl Counted {
         }
     }
 
+    /// The kernel ended it: it reached its limit on memory.
+    pub(super) fn ran_out_of_memory(&self) {
+        let label = ServerLabel { server: self.server.name.to_string() };
+        self.server.metrics.out_of_memory.get_or_create(&label).inc();
+    }
+
     fn children(&self, change: i64) {
         let label = ServerLabel { server: self.server.name.to_string() };
         self.server.metrics.children.get_or_create(&label).inc_by(change);

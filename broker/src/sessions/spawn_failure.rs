@@ -3,11 +3,14 @@
 use std::io;
 
 use auth::upstream::CredentialError;
-use bridge::{InitializeError, ResumeError, SnapshotError};
+use bridge::{Closed, InitializeError, ResumeError, SnapshotError};
 use supervisor::SpawnError;
 
 use super::directory::DirectoryError;
-use crate::config::{UnfitValue, Upstream};
+use crate::{
+    config::{UnfitValue, Upstream},
+    server::{Paused, Whose},
+};
 
 /// Why a backend did not come up. The client gets a sentence by kind; this is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,8 @@ pub(crate) enum SpawnFailure {
         #[source]
         source: CredentialError,
     },
+    #[error("starts before failed ({}); the next is in {:?}", .0.reason, .0.retry_in)]
+    Paused(Paused),
     #[error("the child did not start")]
     Start(#[source] SpawnError),
     #[error("the handshake failed")]
@@ -46,6 +51,7 @@ impl SpawnFailure {
             Self::TokenFile(_) => "token_file",
             Self::Environment(_) => "environment",
             Self::Credential { .. } => "credential",
+            Self::Paused(_) => "paused",
             Self::Start(SpawnError::Missing { .. }) => "missing",
             Self::Start(SpawnError::NotExecutable { .. }) => "not_executable",
             Self::Start(SpawnError::OutOfResources(_)) => "out_of_resources",
@@ -55,6 +61,8 @@ impl SpawnFailure {
             Self::Initialize(InitializeError::TimedOut) | Self::Resume(ResumeError::TimedOut) => {
                 "timeout"
             }
+            Self::Initialize(InitializeError::Closed(Closed::OutOfMemory))
+            | Self::Resume(ResumeError::Closed(Closed::OutOfMemory)) => "out_of_memory",
             Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_)) => {
                 "died"
             }
@@ -64,6 +72,26 @@ impl SpawnFailure {
             Self::Snapshot(_) => "snapshot",
             Self::NewerSnapshot(_) => "newer_snapshot",
             Self::Resume(ResumeError::Changed(_)) => "changed",
+        }
+    }
+
+    /// Whether starts should pause when this happens again and again, and whose; `None` when trying again
+    /// costs little or is what the user is waiting for.
+    pub(super) fn pauses(&self, person: &Whose) -> Option<Whose> {
+        match self {
+            Self::Start(SpawnError::BadSpec { .. }) => Some(person.clone()),
+            Self::Start(_) | Self::Directory(_) => Some(None),
+            // A credential, what a cache has, or what the client said may be the reason.
+            Self::Initialize(InitializeError::Refused(_))
+            | Self::Resume(ResumeError::Refused(_) | ResumeError::Changed(_)) => None,
+            Self::Initialize(_) | Self::Resume(_) => Some(person.clone()),
+            Self::TokenFile(_)
+            | Self::Environment(_)
+            | Self::Credential { .. }
+            | Self::Paused(_)
+            | Self::Discover(_)
+            | Self::Snapshot(_)
+            | Self::NewerSnapshot(_) => None,
         }
     }
 

@@ -15,7 +15,7 @@ use bridge::{
 use session::{BoxFuture, Owner, WakeFailure};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, field, info, info_span};
+use tracing::{Instrument, field, info, info_span, warn};
 
 use super::{
     cache::Caches,
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Environment,
-    server::{Era, Server, Settings},
+    server::{Era, Server, Settings, Whose},
 };
 
 /// What a session is opened for.
@@ -124,6 +124,8 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
             SpawnFailure::Credential { .. } => WakeFailure::RetryNow,
             // The newer version may run again at any moment.
             SpawnFailure::NewerSnapshot(_) => WakeFailure::RetryNow,
+            // It was no attempt.
+            SpawnFailure::Paused(_) => WakeFailure::RetryNow,
             SpawnFailure::Directory(_)
             | SpawnFailure::TokenFile(_)
             | SpawnFailure::Environment(_)
@@ -183,9 +185,34 @@ enum Greeting {
     Resume(Arc<[u8]>),
 }
 
+/// Brings a child up, unless those before have failed again and again.
+async fn bring_up(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, SpawnFailure> {
+    let Startup { server, settings, owner, .. } = startup;
+    let person: Whose = Some((owner.issuer().into(), owner.subject().into()));
+    let pausing = settings.pausing();
+    server.pauses.admit(&person, pausing).map_err(SpawnFailure::Paused)?;
+    let result = try_with_newer_credential(startup, greeting).await;
+    match &result {
+        Ok(_) => server.pauses.record_success(&person),
+        Err(failure) => {
+            let whose = failure.pauses(&person);
+            let reason = failure.reason();
+            if let Some(whose) = whose
+                && let Some(pause) = server.pauses.record_failure(whose, reason, pausing)
+            {
+                warn!(reason, ?pause, "starts of the server fail again and again and pause now");
+            }
+        }
+    }
+    result
+}
+
 /// Brings a child up. One that fails in its handshake may have failed for want of a good credential:
 /// then the failure says so, or another child gets a newer one, once.
-async fn bring_up(startup: &Startup, greeting: &Greeting) -> Result<ChildSession, SpawnFailure> {
+async fn try_with_newer_credential(
+    startup: &Startup,
+    greeting: &Greeting,
+) -> Result<ChildSession, SpawnFailure> {
     let failure = match greet(startup, greeting).await {
         Err(failure) if failure.is_in_the_handshake() => failure,
         result => return result,

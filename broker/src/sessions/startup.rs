@@ -29,6 +29,7 @@ use super::{
     handshake_timeout::HandshakeTimeout,
     isolation::isolate,
     ledgers::Ledgers,
+    limits::limits,
     session_observer::SessionObserver,
     spawn_failure::SpawnFailure,
     token_file::TokenFile,
@@ -145,6 +146,9 @@ impl Startup {
             // A child without pipes is of no use, however alive it is.
             running.stop();
             let exit = running.ended().await;
+            if exit == supervisor::Exit::OutOfMemory {
+                counting.ran_out_of_memory();
+            }
             if why != bridge::Closed::Stopped {
                 warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
             }
@@ -286,7 +290,6 @@ impl Startup {
             }
         };
         let cwd = server.cwd.clone().unwrap_or_else(|| directory.path().to_owned());
-        let limits = supervisor::Limits { stop_grace: server.stop_grace, ..Default::default() };
         let containment = self.children.containment.clone();
         Ok(supervisor::Spec {
             program,
@@ -296,7 +299,7 @@ impl Startup {
             containment,
             isolation: supervisor::Isolation::default(),
             new_privs: server.new_privs,
-            limits,
+            limits: limits(server),
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod application;
+mod backoff;
 mod browser;
 mod children;
 mod doctor;
@@ -11,6 +12,8 @@ mod golden;
 mod harness;
 mod http2;
 mod isolation;
+mod kills;
+mod limits;
 mod messages;
 mod modern;
 mod modern_server;

@@ -37,6 +37,9 @@ pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Rea
     }
     for (name, server) in &config.server {
         cache(name.as_str(), server, reader);
+        for (key, problem) in server.limits.problems() {
+            reader.refuse(&KeyPath::server(name.as_str(), "limits").child(key), problem);
+        }
     }
     for (name, server) in &mut config.server {
         let asked = token_file(name.as_str(), server, reader);

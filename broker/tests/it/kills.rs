@@ -1,0 +1,127 @@
+//! Nothing that a child started outlives the broker, however it was started and however the broker ends.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    harness::{STUBBORN, metric, until_so, with_timeout},
+    program::{Place, Program},
+    wire::call,
+};
+
+const ROUNDS: usize = 5;
+const SESSIONS: usize = 3;
+/// The child, its grandchild, and two that have left.
+const EACH: usize = 4;
+
+/// Processes of the fixture that were given this directory.
+fn alive(witness: &str) -> usize {
+    let wanted = format!("\0{witness}\0");
+    let folders = fs::read_dir("/proc").expect("a proc file system").flatten();
+    let lines = folders.filter_map(|folder| fs::read_to_string(folder.path().join("cmdline")).ok());
+    let is_one = |line: &String| {
+        line.starts_with(env!("CARGO_BIN_EXE_server-stubborn")) && line.contains(&wanted)
+    };
+    lines.filter(is_one).count()
+}
+
+async fn serve(place: &Place, level: &str) -> Program {
+    let args = format!(r#"server.main.args=["{}","escapes"]"#, place.witness.path());
+    let level = format!("server.main.isolation.level={level}");
+    place.serve(&["--set", STUBBORN, "--set", &args, "--set", &level]).await
+}
+
+#[test]
+fn a_broker_killed_under_load_leaves_no_descendant_in_any_of_its_rounds() {
+    with_timeout(async {
+        for level in ["none", "sandbox"] {
+            let place = Place::new();
+            for round in 0..ROUNDS {
+                let mut broker = serve(&place, level).await;
+                if broker.log().contains("neither cgroups nor PID namespaces") {
+                    return;
+                }
+                let mut calls = Vec::new();
+                for _ in 0..SESSIONS {
+                    let session = broker.client.open().await;
+                    calls.push(session.send("POST", call("1", "hang", &json!({}))).await);
+                }
+                until_so("all have come", async || alive(place.witness.path()) == SESSIONS * EACH)
+                    .await;
+                broker.signal(Signal::KILL);
+                assert_eq!(broker.ends().await, None);
+                let begun = Instant::now();
+                until_so("all are gone", async || alive(place.witness.path()) == 0).await;
+                let took = begun.elapsed();
+                assert!(took < Duration::from_secs(2), "{level}, round {round}: {took:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_session_that_ends_takes_all_its_descendants_along() {
+    with_timeout(async {
+        for level in ["none", "sandbox"] {
+            let place = Place::new();
+            let broker = serve(&place, level).await;
+            if broker.log().contains("neither cgroups nor PID namespaces") {
+                return;
+            }
+            let session = broker.client.open().await;
+            let other = broker.client.open().await;
+            until_so("all have come", async || alive(place.witness.path()) == 2 * EACH).await;
+            assert_eq!(session.delete().await.status, 204);
+            until_so("its own are gone", async || alive(place.witness.path()) == EACH).await;
+            assert!(other.is_alive().await, "{level}");
+        }
+    });
+}
+
+#[test]
+fn two_hundred_sessions_with_limits_leave_no_zombie_no_descriptor_and_no_cgroup() {
+    with_timeout(async {
+        let place = Place::new();
+        let level = "server.main.isolation.level=sandbox";
+        let limit = "server.main.limits.memory=256MiB";
+        let broker =
+            place.serve(&["--set", level, "--set", limit, "--set", "log.level=warn"]).await;
+        let cycle = async || {
+            let session = broker.client.open().await;
+            assert_eq!(session.delete().await.status, 204);
+        };
+        cycle().await;
+        until_so("it is gone", async || broker.offspring() <= 1).await;
+        let before = (broker.offspring(), broker.descriptors());
+        for _ in 0..200 {
+            cycle().await;
+        }
+        until_so("all are gone", async || broker.offspring() <= before.0).await;
+        let settled = async || broker.descriptors() <= before.1 + 5;
+        until_so("descriptors are where they were", settled).await;
+        assert_eq!(metric(&broker.client, "mcp_broker_children{server=\"main\"}").await, 0);
+        let own = format!(".{}-", broker.pid());
+        until_so("cgroups are gone", async || children_of_cgroups(&own) == 0).await;
+    });
+}
+
+/// Folders of children below those whose names contain `own`, in every hierarchy.
+fn children_of_cgroups(own: &str) -> usize {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let mine = fs::read_to_string("/proc/self/cgroup").expect("readable");
+    let points = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let mut count = 0;
+    for point in points.filter_map(|line| line.split(' ').nth(4)) {
+        for path in mine.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
+            let folders = fs::read_dir(format!("{point}{path}")).into_iter().flatten().flatten();
+            for folder in folders.filter(|f| f.file_name().to_string_lossy().contains(own)) {
+                let below = fs::read_dir(folder.path()).into_iter().flatten().flatten();
+                count += below.filter(|entry| entry.path().is_dir()).count();
+            }
+        }
+    }
+    count
+}

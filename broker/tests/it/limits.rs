@@ -1,0 +1,92 @@
+//! A child that takes more than it may harms itself alone, and everybody is told what happened.
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{OBLIGING, metric, with_timeout},
+    program::Place,
+    wire::initialize,
+};
+
+#[test]
+fn a_call_that_takes_all_memory_is_told_that_and_other_sessions_go_on() {
+    with_timeout(async {
+        let place = Place::new();
+        let limit = "server.main.limits.memory=48MiB";
+        let broker = place.serve(&["--set", limit]).await;
+        let log = broker.log();
+        // Where there are no control groups an allocation fails, and the child ends by itself.
+        let by_cgroup = log.contains("memory 48MiB (cgroup v");
+        assert!(by_cgroup || log.contains("memory 48MiB (each process)"), "{log}");
+        let other = broker.client.open().await;
+        let session = broker.client.open().await;
+        let answer = session.call("hoard", json!({})).await;
+        assert_eq!(answer.json()["error"]["code"], -32603, "{}", answer.text());
+        assert!(other.is_alive().await);
+        assert!(session.is_alive().await, "it goes on with another child");
+        let count = metric(&broker.client, "mcp_broker_out_of_memory_total{server=\"main\"}").await;
+        assert_eq!(count, u64::from(by_cgroup));
+        if by_cgroup {
+            assert!(answer.text().contains("more memory than it may"), "{}", answer.text());
+            let log = broker.log();
+            assert!(log.contains("out of memory (its memory limit was reached)"), "{log}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_needs_more_memory_to_start_than_it_may_use_is_502_with_that_reason() {
+    with_timeout(async {
+        let place = Place::new();
+        // A line without end, which `tail` keeps.
+        place.configure(
+            "[server.huge]\ncommand = \"tail\"\nargs = [\"-n\", \"1\", \"/dev/zero\"]\n\
+             limits = { memory = \"32MiB\" }\n",
+        );
+        let broker = place.serve(&[]).await;
+        let by_cgroup = broker.log().contains("memory 32MiB (cgroup v");
+        let answer = broker.client.at("/huge/mcp").post(initialize("1", "2025-11-25")).await;
+        assert_eq!(answer.error(), (502, -32603, json!(1)), "{}", answer.text());
+        assert_eq!(answer.text().contains("more memory than it may"), by_cgroup);
+    });
+}
+
+#[test]
+fn a_child_that_starts_processes_without_end_gets_no_more_of_them() {
+    with_timeout(async {
+        let place = Place::new();
+        let shell = "i=0; while [ $i -lt 64 ]; do sleep 60 & i=$((i+1)); done; exec \"$0\" \"$1\"";
+        place.configure(&format!(
+            "[server.many]\ncommand = \"/bin/sh\"\nargs = [\"-c\", {shell:?}, {OBLIGING:?}, {:?}]\n\
+             limits = {{ pids = 24 }}\n",
+            place.witness.path()
+        ));
+        let (code, _, log) = place.run(&["check"]).await;
+        assert_eq!(code, 0, "{log}");
+        let broker = place.serve(&[]).await;
+        let other = broker.client.open().await;
+        let answer = broker.client.at("/many/mcp").post(initialize("1", "2025-11-25")).await;
+        // The shell gives up when it cannot fork.
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(other.is_alive().await);
+    });
+}
+
+#[test]
+fn the_doctor_says_what_this_machine_gives_and_how_to_get_the_rest() {
+    with_timeout(async {
+        let place = Place::new();
+        let (code, said, told) = place.run(&["doctor", "--host", "--json"]).await;
+        let report: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{told}"));
+        let checks = report["checks"].as_array().expect("checks");
+        let names: Vec<_> = checks.iter().map(|check| &check["check"]).collect();
+        assert_eq!(names, ["kill", "sandbox", "limit memory", "limit pids", "limit cpu"]);
+        for check in checks {
+            assert_eq!(check["state"] == "ok", check["hint"].is_null(), "{check}");
+        }
+        let is_complete = checks.iter().all(|check| check["state"] == "ok");
+        assert_eq!(code, i32::from(!is_complete), "{said}");
+        let (code, _, told) = place.run(&["doctor", "--host", "https://mcp.example.org/mcp"]).await;
+        assert_eq!(code, 64, "{told}");
+    });
+}
