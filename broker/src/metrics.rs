@@ -47,6 +47,13 @@ pub(crate) struct ReasonLabels {
     pub(crate) reason: &'static str,
 }
 
+/// What ends the descendants of a server's child processes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MechanismLabels {
+    pub(crate) server: String,
+    pub(crate) mechanism: &'static str,
+}
+
 /// The one media type that a client takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AcceptLabel {
@@ -78,6 +85,7 @@ pub(crate) struct Metrics {
     pub(crate) spawn_seconds: Histogram,
     pub(crate) spawn_failures: Family<ReasonLabels, Counter>,
     pub(crate) out_of_memory: Family<ServerLabel, Counter>,
+    pub(crate) containment: Family<MechanismLabels, Gauge>,
     pub(crate) reaped: Family<ReasonLabel, Counter>,
     pub(crate) auth_failures: Family<ReasonLabel, Counter>,
     pub(crate) upstream_refresh: Family<RefreshLabels, Counter>,
@@ -107,6 +115,7 @@ impl Metrics {
             spawn_seconds: Histogram::new(SPAWN_BUCKETS),
             spawn_failures: Family::default(),
             out_of_memory: Family::default(),
+            containment: Family::default(),
             reaped: Family::default(),
             auth_failures: Family::default(),
             upstream_refresh: Family::default(),
@@ -150,6 +159,11 @@ impl Metrics {
             "out_of_memory",
             "Child processes that the kernel ended because they reached their memory limit",
             metrics.out_of_memory.clone(),
+        );
+        registry.register(
+            "child_containment",
+            "What ends the descendants of a server's child processes: 1 for the mechanism in use",
+            metrics.containment.clone(),
         );
         registry.register(
             "reaped",

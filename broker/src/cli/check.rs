@@ -1,5 +1,5 @@
-//! `mcp-broker check`: every mistake in the configuration, without starting anything; with `--try`,
-//! what each server answers as well.
+//! `mcp-broker check`: every mistake in the configuration, and what this machine gives the processes of
+//! each server; with `--try`, what each server answers as well.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::{
     serve::run_demo_from_here,
     trial,
 };
-use crate::compose::check;
+use crate::{compose::check, sessions::children::Children};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -46,6 +46,10 @@ pub(super) fn run(args: &CheckArgs, context: &Context<'_>) -> Exit {
     match &loaded.file {
         Some(path) => print(format_args!("{} is valid", path.display())),
         None => print("there is no configuration file; the defaults are valid"),
+    }
+    let only = args.attempt.as_ref().and_then(Option::as_deref);
+    for line in Children::of_trials().describe(&loaded.config, only) {
+        print(format_args!("this machine: {line}"));
     }
     match &args.attempt {
         None => Exit::Ok,

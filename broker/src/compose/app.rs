@@ -115,6 +115,7 @@ impl App {
         let children = Arc::new(Children::new(&config.data_dir));
         children.check(&config)?;
         children.check_limits(&config)?;
+        children.name_mechanisms(&config, &metrics);
         let outside = HttpClients::new(&config)?;
         let stopping = CancellationToken::new();
         let store = Arc::new(Store::open(&config.data_dir).await?);

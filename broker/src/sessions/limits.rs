@@ -2,11 +2,14 @@
 
 use std::num::NonZeroUsize;
 
-use supervisor::{Containment, Enforcement, Limits};
+use supervisor::{Containment, Enforcement, Limits, Mechanism};
 use tracing::info;
 
 use super::children::Children;
-use crate::config::{Config, LimitsConfig, ServerConfig};
+use crate::{
+    config::{Config, IsolationConfig, IsolationLevel, LimitsConfig, ServerConfig, ServerName},
+    metrics::{MechanismLabels, Metrics},
+};
 
 /// The bounds of one child.
 pub(super) fn limits(server: &ServerConfig) -> Limits {
@@ -39,31 +42,72 @@ impl Children {
     pub(crate) fn check_limits(&self, config: &Config) -> Result<(), Unenforced> {
         for (name, server) in &config.server {
             let server_limits = in_force(server, self.containment.as_ref());
-            if let Some((key, _)) = server_limits.iter().find(|(_, by)| by.is_none()) {
+            if let Some((key, ..)) =
+                server_limits.iter().find(|(_, by, _)| *by == Enforcement::Missing)
+            {
                 return Err(Unenforced { server: name.as_str().to_owned(), key });
             }
-            let words: Vec<_> = server_limits.into_iter().filter_map(|(_, words)| words).collect();
-            if !words.is_empty() {
-                let limits = words.join(", ");
+            if !server_limits.is_empty() {
+                let limits = in_words(server_limits);
                 info!(server = name.as_str(), %limits, "limits of the server's processes");
             }
         }
         Ok(())
     }
+
+    /// What this machine gives the processes of each server, or of this `only` one: a line for each.
+    pub(crate) fn describe(&self, config: &Config, only: Option<&str>) -> Vec<String> {
+        let line = |(name, server): (&ServerName, &ServerConfig)| {
+            let IsolationConfig { level, network, .. } = &server.isolation;
+            let limits = in_words(in_force(server, self.containment.as_ref()));
+            let (level, kill) = (level.word(), self.kill(server));
+            format!(
+                "server.{name}: isolation {level}, network {network}, ended by {kill}, limits {limits}"
+            )
+        };
+        let servers = config.server.iter();
+        servers
+            .filter(|(name, _)| only.is_none_or(|only| name.as_str() == only))
+            .map(line)
+            .collect()
+    }
+
+    /// Names on the metrics' page what ends the descendants of each server's processes.
+    pub(crate) fn name_mechanisms(&self, config: &Config, metrics: &Metrics) {
+        for (name, server) in &config.server {
+            let (server, mechanism) = (name.as_str().to_owned(), self.kill(server));
+            metrics.containment.get_or_create(&MechanismLabels { server, mechanism }).set(1);
+        }
+    }
+
+    /// What ends the descendants of a server's processes.
+    fn kill(&self, server: &ServerConfig) -> &'static str {
+        match &self.containment {
+            // A sandbox has its own.
+            Some(_) if server.isolation.level == IsolationLevel::Sandbox => {
+                Mechanism::PidNamespace.as_str()
+            }
+            Some(containment) => containment.mechanism().as_str(),
+            None => "nothing",
+        }
+    }
 }
 
-/// Each limit that is set, by its key, and in the words of an operator how much it is and what holds the
-/// children to it here; `None` where nothing does.
-fn in_force(
-    server: &ServerConfig,
-    containment: Option<&Containment>,
-) -> Vec<(&'static str, Option<String>)> {
+fn in_words(limits: Vec<InForce>) -> String {
+    let words: Vec<_> = limits.into_iter().map(|(.., words)| words).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+/// A limit that is set: its key, what holds children to it, and both in the words of an operator.
+type InForce = (&'static str, Enforcement, String);
+
+fn in_force(server: &ServerConfig, containment: Option<&Containment>) -> Vec<InForce> {
     let entries = server.limits.entries().into_iter();
     entries
         .map(|(key, limit, value)| {
             let by = containment.map_or(Enforcement::Missing, |with| with.enforcement(limit));
             let words = format!("{key} {value} ({by})");
-            (key, (by != Enforcement::Missing).then_some(words))
+            (key, by, words)
         })
         .collect()
 }

@@ -61,9 +61,28 @@ fn a_child_that_starts_processes_without_end_gets_no_more_of_them() {
              limits = {{ pids = 24 }}\n",
             place.witness.path()
         ));
-        let (code, _, log) = place.run(&["check"]).await;
+        let (code, said, log) = place.run(&["check"]).await;
         assert_eq!(code, 0, "{log}");
+        let told = |server: &str| {
+            let start = format!("this machine: server.{server}: isolation ");
+            let line = said.lines().find(|line| line.starts_with(&start));
+            line.unwrap_or_else(|| panic!("{said}")).to_owned()
+        };
+        assert!(told("main").ends_with("limits none"), "{said}");
+        if told("many").contains("pids 24 (not enforced)") {
+            let (code, _, log) = place.run(&["serve"]).await;
+            assert_eq!(code, 69, "{log}");
+            assert!(log.contains("server.many.limits.pids cannot be enforced"), "{log}");
+            return;
+        }
+        assert!(told("many").contains("pids 24 (cgroup v"), "{said}");
         let broker = place.serve(&[]).await;
+        let page = broker.client.at("/metrics").ask("GET", "").await;
+        let line =
+            page.text().lines().find(|line| line.starts_with("mcp_broker_child_containment"));
+        let mechanism = line.and_then(|line| line.split("mechanism=\"").nth(1)?.split('"').next());
+        let ended = format!("ended by {},", mechanism.expect("a mechanism"));
+        assert!(told("main").contains(&ended), "{ended} {said}");
         let other = broker.client.open().await;
         let answer = broker.client.at("/many/mcp").post(initialize("1", "2025-11-25")).await;
         // The shell gives up when it cannot fork.

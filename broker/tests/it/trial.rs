@@ -111,7 +111,7 @@ fn a_server_that_is_not_configured_is_named_with_those_that_are() {
         assert_eq!(code, 1);
         assert!(complained.contains("\"mian\"") && complained.contains("main"), "{complained}");
         let (code, said, _) = place.run(&["check"]).await;
-        assert_eq!((code, said.lines().count()), (0, 1), "{said}");
+        assert_eq!((code, said.lines().count()), (0, 2), "the file, and the server: {said}");
         assert!(place.witness.children().is_empty(), "without --try nothing starts");
     });
 }
