@@ -88,7 +88,7 @@ impl Control {
     ///
     /// # Errors
     /// [`ListenError::Tls`] when the TLS files cannot be used; nothing has changed then.
-    pub fn reload(&self, config: Config) -> Result<Vec<Change>, ListenError> {
+    pub fn reload(&self, config: &Config) -> Result<Vec<Change>, ListenError> {
         // Whether there is TLS at all is decided at the start.
         if let (Some(files), Some(tls)) = (&self.tls, &config.tls) {
             files.reload(tls)?;

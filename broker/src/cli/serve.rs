@@ -212,7 +212,7 @@ async fn reloads(args: &ServeArgs, control: Control, log: LogControl, mut hangup
             }
         };
         let logged = config.log.clone();
-        match control.reload(config) {
+        match control.reload(&config) {
             Ok(changes) => {
                 log.set(&logged);
                 for change in &changes {

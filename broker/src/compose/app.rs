@@ -220,22 +220,11 @@ impl App {
         self.state.load_full()
     }
 
-    /// Puts another configuration in force, as far as that goes without a restart.
-    pub(crate) fn reload(&self, mut config: Config) -> Vec<Change> {
+    /// Puts another configuration in force, as far as that goes without a restart: what runs is the
+    /// running configuration with the keys that are live, and nothing else of the new one.
+    pub(crate) fn reload(&self, new: &Config) -> Vec<Change> {
         let old = self.state.load_full();
-        let changes = Config::reload_diff(&old.config, &config);
-        // Routes, and with them what tokens are for, are laid out once: servers neither come nor go.
-        config.default_server.clone_from(&old.config.default_server);
-        // The same goes for the names that requests are sent to.
-        config.public_url.clone_from(&old.config.public_url);
-        config.listen.clone_from(&old.config.listen);
-        let new = std::mem::take(&mut config.server);
-        let kept = old.config.server.iter().map(|(name, before)| {
-            let mut server = new.get(name).unwrap_or(before).clone();
-            server.host.clone_from(&before.host);
-            (name.clone(), server)
-        });
-        config.server = kept.collect();
+        let (config, changes) = old.config.reloaded(new);
         self.sessions.set_limits(session_limits(&config));
         let state = State::of(config, Some(&old), &self.metrics);
         self.state.store(Arc::new(state));

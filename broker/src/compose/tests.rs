@@ -68,7 +68,7 @@ async fn a_token_of_another_issuer_for_one_server_is_not_for_the_other_ones() {
 async fn a_reload_neither_adds_a_server_nor_makes_another_one_the_default() {
     let directory = tempfile::tempdir().expect("a directory");
     let app = app(config(directory.path(), FILES_FIRST)).await;
-    let changes = app.reload(config(directory.path(), FORGE_FIRST));
+    let changes = app.reload(&config(directory.path(), FORGE_FIRST));
     let later = changes.iter().find(|change| change.key == "server.later").expect("it is reported");
     assert!(!later.applied);
     let state = app.state();

@@ -8,5 +8,5 @@ pub use super::key::{Declared, Key, Row};
 pub use super::path::KeyPath;
 pub use super::reader::Reader;
 pub use super::setting::{Entry, Given, Setting, Single, shape};
-pub use super::table::{Table, declared, list_next, read_next};
+pub use super::table::{Table, adopt_next, declared, list_next, read_next};
 pub use super::words::Words;

@@ -207,7 +207,8 @@ impl<T> Row<T> {
         self
     }
 
-    /// A changed value takes effect when the configuration is loaded again.
+    /// A changed value takes effect when the configuration is loaded again. Of no effect in a table
+    /// below `auth`: providers and verifiers are made once.
     #[must_use]
     pub const fn live(mut self) -> Self {
         self.key.reload = Reload::Live;

@@ -70,11 +70,12 @@ impl Config {
         schema::document(&layout(&resolve::plain(kinds)))
     }
 
-    /// What differs between two configurations, in key order, and which of it takes effect without
-    /// a restart. TLS files are to be read again even when their paths stay the same.
+    /// This configuration with the keys of `new` that take effect without a restart, and what differs
+    /// between the two, in key order. TLS files are to be read again even when their paths stay the
+    /// same.
     #[must_use]
-    pub fn reload_diff(old: &Self, new: &Self) -> Vec<Change> {
-        reload::diff(old, new)
+    pub fn reloaded(&self, new: &Self) -> (Self, Vec<Change>) {
+        reload::reloaded(self, new)
     }
 }
 

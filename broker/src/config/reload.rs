@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
-use super::key::Reload;
 use super::path::KeyPath;
 use super::setting::Entry;
+use super::table::Table;
 
 /// A key whose value differs. The values are not part of it, because they may be secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +16,21 @@ pub struct Change {
     pub applied: bool,
 }
 
-/// See [`Config::reload_diff`].
-pub(super) fn diff(old: &Config, new: &Config) -> Vec<Change> {
-    let (before, after) = (by_path(old), by_path(new));
+/// See [`Config::reloaded`].
+pub(super) fn reloaded(old: &Config, new: &Config) -> (Config, Vec<Change>) {
+    let mut running = old.clone();
+    Table::adopt(&mut running, new);
+    let changes = diff(old, new, &running);
+    (running, changes)
+}
+
+/// What differs, and whether it is in force now, which `running` tells.
+fn diff(old: &Config, new: &Config, running: &Config) -> Vec<Change> {
+    let (before, after, running) = (by_path(old), by_path(new), by_path(running));
+    let in_force = |path: &KeyPath| {
+        let value = |of: &BTreeMap<KeyPath, Entry>| of.get(path).map(|entry| entry.value.clone());
+        value(&running) == value(&after)
+    };
     let mut changes = Vec::new();
     let names: BTreeSet<_> = old.server.keys().chain(new.server.keys()).collect();
     let moved = |name: &str| old.server.contains_key(name) != new.server.contains_key(name);
@@ -43,8 +55,7 @@ pub(super) fn diff(old: &Config, new: &Config) -> Vec<Change> {
         if was.or(is).is_some_and(|entry| stands_for_none(&entry)) {
             continue;
         }
-        let applied = was.or(is).is_some_and(|entry| entry.key.reload == Reload::Live);
-        changes.push(Change { key: path.to_string(), applied });
+        changes.push(Change { key: path.to_string(), applied: in_force(path) });
     }
     changes.sort_by(|a, b| a.key.cmp(&b.key));
     changes

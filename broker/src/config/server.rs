@@ -43,7 +43,8 @@ settings! {
         /// ${user.client} stand for the user of the session, ${upstream.access_token} and
         /// ${upstream.username} for that user's own credential at the upstream,
         /// ${upstream.token_file} for the path of the file of token_file; $$ is one $. A value is a
-        /// single line.
+        /// single line. In paths use ${user.key}, 32 hexadecimal digits that stand for the person:
+        /// beside a / the broker accepts no subject, client or username that holds / or "..".
         pub env: BTreeMap<String, Template> = environment()
             .example(r#"{ NOTES_USER = "${user.subject}" }"#)
             .live(),
@@ -67,7 +68,7 @@ settings! {
         /// serves /mcp, its metadata and /healthz, and nothing else; people sign in at public_url.
         pub host: Option<String> = host_name().example(r#""notes.example.org""#),
         /// The title of this server on the broker's pages.
-        pub title: Option<String> = text().computed("its name").example(r#""Team notes""#).live(),
+        pub title: Option<String> = text().computed("its name").example(r#""Team notes""#),
         /// Which credential ${upstream.…} in env stands for: that of the identity provider with
         /// this name, which the broker obtains when the user signs in, or with "user" a token that
         /// each user sets on the account page.
@@ -301,6 +302,18 @@ impl Setting for BTreeMap<ServerName, ServerConfig> {
                 // What has no program of the operator's has no arguments either.
                 let is_args = |entry: &Entry| entry.path == path.child("args");
                 into.extract_if(first.., |entry| is_args(entry)).for_each(drop);
+            }
+        }
+    }
+
+    /// Routes, and what tokens are good for, are laid out once: servers neither come nor go.
+    fn adopt(&mut self, new: &Self, _: &Key) {
+        for (name, server) in self {
+            let Some(new) = new.get(name) else { continue };
+            // What the other keys of the server may say depends on these two.
+            let waits = server.upstream != new.upstream || server.token_file != new.token_file;
+            if !waits {
+                Table::adopt(server, new);
             }
         }
     }

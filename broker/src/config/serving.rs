@@ -141,4 +141,11 @@ impl Setting for Option<Tls> {
         let unset = Tls { cert: PathBuf::new(), key: PathBuf::new() };
         <Tls as Table>::list(self.as_ref().unwrap_or(&unset), path, into);
     }
+
+    /// Whether there is TLS at all is decided at the start.
+    fn adopt(&mut self, new: &Self, _: &Key) {
+        if let (Some(running), Some(new)) = (self, new) {
+            Table::adopt(running, new);
+        }
+    }
 }

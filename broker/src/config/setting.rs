@@ -8,7 +8,7 @@ pub(super) mod value;
 mod variables;
 
 use super::error::Problems;
-use super::key::Key;
+use super::key::{Key, Reload};
 use super::path::KeyPath;
 use super::reader::Reader;
 
@@ -16,16 +16,23 @@ pub use secret::{SecretSetting, SecretText};
 pub use value::Given;
 
 /// A type that a field of a declared table can have.
-pub trait Setting: Sized {
+pub trait Setting: Sized + Clone {
     /// Takes the value at `path`, and what stands in for it after a mistake.
     fn read(reader: &mut Reader<'_>, path: &KeyPath, key: &Key) -> Self;
 
     /// Adds what is in force at `path` to a listing.
     fn list(&self, path: &KeyPath, key: &Key, into: &mut Vec<Entry>);
+
+    /// Takes over what a reload may change.
+    fn adopt(&mut self, new: &Self, key: &Key) {
+        if key.reload == Reload::Live {
+            self.clone_from(new);
+        }
+    }
 }
 
 /// A setting that is one value.
-pub trait Single: Sized {
+pub trait Single: Sized + Clone {
     /// What kinds of keys can have this type; one of [`shape`].
     type Shape;
 

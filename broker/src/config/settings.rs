@@ -70,6 +70,12 @@ macro_rules! settings {
                 let _ = (at, &keys, &into);
                 $( $crate::config::declare::list_next(&self.$field, at, keys, into); )*
             }
+
+            fn adopt(&mut self, new: &Self) {
+                let keys = &mut <Self as $crate::config::declare::Table>::DECLARED.iter();
+                let _ = (&new, &keys);
+                $( $crate::config::declare::adopt_next(&mut self.$field, &new.$field, keys); )*
+            }
         }
 
         impl $crate::config::declare::Setting for $name {
@@ -88,6 +94,10 @@ macro_rules! settings {
                 into: &mut Vec<$crate::config::declare::Entry>,
             ) {
                 <Self as $crate::config::declare::Table>::list(self, path, into);
+            }
+
+            fn adopt(&mut self, new: &Self, _: &$crate::config::declare::Key) {
+                <Self as $crate::config::declare::Table>::adopt(self, new);
             }
         }
     };

@@ -21,6 +21,10 @@ pub trait Table: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
     /// Lists what is in force in the table at `at`.
     #[doc(hidden)]
     fn list(&self, at: &KeyPath, into: &mut Vec<Entry>);
+
+    /// Takes over what a reload may change, and nothing else.
+    #[doc(hidden)]
+    fn adopt(&mut self, new: &Self);
 }
 
 /// What a declaration comes to.
@@ -47,4 +51,11 @@ pub fn list_next<T: Setting>(
 ) {
     let key = keys.next().expect("a table has as many keys as fields");
     field.list(&at.child(key.name), key, into);
+}
+
+/// Has the field of the next key take over what a reload may change.
+#[doc(hidden)]
+pub fn adopt_next<T: Setting>(field: &mut T, new: &T, keys: &mut Iter<'_, Key>) {
+    let key = keys.next().expect("a table has as many keys as fields");
+    field.adopt(new, key);
 }

@@ -3,6 +3,7 @@
 mod keys;
 mod oauth;
 mod properties;
+mod reload;
 mod token_file;
 
 use std::collections::BTreeMap;
@@ -483,7 +484,7 @@ fn a_reload_tells_what_it_can_change() {
          [server.b]\ncommand = \"b\"",
     );
     let changed = |old: &Config, new: &Config| -> Vec<String> {
-        let changes = Config::reload_diff(old, new).into_iter();
+        let changes = old.reloaded(new).1.into_iter();
         changes.map(|change| format!("{} {}", change.key, change.applied)).collect()
     };
     assert_eq!(changed(&old, &old), Vec::<String>::new());

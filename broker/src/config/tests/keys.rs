@@ -66,7 +66,7 @@ fn the_example_is_valid_as_it_stands_and_with_every_line_switched_on() {
 }
 
 /// The example with every setting uncommented, and with files that exist.
-fn switched_on(example: &str) -> String {
+pub(super) fn switched_on(example: &str) -> String {
     let off = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
     let lines = example.lines().map(|line| if off(line) { &line[1..] } else { line });
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
@@ -99,7 +99,7 @@ fn leaves(table: &dyn toml_edit::TableLike, path: &KeyPath, found: &mut Vec<Stri
 }
 
 /// The declared path that `path` or, for an entry of an environment, the path around it has.
-fn pattern(path: &KeyPath) -> Option<String> {
+pub(super) fn pattern(path: &KeyPath) -> Option<String> {
     let entry = |path: &KeyPath, pattern: &str| {
         path.starts(&format!("{pattern}.{}", path.0.last().map_or("", String::as_str)))
             && pattern.ends_with(".env")
