@@ -14,6 +14,7 @@ mod person;
 mod serve;
 mod session;
 mod setup;
+mod setup_link;
 mod store;
 mod token;
 mod trial;

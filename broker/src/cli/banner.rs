@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _, path};
 
-use super::arguments::ConfigArgs;
+use super::{arguments::ConfigArgs, setup_link::SetupLink};
 use crate::config::{Config, Environment};
 
 /// How the operator calls this program again for the same data.
@@ -61,7 +61,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 pub(super) fn text(
     config: &Config,
     base: &str,
-    setup: Option<&str>,
+    setup: Option<&SetupLink>,
     command: &OwnCommand,
 ) -> String {
     let endpoint = format!("{base}/mcp");

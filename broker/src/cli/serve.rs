@@ -10,6 +10,7 @@ use super::{
     banner::{self, OwnCommand},
     context::{Context, runtime},
     output::{Exit, print, print_error},
+    setup_link::SetupLink,
 };
 use crate::{
     clock::Clock,
@@ -128,9 +129,17 @@ async fn run_until_signal(
             return Exit::Unavailable;
         }
     };
+    let setup = match SetupLink::hand_out(setup, &config.data_dir) {
+        Ok(setup) => setup,
+        Err(error) => {
+            let path = config.data_dir.display();
+            error!(%error, "cannot write the link to the first account to a file in {path}");
+            return Exit::Unavailable;
+        }
+    };
     let program = env::args().next().unwrap_or_else(|| "mcp-broker".to_owned());
     let command = OwnCommand::new(&program, &args.config, &ProcessEnvironment, &config);
-    announce(&config, &listener, file.is_none().then_some(&command), setup.as_deref());
+    announce(&config, &listener, file.is_none().then_some(&command), setup.as_ref());
 
     let shutdown = async {
         tokio::select! {
@@ -185,7 +194,7 @@ fn announce(
     config: &Config,
     listener: &Listener,
     quick_start: Option<&OwnCommand>,
-    setup: Option<&str>,
+    setup: Option<&SetupLink>,
 ) {
     let base = listener.base(config);
     let servers: Vec<_> = config.server.keys().map(ToString::to_string).collect();
@@ -195,6 +204,10 @@ fn announce(
         print(banner::text(config, &base, setup, command));
     } else if let Some(link) = setup {
         print(format_args!("no account exists yet; make the first one, within a day: {link}"));
+    }
+    if let Some(SetupLink::InFile(path)) = setup {
+        let path = path.display();
+        info!(%path, "no account exists yet; the link that makes the first one is in this file");
     }
 }
 

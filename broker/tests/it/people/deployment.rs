@@ -170,8 +170,8 @@ fn password(name: &str) -> String {
 /// The address for the first account, as the broker printed it.
 async fn setup(broker: &mut Program) -> String {
     let line = broker.line().await;
-    let (_, link) = line.split_once("within a day: ").expect("how to make an account");
-    link.trim().to_owned()
+    let (_, file) = line.split_once("within a day: the link is in ").expect("where the link is");
+    fs::read_to_string(file.trim()).expect("the link").trim().to_owned()
 }
 
 /// What the child finds in its environment.
