@@ -30,6 +30,8 @@ pub enum Piece {
 pub enum Variable {
     /// `${user.subject}`: who the session belongs to, as the verifier named them.
     Subject,
+    /// `${user.key}`: the same person as 32 hexadecimal digits, for names of files and directories.
+    Key,
     /// `${user.issuer}`: who vouches for the subject.
     Issuer,
     /// `${user.client}`: the client the user came with.
@@ -44,8 +46,9 @@ pub enum Variable {
 
 impl Variable {
     /// Everything a template can name.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Subject,
+        Self::Key,
         Self::Issuer,
         Self::Client,
         Self::AccessToken,
@@ -58,12 +61,18 @@ impl Variable {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Subject => "user.subject",
+            Self::Key => "user.key",
             Self::Issuer => "user.issuer",
             Self::Client => "user.client",
             Self::AccessToken => "upstream.access_token",
             Self::Username => "upstream.username",
             Self::TokenFile => "upstream.token_file",
         }
+    }
+
+    /// Whether users, or strangers who register a client, have a say in what it is.
+    const fn is_chosen(self) -> bool {
+        matches!(self, Self::Subject | Self::Client | Self::Username)
     }
 
     /// Whether it takes the user's credential at an upstream to fill it in.
@@ -73,12 +82,19 @@ impl Variable {
     }
 }
 
-/// A user's value would break out of one environment entry: it holds a NUL or a line break.
-///
-/// The value itself is not part of the message.
+/// A user's value would break out of its place. The value itself is not part of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the value of ${{{}}} holds a NUL or a line break", .0.name())]
-pub struct UnfitValue(pub Variable);
+pub enum UnfitValue {
+    /// Out of one environment entry.
+    #[error("the value of ${{{}}} holds a NUL or a line break", .0.name())]
+    Break(Variable),
+    /// Out of the directory that it names a part of.
+    #[error(
+        "the value of ${{{}}} stands beside a `/` and holds `/` or `..`; use ${{user.key}} for paths",
+        .0.name()
+    )]
+    Path(Variable),
+}
 
 impl Template {
     /// Reads a template from text; every bad place is reported.
@@ -152,22 +168,40 @@ impl Template {
     ///
     /// # Errors
     /// When a filled-in value holds a NUL or a line break: a user who chooses a name must not be
-    /// able to add entries to an environment.
+    /// able to add entries to an environment. Or when one that users choose stands in a path, beside a
+    /// `/`, and leads elsewhere: it holds `/` or `..`, or is `.`.
     pub fn render<'a>(&self, value: impl Fn(Variable) -> &'a str) -> Result<String, UnfitValue> {
         let mut text = String::new();
-        for piece in &self.pieces {
+        for (at, piece) in self.pieces.iter().enumerate() {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Variable(variable) => {
                     let filled = value(*variable);
                     if holds_break(filled) {
-                        return Err(UnfitValue(*variable));
+                        return Err(UnfitValue::Break(*variable));
+                    }
+                    let leads_away = filled.contains('/') || filled.contains("..") || filled == ".";
+                    if leads_away && variable.is_chosen() && self.is_in_a_path(at) {
+                        return Err(UnfitValue::Path(*variable));
                     }
                     text.push_str(filled);
                 }
             }
         }
         Ok(text)
+    }
+
+    /// Whether a `/` stands before or behind the piece at this place, with nothing but other places
+    /// between.
+    fn is_in_a_path(&self, at: usize) -> bool {
+        let literal = |piece: &Piece| match piece {
+            Piece::Literal(literal) => Some(literal.clone()),
+            Piece::Variable(_) => None,
+        };
+        let before = self.pieces[..at].iter().rev().find_map(literal);
+        let behind = self.pieces[at..].iter().find_map(literal);
+        before.is_some_and(|text| text.ends_with('/'))
+            || behind.is_some_and(|text| text.starts_with('/'))
     }
 
     /// The text that parses to this template. Not for a log: it holds what the operator wrote.
@@ -235,6 +269,7 @@ mod tests {
         template
             .render(|variable| match variable {
                 Variable::Subject => "ada",
+                Variable::Key => "0123abcd",
                 Variable::Client => "editor",
                 Variable::Issuer => "local",
                 Variable::AccessToken => "t0ken",
@@ -259,7 +294,7 @@ mod tests {
     fn unknown_places_name_the_known_ones() {
         let problems = Template::parse("${user.name} ${upstream.token} ${").unwrap_err();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].hint.as_deref().unwrap().contains("${user.subject}, ${user.issuer}"));
+        assert!(problems[0].hint.as_deref().unwrap().contains("${user.subject}, ${user.key}"));
         assert!(problems[1].what.contains("upstream.token"), "{problems:?}");
     }
 
@@ -268,8 +303,25 @@ mod tests {
         for bad in ["a\nb", "a\0", "\r"] {
             assert!(Template::parse(bad).is_err(), "{bad:?}");
             let template = Template::parse("x${user.subject}").expect("good");
-            assert_eq!(template.render(|_| bad), Err(UnfitValue(Variable::Subject)));
+            assert_eq!(template.render(|_| bad), Err(UnfitValue::Break(Variable::Subject)));
         }
+    }
+
+    #[test]
+    fn a_name_that_a_user_chose_leads_out_of_no_directory() {
+        let render = |text: &str, value: &'static str| {
+            Template::parse(text).expect("a good template").render(|_| value)
+        };
+        for text in
+            ["/srv/${user.subject}", "${user.client}/x", "/srv/${user.key}${upstream.username}/x"]
+        {
+            for bad in ["../bob", "..", "a/b", "/etc", ".", "a/../b"] {
+                assert!(matches!(render(text, bad), Err(UnfitValue::Path(_))), "{text} {bad}");
+            }
+            render(text, "ada.l@example.org").expect("a usual name");
+        }
+        render("name=${user.subject}", "a/b").expect("in no path");
+        render("${user.issuer}/x", "https://id.example").expect("the operator's choice");
     }
 
     #[test]

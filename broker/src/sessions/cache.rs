@@ -265,8 +265,8 @@ impl Cache {
     }
 }
 
-/// Names a person in the file system: their subject may be any text.
-fn person_key(owner: &Owner) -> String {
+/// Names a person in the file system, whichever client they use: their subject may be any text.
+pub(super) fn person_key(owner: &Owner) -> String {
     let mut hash = Sha256::new();
     for part in [owner.issuer(), owner.subject()] {
         hash.update((part.len() as u64).to_be_bytes());

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, warn};
 
 use super::{
-    cache::{Cache, Caches},
+    cache::{Cache, Caches, person_key},
     child_credential::{ChildCredential, Delivery},
     child_session::ChildSession,
     children::{Children, Counted},
@@ -246,9 +246,11 @@ impl Startup {
     ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
         let path = file.map(TokenFile::path).map(Path::to_string_lossy).unwrap_or_default();
         let mut env = self.inherited.clone();
+        let key = person_key(&self.owner);
         for (name, template) in &self.settings.server.env {
             let value = template.render(|variable| match variable {
                 Variable::Subject => self.owner.subject(),
+                Variable::Key => &key,
                 Variable::Issuer => self.owner.issuer(),
                 Variable::Client => self.owner.client(),
                 Variable::AccessToken => credential.map_or("", |own| own.access_token.expose()),

@@ -51,6 +51,12 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
         && a.port_or_known_default() == b.port_or_known_default()
 }
 
+/// Whether a client may be sent there: over https, or http to this machine, and to nothing else. A browser
+/// opens any address that it is given, a file's as well.
+pub(super) fn is_web(url: &Url) -> bool {
+    url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && !is_open(url)))
+}
+
 /// Whether what is sent there can be read on its way.
 pub(super) fn is_open(url: &Url) -> bool {
     let loopback = match url.host() {
@@ -119,5 +125,23 @@ mod tests {
         assert_eq!(appended(&base, "n").as_str(), "https://a.example/x/.well-known/n");
         assert_eq!(at_root(&base, "n").as_str(), "https://a.example/.well-known/n");
         assert_eq!(inserted(&url("https://a.example"), "n").path(), "/.well-known/n");
+    }
+
+    #[test]
+    fn no_address_but_https_and_http_to_this_machine_is_one_that_a_browser_is_sent_to() {
+        for (address, web) in [
+            ("https://id.example.org/authorize", true),
+            ("http://127.0.0.1:8080/authorize", true),
+            ("http://[::1]/authorize", true),
+            ("http://localhost/authorize", true),
+            ("http://id.example.org/authorize", false),
+            ("http://127.0.0.1.evil.example/", false),
+            ("file:///etc/passwd", false),
+            ("ftp://127.0.0.1/x", false),
+            ("javascript:alert(1)", false),
+            ("data:text/html,x", false),
+        ] {
+            assert_eq!(is_web(&Url::parse(address).expect("an address")), web, "{address}");
+        }
     }
 }

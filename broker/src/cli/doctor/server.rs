@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    compare::{appended, differs, inserted, is_open, same_origin},
+    compare::{appended, differs, inserted, is_web, same_origin},
     outcome::{Fault, Outcome, shown},
     resource::document,
     trouble::{at, unexpected, unreachable},
@@ -98,8 +98,12 @@ async fn judge(
         if !same_origin(&url, base) {
             notes.push(format!("`{name}` is on another origin: {}", at(&url)));
         }
-        if is_open(&url) {
-            notes.push(format!("`{name}` is plain http: what goes there can be read on its way"));
+        if !is_web(&url) {
+            faults.push(Fault::new(
+                format!("`{name}` is {}, and clients may go to https alone", shown(url.as_str())),
+                "it has to be https; http only where client and server are on one machine",
+            ));
+            return None;
         }
         Some(url)
     };
