@@ -298,6 +298,8 @@ impl Introspection {
             scopes: Scopes::listed(answer.scope.as_deref().unwrap_or_default()),
             audience: audience.ok_or(Refusal::WrongAudience)?,
             grant_id: None,
+            token_id: None,
+            expires: answer.exp.and_then(|exp| exp.0.plus(LEEWAY).to_system()),
         })
     }
 

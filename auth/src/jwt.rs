@@ -162,6 +162,8 @@ impl JwtTokens {
             scopes,
             audience,
             grant_id: None,
+            token_id: None,
+            expires: claims.exp.and_then(|exp| exp.0.plus(LEEWAY).to_system()),
         })
     }
 }

@@ -30,6 +30,8 @@ impl NoSignIn {
                 scopes: Scopes::everything(),
                 audience: Audience::anywhere(),
                 grant_id: None,
+                token_id: None,
+                expires: None,
             },
         }
     }

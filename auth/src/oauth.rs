@@ -49,6 +49,7 @@ mod faults;
 mod fetch;
 mod fewer_rights;
 mod identity;
+mod left;
 mod limiter;
 mod metadata;
 mod page;
@@ -84,6 +85,7 @@ pub use identity::{
     Attempt, Begin, CredentialSink, Field, FieldKind, Identity, IdentityProvider, Inspection,
     RenewError, SignInError, UpstreamCredential, Withdrawal,
 };
+pub use left::{Left, left_after};
 pub(crate) use limiter::{PeerLimiter, address_group};
 pub use limiter::{Rate, rate_limit_key};
 pub use page::{

@@ -1,6 +1,6 @@
 //! Who a request comes from.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 /// A principal: who vouches (`issuer`), for whom (`subject`), acting through what (`client`).
 ///
@@ -23,6 +23,11 @@ pub struct Principal {
     /// The sign-in the token descends from. When it is revoked, what was opened with its tokens
     /// ends. `None` for tokens that descend from no sign-in. No part of the owner either.
     pub grant_id: Option<Arc<str>>,
+    /// Names the token itself, where it can be taken back while its grant lives on; it tells nothing
+    /// of the token's text.
+    pub token_id: Option<Arc<str>>,
+    /// When its verifier stops accepting the token; `None` when that is not known, or never.
+    pub expires: Option<SystemTime>,
 }
 
 /// Where a token may be used: at one resource, or anywhere.

@@ -5,9 +5,10 @@ use std::{fmt, future::ready, sync::Arc, time::SystemTime};
 use crate::{
     accepted::{AcceptedTokens, CacheLimits},
     bearer::Bearer,
-    oauth::{RevocationListener, Revoked},
+    oauth::{Left, RevocationListener, Revoked},
     principal::{Audience, Principal, Scopes},
     token::{PREFIX, TokenHash, TokenRecord},
+    unix_time::UnixTime,
     verifier::{BoxFuture, Refusal, TokenVerifier, Verdict, VerifierUnavailable},
 };
 
@@ -63,6 +64,8 @@ impl StaticTokens {
             scopes: Scopes::everything(),
             audience: Audience::anywhere(),
             grant_id: Some(record.id.into()),
+            token_id: None,
+            expires: record.expires.and_then(UnixTime::to_system),
         };
         self.accepted.remember(&hash, &principal, record.expires, (epoch, now));
         Ok(Verdict::Accept(principal))
@@ -92,22 +95,19 @@ impl TokenVerifier for StaticTokens {
 
 impl RevocationListener for StaticTokens {
     fn revoked(&self, revoked: &Revoked) {
-        self.access_revoked(&revoked.grant_id);
-    }
-
-    fn access_revoked(&self, grant_id: &str) {
-        self.accepted.forget_grant(grant_id);
+        self.accepted.forget_grant(&revoked.grant_id);
     }
 }
 
 impl From<&TokenRecord> for Revoked {
-    /// What ends with the token: everything opened with it.
+    /// What ends with the token: everything opened with it, as if there was no other of its name.
     fn from(record: &TokenRecord) -> Self {
         Self {
             issuer: StaticTokens::ISSUER.to_owned(),
             subject: record.name.clone(),
             client: StaticTokens::ISSUER.to_owned(),
             grant_id: record.id.clone(),
+            left: Left::Nothing,
         }
     }
 }

@@ -62,6 +62,8 @@ pub fn principal(subject: &str) -> Principal {
         scopes: Scopes::everything(),
         audience: Audience::anywhere(),
         grant_id: None,
+        token_id: None,
+        expires: None,
     }
 }
 

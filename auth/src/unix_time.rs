@@ -22,6 +22,12 @@ impl UnixTime {
         Self(self.0.saturating_add(seconds))
     }
 
+    /// The beginning of this second; `None` beyond what the system can tell.
+    #[must_use]
+    pub fn to_system(self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.0))
+    }
+
     /// How long ago `earlier` was, or `None` when the clock was set back to before it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {

@@ -85,6 +85,24 @@ impl Body {
         })))
     }
 
+    /// The same, as long as its reader may read: a stream of events ends when `revoked` resolves, and
+    /// the standalone one also at `until`, when its reader's token has expired. A call that was let in
+    /// runs to its answer, and the client of a standalone stream comes back with another token.
+    #[must_use]
+    pub fn while_admitted(
+        mut self,
+        until: Option<Instant>,
+        revoked: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> Self {
+        if let Inner::Events(events) = &mut self.0 {
+            events.revoked = Some(Box::pin(revoked));
+            if events.stream.is_standalone() {
+                events.rotate_at = [events.rotate_at, until].into_iter().flatten().min();
+            }
+        }
+        self
+    }
+
     pub(crate) fn events(events: Events) -> Self {
         Self(Inner::Events(Box::new(events)))
     }
@@ -211,6 +229,10 @@ pub(crate) struct Events {
     keep_alive_timer: Pin<Box<Sleep>>,
     /// When the stream is closed so that the client comes back.
     rotate_at: Option<Instant>,
+    /// Its reader may read nothing of it any more.
+    is_over: bool,
+    /// When that is so.
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     _guard: Option<StreamGuard>,
 }
 
@@ -246,11 +268,20 @@ impl Events {
             keep_alive_timer: Box::pin(sleep_until(now + limits.keep_alive)),
             rotate_at: (priming && !limits.rotate_after.is_zero())
                 .then(|| now + limits.rotate_after),
+            revoked: None,
+            is_over: false,
             _guard: guard,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.revoked.as_mut().is_some_and(|revoked| revoked.as_mut().poll(cx).is_ready()) {
+            self.revoked = None;
+            self.is_over = true;
+        }
+        if self.is_over {
+            return Poll::Ready(None);
+        }
         if let Some(opening) = self.opening.take() {
             self.restart_keep_alive();
             return Poll::Ready(Some(opening));

@@ -15,6 +15,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     accepts::Accepts,
+    admission::Admission,
     body::{Body, Events, StreamGuard},
     driver::Driver,
     epoch::Epoch,
@@ -101,19 +102,52 @@ impl Bridge {
         accepts: Accepts,
         on_complete: OnComplete,
     ) -> Result<Response<Body>, PostError> {
+        self.post_by(Admission::default(), incoming, accepts, on_complete).await
+    }
+
+    /// As [`post`](Self::post), for a client that `admission` let in: when that is
+    /// [withdrawn](Self::withdraw) the call ends.
+    ///
+    /// # Errors
+    /// As with `post`.
+    ///
+    /// # Cancel safety
+    /// As with `post`.
+    pub async fn post_by(
+        &self,
+        admission: Admission,
+        incoming: Incoming,
+        accepts: Accepts,
+        on_complete: OnComplete,
+    ) -> Result<Response<Body>, PostError> {
         let span = debug_span!(target: "bridge", "post");
-        self.exchange(incoming, accepts, on_complete).instrument(span).await
+        self.exchange(admission, incoming, accepts, on_complete).instrument(span).await
+    }
+
+    /// Ends the calls that `name` let in, also those whose clients have left: each is answered with an
+    /// error, and the child is told to give it up. What it let in a moment ago and comes now is refused.
+    /// Other calls go on. Streams are ended by their bodies
+    /// ([`Body::while_admitted`]).
+    pub fn withdraw(&self, name: &Arc<str>) {
+        self.shared.withdraw(name);
     }
 
     async fn exchange(
         &self,
+        admission: Admission,
         incoming: Incoming,
         accepts: Accepts,
         on_complete: OnComplete,
     ) -> Result<Response<Body>, PostError> {
         let shared = &self.shared;
-        if let Some(why) = shared.table().closed {
-            return Err(PostError::Closed(why));
+        {
+            let table = shared.table();
+            if let Some(why) = table.closed {
+                return Err(PostError::Closed(why));
+            }
+            if table.is_withdrawn(&admission) {
+                return Err(PostError::Withdrawn);
+            }
         }
         let messages = incoming.messages();
         self.check(&incoming)?;
@@ -137,7 +171,7 @@ impl Bridge {
         let is_single = incoming.single().is_some();
         for message in messages {
             if message.kind() == Kind::Request {
-                self.ask(message, &stream, is_single)?;
+                self.ask(message, &stream, &admission, is_single)?;
             } else {
                 shared.on_client_message(message)?;
             }
@@ -335,6 +369,7 @@ impl Bridge {
         &self,
         request: &Message,
         stream: &Arc<Stream>,
+        admission: &Admission,
         is_single: bool,
     ) -> Result<(), PostError> {
         let shared = &self.shared;
@@ -348,8 +383,9 @@ impl Bridge {
             deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
             switch_at: stream.takes_events().then(|| now + limits.stream_after),
             change: Change::of(request),
+            admission: admission.clone(),
         };
-        let (id, wake) = shared.table().enter(pending).map_err(PostError::Closed)?;
+        let (id, wake) = shared.table().enter(pending)?;
         let line = rpc::request(id, request, token);
         match shared.outbox.send(rpc::line(line)) {
             Ok(()) => {}

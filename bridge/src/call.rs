@@ -14,6 +14,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
+    admission::Admission,
     bridge::Bridge,
     envelope::member,
     error::{Outcome, PostError},
@@ -72,13 +73,14 @@ impl Bridge {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             switch_at: None,
             change: None,
+            admission: Admission::default(),
         };
         let (id, wake) = {
             let mut table = shared.table();
             if table.closed.is_none() && table.pending.len() >= limits.max_in_flight {
                 return Err(PostError::Busy { max: limits.max_in_flight });
             }
-            table.enter(pending).map_err(PostError::Closed)?
+            table.enter(pending)?
         };
         let line = rpc::request(id, request, token);
         if let Err(unsent) = shared.outbox.send(rpc::line(line)) {
@@ -107,6 +109,7 @@ impl Bridge {
             deadline: (!timeout.is_zero()).then(|| Instant::now() + timeout),
             switch_at: None,
             change: None,
+            admission: Admission::default(),
         };
         let Ok((id, wake)) = shared.table().enter(pending) else { return };
         let line = rpc::request(id, request, None);

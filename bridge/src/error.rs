@@ -56,6 +56,8 @@ pub enum Outcome {
     Unreadable,
     /// The client cancelled the request.
     Cancelled,
+    /// What let the client in was withdrawn.
+    Withdrawn,
     /// The bridge ended.
     Closed(Closed),
 }
@@ -70,6 +72,7 @@ impl Outcome {
             Self::Unread => "unread",
             Self::Unreadable => "unreadable",
             Self::Cancelled => "cancelled",
+            Self::Withdrawn => "withdrawn",
             Self::Closed(_) => "closed",
         }
     }
@@ -135,6 +138,9 @@ pub enum PostError {
     /// As much waits for the child to be read as may.
     #[error("the child does not read its input")]
     Unread,
+    /// What let the client in was withdrawn a moment ago.
+    #[error("what let the client in was withdrawn")]
+    Withdrawn,
     /// The bridge has ended.
     #[error("the bridge has ended")]
     Closed(#[source] Closed),

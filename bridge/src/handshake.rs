@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, time};
 
 use crate::{
+    admission::Admission,
     bridge::Bridge,
     error::{Closed, InitializeError},
     message::{Kind, Message},
@@ -101,6 +102,7 @@ impl Bridge {
             table.initializing = true;
             let id = table.mint();
             let pending = Pending {
+                admission: Admission::default(),
                 // Only the bridge sees the answer.
                 id: "null".into(),
                 token: None,

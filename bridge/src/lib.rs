@@ -74,6 +74,7 @@
 //! `cargo test -p bridge` needs no process and no socket: a `tokio::io::duplex` is the child.
 
 mod accepts;
+mod admission;
 mod body;
 mod bridge;
 mod call;
@@ -112,6 +113,7 @@ mod tool_error;
 mod unreadable;
 
 pub use accepts::Accepts;
+pub use admission::Admission;
 pub use body::{Body, Source, StreamGuard};
 pub use bridge::Bridge;
 pub use call::Call;

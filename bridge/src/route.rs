@@ -294,6 +294,11 @@ impl Shared {
             Outcome::Cancelled => {
                 (StatusCode::OK, rpc::SERVER_ERROR, "the request was cancelled by the client")
             }
+            Outcome::Withdrawn => (
+                StatusCode::UNAUTHORIZED,
+                rpc::SERVER_ERROR,
+                "the access of the client was revoked before the server answered",
+            ),
             Outcome::Closed(why) => (StatusCode::OK, rpc::INTERNAL_ERROR, why.for_client()),
             Outcome::Answered | Outcome::AnsweredError | Outcome::Unreadable => {
                 unreachable!("an answer is no failure")
@@ -395,6 +400,18 @@ impl Shared {
         }
         for asked in unheard {
             self.refuse(&asked.id, "the client has no stream open to receive the request");
+        }
+    }
+
+    /// Ends the requests that `name` let in; the child is told to give them up.
+    pub(crate) fn withdraw(&self, name: &Arc<str>) {
+        let mut table = self.table();
+        let ended = table.withdraw(name);
+        drop(table);
+        for (id, pending) in ended {
+            self.table().note_notification();
+            let _ = self.send(rpc::cancelled(&id.to_string(), "its client has no access any more"));
+            self.fail_pending(pending, Outcome::Withdrawn);
         }
     }
 

@@ -137,6 +137,11 @@ impl Stream {
         }
     }
 
+    /// Whether it is the standalone stream.
+    pub(crate) fn is_standalone(&self) -> bool {
+        self.number == 0
+    }
+
     /// Which of its bridge's streams it is, and whose bridge's.
     pub(crate) fn key(&self) -> (Epoch, u64) {
         (self.epoch, self.number)

@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -11,13 +11,18 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
+    admission::Admission,
     epoch::Epoch,
-    error::Closed,
+    error::{Closed, PostError},
     exchange::Exchange,
     message::Message,
     snapshot::{Change, Snapshot},
     stream::Stream,
 };
+
+/// Names of what was withdrawn that are kept. A request that was let in before and comes after is on its
+/// way for a moment.
+const MAX_WITHDRAWN: usize = 64;
 
 /// Notifications whose answers are expected, from children that answer what has no answer.
 const MAX_NOTIFIED: usize = 16;
@@ -52,6 +57,8 @@ pub(crate) struct Table {
     /// The standalone stream of the one before, if that was in this process.
     pub(crate) standalone_before: Option<Arc<Stream>>,
     pub(crate) closed: Option<Closed>,
+    /// What lets nothing in any more, newest last.
+    withdrawn: VecDeque<Arc<str>>,
     /// The next unlock of an idle or closed table has to notify the waiting tasks.
     pub(crate) idle_is_awaited: bool,
 }
@@ -70,6 +77,8 @@ pub(crate) struct Pending {
     pub(crate) switch_at: Option<Instant>,
     /// What is to be remembered when the child accepts it.
     pub(crate) change: Option<Box<Change>>,
+    /// What let it in.
+    pub(crate) admission: Admission,
 }
 
 /// Where an answer goes.
@@ -110,6 +119,20 @@ impl Table {
         self.pending.is_empty() && self.asked.is_empty()
     }
 
+    /// Lets nothing in by `name` from now on, and takes out the requests that it let in.
+    pub(crate) fn withdraw(&mut self, name: &Arc<str>) -> Vec<(u64, Pending)> {
+        if self.withdrawn.len() >= MAX_WITHDRAWN {
+            self.withdrawn.pop_front();
+        }
+        self.withdrawn.push_back(Arc::clone(name));
+        self.pending.extract_if(.., |_, pending| pending.admission.is_by(name)).collect()
+    }
+
+    /// Whether what let a request in was withdrawn.
+    pub(crate) fn is_withdrawn(&self, admission: &Admission) -> bool {
+        self.withdrawn.iter().any(|name| admission.is_by(name))
+    }
+
     /// A number never used before in this bridge.
     pub(crate) fn mint(&mut self) -> u64 {
         self.next += 1;
@@ -119,10 +142,13 @@ impl Table {
     /// Enters a request: the number it goes under, and whether the driver has to look sooner for it.
     ///
     /// # Errors
-    /// Why the bridge has closed.
-    pub(crate) fn enter(&mut self, pending: Pending) -> Result<(u64, bool), Closed> {
+    /// The bridge has closed, or what let the client in was withdrawn.
+    pub(crate) fn enter(&mut self, pending: Pending) -> Result<(u64, bool), PostError> {
         if let Some(why) = self.closed {
-            return Err(why);
+            return Err(PostError::Closed(why));
+        }
+        if self.is_withdrawn(&pending.admission) {
+            return Err(PostError::Withdrawn);
         }
         let wake = self.is_due(pending.due());
         let id = self.mint();

@@ -17,6 +17,7 @@
 //! no knowledge of how a process ends (`supervisor`); it converts one vocabulary to the other where
 //! two of them meet, and picks the words for clients (`http::reply`).
 
+mod admissions;
 mod body_budget;
 mod builder;
 mod calendar;

@@ -47,12 +47,12 @@ impl AuthServer {
             if known.grant.client == client
                 && let Some(grant) = self.store.revoke_grant(&known.grant.grant_id, now).await?
             {
-                self.announce(&grant, "its client gave it back");
+                self.announce(&grant, "its client gave it back").await;
             }
         } else if token.starts_with(ACCESS) {
             let Some(known) = self.store.access_token(&hash).await? else { return Ok(()) };
             if known.grant.client == client && self.store.revoke_access(&hash).await? {
-                self.forget_access(&known.grant);
+                self.forget_access(&known.grant, &hash);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The authorization server as a whole: its parts, and who answers which path.
 
 use crate::{
-    UnixTime,
+    TokenHash, UnixTime,
     admission::{Admission, Admitted},
     cache::Cache,
 };
@@ -18,9 +18,11 @@ use super::{
     config::ServerUrls,
     document::Documents,
     faults,
+    left::left_after,
     limiter::{Limiter, PeerLimiter},
     repeats::Repeats,
     secret::Minter,
+    verifier::token_id,
 };
 
 /// The longest query or form that is read, in bytes.
@@ -397,18 +399,26 @@ impl AuthServer {
     }
 
     /// Tells everybody that `grant` was revoked; the store has it already.
-    pub(crate) fn announce(&self, grant: &Grant, why: &'static str) {
+    pub(crate) async fn announce(&self, grant: &Grant, why: &'static str) {
         tracing::info!(client = %grant.client, grant_id = %grant.grant_id, why, "grant revoked");
-        let revoked = Revoked::from(grant);
+        let mut revoked = Revoked::from(grant);
+        match left_after(&*self.store, grant).await {
+            Ok(left) => revoked.left = left,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "other grants not read; all sessions of this client end");
+            }
+        }
         for listener in &self.listeners {
             listener.revoked(&revoked);
         }
     }
 
     /// Tells everybody that an access token of `grant` was revoked alone.
-    pub(crate) fn forget_access(&self, grant: &Grant) {
+    pub(crate) fn forget_access(&self, grant: &Grant, token: &TokenHash) {
+        let token_id = token_id(token);
         for listener in &self.listeners {
-            listener.access_revoked(&grant.grant_id);
+            listener.access_revoked(&grant.grant_id, &token_id);
         }
     }
 
@@ -421,7 +431,7 @@ impl AuthServer {
     pub async fn revoke_grant(&self, grant_id: &str, now: SystemTime) -> Result<bool, StoreError> {
         let revoked = self.store.revoke_grant(grant_id, UnixTime::of(now)).await?;
         if let Some(grant) = &revoked {
-            self.announce(grant, "asked for");
+            self.announce(grant, "asked for").await;
             self.store.forget_consents(&grant.user, &grant.client).await?;
         }
         Ok(revoked.is_some())

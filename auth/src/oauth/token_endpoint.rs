@@ -106,7 +106,7 @@ impl AuthServer {
             Redeemed::Repeated => Ok(invalid_grant("the code was used a moment ago")),
             Redeemed::Replayed(revoked) => {
                 if let Some(grant) = revoked {
-                    self.announce(&grant, "its code was used twice");
+                    self.announce(&grant, "its code was used twice").await;
                 }
                 Ok(invalid_grant("the code was used before"))
             }
@@ -120,7 +120,7 @@ impl AuthServer {
         match self.store.revoke_surplus(grant, self.config.max_grants, now).await {
             Ok(surplus) => {
                 for grant in &surplus {
-                    self.announce(grant, "its client was authorized too often");
+                    self.announce(grant, "its client was authorized too often").await;
                 }
             }
             Err(error) => {
@@ -133,7 +133,7 @@ impl AuthServer {
     /// Spends a code, and revokes what it was redeemed for.
     async fn burn(&self, code: &TokenHash, now: UnixTime) -> Result<(), StoreError> {
         if let Some(grant) = self.store.burn_code(code, now).await? {
-            self.announce(&grant, "its code was used twice");
+            self.announce(&grant, "its code was used twice").await;
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl AuthServer {
             }
             Rotated::Reused(revoked) => {
                 if let Some(grant) = revoked {
-                    self.announce(&grant, "a refresh token was used twice");
+                    self.announce(&grant, "a refresh token was used twice").await;
                 }
                 Ok(invalid_grant("the refresh token was used before"))
             }

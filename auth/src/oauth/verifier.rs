@@ -72,6 +72,8 @@ impl OAuthTokens {
             scopes: Scopes::listed(&token.scope),
             audience: Audience::only(grant.resource),
             grant_id: Some(grant.grant_id.into()),
+            token_id: Some(token_id(&hash).into()),
+            expires: token.expires.to_system(),
         };
         self.accepted.remember(&hash, &principal, Some(token.expires), (epoch, now));
         Ok(Verdict::Accept(principal))
@@ -103,12 +105,19 @@ impl TokenVerifier for OAuthTokens {
     }
 }
 
+/// What an access token is called where its text must not be: the first half of its hash.
+pub(crate) fn token_id(hash: &TokenHash) -> String {
+    let mut name = hash.to_hex();
+    name.truncate(32);
+    name
+}
+
 impl RevocationListener for OAuthTokens {
     fn revoked(&self, revoked: &Revoked) {
-        self.access_revoked(&revoked.grant_id);
+        self.accepted.forget_grant(&revoked.grant_id);
     }
 
-    fn access_revoked(&self, grant_id: &str) {
+    fn access_revoked(&self, grant_id: &str, _: &str) {
         self.accepted.forget_grant(grant_id);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `docs/THREATS.md` lists which test answers to which attack or fault.
 
+mod admissions;
 mod child;
 mod differential;
 mod faults;

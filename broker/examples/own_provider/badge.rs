@@ -60,6 +60,8 @@ impl Badges {
                 scopes: Scopes::everything(),
                 audience: Audience::anywhere(),
                 grant_id: None,
+                token_id: None,
+                expires: None,
             }),
         }
     }

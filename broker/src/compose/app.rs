@@ -28,10 +28,12 @@ use super::{
     http_clients::HttpClients,
     identity::IdentityServices,
     providers::{self, Maker},
+    revocations::EndSessions,
     start_error::StartError,
     state::{State, session_limits},
 };
 use crate::{
+    admissions::Admissions,
     body_budget::BodyBudget,
     calls::Calls,
     clock::Clock,
@@ -75,6 +77,8 @@ pub(crate) struct App {
     pub(crate) access: AuthStack,
     /// Whom the operator keeps out.
     pub(crate) blocked: Arc<BlockedPeople>,
+    /// What lets clients in, and what of theirs ends with it.
+    pub(crate) admissions: Arc<Admissions>,
     /// No other broker serves from the data directory meanwhile.
     _lock: DataLock,
     /// What outlives this process: people, their credentials, sessions.
@@ -184,8 +188,9 @@ impl App {
         }
         let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
         let pieces = (&outside, kept);
-        let access =
-            AuthStack::open(config, base, pieces, &store, &sessions, &clock, &mut followers)?;
+        let admissions = Arc::<Admissions>::default();
+        let ends = EndSessions { sessions: sessions.clone(), admissions: Arc::clone(&admissions) };
+        let access = AuthStack::open(config, base, pieces, &store, ends, &clock, &mut followers)?;
         Ok(Arc::new(Self {
             base: base.to_owned(),
             clock,
@@ -195,6 +200,7 @@ impl App {
             looks,
             access,
             blocked,
+            admissions,
             _lock: lock,
             store,
             metrics,

@@ -24,7 +24,6 @@ use crate::{
     clock::Clock,
     config::Config,
     host_policy::{self, AskedAt},
-    sessions::registry::Sessions,
     store::Store,
 };
 
@@ -64,19 +63,19 @@ struct OwnHost {
 impl AuthStack {
     /// Opens what is needed and sets going what watches for changes; those tasks go to `followers`.
     /// `base` is the address people and clients use.
-    pub(crate) fn open(
+    pub(super) fn open(
         config: &Config,
         base: &str,
         (outside, kept): (&HttpClients, Option<IdentityServices>),
         store: &Arc<Store>,
-        sessions: &Sessions,
+        ends: EndSessions,
         clock: &Clock,
         followers: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let aliases = host_policy::aliases(config, base);
         let mut people: Vec<SignInUi> = Vec::new();
         if let Some(kept) = kept {
-            let main = SignInUi::new(config, base, &outside.roots, kept, sessions)?;
+            let main = SignInUi::new(config, base, &outside.roots, kept, &ends)?;
             for alias in &aliases {
                 people.push(main.under(alias)?);
             }
@@ -100,7 +99,7 @@ impl AuthStack {
                     followed.push(Revocations {
                         source: Box::new(Tokens(store.clone())),
                         // First the token is refused, then what it opened ends.
-                        listeners: vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))],
+                        listeners: vec![tokens.clone(), Arc::new(ends.clone())],
                     });
                     tokens
                 }
@@ -110,7 +109,7 @@ impl AuthStack {
                 },
             });
         }
-        followers.spawn(revocations::follow(followed, sessions.clone(), clock.clone()));
+        followers.spawn(revocations::follow(followed, ends.sessions, clock.clone()));
         let metadata = metadata::outside(config, base)?;
         let challenges = |path: &str| -> Vec<Challenge> {
             let names = 0..=aliases.len();

@@ -9,14 +9,16 @@ use std::{
 };
 
 use auth::{
-    BoxFuture, StaticTokenStore, StaticTokens, UnixTime,
-    oauth::{AuthStore, RevocationListener, Revoked, StoreError},
+    BoxFuture, StaticTokenStore, UnixTime,
+    oauth::{AuthStore, Left, RevocationListener, Revoked, StoreError, left_after},
 };
-use session::{Backend, Registry, Selection};
+use session::{Backend, Owner, Registry, Selection};
 use tokio::time::interval;
 use tracing::{debug, info, warn};
 
-use crate::{clock::Clock, error_chain::error_chain, sessions::registry::Sessions};
+use crate::{
+    admissions::Admissions, clock::Clock, error_chain::error_chain, sessions::registry::Sessions,
+};
 
 /// How often the store is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +38,13 @@ pub(super) trait Source: fmt::Debug + Send + Sync {
         since: UnixTime,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Revoked>, StoreError>>;
+
+    /// What the owner of something revoked is left with.
+    fn left<'a>(
+        &'a self,
+        revoked: &'a Revoked,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Left, StoreError>>;
 }
 
 /// Grants.
@@ -51,6 +60,19 @@ impl Source for Grants {
         Box::pin(async move {
             let grants = self.0.revoked_since(since, limit).await?;
             Ok(grants.iter().map(Revoked::from).collect())
+        })
+    }
+
+    fn left<'a>(
+        &'a self,
+        revoked: &'a Revoked,
+        _: SystemTime,
+    ) -> BoxFuture<'a, Result<Left, StoreError>> {
+        Box::pin(async move {
+            match self.0.grant(&revoked.grant_id).await? {
+                Some(grant) => left_after(&*self.0, &grant).await,
+                None => Ok(Left::Nothing),
+            }
         })
     }
 }
@@ -70,6 +92,26 @@ impl Source for Tokens {
             Ok(records.iter().map(Revoked::from).collect())
         })
     }
+
+    /// Of one name there is one token at most, for every server.
+    fn left<'a>(
+        &'a self,
+        revoked: &'a Revoked,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Left, StoreError>> {
+        Box::pin(async move {
+            let mut after = String::new();
+            loop {
+                let page = self.0.static_tokens(&after, BATCH).await?;
+                let Some(last) = page.last() else { return Ok(Left::Nothing) };
+                after.clone_from(&last.name);
+                if let Some(other) = page.iter().find(|own| own.name == revoked.subject) {
+                    let stands = other.expires.is_none_or(|end| !UnixTime::of(now).is_past(end));
+                    return Ok(if stands { Left::SameServer } else { Left::Nothing });
+                }
+            }
+        })
+    }
 }
 
 /// Where to look for revocations, and whom to tell.
@@ -79,22 +121,39 @@ pub(super) struct Revocations {
     pub(super) listeners: Vec<Arc<dyn RevocationListener>>,
 }
 
-/// Ends what was opened with a grant.
-#[derive(Debug)]
-pub(super) struct EndSessions(pub(super) Sessions);
+/// Ends what was let in by a grant, and sessions whose owner is left with none.
+#[derive(Debug, Clone)]
+pub(super) struct EndSessions {
+    pub(super) sessions: Sessions,
+    pub(super) admissions: Arc<Admissions>,
+}
+
+impl EndSessions {
+    /// Ends streams and calls that `name` let in, at whichever sessions.
+    fn withdraw(&self, name: &str) {
+        let name = name.into();
+        // In this order: what comes after the second finds the first.
+        self.admissions.withdraw(&name);
+        self.sessions.look(|_| true, |view| view.backend.bridge.withdraw(&name));
+    }
+}
 
 impl RevocationListener for EndSessions {
     fn revoked(&self, revoked: &Revoked) {
-        // Sessions of static tokens had no grant in earlier versions. Of one name one token is in force.
-        let which = if revoked.issuer == StaticTokens::ISSUER {
-            Selection::Person {
-                issuer: revoked.issuer.as_str().into(),
-                subject: revoked.subject.as_str().into(),
+        self.withdraw(&revoked.grant_id);
+        let which = match revoked.left {
+            Left::SameServer => return,
+            Left::OtherServers => Selection::Grant(revoked.grant_id.as_str().into()),
+            Left::Nothing => {
+                let (issuer, subject) = (revoked.issuer.as_str(), revoked.subject.as_str());
+                Selection::Owner(Owner::new(issuer, subject, revoked.client.as_str()))
             }
-        } else {
-            Selection::Grant(revoked.grant_id.as_str().into())
         };
-        self.0.revoke_all(which);
+        self.sessions.revoke_all(which);
+    }
+
+    fn access_revoked(&self, _: &str, token_id: &str) {
+        self.withdraw(token_id);
     }
 }
 
@@ -162,11 +221,25 @@ impl Look {
         match all_revoked_since(&**source, UnixTime::of(since)).await {
             Ok(all) => {
                 self.seen = now;
-                for revoked in all.iter().filter(|own| !self.reported.contains(&own.grant_id)) {
+                let reported = all.iter().map(|own| own.grant_id.clone()).collect();
+                for mut revoked in all {
+                    if self.reported.contains(&revoked.grant_id) {
+                        continue;
+                    }
                     debug!(grant = %revoked.grant_id, "revoked by another process");
-                    listeners.iter().for_each(|own| own.revoked(revoked));
+                    match source.left(&revoked, now).await {
+                        Ok(left) => revoked.left = left,
+                        Err(error) => {
+                            let cause = error_chain(&error);
+                            warn!(
+                                %error, %cause,
+                                "other grants not read; all sessions of this client end"
+                            );
+                        }
+                    }
+                    listeners.iter().for_each(|own| own.revoked(&revoked));
                 }
-                self.reported = all.into_iter().map(|own| own.grant_id).collect();
+                self.reported = reported;
                 true
             }
             Err(error) => {

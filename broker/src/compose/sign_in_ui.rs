@@ -20,7 +20,6 @@ use crate::{
     config::Config,
     fetch::{PublicFetcher, Roots},
     pages::Pages,
-    sessions::registry::Sessions,
     store::Store,
 };
 
@@ -49,13 +48,13 @@ impl SignInUi {
         base: &str,
         roots: &Roots,
         kept: IdentityServices,
-        sessions: &Sessions,
+        ends: &EndSessions,
     ) -> Result<Self, StartError> {
         let IdentityServices { store, vault, identities, local, admission, key } = kept;
         let tokens = Arc::new(OAuthTokens::new(store.clone(), CacheLimits::default()));
         // First the token is refused, then what it opened ends.
         let listeners: Vec<Arc<dyn RevocationListener>> =
-            vec![tokens.clone(), Arc::new(EndSessions(sessions.clone()))];
+            vec![tokens.clone(), Arc::new(ends.clone())];
         let (resources, _) = resources(config);
         let address = |resource: &Resource| format!("{base}{}", resource.paths[0]);
         let upstreams = resources.iter().filter_map(|resource| {

@@ -1,13 +1,18 @@
 //! The MCP endpoint: POST, GET and DELETE of the Streamable HTTP transport.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use auth::{Challenge, Denied, Refusal as Refused, Verified};
 use bridge::{
-    Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
+    Accepts, Admission, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
     modern::request, rpc,
 };
 use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use session::{
     EndError, Lease, LeaseError, OpenError, Owner, Purpose, SessionId, StopReason, WakeError,
@@ -24,6 +29,7 @@ use super::{
     route::Endpoint,
 };
 use crate::{
+    admissions::Withdrawn,
     calls::Counted,
     compose::{app::App, state::State},
     error_chain::error_chain,
@@ -82,7 +88,7 @@ impl Exchange<'_> {
         let begun = Instant::now();
         let (head, body) = request.into_parts();
         let headers = &head.headers;
-        let owner = self.admit(headers).await.map_err(Refusal::closing)?;
+        let caller = self.admit(headers).await.map_err(Refusal::closing)?;
         negotiate::single_valued(headers)?;
         negotiate::content_type(headers)?;
         let accepts = self.accepts(headers)?;
@@ -100,7 +106,7 @@ impl Exchange<'_> {
                 challenge: self.challenge,
                 now: self.now,
                 headers,
-                owner: &owner,
+                owner: &caller.owner,
                 begun,
                 accepts,
             };
@@ -109,8 +115,8 @@ impl Exchange<'_> {
         // Whose session it is comes before what is wrong with the body.
         let id = incoming.as_ref().ok().and_then(Incoming::single).and_then(Message::id);
         let lease = match incoming.as_ref().is_ok_and(begins_a_session) {
-            true => self.may_begin(headers, &owner).await.map(|()| None),
-            false => self.lease(headers, &owner, Purpose::Call).await,
+            true => self.may_begin(headers, &caller.owner).await.map(|()| None),
+            false => self.lease(headers, &caller, Purpose::Call).await,
         };
         let lease = lease.map_err(|refusal| refusal.to(id))?;
         let incoming = match incoming {
@@ -121,9 +127,9 @@ impl Exchange<'_> {
         let answered = async {
             negotiate::version(headers)?;
             match lease {
-                Some(lease) => self.call(lease, Posted { incoming, accepts, begun }).await,
+                Some(lease) => self.call(lease, &caller, Posted { incoming, accepts, begun }).await,
                 // Rare beside calls, which would be as large as it is.
-                None => Box::pin(self.initialize(owner, Posted { incoming, accepts, begun })).await,
+                None => Box::pin(self.initialize(caller, Posted { incoming, accepts, begun })).await,
             }
         };
         answered.await.map_err(|refusal| refusal.to(id.as_deref()))
@@ -133,28 +139,29 @@ impl Exchange<'_> {
     async fn call(
         &self,
         mut lease: Lease<ChildSession>,
+        caller: &Caller,
         posted: Posted,
     ) -> Result<Response<Body>, Refusal> {
         // A batch may have been sent in part.
         if posted.incoming.single().is_some() {
-            match self.carry(lease, posted.clone()).await {
+            match self.carry(lease, caller, posted.clone()).await {
                 Carried::Answered(response) => return Ok(response),
-                Carried::Refused(error) => return Err(Refusal::post(error)),
+                Carried::Refused(error) => return Err(self.not_posted(error)),
                 // Nothing of it was sent. The child ended, or was replaced, just now.
-                Carried::ChildEnded { id, owner } => {
-                    lease = self.acquire(&id, &owner, Purpose::Call).await?;
+                Carried::ChildEnded { id } => {
+                    lease = self.acquire(&id, caller, Purpose::Call).await?;
                 }
             }
         }
-        match self.carry(lease, posted).await {
+        match self.carry(lease, caller, posted).await {
             Carried::Answered(response) => Ok(response),
-            Carried::Refused(error) => Err(Refusal::post(error)),
+            Carried::Refused(error) => Err(self.not_posted(error)),
             Carried::ChildEnded { .. } => Err(Refusal::child_gone()),
         }
     }
 
     /// Carries a message to the child.
-    async fn carry(&self, lease: Lease<ChildSession>, posted: Posted) -> Carried {
+    async fn carry(&self, lease: Lease<ChildSession>, caller: &Caller, posted: Posted) -> Carried {
         let Posted { incoming, accepts, begun } = posted;
         let (id, owner) = (*lease.id(), lease.owner().clone());
         let bridge = lease.bridge.clone();
@@ -170,14 +177,20 @@ impl Exchange<'_> {
             looks: self.app.looks.clone(),
         };
         let done = Box::new(move |outcome: Outcome| call.ended(outcome));
-        match bridge.post(incoming, accepts, done).await {
-            Ok(response) => {
+        let admission = caller.admission.clone();
+        match bridge.post_by(admission, incoming, accepts, done).await {
+            Ok(mut response) => {
                 if let Some(lease) = saving {
                     self.save(&lease).await;
                 }
+                if response.status() == StatusCode::UNAUTHORIZED {
+                    // What let the client in was withdrawn meanwhile.
+                    let challenge = self.challenge.invalid_token();
+                    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                }
                 Carried::Answered(response)
             }
-            Err(PostError::Closed(_)) => Carried::ChildEnded { id, owner },
+            Err(PostError::Closed(_)) => Carried::ChildEnded { id },
             Err(error) => Carried::Refused(error),
         }
     }
@@ -195,7 +208,7 @@ impl Exchange<'_> {
     /// The first message of a session (MCP lifecycle, "Initialization").
     async fn initialize(
         &self,
-        owner: Owner,
+        caller: Caller,
         Posted { incoming, accepts, begun }: Posted,
     ) -> Result<Response<Body>, Refusal> {
         let request = incoming.single().filter(|_| begins_a_session(&incoming));
@@ -211,7 +224,7 @@ impl Exchange<'_> {
             users: Users::Session,
         };
         let counted = Counted::new(&self.app.calls);
-        let opened = self.app.sessions.open(owner, ask).await;
+        let opened = self.app.sessions.open(caller.owner.clone(), ask).await;
         drop(counted);
         let outcome = if opened.is_ok() { "ok" } else { "refused" };
         self.server.count("initialize", outcome, begun.elapsed());
@@ -226,6 +239,16 @@ impl Exchange<'_> {
                 return Err(Refusal::open(&error).challenged(self.challenge));
             }
         };
+        if let Err(Withdrawn) = self.app.admissions.check(&caller.admission) {
+            // No client learns of it.
+            let (id, owner) = (*lease.id(), &caller.owner);
+            let ended = self.app.sessions.end(&id, owner, &self.server.name, StopReason::Revoked);
+            if let Err(error) = ended.await {
+                let cause = error_chain(&error);
+                warn!(server = %self.server.name, %error, %cause, "a session was not ended");
+            }
+            return Err(self.withdrawn());
+        }
         let welcome = lease.take_welcome().ok_or_else(|| Refusal::open(&OpenError::Panicked))?;
         let mut response = reply::answer(accepts, id, "result", &welcome.result);
         let session = HeaderValue::from_str(&lease.id().to_string()).expect("hex digits");
@@ -247,28 +270,32 @@ impl Exchange<'_> {
 
     /// The standalone stream, or a stream resumed.
     async fn get(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-        let owner = self.admit(headers).await?;
+        let caller = self.admit(headers).await?;
         negotiate::single_valued(headers)?;
         modern_takes_post(headers)?;
         negotiate::accepts_events(headers)?;
         let lease =
-            self.lease(headers, &owner, Purpose::Stream).await?.ok_or_else(no_session_id)?;
+            self.lease(headers, &caller, Purpose::Stream).await?.ok_or_else(no_session_id)?;
         negotiate::version(headers)?;
         // One that is none of ours says nothing, and the stream goes on with what is kept.
         let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
         let id = *lease.id();
         let listening = match listen(lease, last.clone()) {
             Err(ListenError::Closed(_)) => {
-                listen(self.acquire(&id, &owner, Purpose::Stream).await?, last)
+                listen(self.acquire(&id, &caller, Purpose::Stream).await?, last)
             }
             listening => listening,
         };
-        listening.map_err(|error| Refusal::listen(&error))
+        let response = listening.map_err(|error| Refusal::listen(&error))?;
+        let entered = self.app.admissions.enter(caller.admission);
+        let entered = entered.map_err(|Withdrawn| self.withdrawn())?;
+        let until = caller.expires.map(|end| Instant::now() + left(self.now, end));
+        Ok(response.map(|body| body.while_admitted(until, entered.ended())))
     }
 
     /// The client is done with its session (MCP transports, "Session Management").
     async fn delete(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-        let owner = self.admit(headers).await?;
+        let owner = self.admit(headers).await?.owner;
         negotiate::single_valued(headers)?;
         modern_takes_post(headers)?;
         let id = self.named(headers)?.ok_or_else(no_session_id)?;
@@ -288,13 +315,13 @@ impl Exchange<'_> {
     }
 
     /// Who is asking: known, meant for this server, and allowed to use it.
-    async fn admit(&self, headers: &HeaderMap) -> Result<Owner, Refusal> {
+    async fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let admitted = match self.app.access.gate.admit_from(headers, self.peer, self.now).await {
             Ok(verified) => {
                 let may = self.app.access.may_use(&self.server.name, &verified);
                 match self.app.blocked.contains(&verified.issuer, &verified.subject) {
                     true => Err(Denied::Refused(Refused::Blocked)),
-                    false => may.map(|()| owner_of(&verified)),
+                    false => may.map(|()| Caller::of(&verified)),
                 }
             }
             Err(denied) => Err(denied),
@@ -350,11 +377,11 @@ impl Exchange<'_> {
     async fn lease(
         &self,
         headers: &HeaderMap,
-        owner: &Owner,
+        caller: &Caller,
         purpose: Purpose,
     ) -> Result<Option<Lease<ChildSession>>, Refusal> {
         match self.named(headers)? {
-            Some(id) => self.acquire(&id, owner, purpose).await.map(Some),
+            Some(id) => self.acquire(&id, caller, purpose).await.map(Some),
             None => Ok(None),
         }
     }
@@ -363,11 +390,26 @@ impl Exchange<'_> {
     async fn acquire(
         &self,
         id: &SessionId,
-        owner: &Owner,
+        caller: &Caller,
         purpose: Purpose,
     ) -> Result<Lease<ChildSession>, Refusal> {
-        let acquired = self.app.acquirer.acquire(id, owner, &self.server.name, purpose, self.now);
-        acquired.await.map_err(|error| self.not_acquired(&error))
+        let (owner, server) = (&caller.owner, &self.server.name);
+        let acquired = self.app.acquirer.acquire(id, owner, server, purpose, self.now).await;
+        // Before what became of the session, which may have ended for that reason.
+        self.app.admissions.check(&caller.admission).map_err(|Withdrawn| self.withdrawn())?;
+        acquired.map_err(|error| self.not_acquired(&error))
+    }
+
+    fn not_posted(&self, error: PostError) -> Refusal {
+        match error {
+            PostError::Withdrawn => self.withdrawn(),
+            error => Refusal::post(error),
+        }
+    }
+
+    /// The token was good when it was judged, and has been revoked since.
+    fn withdrawn(&self) -> Refusal {
+        Refusal::denied(&Denied::Refused(auth::Refusal::Revoked), self.challenge)
     }
 
     fn not_acquired(&self, error: &AcquireError) -> Refusal {
@@ -399,7 +441,6 @@ enum Carried {
     /// The child had ended before; nothing of the message was sent.
     ChildEnded {
         id: SessionId,
-        owner: Owner,
     },
 }
 
@@ -441,10 +482,30 @@ fn label(incoming: &Incoming) -> &'static str {
     incoming.single().map_or("batch", |message| method_label(&message.method()))
 }
 
-fn owner_of(verified: &Verified) -> Owner {
-    let shared = |part: &Arc<str>| Arc::clone(part);
-    Owner::new(shared(&verified.issuer), shared(&verified.subject), shared(&verified.client))
-        .with_grant_id(verified.grant_id.clone())
+/// Who is asking, and what lets them in.
+struct Caller {
+    owner: Owner,
+    admission: Admission,
+    /// When the token is good no more.
+    expires: Option<SystemTime>,
+}
+
+impl Caller {
+    fn of(verified: &Verified) -> Self {
+        let shared = |part: &Arc<str>| Arc::clone(part);
+        let (issuer, subject) = (shared(&verified.issuer), shared(&verified.subject));
+        let owner = Owner::new(issuer, subject, shared(&verified.client));
+        Self {
+            owner: owner.with_grant_id(verified.grant_id.clone()),
+            admission: Admission::by([verified.grant_id.clone(), verified.token_id.clone()]),
+            expires: verified.expires,
+        }
+    }
+}
+
+/// How long it is until `end`.
+fn left(now: SystemTime, end: SystemTime) -> Duration {
+    end.duration_since(now).unwrap_or_default()
 }
 
 /// There is no stream to get and no session to delete in the modern era (MCP 2026-07-28 transports,

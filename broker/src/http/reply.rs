@@ -421,6 +421,11 @@ impl Refusal {
                 rpc::INTERNAL_ERROR,
                 "The server does not read its input; try again later",
             ),
+            PostError::Withdrawn => Self::new(
+                StatusCode::UNAUTHORIZED,
+                rpc::SERVER_ERROR,
+                "The access of this client was revoked",
+            ),
             PostError::Closed(_) => Self::child_gone(),
         }
     }

@@ -39,13 +39,16 @@ fn without_configuration_it_serves_the_demo_and_says_how_to_connect() {
         let endpoint = format!("http://{}/mcp", broker.client.address);
         for line in [
             "make an account for yourself".to_owned(),
-            format!("http://{}/login/setup?t=", broker.client.address),
+            "the link is in ".to_owned(),
             format!("claude mcp add --transport http broker {endpoint}"),
             "code --add-mcp".to_owned(),
             "mcpServers".to_owned(),
             format!("curl -si {endpoint}"),
         ] {
             assert!(banner.contains(&line), "{line} is missing in {banner}");
+        }
+        for said in [banner, broker.log()] {
+            assert!(!said.contains("/login/setup"), "a log has readers: {said}");
         }
     });
 }
@@ -184,6 +187,28 @@ fn a_token_is_printed_once_and_works_until_it_is_revoked_with_its_sessions() {
         assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 1, "there is none");
         broker.signal(Signal::TERM);
         assert_eq!(broker.ends().await, Some(0));
+    });
+}
+
+#[test]
+fn a_token_revoked_and_added_again_under_its_name_leaves_the_thief_no_stream() {
+    with_timeout(async {
+        let place = Place::new();
+        let broker = place.serve(&["--set", "auth.verifiers=[\"static\"]"]).await;
+        let add = async || {
+            let (code, token, told) = place.run(&["token", "add", "ada"]).await;
+            assert_eq!(code, 0, "{told}");
+            broker.client.bearer(token.trim())
+        };
+        let thief = add().await.open().await;
+        let mut stream = thief.listen().await;
+        assert_eq!(place.run(&["token", "revoke", "ada"]).await.0, 0);
+        // Before the broker has looked for what was revoked.
+        let own = add().await.open().await;
+        while stream.event().await.is_some() {}
+        assert_eq!(thief.post(PING).await.status, 401);
+        assert!(own.is_alive().await, "the owner goes on under the other token");
+        own.listen().await;
     });
 }
 

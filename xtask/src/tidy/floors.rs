@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 8] = [
     &["sessions"],
     &["server"],
     &[
+        "admissions",
         "calendar",
         "calls",
         "clock",

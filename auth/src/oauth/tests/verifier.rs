@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::harness::*;
 use crate::{
     Bearer, CacheLimits, Denied, Refusal, TokenVerifier, Verdict,
-    oauth::{AuthStore, OAuthTokens, RevocationListener, Revoked},
+    oauth::{AuthStore, Left, OAuthTokens, RevocationListener, Revoked},
     testing::{Contract, contract, now},
 };
 
@@ -129,6 +129,7 @@ async fn a_look_up_that_a_revocation_overtakes_is_not_remembered() {
         subject: "ada".into(),
         client: "web".into(),
         grant_id: grant_id.clone(),
+        left: Left::Nothing,
     });
     assert!(matches!(judging.await, Ok(Verdict::Accept(_))), "the store did not know yet");
     let at = crate::UnixTime::of(harness.now());

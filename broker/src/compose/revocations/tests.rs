@@ -32,11 +32,20 @@ impl Source for RevokedBetweenLooks {
                     subject: "ada".into(),
                     client: "static".into(),
                     grant_id: "t1".into(),
+                    left: Left::Nothing,
                 }]);
             }
             self.records.remove(&[self.key]).await.expect("the store is there");
             Ok(Vec::new())
         })
+    }
+
+    fn left<'a>(
+        &'a self,
+        _: &'a Revoked,
+        _: SystemTime,
+    ) -> BoxFuture<'a, Result<Left, StoreError>> {
+        Box::pin(async { Ok(Left::Nothing) })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     browser::Browser,
     harness::{is_alive, until_so, with_timeout},
     store_harness::stranger,
-    wire::{Client, PING},
+    wire::{Client, PING, Wire, call},
 };
 
 /// Ada at work: her application, its tokens, a session, and the child behind it.
@@ -57,12 +57,102 @@ fn a_refresh_token_given_back_ends_the_session() {
     with_timeout(async {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let ada = work(&deployment).await;
-        let other = work(&deployment).await;
+        let other = Application::connect_as(deployment.client(), "/mcp", "Another tool").await;
+        let tokens = deployment.sign_in(&other, "ada").await;
+        let other = other.with(&tokens).open().await;
         assert_eq!(ada.application.revoke("mcpr_unknown").await.status, 200);
         assert!(ada.session.is_alive().await);
         assert_eq!(ada.application.revoke(&ada.tokens.refresh).await.status, 200);
         ada.is_over().await;
-        assert!(other.session.is_alive().await, "another grant of hers goes on");
+        assert!(other.is_alive().await, "another client of hers goes on");
+    });
+}
+
+/// Another sign-in of hers with the same application.
+async fn again(deployment: &Deployment, ada: &Work) -> Tokens {
+    let mut browser = Browser::default();
+    deployment.sign_in_with(&mut browser, &ada.application, "ada", &[]).await
+}
+
+/// A call of this session that answers when the witness releases it, once the child has it.
+async fn waits(deployment: &Deployment, session: &Client) -> Wire {
+    let call = session.send("POST", call("7", "wait", &serde_json::json!({}))).await;
+    let witness = &deployment.place.witness;
+    until_so("the child has the call", async || witness.read().contains("\"wait\"")).await;
+    call
+}
+
+#[test]
+fn a_revoked_grant_leaves_no_stream_and_no_call_to_a_session_that_another_grant_opened() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
+        let stolen = again(&deployment, &ada).await;
+        let thief = ada.session.bearer(&stolen.access);
+        let mut stream = thief.listen().await;
+        let mut call = waits(&deployment, &thief).await;
+        assert_eq!(ada.application.revoke(&stolen.refresh).await.status, 200);
+        while stream.event().await.is_some() {}
+        let answer = call.answer().await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+        assert!(answer.header("www-authenticate").is_some(), "{answer:?}");
+        assert_eq!(thief.post(PING).await.status, 401);
+        let cancelled = deployment.place.witness.read();
+        assert!(cancelled.contains("notifications/cancelled"), "{cancelled}");
+        assert!(ada.session.is_alive().await, "her own grant stands");
+        assert!(is_alive(ada.child), "and so does what it opened");
+        ada.session.listen().await;
+    });
+}
+
+#[test]
+fn a_session_ends_with_the_last_grant_of_its_owner_and_not_with_the_one_that_opened_it() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let mut ada = work(&deployment).await;
+        let second = again(&deployment, &ada).await;
+        assert_eq!(ada.application.revoke(&ada.tokens.refresh).await.status, 200);
+        ada.session = ada.session.bearer(&second.access);
+        assert!(ada.session.is_alive().await && is_alive(ada.child), "another grant stands");
+        assert_eq!(ada.application.revoke(&second.refresh).await.status, 200);
+        ada.tokens = second;
+        ada.is_over().await;
+    });
+}
+
+#[test]
+fn an_access_token_revoked_alone_ends_its_streams_and_calls_and_no_others() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let ada = work(&deployment).await;
+        let refreshed = Tokens::of(&ada.application.refresh(&ada.tokens.refresh).await);
+        let newer = ada.session.bearer(&refreshed.access);
+        let mut call = waits(&deployment, &ada.session).await;
+        let mut stream = ada.session.listen().await;
+        assert_eq!(ada.application.revoke(&ada.tokens.access).await.status, 200);
+        while stream.event().await.is_some() {}
+        assert_eq!(call.answer().await.status, 401);
+        assert_eq!(ada.session.post(PING).await.status, 401);
+        assert!(newer.is_alive().await && is_alive(ada.child), "the grant lives on");
+    });
+}
+
+#[test]
+fn a_standalone_stream_ends_with_its_token_and_a_call_runs_to_its_answer() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "oauth.access_ttl = \"3s\"", "").await;
+        let ada = work(&deployment).await;
+        let mut call = waits(&deployment, &ada.session).await;
+        let mut stream = ada.session.listen().await;
+        let begun = Instant::now();
+        while stream.event().await.is_some() {}
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(ada.session.post(PING).await.status, 401, "it ended because it expired");
+        deployment.place.witness.release();
+        let answer = call.answer().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let refreshed = Tokens::of(&ada.application.refresh(&ada.tokens.refresh).await);
+        ada.session.bearer(&refreshed.access).listen().await;
     });
 }
 
