@@ -230,7 +230,7 @@ fn a_canary_in_every_secret_is_found_only_where_it_belongs() {
                 "key" => !file.contains("key"),
                 "secret of the application at the forge" => file != "mcp-broker.toml",
                 // It is void once it was used, and the file goes with the next start.
-                "set-up link" => file != "setup-link",
+                "set-up link" | "parameter" => file != "setup-link",
                 _ => true,
             });
             assert!(where_it_is.is_empty(), "{what} is in {where_it_is:?}");
