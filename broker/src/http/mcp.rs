@@ -401,10 +401,7 @@ impl Exchange<'_> {
     }
 
     fn not_posted(&self, error: PostError) -> Refusal {
-        match error {
-            PostError::Withdrawn => self.withdrawn(),
-            error => Refusal::post(error),
-        }
+        Refusal::post(error).challenged(self.challenge)
     }
 
     /// The token was good when it was judged, and has been revoked since.
