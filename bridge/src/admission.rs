@@ -19,7 +19,9 @@ impl Admission {
         self.0.iter().flatten()
     }
 
-    pub(crate) fn is_by(&self, name: &str) -> bool {
+    /// Whether one of them is `name`.
+    #[must_use]
+    pub fn is_by(&self, name: &str) -> bool {
         self.names().any(|own| **own == *name)
     }
 }

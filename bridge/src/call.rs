@@ -49,12 +49,14 @@ impl Bridge {
 
     /// Sends `request` to the child under an id and a progress token of its own.
     ///
-    /// `on_complete` is called when it has ended, or dropped uncalled when nothing was sent.
+    /// `admission` is what let its client in: when that is [withdrawn](Bridge::withdraw) the call
+    /// fails. `on_complete` is called when it has ended, or dropped uncalled when nothing was sent.
     ///
     /// # Errors
     /// [`PostError`], with nothing sent.
     pub fn call(
         &self,
+        admission: Admission,
         request: &Message,
         client_id: &str,
         options: CallOptions,
@@ -73,7 +75,7 @@ impl Bridge {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             switch_at: None,
             change: None,
-            admission: Admission::default(),
+            admission,
         };
         let (id, wake) = {
             let mut table = shared.table();
@@ -140,10 +142,11 @@ impl Call {
         self.exchange.poll(cx)
     }
 
-    /// The call gets another reader, whose request has this raw id.
-    pub fn rename(&mut self, client_id: &str) {
+    /// The call gets another reader, whose request has this raw id, and whom `admission` let in.
+    pub fn hand_over(&mut self, client_id: &str, admission: Admission) {
         if let Some(pending) = self.shared.table().pending.get_mut(&self.id) {
             pending.id = client_id.into();
+            pending.admission = admission;
         }
     }
 

@@ -6,8 +6,10 @@
 
 mod accept;
 mod account;
+mod admitted;
 mod body;
 mod call;
+mod caller;
 mod cors;
 mod listening;
 mod mcp;

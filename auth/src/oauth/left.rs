@@ -1,9 +1,6 @@
 //! What the owner of a revoked grant is left with.
 
-use super::{
-    Grant,
-    store::{AuthStore, StoreError},
-};
+use super::{Grant, store::AuthStore, stored::StoreError};
 
 /// How many grants are read at a time.
 const PAGE: usize = 200;

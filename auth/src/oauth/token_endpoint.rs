@@ -202,7 +202,8 @@ impl AuthServer {
         if Box::pin(self.admitted(&grant.user, &grant.resource, now)).await? == Admitted::No {
             let now = UnixTime::of(now);
             if let Some(grant) = self.store.revoke_grant(&grant.grant_id, now).await? {
-                self.announce(&grant, "the rules of admission no longer let its user in");
+                let why = "the rules of admission no longer let its user in";
+                self.announce(&grant, why).await;
             }
             return Ok(invalid_grant("the user is not let in any more"));
         }

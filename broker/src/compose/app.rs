@@ -189,7 +189,12 @@ impl App {
         let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
         let pieces = (&outside, kept);
         let admissions = Arc::<Admissions>::default();
-        let ends = EndSessions { sessions: sessions.clone(), admissions: Arc::clone(&admissions) };
+        let parked = Arc::new(ParkedCalls::new());
+        let ends = EndSessions {
+            sessions: sessions.clone(),
+            admissions: Arc::clone(&admissions),
+            parked: Arc::clone(&parked),
+        };
         let access = AuthStack::open(config, base, pieces, &store, ends, &clock, &mut followers)?;
         Ok(Arc::new(Self {
             base: base.to_owned(),
@@ -206,7 +211,7 @@ impl App {
             metrics,
             children,
             warm: WarmChildren::default(),
-            parked: Arc::new(ParkedCalls::new()),
+            parked,
             calls: Arc::default(),
             stranger_bodies,
             draining: AtomicBool::new(false),

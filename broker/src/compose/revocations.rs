@@ -17,7 +17,10 @@ use tokio::time::interval;
 use tracing::{debug, info, warn};
 
 use crate::{
-    admissions::Admissions, clock::Clock, error_chain::error_chain, sessions::registry::Sessions,
+    admissions::Admissions,
+    clock::Clock,
+    error_chain::error_chain,
+    sessions::{parked::ParkedCalls, registry::Sessions},
 };
 
 /// How often the store is looked at.
@@ -126,6 +129,7 @@ pub(super) struct Revocations {
 pub(super) struct EndSessions {
     pub(super) sessions: Sessions,
     pub(super) admissions: Arc<Admissions>,
+    pub(super) parked: Arc<ParkedCalls>,
 }
 
 impl EndSessions {
@@ -135,6 +139,7 @@ impl EndSessions {
         // In this order: what comes after the second finds the first.
         self.admissions.withdraw(&name);
         self.sessions.look(|_| true, |view| view.backend.bridge.withdraw(&name));
+        self.parked.withdraw(&name);
     }
 }
 

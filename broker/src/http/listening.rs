@@ -23,6 +23,8 @@ use tokio::{
 use super::reply::{Refusal, rpc_response};
 use crate::sessions::warm::{Place, Pool};
 
+/// The member of `_meta` that names the subscription.
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// Messages that wait for a client that reads slowly; it misses what is more.
 const QUEUED: usize = 256;
 /// Resources that one stream may listen to.
@@ -106,7 +108,7 @@ pub(super) async fn open(
     let subscription: Value = serde_json::from_str(id).unwrap_or_default();
     let (sender, messages) = mpsc::channel(QUEUED);
     let tag = |mut params: Value| {
-        params["_meta"]["io.modelcontextprotocol/subscriptionId"] = subscription.clone();
+        params["_meta"][SUBSCRIPTION_ID] = subscription.clone();
         params
     };
     let acknowledged = tag(json!({ "notifications": filter.shown() }));
@@ -114,12 +116,7 @@ pub(super) async fn open(
         sender.try_send(notification("notifications/subscriptions/acknowledged", &acknowledged));
     let resources = Resources::subscribe(&place.pool, &bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
-    let end = {
-        let meta = tag(json!({ "resultType": "complete" })).to_string();
-        let result =
-            from_legacy::result("subscriptions/listen", &meta, facts.server_info.as_deref());
-        rpc_response(id, "result", &result)
-    };
+    let end = end(id, Some(facts));
     let listener = Listener { notices, filter, sender, subscription, end };
     let mut running = JoinSet::new();
     running.spawn(async move {
@@ -128,6 +125,15 @@ pub(super) async fn open(
         drop((resources, place));
     });
     Ok(Box::new(Messages { messages, _running: running }))
+}
+
+/// The result with which a subscription ends when that is ours to do.
+pub(super) fn end(id: &str, facts: Option<&Facts>) -> Bytes {
+    let subscription: Value = serde_json::from_str(id).unwrap_or_default();
+    let meta = json!({ SUBSCRIPTION_ID: subscription });
+    let result = json!({ "resultType": "complete", "_meta": meta }).to_string();
+    let info = facts.and_then(|facts| facts.server_info.as_deref());
+    rpc_response(id, "result", &from_legacy::result("subscriptions/listen", &result, info))
 }
 
 fn notification(method: &str, params: &Value) -> Bytes {
@@ -158,8 +164,7 @@ impl Listener {
                     let mut params: Value = serde_json::from_str(payload).unwrap_or_default();
                     let method = message.method();
                     if self.filter.wants(&method, &params) {
-                        params["_meta"]["io.modelcontextprotocol/subscriptionId"] =
-                            self.subscription.clone();
+                        params["_meta"][SUBSCRIPTION_ID] = self.subscription.clone();
                         let _ = self.sender.try_send(notification(&method, &params));
                     }
                 }

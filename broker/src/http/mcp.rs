@@ -1,14 +1,10 @@
 //! The MCP endpoint: POST, GET and DELETE of the Streamable HTTP transport.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
-use auth::{Challenge, Denied, Refusal as Refused, Verified};
+use auth::{Challenge, Denied, Refusal as Refused};
 use bridge::{
-    Accepts, Admission, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
+    Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
     modern::request, rpc,
 };
 use bytes::Bytes;
@@ -23,6 +19,7 @@ use tracing::{debug, warn};
 use super::{
     body,
     call::Call,
+    caller::Caller,
     modern::Modern,
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
     reply::{self, Refusal},
@@ -106,7 +103,7 @@ impl Exchange<'_> {
                 challenge: self.challenge,
                 now: self.now,
                 headers,
-                owner: &caller.owner,
+                caller: &caller,
                 begun,
                 accepts,
             };
@@ -129,7 +126,9 @@ impl Exchange<'_> {
             match lease {
                 Some(lease) => self.call(lease, &caller, Posted { incoming, accepts, begun }).await,
                 // Rare beside calls, which would be as large as it is.
-                None => Box::pin(self.initialize(caller, Posted { incoming, accepts, begun })).await,
+                None => {
+                    Box::pin(self.initialize(caller, Posted { incoming, accepts, begun })).await
+                }
             }
         };
         answered.await.map_err(|refusal| refusal.to(id.as_deref()))
@@ -287,9 +286,9 @@ impl Exchange<'_> {
             listening => listening,
         };
         let response = listening.map_err(|error| Refusal::listen(&error))?;
+        let until = caller.until(self.now);
         let entered = self.app.admissions.enter(caller.admission);
         let entered = entered.map_err(|Withdrawn| self.withdrawn())?;
-        let until = caller.expires.map(|end| Instant::now() + left(self.now, end));
         Ok(response.map(|body| body.while_admitted(until, entered.ended())))
     }
 
@@ -406,7 +405,7 @@ impl Exchange<'_> {
 
     /// The token was good when it was judged, and has been revoked since.
     fn withdrawn(&self) -> Refusal {
-        Refusal::denied(&Denied::Refused(auth::Refusal::Revoked), self.challenge)
+        Refusal::withdrawn(self.challenge)
     }
 
     fn not_acquired(&self, error: &AcquireError) -> Refusal {
@@ -477,32 +476,6 @@ fn changes_the_session(incoming: &Incoming) -> bool {
 
 fn label(incoming: &Incoming) -> &'static str {
     incoming.single().map_or("batch", |message| method_label(&message.method()))
-}
-
-/// Who is asking, and what lets them in.
-struct Caller {
-    owner: Owner,
-    admission: Admission,
-    /// When the token is good no more.
-    expires: Option<SystemTime>,
-}
-
-impl Caller {
-    fn of(verified: &Verified) -> Self {
-        let shared = |part: &Arc<str>| Arc::clone(part);
-        let (issuer, subject) = (shared(&verified.issuer), shared(&verified.subject));
-        let owner = Owner::new(issuer, subject, shared(&verified.client));
-        Self {
-            owner: owner.with_grant_id(verified.grant_id.clone()),
-            admission: Admission::by([verified.grant_id.clone(), verified.token_id.clone()]),
-            expires: verified.expires,
-        }
-    }
-}
-
-/// How long it is until `end`.
-fn left(now: SystemTime, end: SystemTime) -> Duration {
-    end.duration_since(now).unwrap_or_default()
 }
 
 /// There is no stream to get and no session to delete in the modern era (MCP 2026-07-28 transports,

@@ -18,7 +18,8 @@ use std::{
 
 use auth::Challenge;
 use bridge::{
-    Accepts, Body, CallOptions, Incoming, Kind, Malformed, Message, Outcome, Told,
+    Accepts, Admission, Body, CallOptions, Incoming, Kind, Malformed, Message, Outcome, PostError,
+    Source, Told,
     modern::{
         VERSION, input,
         parameters::Mirrored,
@@ -27,18 +28,22 @@ use bridge::{
     },
     rpc, whole_response,
 };
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use session::{Owner, Purpose};
+use session::Purpose;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::{
+    admitted::Admitted,
     call::Call,
+    caller::Caller,
     listening,
     reply::{self, Refusal, rpc_response},
     turn::{About, Next, Rest, Turn},
 };
 use crate::{
+    admissions::Withdrawn,
     calls::Counted,
     compose::app::App,
     config::UnknownStatus,
@@ -66,7 +71,7 @@ pub(super) struct Modern<'a> {
     pub(super) challenge: &'a Challenge,
     pub(super) now: SystemTime,
     pub(super) headers: &'a HeaderMap,
-    pub(super) owner: &'a Owner,
+    pub(super) caller: &'a Caller,
     pub(super) begun: Instant,
     /// What kinds of response it takes.
     pub(super) accepts: Accepts,
@@ -119,8 +124,9 @@ impl Modern<'_> {
             log_level: metadata.log_level.clone(),
             legacy: None,
             ask_timeout: settings.server.ask_timeout,
+            admission: self.caller.admission.clone(),
             bond: Bond {
-                owner: self.owner.clone(),
+                owner: self.caller.owner.clone(),
                 server: Arc::clone(&self.server.name),
                 salient: to_legacy::salient(message),
             },
@@ -162,6 +168,7 @@ impl Modern<'_> {
                         return Err(Refusal::new(status, rpc::SERVER_ERROR, words));
                     }
                     let stream = listening::open(place, message, id, facts).await?;
+                    let stream = self.admitted(stream, listening::end(id, Some(facts)))?;
                     self.server.count("subscriptions/listen", "ok", self.begun.elapsed());
                     return Ok(reply::events(Body::live(stream, settings.bridge.keep_alive)));
                 }
@@ -188,7 +195,7 @@ impl Modern<'_> {
         let lease = self
             .app
             .sessions
-            .lease(place.lease.as_ref().ok_or_else(Refusal::child_gone)?.id(), self.owner);
+            .lease(place.lease.as_ref().ok_or_else(Refusal::child_gone)?.id(), &self.caller.owner);
         // The one counted lives until the call's end, the place until the response's.
         let lease = lease.map_err(|_| Refusal::child_gone())?;
         let counted = Call {
@@ -207,7 +214,12 @@ impl Modern<'_> {
         } else {
             message
         };
-        let call = bridge.call(request, &about.id, options, done).map_err(Refusal::post)?;
+        let admission = about.admission.clone();
+        let call = bridge.call(admission, request, &about.id, options, done);
+        let call = call.map_err(|error| match error {
+            PostError::Withdrawn => Refusal::withdrawn(self.challenge),
+            error => Refusal::post(error),
+        })?;
         let pool = Arc::clone(&place.pool);
         let is_list = about.method == "tools/list";
         let counted = Counted::new(&self.app.calls);
@@ -233,6 +245,7 @@ impl Modern<'_> {
         about.legacy = parked.place.pool.facts().cloned();
         let counted = Counted::new(&self.app.calls);
         let turn = Turn::resume(parked, answers, about, Arc::clone(&self.app.parked), counted);
+        self.check_admission()?;
         self.respond(turn).await
     }
 
@@ -250,6 +263,12 @@ impl Modern<'_> {
                 Accepts::Both | Accepts::Events => timeout_at(switch_at, next).await,
             };
             match (next, self.accepts) {
+                (Ok(Some(Next::Last(StatusCode::UNAUTHORIZED, body))), accepts) => {
+                    // Revoked meanwhile, or it was when the call waited for its client, who is
+                    // another now.
+                    self.check_admission()?;
+                    return Ok(whole_response(accepts, body));
+                }
                 (Ok(Some(Next::Last(StatusCode::OK, body))), accepts) => {
                     return Ok(whole_response(accepts, body));
                 }
@@ -260,8 +279,13 @@ impl Modern<'_> {
                 (Err(_), _) => break None,
             }
         };
-        let rest = Rest { first, turn };
-        Ok(reply::events(Body::live(Box::new(rest), limits.keep_alive)))
+        let is_subscription = turn.about.method == "subscriptions/listen";
+        let end = is_subscription.then(|| listening::end(&turn.about.id, None));
+        let mut source: Box<dyn Source> = Box::new(Rest { first, turn });
+        if let Some(end) = end {
+            source = self.admitted(source, end)?;
+        }
+        Ok(reply::events(Body::live(source, limits.keep_alive)))
     }
 
     async fn acquire(
@@ -271,25 +295,44 @@ impl Modern<'_> {
         purpose: Purpose,
     ) -> Result<Place, Refusal> {
         let wanted = Wanted {
-            owner: self.owner,
+            owner: &self.caller.owner,
             server: self.server,
             capabilities: &metadata.capabilities,
             initialize: &|| to_legacy::initialize(metadata),
             sharing,
             purpose,
+            is_admitted: &|| self.check_admission().is_ok(),
             now: self.now,
         };
         let acquired = self.app.warm.acquire(&wanted, &self.app.sessions, &self.app.acquirer);
-        acquired.await.map_err(|error| {
+        let acquired = acquired.await;
+        // Before what became of the child, which may have ended for that reason.
+        self.check_admission()?;
+        acquired.map_err(|error| {
             let cause = error_chain(&error);
             warn!(server = %self.server.name, %error, %cause, "no child for a call");
             let refusal = match &error {
+                WarmError::Withdrawn => return Refusal::withdrawn(self.challenge),
                 WarmError::Open(error) => Refusal::open(error),
                 WarmError::Acquire(AcquireError::ChildEnded) => Refusal::child_gone(),
                 WarmError::Acquire(error) => Refusal::acquire(error, UnknownStatus::NotFound),
             };
             refusal.challenged(self.challenge)
         })
+    }
+
+    /// A subscription, as long as the client is let in.
+    fn admitted(&self, source: Box<dyn Source>, end: Bytes) -> Result<Box<dyn Source>, Refusal> {
+        let entered = self.app.admissions.enter(self.caller.admission.clone());
+        let entered = entered.map_err(|Withdrawn| Refusal::withdrawn(self.challenge))?;
+        let until = self.caller.until(self.now);
+        Ok(Box::new(Admitted::new(source, until, entered.ended(), end)))
+    }
+
+    /// Whether the client is still let in.
+    fn check_admission(&self) -> Result<(), Refusal> {
+        let admitted = self.app.admissions.check(&self.caller.admission);
+        admitted.map_err(|Withdrawn| Refusal::withdrawn(self.challenge))
     }
 
     /// Which arguments of the child's tools headers repeat, from its own list.
@@ -335,7 +378,8 @@ impl Modern<'_> {
         let request = to_legacy::own_request("tools/list", &params);
         let bridge = bridge_of(place).ok()?;
         let done = Box::new(drop);
-        let mut call = bridge.call(&request, "0", CallOptions::default(), done).ok()?;
+        let mut call =
+            bridge.call(Admission::default(), &request, "0", CallOptions::default(), done).ok()?;
         loop {
             match poll_fn(|cx| call.poll(cx)).await {
                 Told::Answer(message) if message.kind() == Kind::Result => {

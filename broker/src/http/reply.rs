@@ -115,6 +115,11 @@ impl Refusal {
         response
     }
 
+    /// The token was good when it was judged, and has been revoked since.
+    pub(crate) fn withdrawn(challenge: &Challenge) -> Self {
+        Self::denied(&Denied::Refused(auth::Refusal::Revoked), challenge)
+    }
+
     pub(crate) fn denied(denied: &Denied, challenge: &Challenge) -> Self {
         let server_error = rpc::SERVER_ERROR;
         let refusal = match denied {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bridge::{
-    Call, Kind, Message, Outcome, Question, Source, Told,
+    Admission, Call, Kind, Message, Outcome, Question, Source, Told,
     modern::{
         discovery::Facts,
         from_legacy::{self, Mapped},
@@ -72,6 +72,8 @@ pub(super) struct About {
     /// What the child is, when it is one of the legacy era; `None`: its words pass as they are.
     pub(super) legacy: Option<Arc<Facts>>,
     pub(super) ask_timeout: Duration,
+    /// What let the client in.
+    pub(super) admission: Admission,
     pub(super) bond: Bond,
 }
 
@@ -105,7 +107,7 @@ impl Turn {
         counted: Counted,
     ) -> Self {
         let Parked { mut call, place, asked, questions, capabilities, log_level, .. } = parked;
-        call.rename(&about.id);
+        call.hand_over(&about.id, about.admission.clone());
         about.capabilities = capabilities;
         about.log_level = about.log_level.or(log_level);
         let mut left = Vec::new();
@@ -149,6 +151,7 @@ impl Turn {
                     self.spoil_unless(outcome == Outcome::Unreadable);
                     let status = match outcome {
                         Outcome::TimedOut | Outcome::Unread => StatusCode::GATEWAY_TIMEOUT,
+                        Outcome::Withdrawn => StatusCode::UNAUTHORIZED,
                         Outcome::Answered
                         | Outcome::AnsweredError
                         | Outcome::Unreadable
@@ -228,6 +231,7 @@ impl Turn {
             capabilities: self.about.capabilities.clone(),
             log_level: self.about.log_level.clone(),
             ask_timeout: self.about.ask_timeout,
+            admission: self.about.admission.clone(),
             bond: self.about.bond.clone(),
         });
         let entries = entries.iter().map(|(key, entry)| (&**key, &**entry));

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bridge::{Call, Question};
+use bridge::{Admission, Call, Question};
 use serde_json::Value;
 use session::Owner;
 use tokio::task::JoinSet;
@@ -29,6 +29,8 @@ pub(crate) struct Parked {
     pub(crate) capabilities: Value,
     pub(crate) log_level: Option<String>,
     pub(crate) ask_timeout: Duration,
+    /// What let its client in.
+    pub(crate) admission: Admission,
     pub(crate) bond: Bond,
 }
 
@@ -119,6 +121,15 @@ impl ParkedCalls {
             Some(_) => calls.remove(state).ok_or(StateError::Unknown),
             None if self.is_from_before(state) => Err(StateError::Restarted),
             None => Err(StateError::Unknown),
+        }
+    }
+
+    /// Gives up the calls that `name` let in, whose states nobody may come back with.
+    pub(crate) fn withdraw(&self, name: &str) {
+        let ended: Vec<_> =
+            self.lock().extract_if(|_, parked| parked.admission.is_by(name)).collect();
+        for (_, mut parked) in ended {
+            parked.place.spoil();
         }
     }
 

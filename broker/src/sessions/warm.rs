@@ -48,6 +48,8 @@ const MAX_POOLS: usize = 4096;
 pub(crate) enum WarmError {
     #[error("no child was started")]
     Open(#[source] OpenError<SpawnFailure>),
+    #[error("the access of the client was revoked while its child started")]
+    Withdrawn,
     #[error(transparent)]
     Acquire(#[from] AcquireError),
 }
@@ -127,6 +129,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) initialize: &'a (dyn Fn() -> Message + Sync),
     pub(crate) sharing: Sharing,
     pub(crate) purpose: Purpose,
+    /// Whether the client is still let in.
+    pub(crate) is_admitted: &'a (dyn Fn() -> bool + Sync),
     pub(crate) now: SystemTime,
 }
 
@@ -253,6 +257,13 @@ impl Pool {
             users: Users::Calls,
         };
         let lease = sessions.open(wanted.owner.clone(), ask).await.map_err(WarmError::Open)?;
+        if !(wanted.is_admitted)() {
+            // The sessions of its owner were ended before it was one.
+            let (id, server) = (*lease.id(), &wanted.server.name);
+            drop(lease);
+            let _ = sessions.end(&id, wanted.owner, server, StopReason::Revoked).await;
+            return Err(WarmError::Withdrawn);
+        }
         if let Some(welcome) = lease.take_welcome() {
             // A later child of the same program says the same.
             let _ = self.facts.set(Arc::new(Facts::of_initialize(&welcome.result)));

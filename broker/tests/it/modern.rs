@@ -20,7 +20,7 @@ fn meta(capabilities: &Value) -> Value {
 }
 
 /// The client with the headers of such a request.
-fn dressed(client: &Client, method: &str, name: Option<&str>) -> Client {
+pub(crate) fn dressed(client: &Client, method: &str, name: Option<&str>) -> Client {
     let client = client.with("mcp-protocol-version", "2026-07-28").with("mcp-method", method);
     match name {
         Some(name) => client.with("mcp-name", name),
@@ -28,18 +28,18 @@ fn dressed(client: &Client, method: &str, name: Option<&str>) -> Client {
     }
 }
 
-fn body(id: &Value, method: &str, params: Value, capabilities: &Value) -> String {
+pub(crate) fn body(id: &Value, method: &str, params: Value, capabilities: &Value) -> String {
     let mut params = params;
     params["_meta"] = meta(capabilities);
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
 }
 
-async fn ask(client: &Client, method: &str, params: Value) -> Answer {
+pub(crate) async fn ask(client: &Client, method: &str, params: Value) -> Answer {
     dressed(client, method, None).post(body(&json!(1), method, params, &json!({}))).await
 }
 
 /// Calls a tool; `more` goes into the parameters.
-async fn tool(client: &Client, tool: &str, more: Value, capabilities: &Value) -> Answer {
+pub(crate) async fn tool(client: &Client, tool: &str, more: Value, capabilities: &Value) -> Answer {
     let mut params = more;
     params["name"] = tool.into();
     let body = body(&json!("call"), "tools/call", params, capabilities);
@@ -47,7 +47,7 @@ async fn tool(client: &Client, tool: &str, more: Value, capabilities: &Value) ->
 }
 
 /// Has the server ask, and returns the state to come back with.
-async fn parked(client: &Client, arguments: Value) -> String {
+pub(crate) async fn parked(client: &Client, arguments: Value) -> String {
     let answer = tool(client, "ask", json!({ "arguments": arguments }), &ASKABLE()).await;
     let result = &answer.json()["result"];
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -57,7 +57,12 @@ async fn parked(client: &Client, arguments: Value) -> String {
 }
 
 /// The retry of the call that [`parked`] made, with the client's answer.
-async fn retried(client: &Client, arguments: Value, state: &str, said: &Value) -> Answer {
+pub(crate) async fn retried(
+    client: &Client,
+    arguments: Value,
+    state: &str,
+    said: &Value,
+) -> Answer {
     let retry = json!({
         "arguments": arguments, "requestState": state, "inputResponses": { "q1": said },
     });

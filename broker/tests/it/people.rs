@@ -22,6 +22,7 @@ mod standing;
 mod store_down;
 mod token_file;
 mod two_forges;
+mod without_session;
 
 // The double is a program of its own; a test has it in its own process.
 #[path = "../../rigs/forge/forge.rs"]
