@@ -55,6 +55,7 @@ mod resolve;
 mod root;
 mod rules;
 mod schema;
+mod secret_files;
 mod server;
 mod server_name;
 mod serving;

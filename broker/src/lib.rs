@@ -41,6 +41,7 @@ pub mod pages;
 mod serve;
 mod server;
 mod sessions;
+mod shell_word;
 pub mod store;
 pub mod tokens;
 

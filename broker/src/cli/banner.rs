@@ -1,9 +1,12 @@
 //! What an operator sees first: the address, and how clients connect to it.
 
-use std::{borrow::Cow, fmt::Write as _, path};
+use std::{fmt::Write as _, path};
 
 use super::{arguments::ConfigArgs, setup_link::SetupLink};
-use crate::config::{Config, Environment};
+use crate::{
+    config::{Config, Environment},
+    shell_word::quoted,
+};
 
 /// How the operator calls this program again for the same data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +49,6 @@ impl OwnCommand {
     fn line(&self, subcommand: &str) -> String {
         format!("{} {subcommand}{}", self.program, self.options)
     }
-}
-
-/// A word as a shell reads it.
-fn quoted(word: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-=+:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', r"'\''")).into()
 }
 
 /// The lines printed when the broker runs without a configuration file. `base` is its address.
@@ -128,23 +122,4 @@ pub(super) fn text(
 "#
     );
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_would_read_it_differently() {
-        for (word, shown) in [
-            ("mcp-broker", "mcp-broker"),
-            ("data_dir=/var/lib/x", "data_dir=/var/lib/x"),
-            ("/a b", "'/a b'"),
-            ("it's", r"'it'\''s'"),
-            ("$HOME", "'$HOME'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), shown);
-        }
-    }
 }

@@ -18,6 +18,7 @@ use super::reload::{self, Change};
 use super::resolve;
 use super::root::Config;
 use super::schema;
+use super::secret_files;
 use super::setting::Entry;
 use super::sources::{Sources, Text};
 use super::table::Table;
@@ -109,6 +110,7 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
     }
     config.private = PrivatePaths(private(&config, &context, sources));
     warnings::add(&config, &mut reader);
+    secret_files::add(&config, context.file.as_deref(), &mut reader);
     let effective = Effective::of(&config, &tree);
     Ok(Loaded { config, warnings: reader.warnings, effective, file: context.file })
 }

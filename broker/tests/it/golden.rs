@@ -8,6 +8,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -37,6 +38,8 @@ fn output(directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> String
 /// The output of `subcommand` for the configuration `input`.
 fn about(subcommand: &[&str], input: &Path) -> String {
     let text = fs::read_to_string(input).expect("a file");
+    // Else it depends on the checkout whether other users can read what stands for a secret.
+    fs::set_permissions(input, fs::Permissions::from_mode(0o600)).expect("it is ours");
     let directives: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#: ")).collect();
     let (mut args, mut variables) = (subcommand.to_vec(), Vec::new());
     if !directives.contains(&"no file") {

@@ -31,6 +31,7 @@ const FLOORS: [&[&str]; 8] = [
         "memory",
         "metrics",
         "pages",
+        "shell_word",
         "store",
         "tokens",
     ],
