@@ -18,8 +18,8 @@ use std::{
 
 use auth::Challenge;
 use bridge::{
-    Accepts, Admission, Body, CallOptions, Incoming, Kind, Malformed, Message, Outcome, PostError,
-    Source, Told,
+    Accepts, Admission, Body, CallOptions, Incoming, Kind, Malformed, Message, Outcome, Source,
+    Told,
     modern::{
         VERSION, input,
         parameters::Mirrored,
@@ -216,10 +216,7 @@ impl Modern<'_> {
         };
         let admission = about.admission.clone();
         let call = bridge.call(admission, request, &about.id, options, done);
-        let call = call.map_err(|error| match error {
-            PostError::Withdrawn => Refusal::withdrawn(self.challenge),
-            error => Refusal::post(error),
-        })?;
+        let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
         let pool = Arc::clone(&place.pool);
         let is_list = about.method == "tools/list";
         let counted = Counted::new(&self.app.calls);

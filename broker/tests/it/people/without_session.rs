@@ -18,7 +18,12 @@ async fn listens(client: &Client) -> Wire {
     let client = dressed(client, "subscriptions/listen", None);
     let mut wire = client.send("POST", text).await;
     assert_eq!(wire.head().await.status, 200);
-    let (_, first) = wire.message().await.expect("the acknowledgement");
+    let first = loop {
+        let event = wire.event().await.expect("the acknowledgement");
+        if let Some(data) = event.data {
+            break serde_json::from_str::<Value>(&data).expect("JSON");
+        }
+    };
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
     wire
 }
