@@ -105,12 +105,7 @@ impl HostPolicy {
     /// # Errors
     /// [`HostError::Host`] if it names no host, or none of ours.
     pub(crate) fn asked(&self, uri: &Uri, headers: &HeaderMap) -> Result<Asked<'_>, HostError> {
-        let host = match uri.authority() {
-            Some(authority) => Some(authority.clone()),
-            None => only(headers, &header::HOST)
-                .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok()),
-        };
-        let host = host.ok_or(HostError::Host)?;
+        let host = host_of(uri, headers).ok_or(HostError::Host)?;
         let (name, port) = host_and_port(&host).ok_or(HostError::Host)?;
         let name = name.to_ascii_lowercase();
         if !self.knows(&name, port) {
@@ -123,6 +118,16 @@ impl HostPolicy {
             None => alias().map_or(AskedAt::Broker, AskedAt::Alias),
         };
         Ok(Asked { host, at })
+    }
+
+    /// Whether a request that came from this machine may be that of a page which let its own name point
+    /// here (DNS rebinding): it names a host that is neither an address nor a name of ours.
+    pub(crate) fn may_be_rebound(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let host = host_of(uri, headers);
+        let name = host.as_ref().and_then(host_and_port).map(|(name, _)| name);
+        let is_plain =
+            name.is_some_and(|name| ip(name).is_some() || name.eq_ignore_ascii_case("localhost"));
+        !is_plain && self.asked(uri, headers).is_err()
     }
 
     /// Checks where the page is from that sends a request, if a page does.
@@ -199,6 +204,14 @@ fn host_and_port(authority: &Authority) -> Option<(&str, Option<u16>)> {
 /// What browsers send for a page that keeps its address to itself.
 pub(crate) fn is_null_origin(headers: &HeaderMap) -> bool {
     only(headers, &header::ORIGIN).is_some_and(|origin| origin == "null")
+}
+
+/// The host that a request names. `uri` has it in HTTP/2.
+fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+    match uri.authority() {
+        Some(authority) => Some(authority.clone()),
+        None => only(headers, &header::HOST)?.to_str().ok()?.parse().ok(),
+    }
 }
 
 fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h HeaderValue> {

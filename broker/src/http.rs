@@ -67,6 +67,35 @@ where
     Box::pin(dispatch(app, connection, request)).instrument(span)
 }
 
+/// Answers one request at the listener for metrics, which serves nothing else.
+pub(crate) async fn answer_scrape<B>(
+    app: &App,
+    connection: Option<IpAddr>,
+    request: &Request<B>,
+) -> Response<Body> {
+    let state = app.state();
+    let is_read = [Method::GET, Method::HEAD].contains(request.method());
+    let is_here = connection.is_some_and(|ip| ip.to_canonical().is_loopback());
+    if is_here && state.host_policy.may_be_rebound(request.uri(), request.headers()) {
+        let words = "Metrics are not read here under that Host; use an address, or `allowed_hosts`";
+        return Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response();
+    }
+    match request.uri().path() {
+        "/metrics" if !is_read => reply::not_allowed("GET"),
+        "/metrics" if !metrics_reader::may_scrape(&state.config, connection, request.headers()) => {
+            let words = "Metrics are read here with the token of `metrics.token`";
+            Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response()
+        }
+        "/metrics" => metrics_page(app).await,
+        _ => reply::nothing_here(),
+    }
+}
+
+async fn metrics_page(app: &App) -> Response<Body> {
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    reply::typed(StatusCode::OK, media_type, app.metrics_page().await)
+}
+
 async fn dispatch<B>(
     app: Arc<App>,
     connection: Option<IpAddr>,
@@ -173,13 +202,11 @@ where
         Route::Metrics
             if !metrics_reader::is_admitted(&state.config, connection, request.headers()) =>
         {
-            let words = "Metrics are read from this machine, or with the token of `metrics.token`";
+            let words =
+                "Metrics are read here from this machine, or with the token of `metrics.token`";
             Refusal::new(StatusCode::FORBIDDEN, rpc::SERVER_ERROR, words).closing().response()
         }
-        Route::Metrics => {
-            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            reply::typed(StatusCode::OK, media_type, app.metrics_page().await)
-        }
+        Route::Metrics => metrics_page(app).await,
         Route::Front if wants_html(request.headers()) => sign_in::front(app).map(Body::whole),
         Route::Front => {
             let text = "This is an MCP session broker. Point an MCP client at /mcp.\n";

@@ -38,6 +38,8 @@ pub struct Listener {
     socket: Socket,
     tls: Option<Arc<TlsFiles>>,
     peers: PeerTimeout,
+    /// The one for metrics alone.
+    metrics: Option<Box<Self>>,
 }
 
 #[derive(Debug)]
@@ -85,14 +87,31 @@ impl Listener {
     /// [`ListenError`]; nothing is bound then.
     pub async fn bind(config: &Config) -> Result<Self, ListenError> {
         let tls = config.tls.clone().map(TlsFiles::read).transpose()?.map(Arc::new);
-        let socket = match &config.listen {
+        let mut listener = Self::at(&config.listen, tls.clone(), config).await?;
+        if let Some(listen) = &config.metrics.listen {
+            listener.metrics = Some(Box::new(Self::at(listen, tls, config).await?));
+        }
+        Ok(listener)
+    }
+
+    async fn at(
+        listen: &Listen,
+        tls: Option<Arc<TlsFiles>>,
+        config: &Config,
+    ) -> Result<Self, ListenError> {
+        let socket = match listen {
             Listen::Tcp(address) => TcpListener::bind(address).await.map(Socket::Tcp),
             Listen::Unix(path) => bind_unix(path.clone()).await,
         };
-        let socket = socket
-            .map_err(|source| ListenError::Bind { listen: config.listen.to_string(), source })?;
+        let socket =
+            socket.map_err(|source| ListenError::Bind { listen: listen.to_string(), source })?;
         let Http { keep_alive, peer_timeout, .. } = config.http;
-        Ok(Self { socket, tls, peers: PeerTimeout { keep_alive, peer_timeout } })
+        Ok(Self { socket, tls, peers: PeerTimeout { keep_alive, peer_timeout }, metrics: None })
+    }
+
+    /// The one for metrics alone, if there is one.
+    pub(crate) fn take_metrics(&mut self) -> Option<Self> {
+        self.metrics.take().map(|metrics| *metrics)
     }
 
     /// The address it is bound to, with the port the system chose; `None` for a Unix socket.
@@ -121,6 +140,14 @@ impl Listener {
             }
             (None, None) => config.listen.to_string(),
         }
+    }
+
+    /// Where metrics alone are served: the address of a scraper, with the port the system chose.
+    pub(crate) fn metrics_address(&self, config: &Config) -> Option<String> {
+        let metrics = self.metrics.as_ref()?;
+        let scheme = if metrics.is_tls() { "https" } else { "http" };
+        let listen = config.metrics.listen.as_ref().map(ToString::to_string);
+        metrics.address().map(|address| format!("{scheme}://{address}/metrics")).or(listen)
     }
 
     /// The certificate files, to be read again on reload.

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use self::{
@@ -99,10 +99,35 @@ impl Control {
 
 /// Serves until `shutdown` resolves, then drains: no new connections and sessions, calls under
 /// way finish, all sessions end, and everything is forced when the configured time is over.
-pub async fn serve(listener: Listener, control: Control, shutdown: impl Future<Output = ()>) {
+/// Metrics that have a listener of their own are served until all of that is done.
+pub async fn serve(mut listener: Listener, control: Control, shutdown: impl Future<Output = ()>) {
     let app = control.app;
     let config = app.state().config.clone();
-    let mut connections = Connections::new(&config, Arc::clone(&app));
+    let metrics = listener.take_metrics();
+    let mut scrapes = Connections::new(&config, Arc::clone(&app), Service::Metrics);
+    let done = CancellationToken::new();
+    let serve_metrics = async {
+        if let Some(metrics) = metrics {
+            scrapes.accept_until(&metrics, done.cancelled()).await;
+            drop(metrics);
+            scrapes.close(Instant::now()).await;
+        }
+    };
+    let serve_all = async {
+        serve_broker(listener, app, &config, shutdown).await;
+        done.cancel();
+    };
+    tokio::join!(serve_all, serve_metrics);
+    info!("stopped");
+}
+
+async fn serve_broker(
+    listener: Listener,
+    app: Arc<App>,
+    config: &Config,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut connections = Connections::new(config, Arc::clone(&app), Service::Broker);
     connections.accept_until(&listener, shutdown).await;
     // The system refuses connections from here on instead of queueing them.
     drop(listener);
@@ -113,12 +138,21 @@ pub async fn serve(listener: Listener, control: Control, shutdown: impl Future<O
     app.stop(deadline).await;
     connections.close(deadline).await;
     app.close().await;
-    info!("stopped");
+}
+
+/// What connections are for.
+#[derive(Debug, Clone, Copy)]
+enum Service {
+    /// Everything.
+    Broker,
+    /// Metrics alone.
+    Metrics,
 }
 
 /// The open connections.
 struct Connections {
     app: Arc<App>,
+    service: Service,
     builder: auto::Builder<TokioExecutor>,
     places: Option<Arc<Semaphore>>,
     /// Of those, how many one address may take.
@@ -132,7 +166,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(config: &Config, app: Arc<App>) -> Self {
+    fn new(config: &Config, app: Arc<App>, service: Service) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -149,6 +183,7 @@ impl Connections {
         let places = config.http.max_connections.map(|max| Arc::new(Semaphore::new(max.get())));
         Self {
             app,
+            service,
             builder,
             places,
             of_address: config.http.max_connections_per_address.map(AddressPlaces::new),
@@ -211,6 +246,7 @@ impl Connections {
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
         let (peer, patience, discard) = (accepted.peer, self.header_timeout, self.discard);
         let address = peer.map(|peer| peer.ip());
+        let own = self.service;
         self.tasks.spawn(async move {
             let _places = (place, of_address);
             let stream = match accepted.ready().await {
@@ -229,9 +265,11 @@ impl Connections {
                     _ => discard,
                 };
                 let request = request.map(|body| Unread::new(body, limits, discarding.clone()));
-                let answer = http::answer(app, address, request);
                 async move {
-                    let response = answer.await;
+                    let response = match own {
+                        Service::Broker => http::answer(app, address, request).await,
+                        Service::Metrics => http::answer_scrape(&app, address, &request).await,
+                    };
                     Ok::<_, Infallible>(response.map(|body| Tracked::new(body, underway)))
                 }
             });

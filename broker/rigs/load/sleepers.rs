@@ -255,11 +255,12 @@ impl Run {
     fn print_latencies(&self, count: usize, report: &mut Report) {
         let title = format!("until the answer, {count} each in turn");
         println!("{title:<40} {:>9} {:>9}", "p50 µs", "p99 µs");
-        let Latencies { direct, initialize, wake } = &self.latencies;
+        let Latencies { direct, initialize, wake, scrape } = &self.latencies;
         for (name, key, times) in [
             ("a process of one's own, initialize", "direct", direct),
             ("initialize", "initialize", initialize),
             ("a call of a session that sleeps", "wake", wake),
+            ("the page of /metrics", "scrape", scrape),
         ] {
             let us = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
             println!("{name:<40} {:>9.0} {:>9.0}", us(0.5), us(0.99));

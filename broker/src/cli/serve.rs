@@ -200,6 +200,9 @@ fn announce(
     let servers: Vec<_> = config.server.keys().map(ToString::to_string).collect();
     info!(listen = %base, servers = servers.join(","), "listening");
     print(format_args!("listening on {base}"));
+    if let Some(address) = listener.metrics_address(config) {
+        info!(listen = %address, "metrics are served");
+    }
     if let Some(command) = quick_start {
         print(banner::text(config, &base, setup, command));
     } else if let Some(link) = setup {

@@ -26,6 +26,11 @@ impl Listen {
         }
     }
 
+    /// Whether the system chooses the port.
+    pub(super) fn is_of_any_port(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() || path.contains('\0') {

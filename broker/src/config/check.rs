@@ -3,6 +3,7 @@
 mod access;
 mod servers;
 
+use super::error::Problem;
 use super::kinds::Instance;
 use super::load_context::LoadContext;
 use super::oauth::Registration;
@@ -21,6 +22,15 @@ pub(super) fn config(
         config.data_dir.clone_from(&context.data_dir);
     }
     access::check(config, instances, &context.refused_tables, reader);
+    if let Some(listen) = &config.metrics.listen
+        && *listen == config.listen
+        && !listen.is_of_any_port()
+    {
+        let path = KeyPath::new("metrics.listen");
+        let problem = Problem::new(format!("is the address of the broker itself, {listen}"));
+        let hint = "write another port, or leave it out: /metrics is served at that address too";
+        reader.refuse(&path, problem.hint(hint));
+    }
     let oauth = &config.oauth;
     if oauth.registration == Registration::Token && oauth.registration_token.value.is_none() {
         let path = KeyPath::new("oauth.registration_token");

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::Listen;
 use super::declare::Table;
 use super::error::Problem;
 use super::key::Key;
@@ -63,10 +64,17 @@ words! {
 }
 
 settings! {
-    /// Who may read /metrics. A process of this machine that connects without a proxy always may.
+    /// Who may read /metrics. At the broker's own address (the key listen) a process of this machine
+    /// that connects without a proxy always may.
     pub struct MetricsAccess {
+        /// An address of its own for /metrics, as an address with a port or "unix:/PATH"; the broker
+        /// serves nothing else there, and uses TLS if tls is set. Whoever can connect to it may
+        /// read, unless token is set.
+        pub listen: Option<Listen> = optional_listen()
+            .computed("not set; /metrics is served at the broker's address alone")
+            .example(r#""10.0.0.5:9464""#),
         /// The bearer token that every other reader presents. Without it the broker answers them
-        /// with 403.
+        /// with 403 at its own address.
         pub token: SecretSetting = secret(&["A file that holds token."])
             .example(r#""a long random text""#),
     }

@@ -11,7 +11,7 @@ use super::row::{Db, Result};
 const APPLICATION: i64 = 0x6d63_7062;
 
 /// What leads from each version to the next one.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/sqlite/0001_authorization.sql"),
     include_str!("../../migrations/sqlite/0002_sessions.sql"),
     include_str!("../../migrations/sqlite/0003_sessions_asleep.sql"),
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/sqlite/0005_confidential_clients.sql"),
     include_str!("../../migrations/sqlite/0006_sign_ins_by_peer.sql"),
     include_str!("../../migrations/sqlite/0007_people.sql"),
+    include_str!("../../migrations/sqlite/0008_session_kinds.sql"),
 ];
 
 /// The version this program works with.

@@ -151,8 +151,7 @@ pub(super) async fn missing(db: &mut Db, keys: &[RecordKey]) -> Result<Vec<Recor
 }
 
 pub(super) async fn kinds(db: &mut Db) -> Result<Vec<(Arc<str>, usize)>> {
-    let counted = query("SELECT kind, COUNT(*) AS many FROM sessions GROUP BY kind");
-    let found = counted.fetch_all(db).await?;
+    let found = query("SELECT kind, many FROM session_kinds").fetch_all(db).await?;
     let kind = |row: &SqliteRow| Ok((row.text("kind")?.into(), whole(row, "many")?));
     found.iter().map(kind).collect()
 }

@@ -15,6 +15,7 @@ mod isolation;
 mod kills;
 mod limits;
 mod messages;
+mod metrics;
 mod modern;
 mod modern_server;
 mod operator;

@@ -83,7 +83,7 @@ fn a_database_of_version_1_is_migrated_and_keeps_what_it_has() {
         }
         let mut db = stranger(directory.path()).await;
         let version: i64 = query("PRAGMA user_version").fetch_one(&mut db).await.unwrap().get(0);
-        assert_eq!(version, 7);
+        assert_eq!(version, 8);
     });
 }
 

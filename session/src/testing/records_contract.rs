@@ -173,6 +173,10 @@ async fn kinds_are_counted_apart(records: &dyn Records) {
         create(records, Record { kind: kind.into(), ..record(number, &owner("ada"), 5) }).await;
     }
     assert_eq!(counted().await, [("forgejo".to_owned(), 2), ("notes".to_owned(), 1)]);
+    let taken = records.create(record(1, &owner("ada"), 5)).await.expect("the store is there");
+    assert!(!taken, "the key is in use");
+    records.remove(&[key(1), key(2), key(9)]).await.expect("the store is there");
+    assert_eq!(counted().await, [("forgejo".to_owned(), 1)]);
 }
 
 async fn a_selection_removes_what_it_means_and_what_is_old_enough(records: &dyn Records) {

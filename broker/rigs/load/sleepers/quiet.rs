@@ -53,9 +53,11 @@ pub(crate) struct Latencies {
     pub(crate) direct: Histogram<u64>,
     pub(crate) initialize: Histogram<u64>,
     pub(crate) wake: Histogram<u64>,
+    /// Of the metrics' page.
+    pub(crate) scrape: Histogram<u64>,
 }
 
-/// Asks, in turns: a process that was started for it, `initialize`, a session that sleeps.
+/// Asks, in turns: a process that was started for it, `initialize`, a session that sleeps, the metrics.
 pub(crate) async fn latencies(
     population: &Population,
     line: &mut Line,
@@ -67,6 +69,7 @@ pub(crate) async fn latencies(
         direct: Histogram::new(3)?,
         initialize: Histogram::new(3)?,
         wake: Histogram::new(3)?,
+        scrape: Histogram::new(3)?,
     };
     let slots = population.slots();
     // Each session once: it sleeps, for it has been left alone so far.
@@ -88,6 +91,10 @@ pub(crate) async fn latencies(
         let woken = line.call(population, Kind::Wake, slot, &now, Duration::ZERO).await;
         record(&mut latencies.wake, woken.context("a session did not wake")?.took)?;
         sleep(PACE).await;
+
+        let begun = Instant::now();
+        line.metric(population, "mcp_broker_sessions").await?;
+        record(&mut latencies.scrape, begun.elapsed())?;
     }
     Ok(latencies)
 }

@@ -146,6 +146,12 @@ pub(in crate::config) const fn listen(default: &'static str) -> Row<Listen> {
     Row::of(Kind::Listen, default)
 }
 
+/// Another listening address.
+#[must_use]
+pub(in crate::config) const fn optional_listen() -> Row<Option<Listen>> {
+    Row::unset(Kind::Listen)
+}
+
 /// The broker's public URL.
 #[must_use]
 pub(in crate::config) const fn public_url() -> Row<Option<PublicUrl>> {

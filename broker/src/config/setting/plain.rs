@@ -50,6 +50,22 @@ impl Single for Listen {
     }
 }
 
+impl Single for Option<Listen> {
+    type Shape = shape::Other;
+
+    fn unset() -> Self {
+        None
+    }
+
+    fn parse(given: &Given<'_>) -> Result<Self, Problems> {
+        <Listen as Single>::parse(given).map(Some)
+    }
+
+    fn toml(&self, _: &Key) -> Option<String> {
+        self.as_ref().map(quote)
+    }
+}
+
 impl Single for Option<PublicUrl> {
     type Shape = shape::Other;
 
