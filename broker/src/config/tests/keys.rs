@@ -61,7 +61,10 @@ fn the_example_is_valid_as_it_stands_and_with_every_line_switched_on() {
     assert_eq!(plain.config, defaults, "nothing but the command is switched on");
 
     let full = load(&switched_on(&example), &[]).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert!(full.warnings.is_empty(), "{:?}", full.warnings);
+    // What stands in for a file of a secret is none.
+    let warnings = full.warnings.iter().map(ToString::to_string);
+    let others: Vec<_> = warnings.filter(|own| !own.contains("holds a secret")).collect();
+    assert!(others.is_empty(), "{others:?}");
     assert!(full.config.tls.is_some() && full.config.public_url.is_some());
 }
 
