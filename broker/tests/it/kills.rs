@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 use crate::{
     harness::{STUBBORN, metric, until_so, with_timeout},
     program::{Place, Program},
-    wire::call,
+    wire::{call, initialize},
 };
 
 const ROUNDS: usize = 5;
@@ -85,12 +85,15 @@ fn a_session_that_ends_takes_all_its_descendants_along() {
 fn two_hundred_sessions_with_limits_leave_no_zombie_no_descriptor_and_no_cgroup() {
     with_timeout(async {
         let place = Place::new();
-        let level = "server.main.isolation.level=sandbox";
+        let level = "server.main.isolation.level=none";
         let limit = "server.main.limits.memory=256MiB";
         let broker =
             place.serve(&["--set", level, "--set", limit, "--set", "log.level=warn"]).await;
         let cycle = async || {
-            let session = broker.client.open().await;
+            let opened = broker.client.post(initialize("1", "2025-11-25")).await;
+            assert_eq!(opened.status, 200, "{} {}", opened.text(), broker.log());
+            let id = opened.header("mcp-session-id").expect("an id");
+            let session = broker.client.with("mcp-session-id", id);
             assert_eq!(session.delete().await.status, 204);
         };
         cycle().await;
