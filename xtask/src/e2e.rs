@@ -97,6 +97,9 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_known_ones() {
         assert_eq!(chosen("client", &CLIENTS, Some("rmcp")).unwrap(), ["rmcp"]);
         let error = chosen("client", &CLIENTS, Some("ruby")).unwrap_err().to_string();
-        assert!(error.contains("typescript, python, rmcp, go"), "{error}");
+        assert!(
+            error.contains("typescript, python, rmcp, go, typescript-modern, python-modern"),
+            "{error}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Each client with each server, through one broker. At the end the broker is stopped while sessions
+//! Each client with each server, through one broker; those that are called modern speak revision
+//! 2026-07-28, which of the servers the fixture alone does. At the end the broker is stopped while sessions
 //! are open, and nothing it has started may be left.
 
 use std::{
@@ -22,12 +23,18 @@ use crate::{
     tally::Tally,
 };
 
-pub(super) const CLIENTS: [&str; 4] = ["typescript", "python", "rmcp", "go"];
+pub(super) const CLIENTS: [&str; 6] =
+    ["typescript", "python", "rmcp", "go", "typescript-modern", "python-modern"];
 pub(super) const SERVERS: [&str; 6] =
     ["fixture", "everything", "filesystem", "git", "go-sdk", "mcp-go"];
 
 /// Those of both that are left out where Go is missing.
 const IN_GO: [&str; 3] = ["go", "go-sdk", "mcp-go"];
+
+/// Clients of revision 2026-07-28.
+const MODERN: [&str; 2] = ["typescript-modern", "python-modern"];
+/// The servers that those are told with: the first of [`SERVERS`].
+const MODERN_WITH: [&str; 3] = ["fixture", "everything", "filesystem"];
 
 /// A server's last child may need a moment after the broker itself has gone.
 const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
@@ -55,7 +62,8 @@ pub(super) fn run(
 
     let mut cells = Vec::new();
     for server in servers {
-        for client in clients {
+        let is_told = |client: &&&str| !MODERN.contains(*client) || MODERN_WITH.contains(server);
+        for client in clients.iter().filter(is_told) {
             let url = format!("{}/{server}/mcp", broker.url());
             let cell =
                 stage.tell(sh, client, server, &url, &token, only).unwrap_or_else(Cell::broken);
@@ -168,10 +176,11 @@ impl Stage<'_> {
         println!("=== {client} with {server}");
         let cmd = match client {
             "typescript" => cmd!(sh, "node").arg(self.harness.dir.join("ts/client.mjs")),
-            "python" => {
-                let (python, script) =
-                    (self.harness.python.join("python"), "xtask/e2e/py/client.py");
-                cmd!(sh, "{python} -B {script}")
+            "typescript-modern" => cmd!(sh, "node").arg(self.harness.dir.join("ts/modern.mjs")),
+            "python" | "python-modern" => {
+                let python = self.harness.python.join("python");
+                let script = if client == "python" { "client.py" } else { "modern.py" };
+                cmd!(sh, "{python} -B xtask/e2e/py/{script}")
             }
             "go" => {
                 let program = self.harness.dir.join("go/client/client");

@@ -69,13 +69,13 @@ pub(super) fn matrix(clients: &[&str], servers: &[&str], cells: &[(&str, &str, C
     let mut total = Tally::default();
     println!();
     println!("passed/failed/skipped");
-    print!("{:<12}", "");
+    print!("{:<18}", "");
     for server in servers {
         print!(" {server:>12}");
     }
     println!();
     for client in clients {
-        print!("{client:<12}");
+        print!("{client:<18}");
         for (_, _, cell) in cells.iter().filter(|(of, _, _)| of == client) {
             let counts = format!("{}/{}/{}", cell.passed, cell.failed, cell.skipped);
             print!(" {counts:>12}");
