@@ -43,6 +43,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// What a provider is to be asked about a person for these rules. `provider` is its name.
+    #[must_use]
+    pub fn wanted(&self, provider: &str) -> Wanted {
+        wanted(std::iter::once(self), provider)
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.allow.iter().flatten().chain(&self.deny)
     }

@@ -5,9 +5,10 @@ mod names;
 use crate::config::address::Listen;
 use crate::config::error::Problem;
 use crate::config::key::Default;
-use crate::config::kinds::{Instance, Role};
+use crate::config::kinds::{ConfiguredTable, Instance, Role};
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
+use crate::config::providers::GitHub;
 use crate::config::reader::Reader;
 use crate::config::root::Config;
 use crate::config::setting::value::word;
@@ -34,7 +35,13 @@ pub(super) fn check(
     verifiers(config, instances, is_named, reader);
     for instance in instances {
         let table = instance.read(reader);
+        if refused.iter().any(|own| instance.name == own.as_str()) {
+            // Its mistake is told already, and nothing of it was read.
+            config.auth.tables.0.push(table);
+            continue;
+        }
         use_of(config, instance, reader);
+        scopes_of(&table, instance, reader);
         let is_listed = config.auth.identity.contains(&instance.name);
         let allow = instance.path().child("allow");
         let is_open = is_listed && config.auth.signs_in() && table.is_open_unawares();
@@ -141,8 +148,35 @@ fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
         };
         reader.refuse(&instance.path(), problem);
     } else if role == Role::Identity && paths.iter().any(|path| reader.is_set(path)) {
-        let what = format!("is not used: {} does not name {name:?}", role.list());
+        let what = match is_listed {
+            true => {
+                "is not used: auth.verifiers does not name \"oauth\", so nobody signs in".to_owned()
+            }
+            false => format!("is not used: {} does not name {name:?}", role.list()),
+        };
         reader.warn(&instance.path(), Problem::new(what));
+    }
+}
+
+/// Whether the broker may ask GitHub what the rules of the table are about.
+fn scopes_of(table: &ConfiguredTable, instance: &Instance, reader: &mut Reader<'_>) {
+    let Some(github) = table.get::<GitHub>() else { return };
+    let wanted = table.rules().wanted(instance.name.as_str());
+    // Each scope after the ones that contain it.
+    let needs = [
+        (wanted.groups, "organizations and teams", ["admin:org", "write:org", "read:org"]),
+        (wanted.mails, "mail domains", ["user", "user", "user:email"]),
+    ];
+    for (is_wanted, about, scopes) in needs {
+        let is_granted = github.scopes.iter().any(|own| scopes.contains(&own.as_str()));
+        if is_wanted && !is_granted {
+            let scope = scopes[2];
+            let what = format!(
+                "do not name {scope}, so GitHub does not say what the rules about {about} ask for"
+            );
+            let hint = format!("add {scope:?} to the list");
+            reader.warn(&instance.path().child("scopes"), Problem::new(what).hint(hint));
+        }
     }
 }
 
