@@ -149,9 +149,7 @@ fn use_of(config: &Config, instance: &Instance, reader: &mut Reader<'_>) {
         reader.refuse(&instance.path(), problem);
     } else if role == Role::Identity && paths.iter().any(|path| reader.is_set(path)) {
         let what = match is_listed {
-            true => {
-                "is not used: auth.verifiers does not name \"oauth\", so nobody signs in".to_owned()
-            }
+            true => "is not used: auth.verifiers does not name \"oauth\"".to_owned(),
             false => format!("is not used: {} does not name {name:?}", role.list()),
         };
         reader.warn(&instance.path(), Problem::new(what));
