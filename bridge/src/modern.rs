@@ -4,7 +4,7 @@
 //! headers and body agree; [`header_value`] reads headers that mirror the body; [`parameters`] checks
 //! those that a tool's schema asks for. The others translate between the eras, for a child that only
 //! knows the one before: [`to_legacy`] what goes to it, [`from_legacy`] what comes from it,
-//! [`discovery`] what it says of itself, [`input`] what it asks. An [`adapter`] holds what a session of
+//! [`discovery`] what it says of itself, [`input`] what it asks. An `adapter` holds what a session of
 //! the legacy era keeps of a child that knows only this one.
 
 pub(crate) mod adapter;
