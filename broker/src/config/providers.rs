@@ -67,7 +67,7 @@ settings! {
         /// The secret that belongs to client_id.
         pub client_secret: SecretSetting = secret(SECRET_FILE).example(r#""change-me""#),
         /// The scopes that the broker requests for a user.
-        pub scopes: Vec<String> = texts(r#"["read:user"]"#),
+        pub scopes: Vec<String> = texts(r#"["read:user"]"#).example(r#"["read:user", "read:org"]"#),
         /// The text of its button on the sign-in page.
         pub label: Option<String> = text().computed("the host").example(r#""GitHub""#),
     }
