@@ -272,7 +272,7 @@ impl Adapter {
         }
     }
 
-    /// Nobody has to answer the questions of this call any more.
+    /// The session need not answer the questions of this call any more.
     fn withdraw(&mut self, call: u64) {
         let open = self.questions.extract_if(|_, asked| asked.call == call);
         let open: Vec<_> = open.map(|(id, _)| id.to_string()).collect();
@@ -281,7 +281,7 @@ impl Adapter {
     }
 
     fn cancel(&mut self, id: u64) {
-        let line = rpc::cancelled(&id.to_string(), "nobody waits for it");
+        let line = rpc::cancelled(&id.to_string(), "its caller waits no more");
         self.sent.push(Sent::Child(line));
     }
 

@@ -96,7 +96,6 @@ pub(crate) fn repeat(arguments: &Value) -> CallToolResult {
 
 /// Sends an info message if the client wants to hear it. In the handshake era it says so once by
 /// `logging/setLevel`; from 2026-07-28 on, per request, and silence means no.
-/// Tells the client, if it wants to hear what is no more severe than information.
 pub(crate) async fn log(memory: &Memory, context: &RequestContext<RoleServer>, message: &str) {
     let level = LoggingLevel::Info;
     let threshold =

@@ -68,8 +68,8 @@ settings! {
     /// that connects without a proxy always may.
     pub struct MetricsAccess {
         /// An address of its own for /metrics, as an address with a port or "unix:/PATH"; the broker
-        /// serves nothing else there, and uses TLS if tls is set. Whoever can connect to it may
-        /// read, unless token is set.
+        /// serves nothing else there, and uses TLS if tls is set. Every program that can connect to
+        /// it may read, unless token is set.
         pub listen: Option<Listen> = optional_listen()
             .computed("not set; /metrics is served at the broker's address alone")
             .example(r#""10.0.0.5:9464""#),

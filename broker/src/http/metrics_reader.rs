@@ -31,7 +31,8 @@ pub(super) fn is_admitted(
     bearer.is_some_and(|bearer| TokenHash::of(bearer) == TokenHash::of(token.expose()))
 }
 
-/// Whether a request at the listener for metrics may read them: without a token, whoever can connect.
+/// Whether a request at the listener for metrics may read them: without a token, every program that
+/// can connect.
 pub(super) fn may_scrape(config: &Config, connection: Option<IpAddr>, headers: &HeaderMap) -> bool {
     config.metrics.token.value.is_none() || is_admitted(config, connection, headers)
 }

@@ -124,7 +124,7 @@ impl ParkedCalls {
         }
     }
 
-    /// Gives up the calls that `name` let in, whose states nobody may come back with.
+    /// Gives up the calls that `name` let in, whose states no client may come back with.
     pub(crate) fn withdraw(&self, name: &str) {
         let ended: Vec<_> =
             self.lock().extract_if(|_, parked| parked.admission.is_by(name)).collect();

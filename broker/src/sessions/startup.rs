@@ -44,7 +44,7 @@ use crate::{
 /// How a session is spoken for to its child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speech {
-    /// In the words of whoever uses the child.
+    /// In the words of the clients that use the child.
     Own,
     /// A session's words are translated for a child that knows the modern era alone.
     Translated,

@@ -223,7 +223,7 @@ impl Driver {
 
 /// A transaction whose result the driver need not know.
 trait Job: Send {
-    /// The job, unless nobody waits for it any more or it is too late.
+    /// The job, unless its caller waits for it no more or it is too late.
     fn still_wanted(self: Box<Self>) -> Option<Box<dyn Job>>;
     /// Runs it, and says whether it succeeded.
     fn run<'c>(
