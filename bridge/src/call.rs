@@ -142,12 +142,20 @@ impl Call {
         self.exchange.poll(cx)
     }
 
-    /// The call gets another reader, whose request has this raw id, and whom `admission` let in.
-    pub fn hand_over(&mut self, client_id: &str, admission: Admission) {
-        if let Some(pending) = self.shared.table().pending.get_mut(&self.id) {
+    /// The call gets another reader: the sender of `request`, whose raw id is `client_id`, whom `admission`
+    /// let in. Progress that was not read yet, and all that follows, comes under the token of that
+    /// request; without a token there is none.
+    pub fn hand_over(&mut self, client_id: &str, request: &Message, admission: Admission) {
+        let place = request.progress_token().ok().flatten();
+        let token = place.zip(request.payload()).map(|(place, params)| &params[place]);
+        let mut table = self.shared.table();
+        if let Some(pending) = table.pending.get_mut(&self.id) {
             pending.id = client_id.into();
+            pending.token = token.map(Into::into);
             pending.admission = admission;
         }
+        // Under the lock, so that no progress comes in between.
+        self.exchange.rename_progress(token);
     }
 
     /// Answers a question with `result`, raw JSON on one line. One that was withdrawn is answered

@@ -4,13 +4,21 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     fmt,
+    ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 
-use crate::{error::Outcome, message::Message, stream::OnComplete};
+use crate::{
+    error::Outcome,
+    message::{Incoming, Message},
+    rpc,
+    stream::OnComplete,
+};
+
+const PROGRESS: &str = "notifications/progress";
 
 /// What a [`Call`](crate::Call) is told.
 #[derive(Debug)]
@@ -95,6 +103,28 @@ impl Exchange {
         state.tell(Told::Notification(data));
     }
 
+    /// Puts `token` into the progress that waits to be read; drops it where there is none.
+    pub(crate) fn rename_progress(&self, token: Option<&str>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let mut bytes = 0;
+        state.told.retain_mut(|told| {
+            let Told::Notification(data) = told else { return true };
+            match (progress(data), token) {
+                (Some((message, place)), Some(token)) => {
+                    let params = message.payload().unwrap_or("{}");
+                    let params = [&params[..place.start], token, &params[place.end..]];
+                    *data = rpc::call(None, &message, Some(&params)).into();
+                }
+                (Some(_), None) => return false,
+                (None, _) => {}
+            }
+            bytes += data.len();
+            true
+        });
+        state.bytes = bytes;
+    }
+
     /// Passes a question on; `false` when as many wait as may.
     pub(crate) fn ask(&self, childs_id: &str, message: Message, max: usize) -> bool {
         let mut state = self.state();
@@ -144,6 +174,13 @@ impl Exchange {
     }
 }
 
+/// A notification of progress, and where its token stands in the parameters.
+fn progress(data: &Bytes) -> Option<(Message, Range<usize>)> {
+    let incoming = Incoming::parse(data, 1).ok()?;
+    let message = incoming.single().filter(|message| message.method() == PROGRESS)?;
+    Some((message.clone(), message.param("progressToken")?))
+}
+
 impl State {
     fn tell(&mut self, told: Told) {
         self.told.push_back(told);
@@ -156,5 +193,45 @@ impl State {
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(exchange: &Exchange) -> Vec<String> {
+        let told = std::mem::take(&mut exchange.state().told);
+        let text = |told| match told {
+            Told::Notification(data) => String::from_utf8(data.to_vec()).expect("text"),
+            other => panic!("{other:?}"),
+        };
+        told.into_iter().map(text).collect()
+    }
+
+    fn waiting() -> Exchange {
+        let exchange = Exchange::new(CallOptions::default(), Box::new(drop));
+        let step = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"progressToken":19}}"#;
+        let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"progressToken"}}"#;
+        exchange.notify(step.into(), 1000);
+        exchange.notify(log.into(), 1000);
+        exchange
+    }
+
+    #[test]
+    fn progress_of_a_call_that_waited_comes_under_the_token_of_its_retry() {
+        let exchange = waiting();
+        exchange.rename_progress(Some(r#""the retry's""#));
+        let told = told(&exchange);
+        assert!(told[0].contains(r#""progress":1,"progressToken":"the retry's"}"#), "{told:?}");
+        assert!(told[1].contains(r#""data":"progressToken""#), "{told:?}");
+    }
+
+    #[test]
+    fn a_retry_that_names_no_token_hears_of_no_progress() {
+        let exchange = waiting();
+        exchange.rename_progress(None);
+        let told = told(&exchange);
+        assert_eq!(told.len(), 1, "{told:?}");
     }
 }

@@ -134,7 +134,7 @@ impl Modern<'_> {
         if let Some(state) = state
             && self.server.child_era() != Some(Era::Modern)
         {
-            return self.resume(&state, answers, about).await;
+            return self.resume(message, &state, answers, about).await;
         }
         let purpose =
             if method == "subscriptions/listen" { Purpose::Stream } else { Purpose::Call };
@@ -232,6 +232,7 @@ impl Modern<'_> {
     /// Goes on with a call that waits for its client.
     async fn resume(
         &self,
+        message: &Message,
         state: &str,
         answers: BTreeMap<String, String>,
         mut about: About,
@@ -241,7 +242,8 @@ impl Modern<'_> {
         })?;
         about.legacy = parked.place.pool.facts().cloned();
         let counted = Counted::new(&self.app.calls);
-        let turn = Turn::resume(parked, answers, about, Arc::clone(&self.app.parked), counted);
+        let turn =
+            Turn::resume(parked, message, answers, about, Arc::clone(&self.app.parked), counted);
         self.check_admission()?;
         self.respond(turn).await
     }

@@ -97,17 +97,18 @@ impl Turn {
         }
     }
 
-    /// Goes on with a call that was parked. `answers` are the client's, raw, by the keys of the
+    /// Goes on with a call that was parked, for `request`. `answers` are the client's, raw, by the keys of the
     /// questions; one that is missing, or no object, is asked for again.
     pub(super) fn resume(
         parked: Parked,
+        request: &Message,
         mut answers: BTreeMap<String, String>,
         mut about: About,
         calls: Arc<ParkedCalls>,
         counted: Counted,
     ) -> Self {
         let Parked { mut call, place, asked, questions, capabilities, log_level, .. } = parked;
-        call.hand_over(&about.id, about.admission.clone());
+        call.hand_over(&about.id, request, about.admission.clone());
         about.capabilities = capabilities;
         about.log_level = about.log_level.or(log_level);
         let mut left = Vec::new();
