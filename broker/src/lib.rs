@@ -27,6 +27,7 @@ mod clock;
 mod compose;
 pub mod config;
 pub mod demo;
+mod egress;
 mod error_chain;
 pub mod fetch;
 mod host_policy;

@@ -60,6 +60,13 @@ pub(crate) struct AcceptLabel {
     pub(crate) accept: &'static str,
 }
 
+/// What came of requests that children sent to their upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct EgressLabels {
+    pub(crate) server: String,
+    pub(crate) status: &'static str,
+}
+
 /// Why something happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
@@ -94,6 +101,7 @@ pub(crate) struct Metrics {
     pub(crate) dropped_lines: Family<ServerLabel, Counter>,
     pub(crate) unread_answers: Family<ServerLabel, Counter>,
     pub(crate) narrow_accepts: Family<AcceptLabel, Counter>,
+    pub(crate) egress: Family<EgressLabels, Counter>,
     child_rss: Gauge<i64, AtomicI64>,
 }
 
@@ -124,6 +132,7 @@ impl Metrics {
             dropped_lines: Family::default(),
             unread_answers: Family::default(),
             narrow_accepts: Family::default(),
+            egress: Family::default(),
             child_rss: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("mcp_broker");
@@ -204,6 +213,11 @@ impl Metrics {
             "requests_narrow_accept",
             "Requests whose Accept header names JSON alone or event streams alone; the protocol asks for both",
             metrics.narrow_accepts.clone(),
+        );
+        registry.register(
+            "egress_requests",
+            "Requests of child processes to their upstream, by class of status; refused and unreachable are the broker's own answers",
+            metrics.egress.clone(),
         );
         registry.register(
             "child_rss_bytes",

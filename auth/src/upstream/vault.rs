@@ -186,6 +186,23 @@ impl Vault {
         self.store(&user_token_key(server, issuer, subject), &pair, now).await
     }
 
+    /// The credential under `key`, whatever it opens: as [`credential`](Self::credential) has it, or
+    /// [`user_token`](Self::user_token), with their errors and cancel safety.
+    pub async fn current(
+        &self,
+        key: &CredentialKey,
+        now: SystemTime,
+        need: Duration,
+    ) -> Result<Credential, CredentialError> {
+        let CredentialKey { realm, issuer, subject } = key;
+        match realm {
+            CredentialRealm::Server(server) => self.user_token(server, issuer, subject).await,
+            CredentialRealm::Provider(provider) => {
+                self.credential(provider, issuer, subject, now, need).await
+            }
+        }
+    }
+
     /// The token that the user gave for `server`.
     ///
     /// # Errors

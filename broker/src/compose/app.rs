@@ -38,6 +38,7 @@ use crate::{
     calls::Calls,
     clock::Clock,
     config::{Change, Config, Environment},
+    egress::proxy::EgressProxy,
     metrics::{Metrics, ReasonLabel, StateLabels},
     server::Settings,
     sessions::{
@@ -151,6 +152,14 @@ impl App {
             caches: Arc::clone(&caches),
             ledgers: Arc::default(),
             vault: vault.clone(),
+            egress: Arc::new(EgressProxy::new(
+                vault.clone(),
+                clock.clone(),
+                &outside.roots,
+                Arc::clone(&metrics),
+                tasks.clone(),
+                stopping.clone(),
+            )),
             clock: clock.clone(),
             providers: provider_names(config),
             servers: state.servers.clone(),

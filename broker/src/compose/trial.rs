@@ -6,12 +6,13 @@ use auth::{
     oauth::{Inspection, SignInError},
     upstream::Credential,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{http_clients::HttpClients, providers::Maker, start_error::StartError};
 use crate::{
     clock::Clock,
     config::{Config, Environment},
+    egress::proxy::EgressProxy,
     metrics::Metrics,
     server::{Server, Settings},
     sessions::{
@@ -49,6 +50,15 @@ pub(crate) async fn inspect_providers(config: &Config) -> Result<Inspected, Star
     Ok(told)
 }
 
+/// Why servers cannot be tried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrialsError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
 /// What starts servers for a trial.
 #[derive(Debug)]
 pub(crate) struct Trials {
@@ -64,15 +74,24 @@ impl Trials {
     ///
     /// # Errors
     ///
-    /// [`DirectoryError`] when that cannot be made.
+    /// [`TrialsError`] when that cannot be made, or the certificates cannot be read.
     pub(crate) async fn prepare(
         config: &Config,
         environment: Arc<dyn Environment>,
         clock: Clock,
         parent: &Path,
-    ) -> Result<Self, DirectoryError> {
+    ) -> Result<Self, TrialsError> {
         let directory = Directory::create(parent).await?;
         let metrics = Arc::new(Metrics::new());
+        let egress = EgressProxy::new(
+            None,
+            clock.clone(),
+            &HttpClients::new(config)?.roots,
+            Arc::clone(&metrics),
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
+        let egress = Arc::new(egress);
         let server = |name: &str, server| {
             let mut settings = Settings::of(config, server);
             settings.directories = directory.path().to_owned();
@@ -91,6 +110,7 @@ impl Trials {
             caches: Arc::new(Caches::new(clock.clone())),
             ledgers: Arc::default(),
             vault: None,
+            egress,
             clock,
             providers: BTreeMap::new(),
             servers: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! The rules between keys, and the values that depend on other keys.
 
 mod access;
+mod egress;
 mod servers;
 
 use super::error::Problem;

@@ -131,7 +131,7 @@ fn label(written: Option<&String>, address: &str) -> String {
 }
 
 /// GitHub's programming interface has a host of its own; an Enterprise Server's has a path.
-fn github_api(web: &str) -> String {
+pub(super) fn github_api(web: &str) -> String {
     if web == providers::GitHub::WEB {
         providers::GitHub::API.to_owned()
     } else {

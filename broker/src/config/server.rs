@@ -9,6 +9,7 @@ use auth::admission::Rules;
 use figment::value::Value;
 use supervisor::Reload;
 
+use super::egress::EgressConfig;
 use super::error::Problems;
 use super::isolation::IsolationConfig;
 use super::key::Key;
@@ -21,7 +22,7 @@ use super::server_name::ServerName;
 use super::setting::value::Given;
 use super::setting::{Entry, Setting, Single, shape};
 use super::table::Table;
-use super::template::Template;
+use super::template::{Template, Variable};
 use super::upstream::Upstream;
 use super::words::words;
 use crate::settings;
@@ -42,9 +43,11 @@ settings! {
         /// Variables of the program's environment. ${user.subject}, ${user.issuer} and
         /// ${user.client} stand for the user of the session, ${upstream.access_token} and
         /// ${upstream.username} for that user's own credential at the upstream,
-        /// ${upstream.token_file} for the path of the file of token_file; $$ is one $. A value is a
-        /// single line. In paths use ${user.key}, 32 hexadecimal digits that stand for the person:
-        /// beside a / the broker accepts no subject, client or username that holds / or "..".
+        /// ${upstream.token_file} for the path of the file of token_file, ${egress.base_url} and
+        /// ${egress.token} for the address and the token of the table egress; $$ is one $. A value
+        /// is a single line. In paths use ${user.key}, 32 hexadecimal digits that stand for the
+        /// person: beside a / the broker accepts no subject, client or username that holds / or
+        /// "..".
         pub env: BTreeMap<String, Template> = environment()
             .example(r#"{ NOTES_USER = "${user.subject}" }"#)
             .live(),
@@ -161,6 +164,8 @@ settings! {
         pub isolation: IsolationConfig = table(),
         /// What the processes may use.
         pub limits: LimitsConfig = table(),
+        /// The way to its upstream on which the user's token stays in the broker.
+        pub egress: EgressConfig = table(),
     }
 }
 
@@ -248,6 +253,14 @@ impl ServerConfig {
     #[must_use]
     pub fn asks_upstream(&self) -> bool {
         self.token_file.is_some() || self.env.values().any(Template::asks_upstream)
+    }
+
+    /// The way of its processes to their upstream, if they do not get the token itself.
+    #[must_use]
+    pub fn egress(&self) -> Option<&EgressConfig> {
+        let asks =
+            |own: &Template| Variable::ALL.iter().any(|one| one.is_egress() && own.asks(*one));
+        self.env.values().any(asks).then_some(&self.egress)
     }
 
     /// The file in which a child finds its user's token; `None` when it does not look for one.

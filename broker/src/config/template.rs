@@ -1,6 +1,6 @@
 //! Values of a child's environment that are filled in for the user the child works for.
 //!
-//! `${user.…}` and `${upstream.…}` are replaced when the child is started; `$$` is one `$`;
+//! `${user.…}`, `${upstream.…}` and `${egress.…}` are replaced when the child is started; `$$` is one `$`;
 //! a `$` before anything else is itself. Arguments have no such thing: a command line is visible
 //! to every process of the machine, so no user's data goes there.
 
@@ -42,11 +42,15 @@ pub enum Variable {
     Username,
     /// `${upstream.token_file}`: the path of the file that has the token.
     TokenFile,
+    /// `${egress.base_url}`: the address that stands for the upstream's.
+    EgressBaseUrl,
+    /// `${egress.token}`: the token that is worth something there only.
+    EgressToken,
 }
 
 impl Variable {
     /// Everything a template can name.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Subject,
         Self::Key,
         Self::Issuer,
@@ -54,6 +58,8 @@ impl Variable {
         Self::AccessToken,
         Self::Username,
         Self::TokenFile,
+        Self::EgressBaseUrl,
+        Self::EgressToken,
     ];
 
     /// The name between the braces.
@@ -67,6 +73,8 @@ impl Variable {
             Self::AccessToken => "upstream.access_token",
             Self::Username => "upstream.username",
             Self::TokenFile => "upstream.token_file",
+            Self::EgressBaseUrl => "egress.base_url",
+            Self::EgressToken => "egress.token",
         }
     }
 
@@ -78,7 +86,13 @@ impl Variable {
     /// Whether it takes the user's credential at an upstream to fill it in.
     #[must_use]
     pub const fn is_upstream(self) -> bool {
-        matches!(self, Self::AccessToken | Self::Username | Self::TokenFile)
+        matches!(self, Self::AccessToken | Self::Username | Self::TokenFile) || self.is_egress()
+    }
+
+    /// Whether it stands for the credential, which stays in the broker.
+    #[must_use]
+    pub const fn is_egress(self) -> bool {
+        matches!(self, Self::EgressBaseUrl | Self::EgressToken)
     }
 }
 
@@ -243,14 +257,14 @@ pub(super) fn holds_break(text: &str) -> bool {
 
 /// Whether `text` asks for a user's or an upstream's value, in a place that must not have one.
 pub(super) fn asks_for_a_user(text: &str) -> bool {
-    text.contains("${user.") || text.contains("${upstream.")
+    ["${user.", "${upstream.", "${egress."].iter().any(|own| text.contains(own))
 }
 
 fn unknown(name: &str) -> Problem {
     let known: Vec<String> =
         Variable::ALL.iter().map(|variable| format!("${{{}}}", variable.name())).collect();
     // What stands between the braces may be a piece of a secret, unless it begins like ours.
-    let what = if name.starts_with("upstream.") || name.starts_with("user.") {
+    let what = if ["upstream.", "user.", "egress."].iter().any(|own| name.starts_with(own)) {
         format!("there is no variable {}", quoted(name))
     } else {
         "`${` is followed by the name of no variable".to_owned()
@@ -275,6 +289,8 @@ mod tests {
                 Variable::AccessToken => "t0ken",
                 Variable::Username => "ada_l",
                 Variable::TokenFile => "/run/token",
+                Variable::EgressBaseUrl => "http://127.0.0.1:1",
+                Variable::EgressToken => "dummy",
             })
             .expect("good values")
     }
@@ -292,8 +308,9 @@ mod tests {
 
     #[test]
     fn unknown_places_name_the_known_ones() {
-        let problems = Template::parse("${user.name} ${upstream.token} ${").unwrap_err();
-        assert_eq!(problems.len(), 3, "{problems:?}");
+        let problems =
+            Template::parse("${user.name} ${upstream.token} ${egress.url} ${").unwrap_err();
+        assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(problems[0].hint.as_deref().unwrap().contains("${user.subject}, ${user.key}"));
         assert!(problems[1].what.contains("upstream.token"), "{problems:?}");
     }

@@ -316,7 +316,10 @@ impl Refusal {
         let bad_gateway =
             |words: &str| Self::new(StatusCode::BAD_GATEWAY, rpc::INTERNAL_ERROR, words);
         match failure {
-            SpawnFailure::Start(_) | SpawnFailure::Directory(_) | SpawnFailure::TokenFile(_) => {
+            SpawnFailure::Start(_)
+            | SpawnFailure::Directory(_)
+            | SpawnFailure::TokenFile(_)
+            | SpawnFailure::Egress(_) => {
                 bad_gateway("The server could not be started; the broker's log says why")
             }
             SpawnFailure::Paused(Paused { retry_in, .. }) => Self::new(

@@ -131,12 +131,12 @@ where
             Err(failure) if failure.ends_the_credential() => Found::Ended,
             Err(_) => Found::Unavailable { works: own.works(now) },
         };
-        let mut decision = replacement::decide(Event::Due(found), own.reads_file());
+        let mut decision = replacement::decide(Event::Due(found), own.is_renewed_in_place());
         if let (Decision::Deliver, Some(newer)) = (decision, newer)
             && !own.deliver(newer, now).await
         {
             let event = Event::NotDelivered { for_call: true };
-            decision = replacement::decide(event, own.reads_file());
+            decision = replacement::decide(event, own.is_renewed_in_place());
         }
         let Decision::Replace(how) = decision else { return Ok(Checked::Good(lease)) };
         let id = *lease.id();

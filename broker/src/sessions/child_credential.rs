@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -27,23 +27,32 @@ pub(crate) struct ChildCredential {
     /// Whether the upstream takes it no more, or does not let its account in.
     dead: AtomicBool,
     /// Whether something failed with it since this was last asked.
-    doubted: AtomicBool,
-    /// Where the child reads it again; `None` if it got it in its environment, for good.
+    doubted: Arc<AtomicBool>,
+    /// How another one reaches the child; `None` if it got it in its environment, for good.
     delivery: Option<Delivery>,
     /// Held while the file is written.
     writing: tokio::sync::Mutex<()>,
 }
 
-/// How a running child gets another token.
-pub(super) struct Delivery {
-    pub(super) file: TokenFile,
-    /// Signals the child that the file has changed, if its server is configured so.
-    pub(super) notify: Box<dyn Fn() + Send + Sync>,
+/// How a running child works with another token.
+pub(super) enum Delivery {
+    /// It reads a file again.
+    File {
+        file: TokenFile,
+        /// Signals the child that the file has changed, if its server is configured so.
+        notify: Box<dyn Fn() + Send + Sync>,
+    },
+    /// It never has the token: the broker puts the current one into its requests, and shares the note
+    /// of what failed with it.
+    Egress { doubted: Arc<AtomicBool> },
 }
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Delivery").field(&self.file).finish()
+        match self {
+            Self::File { file, .. } => f.debug_tuple("File").field(file).finish(),
+            Self::Egress { .. } => f.write_str("Egress"),
+        }
     }
 }
 
@@ -68,7 +77,10 @@ impl ChildCredential {
             term: RwLock::new(Term::of(credential, now)),
             stale: AtomicBool::new(false),
             dead: AtomicBool::new(false),
-            doubted: AtomicBool::new(false),
+            doubted: match &delivery {
+                Some(Delivery::Egress { doubted }) => Arc::clone(doubted),
+                _ => Arc::default(),
+            },
             delivery,
             writing: tokio::sync::Mutex::default(),
         }
@@ -121,7 +133,7 @@ impl ChildCredential {
     }
 
     /// Whether the child gets another one without being replaced.
-    pub(crate) fn reads_file(&self) -> bool {
+    pub(crate) fn is_renewed_in_place(&self) -> bool {
         self.delivery.is_some()
     }
 
@@ -140,9 +152,9 @@ impl ChildCredential {
         self.term().version
     }
 
-    /// Gives the child `credential` by its file, and signals it if so configured. One that is
-    /// not newer than what it has is not written. `false` when it has to be replaced for it: it
-    /// reads no file, or that could not be written.
+    /// Gives the child `credential` by its file, and signals it if so configured; on the way by the
+    /// broker there is nothing to give. One that is not newer than what it has is not written. `false`
+    /// when it has to be replaced for it: it has its token for good, or the file could not be written.
     ///
     /// # Cancel safety
     /// Dropping the future leaves what the child had, or it has the new one and was not signalled: then
@@ -153,15 +165,19 @@ impl ChildCredential {
         if !self.is_before(credential.version) {
             return true;
         }
-        if let Err(error) = delivery.file.write(&credential.access_token).await {
-            let path = delivery.file.path();
+        if let Delivery::File { file, .. } = delivery
+            && let Err(error) = file.write(&credential.access_token).await
+        {
+            let path = file.path();
             warn!(?path, %error, "the renewed token could not be written for the child");
             return false;
         }
         *self.term.write().unwrap_or_else(PoisonError::into_inner) = Term::of(credential, now);
         self.dead.store(false, Ordering::SeqCst);
-        (delivery.notify)();
-        debug!(path = ?delivery.file.path(), "the child's token was renewed");
+        if let Delivery::File { file, notify } = delivery {
+            notify();
+            debug!(path = ?file.path(), "the child's token was renewed");
+        }
         true
     }
 

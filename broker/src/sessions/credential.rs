@@ -11,10 +11,7 @@ use super::{
     child_session::ChildSession,
     spawn_failure::SpawnFailure,
 };
-use crate::{
-    config::{Template, Upstream},
-    server::Settings,
-};
+use crate::{config::Upstream, server::Settings};
 
 /// The user's own credential, if the server asks for one.
 pub(crate) async fn credential(
@@ -24,16 +21,13 @@ pub(crate) async fn credential(
     owner: &Owner,
     now: SystemTime,
 ) -> Result<Option<Credential>, SpawnFailure> {
-    let asked = settings.server.token_file.is_some()
-        || settings.server.env.values().any(Template::asks_upstream);
-    let (Some(upstream), true) = (&settings.server.upstream, asked) else { return Ok(None) };
-    let (issuer, subject) = (owner.issuer(), owner.subject());
-    let found = match (vault, upstream) {
-        (None, _) => Err(CredentialError::Missing),
-        (Some(vault), Upstream::User) => vault.user_token(server, issuer, subject).await,
-        (Some(vault), Upstream::Provider(provider)) => {
-            vault.credential(provider.as_str(), issuer, subject, now, NEEDED_LIFE).await
-        }
+    let (Some(upstream), true) = (&settings.server.upstream, settings.server.asks_upstream())
+    else {
+        return Ok(None);
+    };
+    let found = match vault {
+        None => Err(CredentialError::Missing),
+        Some(vault) => vault.current(&key(upstream, server, owner), now, NEEDED_LIFE).await,
     };
     found
         .map(Some)

@@ -78,12 +78,12 @@ pub(crate) enum Decision {
 }
 
 /// The table above.
-pub(crate) fn decide(event: Event, reads_file: bool) -> Decision {
+pub(crate) fn decide(event: Event, is_renewed_in_place: bool) -> Decision {
     use AfterStop::{Asleep, Awake};
     use StopWhen::{Drained, Idle, Now};
     let replace = |when, then| Decision::Replace(Replacement { when, then });
     match event {
-        Event::Renewed | Event::Stored | Event::Due(Found::Newer) if reads_file => {
+        Event::Renewed | Event::Stored | Event::Due(Found::Newer) if is_renewed_in_place => {
             Decision::Deliver
         }
         Event::Renewed | Event::NotDelivered { for_call: false } => replace(Idle, Awake),
@@ -111,12 +111,13 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let mut undelivered = false;
-    for reads_file in [false, true] {
+    for is_renewed_in_place in [false, true] {
         let concerns = |child: &C| {
             let own = child.credential()?;
-            (own.is_of(key) && own.reads_file() == reads_file).then(|| own.clone())
+            (own.is_of(key) && own.is_renewed_in_place() == is_renewed_in_place)
+                .then(|| own.clone())
         };
-        match decide(event, reads_file) {
+        match decide(event, is_renewed_in_place) {
             Decision::Keep => {}
             Decision::Distrust => {
                 let Event::Died { version } = event else { continue };

@@ -19,6 +19,8 @@ pub(crate) enum SpawnFailure {
     Directory(#[source] DirectoryError),
     #[error("the file with the user's token could not be written")]
     TokenFile(#[source] io::Error),
+    #[error("the child's way to its upstream could not be opened")]
+    Egress(#[source] io::Error),
     #[error("the child's environment could not be filled")]
     Environment(#[source] UnfitValue),
     #[error("there is no credential of the user at {}", .upstream.name())]
@@ -49,6 +51,7 @@ impl SpawnFailure {
         match self {
             Self::Directory(_) => "directory",
             Self::TokenFile(_) => "token_file",
+            Self::Egress(_) => "egress",
             Self::Environment(_) => "environment",
             Self::Credential { .. } => "credential",
             Self::Paused(_) => "paused",
@@ -86,6 +89,7 @@ impl SpawnFailure {
             | Self::Resume(ResumeError::Refused(_) | ResumeError::Changed(_)) => None,
             Self::Initialize(_) | Self::Resume(_) => Some(person.clone()),
             Self::TokenFile(_)
+            | Self::Egress(_)
             | Self::Environment(_)
             | Self::Credential { .. }
             | Self::Paused(_)

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Environment,
+    egress::proxy::EgressProxy,
     server::{Era, Server, Settings, Whose},
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct Spawner {
     pub(crate) ledgers: Arc<Ledgers>,
     /// Has users' credentials at upstreams; `None` when sign-in is off.
     pub(crate) vault: Option<Arc<Vault>>,
+    /// The way of children to their upstreams.
+    pub(crate) egress: Arc<EgressProxy>,
     pub(crate) clock: Clock,
     /// The names of the identity providers, by the issuer of their users; for the log.
     pub(crate) providers: BTreeMap<String, String>,
@@ -128,6 +131,7 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
             SpawnFailure::Paused(_) => WakeFailure::RetryNow,
             SpawnFailure::Directory(_)
             | SpawnFailure::TokenFile(_)
+            | SpawnFailure::Egress(_)
             | SpawnFailure::Environment(_)
             | SpawnFailure::Start(_)
             | SpawnFailure::Initialize(_)
@@ -146,6 +150,7 @@ impl Spawner {
             inherited: self.inherited(&settings),
             owner: owner.clone(),
             vault: self.vault.clone(),
+            egress: Arc::clone(&self.egress),
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             children: Arc::clone(&self.children),

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::{ServerCommand, UnfitValue, Variable},
+    egress::{
+        admission::{Admission, Admitted, AdmittedToken},
+        proxy::EgressProxy,
+    },
     metrics::ReasonLabels,
     server::{Server, Settings},
 };
@@ -58,6 +62,7 @@ pub(super) struct Startup {
     /// What the child gets of the broker's own environment.
     pub(super) inherited: Vec<(OsString, OsString)>,
     pub(super) vault: Option<Arc<Vault>>,
+    pub(super) egress: Arc<EgressProxy>,
     pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
     pub(super) caches: Arc<Caches>,
@@ -67,6 +72,13 @@ pub(super) struct Startup {
     pub(super) begun: Instant,
     /// The version of the credential that the last child was started with; 0 when it had none.
     pub(super) started_with: AtomicU64,
+}
+
+/// What a child is given of its user's.
+struct Given<'a> {
+    credential: Option<&'a Credential>,
+    file: Option<&'a TokenFile>,
+    admitted: Option<&'a Admitted>,
 }
 
 impl Startup {
@@ -106,7 +118,14 @@ impl Startup {
             }
             None => None,
         };
-        let env = self.environment(&directory, cache, credential.as_ref(), file.as_ref());
+        let doubted = Arc::<AtomicBool>::default();
+        let admitted = self.admit(credential.as_ref(), &doubted).await?;
+        let given = Given {
+            credential: credential.as_ref(),
+            file: file.as_ref(),
+            admitted: admitted.as_ref(),
+        };
+        let env = self.environment(&directory, cache, &given);
         let mut spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
         let own = [Some(directory.path()), cache.map(Cache::path)];
         let own: Vec<_> = own.into_iter().flatten().collect();
@@ -116,8 +135,10 @@ impl Startup {
         let delivery = file.map(|file| {
             let (signal, child) = (file.signal(), child.clone());
             let notify = move || signal.into_iter().for_each(|signal| child.reload(signal));
-            Delivery { file, notify: Box::new(notify) }
+            Delivery::File { file, notify: Box::new(notify) }
         });
+        let delivery =
+            delivery.or_else(|| admitted.is_some().then_some(Delivery::Egress { doubted }));
         let own =
             settings.server.upstream.as_ref().zip(credential).map(|(upstream, credential)| {
                 let key = key(upstream, &server.name, owner);
@@ -152,6 +173,7 @@ impl Startup {
             if why != bridge::Closed::Stopped {
                 warn!(%exit, because = %why, pid = running.pid(), "the child ended by itself");
             }
+            drop(admitted);
             counting.over();
             directory.remove().await;
             drop(cache_in_use);
@@ -236,14 +258,34 @@ impl Startup {
         self.timeout().wait(look, handshake).await
     }
 
+    /// Gives the child a dummy in the place of its user's credential, if its server is configured so.
+    async fn admit(
+        &self,
+        credential: Option<&Credential>,
+        doubted: &Arc<AtomicBool>,
+    ) -> Result<Option<Admitted>, SpawnFailure> {
+        let Self { server, settings, owner, .. } = self;
+        let (Some(config), Some(credential)) = (settings.server.egress(), credential) else {
+            return Ok(None);
+        };
+        let token = match (&self.vault, &settings.server.upstream) {
+            (Some(_), Some(upstream)) => {
+                AdmittedToken::OfPerson(key(upstream, &server.name, owner))
+            }
+            _ => AdmittedToken::Fixed(credential.clone()),
+        };
+        let asked = Admission { server: &server.name, config, token, doubted: Arc::clone(doubted) };
+        self.egress.admit(asked).await.map(Some).map_err(SpawnFailure::Egress)
+    }
+
     /// What the child sees: the configured entries over those copied by name, a home, nothing else.
     fn environment(
         &self,
         directory: &Directory,
         cache: Option<&Cache>,
-        credential: Option<&Credential>,
-        file: Option<&TokenFile>,
+        given: &Given<'_>,
     ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
+        let Given { credential, file, admitted } = given;
         let path = file.map(TokenFile::path).map(Path::to_string_lossy).unwrap_or_default();
         let mut env = self.inherited.clone();
         let key = person_key(&self.owner);
@@ -258,6 +300,8 @@ impl Startup {
                     credential.and_then(|own| own.username.as_deref()).unwrap_or_default()
                 }
                 Variable::TokenFile => &path,
+                Variable::EgressBaseUrl => admitted.map_or("", |own| &own.base_url),
+                Variable::EgressToken => admitted.map_or("", |own| own.token.expose()),
             })?;
             env.retain(|(known, _)| known != name.as_str());
             env.push((name.into(), value.into()));

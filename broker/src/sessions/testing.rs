@@ -183,7 +183,7 @@ impl World {
             let delivery = world.file.as_ref().map(|directory| {
                 let wanted = crate::config::TokenFile { name: "token".to_owned(), signal: None };
                 let file = super::token_file::TokenFile::new(directory, &wanted);
-                Delivery { file, notify: Box::new(|| {}) }
+                Delivery::File { file, notify: Box::new(|| {}) }
             });
             let own = ChildCredential::new(key(&owner), &credential, now, delivery);
             let child = FakeChild(Arc::new(State {

@@ -51,7 +51,7 @@ impl TokenDelivery {
         let due = self.sessions.look(
             |_| true,
             |view| {
-                let own = view.backend.credential().filter(|own| own.reads_file())?;
+                let own = view.backend.credential().filter(|own| own.is_renewed_in_place())?;
                 let in_use = view.idle_since.is_none();
                 let wanted = own.take_stale() || (in_use && own.must_renew(now));
                 wanted.then(|| (Arc::clone(&view.backend.server), view.owner.clone(), own.clone()))

@@ -8,6 +8,7 @@ mod browser_clients;
 mod canary;
 mod credentials;
 mod deployment;
+mod egress;
 mod fewer_rights;
 mod forge_users;
 mod local;

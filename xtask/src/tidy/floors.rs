@@ -22,6 +22,7 @@ const FLOORS: [&[&str]; 8] = [
         "clock",
         "config",
         "demo",
+        "egress",
         "error_chain",
         "fetch",
         "body_budget",

@@ -1,5 +1,6 @@
 //! The servers: which there are, which is the default, and whose credential each gets.
 
+use super::egress;
 use crate::config::auth::Auth;
 use crate::config::error::{Problem, Source, quoted};
 use crate::config::load_context::LoadContext;
@@ -44,6 +45,7 @@ pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Rea
     for (name, server) in &mut config.server {
         let asked = token_file(name.as_str(), server, reader);
         server.upstream = upstream(name.as_str(), server, asked, &config.auth, reader);
+        egress::check(name.as_str(), server, &config.auth, reader);
     }
     hosts(config, reader);
     default_server(config, reader);

@@ -66,6 +66,13 @@ impl Deployment {
         Self::at_forge_with(options, "", "", (by_file, &more)).await
     }
 
+    /// The same, with a dummy in the place of the server's token. `more` stands in the table egress.
+    pub(crate) async fn at_forge_by_egress(options: ForgeOptions, top: &str, more: &str) -> Self {
+        let dummy = "FORGE_URL = \"${egress.base_url}\", FORGE_TOKEN = \"${egress.token}\"";
+        let tables = format!("[server.main.egress]\n{more}\n");
+        Self::at_forge_with(options, top, &tables, (dummy, "")).await
+    }
+
     async fn at_forge_with(
         options: ForgeOptions,
         top: &str,
@@ -78,8 +85,10 @@ impl Deployment {
         let root = forge.root();
         let has_local = top.contains("auth.identity");
         let own = if has_local { "" } else { "auth.identity = [\"forgejo\"]" };
+        let url = format!("FORGE_URL = \"{root}\", ");
+        let url = if token.contains("FORGE_URL") { "" } else { &url };
         let env = format!(
-            "env = {{ FORGE_URL = \"{root}\", {token}, FORGE_NAME = \"${{upstream.username}}\", \
+            "env = {{ {url}{token}, FORGE_NAME = \"${{upstream.username}}\", \
              USER_SUBJECT = \"${{user.subject}}\" }}\n{more}"
         );
         let table = format!(

@@ -1,0 +1,30 @@
+//! The children's way to their upstream: a child has a dummy that is worth nothing elsewhere, and the
+//! broker puts its person's token in the dummy's place.
+//!
+//! ```text
+//! child ── http://127.0.0.1:PORT, dummy ──► EgressProxy ── https://origin, token ──► upstream
+//!                                             │ Dummies: which child, person and origin
+//!                                             └ TokenSource: the vault, renewed when it is due
+//! ```
+//!
+//! # Invariants
+//! - A request goes to the origin of its dummy's server, or nowhere.
+//! - It carries the token of the dummy's person, or nothing is sent.
+//! - A dummy works from the start of its child to its end.
+//! - A head is taken apart and built anew ([`head`]); bodies stream.
+
+pub(crate) mod admission;
+mod answer;
+mod bounds;
+mod dummies;
+mod forward;
+mod head;
+mod holder;
+pub(crate) mod origin;
+pub(crate) mod proxy;
+mod replay;
+mod rewrite;
+mod shared;
+mod target;
+mod token;
+mod watched;

@@ -1,0 +1,104 @@
+//! How much one child may have under way.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+/// How long a request waits for others of its child to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The requests of one child: how many at once, and how many a second.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    at_once: Arc<Semaphore>,
+    /// Requests a second; a burst of as many is fine. `None`: any.
+    rate: Option<f64>,
+    bucket: Mutex<Bucket>,
+    /// No byte moves for so long: the request ends.
+    pub(super) silence: Duration,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    left: f64,
+    filled: Instant,
+}
+
+/// Why a request has to come back later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Busy {
+    TooMany,
+    TooFast,
+}
+
+impl Bounds {
+    pub(super) fn new(at_once: usize, rate: Option<u32>, silence: Duration) -> Self {
+        let rate = rate.map(f64::from);
+        let bucket = Bucket { left: rate.unwrap_or_default(), filled: Instant::now() };
+        let at_once = Arc::new(Semaphore::new(at_once));
+        Self { at_once, rate, bucket: Mutex::new(bucket), silence }
+    }
+
+    /// A place for one request, held until its answer has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the place up.
+    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, Busy> {
+        if !self.in_rate(Instant::now()) {
+            return Err(Busy::TooFast);
+        }
+        let permit = timeout(PATIENCE, Arc::clone(&self.at_once).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or(Busy::TooMany)
+    }
+
+    fn in_rate(&self, now: Instant) -> bool {
+        let Some(rate) = self.rate else { return true };
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let gained = now.duration_since(bucket.filled).as_secs_f64() * rate;
+        bucket.left = (bucket.left + gained).min(rate);
+        bucket.filled = now;
+        let fits = bucket.left >= 1.0;
+        if fits {
+            bucket.left -= 1.0;
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_has_a_burst_and_then_its_rate() {
+        let bounds = Bounds::new(100, Some(10), Duration::from_secs(1));
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            held.push(bounds.enter().await.expect("within the burst"));
+        }
+        assert_eq!(bounds.enter().await.map(drop), Err(Busy::TooFast));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        held.push(bounds.enter().await.expect("another tenth of a second"));
+        assert_eq!(bounds.enter().await.map(drop), Err(Busy::TooFast));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_another_of_its_child_to_end_and_not_for_ever() {
+        let bounds = Arc::new(Bounds::new(1, None, Duration::from_secs(1)));
+        let first = bounds.enter().await.expect("a place");
+        assert_eq!(bounds.enter().await.map(drop), Err(Busy::TooMany));
+        let mut waiting = tokio::task::JoinSet::new();
+        let bounds = Arc::clone(&bounds);
+        waiting.spawn(async move { bounds.enter().await.map(drop) });
+        tokio::task::yield_now().await;
+        drop(first);
+        let entered = waiting.join_next().await.expect("it waits");
+        assert_eq!(entered.expect("no panic"), Ok(()));
+    }
+}

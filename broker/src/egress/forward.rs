@@ -1,0 +1,250 @@
+//! One request of a child, from its head to the head of its answer.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use auth::upstream::{Credential, CredentialError};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{
+    answer::{Body, Unanswered},
+    head::{self, Head, Refusal},
+    holder::Holder,
+    replay::Replay,
+    rewrite::{self, Rewritten},
+    shared::Shared,
+    watched::Watched,
+};
+use crate::{error_chain::error_chain, metrics::EgressLabels};
+
+/// Headers of one connection (RFC 9110 section 7.6.1), and what names another way to the origin.
+const NOT_RETURNED: [HeaderName; 8] = [
+    header::ALT_SVC,
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Answers a request that came to `address`.
+pub(super) async fn forward(
+    shared: &Shared,
+    address: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut server = None;
+    let answered = answered(shared, address, request, &mut server).await;
+    let (response, label) = match answered {
+        Ok(response) => {
+            let label = class(response.status());
+            (response, label)
+        }
+        Err(why) => {
+            let label = match why {
+                Unanswered::Unreachable | Unanswered::Silent => "unreachable",
+                _ => "refused",
+            };
+            debug!(?why, "a child's request has no answer of its upstream");
+            (why.response(), label)
+        }
+    };
+    // The query may have secrets of its own; of a request without a dummy nothing is known.
+    let status = response.status().as_u16();
+    if let Some(server) = server {
+        debug!(server, %method, path, status, "a child's request was answered");
+        let labels = EgressLabels { server, status: label };
+        shared.metrics.egress.get_or_create(&labels).inc();
+    } else {
+        debug!(status, "a request without a living token was refused");
+    }
+    response
+}
+
+async fn answered(
+    shared: &Shared,
+    address: SocketAddr,
+    request: Request<Incoming>,
+    server: &mut Option<String>,
+) -> Result<Response<Body>, Unanswered> {
+    let (parts, body) = request.into_parts();
+    let holder = holder(shared, &head::candidates(&parts)).map_err(Unanswered::Refused)?;
+    *server = Some(holder.server.clone());
+    let is_base = |named: &str| is_base(address, named);
+    let mut rebuilt = head::rebuild(&parts, holder.dummy.expose(), &holder.origin, is_base)
+        .map_err(Unanswered::Refused)?;
+    if body.is_end_stream() && parts.headers.contains_key(header::CONTENT_LENGTH) {
+        // Many a server wants to hear that there is nothing to come.
+        rebuilt.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    if holder.addresses.is_some() {
+        // What is packed cannot be read.
+        rebuilt.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    let place = holder.bounds.enter().await.map_err(Unanswered::Busy)?;
+    let response = holder.gone.run_until_cancelled(exchange(shared, &holder, rebuilt, body)).await;
+    let response = response.unwrap_or(Err(Unanswered::Gone))?;
+    let (mut head, body) = response.into_parts();
+    returned(&mut head.headers);
+    let body = Watched::new(body, holder.bounds.silence, holder.gone.clone(), place);
+    let Some(addresses) = &holder.addresses else {
+        return Ok(Response::from_parts(head, body.boxed_unsync()));
+    };
+    addresses.in_headers(&mut head.headers);
+    if body.is_end_stream() || !rewrite::concerns(head.status, &head.headers) {
+        return Ok(Response::from_parts(head, body.boxed_unsync()));
+    }
+    head.headers.remove(header::CONTENT_LENGTH);
+    let body = Rewritten::new(body, Arc::clone(addresses));
+    Ok(Response::from_parts(head, body.boxed_unsync()))
+}
+
+/// The child whose dummy is among `candidates`.
+fn holder(shared: &Shared, candidates: &[String]) -> Result<Arc<Holder>, Refusal> {
+    let mut found: Option<Arc<Holder>> = None;
+    for candidate in candidates {
+        let Some(next) = shared.dummies.holder(candidate) else { continue };
+        match &found {
+            Some(first) if !Arc::ptr_eq(first, &next) => return Err(Refusal::TwoDummies),
+            _ => found = Some(next),
+        }
+    }
+    found.ok_or(Refusal::NoDummy)
+}
+
+/// Whether `named` is a name under which children reach `address`.
+fn is_base(address: SocketAddr, named: &str) -> bool {
+    let port = address.port();
+    named == address.to_string() || named.eq_ignore_ascii_case(&format!("localhost:{port}"))
+}
+
+/// Asks the upstream; a second time with another token when it does not take the first.
+async fn exchange(
+    shared: &Shared,
+    holder: &Holder,
+    head: Head,
+    body: Incoming,
+) -> Result<Response<Incoming>, Unanswered> {
+    let replay = Replay::new(body);
+    let mut credential = holder.token.current().await.map_err(|error| untold(holder, &error))?;
+    let mut may_repeat = true;
+    loop {
+        let asked = ask(shared, holder, &head, &replay, &credential).await;
+        let response = match asked {
+            // An idle connection may have been closed at this very moment. What changes nothing may
+            // be asked again.
+            Err(Unanswered::Unreachable) if may_repeat && is_safe(&head.method) => {
+                may_repeat = false;
+                continue;
+            }
+            other => other?,
+        };
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        holder.doubt();
+        let newer = match may_repeat {
+            true => holder.token.instead_of(credential.version).await,
+            false => None,
+        };
+        match newer {
+            Some(newer) if replay.is_whole() => credential = newer,
+            _ => return Ok(response),
+        }
+        may_repeat = false;
+    }
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn untold(holder: &Holder, error: &CredentialError) -> Unanswered {
+    let cause = error_chain(error);
+    debug!(server = holder.server, %error, %cause, "there is no token for a child's request");
+    holder.doubt();
+    match error {
+        CredentialError::Missing
+        | CredentialError::SignInAgain
+        | CredentialError::AccountRefused { .. } => Unanswered::NoToken,
+        CredentialError::Misconfigured
+        | CredentialError::Unavailable { .. }
+        | CredentialError::Store(_) => Unanswered::NoTokenNow,
+    }
+}
+
+async fn ask(
+    shared: &Shared,
+    holder: &Holder,
+    head: &Head,
+    replay: &Replay<Incoming>,
+    credential: &Credential,
+) -> Result<Response<Incoming>, Unanswered> {
+    let body = replay.send().ok_or(Unanswered::Unreachable)?;
+    let mut own =
+        Head { method: head.method.clone(), uri: head.uri.clone(), headers: head.headers.clone() };
+    if !own.authorize(credential.access_token.expose(), holder.style) {
+        return Err(Unanswered::NoToken);
+    }
+    let mut request = Request::new(body.boxed_unsync());
+    *request.method_mut() = own.method;
+    *request.uri_mut() = own.uri;
+    *request.headers_mut() = own.headers;
+    let asked = moving(replay, holder.bounds.silence, shared.client.request(request)).await;
+    let response = asked.ok_or(Unanswered::Silent)?.map_err(|error| {
+        let cause = error_chain(&error);
+        debug!(server = holder.server, %error, %cause, "the upstream of a child did not answer");
+        Unanswered::Unreachable
+    })?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Unanswered::Unreachable);
+    }
+    Ok(response)
+}
+
+/// Waits for `work` while the body moves; `None` when nothing happens for `silence`.
+async fn moving<T>(
+    replay: &Replay<Incoming>,
+    silence: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    loop {
+        let before = replay.moved();
+        match timeout(silence, work.as_mut()).await {
+            Ok(done) => return Some(done),
+            Err(_) if replay.moved() != before => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Takes out of an answer what belongs to the connection that it came by.
+fn returned(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&NOT_RETURNED) {
+        headers.remove(name);
+    }
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

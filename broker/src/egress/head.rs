@@ -1,0 +1,203 @@
+//! The head of a child's request is taken apart and built anew: the dummy is found and taken out, what
+//! belongs to one connection stays here, and the address becomes one of the origin's.
+//!
+//! Nothing here knows a token; it comes last, from [`Head::authorize`].
+
+use base64::{
+    Engine,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts,
+    uri::PathAndQuery,
+};
+
+use super::{origin::UpstreamOrigin, target};
+use crate::config::EgressStyle;
+
+/// Forges take a token here too.
+pub(super) const PRIVATE_TOKEN: HeaderName = HeaderName::from_static("private-token");
+
+/// Headers of one connection (RFC 9110 section 7.6.1), and what an upstream might take for the word of
+/// a proxy that it trusts.
+const NOT_FORWARDED: [&str; 18] = [
+    "alt-used",
+    "connection",
+    "expect",
+    "forwarded",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Base64 as clients write it, with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No living dummy is in it.
+    NoDummy,
+    /// Living dummies of more than one child are in it.
+    TwoDummies,
+    /// CONNECT makes a tunnel, TRACE shows the token.
+    Method,
+    /// It names another host, or none of a kind that is known.
+    OtherHost,
+    /// Its path may lead elsewhere than it seems to.
+    Path,
+    /// The dummy stands in the path.
+    DummyInPath,
+}
+
+impl Refusal {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NoDummy | Self::TwoDummies => StatusCode::UNAUTHORIZED,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Path | Self::DummyInPath => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::NoDummy => "This address needs the token that the process was started with.",
+            Self::TwoDummies => "The request has the tokens of two processes.",
+            Self::Method => "This method is not forwarded.",
+            Self::OtherHost => "Requests to other hosts are not forwarded.",
+            Self::Path => "The path has dot segments, or lies outside of the configured origin.",
+            Self::DummyInPath => "A token in the path is not forwarded; use a header.",
+        }
+    }
+}
+
+/// A head without any credential, addressed to the origin.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+/// Everything in a head that may be a dummy.
+pub(super) fn candidates(head: &Parts) -> Vec<String> {
+    let mut found = Vec::new();
+    for value in head.headers.get_all(header::AUTHORIZATION) {
+        let Some((scheme, rest)) = value.to_str().ok().and_then(|text| text.trim().split_once(' '))
+        else {
+            continue;
+        };
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
+            found.push(rest.to_owned());
+        } else if scheme.eq_ignore_ascii_case("basic")
+            && let Some(pair) = BASE64.decode(rest).ok().and_then(|own| String::from_utf8(own).ok())
+        {
+            match pair.split_once(':') {
+                Some((user, password)) => found.extend([user, password].map(str::to_owned)),
+                None => found.push(pair),
+            }
+        }
+    }
+    let own = head.headers.get_all(PRIVATE_TOKEN).iter();
+    found.extend(own.filter_map(|value| value.to_str().ok()).map(|text| text.trim().to_owned()));
+    found.extend(target::credentials(head.uri.query().unwrap_or_default()));
+    found
+}
+
+/// The head as the upstream may see it, still without a token. `base` are the names under which the
+/// child reaches us.
+pub(super) fn rebuild(
+    head: &Parts,
+    dummy: &str,
+    origin: &UpstreamOrigin,
+    is_base: impl Fn(&str) -> bool,
+) -> Result<Head, Refusal> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Refusal::Method);
+    }
+    if let Some(named) = head.uri.authority() {
+        let is_ours = head.uri.scheme_str() == Some("http") && is_base(named.as_str());
+        if !is_ours && !origin.is_named_by(&head.uri) {
+            return Err(Refusal::OtherHost);
+        }
+    }
+    let path = head.uri.path();
+    if path.contains(dummy) || target::decoded(path).contains(dummy) {
+        return Err(Refusal::DummyInPath);
+    }
+    if !target::is_below(path, origin.prefix()) {
+        return Err(Refusal::Path);
+    }
+    let query = head.uri.query().and_then(|query| target::without(query, dummy));
+    let target = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let target = target.parse::<PathAndQuery>().map_err(|_| Refusal::Path)?;
+    let uri = origin.address_of(target).ok_or(Refusal::Path)?;
+    Ok(Head { method: head.method.clone(), uri, headers: forwarded(&head.headers, dummy) })
+}
+
+fn forwarded(headers: &HeaderMap, dummy: &str) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let stays = |name: &HeaderName| {
+        let is_framing = *name == header::CONTENT_LENGTH || *name == header::HOST;
+        let is_credential = *name == header::AUTHORIZATION || *name == PRIVATE_TOKEN;
+        is_framing
+            || is_credential
+            || NOT_FORWARDED.contains(&name.as_str())
+            || named.iter().any(|own| own == name.as_str())
+    };
+    let mut forwarded = HeaderMap::with_capacity(headers.len() + 1);
+    for (name, value) in headers {
+        let has_dummy = memchr::memmem::find(value.as_bytes(), dummy.as_bytes()).is_some();
+        if !stays(name) && !has_dummy {
+            forwarded.append(name.clone(), value.clone());
+        }
+    }
+    forwarded
+}
+
+impl Head {
+    /// Puts `token` in, as the upstream wants it. `false` when it cannot stand in a header.
+    pub(super) fn authorize(&mut self, token: &str, style: EgressStyle) -> bool {
+        let (name, value) = match style {
+            EgressStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {token}")),
+            EgressStyle::Token => (header::AUTHORIZATION, format!("token {token}")),
+            EgressStyle::Basic => {
+                let pair = STANDARD.encode(format!("oauth2:{token}"));
+                (header::AUTHORIZATION, format!("Basic {pair}"))
+            }
+            EgressStyle::PrivateToken => (PRIVATE_TOKEN, token.to_owned()),
+        };
+        let Ok(mut value) = HeaderValue::from_str(&value) else { return false };
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

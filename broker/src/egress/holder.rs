@@ -1,0 +1,39 @@
+//! The child behind a dummy: whose it is, where its requests go, and what it may use.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use auth::oauth::Secret;
+use tokio_util::sync::CancellationToken;
+
+use super::{bounds::Bounds, origin::UpstreamOrigin, rewrite::Addresses, token::TokenSource};
+use crate::config::EgressStyle;
+
+/// A child that has a dummy.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// The name of its server.
+    pub(super) server: String,
+    pub(super) dummy: Secret,
+    /// Where its requests go.
+    pub(super) origin: UpstreamOrigin,
+    /// How the upstream wants the token.
+    pub(super) style: EgressStyle,
+    /// What of its answers is rewritten.
+    pub(super) addresses: Option<Arc<Addresses>>,
+    pub(super) token: TokenSource,
+    pub(super) bounds: Bounds,
+    /// Cancelled at the child's end, and with it what is under way.
+    pub(super) gone: CancellationToken,
+    /// Has the upstream asked about the credential before the next call; shared with the session.
+    pub(super) doubted: Arc<AtomicBool>,
+}
+
+impl Holder {
+    /// Notes that the upstream did not take the token.
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,207 @@
+//! The body of a request that may have to be sent twice.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::answer::BodyError;
+
+/// How much of a body is kept, in bytes. A longer one is sent once.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// A body, and its beginning as far as it was sent.
+#[derive(Debug)]
+pub(super) struct Replay<B>(Arc<Mutex<Source<B>>>);
+
+#[derive(Debug)]
+struct Source<B> {
+    body: B,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// More was sent than is kept.
+    is_lost: bool,
+    /// Grows with every piece that was sent.
+    moved: u64,
+    /// Which sending is the one in force; an earlier one must not take what belongs to it.
+    sending: u64,
+}
+
+/// One sending of a [`Replay`].
+#[derive(Debug)]
+pub(super) struct Sending<B> {
+    source: Arc<Mutex<Source<B>>>,
+    sending: u64,
+    /// How many of the kept pieces were sent.
+    sent: usize,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
+    pub(super) fn new(body: B) -> Self {
+        let source =
+            Source { body, kept: Vec::new(), kept_bytes: 0, is_lost: false, moved: 0, sending: 0 };
+        Self(Arc::new(Mutex::new(source)))
+    }
+
+    /// The whole body, from its beginning; `None` when that was sent and not kept. What was sent
+    /// before breaks off.
+    pub(super) fn send(&self) -> Option<Sending<B>> {
+        let mut source = lock(&self.0);
+        if source.is_lost {
+            return None;
+        }
+        source.sending += 1;
+        Some(Sending { source: Arc::clone(&self.0), sending: source.sending, sent: 0 })
+    }
+
+    /// Whether it can be sent again from its beginning.
+    pub(super) fn is_whole(&self) -> bool {
+        !lock(&self.0).is_lost
+    }
+
+    /// Grows with every piece that was sent.
+    pub(super) fn moved(&self) -> u64 {
+        lock(&self.0).moved
+    }
+}
+
+impl<B> Body for Sending<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let own = self.get_mut();
+        let mut source = lock(&own.source);
+        if source.sending != own.sending {
+            return Poll::Ready(Some(Err("the request is sent again".into())));
+        }
+        if let Some(piece) = source.kept.get(own.sent) {
+            let piece = piece.clone();
+            own.sent += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        loop {
+            let frame = match Pin::new(&mut source.body).poll_frame(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            // Trailers do not cross: an upstream may take them for headers.
+            let Ok(piece) = frame.into_data() else { continue };
+            source.moved += 1;
+            if !source.is_lost && source.kept_bytes + piece.len() <= MAX_KEPT {
+                source.kept_bytes += piece.len();
+                source.kept.push(piece.clone());
+                own.sent += 1;
+            } else {
+                source.is_lost = true;
+                source.kept = Vec::new();
+                own.sent = 0;
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let source = lock(&self.source);
+        self.sent >= source.kept.len() && source.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = lock(&self.source);
+        let again: usize = source.kept.iter().skip(self.sent).map(Bytes::len).sum();
+        let rest = source.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + again as u64);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + again as u64);
+        }
+        hint
+    }
+}
+
+fn lock<B>(source: &Mutex<Source<B>>) -> MutexGuard<'_, Source<B>> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, convert::Infallible};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Pieces {
+        fn of(sizes: &[usize]) -> Self {
+            let piece = |(byte, size): (u8, &usize)| Bytes::from(vec![byte; *size]);
+            Self((b'a'..).zip(sizes).map(piece).collect())
+        }
+    }
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+        }
+    }
+
+    async fn whole<B: Body<Data = Bytes, Error = BodyError>>(body: B) -> Bytes {
+        body.collect().await.expect("it is whole").to_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_short_body_is_sent_again_from_its_beginning_wherever_the_first_sending_stopped() {
+        for read in 0..4 {
+            let replay = Replay::new(Pieces::of(&[3, 1, 2]));
+            let mut first = replay.send().expect("nothing was sent yet");
+            for _ in 0..read {
+                first.frame().await.expect("another piece").expect("it comes");
+            }
+            let again = replay.send().expect("it is kept");
+            assert_eq!(again.size_hint().exact(), Some(6), "after {read} pieces");
+            assert_eq!(whole(again).await, "aaabcc");
+            assert!(first.frame().await.expect("an end").is_err(), "the first one breaks off");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_body_is_sent_once_and_none_of_it_is_kept() {
+        let replay = Replay::new(Pieces::of(&[MAX_KEPT, 1, 7]));
+        let mut first = replay.send().expect("nothing was sent yet");
+        first.frame().await.expect("a piece").expect("it comes");
+        assert!(replay.send().is_some(), "so far it is kept");
+        let replay = Replay::new(Pieces::of(&[MAX_KEPT, 1, 7]));
+        let first = replay.send().expect("nothing was sent yet");
+        assert_eq!(whole(first).await.len(), MAX_KEPT + 8);
+        assert!(replay.send().is_none(), "its beginning is gone");
+        assert_eq!(lock(&replay.0).kept.len(), 0);
+    }
+}

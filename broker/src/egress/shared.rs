@@ -1,0 +1,30 @@
+//! What the requests of all children are forwarded with.
+
+use std::{fmt, sync::Arc};
+
+use auth::upstream::Vault;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{answer::Body, dummies::Dummies};
+use crate::{clock::Clock, metrics::Metrics};
+
+/// What the requests of all children are forwarded with.
+pub(super) struct Shared {
+    pub(super) dummies: Arc<Dummies>,
+    pub(super) client: Client<HttpsConnector<HttpConnector>, Body>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) vault: Option<Arc<Vault>>,
+    pub(super) clock: Clock,
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("dummies", &self.dummies).finish_non_exhaustive()
+    }
+}
