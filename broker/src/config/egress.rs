@@ -28,7 +28,7 @@ settings! {
         pub rewrite: bool = flag("true").live(),
         /// How many requests of one process may be under way at once. Others wait.
         pub max_requests: usize = count("64").live(),
-        /// How many requests a second one process may make. The broker answers 429 to others.
+        /// How many requests a second one process may make. Others wait.
         pub max_rate: Option<NonZeroUsize> = count("200").zero("no limit").live(),
         /// How long the upstream may be silent, before its answer and within it.
         pub silence_timeout: Duration = duration(r#""5m""#).live(),

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// How long a request waits for others of its child to end.
@@ -45,29 +45,38 @@ impl Bounds {
         Self { at_once, rate, bucket: Mutex::new(bucket), silence }
     }
 
-    /// A place for one request, held until its answer has ended.
+    /// A place for one request, held until its answer has ended. Waits for its turn: a child that is
+    /// fast is slowed down and not refused.
     ///
     /// # Cancel safety
     /// Dropping the future gives the place up.
     pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, Busy> {
-        if !self.in_rate(Instant::now()) {
-            return Err(Busy::TooFast);
-        }
         let permit = timeout(PATIENCE, Arc::clone(&self.at_once).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).ok_or(Busy::TooMany)
+        let permit = permit.ok().and_then(Result::ok).ok_or(Busy::TooMany)?;
+        let begun = Instant::now();
+        while let Some(wait) = self.until_turn(Instant::now()) {
+            if begun.elapsed() + wait > PATIENCE {
+                return Err(Busy::TooFast);
+            }
+            sleep(wait).await;
+        }
+        Ok(permit)
     }
 
-    fn in_rate(&self, now: Instant) -> bool {
-        let Some(rate) = self.rate else { return true };
+    /// How long until there is a turn; `None` takes it.
+    fn until_turn(&self, now: Instant) -> Option<Duration> {
+        let rate = self.rate?;
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let gained = now.duration_since(bucket.filled).as_secs_f64() * rate;
         bucket.left = (bucket.left + gained).min(rate);
         bucket.filled = now;
-        let fits = bucket.left >= 1.0;
-        if fits {
-            bucket.left -= 1.0;
+        if bucket.left < 1.0 {
+            // Never zero, so that a turn that is missed by a hair is not waited for in circles.
+            let wait = Duration::from_secs_f64((1.0 - bucket.left) / rate);
+            return Some(wait.max(Duration::from_millis(1)));
         }
-        fits
+        bucket.left -= 1.0;
+        None
     }
 }
 
@@ -76,16 +85,21 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_child_has_a_burst_and_then_its_rate() {
+    async fn a_child_has_a_burst_and_then_its_rate_and_no_request_fails() {
         let bounds = Bounds::new(100, Some(10), Duration::from_secs(1));
-        let mut held = Vec::new();
+        let begun = Instant::now();
         for _ in 0..10 {
-            held.push(bounds.enter().await.expect("within the burst"));
+            drop(bounds.enter().await.expect("within the burst"));
         }
-        assert_eq!(bounds.enter().await.map(drop), Err(Busy::TooFast));
-        tokio::time::advance(Duration::from_millis(100)).await;
-        held.push(bounds.enter().await.expect("another tenth of a second"));
-        assert_eq!(bounds.enter().await.map(drop), Err(Busy::TooFast));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        for _ in 0..20 {
+            drop(bounds.enter().await.expect("its turn comes"));
+        }
+        let took = begun.elapsed();
+        assert!(
+            took > Duration::from_millis(1900) && took < Duration::from_millis(2200),
+            "{took:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
