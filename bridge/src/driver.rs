@@ -54,6 +54,7 @@ impl Driver {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        self.follow();
         // First, because it leaves our waker where closing and full queues find it.
         match self.shared.outbox.poll_flush(cx) {
             Poll::Ready(Err(error)) => {
@@ -62,7 +63,7 @@ impl Driver {
             }
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        if let Some(why) = self.shared.table().closed {
+        if let Some(why) = self.closed() {
             return Poll::Ready(why);
         }
         if let Some(interposed) = &mut self.interposed
@@ -97,9 +98,26 @@ impl Driver {
 
     /// Closes the bridge and says why it really ended: a child whose input was closed by
     /// [`Bridge::close`](crate::Bridge::close) ends soon after, and that is no news.
-    fn close(&self, why: Closed) -> Closed {
-        self.shared.close(why);
-        self.shared.table().closed.unwrap_or(why)
+    fn close(&mut self, why: Closed) -> Closed {
+        loop {
+            self.shared.close(why);
+            // Else the child was handed on at this very moment.
+            if let Some(why) = self.closed() {
+                return why;
+            }
+        }
+    }
+
+    /// Goes on with the session that has the child now.
+    fn follow(&mut self) {
+        while let Some(next) = self.shared.take_successor() {
+            self.shared = next;
+        }
+    }
+
+    fn closed(&mut self) -> Option<Closed> {
+        self.follow();
+        self.shared.table().closed
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
@@ -134,7 +152,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.close(Closed::Stopped);
+        self.close(Closed::Stopped);
         self.shared.keep_unfinished(self.lines.unfinished());
     }
 }

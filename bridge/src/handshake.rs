@@ -84,7 +84,9 @@ impl Bridge {
         params: Option<&str>,
         timeout: Duration,
     ) -> Result<Bytes, InitializeError> {
-        self.exchange_first("initialize", params, timeout).await
+        let result = self.exchange_first("initialize", params, timeout).await?;
+        let _ = self.shared.welcome.set(result.clone());
+        Ok(result)
     }
 
     async fn exchange_first(

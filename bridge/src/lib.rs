@@ -107,6 +107,7 @@ mod server;
 mod shared;
 mod snapshot;
 mod stream;
+mod succession;
 mod table;
 mod takeovers;
 mod tool_error;

@@ -140,6 +140,20 @@ impl Outbox {
         }
     }
 
+    /// The way in other hands. This one is closed, and the child notices nothing.
+    pub(crate) fn take_over(&self) -> Self {
+        let mut state = self.lock();
+        let taken = State {
+            writer: state.writer.take(),
+            queue: std::mem::take(&mut state.queue),
+            queued: std::mem::take(&mut state.queued),
+            progress: state.progress,
+            broken: state.broken.take(),
+            driver: state.driver.take(),
+        };
+        Self { state: Mutex::new(taken), max_queued: self.max_queued }
+    }
+
     /// Closes the way, so that the child sees the end of its input. What waited is dropped.
     pub(crate) fn close(&self) {
         let mut state = self.lock();

@@ -49,8 +49,15 @@ impl Shared {
                     if let Some(why) = table.closed {
                         return Err(PostError::Closed(why));
                     }
+                    let mut is_known = false;
                     if let Some(memory) = &mut table.memory {
                         memory.initialized = true;
+                        is_known = std::mem::take(&mut memory.is_handed_on);
+                    }
+                    if is_known {
+                        drop(table);
+                        self.count_change();
+                        return Ok(());
                     }
                     table.note_notification();
                     drop(table);

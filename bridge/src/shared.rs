@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) epoch: Epoch,
     pub(crate) outbox: Outbox,
     table: Mutex<Table>,
+    /// Has the child now. Set while the table is locked and closed.
+    successor: Mutex<Option<Arc<Self>>>,
     /// Notified when the table has become idle or has closed, if it is told to.
     idle: Notify,
     pub(crate) standalone: Arc<Stream>,
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) changes: watch::Sender<u64>,
     /// There is no session: calls share the child.
     pub(crate) serves_calls: AtomicBool,
+    /// The child's result of `initialize`, raw.
+    pub(crate) welcome: OnceLock<Bytes>,
     /// What the child tells of itself, for calls that listen.
     pub(crate) notices: broadcast::Sender<Notice>,
 }
@@ -81,6 +86,7 @@ impl Shared {
             epoch,
             outbox,
             table: Mutex::default(),
+            successor: Mutex::default(),
             idle: Notify::new(),
             standalone: Arc::new(Stream::standalone(epoch, Arc::clone(&account))),
             account,
@@ -91,6 +97,7 @@ impl Shared {
             observer,
             changes: watch::Sender::new(0),
             serves_calls: AtomicBool::new(false),
+            welcome: OnceLock::new(),
             notices: broadcast::Sender::new(NOTICES),
             limits,
         }
@@ -99,6 +106,16 @@ impl Shared {
     pub(crate) fn table(&self) -> TableGuard<'_> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         TableGuard { table, idle: &self.idle }
+    }
+
+    /// Gives the child to `successor`: the driver goes on with it. The table is locked and closed.
+    pub(crate) fn set_successor(&self, successor: Arc<Self>) {
+        *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
+    }
+
+    /// Who has the child now, told once.
+    pub(crate) fn take_successor(&self) -> Option<Arc<Self>> {
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits until the table is idle or closed. It may be neither when this returns.

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub(crate) serves_calls: bool,
     /// The child is one of the modern era: it is discovered, and knows no handshake.
     pub(crate) is_modern: bool,
+    /// The child was greeted for another session: what confirms the handshake is not told again.
+    pub(crate) is_handed_on: bool,
     forgotten: u32,
     /// Bytes of all texts above.
     bytes: usize,
@@ -118,6 +120,7 @@ impl Snapshot {
             subscriptions: BTreeSet::new(),
             serves_calls: false,
             is_modern: false,
+            is_handed_on: false,
             forgotten: 0,
             bytes,
         }
@@ -200,6 +203,14 @@ impl Snapshot {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.server.revision().unwrap_or(Revision::LATEST)
+    }
+
+    /// Whether a child that was told this needs to take back nothing.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.initialized
+            && self.level.is_none()
+            && self.subscriptions.is_empty()
+            && self.forgotten == 0
     }
 
     /// Whether it is of a session, and not of a child that calls share.

@@ -133,6 +133,13 @@ impl Table {
         self.withdrawn.iter().any(|name| admission.is_by(name))
     }
 
+    /// Mints no number that `before` did, and lets nothing in that it did not.
+    pub(crate) fn continue_from(&mut self, before: &Self) {
+        self.next = before.next;
+        self.withdrawn.clone_from(&before.withdrawn);
+        self.notified.clone_from(&before.notified);
+    }
+
     /// A number never used before in this bridge.
     pub(crate) fn mint(&mut self) -> u64 {
         self.next += 1;

@@ -197,5 +197,5 @@ pub use phase::Report;
 pub use purpose::Purpose;
 pub use reason::{StopReason, WakeReason};
 pub use record::{Record, RecordKey, Recorded, Records, RecordsError, Selection, Summary, Use};
-pub use registry::{Listed, Registry, Removed, Revocation, View};
+pub use registry::{Listed, Registry, Removed, Revocation, VacatedSlot, View};
 pub use replacement::{AfterStop, Replacement, StopWhen};

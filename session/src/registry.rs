@@ -16,6 +16,7 @@ use crate::id::{Mint, SessionId};
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::open::OpenJob;
+use crate::openings::Ticket;
 use crate::owner::Owner;
 use crate::phase::{Phase, Report, stopping};
 use crate::purpose::Purpose;
@@ -23,14 +24,17 @@ use crate::record::Records;
 use crate::record_writer::RecordWriter;
 use crate::shared::{Lookup, Shared};
 use crate::single_flight::SingleFlight;
+use crate::slot::Slot;
 
 mod ending;
 mod listing;
 mod replacing;
+mod succession;
 mod waking;
 
 pub use ending::{Removed, Revocation};
 pub use listing::{Listed, View};
+pub use succession::VacatedSlot;
 
 /// The sessions of one kind of backend. Clones are handles to the same registry.
 ///
@@ -119,33 +123,14 @@ where
     /// Dropping the future leaks nothing. A slot that was waited for is given back; a backend
     /// that is being spawned is finished by the driver and then ended as `Abandoned`.
     pub async fn open(&self, owner: Owner, ask: A) -> Result<Lease<B>, OpenError<E>> {
-        if let Some(refusal) = self.shared.phase.borrow().refusal() {
-            return Err(refusal);
-        }
-        let Some(ticket) = self.shared.openings.begin(&owner) else {
-            return Err(self.closed());
-        };
+        let ticket = self.begin(&owner)?;
         let mut phase = self.shared.phase.subscribe();
         let slot = tokio::select! {
             biased;
             slot = self.shared.slot(&owner, Purpose::Call) => slot?,
             () = stopping(&mut phase) => return Err(self.closed()),
         };
-        let (reply, answer) = oneshot::channel();
-        if self.jobs.send(Job::Open(OpenJob { ticket, owner, ask, slot, reply })).is_err() {
-            return Err(self.closed());
-        }
-        tokio::select! {
-            biased;
-            answer = answer => match answer {
-                Ok(opened) => opened.map(|first| first.arrived()),
-                // No answer comes when the driver is gone, or when the spawner panicked.
-                Err(_) if self.shared.phase.borrow().is_stopping() => Err(self.closed()),
-                Err(_) => Err(OpenError::Panicked),
-            },
-            // The driver sees the spawn to its end; the opener need not wait for that.
-            () = stopping(&mut phase) => Err(self.closed()),
-        }
+        self.open_with(ticket, owner, ask, slot).await
     }
 
     /// Takes a lease for a call on a live session, for its owner alone. Costs one lookup and no
@@ -215,6 +200,39 @@ where
                 return report;
             }
             phase.changed().await.expect("this handle keeps the sender");
+        }
+    }
+
+    /// Lets an open in, so that a revocation finds it.
+    fn begin(&self, owner: &Owner) -> Result<Ticket, OpenError<E>> {
+        if let Some(refusal) = self.shared.phase.borrow().refusal() {
+            return Err(refusal);
+        }
+        self.shared.openings.begin(owner).ok_or_else(|| self.closed())
+    }
+
+    async fn open_with(
+        &self,
+        ticket: Ticket,
+        owner: Owner,
+        ask: A,
+        slot: Slot,
+    ) -> Result<Lease<B>, OpenError<E>> {
+        let mut phase = self.shared.phase.subscribe();
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job::Open(OpenJob { ticket, owner, ask, slot, reply })).is_err() {
+            return Err(self.closed());
+        }
+        tokio::select! {
+            biased;
+            answer = answer => match answer {
+                Ok(opened) => opened.map(|first| first.arrived()),
+                // No answer comes when the driver is gone, or when the spawner panicked.
+                Err(_) if self.shared.phase.borrow().is_stopping() => Err(self.closed()),
+                Err(_) => Err(OpenError::Panicked),
+            },
+            // The driver sees the spawn to its end; the opener need not wait for that.
+            () = stopping(&mut phase) => Err(self.closed()),
         }
     }
 

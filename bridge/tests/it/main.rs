@@ -6,6 +6,7 @@ mod admissions;
 mod child;
 mod differential;
 mod faults;
+mod handing_on;
 mod interleavings;
 mod replacement;
 mod replies;

@@ -111,6 +111,10 @@ settings! {
         /// with its process. Otherwise sessions sleep when they are idle, survive a crash and a
         /// restart of the broker, and continue with a new process.
         pub stateful: bool = flag("false").live(),
+        /// Whether a new session may get the process of an earlier one that its user and client have
+        /// left idle, if both began with the same handshake. The earlier session then sleeps. Some
+        /// clients open a session for each call. Has no effect where stateful is true.
+        pub reuse: bool = flag("false").live(),
         /// Which protocol the program speaks: "legacy" is the handshake with initialize of revisions
         /// up to 2025-11-25, "modern" the self-contained requests of 2026-07-28. With "auto" the
         /// broker asks a process when the first modern client comes, or when the program refuses the

@@ -35,6 +35,7 @@ use crate::{
     sessions::{
         acquire::AcquireError,
         child_session::ChildSession,
+        reuse::take_idle_child,
         spawn_failure::SpawnFailure,
         spawner::{OpenRequest, Users},
     },
@@ -217,13 +218,20 @@ impl Exchange<'_> {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words));
         };
         let id = request.id().expect("a request has an id");
+        let sessions = &self.app.sessions;
+        let idle = take_idle_child(sessions, &caller.owner, &self.server, request).await;
+        let (slot, inherited) = idle.unzip();
         let ask = OpenRequest {
             server: Arc::clone(&self.server),
             initialize: request.clone(),
             users: Users::Session,
+            inherited,
         };
         let counted = Counted::new(&self.app.calls);
-        let opened = self.app.sessions.open(caller.owner.clone(), ask).await;
+        let opened = match slot {
+            Some(slot) => sessions.open_in(slot, ask).await,
+            None => sessions.open(caller.owner.clone(), ask).await,
+        };
         drop(counted);
         let outcome = if opened.is_ok() { "ok" } else { "refused" };
         self.server.count("initialize", outcome, begun.elapsed());

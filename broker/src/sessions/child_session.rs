@@ -3,13 +3,18 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bridge::{Bridge, Welcome};
+use bridge::{Bridge, Surroundings, Welcome};
 use session::{BoxFuture, SessionId, StopReason};
 use tokio::sync::watch;
 use tracing::{Span, field, info};
 
-use super::{child::Child, child_credential::ChildCredential, children::Counted};
-use crate::server::Server;
+use super::{
+    child::Child,
+    child_credential::ChildCredential,
+    children::Counted,
+    inheritance::{ChildRequest, Handover},
+};
+use crate::server::{Server, Settings};
 
 /// One live session's child.
 #[derive(Debug)]
@@ -26,6 +31,14 @@ pub(crate) struct ChildSession {
     pub(super) why: OnceLock<StopReason>,
     pub(super) counted: Arc<Counted>,
     pub(super) ended: watch::Receiver<bool>,
+    /// The child has gone to another session.
+    pub(super) left: watch::Sender<bool>,
+    /// Who gets the child when the session falls asleep.
+    pub(super) promised_to: Mutex<Option<ChildRequest>>,
+    /// Its person's ledger, and who is told of what happens.
+    pub(super) surroundings: Surroundings,
+    /// What the child was started with.
+    pub(super) settings: Arc<Settings>,
     pub(super) span: Span,
 }
 
@@ -36,8 +49,41 @@ impl ChildSession {
     }
 }
 
+impl ChildSession {
+    /// Leaves the child to another session; `false` when it cannot be had.
+    fn leave_child_to(&self, request: ChildRequest) -> bool {
+        if request.has_left() {
+            return false;
+        }
+        let handed_on = self.bridge.hand_on(&request.initialize, self.surroundings.clone());
+        let Some((bridge, welcome)) = handed_on else { return false };
+        request.receive(Handover {
+            bridge,
+            welcome,
+            child: self.child.clone(),
+            credential: self.credential.clone(),
+            counted: Arc::clone(&self.counted),
+            ended: self.ended.clone(),
+            surroundings: self.surroundings.clone(),
+            settings: Arc::clone(&self.settings),
+        });
+        true
+    }
+}
+
 impl session::Backend for ChildSession {
     fn stop(&self, why: StopReason) {
+        let request = self.promised_to.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if why == StopReason::Replaced
+            && let Some(request) = request
+            && self.why.get().is_none()
+            && self.leave_child_to(request)
+        {
+            let _ = self.why.set(why);
+            self.span.in_scope(|| info!("session sleeps, and another one goes on with its child"));
+            self.left.send_replace(true);
+            return;
+        }
         if self.why.set(why).is_ok() {
             self.span.in_scope(|| info!(reason = %why, "session stops"));
             self.counted.stops();
@@ -47,10 +93,22 @@ impl session::Backend for ChildSession {
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {
-        let mut ended = self.ended.clone();
+        let (mut ended, mut left) = (self.ended.clone(), self.left.subscribe());
         Box::pin(async move {
-            // An error means that the task is gone, and with it everything it owned.
-            let _ = ended.wait_for(|ended| *ended).await;
+            let ended = async {
+                // An error means that the task is gone, and with it everything it owned.
+                let _ = ended.wait_for(|ended| *ended).await;
+            };
+            let left = async {
+                // Without this session nobody gives its child away.
+                if left.wait_for(|left| *left).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = ended => {}
+                () = left => {}
+            }
         })
     }
 

@@ -21,6 +21,7 @@ use super::{
     cache::Caches,
     child_session::ChildSession,
     children::Children,
+    inheritance::InheritedChild,
     ledgers::Ledgers,
     spawn_failure::SpawnFailure,
     startup::{Speech, Startup},
@@ -40,6 +41,8 @@ pub(crate) struct OpenRequest {
     pub(crate) initialize: Message,
     /// Who uses the child.
     pub(crate) users: Users,
+    /// A child that another session has left.
+    pub(crate) inherited: Option<InheritedChild>,
 }
 
 /// Who uses a child.
@@ -80,6 +83,10 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         let span = startup.span.clone();
         Box::pin(
             async move {
+                let inherited = ask.inherited.and_then(|child| startup.go_on_with(child));
+                if let Some(live) = inherited {
+                    return Ok(live);
+                }
                 let greeting = match ask.users {
                     Users::Session => Greeting::Initialize(ask.initialize),
                     Users::Calls => Greeting::Share(ask.initialize),

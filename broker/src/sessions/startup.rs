@@ -27,6 +27,7 @@ use super::{
     directory::Directory,
     handshake::complete_handshake,
     handshake_timeout::HandshakeTimeout,
+    inheritance::{Handover, InheritedChild},
     isolation::isolate,
     ledgers::Ledgers,
     limits::limits,
@@ -82,6 +83,29 @@ struct Given<'a> {
 }
 
 impl Startup {
+    /// A session on the child that another one has left; `None` when it has ended meanwhile.
+    pub(super) fn go_on_with(&self, child: InheritedChild) -> Option<ChildSession> {
+        let Handover { bridge, welcome, child, credential, counted, ended, surroundings, settings } =
+            child.take()?;
+        self.span.in_scope(|| info!(pid = child.pid(), "session starts with an idle child"));
+        Some(ChildSession {
+            server: Arc::clone(&self.server),
+            bridge,
+            credential,
+            stateful: settings.server.stateful,
+            child,
+            welcome: Mutex::new(Some(welcome)),
+            why: OnceLock::new(),
+            counted,
+            ended,
+            left: watch::Sender::new(false),
+            promised_to: Mutex::default(),
+            surroundings,
+            settings,
+            span: self.span.clone(),
+        })
+    }
+
     /// Starts child and bridge, with what they need of the user's, and the task that moves both.
     pub(super) async fn start(
         &self,
@@ -154,7 +178,7 @@ impl Startup {
             Speech::Translated => Bridge::attach_translated,
         };
         let (bridge, bridge_driver) =
-            attach(started.stdout, started.stdin, settings.bridge.clone(), surroundings);
+            attach(started.stdout, started.stdin, settings.bridge.clone(), surroundings.clone());
         let cache_in_use = cache.map(Cache::in_use);
         let (over, ended) = watch::channel(false);
         let counted = Counted::new(server, &self.children, child.pid());
@@ -190,6 +214,10 @@ impl Startup {
             why: OnceLock::new(),
             counted,
             ended,
+            left: watch::Sender::new(false),
+            promised_to: Mutex::default(),
+            surroundings,
+            settings: Arc::clone(settings),
             span: span.clone(),
         })
     }

@@ -255,6 +255,7 @@ impl Pool {
             server: Arc::clone(wanted.server),
             initialize: (wanted.initialize)(),
             users: Users::Calls,
+            inherited: None,
         };
         let lease = sessions.open(wanted.owner.clone(), ask).await.map_err(WarmError::Open)?;
         if !(wanted.is_admitted)() {

@@ -26,6 +26,7 @@ mod people;
 mod processes;
 mod program;
 mod request_checks;
+mod reuse;
 mod sessions;
 mod sleep;
 mod slow;

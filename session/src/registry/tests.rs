@@ -31,6 +31,7 @@ mod revoking;
 mod sleeping;
 mod starting;
 mod stopping;
+mod succession;
 mod threads;
 mod waking;
 
