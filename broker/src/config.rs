@@ -83,7 +83,10 @@ pub use effective::{Effective, EffectiveValue};
 pub use egress::{EgressConfig, EgressStyle};
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, ConfigErrors, Source};
-pub use isolation::{IsolationConfig, IsolationLevel, NetworkAccess, PrivatePaths};
+pub use isolation::{
+    IsolationConfig, IsolationFallback, IsolationLevel, IsolationUsers, NetworkAccess,
+    PrivatePaths, UidRange,
+};
 pub use kinds::{ConfiguredTable, Kinds, Role, TableKind, Tables};
 pub use limits::{LimitsConfig, Processors};
 pub use load::Loaded;

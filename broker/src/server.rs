@@ -15,7 +15,7 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 
 use crate::{
-    config::{Config, EraChoice, ServerConfig},
+    config::{Config, EraChoice, ServerConfig, UidRange},
     metrics::Metrics,
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) caches: PathBuf,
     /// What a child in a sandbox does not see.
     pub(crate) private: Vec<PathBuf>,
+    /// The users that run children, where each person has one.
+    pub(crate) uids: Option<UidRange>,
 }
 
 impl Settings {
@@ -96,6 +98,7 @@ impl Settings {
             directories: config.data_dir.join("children"),
             caches: Self::caches_in(&config.data_dir),
             private: config.private.0.clone(),
+            uids: config.isolation.uids,
         }
     }
 }

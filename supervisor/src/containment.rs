@@ -1,6 +1,10 @@
 //! How all descendants of a child are held together, so that none outlives it or this process.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use rustix::process::{Pid, geteuid};
 
@@ -54,6 +58,9 @@ impl fmt::Display for Mechanism {
     }
 }
 
+/// A user to try with.
+const SOMEBODY: u32 = 65534;
+
 /// Holds the descendants of children together. One for a program, cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Containment {
@@ -70,6 +77,8 @@ struct Inner {
     /// Whether namespaces take a user namespace first.
     user_namespace: bool,
     sandbox: Result<(), Failure>,
+    /// The same for a sandbox of another user; tried when it is first asked for.
+    sandbox_of_users: OnceLock<Result<(), Failure>>,
 }
 
 impl Containment {
@@ -89,8 +98,8 @@ impl Containment {
     /// As for [`start`](Self::start).
     pub fn start_with(name: &str, allowed: &[Mechanism]) -> io::Result<Self> {
         let user_namespace = !geteuid().is_root() || !can_separate_as_root();
-        let namespaces = Self::try_namespaces(user_namespace, false);
-        let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true));
+        let namespaces = Self::try_namespaces(user_namespace, false, None);
+        let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true, None));
         let cgroup = Arc::new(Cgroup::create(name));
         let mechanism = if allowed.contains(&Mechanism::Cgroup) && cgroup.can_kill() {
             Mechanism::Cgroup
@@ -101,11 +110,22 @@ impl Containment {
         };
         let held = if mechanism == Mechanism::Cgroup { cgroup.kill_folder() } else { None };
         let orphan_cleanup = Some(OrphanCleanup::start(held.as_ref())?);
-        let inner = Inner { mechanism, orphan_cleanup, cgroup, user_namespace, sandbox };
+        let inner = Inner {
+            mechanism,
+            orphan_cleanup,
+            cgroup,
+            user_namespace,
+            sandbox,
+            sandbox_of_users: OnceLock::new(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn try_namespaces(user_namespace: bool, sandbox: bool) -> Result<(), Failure> {
+    fn try_namespaces(
+        user_namespace: bool,
+        sandbox: bool,
+        user: Option<u32>,
+    ) -> Result<(), Failure> {
         if !is_in_this_program() {
             return Err(Failure { step: "find the launcher".to_owned(), errno: libc::ENOSYS });
         }
@@ -116,7 +136,7 @@ impl Containment {
             network: Reach::Any,
             new_privs: false,
             confined: sandbox,
-            user: None,
+            user,
             limits: Vec::new(),
         })
     }
@@ -139,6 +159,25 @@ impl Containment {
                 Err(SpawnError::Isolation { step: failure.step.clone(), source: failure.error() })
             }
         }
+    }
+
+    /// Whether children can have a sandbox with a [user](crate::Sandbox::user) of their own; else what
+    /// was refused. Blocks for some milliseconds the first time.
+    ///
+    /// # Errors
+    /// As [`sandbox`](Self::sandbox).
+    pub fn sandbox_of_users(&self) -> Result<(), SpawnError> {
+        let tried = self.inner.sandbox_of_users.get_or_init(|| {
+            if self.inner.user_namespace {
+                let step = "run a child as another user, which only root may".to_owned();
+                return Err(Failure { step, errno: libc::EPERM });
+            }
+            Self::try_namespaces(false, true, Some(SOMEBODY))
+        });
+        tried.as_ref().copied().map_err(|failure| SpawnError::Isolation {
+            step: failure.step.clone(),
+            source: failure.error(),
+        })
     }
 
     /// Whether namespaces take a user namespace first.

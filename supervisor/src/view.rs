@@ -13,22 +13,40 @@ use crate::{
 /// Where programs write what others may read, and where sockets are. The child has its own.
 const SCRATCH: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
 
-/// Files that only root reads, where this process may be root.
-const SECRETS: [&str; 4] = ["/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-"];
+/// What only root reads, where this process may be root.
+const SECRETS: [&str; 7] = [
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssl/private",
+];
+
+/// Where the host's private keys are, among what clients need.
+const HOST_KEYS: &str = "/etc/ssh";
 
 /// Where name servers are listed; often a link to below `/run`.
 const RESOLVER: &str = "/etc/resolv.conf";
 
-/// The places, those that contain others first. What is hidden wins over what is shown at the same path.
+/// The places, those that contain others first. What is hidden wins over what is shown at the same path,
+/// and what is shown over what the child has of its own.
 pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     let mut places = BTreeMap::<(usize, PathBuf), Access>::new();
-    let mut add = |path: &Path, access: Access| {
-        let Ok(path) = path.canonicalize() else { return };
-        if path.parent().is_none() {
-            return;
-        }
+    let mut note = |path: PathBuf, access: Access| {
         let known = places.entry((path.components().count(), path)).or_insert(access);
         *known = (*known).max(access);
+    };
+    let mut add = |path: &Path, access: Access| {
+        let Ok(target) = path.canonicalize() else { return };
+        if target.parent().is_none() {
+            return;
+        }
+        if matches!(access, Access::Read | Access::Write) {
+            links(path).into_iter().for_each(|link| note(link, Access::Link));
+        }
+        note(target, access);
     };
     for path in SCRATCH {
         add(Path::new(path), Access::Scratch);
@@ -36,14 +54,51 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     for path in SECRETS {
         add(Path::new(path), Access::Hidden);
     }
+    for key in std::fs::read_dir(HOST_KEYS).into_iter().flatten().flatten() {
+        let name = key.file_name();
+        if name.to_string_lossy().starts_with("ssh_host_")
+            && !name.to_string_lossy().ends_with(".pub")
+        {
+            add(&key.path(), Access::Hidden);
+        }
+    }
     add(Path::new(RESOLVER), Access::Read);
     sandbox.hidden.iter().for_each(|path| add(path, Access::Hidden));
     sandbox.read.iter().for_each(|path| add(path, Access::Read));
     sandbox.write.iter().for_each(|path| add(path, Access::Write));
     let places: Vec<_> =
         places.into_iter().map(|((_, path), access)| Place { path, access }).collect();
-    let needed = |place: &Place| place.access != Access::Read || is_changed(&places, &place.path);
+    let needed = |place: &Place| {
+        !matches!(place.access, Access::Read | Access::Link) || is_changed(&places, &place.path)
+    };
     places.iter().filter(|place| needed(place)).cloned().collect()
+}
+
+/// The symbolic links that are followed on the way to what `path` names, each without links above it.
+fn links(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut at = PathBuf::from("/");
+    let parts = |path: &Path| -> Vec<PathBuf> {
+        path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect()
+    };
+    let mut left = parts(path);
+    // As many as the system follows.
+    while let Some(part) = left.pop().filter(|_| found.len() < 40) {
+        match part.components().next() {
+            Some(Component::RootDir) => at = PathBuf::from("/"),
+            Some(Component::ParentDir) => drop(at.pop()),
+            Some(Component::Normal(name)) => {
+                at.push(name);
+                if let Ok(target) = at.read_link() {
+                    left.extend(parts(&target));
+                    found.push(at.clone());
+                    at.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Whether something above `path` is not as on the host.
@@ -75,16 +130,25 @@ pub(crate) fn of_program(program: &Path, search: &[PathBuf]) -> Vec<PathBuf> {
 
 /// The directory that a program was installed into, with its libraries.
 pub(crate) fn installation(program: &Path) -> Option<PathBuf> {
+    installation_among(program, Path::exists)
+}
+
+fn installation_among(program: &Path, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let folder = program.parent()?;
     let root = folder.parent().filter(|root| root.parent().is_some());
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    // Directly in a home there are directories such as `.local` and `.cargo`, which have programs in
+    // them, and also what is nobody else's business. Version managers need theirs.
+    let is_installation = |root: &Path| {
+        let is_in_home = root.parent().is_some_and(is_home);
+        let is_private = is_home(root) || name(root).is_some_and(|name| name == ".local");
+        let has = |names: &[&str]| names.iter().any(|name| exists(&root.join(name)));
+        root.components().filter(|part| matches!(part, Component::Normal(_))).count() > 1
+            && !is_private
+            && (!is_in_home || has(&["lib", "versions", "installs", "tools", "pyvenv.cfg"]))
+    };
     match (name(folder).as_deref(), root) {
-        (Some("bin" | "sbin" | "shims" | "libexec"), Some(root))
-            // The root of a home's own installation is full of other things.
-            if name(root).is_none_or(|name| name != ".local")
-                && root.components().filter(|part| matches!(part, Component::Normal(_))).count() > 1
-                && !is_home(root) =>
-        {
+        (Some("bin" | "sbin" | "shims" | "libexec"), Some(root)) if is_installation(root) => {
             Some(root.to_owned())
         }
         _ if is_home(folder) || SCRATCH.iter().any(|scratch| folder == Path::new(scratch)) => {
@@ -124,8 +188,12 @@ mod tests {
 
     #[test]
     fn a_program_brings_the_directory_it_was_installed_into_and_no_home() {
+        let there =
+            ["/home/ada/venv/pyvenv.cfg", "/home/ada/.pyenv/versions", "/home/ada/.local/lib"];
         for (program, expected) in [
             ("/opt/notes/bin/notes", "/opt/notes"),
+            ("/home/ada/.cargo/bin/notes", "/home/ada/.cargo/bin"),
+            ("/home/ada/.nvm/versions/node/v24/bin/node", "/home/ada/.nvm/versions/node/v24"),
             ("/home/ada/venv/bin/python", "/home/ada/venv"),
             ("/home/ada/bin/notes", "/home/ada/bin"),
             ("/home/ada/.local/bin/uvx", "/home/ada/.local/bin"),
@@ -134,8 +202,36 @@ mod tests {
             ("/usr/bin/node", "/usr/bin"),
             ("/srv/tools/notes", "/srv/tools"),
         ] {
-            assert_eq!(installation(Path::new(program)), Some(expected.into()), "{program}");
+            let exists = |path: &Path| there.iter().any(|known| path == Path::new(known));
+            let found = installation_among(Path::new(program), exists);
+            assert_eq!(found, Some(expected.into()), "{program}");
         }
+    }
+
+    #[test]
+    fn the_links_on_the_way_to_a_path_are_there_too() {
+        use std::os::unix::fs::symlink;
+
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("releases/2")).unwrap();
+        std::fs::write(base.join("releases/2/program"), "").unwrap();
+        symlink("releases/2", base.join("current")).unwrap();
+        symlink("../releases/2/../../current/program", base.join("releases/run")).unwrap();
+        symlink("loop", base.join("loop")).unwrap();
+        let found = links(&base.join("releases/run"));
+        assert_eq!(found, [base.join("releases/run"), base.join("current")]);
+        assert_eq!(links(&base.join("releases/2/program")), [] as [PathBuf; 0]);
+        assert_eq!(links(&base.join("loop/x")).len(), 40);
+        let sandbox = Sandbox {
+            hidden: vec![base.clone()],
+            read: vec![base.join("current/program")],
+            ..Sandbox::default()
+        };
+        let places = places(&sandbox);
+        let place = |path: PathBuf, access| Place { path, access };
+        assert!(places.contains(&place(base.join("current"), Access::Link)));
+        assert!(places.contains(&place(base.join("releases/2/program"), Access::Read)));
     }
 
     #[test]

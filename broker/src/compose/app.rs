@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     admission,
@@ -39,6 +39,7 @@ use crate::{
     clock::Clock,
     config::{Change, Config, Environment},
     egress::proxy::EgressProxy,
+    error_chain::error_with_causes,
     metrics::{Metrics, ReasonLabel, StateLabels},
     server::Settings,
     sessions::{
@@ -50,6 +51,7 @@ use crate::{
         credential_changes,
         credential_looks::{self, LookSender},
         directory,
+        isolation::NoIsolation,
         parked::ParkedCalls,
         registry::Sessions,
         spawner::{OpenRequest, Spawner},
@@ -246,6 +248,10 @@ impl App {
         let old = self.state.load_full();
         let (config, changes) = old.config.reloaded(new);
         self.sessions.set_limits(session_limits(&config));
+        if let Err((server, NoIsolation(lacking))) = self.children.check(&config) {
+            let error = error_with_causes(&lacking);
+            error!(%error, "server.{}.isolation cannot be had: its processes do not start", server.as_str());
+        }
         let state = State::of(config, Some(&old), &self.metrics);
         self.state.store(Arc::new(state));
         changes

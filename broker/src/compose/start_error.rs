@@ -6,8 +6,9 @@ use auth::{
 };
 
 use crate::{
+    config::ServerName,
     fetch::RootsError,
-    sessions::{children::NoIsolation, limits::Unenforced},
+    sessions::{isolation::NoIsolation, limits::Unenforced},
     store::{self, KeysError},
     tokens::ImportError,
 };
@@ -24,13 +25,13 @@ pub enum StartError {
     /// The system gives a server's processes no sandbox.
     #[error(
         "server.{server}.isolation cannot be had on this system; allow user namespaces, or write \
-         level = \"none\" and network = \"any\""
+         fallback = \"warn\" to run without it"
     )]
     Isolation {
         /// The server's name.
         server: String,
         /// What was refused.
-        source: Option<supervisor::SpawnError>,
+        source: supervisor::SpawnError,
     },
     /// Nothing here holds a server's processes to a limit.
     #[error(
@@ -100,8 +101,8 @@ impl From<Unenforced> for StartError {
     }
 }
 
-impl From<NoIsolation> for StartError {
-    fn from(NoIsolation { server, source }: NoIsolation) -> Self {
-        Self::Isolation { server, source }
+impl From<(ServerName, NoIsolation)> for StartError {
+    fn from((server, NoIsolation(source)): (ServerName, NoIsolation)) -> Self {
+        Self::Isolation { server: server.as_str().to_owned(), source }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use figment::value::Value;
 
-use super::error::{Problem, Problems};
+use super::error::{Problem, Problems, quoted};
 use super::key::Key;
 use super::kind::Kind;
 use super::path::KeyPath;
@@ -17,14 +17,31 @@ use super::words::{Words, words};
 use crate::settings;
 
 settings! {
+    /// What isolates the processes of all servers.
+    pub struct IsolationUsers {
+        /// The user numbers (uids) that the broker gives to people, one each, for servers with
+        /// isolation.level = "user". No account of the system may have one of them. A person keeps a
+        /// number for ever; data_dir/uids says whose each is.
+        pub uids: Option<UidRange> = special(Kind::Text)
+            .computed("not set; no server can have level = \"user\"")
+            .example(r#""200000-265535""#),
+    }
+}
+
+settings! {
     /// What the processes of a server see of the machine. Linux only.
     pub struct IsolationConfig {
         /// "sandbox": a process sees no other processes than its own, and the file system read-only,
         /// without data_dir, the configuration, its secret files and people's homes. It can write to
         /// its private directory, its cache, cwd, /tmp of its own, and to absolute paths in args, env
-        /// and write. It has no capabilities, and cannot trace processes or mount. "none": a process
-        /// sees and reaches what the broker's user does, other users' processes included.
+        /// and write. It has no capabilities, and cannot trace processes or mount. "user": the same,
+        /// and the processes run as a user of the operating system that each person has alone, out of
+        /// isolation.uids; the broker must be root, and cwd and write need access for those users.
+        /// "none": a process sees and reaches what the broker's user does, other users' processes included.
         pub level: IsolationLevel = word(r#""none""#).example(r#""sandbox""#).live(),
+        /// What happens when the system does not give what level and network ask for: with "refuse"
+        /// the broker does not start; with "warn" the processes run without it and the log says so.
+        pub fallback: IsolationFallback = word(r#""refuse""#).live(),
         /// What the processes reach: "any", "none" (not even the broker's own machine), or a list of
         /// TCP ports that they may connect to, at any address. The list does not cover UDP.
         pub network: NetworkAccess = special(Kind::NetworkAccess)
@@ -45,6 +62,18 @@ words! {
         None = "none",
         /// By namespaces.
         Sandbox = "sandbox",
+        /// By namespaces, and by users of the operating system.
+        User = "user",
+    }
+}
+
+words! {
+    /// What is done about isolation that cannot be had.
+    pub enum IsolationFallback {
+        /// The broker does not start.
+        Refuse = "refuse",
+        /// The processes run without.
+        Warn = "warn",
     }
 }
 
@@ -107,6 +136,52 @@ impl Single for NetworkAccess {
             Self::None => Some(quote(&"none")),
             Self::Ports(ports) => Some(format!("{ports:?}")),
         }
+    }
+}
+
+/// User numbers, the last included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UidRange {
+    /// The smallest.
+    pub first: u32,
+    /// The largest.
+    pub last: u32,
+}
+
+impl UidRange {
+    /// Whether `uid` is one of them.
+    #[must_use]
+    pub fn contains(self, uid: u32) -> bool {
+        (self.first..=self.last).contains(&uid)
+    }
+}
+
+impl Single for Option<UidRange> {
+    type Shape = shape::Other;
+
+    fn unset() -> Self {
+        None
+    }
+
+    fn parse(given: &Given<'_>) -> Result<Self, Problems> {
+        let text = String::parse(given)?;
+        let bounds = text.split_once('-');
+        let bounds = bounds.and_then(|(first, last)| {
+            Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+        });
+        match bounds {
+            // Below are the accounts of the system; the largest number means none at all.
+            Some((first, last)) if first >= 1000 && first <= last && last < u32::MAX => {
+                Ok(Some(UidRange { first, last }))
+            }
+            _ => Err(Problem::new(format!("{} is not a range of user numbers", quoted(&text)))
+                .hint("write the first and the last, from 1000 on, such as \"200000-265535\"")
+                .into()),
+        }
+    }
+
+    fn toml(&self, _: &Key) -> Option<String> {
+        self.map(|range| quote(&format!("{}-{}", range.first, range.last)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::address::{HostName, Listen, Origin, PublicUrl};
 use super::auth::Auth;
-use super::isolation::PrivatePaths;
+use super::isolation::{IsolationUsers, PrivatePaths};
 use super::kind::Kind;
 use super::oauth::OAuth;
 use super::path::KeyPath;
@@ -74,6 +74,8 @@ settings! {
         /// What no server's process may see: the data directory, the configuration, the files of
         /// secrets, and homes.
         pub private: PrivatePaths = derived(),
+        /// What isolates the processes of all servers.
+        pub isolation: IsolationUsers = table(),
         /// Bounds of sessions.
         pub session: Session = table(),
         /// Limits of the events that are kept for resuming streams.

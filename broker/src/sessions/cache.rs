@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use super::directory::{self, DirectoryError, make_private};
 use crate::{
     clock::Clock,
-    config::{CacheScope, ServerCommand, ServerConfig},
+    config::{CacheScope, IsolationLevel, ServerCommand, ServerConfig},
     server::Settings,
 };
 
@@ -114,6 +114,10 @@ impl Caches {
     ) -> Result<Option<Cache>, DirectoryError> {
         let whose = match settings.server.cache() {
             CacheScope::None => return Ok(None),
+            // What one user of the system has filled another cannot change.
+            CacheScope::Owner if settings.server.isolation.level == IsolationLevel::User => {
+                person_key(owner) + "-user"
+            }
             CacheScope::Owner => person_key(owner),
             CacheScope::Shared => "shared".to_owned(),
         };

@@ -7,11 +7,16 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use supervisor::{Containment, Mechanism, SpawnError};
+use supervisor::{Containment, Mechanism};
 use tracing::{info, warn};
 
+use super::{
+    isolation::{Granted, NoIsolation},
+    uids::Uids,
+};
 use crate::{
-    config::{Config, IsolationLevel, NetworkAccess},
+    config::{Config, ServerName},
+    error_chain::error_with_causes,
     metrics::{ServerLabel, StateLabels},
     server::Server,
 };
@@ -22,6 +27,8 @@ pub(crate) struct Children {
     pids: Mutex<HashSet<u32>>,
     /// Holds the descendants of each together.
     pub(super) containment: Option<Containment>,
+    /// Which users run them.
+    pub(super) uids: Uids,
 }
 
 impl Children {
@@ -30,15 +37,16 @@ impl Children {
     pub(crate) fn new(data_dir: &Path) -> Self {
         let path = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
         let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
-        Self::named(&format!("mcp-broker-{}", hex::encode(&hash[..8])))
+        let uids = Uids::of_broker(data_dir);
+        Self::named(&format!("mcp-broker-{}", hex::encode(&hash[..8])), uids)
     }
 
     /// For a process that has no data directory.
     pub(crate) fn of_trials() -> Self {
-        Self::named(&format!("mcp-broker-trial-{}", std::process::id()))
+        Self::named(&format!("mcp-broker-trial-{}", std::process::id()), Uids::of_trials())
     }
 
-    fn named(name: &str) -> Self {
+    fn named(name: &str, uids: Uids) -> Self {
         let containment = Containment::start(name)
             .inspect(|containment| {
                 let mechanism = containment.mechanism();
@@ -57,28 +65,31 @@ impl Children {
                      survive a SIGKILL of the broker"
                 );
             });
-        Self { pids: Mutex::default(), containment: containment.ok() }
+        Self { pids: Mutex::default(), containment: containment.ok(), uids }
     }
 
     /// Whether the servers can have the isolation that they ask for; says what each gets.
-    pub(crate) fn check(&self, config: &Config) -> Result<(), NoIsolation> {
+    ///
+    /// # Errors
+    /// The first server that cannot, and what the system lacks.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), (ServerName, NoIsolation)> {
         for (name, server) in &config.server {
-            let isolation = &server.isolation;
-            let is_sandboxed = isolation.level == IsolationLevel::Sandbox;
-            let sandbox = self.containment.as_ref().map(Containment::sandbox);
-            let kill = match &self.containment {
-                Some(_) if is_sandboxed => Mechanism::PidNamespace.as_str(),
-                Some(containment) => containment.mechanism().as_str(),
-                None => "none",
-            };
-            if is_sandboxed || isolation.network != NetworkAccess::Any {
-                let failed = |source| NoIsolation { server: name.as_str().to_owned(), source };
-                sandbox.ok_or_else(|| failed(None))?.map_err(|error| failed(Some(error)))?;
+            let containment = self.containment.as_ref();
+            let granted = Granted::to(server, containment).map_err(|none| (name.clone(), none))?;
+            let (kill, server) = (granted.kill(containment), name.as_str());
+            if let Some(lacking) = &granted.lacking {
+                warn!(
+                    server,
+                    error = %error_with_causes(lacking),
+                    "the system gives the server's processes less isolation than they should have: \
+                     they see and reach what the broker's user does; level = \"none\" in \
+                     server.{server}.isolation says that this is meant"
+                );
             }
             info!(
-                server = name.as_str(),
-                isolation = isolation.level.word(),
-                network = %isolation.network,
+                server,
+                isolation = granted.level.word(),
+                network = %granted.network,
                 kill,
                 "isolation of the server's processes"
             );
@@ -108,13 +119,6 @@ impl Children {
     fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The isolation that a server asks for cannot be had.
-#[derive(Debug)]
-pub(crate) struct NoIsolation {
-    pub(crate) server: String,
-    pub(crate) source: Option<SpawnError>,
 }
 
 /// Counts a child from its start to its end.

@@ -1,147 +1,157 @@
-//! What a child sees: the settings of its server, and the paths that only its start knows.
+//! What a server's processes see and reach: what its settings ask for, as far as the system has it, and
+//! the paths that only the start of a child knows.
+
+mod paths;
 
 use std::{
-    ffi::{OsStr, OsString},
+    fmt,
     path::{Path, PathBuf},
 };
 
-use supervisor::{Isolation, Network, Sandbox, Spec};
+use supervisor::{Containment, Isolation, Mechanism, Network, Sandbox, SpawnError, Spec};
 
-use crate::config::{IsolationLevel, NetworkAccess, ServerConfig};
+use crate::{
+    config::{IsolationFallback, IsolationLevel, NetworkAccess, ServerConfig},
+    server::Settings,
+};
 
-/// Directories of the system: what is named in there is read, and stays read-only.
-const SYSTEM: [&str; 10] =
-    ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/boot", "/dev", "/proc", "/sys"];
-
-/// Variables that list where programs and libraries are: nothing to write to.
-const SEARCHED: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "NODE_PATH", "MANPATH"];
-
-/// Files that mark the directory that a program of several files is in.
-const PROJECTS: [&str; 5] =
-    ["package.json", "node_modules", "pyproject.toml", "pyvenv.cfg", "go.mod"];
-
-/// Adds to `spec` what its server says. `private` is what belongs to the broker and to people; `own`
-/// are the child's private directory and its cache.
-pub(super) fn isolate(spec: &mut Spec, server: &ServerConfig, private: &[PathBuf], own: &[&Path]) {
-    let network = match &server.isolation.network {
-        NetworkAccess::Any => Network::Any,
-        NetworkAccess::None => Network::None,
-        NetworkAccess::Ports(ports) => Network::Ports(ports.clone()),
-    };
-    let sandbox = (server.isolation.level == IsolationLevel::Sandbox).then(|| {
-        let named = named(spec).filter(|path| !is_system(path));
-        let named: Vec<PathBuf> = named.filter_map(existing).collect();
-        let mut read: Vec<PathBuf> = server.isolation.read.iter().map(PathBuf::from).collect();
-        read.extend(searched(&spec.env));
-        read.extend(named.iter().filter(|path| path.is_file()).filter_map(|path| project(path)));
-        let mut write: Vec<PathBuf> = own.iter().map(|path| (*path).to_owned()).collect();
-        write.extend(named);
-        write.extend(server.isolation.write.iter().map(PathBuf::from));
-        Sandbox { hidden: private.to_vec(), read, write, user: None }
-    });
-    spec.isolation = Isolation { sandbox, network };
+/// What the processes of a server get on this system.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) level: IsolationLevel,
+    pub(crate) network: NetworkAccess,
+    /// Why it is less than what the settings ask for.
+    pub(crate) lacking: Option<SpawnError>,
 }
 
-/// The absolute paths in the arguments and the environment: a whole value, or what stands behind the
-/// equals sign of an option.
-fn named(spec: &Spec) -> impl Iterator<Item = PathBuf> {
-    let values = spec.env.iter().filter(|(name, _)| !SEARCHED.iter().any(|known| name == known));
-    let words = spec.args.iter().chain(values.map(|(_, value)| value));
-    words.filter_map(|word| {
-        let word = word.to_str()?;
-        let path = match word.split_once('=') {
-            Some((_, value)) if !word.starts_with('/') => value,
-            _ => word.strip_prefix("file://").unwrap_or(word),
+/// The isolation that a server asks for cannot be had.
+#[derive(Debug)]
+pub(crate) struct NoIsolation(pub(crate) SpawnError);
+
+impl Granted {
+    /// Decides for `server`.
+    ///
+    /// # Errors
+    /// What the system lacks, where the settings do not say that the processes run without.
+    pub(crate) fn to(
+        server: &ServerConfig,
+        containment: Option<&Containment>,
+    ) -> Result<Self, NoIsolation> {
+        let asked = &server.isolation;
+        let level = asked.level;
+        let network = asked.network.clone();
+        if level == IsolationLevel::None && network == NetworkAccess::Any {
+            return Ok(Self { level, network, lacking: None });
+        }
+        let Err(lacking) = walls(containment, level) else {
+            return Ok(Self { level, network, lacking: None });
         };
-        (path.starts_with('/') && path.len() > 1).then(|| PathBuf::from(path))
-    })
-}
-
-fn searched(env: &[(OsString, OsString)]) -> Vec<PathBuf> {
-    let lists = env.iter().filter(|(name, _)| SEARCHED.iter().any(|known| name == known));
-    let folders = lists.flat_map(|(_, value)| std::env::split_paths(value));
-    folders.filter(|folder| folder.is_absolute() && folder.parent().is_some()).collect()
-}
-
-fn is_system(path: &Path) -> bool {
-    path.parent().is_none() || SYSTEM.iter().any(|system| path.starts_with(system))
-}
-
-/// The path, or the directory in which the program will make it. A directory directly below the root
-/// belongs to others too.
-fn existing(path: PathBuf) -> Option<PathBuf> {
-    if path.exists() {
-        return Some(path);
+        let is_asked_for = level != IsolationLevel::None || network != NetworkAccess::Any;
+        if is_asked_for && asked.fallback == IsolationFallback::Refuse {
+            return Err(NoIsolation(lacking));
+        }
+        Ok(Self {
+            level: IsolationLevel::None,
+            network: NetworkAccess::Any,
+            lacking: Some(lacking),
+        })
     }
-    let folder = path.parent()?;
-    (folder.is_dir() && folder.components().count() > 2 && !is_system(folder))
-        .then(|| folder.to_owned())
+
+    /// How descendants of the processes are held together.
+    pub(crate) fn kill(&self, containment: Option<&Containment>) -> &'static str {
+        match containment {
+            // The network takes a launcher too, and that brings the namespace along.
+            Some(_) if self.level != IsolationLevel::None || self.network != NetworkAccess::Any => {
+                Mechanism::PidNamespace.as_str()
+            }
+            Some(containment) => containment.mechanism().as_str(),
+            None => "nothing",
+        }
+    }
+
+    /// Adds it to `spec`. `own` are the child's private directory and its cache, `user` runs it.
+    pub(super) fn isolate(
+        &self,
+        spec: &mut Spec,
+        settings: &Settings,
+        own: &[&Path],
+        user: Option<u32>,
+    ) {
+        let network = match &self.network {
+            NetworkAccess::Any => Network::Any,
+            NetworkAccess::None => Network::None,
+            NetworkAccess::Ports(ports) => Network::Ports(ports.clone()),
+        };
+        let sandbox = match self.level {
+            IsolationLevel::None => None,
+            IsolationLevel::Sandbox | IsolationLevel::User => {
+                Some(Sandbox { user, ..view(spec, &settings.server, &settings.private, own) })
+            }
+        };
+        spec.isolation = Isolation { sandbox, network };
+    }
 }
 
-/// The directory of the program that `file` belongs to: the nearest one that looks like a project, else
-/// the one it is in.
-fn project(file: &Path) -> Option<PathBuf> {
-    let deep = |folder: &&Path| folder.components().count() > 2;
-    let is_home =
-        |folder: &Path| folder.parent() == Some(Path::new("/home")) || folder == Path::new("/root");
-    let marked = |folder: &&Path| PROJECTS.iter().any(|name| folder.join(name).exists());
-    let folders = || file.ancestors().skip(1).take_while(deep).filter(|folder| !is_home(folder));
-    let found = folders().find(marked).or_else(|| folders().next())?;
-    let is_program = file.extension().and_then(OsStr::to_str);
-    is_program
-        .is_some_and(|kind| ["py", "js", "mjs", "cjs", "ts", "jar", "rb"].contains(&kind))
-        .then(|| found.to_owned())
+impl fmt::Display for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, network {}", self.level.word(), self.network)
+    }
+}
+
+/// Whether there is what `level` takes, or else why not.
+fn walls(containment: Option<&Containment>, level: IsolationLevel) -> Result<(), SpawnError> {
+    let none = || SpawnError::Other(std::io::Error::other("no process could be started for it"));
+    let containment = containment.ok_or_else(none)?;
+    match level {
+        IsolationLevel::None | IsolationLevel::Sandbox => containment.sandbox(),
+        IsolationLevel::User => containment.sandbox_of_users(),
+    }
+}
+
+/// What of the file system there is for the child.
+fn view(spec: &Spec, server: &ServerConfig, private: &[PathBuf], own: &[&Path]) -> Sandbox {
+    let named = paths::named(spec).filter(|path| !paths::is_system(path));
+    let named: Vec<PathBuf> = named.filter_map(paths::existing).collect();
+    let mut read: Vec<PathBuf> = server.isolation.read.iter().map(PathBuf::from).collect();
+    read.extend(paths::searched(&spec.env));
+    let files = named.iter().filter(|path| path.is_file());
+    read.extend(files.filter_map(|path| paths::project(path)));
+    let mut write: Vec<PathBuf> = own.iter().map(|path| (*path).to_owned()).collect();
+    write.extend(named);
+    write.extend(server.isolation.write.iter().map(PathBuf::from));
+    let worked_in: Vec<PathBuf> = write.iter().chain(&spec.cwd).cloned().collect();
+    let (hidden, shown) = paths::cover(private, &worked_in);
+    read.extend(shown);
+    Sandbox { hidden, read, write, user: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Sources};
 
-    fn spec(args: &[&str], env: &[(&str, &str)]) -> Spec {
-        Spec {
-            program: "notes".into(),
-            args: args.iter().map(OsString::from).collect(),
-            env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            cwd: None,
-            containment: None,
-            isolation: Isolation::default(),
-            new_privs: false,
-            limits: supervisor::Limits::default(),
+    fn granted(set: &[&str]) -> Result<(IsolationLevel, NetworkAccess, bool), NoIsolation> {
+        let environment = std::collections::BTreeMap::<String, String>::new();
+        let mut sources = Sources::new(&environment);
+        sources.set = vec!["server.notes.command=notes".to_owned()];
+        sources.set.extend(set.iter().map(|&text| text.to_owned()));
+        let loaded = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let server = loaded.config.server.values().next().expect("one server");
+        let Granted { level, network, lacking } = Granted::to(server, None)?;
+        Ok((level, network, lacking.is_some()))
+    }
+
+    #[test]
+    fn where_nothing_can_be_had_what_was_asked_for_is_refused_unless_a_warning_is_enough() {
+        let none = (IsolationLevel::None, NetworkAccess::Any);
+        let without = |lacking| (none.0, none.1.clone(), lacking);
+        assert_eq!(granted(&[]).expect("nothing is asked for"), without(false));
+        let warn = "server.notes.isolation.fallback=warn";
+        for asked in
+            ["server.notes.isolation.level=sandbox", "server.notes.isolation.network=\"none\""]
+        {
+            assert!(granted(&[asked]).is_err(), "{asked}");
+            assert_eq!(granted(&[asked, warn]).expect("it is warned of"), without(true));
         }
-    }
-
-    #[test]
-    fn absolute_paths_in_arguments_and_environment_are_found_and_search_paths_are_not() {
-        let spec = spec(
-            &["--repository", "/srv/repo", "--db=/srv/db/notes.db", "relative/x", "/", "-v"],
-            &[
-                ("DATA", "/srv/data"),
-                ("PATH", "/opt/bin"),
-                ("URL", "https://x/y"),
-                ("F", "file:///srv/f"),
-            ],
-        );
-        let found: Vec<PathBuf> = named(&spec).collect();
-        let expected = ["/srv/repo", "/srv/db/notes.db", "/srv/data", "/srv/f"].map(PathBuf::from);
-        assert_eq!(found, expected);
-        assert_eq!(searched(&spec.env), [PathBuf::from("/opt/bin")]);
-    }
-
-    #[test]
-    fn a_directory_of_the_system_stays_read_only_whoever_names_it() {
-        for path in ["/", "/etc", "/usr/share/x", "/proc/self"] {
-            assert!(is_system(Path::new(path)), "{path}");
-        }
-        assert!(!is_system(Path::new("/srv/repo")));
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_yet_can_be_made_in_its_directory() {
-        let folder = tempfile::tempdir().expect("a directory");
-        let there = folder.path().join("there");
-        std::fs::write(&there, "").expect("written");
-        assert_eq!(existing(there.clone()), Some(there));
-        assert_eq!(existing(folder.path().join("new")), Some(folder.path().to_owned()));
-        assert_eq!(existing("/no/such/folder/x".into()), None);
     }
 }

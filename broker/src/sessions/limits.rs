@@ -2,12 +2,16 @@
 
 use std::num::NonZeroUsize;
 
-use supervisor::{Containment, Enforcement, Limits, Mechanism};
+use supervisor::{Containment, Enforcement, Limits};
 use tracing::info;
 
-use super::children::Children;
+use super::{
+    children::Children,
+    isolation::{Granted, NoIsolation},
+};
 use crate::{
-    config::{Config, IsolationConfig, IsolationLevel, LimitsConfig, ServerConfig, ServerName},
+    config::{Config, LimitsConfig, ServerConfig, ServerName},
+    error_chain::error_with_causes,
     metrics::{MechanismLabels, Metrics},
 };
 
@@ -58,12 +62,23 @@ impl Children {
     /// What this machine gives the processes of each server, or of this `only` one: a line for each.
     pub(crate) fn describe(&self, config: &Config, only: Option<&str>) -> Vec<String> {
         let line = |(name, server): (&ServerName, &ServerConfig)| {
-            let IsolationConfig { level, network, .. } = &server.isolation;
-            let limits = in_words(in_force(server, self.containment.as_ref()));
-            let (level, kill) = (level.word(), self.kill(server));
-            format!(
-                "server.{name}: isolation {level}, network {network}, ended by {kill}, limits {limits}"
-            )
+            let containment = self.containment.as_ref();
+            let limits = in_words(in_force(server, containment));
+            let isolation = match Granted::to(server, containment) {
+                Ok(granted) => {
+                    let kill = granted.kill(containment);
+                    let lacking = granted.lacking.as_ref().map(|lacking| {
+                        format!(" (no more can be had: {})", error_with_causes(lacking))
+                    });
+                    let lacking = lacking.unwrap_or_default();
+                    format!("isolation {granted}{lacking}, ended by {kill}")
+                }
+                Err(NoIsolation(lacking)) => {
+                    let why = error_with_causes(&lacking);
+                    format!("does not start: no isolation as the settings ask for ({why})")
+                }
+            };
+            format!("server.{name}: {isolation}, limits {limits}")
         };
         let servers = config.server.iter();
         servers
@@ -75,20 +90,10 @@ impl Children {
     /// Names on the metrics' page what ends the descendants of each server's processes.
     pub(crate) fn name_mechanisms(&self, config: &Config, metrics: &Metrics) {
         for (name, server) in &config.server {
-            let (server, mechanism) = (name.as_str().to_owned(), self.kill(server));
+            let containment = self.containment.as_ref();
+            let Ok(granted) = Granted::to(server, containment) else { continue };
+            let (server, mechanism) = (name.as_str().to_owned(), granted.kill(containment));
             metrics.containment.get_or_create(&MechanismLabels { server, mechanism }).set(1);
-        }
-    }
-
-    /// What ends the descendants of a server's processes.
-    fn kill(&self, server: &ServerConfig) -> &'static str {
-        match &self.containment {
-            // A sandbox has its own.
-            Some(_) if server.isolation.level == IsolationLevel::Sandbox => {
-                Mechanism::PidNamespace.as_str()
-            }
-            Some(containment) => containment.mechanism().as_str(),
-            None => "nothing",
         }
     }
 }

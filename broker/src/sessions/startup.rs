@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    io,
+    os::unix::fs::chown,
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
@@ -28,7 +30,7 @@ use super::{
     handshake::complete_handshake,
     handshake_timeout::HandshakeTimeout,
     inheritance::{Handover, InheritedChild},
-    isolation::isolate,
+    isolation::Granted,
     ledgers::Ledgers,
     limits::limits,
     session_observer::SessionObserver,
@@ -37,7 +39,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ServerCommand, UnfitValue, Variable},
+    config::{IsolationLevel, ServerCommand, UnfitValue, Variable},
     egress::{
         admission::{Admission, Admitted, AdmittedToken},
         proxy::EgressProxy,
@@ -53,6 +55,14 @@ pub(super) enum Speech {
     Own,
     /// A session's words are translated for a child that knows the modern era alone.
     Translated,
+}
+
+/// Makes the directories the user's who runs the child.
+fn give(directories: [Option<&Path>; 2], user: Option<u32>) -> io::Result<()> {
+    for path in directories.into_iter().flatten().filter(|_| user.is_some()) {
+        chown(path, user, user)?;
+    }
+    Ok(())
 }
 
 /// A backend on its way, and all it is made with.
@@ -132,11 +142,16 @@ impl Startup {
         if let Some(login) = credential.as_ref().and_then(|own| own.username.as_deref()) {
             span.record("login", login);
         }
+        let granted = Granted::to(&settings.server, self.children.containment.as_ref());
+        let granted = granted.map_err(|lacking| SpawnFailure::Start(lacking.0))?;
+        let user = self.user(&granted).await?;
         let directory =
             Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;
+        give([Some(directory.path()), cache.map(Cache::path)], user)
+            .map_err(|error| SpawnFailure::Start(SpawnError::Other(error)))?;
         let file = match settings.server.token_file().as_ref().zip(credential.as_ref()) {
             Some((wanted, credential)) => {
-                let file = TokenFile::new(directory.path(), wanted);
+                let file = TokenFile::new(directory.path(), wanted, user);
                 file.write(&credential.access_token).await.map_err(SpawnFailure::TokenFile)?;
                 Some(file)
             }
@@ -153,7 +168,7 @@ impl Startup {
         let mut spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
         let own = [Some(directory.path()), cache.map(Cache::path)];
         let own: Vec<_> = own.into_iter().flatten().collect();
-        isolate(&mut spec, &settings.server, &settings.private, &own);
+        granted.isolate(&mut spec, settings, &own, user);
         let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
         let child = started.child;
         let delivery = file.map(|file| {
@@ -220,6 +235,17 @@ impl Startup {
             settings: Arc::clone(settings),
             span: span.clone(),
         })
+    }
+
+    /// The user of the operating system that runs the child, if its person has one.
+    async fn user(&self, granted: &Granted) -> Result<Option<u32>, SpawnFailure> {
+        let (IsolationLevel::User, Some(range)) = (granted.level, self.settings.uids) else {
+            return Ok(None);
+        };
+        let (children, owner) = (Arc::clone(&self.children), self.owner.clone());
+        let found = spawn_blocking(move || children.uids.of(&owner, range)).await;
+        let found = found.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        found.map(Some).map_err(|error| SpawnFailure::Start(SpawnError::Other(error)))
     }
 
     /// Starts a child and waits for what `handshake` has to do with it, given the time that it may

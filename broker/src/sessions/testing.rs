@@ -182,7 +182,7 @@ impl World {
             sleep(world.start).await;
             let delivery = world.file.as_ref().map(|directory| {
                 let wanted = crate::config::TokenFile { name: "token".to_owned(), signal: None };
-                let file = super::token_file::TokenFile::new(directory, &wanted);
+                let file = super::token_file::TokenFile::new(directory, &wanted, None);
                 Delivery::File { file, notify: Box::new(|| {}) }
             });
             let own = ChildCredential::new(key(&owner), &credential, now, delivery);

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -23,11 +23,13 @@ const UNFINISHED: &str = ".next-token";
 pub(super) struct TokenFile {
     path: PathBuf,
     signal: Option<Reload>,
+    user: Option<u32>,
 }
 
 impl TokenFile {
-    pub(super) fn new(directory: &Path, wanted: &config::TokenFile) -> Self {
-        Self { path: directory.join(&wanted.name), signal: wanted.signal }
+    /// In the child's private directory, for the child of `user`, if it is not the broker's.
+    pub(super) fn new(directory: &Path, wanted: &config::TokenFile, user: Option<u32>) -> Self {
+        Self { path: directory.join(&wanted.name), signal: wanted.signal, user }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -45,13 +47,13 @@ impl TokenFile {
     /// # Cancel safety
     /// Dropping the future leaves the file either as it was or replaced, and does not tell which.
     pub(super) async fn write(&self, token: &Secret) -> io::Result<()> {
-        let (path, token) = (self.path.clone(), token.clone());
-        let written = spawn_blocking(move || replace(&path, token.expose().as_bytes())).await;
+        let (path, token, user) = (self.path.clone(), token.clone(), self.user);
+        let written = spawn_blocking(move || replace(&path, token.expose().as_bytes(), user)).await;
         written.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, content: &[u8], user: Option<u32>) -> io::Result<()> {
     let next = path.with_file_name(UNFINISHED);
     // One that was left by a write that failed, or put there by the child.
     match fs::remove_file(&next) {
@@ -61,6 +63,9 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     // A new file and no other: what the child could have put there is not followed.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
     file.write_all(content)?;
+    if user.is_some() {
+        fchown(&file, user, user)?;
+    }
     drop(file);
     fs::rename(&next, path)
 }
@@ -72,7 +77,11 @@ mod tests {
     use super::*;
 
     fn file(directory: &Path) -> TokenFile {
-        TokenFile::new(directory, &config::TokenFile { name: "token".to_owned(), signal: None })
+        TokenFile::new(
+            directory,
+            &config::TokenFile { name: "token".to_owned(), signal: None },
+            None,
+        )
     }
 
     #[tokio::test]

@@ -223,6 +223,7 @@ pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
 }
 
 pub(crate) const OBLIGING: &str = env!("CARGO_BIN_EXE_server-obliging");
+pub(crate) const HOSTILE: &str = env!("CARGO_BIN_EXE_server-hostile");
 /// Settings that put another server in the obliging one's place.
 pub(crate) const HOPELESS: &str =
     concat!("server.main.command=", env!("CARGO_BIN_EXE_server-hopeless"));

@@ -10,6 +10,7 @@ mod doctor;
 mod forms;
 mod golden;
 mod harness;
+mod hostile;
 mod http2;
 mod isolation;
 mod kills;

@@ -4,6 +4,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Output, Stdio},
 };
@@ -17,9 +18,12 @@ use tokio::{
 };
 
 use crate::{
-    harness::{Witness, configuration},
+    harness::{HOSTILE, OBLIGING, Witness, configuration},
     wire::{Client, TIMEOUT},
 };
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-broker");
 
@@ -27,6 +31,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-broker");
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
     pub(crate) witness: Witness,
+    /// Whom the broker runs as, with programs of its own; `None`: as this process.
+    user: Option<u32>,
 }
 
 /// A broker that runs in a process of its own. Dropping it kills it.
@@ -41,9 +47,38 @@ impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let witness = Witness::in_directory(directory.path());
-        let place = Self { directory, witness };
+        let place = Self { directory, witness, user: None };
         place.configure("");
         place
+    }
+
+    /// Of a user who is not root; an ordinary user's place where this process has no choice.
+    pub(crate) fn of_an_ordinary_user() -> Self {
+        let mut place = Self::new();
+        if !rustix::process::geteuid().is_root() {
+            return place;
+        }
+        // The build's own may be where that user does not come.
+        let programs = place.path().join("programs");
+        fs::create_dir(&programs).expect("a directory");
+        for program in [PROGRAM, OBLIGING, HOSTILE].map(Path::new) {
+            let copy = programs.join(program.file_name().expect("a name"));
+            if fs::hard_link(program, &copy).is_err() {
+                fs::copy(program, &copy).expect("a copy");
+            }
+        }
+        place.user = Some(NOBODY);
+        for path in [place.path(), Path::new(place.witness.path())] {
+            chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+        place
+    }
+
+    /// Where the broker of this place finds a program of the build.
+    pub(crate) fn program(&self, built: &str) -> String {
+        let name = Path::new(built).file_name().filter(|_| self.user.is_some());
+        let own = name.map(|name| self.path().join("programs").join(name).display().to_string());
+        own.unwrap_or_else(|| built.to_owned())
     }
 
     /// Writes the configuration anew, with these lines behind it.
@@ -57,7 +92,10 @@ impl Place {
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(self.program(PROGRAM));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command.args(args).current_dir(self.path()).kill_on_drop(true);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path());
         command

@@ -16,12 +16,13 @@ use std::{
 };
 
 use rustix::{
-    fs::CWD,
+    fs::{CWD, Mode},
     io::Errno,
     mount::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
         move_mount, open_tree,
     },
+    process::umask,
 };
 
 use super::{
@@ -53,6 +54,14 @@ pub(super) fn prepare(view: Option<&[Place]>) -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .step("keep mounts to itself")?;
     let own = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // Directories on the way to what is shown: a child of another user passes through them too.
+    let former = umask(Mode::WGRP | Mode::WOTH);
+    let prepared = prepare_view(view, own);
+    umask(former);
+    prepared
+}
+
+fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> {
     let Some(view) = view else {
         // As far as it can be had: the host's own shows other numbers than the child's calls give.
         let _ = mount("proc", "/proc", "proc", own, c"");
@@ -60,6 +69,10 @@ pub(super) fn prepare(view: Option<&[Place]>) -> Result<(), Failure> {
     };
     let copied = |place: &&Place| matches!(place.access, Access::Read | Access::Write);
     let copies: Vec<_> = view.iter().filter(copied).map(copy).collect::<Result<_, _>>()?;
+    let linked = view.iter().filter(|place| place.access == Access::Link);
+    let mut links = linked.map(|place| fs::read_link(&place.path)).collect::<Vec<_>>().into_iter();
+    // As it is on the host: what is above may be covered by then.
+    let are_directories: Vec<bool> = view.iter().map(|place| place.path.is_dir()).collect();
     let null = clone_tree(Path::new("/dev/null"))?;
     let devices: Vec<_> = DEVICES
         .iter()
@@ -72,9 +85,10 @@ pub(super) fn prepare(view: Option<&[Place]>) -> Result<(), Failure> {
 
     let mut covers = Vec::new();
     let mut copies = copies.into_iter();
-    for place in view {
+    for (place, is_directory) in view.iter().zip(are_directories) {
         match place.access {
-            Access::Hidden | Access::Scratch if place.path.is_dir() => {
+            Access::Hidden | Access::Scratch if is_directory => {
+                fs::create_dir_all(&place.path).step("make a directory")?;
                 let options = match place.access {
                     Access::Scratch => c"mode=1777,size=50%",
                     _ => c"mode=0755,size=1m",
@@ -89,6 +103,13 @@ pub(super) fn prepare(view: Option<&[Place]>) -> Result<(), Failure> {
                 attach(&again, &place.path)?;
             }
             Access::Hidden | Access::Scratch => {}
+            // Without it the child may still do; what it leads to is there.
+            Access::Link => {
+                if let Some(Ok(target)) = links.next() {
+                    let _ = place.path.parent().map(fs::create_dir_all);
+                    let _ = symlink(target, &place.path);
+                }
+            }
             Access::Read | Access::Write => {
                 if let Some(copy) = copies.next() {
                     put(&copy)?;

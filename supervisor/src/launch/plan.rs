@@ -46,23 +46,25 @@ pub(crate) enum Resource {
 /// One path of the child's file system that differs from the host's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Absolute, without symbolic links.
+    /// Absolute, without symbolic links above its name.
     pub(crate) path: PathBuf,
     /// What becomes of it.
     pub(crate) access: Access,
 }
 
-/// What becomes of a path.
+/// What becomes of a path; the greatest of those that it is named with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Access {
+    /// Empty, for the child to write in, and gone with it.
+    Scratch,
+    /// A symbolic link, as on the host.
+    Link,
     /// As on the host, to be read.
     Read,
     /// As on the host, to be read and written.
     Write,
     /// Empty.
     Hidden,
-    /// Empty, for the child to write in, and gone with it.
-    Scratch,
 }
 
 /// What the child reaches over the network.
@@ -75,8 +77,13 @@ pub(crate) enum Reach {
 }
 
 /// Letters of the ways a place may be, in the plan's text.
-const ACCESS: [(u8, Access); 4] =
-    [(b'r', Access::Read), (b'w', Access::Write), (b'h', Access::Hidden), (b's', Access::Scratch)];
+const ACCESS: [(u8, Access); 5] = [
+    (b'r', Access::Read),
+    (b'w', Access::Write),
+    (b'h', Access::Hidden),
+    (b's', Access::Scratch),
+    (b'k', Access::Link),
+];
 
 /// Numbers of the resources, in the plan's text.
 const RESOURCES: [Resource; 3] = [Resource::Nofile, Resource::Fsize, Resource::Data];
@@ -184,6 +191,7 @@ mod tests {
                 place(b"/home", Access::Hidden),
                 place(b"/tmp", Access::Scratch),
                 place(b"/opt", Access::Read),
+                place(b"/opt/current", Access::Link),
             ]),
             cwd: "/srv".into(),
             network: Reach::Ports(vec![443, 80]),

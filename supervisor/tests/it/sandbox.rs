@@ -1,6 +1,6 @@
 //! What a child in a sandbox sees, reaches and may do.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use supervisor::{Containment, Isolation, Network, Sandbox, Spec};
 
@@ -128,4 +128,31 @@ async fn a_killed_sandbox_leaves_no_mount_behind() {
     harness.ended().await;
     let after = fs::read_to_string("/proc/self/mounts").expect("readable").lines().count();
     assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn a_child_of_another_user_has_that_users_rights_and_its_own_places() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let own = place.path().join("own");
+    fs::create_dir(&own).expect("made");
+    std::os::unix::fs::chown(&own, Some(54_321), Some(54_321)).expect("root may");
+    let sandbox = Sandbox {
+        hidden: vec![place.path().to_owned()],
+        write: vec![own.clone()],
+        user: Some(54_321),
+        ..Sandbox::default()
+    };
+    let script = format!(
+        "id -u; id -g; id -G; cd {} && echo x > file && cat file; cat /etc/shadow; echo y > ../file; \
+         grep CapEff /proc/self/status",
+        own.display()
+    );
+    let said = says(&script, sandbox).await;
+    assert!(said.starts_with("54321\n54321\n54321\nx\n"), "{said}");
+    assert!(said.trim_end().ends_with("0000000000000000"), "{said}");
+    assert!(!said.contains("root:") && !place.path().join("file").exists(), "{said}");
+    assert_eq!(fs::metadata(own.join("file")).expect("it is the host's").uid(), 54_321);
 }

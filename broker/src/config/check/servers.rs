@@ -3,6 +3,7 @@
 use super::egress;
 use crate::config::auth::Auth;
 use crate::config::error::{Problem, Source, quoted};
+use crate::config::isolation::IsolationLevel;
 use crate::config::load_context::LoadContext;
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
@@ -36,11 +37,14 @@ pub(super) fn check(config: &mut Config, context: &LoadContext, reader: &mut Rea
             command(name.as_str(), server, reader);
         }
     }
+    // One that cannot be read has been told of.
+    let has_uids = reader.is_set(&KeyPath::new("isolation").child("uids"));
     for (name, server) in &config.server {
         cache(name.as_str(), server, reader);
         for (key, problem) in server.limits.problems() {
             reader.refuse(&KeyPath::server(name.as_str(), "limits").child(key), problem);
         }
+        isolation(name.as_str(), server, has_uids, reader);
     }
     for (name, server) in &mut config.server {
         let asked = token_file(name.as_str(), server, reader);
@@ -108,6 +112,47 @@ fn cache(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
             reader.warn(&path, Problem::new(what).hint("write cache = \"owner\""));
         }
         _ => {}
+    }
+}
+
+/// What a sandbox cannot give.
+fn isolation(name: &str, server: &ServerConfig, has_uids: bool, reader: &mut Reader<'_>) {
+    let path = KeyPath::server(name, "isolation");
+    let isolation = &server.isolation;
+    if isolation.level == IsolationLevel::User {
+        if !has_uids {
+            let problem = Problem::new("is \"user\", and isolation.uids is not set")
+                .hint("add [isolation] with uids = \"200000-265535\", numbers that no account has");
+            reader.refuse(&path.child("level"), problem);
+        }
+        if server.cache() == CacheScope::Shared {
+            let problem =
+                Problem::new("is \"shared\", and each person has a user with level = \"user\"")
+                    .hint("write cache = \"owner\"");
+            reader.refuse(&KeyPath::server(name, "cache"), problem);
+        }
+    }
+    let is_confined = isolation.level != IsolationLevel::None;
+    if server.new_privs && is_confined {
+        let problem =
+            Problem::new("is set with new_privs, and in a sandbox no process gains privileges")
+                .hint("remove new_privs, or write level = \"none\"");
+        reader.refuse(&path.child("level"), problem);
+    }
+    for (key, paths) in [("write", &isolation.write), ("read", &isolation.read)] {
+        for named in paths {
+            let named_path = std::path::Path::new(named);
+            let problem = if !named_path.is_absolute() {
+                Problem::new(format!("{} is not an absolute path", quoted(named)))
+                    .hint("begin each path with a slash")
+            } else if named_path.parent().is_none() {
+                Problem::new("names the whole file system")
+                    .hint("name the directories, or write level = \"none\"")
+            } else {
+                continue;
+            };
+            reader.refuse(&path.child(key), problem);
+        }
     }
 }
 
