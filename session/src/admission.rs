@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::backend::Backend;
 use crate::entry::{Entry, NewEntry, StopOrder};
 use crate::id::SessionId;
 use crate::openings::Ticket;
@@ -32,7 +33,7 @@ pub(crate) struct Admitted<B> {
     pub(crate) orders: oneshot::Receiver<StopOrder>,
 }
 
-impl<B> Shared<B> {
+impl<B: Backend> Shared<B> {
     /// An id that no session has, as far as the table knows.
     pub(crate) fn free_id(&self) -> Option<SessionId> {
         (0..MINTS).map(|_| self.mint.next()).find(|id| !self.table.contains(id))
@@ -79,7 +80,9 @@ impl<B> Shared<B> {
         let mut backend = Some(backend);
         let admitted = ticket.admit(|| {
             let id = id()?;
-            let new = NewEntry { id, owner, backend: backend.take()?, age, record, idle_since };
+            let backend = backend.take()?;
+            let is_disposable = backend.is_disposable();
+            let new = NewEntry { id, owner, backend, age, record, is_disposable, idle_since };
             let (entry, orders) = Entry::new(new, Arc::clone(&self.counts), Instant::now());
             let entry = Arc::new(entry);
             self.table.put(Arc::clone(&entry));

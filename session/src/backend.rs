@@ -98,6 +98,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether another backend serves as well as this one, so that nothing is lost when the session ends
+    /// with it. Such a session ends where another one falls asleep: when it is idle, makes room, or the
+    /// registry stops. It is woken only after a crash, and replaced like any. By default none is.
+    fn is_disposable(&self) -> bool {
+        false
+    }
+
     /// Tells the backend the id of the session it answers for, for its log. Called once, before the
     /// first lease.
     fn named(&self, id: &SessionId) {

@@ -30,6 +30,8 @@ pub(crate) struct Entry<B> {
     /// How old the session was when this backend came.
     age: Duration,
     record: Option<RecordHandle>,
+    /// What `Backend::is_disposable` said.
+    is_disposable: bool,
     counts: Arc<Counts>,
     stage: watch::Sender<Stage>,
     usage: Mutex<Usage>,
@@ -104,6 +106,7 @@ pub(crate) struct NewEntry<B> {
     /// How old the session is.
     pub(crate) age: Duration,
     pub(crate) record: Option<RecordHandle>,
+    pub(crate) is_disposable: bool,
     /// Since when no lease is held; `None` to begin with one.
     pub(crate) idle_since: Option<Instant>,
 }
@@ -115,7 +118,7 @@ impl<B> Entry<B> {
         counts: Arc<Counts>,
         now: Instant,
     ) -> (Self, oneshot::Receiver<StopOrder>) {
-        let NewEntry { id, owner, backend, age, record, idle_since } = new;
+        let NewEntry { id, owner, backend, age, record, is_disposable, idle_since } = new;
         let (order, orders) = oneshot::channel();
         counts.live.fetch_add(1, Ordering::Relaxed);
         let usage = Mutex::new(Usage {
@@ -129,7 +132,18 @@ impl<B> Entry<B> {
             state: State::Live(order),
         });
         let stage = watch::Sender::new(Stage::Here);
-        let entry = Self { id, owner, backend, born: now, age, record, counts, stage, usage };
+        let entry = Self {
+            id,
+            owner,
+            backend,
+            born: now,
+            age,
+            record,
+            is_disposable,
+            counts,
+            stage,
+            usage,
+        };
         (entry, orders)
     }
 
@@ -375,7 +389,8 @@ impl<B> Entry<B> {
     /// From live to leaving or gone. The order is sent under the lock: where the sender is gone the
     /// order was delivered.
     fn leave(&self, usage: &mut Usage, why: StopReason, waiter: Option<Waiter>, then: AfterStop) {
-        let next = match why.sleeps() && self.record().is_some() {
+        let sleeps = why.sleeps() && !(self.is_disposable && why.disposes());
+        let next = match sleeps && self.record().is_some() {
             true => State::Leaving,
             false => State::Gone(why),
         };
@@ -448,6 +463,7 @@ mod tests {
             backend: (),
             age: Duration::ZERO,
             record: None,
+            is_disposable: false,
             idle_since: None,
         };
         let (entry, orders) = Entry::new(new, Arc::default(), Instant::now());

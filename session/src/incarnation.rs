@@ -70,7 +70,7 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
                 break;
             };
             let (why, then) = (order.why, order.then);
-            if why.sleeps() && entry.record().is_some() {
+            if why.sleeps() && entry.record().is_some() && !entry.is_gone() {
                 // Nothing is taken from a client that cannot be given back: the snapshot is stored
                 // before the backend is stopped, or the backend stays. A shutdown does not ask.
                 let saved = shared.save(&entry).await;

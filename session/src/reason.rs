@@ -98,6 +98,12 @@ impl StopReason {
             | Self::Removed => false,
         }
     }
+
+    /// Whether a session whose backend is [disposable](crate::Backend::is_disposable) ends where another one
+    /// falls asleep. One that crashed does not, so that its wakes are spaced out.
+    pub(crate) const fn disposes(self) -> bool {
+        matches!(self, Self::Idle | Self::Evicted | Self::Shutdown)
+    }
 }
 
 impl fmt::Display for WakeReason {

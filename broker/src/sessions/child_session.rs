@@ -123,6 +123,11 @@ impl session::Backend for ChildSession {
         self.bridge.snapshot().map(|snapshot| snapshot.to_bytes())
     }
 
+    /// A child that calls share holds nothing that the next one does not.
+    fn is_disposable(&self) -> bool {
+        self.bridge.snapshot().is_some_and(|snapshot| !snapshot.is_of_a_session())
+    }
+
     fn named(&self, id: &SessionId) {
         self.span.record("session", field::display(id.short()));
     }

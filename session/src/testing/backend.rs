@@ -23,6 +23,7 @@ pub(super) struct State {
     pub(super) obeys: bool,
     pub(super) woken: bool,
     pub(super) made: Instant,
+    pub(super) disposable: bool,
     pub(super) snapshot: Mutex<Option<Vec<u8>>>,
     pub(super) stops: watch::Sender<Vec<StopReason>>,
     pub(super) over: watch::Sender<bool>,
@@ -78,6 +79,10 @@ impl Backend for FakeBackend {
 
     fn snapshot(&self) -> Option<Vec<u8>> {
         self.0.snapshot.lock().expect("no test panics while it holds it").clone()
+    }
+
+    fn is_disposable(&self) -> bool {
+        self.0.disposable
     }
 
     fn succeed(&self, before: &Self) {

@@ -23,6 +23,7 @@ pub fn fakes() -> (FakeSpawner, Backends) {
         answer: Mutex::new(Answer::Succeed),
         wake_failure: Mutex::new(WakeFailure::Backoff),
         stateful: AtomicBool::new(false),
+        disposable: AtomicBool::new(false),
         number: Mutex::new(None),
         census: Census::default(),
         made,
@@ -55,6 +56,11 @@ impl Backends {
     /// Says whether backends made from now on are stateful, and so have no snapshot.
     pub fn stateful(&self, stateful: bool) {
         self.script.stateful.store(stateful, Ordering::SeqCst);
+    }
+
+    /// Says whether backends made from now on are disposable.
+    pub fn disposable(&self, disposable: bool) {
+        self.script.disposable.store(disposable, Ordering::SeqCst);
     }
 
     /// Numbers new sessions from `first` on: in place of `fresh` each one's first snapshot is its

@@ -39,6 +39,7 @@ pub(super) struct Script {
     pub(super) answer: Mutex<Answer>,
     pub(super) wake_failure: Mutex<WakeFailure>,
     pub(super) stateful: AtomicBool,
+    pub(super) disposable: AtomicBool,
     /// The number of the next new session, if they are numbered.
     pub(super) number: Mutex<Option<usize>>,
     pub(super) census: Census,
@@ -102,6 +103,7 @@ impl FakeSpawner {
                 obeys,
                 woken,
                 made: Instant::now(),
+                disposable: script.disposable.load(Ordering::SeqCst),
                 snapshot: Mutex::new((!stateful).then_some(snapshot)),
                 stops: watch::Sender::new(Vec::new()),
                 over: watch::Sender::new(false),

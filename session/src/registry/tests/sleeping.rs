@@ -50,6 +50,42 @@ async fn a_stateful_session_ends_instead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_comes_back_to_leaves_no_record_when_it_is_idle_or_the_registry_stops()
+ {
+    let records = MemoryRecords::new();
+    let (registry, mut backends) =
+        testing::recorded(Limits { idle: MINUTE, ..unlimited() }, &records);
+    backends.disposable(true);
+    let (id, backend) = opened(&registry, &mut backends, "ada").await;
+    assert_eq!(records.len(), 1);
+    // A replacement and a crash it survives.
+    let how = Replacement { when: StopWhen::Now, then: AfterStop::Awake };
+    assert_eq!(registry.replace(|_| true, how), 1);
+    backend.end();
+    settle().await;
+    let second = backends.next().await;
+    second.end();
+    settle().await;
+    assert_eq!(records.len(), 1);
+    drop(wake(&registry, &id, "ada").await.expect("it crashed"));
+    let third = backends.next().await;
+    sleep(2 * MINUTE).await;
+    assert_eq!(third.asked_to_stop().await, StopReason::Idle);
+    assert!(matches!(wake(&registry, &id, "ada").await, Err(WakeError::Unknown)));
+    third.end();
+    settle().await;
+    assert_eq!((registry.slots(), records.len()), (0, 0));
+    let (_, last) = opened(&registry, &mut backends, "ada").await;
+    let stopping = registry.stop(Instant::now() + MINUTE);
+    let ending = async {
+        assert_eq!(last.asked_to_stop().await, StopReason::Shutdown);
+        last.end();
+    };
+    tokio::join!(stopping, ending);
+    assert!(records.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_became_stateful_ends_and_its_record_goes() {
     let records = MemoryRecords::new();
     let (registry, mut backends) = testing::recorded(unlimited(), &records);
