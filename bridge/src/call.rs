@@ -134,6 +134,15 @@ impl Bridge {
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.shared.notices.subscribe()
     }
+
+    /// How often the child has said that its tools are others now
+    /// (`notifications/tools/list_changed`), since this was last asked.
+    #[must_use]
+    pub fn take_tool_changes(&self) -> u64 {
+        let changes = &self.shared.tool_changes;
+        // A load costs less where many ask at the same time.
+        if changes.load(Ordering::Acquire) == 0 { 0 } else { changes.swap(0, Ordering::AcqRel) }
+    }
 }
 
 impl Call {
@@ -244,6 +253,9 @@ impl Shared {
     /// A notification of the child, to the call or subscription it belongs to.
     pub(crate) fn on_notification(&self, message: &Message) {
         let method = message.method();
+        if method == "notifications/tools/list_changed" {
+            self.tool_changes.fetch_add(1, Ordering::Release);
+        }
         let subscription = self.subscribed(message);
         if let Some((exchange, data)) = subscription {
             return exchange.notify(data.into(), self.limits.replay_bytes);

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) welcome: OnceLock<Bytes>,
     /// What the child tells of itself, for calls that listen.
     pub(crate) notices: broadcast::Sender<Notice>,
+    /// How often the child has said that its tools are others now, since that was last asked.
+    pub(crate) tool_changes: AtomicU64,
 }
 
 impl Shared {
@@ -99,6 +101,7 @@ impl Shared {
             serves_calls: AtomicBool::new(false),
             welcome: OnceLock::new(),
             notices: broadcast::Sender::new(NOTICES),
+            tool_changes: AtomicU64::new(0),
             limits,
         }
     }

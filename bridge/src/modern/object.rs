@@ -1,7 +1,11 @@
 //! The members of a JSON object, each as raw text.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 /// By name; where a name stands twice the last one counts.
@@ -11,6 +15,41 @@ pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 pub(super) fn members(text: &str) -> Members<'_> {
     serde_json::from_str(text).unwrap_or_default()
 }
+
+/// A member stands twice, so that two parsers may read different values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Twice;
+
+/// The value of the member that is called exactly so, if `object` is an object and has it.
+pub(super) fn only<'a>(object: &'a str, name: &str) -> Result<Option<&'a RawValue>, Twice> {
+    struct Find<'n>(&'n str);
+    impl<'de> Visitor<'de> for Find<'_> {
+        type Value = (Option<&'de RawValue>, bool);
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let (mut found, mut is_there_twice) = (None, false);
+            while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                if key.0 == self.0 {
+                    is_there_twice |= found.replace(value).is_some();
+                }
+            }
+            Ok((found, is_there_twice))
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(object);
+    match reader.deserialize_map(Find(name)) {
+        Ok((_, true)) => Err(Twice),
+        Ok((found, false)) => Ok(found),
+        Err(_) => Ok(None),
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The object again, on one line when each member is.
 pub(super) fn write(members: &Members<'_>) -> String {

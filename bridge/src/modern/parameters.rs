@@ -4,10 +4,14 @@
 use std::collections::HashMap;
 
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
-use super::{header_value, request::Rejection};
-use crate::message::Message;
+use super::{
+    header_value,
+    object::{Twice, only},
+    request::Rejection,
+};
+use crate::{envelope::member, message::Message};
 
 /// Tools of one server whose arguments are kept an eye on; more are not.
 const MAX_TOOLS: usize = 4096;
@@ -43,22 +47,24 @@ impl Mirrored {
         result["nextCursor"].as_str().map(ToOwned::to_owned)
     }
 
+    /// Whether no header repeats anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tools.is_empty()
+    }
+
     /// Checks the headers of a `tools/call` against its arguments.
     ///
     /// # Errors
     /// [`Rejection`], with -32020, when a header is missing, malformed, or says something else.
     pub fn check(&self, headers: &HeaderMap, message: &Message) -> Result<(), Rejection> {
-        let params: Value = message
-            .payload()
-            .and_then(|params| serde_json::from_str(params).ok())
-            .unwrap_or_default();
-        let Some(parameters) = params["name"].as_str().and_then(|name| self.tools.get(name)) else {
-            return Ok(());
-        };
+        // Most tools repeat nothing, and then the arguments need not be read.
+        let Some(parameters) = self.of_tool(message) else { return Ok(()) };
         for Parameter { header, path } in parameters {
-            let start = &params["arguments"];
-            let argument = path.iter().try_fold(start, |value, step| value.get(step));
-            let argument = argument.filter(|argument| !argument.is_null());
+            let argument = argument(message, path).map_err(|Twice| {
+                let words = format!("What the header {header} repeats stands twice");
+                Rejection::mismatch(words)
+            })?;
             let mut values = headers.get_all(header).iter();
             let value = values.next();
             if values.any(|other| Some(other) != value) {
@@ -69,7 +75,7 @@ impl Mirrored {
                 .map_err(|_| Rejection::mismatch(format!("The header {header} is malformed")))?;
             let agrees = match (value.as_deref(), argument) {
                 (None, None) => true,
-                (Some(value), Some(argument)) => says(value, argument),
+                (Some(value), Some(argument)) => says(value, &argument),
                 (None, Some(_)) => {
                     let words =
                         format!("The header {header} is missing, which repeats an argument");
@@ -84,6 +90,33 @@ impl Mirrored {
         }
         Ok(())
     }
+
+    /// What headers repeat of the tool that a call names.
+    fn of_tool(&self, message: &Message) -> Option<&[Parameter]> {
+        if self.tools.is_empty() {
+            return None;
+        }
+        let place = message.param("name")?;
+        let name: String = serde_json::from_str(&message.payload()?[place]).ok()?;
+        self.tools.get(&name).map(Vec::as_slice)
+    }
+}
+
+/// Whether a request for a list asks for its first page.
+#[must_use]
+pub fn is_first_page(message: &Message) -> bool {
+    matches!(member(message.payload().unwrap_or("{}"), "cursor"), Ok(None))
+}
+
+/// The argument at `path`, unless it is null.
+fn argument(message: &Message, path: &[String]) -> Result<Option<Value>, Twice> {
+    let mut value = Some(message.payload().unwrap_or("{}"));
+    for step in std::iter::once("arguments").chain(path.iter().map(String::as_str)) {
+        let Some(object) = value else { return Ok(None) };
+        value = only(object, step)?.map(RawValue::get);
+    }
+    let value: Option<Value> = value.and_then(|value| serde_json::from_str(value).ok());
+    Ok(value.filter(|value| !value.is_null()))
 }
 
 /// Walks `properties` alone: an annotation anywhere else counts for nothing.
@@ -108,11 +141,11 @@ fn says(value: &str, argument: &Value) -> bool {
     match argument {
         Value::String(text) => value == text,
         Value::Bool(flag) => value == if *flag { "true" } else { "false" },
-        Value::Number(number) => {
-            let is_same = |value: f64| number.as_f64() == Some(value);
-            value == number.to_string()
-                || (value.parse::<i64>().is_err() && value.parse::<f64>().is_ok_and(is_same))
-        }
+        // However either side writes it; integers to the last digit.
+        Value::Number(number) => match (number.is_f64(), value.parse::<i128>()) {
+            (false, Ok(value)) => number.as_i128() == Some(value),
+            _ => value.parse::<f64>().is_ok_and(|value| number.as_f64() == Some(value)),
+        },
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
 }
@@ -159,6 +192,17 @@ mod tests {
             (r#"{"at":{"zone":"a"}}"#, &[("Mcp-Param-Zone", "a")], true),
             (r#"{"at":{"zone":"a"}}"#, &[], false),
             (r#"{"list":[{"x":1}]}"#, &[], true),
+            // Another parser might read the other one.
+            (r#"{"region":"us","region":"eu"}"#, &[("Mcp-Param-Region", "eu")], false),
+            (r#"{"region":"us","r\u0065gion":"eu"}"#, &[("Mcp-Param-Region", "eu")], false),
+            (r#"{"at":{"zone":"a"},"at":{}}"#, &[], false),
+            (r#"{"region":"us","Region":"eu"}"#, &[("Mcp-Param-Region", "us")], true),
+            (r#"{"limit":1e2}"#, &[("Mcp-Param-Limit", "100")], true),
+            (r#"{"limit":9007199254740993}"#, &[("Mcp-Param-Limit", "9007199254740993")], true),
+            (r#"{"limit":9007199254740993}"#, &[("Mcp-Param-Limit", "9007199254740992")], false),
+            (r#"{"limit":1}"#, &[("Mcp-Param-Limit", "one")], false),
+            (r#"{"region":["us"]}"#, &[("Mcp-Param-Region", "us")], false),
+            (r#"{"region":""}"#, &[("Mcp-Param-Region", "")], true),
         ];
         for (arguments, pairs, expected) in cases {
             let params = format!(r#"{{"name":"sql","arguments":{arguments}}}"#);

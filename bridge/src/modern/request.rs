@@ -1,11 +1,11 @@
 //! Which era a request belongs to, and what a modern one says of itself.
 
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     HEADER_MISMATCH, UNSUPPORTED_VERSION, VERSION, header_value,
-    object::{Members, members},
+    object::{Twice, members, only},
 };
 use crate::{
     envelope::member,
@@ -34,7 +34,7 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    fn new(code: i32, words: impl Into<String>) -> Self {
+    pub(super) fn new(code: i32, words: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code, words: words.into(), data: None }
     }
 
@@ -83,16 +83,16 @@ fn carries_metadata(message: &Message) -> bool {
     if !params.contains("modelcontextprotocol") && !params.contains('\\') {
         return false;
     }
-    let meta = metadata(message);
+    let meta = members(metadata(message));
     meta.contains_key("io.modelcontextprotocol/protocolVersion")
         || meta.contains_key("io.modelcontextprotocol/clientCapabilities")
 }
 
-fn metadata(message: &Message) -> Members<'_> {
+fn metadata(message: &Message) -> &str {
     let params = message.payload().unwrap_or("{}");
     match member(params, "_meta") {
-        Ok(Some(place)) => members(&params[place]),
-        Ok(None) | Err(_) => Members::default(),
+        Ok(Some(place)) => &params[place],
+        Ok(None) | Err(_) => "{}",
     }
 }
 
@@ -103,12 +103,17 @@ fn metadata(message: &Message) -> Members<'_> {
 /// [`Rejection`]: nothing of the request may be done.
 pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejection> {
     let meta = metadata(message);
-    let field = |name: &str| meta.get(&[PREFIX, name].concat()).map(|raw| raw.get());
+    let field = |name: &str| {
+        let found = only(meta, &[PREFIX, name].concat()).map_err(|Twice| {
+            Rejection::new(INVALID_PARAMS, format!("`{PREFIX}{name}` stands twice in `_meta`"))
+        });
+        found.map(|raw| raw.map(RawValue::get))
+    };
     let missing = |name: &str| {
         let words = format!("`_meta` lacks `{PREFIX}{name}`, which every request must carry");
         Rejection::new(INVALID_PARAMS, words)
     };
-    let version = field("protocolVersion").ok_or_else(|| missing("protocolVersion"))?;
+    let version = field("protocolVersion")?.ok_or_else(|| missing("protocolVersion"))?;
     let version: String = serde_json::from_str(version).map_err(|_| missing("protocolVersion"))?;
     let named = header(headers, PROTOCOL_VERSION)?;
     match named.as_deref() {
@@ -136,30 +141,49 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
         let status = StatusCode::NOT_FOUND;
         return Err(Rejection { status, ..Rejection::new(METHOD_NOT_FOUND, words) });
     }
-    let capabilities = field("clientCapabilities").ok_or_else(|| missing("clientCapabilities"))?;
+    let capabilities = field("clientCapabilities")?.ok_or_else(|| missing("clientCapabilities"))?;
     let capabilities: Value =
         serde_json::from_str(capabilities).ok().filter(Value::is_object).ok_or_else(|| {
             let words = format!("`{PREFIX}clientCapabilities` must be an object");
             Rejection::new(INVALID_PARAMS, words)
         })?;
-    if let Some(name) = named_by(message) {
-        mirrors(headers, "Mcp-Name", &name)?;
+    if let Some(member) = named_by(&method) {
+        match text_param(message, member)? {
+            Some(name) => mirrors(headers, "Mcp-Name", &name)?,
+            None if headers.contains_key("mcp-name") => {
+                let words = format!("The header Mcp-Name repeats `{member}`, which is missing");
+                return Err(Rejection::mismatch(words));
+            }
+            // The child says what it thinks of it.
+            None => {}
+        }
     }
-    let log_level = field("logLevel").and_then(|level| serde_json::from_str(level).ok());
-    let client_info = field("clientInfo").map(ToOwned::to_owned);
+    let log_level = field("logLevel")?.and_then(|level| serde_json::from_str(level).ok());
+    let client_info = field("clientInfo")?.map(ToOwned::to_owned);
     Ok(Metadata { capabilities, client_info, log_level })
 }
 
-/// What `Mcp-Name` has to repeat of this request.
-fn named_by(message: &Message) -> Option<String> {
-    let member = match &*message.method() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
-        _ => return None,
-    };
-    let place = message.param(member)?;
-    serde_json::from_str(&message.payload()?[place]).ok()
+/// The parameter that `Mcp-Name` has to repeat.
+fn named_by(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// A parameter, if it is text.
+///
+/// # Errors
+/// It stands there twice, so that the child may read another one than this does.
+fn text_param(message: &Message, name: &str) -> Result<Option<String>, Rejection> {
+    let params = message.payload().unwrap_or("{}");
+    let place = member(params, name).map_err(|_| {
+        let words = format!("`{name}` stands twice in `params`");
+        Rejection::new(INVALID_PARAMS, words)
+    })?;
+    Ok(place.and_then(|place| serde_json::from_str(&params[place]).ok()))
 }
 
 /// The header's one value; several that differ are as good as none that is right.

@@ -61,7 +61,22 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
         r#""io.modelcontextprotocol/protocolVersion":"v999.0.0","io.modelcontextprotocol/clientCapabilities":{}"#,
     );
     let no_version = meta(r#""io.modelcontextprotocol/clientCapabilities":{}"#);
+    let twice = format!(r#"{{"name":"a","name":"b",{META}}}"#);
+    let escaped = format!(r#"{{"name":"a","n\u0061me":"b",{META}}}"#);
+    let cased = format!(r#"{{"name":"a","Name":"b",{META}}}"#);
+    let number = format!(r#"{{"name":1,{META}}}"#);
+    let two_versions = meta(
+        r#""io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#,
+    );
+    let (a, b, one) = (("Mcp-Name", "a"), ("Mcp-Name", "b"), ("Mcp-Name", "1"));
     let cases: &[Case<'_>] = &[
+        ("tools/call", &twice, &[version, call, a], INVALID_PARAMS, 400),
+        ("tools/call", &twice, &[version, call, b], INVALID_PARAMS, 400),
+        ("tools/call", &escaped, &[version, call, a], INVALID_PARAMS, 400),
+        ("tools/call", &cased, &[version, call, a], INVALID_PARAMS, 400),
+        ("tools/call", &number, &[version, call, one], HEADER_MISMATCH, 400),
+        ("tools/call", &unnamed, &[version, call, a], HEADER_MISMATCH, 400),
+        ("tools/list", &two_versions, &[version, list], INVALID_PARAMS, 400),
         ("tools/list", "{}", &[version, list], INVALID_PARAMS, 400),
         ("tools/list", &no_version, &[version, list], INVALID_PARAMS, 400),
         ("tools/list", &no_capabilities, &[version, list], INVALID_PARAMS, 400),

@@ -6,10 +6,14 @@ use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    object::{Members, members, write},
-    request::Metadata,
+    object::{Members, Twice, members, only, write},
+    request::{Metadata, Rejection},
 };
-use crate::{message::Incoming, message::Message, revision::Revision, rpc};
+use crate::{
+    message::{Incoming, Message},
+    revision::Revision,
+    rpc::{self, INVALID_PARAMS},
+};
 
 /// The prefix of what the modern era puts into `_meta`.
 const RESERVED: &str = "io.modelcontextprotocol/";
@@ -100,15 +104,30 @@ pub fn salient(message: &Message) -> String {
     format!("{method} {}", serde_json::to_string(&values).unwrap_or_default())
 }
 
-/// The state and the answers that a repeated request brings along, raw.
-#[must_use]
-pub fn answers(message: &Message) -> (Option<String>, BTreeMap<String, String>) {
-    let params: Members<'_> = members(message.payload().unwrap_or("{}"));
-    let state = params.get("requestState");
-    let state = state.and_then(|state| serde_json::from_str(state.get()).ok());
+/// The state that a repeated request brings along, and the answers, raw, by their keys.
+pub type Repeated = (Option<String>, BTreeMap<String, String>);
+
+/// What a repeated request brings along.
+///
+/// # Errors
+/// [`Rejection`], with -32602: there is a state, and it is no text. Taken for none, the request would
+/// be a new one.
+pub fn answers(message: &Message) -> Result<Repeated, Rejection> {
+    let params = message.payload().unwrap_or("{}");
+    // Most requests bring nothing. A name may be written with escapes.
+    if !["requestState", "inputResponses", r"\u00"].iter().any(|name| params.contains(name)) {
+        return Ok(Repeated::default());
+    }
+    let refused = |words| Rejection::new(INVALID_PARAMS, words);
+    let state = match only(params, "requestState") {
+        Err(Twice) => return Err(refused("`requestState` stands twice in `params`")),
+        Ok(state) => state.map_or(Ok(None), |state| serde_json::from_str(state.get())),
+    };
+    let state = state.map_err(|_| refused("`requestState` must be the string that was given"))?;
+    let params: Members<'_> = members(params);
     let answers = params.get("inputResponses").map(|raw| members(raw.get())).unwrap_or_default();
     let answers = answers.into_iter().map(|(key, raw)| (key, raw.get().to_owned())).collect();
-    (state, answers)
+    Ok((state, answers))
 }
 
 #[cfg(test)]
@@ -138,6 +157,29 @@ mod tests {
         );
         let bare = message(r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":{}}}"#);
         assert_eq!(request(&bare).payload(), Some("{}"));
+    }
+
+    #[test]
+    fn a_state_is_found_however_its_name_is_written() {
+        for params in [
+            r#"{"name":"x","requestState":"s","inputResponses":{"q1":{"a":1}}}"#,
+            r#"{"name":"x","request\u0053tate":"s","input\u0052esponses":{"q1":{"a":1}}}"#,
+        ] {
+            let (state, answers) = answers(&message(params)).expect("a text");
+            assert_eq!(state.as_deref(), Some("s"), "{params}");
+            assert_eq!(answers.get("q1").map(String::as_str), Some(r#"{"a":1}"#), "{params}");
+        }
+        for none in [r#"{"name":"x"}"#, r#"{"name":"x","requestState":null}"#] {
+            assert_eq!(answers(&message(none)), Ok(Repeated::default()), "{none}");
+        }
+        for odd in [
+            r#"{"requestState":1}"#,
+            r#"{"requestState":{}}"#,
+            r#"{"requestState":["s"]}"#,
+            r#"{"requestState":"s","requestState":null}"#,
+        ] {
+            assert!(answers(&message(odd)).is_err(), "{odd}: it would be a new call");
+        }
     }
 
     #[test]

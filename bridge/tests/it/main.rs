@@ -3,6 +3,7 @@
 //! `docs/THREATS.md` lists which test answers to which attack or fault.
 
 mod admissions;
+mod calls;
 mod child;
 mod differential;
 mod faults;

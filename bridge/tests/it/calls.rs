@@ -1,0 +1,146 @@
+//! Calls that share a child without a session.
+
+use std::{future::poll_fn, time::Duration};
+
+use bridge::{Admission, Bridge, Call, CallOptions, Limits, Outcome, Told};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::child::{Bench, bench_with, call, call_with_token, incoming};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A child that was greeted, and serves calls.
+async fn shared(limits: Limits) -> Bench {
+    let mut bench = bench_with(limits);
+    bench.bridge.serve_calls();
+    let request = incoming(&call(json!(0), "initialize"));
+    let bridge = bench.bridge.clone();
+    let welcome = bridge.initialize(request.single().expect("one"), MINUTE);
+    let child = async {
+        let request = bench.child.reads().await;
+        bench.child.answers(&request, json!({ "protocolVersion": "2025-11-25" })).await;
+    };
+    let (welcome, ()) = tokio::join!(welcome, child);
+    welcome.expect("the child agrees");
+    bench
+}
+
+fn calls(bridge: &Bridge, request: &Value, may_be_asked: bool) -> Call {
+    let options = CallOptions { may_be_asked, ..CallOptions::default() };
+    let incoming = incoming(request);
+    let id = request["id"].to_string();
+    let message = incoming.single().expect("one");
+    let called = bridge.call(Admission::default(), message, &id, options, Box::new(drop));
+    called.expect("it is accepted")
+}
+
+async fn told(call: &mut Call) -> Told {
+    poll_fn(|cx| call.poll(cx)).await
+}
+
+async fn answer(call: &mut Call) -> Value {
+    match told(call).await {
+        Told::Answer(message) => {
+            serde_json::from_str(message.payload().expect("a result")).expect("JSON")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_client_is_not_given_up_and_has_its_whole_time_afterwards() {
+    let limits = Limits { request_timeout: MINUTE, ..Limits::default() };
+    let mut bench = shared(limits).await;
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true);
+    let request = bench.child.reads().await;
+    sleep(MINUTE - Duration::from_secs(1)).await;
+    bench
+        .child
+        .writes(json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create" }))
+        .await;
+    let Told::Question(question) = told(&mut call).await else { panic!("a question comes") };
+    sleep(100 * MINUTE).await;
+    call.answer(&question, r#"{"action":"accept"}"#);
+    assert_eq!(bench.child.reads().await["result"], json!({ "action": "accept" }));
+    sleep(MINUTE - Duration::from_secs(1)).await;
+    bench.child.answers(&request, json!("late, and in time")).await;
+    assert_eq!(answer(&mut call).await, "late, and in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_silent_after_the_answer_of_its_client_is_given_up() {
+    let limits = Limits { request_timeout: MINUTE, ..Limits::default() };
+    let mut bench = shared(limits).await;
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true);
+    bench.child.reads().await;
+    for id in ["q1", "q2"] {
+        let asks = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create" });
+        bench.child.writes(asks).await;
+    }
+    let Told::Question(first) = told(&mut call).await else { panic!("a question comes") };
+    let Told::Question(second) = told(&mut call).await else { panic!("and another") };
+    call.answer(&second, "{}");
+    sleep(100 * MINUTE).await;
+    call.answer(&first, "{}");
+    let begun = Instant::now();
+    let Told::Failed { outcome, .. } = told(&mut call).await else { panic!("it fails") };
+    assert_eq!((outcome, begun.elapsed()), (Outcome::TimedOut, MINUTE));
+}
+
+#[tokio::test]
+async fn calls_with_the_same_id_and_the_same_token_get_their_own_progress_and_answers() {
+    let mut bench = shared(Limits::default()).await;
+    let request = call_with_token(json!(7), json!("t"));
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let call = calls(&bench.bridge, &request, false);
+        waiting.push((call, bench.child.reads().await));
+    }
+    for (at, (_, request)) in waiting.iter().enumerate().rev() {
+        let token = &request["params"]["_meta"]["progressToken"];
+        let params = json!({ "progressToken": token, "progress": at });
+        let progress = json!({
+            "jsonrpc": "2.0", "method": "notifications/progress", "params": params,
+        });
+        bench.child.writes(progress).await;
+        bench.child.answers(request, json!(at)).await;
+    }
+    for (at, (call, _)) in waiting.iter_mut().enumerate() {
+        let Told::Notification(progress) = told(call).await else { panic!("progress comes") };
+        let progress: Value = serde_json::from_slice(&progress).expect("JSON");
+        assert_eq!(progress["params"], json!({ "progressToken": "t", "progress": at }));
+        assert_eq!(answer(call).await, at);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_is_cancelled_and_the_one_with_the_same_id_is_not() {
+    let mut bench = shared(Limits::default()).await;
+    let request = call(json!(7), "tools/call");
+    let first = calls(&bench.bridge, &request, false);
+    let mut second = calls(&bench.bridge, &request, false);
+    let (gone, kept) = (bench.child.reads().await, bench.child.reads().await);
+    drop(first);
+    let cancelled = bench.child.reads().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled");
+    assert_eq!(cancelled["params"]["requestId"], gone["id"]);
+    // The child may answer all the same.
+    bench.child.answers(&gone, json!("of the first")).await;
+    bench.child.answers(&kept, json!("of the second")).await;
+    assert_eq!(answer(&mut second).await, "of the second");
+}
+
+#[tokio::test]
+async fn a_child_whose_tools_changed_is_asked_for_them_once() {
+    let mut bench = shared(Limits::default()).await;
+    let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), false);
+    let request = bench.child.reads().await;
+    assert_eq!(bench.bridge.take_tool_changes(), 0);
+    bench.child.writes(changed.clone()).await;
+    bench.child.writes(changed).await;
+    bench.child.answers(&request, json!(1)).await;
+    answer(&mut call).await;
+    assert_eq!((bench.bridge.take_tool_changes(), bench.bridge.take_tool_changes()), (2, 0));
+}
