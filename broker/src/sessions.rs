@@ -32,6 +32,7 @@ mod startup;
 mod testing;
 pub(crate) mod token_delivery;
 mod token_file;
+pub(crate) mod tool_schemas;
 pub(crate) mod trial;
 pub(crate) mod uids;
 pub(crate) mod warm;

@@ -11,8 +11,10 @@ use std::{
 use bridge::{
     Bridge, Message, Notice, Source,
     modern::{discovery::Facts, from_legacy, to_legacy},
+    rpc,
 };
 use bytes::Bytes;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -41,12 +43,18 @@ struct Filter {
 }
 
 impl Filter {
-    fn of(message: &Message) -> Self {
-        let params: Value = message
-            .payload()
-            .and_then(|params| serde_json::from_str(params).ok())
-            .unwrap_or_default();
-        serde_json::from_value(params["notifications"].clone()).unwrap_or_default()
+    fn of(message: &Message) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        struct Params {
+            notifications: Option<Filter>,
+        }
+        let params: Result<Params, _> = serde_json::from_str(message.payload().unwrap_or("{}"));
+        let notifications = params.map_err(|_| {
+            let words = "`notifications` must be an object of flags, and `resourceSubscriptions` in it \
+                         a list of URIs";
+            Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_PARAMS, words)
+        })?;
+        Ok(notifications.notifications.unwrap_or_default())
     }
 
     /// Leaves what the child tells at all.
@@ -104,9 +112,12 @@ pub(super) async fn open(
     let lease = place.lease.as_ref().ok_or_else(Refusal::child_gone)?;
     let bridge = lease.bridge.clone();
     let notices = bridge.notices();
-    let filter = Filter::of(message).narrowed(facts);
+    let filter = Filter::of(message)?.narrowed(facts);
     let subscription: Value = serde_json::from_str(id).unwrap_or_default();
-    let (sender, messages) = mpsc::channel(QUEUED);
+    // One more, which is kept for the result: a client that reads slowly misses notifications, and is
+    // told of the end all the same.
+    let (sender, messages) = mpsc::channel(QUEUED + 1);
+    let last = sender.clone().try_reserve_owned().map_err(|_| Refusal::child_gone())?;
     let tag = |mut params: Value| {
         params["_meta"][SUBSCRIPTION_ID] = subscription.clone();
         params
@@ -117,7 +128,7 @@ pub(super) async fn open(
     let resources = Resources::subscribe(&place.pool, &bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
-    let listener = Listener { notices, filter, sender, subscription, end };
+    let listener = Listener { notices, filter, sender, last, subscription, end };
     let mut running = JoinSet::new();
     running.spawn(async move {
         tokio::pin!(leaving);
@@ -144,6 +155,8 @@ struct Listener {
     notices: broadcast::Receiver<Notice>,
     filter: Filter,
     sender: mpsc::Sender<Bytes>,
+    /// Room for the result.
+    last: mpsc::OwnedPermit<Bytes>,
     subscription: Value,
     /// The result with which the stream ends when that is ours to do.
     end: Bytes,
@@ -170,7 +183,7 @@ impl Listener {
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed) => {
-                    let _ = self.sender.try_send(self.end);
+                    self.last.send(self.end);
                     return;
                 }
             }

@@ -12,7 +12,7 @@
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -22,7 +22,7 @@ use bridge::{
     Told,
     modern::{
         VERSION, input,
-        parameters::Mirrored,
+        parameters::{self, Mirrored},
         request::{self, Metadata, Rejection},
         to_legacy,
     },
@@ -116,19 +116,26 @@ impl Modern<'_> {
     ) -> Result<Response<Body>, Refusal> {
         let method = message.method();
         let settings = self.server.settings();
-        let (state, answers) = to_legacy::answers(message);
+        let (state, answers) = match to_legacy::answers(message) {
+            Ok(repeated) => repeated,
+            Err(fault) => return Ok(refused(id, &fault)),
+        };
+        let may_ask = input::may_ask(&method) && input::is_askable(&metadata.capabilities);
+        // Nothing else is repeated, and reading all of the arguments has its price.
+        let is_repeated = may_ask || state.is_some();
         let about = About {
             id: id.to_owned(),
             method: method.to_string(),
             capabilities: metadata.capabilities.clone(),
             log_level: metadata.log_level.clone(),
             legacy: None,
+            is_first_page: parameters::is_first_page(message),
             ask_timeout: settings.server.ask_timeout,
             admission: self.caller.admission.clone(),
             bond: Bond {
                 owner: self.caller.owner.clone(),
                 server: Arc::clone(&self.server.name),
-                salient: to_legacy::salient(message),
+                salient: if is_repeated { to_legacy::salient(message) } else { String::new() },
             },
         };
         if let Some(state) = state
@@ -138,7 +145,6 @@ impl Modern<'_> {
         }
         let purpose =
             if method == "subscriptions/listen" { Purpose::Stream } else { Purpose::Call };
-        let may_ask = input::may_ask(&method) && input::is_askable(&metadata.capabilities);
         let is_modern = self.server.child_era() == Some(Era::Modern);
         let sharing = if may_ask && !is_modern {
             Sharing::Alone { parallel: settings.server.parallel }
@@ -148,7 +154,7 @@ impl Modern<'_> {
         let place = self.acquire(metadata, sharing, purpose).await?;
         let is_modern = bridge_of(&place)?.has_modern_child();
         if method == "tools/call" {
-            let mirrored = self.mirrored(&place, is_modern).await;
+            let mirrored = self.mirrored(&place, is_modern).await?;
             if let Err(fault) = mirrored.check(self.headers, message) {
                 return Ok(refused(id, &fault));
             }
@@ -217,16 +223,9 @@ impl Modern<'_> {
         let admission = about.admission.clone();
         let call = bridge.call(admission, request, &about.id, options, done);
         let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
-        let pool = Arc::clone(&place.pool);
-        let is_list = about.method == "tools/list";
         let counted = Counted::new(&self.app.calls);
         let turn = Turn::new((call, place), about, Arc::clone(&self.app.parked), counted);
-        let response = self.respond(turn).await;
-        if is_list {
-            // The schemas may be others now; the next call reads them anew.
-            *pool.mirrored.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-        response
+        self.respond(turn).await
     }
 
     /// Goes on with a call that waits for its client.
@@ -335,58 +334,71 @@ impl Modern<'_> {
     }
 
     /// Which arguments of the child's tools headers repeat, from its own list.
-    async fn mirrored(&self, place: &Place, is_modern: bool) -> Arc<Mirrored> {
-        let lock = || place.pool.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*lock() {
-            return Arc::clone(known);
+    async fn mirrored(&self, place: &Place, is_modern: bool) -> Result<Arc<Mirrored>, Refusal> {
+        let bridge = bridge_of(place)?;
+        let schemas = &place.pool.schemas;
+        match bridge.take_tool_changes() {
+            0 => {}
+            changes => schemas.note_changes(changes),
         }
+        if let Some(current) = schemas.current() {
+            return Ok(current);
+        }
+        let reading = match schemas.read().await {
+            Ok(reading) => reading,
+            Err(current) => return Ok(current),
+        };
         let mut mirrored = Mirrored::default();
         let mut cursor = None;
         for _ in 0..MAX_PAGES {
-            let Some(result) = self.list_tools(place, is_modern, cursor.as_deref()).await else {
-                break;
-            };
-            cursor = mirrored.add(&result);
+            match list_tools(bridge, is_modern, cursor.as_deref()).await {
+                Listed::Page(result) => cursor = mirrored.add(&result),
+                // A child without tools says so by an error.
+                Listed::Refused => break,
+                Listed::Failed => return Ok(reading.failed()),
+            }
             if cursor.is_none() {
                 break;
             }
         }
-        let mirrored = Arc::new(mirrored);
-        *lock() = Some(Arc::clone(&mirrored));
-        mirrored
+        Ok(reading.done(mirrored))
     }
+}
 
-    async fn list_tools(
-        &self,
-        place: &Place,
-        is_modern: bool,
-        cursor: Option<&str>,
-    ) -> Option<String> {
-        let mut params = serde_json::Map::new();
-        if is_modern {
-            let meta = serde_json::json!({
-                "io.modelcontextprotocol/protocolVersion": VERSION,
-                "io.modelcontextprotocol/clientCapabilities": {},
-            });
-            params.insert("_meta".to_owned(), meta);
-        }
-        if let Some(cursor) = cursor {
-            params.insert("cursor".to_owned(), cursor.into());
-        }
-        let params = serde_json::Value::from(params).to_string();
-        let request = to_legacy::own_request("tools/list", &params);
-        let bridge = bridge_of(place).ok()?;
-        let done = Box::new(drop);
-        let mut call =
-            bridge.call(Admission::default(), &request, "0", CallOptions::default(), done).ok()?;
-        loop {
-            match poll_fn(|cx| call.poll(cx)).await {
-                Told::Answer(message) if message.kind() == Kind::Result => {
-                    return message.payload().map(ToOwned::to_owned);
-                }
-                Told::Answer(_) | Told::Failed { .. } => return None,
-                Told::Notification(_) | Told::Question(_) => {}
+/// What a child answers when it is asked for its tools.
+enum Listed {
+    /// A page, raw.
+    Page(String),
+    Refused,
+    /// It is gone, or too slow.
+    Failed,
+}
+
+async fn list_tools(bridge: &bridge::Bridge, is_modern: bool, cursor: Option<&str>) -> Listed {
+    let mut params = serde_json::Map::new();
+    if is_modern {
+        let meta = serde_json::json!({
+            "io.modelcontextprotocol/protocolVersion": VERSION,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        params.insert("_meta".to_owned(), meta);
+    }
+    if let Some(cursor) = cursor {
+        params.insert("cursor".to_owned(), cursor.into());
+    }
+    let params = serde_json::Value::from(params).to_string();
+    let request = to_legacy::own_request("tools/list", &params);
+    let (admission, done) = (Admission::default(), Box::new(drop));
+    let call = bridge.call(admission, &request, "0", CallOptions::default(), done);
+    let Ok(mut call) = call else { return Listed::Failed };
+    loop {
+        match poll_fn(|cx| call.poll(cx)).await {
+            Told::Answer(message) if message.kind() == Kind::Result => {
+                return message.payload().map_or(Listed::Refused, |page| Listed::Page(page.into()));
             }
+            Told::Answer(_) => return Listed::Refused,
+            Told::Failed { .. } => return Listed::Failed,
+            Told::Notification(_) | Told::Question(_) => {}
         }
     }
 }

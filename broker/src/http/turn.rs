@@ -71,6 +71,8 @@ pub(super) struct About {
     pub(super) log_level: Option<String>,
     /// What the child is, when it is one of the legacy era; `None`: its words pass as they are.
     pub(super) legacy: Option<Arc<Facts>>,
+    /// Of a list, it asks for the first page.
+    pub(super) is_first_page: bool,
     pub(super) ask_timeout: Duration,
     /// What let the client in.
     pub(super) admission: Admission,
@@ -250,6 +252,12 @@ impl Turn {
         let payload = message.payload().unwrap_or("null");
         let is_error = message.kind() == Kind::Error;
         let id = &self.about.id;
+        if self.about.method == "tools/list"
+            && !is_error
+            && let Some(place) = &self.place
+        {
+            place.pool.schemas.take_page(payload, self.about.is_first_page);
+        }
         match (&self.about.legacy, is_error) {
             (None, false) => Next::Last(StatusCode::OK, rpc_response(id, "result", payload)),
             (None, true) => {

@@ -19,10 +19,7 @@ use std::{
     time::SystemTime,
 };
 
-use bridge::{
-    Message,
-    modern::{discovery::Facts, parameters::Mirrored},
-};
+use bridge::{Message, modern::discovery::Facts};
 use session::{Lease, OpenError, Owner, Purpose, SessionId, StopReason, WakeError};
 use tokio::{
     sync::{Mutex as Turns, Notify},
@@ -36,6 +33,7 @@ use super::{
     registry::Sessions,
     spawn_failure::SpawnFailure,
     spawner::{OpenRequest, Users},
+    tool_schemas::ToolSchemas,
 };
 use crate::server::Server;
 
@@ -76,8 +74,8 @@ pub(crate) struct Pool {
     starting: Turns<()>,
     freed: Notify,
     facts: OnceLock<Arc<Facts>>,
-    /// Which arguments of its tools headers repeat; `None` while that was not asked.
-    pub(crate) mirrored: Mutex<Option<Arc<Mirrored>>>,
+    /// Which arguments of its tools headers repeat.
+    pub(crate) schemas: ToolSchemas,
     /// How many listen to each resource.
     pub(crate) listeners: Mutex<HashMap<String, usize>>,
     /// Children that are given up are being ended.
@@ -221,7 +219,7 @@ impl Pool {
             starting: Turns::new(()),
             freed: Notify::new(),
             facts: OnceLock::new(),
-            mirrored: Mutex::default(),
+            schemas: ToolSchemas::default(),
             listeners: Mutex::default(),
             endings: Mutex::default(),
         }

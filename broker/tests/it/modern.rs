@@ -1,6 +1,13 @@
 //! Clients of revision 2026-07-28, which have no session, in front of a server that knows only the
 //! handshake.
 
+mod asking;
+mod crossing;
+mod leaving;
+mod notices;
+mod parked;
+mod schemas;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -188,6 +195,12 @@ fn a_state_is_good_for_its_own_client_and_its_own_request_alone() {
         let flipped: String = state.chars().rev().collect();
         let mut other = state.clone();
         other.replace_range(0..1, if state.starts_with('0') { "1" } else { "0" });
+        // Taken for none, the call would be made a second time.
+        for no_text in [json!(1), json!({}), json!([state])] {
+            let retry = json!({ "arguments": { "n": 1 }, "requestState": no_text });
+            let answer = tool(&ada, "ask", retry, &ASKABLE()).await;
+            assert_eq!(answer.error(), (400, -32602, json!("call")), "{no_text}");
+        }
         for (client, arguments, state) in [
             (&eve, json!({ "n": 1 }), &*state),
             (&ada, json!({ "n": 2 }), &*state),

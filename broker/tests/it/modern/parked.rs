@@ -1,0 +1,59 @@
+//! Calls that wait for their client while something happens around them.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{parked, retried, tool};
+use crate::{harness::with_timeout, program::Place};
+
+#[test]
+fn after_a_restart_a_state_is_said_to_be_from_before_and_nothing_is_done_twice() {
+    with_timeout(async {
+        let place = Place::new();
+        let said = json!({ "content": "after the restart" });
+        for signal in [Signal::TERM, Signal::KILL] {
+            let mut broker = place.serve(&[]).await;
+            let state = parked(&broker.client, json!({ "n": 1 })).await;
+            broker.signal(signal);
+            broker.ends().await;
+            place.witness.all_gone().await;
+            let calls = place.witness.read().matches(r#""method":"tools/call""#).count();
+            let mut after = place.serve(&[]).await;
+            let answer = retried(&after.client, json!({ "n": 1 }), &state, &said).await;
+            assert_eq!(answer.error(), (400, -32602, json!("call")), "{answer:?}");
+            let words = answer.json()["error"]["message"].as_str().expect("words").to_owned();
+            assert!(words.contains("restarted"), "{words}");
+            let read = place.witness.read();
+            assert_eq!(read.matches(r#""method":"tools/call""#).count(), calls, "{signal:?}");
+            assert!(!read.contains("after the restart"), "no child heard the answer");
+            // What the client is told to do.
+            let again = parked(&after.client, json!({ "n": 1 })).await;
+            let answer = retried(&after.client, json!({ "n": 1 }), &again, &json!({})).await;
+            assert_eq!(answer.json()["result"]["resultType"], "complete", "{answer:?}");
+            after.signal(Signal::TERM);
+            after.ends().await;
+        }
+    });
+}
+
+#[test]
+fn warm_children_leave_no_record_when_they_were_idle_or_the_broker_ends() {
+    with_timeout(async {
+        let place = Place::new();
+        place.configure("[session]\nidle = \"200ms\"\nreap_interval = \"50ms\"\n");
+        let mut broker = place.serve(&[]).await;
+        assert_eq!(tool(&broker.client, "echo", json!({}), &json!({})).await.status, 200);
+        let session = broker.client.open().await;
+        place.witness.all_gone().await;
+        let list = place.run(&["session", "list", "--json"]).await;
+        let list: serde_json::Value = serde_json::from_str(&list.1).expect("JSON");
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "the session's is left: {list}");
+        assert!(session.is_alive().await);
+        assert_eq!(tool(&broker.client, "echo", json!({}), &json!({})).await.status, 200);
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.ends().await, Some(0));
+        let list = place.run(&["session", "list", "--json"]).await;
+        let list: serde_json::Value = serde_json::from_str(&list.1).expect("JSON");
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "the session's is left: {list}");
+    });
+}
