@@ -105,7 +105,8 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
             // The broker apart from the example, whose dev-dependencies add features to it.
             cargo::build_release_broker(sh)?;
             let churn = cmd!(sh, "cargo run --release -p broker --example load -- churn");
-            vec![cmd!(sh, "cargo run --release -p broker --example load"), churn]
+            let eras = cmd!(sh, "cargo run --release -p broker --example load -- eras");
+            vec![cmd!(sh, "cargo run --release -p broker --example load"), churn, eras]
         }
     };
     let mut now = String::new();

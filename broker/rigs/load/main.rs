@@ -14,6 +14,7 @@
 //! cargo build --release -p broker --example load       # apart: dev-dependencies add features
 //! target/release/examples/load                         # about two minutes; --quick for half
 //! target/release/examples/load compare --baseline OTHER --rounds 10
+//! target/release/examples/load eras --rounds 5
 //! target/release/examples/load churn --sessions 10000
 //! target/release/examples/load children --kills 100
 //! target/release/examples/load sleepers                # about twelve minutes; --quick for half of one
@@ -23,6 +24,7 @@
 //! |---|---|
 //! | `calls` | `tools/call` at 1 and 32 connections against broker and floors |
 //! | `compare` | the same against two brokers in turn |
+//! | `eras` | the same with a session and without one (2026-07-28), in turn, on one child each |
 //! | `instructions` | what a call costs two brokers, counted by valgrind |
 //! | `point` | one measurement of calls, and what it is made against |
 //! | `opening` | initialise latency, memory per session |
@@ -54,6 +56,7 @@ mod child;
 mod children;
 mod churn;
 mod compare;
+mod eras;
 mod floor;
 mod instructions;
 mod opening;
@@ -121,6 +124,8 @@ enum Part {
     Calls,
     /// `tools/call` through this broker and the one of `--baseline` in turn.
     Compare,
+    /// `tools/call` in a session and without one (2026-07-28) in turn.
+    Eras,
     /// Instructions per `tools/call` of this broker and the one of `--baseline`; needs valgrind.
     Instructions,
     /// Initialise latency against a direct spawn.
@@ -207,6 +212,7 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
             let baseline = flags.baseline.context("compare with what? give --baseline")?;
             compare::run(&baseline, &broker, window, flags.rounds, &mut report).await?;
         }
+        Part::Eras => clean = eras::run(&broker, window, flags.rounds, &mut report).await?,
         Part::Instructions => {
             let baseline = flags.baseline.context("compare with what? give --baseline")?;
             instructions::run(&baseline, &broker, &mut report).await?;

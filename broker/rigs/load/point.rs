@@ -82,6 +82,25 @@ impl Target {
         Ok(Self { name, server, sessions, answers: Answers::WithId })
     }
 
+    /// A broker whose calls all go to one child: that of a session, or the warm one of a client without
+    /// sessions.
+    pub(crate) async fn one_child(
+        name: &'static str,
+        program: &Path,
+        has_session: bool,
+    ) -> anyhow::Result<Self> {
+        let server = Server::broker(program).await?;
+        let mut wire = Wire::connect(server.endpoint.address).await?;
+        let session = match has_session {
+            true => wire.open(&server.endpoint).await?,
+            false => server.endpoint.no_session(),
+        };
+        // The child of a client without sessions starts with its first call.
+        wire.call(&session).await?;
+        let sessions = vec![session; SESSIONS];
+        Ok(Self { name, server, sessions, answers: Answers::WithId })
+    }
+
     pub(crate) async fn measure(
         &self,
         connections: usize,

@@ -18,10 +18,15 @@ use tokio::{net::TcpStream, task::JoinSet};
 pub(crate) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"load","version":"1"}}}"#;
 pub(crate) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
+/// What a request of 2026-07-28 carries beside its parameters.
+const META: &str = r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"load","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
+
 /// Headers of one session's requests, ready to be cloned.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) headers: HeaderMap,
+    /// What goes into the parameters of each request.
+    meta: &'static str,
 }
 
 /// An answer, whole.
@@ -54,7 +59,16 @@ impl Endpoint {
         let mut headers = self.headers.clone();
         headers.insert("mcp-session-id", id);
         headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
-        Session { headers }
+        Session { headers, meta: "" }
+    }
+
+    /// Calls that belong to no session (2026-07-28).
+    pub(crate) fn no_session(&self) -> Session {
+        let mut headers = self.headers.clone();
+        headers.insert("mcp-protocol-version", HeaderValue::from_static("2026-07-28"));
+        headers.insert("mcp-method", HeaderValue::from_static("tools/call"));
+        headers.insert("mcp-name", HeaderValue::from_static("echo"));
+        Session { headers, meta: META }
     }
 }
 
@@ -130,10 +144,11 @@ impl Wire {
     async fn send_call(&mut self, session: &Session) -> anyhow::Result<(StatusCode, Bytes, u64)> {
         let id = self.next_id;
         self.next_id += 1;
-        let mut body = String::with_capacity(192);
+        let mut body = String::with_capacity(192 + session.meta.len());
+        let meta = session.meta;
         write!(
             body,
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"forty characters of text, to be precise."}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"forty characters of text, to be precise."}}{meta}}}}}"#
         )?;
         let (status, body) = self.post(&session.headers, body.into()).await?;
         Ok((status, body, id))
