@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bridge::Snapshot;
 use session::{Owner, Record, RecordKey, Selection, StopReason, Summary, Use};
 use sqlx::{AssertSqlSafe, Row, query, sqlite::SqliteRow};
 
@@ -64,7 +65,17 @@ pub(super) async fn touch(db: &mut Db, used: &[Use]) -> Result<()> {
     Ok(())
 }
 
+/// Notes of the sessions that a killed broker had awake that they sleep. Nobody comes back to what served
+/// clients without sessions: its records go.
 pub(super) async fn put_to_rest(db: &mut Db) -> Result<()> {
+    let awake = query("SELECT key, snapshot FROM sessions WHERE asleep IS NULL");
+    for row in awake.fetch_all(&mut *db).await? {
+        let snapshot: &[u8] = row.try_get("snapshot")?;
+        if Snapshot::from_bytes(snapshot).is_ok_and(|snapshot| !snapshot.is_of_a_session()) {
+            let key: &[u8] = row.try_get("key")?;
+            query("DELETE FROM sessions WHERE key = $1").bind(key).execute(&mut *db).await?;
+        }
+    }
     let sql = "UPDATE sessions SET asleep = $1 WHERE asleep IS NULL";
     query(sql).bind(StopReason::Shutdown.as_str()).execute(db).await?;
     Ok(())

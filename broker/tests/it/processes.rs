@@ -261,11 +261,15 @@ fn a_child_that_speaks_no_lines_of_json_is_named_in_the_log() {
         {
             let args = format!(r#"server.main.args=["{}","{kind}"]"#, place.witness.path());
             let timeout = "server.main.initialize_timeout=1s";
-            let broker = place.serve(&["--set", HOPELESS, "--set", &args, "--set", timeout]).await;
+            let mut broker =
+                place.serve(&["--set", HOPELESS, "--set", &args, "--set", timeout]).await;
             let answer = broker.client.post(initialize("1", "2025-11-25")).await;
             assert_eq!(answer.error(), (status, -32603, json!(1)), "{kind}");
             assert!(!answer.text().contains(read), "that is the operator's: {}", answer.text());
             assert!(broker.log().contains(read), "{}", broker.log());
+            // The next one may use the directory once this one has ended, and not earlier.
+            broker.signal(Signal::KILL);
+            broker.ends().await;
         }
         let broker = place.serve(&[]).await;
         let session = broker.client.open().await;

@@ -4,7 +4,10 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{parked, retried, tool};
-use crate::{harness::with_timeout, program::Place};
+use crate::{
+    harness::{until_so, with_timeout},
+    program::Place,
+};
 
 #[test]
 fn after_a_restart_a_state_is_said_to_be_from_before_and_nothing_is_done_twice() {
@@ -45,15 +48,23 @@ fn warm_children_leave_no_record_when_they_were_idle_or_the_broker_ends() {
         assert_eq!(tool(&broker.client, "echo", json!({}), &json!({})).await.status, 200);
         let session = broker.client.open().await;
         place.witness.all_gone().await;
-        let list = place.run(&["session", "list", "--json"]).await;
-        let list: serde_json::Value = serde_json::from_str(&list.1).expect("JSON");
-        assert_eq!(list.as_array().map(Vec::len), Some(1), "the session's is left: {list}");
+        until_so("the session's is left", async || records(&place).await == 1).await;
         assert!(session.is_alive().await);
         assert_eq!(tool(&broker.client, "echo", json!({}), &json!({})).await.status, 200);
-        broker.signal(Signal::TERM);
-        assert_eq!(broker.ends().await, Some(0));
-        let list = place.run(&["session", "list", "--json"]).await;
-        let list: serde_json::Value = serde_json::from_str(&list.1).expect("JSON");
-        assert_eq!(list.as_array().map(Vec::len), Some(1), "the session's is left: {list}");
+        for signal in [Signal::TERM, Signal::KILL] {
+            assert_eq!(tool(&broker.client, "echo", json!({}), &json!({})).await.status, 200);
+            broker.signal(signal);
+            broker.ends().await;
+            place.witness.all_gone().await;
+            broker = place.serve(&[]).await;
+            assert_eq!(records(&place).await, 1, "the session's is left after {signal:?}");
+        }
     });
+}
+
+async fn records(place: &Place) -> usize {
+    let (code, list, told) = place.run(&["session", "list", "--json"]).await;
+    assert_eq!(code, 0, "{told}");
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
+    list.len()
 }
