@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -20,6 +20,7 @@ use crate::{
     error::{Outcome, PostError},
     exchange::{CallOptions, Exchange, Notice, Question, Told},
     message::Message,
+    modern::to_legacy,
     outbox::Unsent,
     route::number,
     rpc,
@@ -98,9 +99,33 @@ impl Bridge {
         Ok(Call { shared: Arc::clone(shared), id, exchange })
     }
 
-    /// Sends `request` to the child, whose answer nobody needs. A pipe keeps its order, so whatever is
-    /// sent later comes after it.
-    pub fn tell(&self, request: &Message) {
+    /// Has the child tell of changes of the resource `uri`, until as many calls [leave](Self::unlisten) it
+    /// as came: the child has one subscription, however many listen.
+    pub fn listen_to(&self, uri: &str) {
+        let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = listeners.entry(uri.to_owned()).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.tell("resources/subscribe", uri);
+        }
+    }
+
+    /// Takes one [`listen_to`](Self::listen_to) back.
+    pub fn unlisten(&self, uri: &str) {
+        let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = listeners.get_mut(uri) else { return };
+        *count -= 1;
+        if *count == 0 {
+            listeners.remove(uri);
+            self.tell("resources/unsubscribe", uri);
+        }
+    }
+
+    /// Sends a request about a resource to the child, whose answer nobody needs. A pipe keeps its order,
+    /// so whatever is sent later comes after it.
+    fn tell(&self, method: &str, uri: &str) {
+        let params = format!(r#"{{"uri":{}}}"#, serde_json::Value::from(uri));
+        let request = &to_legacy::own_request(method, &params);
         let shared = &self.shared;
         let (sink, _) = oneshot::channel();
         let timeout = shared.limits.request_timeout;

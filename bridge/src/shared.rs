@@ -1,6 +1,7 @@
 //! What the handle, the driver and the response bodies of one bridge share.
 
 use std::{
+    collections::HashMap,
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) welcome: OnceLock<Bytes>,
     /// What the child tells of itself, for calls that listen.
     pub(crate) notices: broadcast::Sender<Notice>,
+    /// How many calls listen to each resource.
+    pub(crate) listeners: Mutex<HashMap<String, usize>>,
     /// How often the child has said that its tools are others now, since that was last asked.
     pub(crate) tool_changes: AtomicU64,
 }
@@ -101,6 +104,7 @@ impl Shared {
             serves_calls: AtomicBool::new(false),
             welcome: OnceLock::new(),
             notices: broadcast::Sender::new(NOTICES),
+            listeners: Mutex::default(),
             tool_changes: AtomicU64::new(0),
             limits,
         }

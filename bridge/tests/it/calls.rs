@@ -144,3 +144,19 @@ async fn a_child_whose_tools_changed_is_asked_for_them_once() {
     answer(&mut call).await;
     assert_eq!((bench.bridge.take_tool_changes(), bench.bridge.take_tool_changes()), (2, 0));
 }
+
+#[tokio::test]
+async fn a_child_has_one_subscription_for_a_resource_however_many_listen() {
+    let mut bench = shared(Limits::default()).await;
+    for _ in 0..2 {
+        bench.bridge.listen_to("notes://\"one\"");
+    }
+    let asked = bench.child.reads().await;
+    assert_eq!(asked["method"], "resources/subscribe");
+    assert_eq!(asked["params"], json!({ "uri": "notes://\"one\"" }));
+    bench.bridge.unlisten("notes://\"one\"");
+    bench.bridge.listen_to("notes://two");
+    assert_eq!(bench.child.reads().await["params"]["uri"], "notes://two", "another one listens");
+    bench.bridge.unlisten("notes://\"one\"");
+    assert_eq!(bench.child.reads().await["method"], "resources/unsubscribe");
+}

@@ -4,13 +4,13 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bridge::{
     Bridge, Message, Notice, Source,
-    modern::{discovery::Facts, from_legacy, to_legacy},
+    modern::{discovery::Facts, from_legacy},
     rpc,
 };
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::reply::{Refusal, rpc_response};
-use crate::sessions::warm::{Place, Pool};
+use crate::sessions::warm::Place;
 
 /// The member of `_meta` that names the subscription.
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
@@ -125,7 +125,7 @@ pub(super) async fn open(
     let acknowledged = tag(json!({ "notifications": filter.shown() }));
     let _ =
         sender.try_send(notification("notifications/subscriptions/acknowledged", &acknowledged));
-    let resources = Resources::subscribe(&place.pool, &bridge, &filter.resource_subscriptions);
+    let resources = Resources::subscribe(&bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
     let listener = Listener { notices, filter, sender, last, subscription, end };
@@ -203,46 +203,23 @@ impl Source for Messages {
     }
 }
 
-/// Subscriptions of the child that a stream needs. The child has one for each resource, however many
-/// listen to it.
+/// Subscriptions of the child that a stream needs.
 struct Resources {
-    pool: Arc<Pool>,
     bridge: Bridge,
-    uris: Vec<String>,
+    uris: BTreeSet<String>,
 }
 
 impl Resources {
-    fn subscribe(pool: &Arc<Pool>, bridge: &Bridge, uris: &BTreeSet<String>) -> Self {
-        let mut listeners = pool.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        for uri in uris {
-            let count = listeners.entry(uri.clone()).or_default();
-            *count += 1;
-            if *count == 1 {
-                tell(bridge, "resources/subscribe", uri);
-            }
-        }
-        drop(listeners);
-        let uris = uris.iter().cloned().collect();
-        Self { pool: Arc::clone(pool), bridge: bridge.clone(), uris }
+    fn subscribe(bridge: &Bridge, uris: &BTreeSet<String>) -> Self {
+        uris.iter().for_each(|uri| bridge.listen_to(uri));
+        Self { bridge: bridge.clone(), uris: uris.clone() }
     }
 }
 
 impl Drop for Resources {
     fn drop(&mut self) {
-        let mut listeners = self.pool.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        for uri in &self.uris {
-            let left = listeners.get(uri).copied().unwrap_or_default().saturating_sub(1);
-            if left > 0 {
-                listeners.insert(uri.clone(), left);
-            } else if listeners.remove(uri).is_some() {
-                tell(&self.bridge, "resources/unsubscribe", uri);
-            }
-        }
+        self.uris.iter().for_each(|uri| self.bridge.unlisten(uri));
     }
-}
-
-fn tell(bridge: &Bridge, method: &str, uri: &str) {
-    bridge.tell(&to_legacy::own_request(method, &json!({ "uri": uri }).to_string()));
 }
 
 impl fmt::Debug for Listener {

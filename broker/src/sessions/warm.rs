@@ -37,8 +37,8 @@ use super::{
 };
 use crate::server::Server;
 
-/// Pools remembered; beyond this, those without a call under way are forgotten. Their children fall
-/// asleep like any that is idle.
+/// Pools remembered; beyond this, those without a call under way are forgotten. Their children end
+/// when they are idle.
 const MAX_POOLS: usize = 4096;
 
 /// Why there is no child for a call.
@@ -76,8 +76,6 @@ pub(crate) struct Pool {
     facts: OnceLock<Arc<Facts>>,
     /// Which arguments of its tools headers repeat.
     pub(crate) schemas: ToolSchemas,
-    /// How many listen to each resource.
-    pub(crate) listeners: Mutex<HashMap<String, usize>>,
     /// Children that are given up are being ended.
     endings: Mutex<JoinSet<()>>,
 }
@@ -220,7 +218,6 @@ impl Pool {
             freed: Notify::new(),
             facts: OnceLock::new(),
             schemas: ToolSchemas::default(),
-            listeners: Mutex::default(),
             endings: Mutex::default(),
         }
     }
