@@ -1,6 +1,6 @@
 //! Starting a child, and the task that lives beside it.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -34,6 +34,9 @@ pub struct Started {
     pub stdin: Stdin,
     /// What the child writes.
     pub stdout: Stdout,
+    /// Where connections of the child come, with [`Network::Listener`](crate::Network::Listener). It
+    /// does not block.
+    pub listener: Option<TcpListener>,
     /// Must be run, or the child can neither be stopped nor reaped. Dropping it kills the child.
     pub driver: Driver,
 }
@@ -50,16 +53,15 @@ pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     let program = spec.program.clone();
     let Fresh { leader, stdin, stdout, stderr, pidfd, report } = spawner::spawn(spec).await?;
     // From here on `leader` owns the child: each `?` below kills and reaps it.
-    let number = match report {
+    let (number, listener) = match report {
         Some(report) => {
-            if let Some(failure) =
-                launch::report::receive(report).await.map_err(SpawnError::from_system)?
-            {
+            let said = launch::report::receive(report).await.map_err(SpawnError::from_system)?;
+            if let Some(failure) = said.failure {
                 return Err(SpawnError::from_launch(program, &failure));
             }
-            launch::start::child_of(leader.number())
+            (launch::start::child_of(leader.number()), said.listener.map(TcpListener::from))
         }
-        None => leader.number(),
+        None => (leader.number(), None),
     };
     let watch = Watch::new(pidfd).map_err(SpawnError::from_system)?;
     let stdin = ChildStdin::from_std(stdin).map_err(SpawnError::from_system)?;
@@ -73,7 +75,7 @@ pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     let stderr = Stderr::new(stderr, Arc::clone(&shared), child.pid(), limits);
     info!(pid = child.pid(), "child started");
     let driver = Driver { leader, closer, watch, stderr, shared, grace: limits.stop_grace };
-    Ok(Started { child, stdin, stdout, driver })
+    Ok(Started { child, stdin, stdout, listener, driver })
 }
 
 /// The work that a child needs: drain its standard error, carry out requests, reap it.

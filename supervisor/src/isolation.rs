@@ -40,6 +40,9 @@ pub enum Network {
     Any,
     /// Only itself: its own loopback interface.
     None,
+    /// Only itself, and this process: at this TCP port of 127.0.0.1 there, connections come to
+    /// [`Started::listener`](crate::Started::listener).
+    Listener(u16),
     /// TCP connections to these ports, of any address. UDP is not covered.
     Ports(Vec<u16>),
 }

@@ -50,6 +50,7 @@ pub(crate) fn launch(
         network: match network {
             Network::Any => Reach::Any,
             Network::None => Reach::None,
+            Network::Listener(port) => Reach::Listener(*port),
             Network::Ports(ports) => Reach::Ports(ports.clone()),
         },
         new_privs: spec.new_privs && sandbox.is_none(),

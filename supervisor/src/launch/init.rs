@@ -52,8 +52,12 @@ fn start(
     if waited.is_ok_and(|ready| ready > 0) {
         return Err(Failure::new("die with the parent", Errno::SRCH));
     }
-    if plan.network == Reach::None {
+    if plan.network.is_own() {
         network::raise_loopback().step("start the loopback interface")?;
+    }
+    if let Reach::Listener(port) = plan.network {
+        let listener = network::listen(port).step("listen for the child")?;
+        report.hand_over(&listener).step("hand the listener over")?;
     }
     mounts::prepare(plan.view.as_deref())?;
     match fork().step("start the child")? {

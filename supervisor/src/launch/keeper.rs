@@ -16,7 +16,7 @@ use rustix::{
 use super::{
     init,
     own_process::{exit, fork, silence},
-    plan::{Plan, Reach},
+    plan::Plan,
     report::{Failure, Report, Step},
     signals,
 };
@@ -66,7 +66,7 @@ fn separate(plan: &Plan) -> Result<(), Failure> {
     if plan.view.is_some() {
         flags |= UnshareFlags::NEWIPC;
     }
-    if plan.network == Reach::None {
+    if plan.network.is_own() {
         flags |= UnshareFlags::NEWNET;
     }
     #[expect(unsafe_code, reason = "file descriptors may become other files by it")]

@@ -1,9 +1,20 @@
 //! A network of the child's own has one interface, which is down at first.
 
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::OwnedFd,
+};
+
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketType, socket},
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind, listen as start_listening, socket,
+        socket_with,
+    },
 };
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Starts the loopback interface of this network namespace.
 pub(super) fn raise_loopback() -> Result<(), Errno> {
@@ -25,4 +36,13 @@ pub(super) fn raise_loopback() -> Result<(), Errno> {
         return Ok(());
     }
     Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+}
+
+/// Listens on this port of the loopback interface of this network namespace.
+pub(super) fn listen(port: u16) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    start_listening(&socket, BACKLOG)?;
+    Ok(socket)
 }

@@ -73,7 +73,16 @@ pub(crate) enum Reach {
     #[default]
     Any,
     None,
+    /// This port of its own loopback address, where the spawner listens.
+    Listener(u16),
     Ports(Vec<u16>),
+}
+
+impl Reach {
+    /// Whether it is a network of the child's own.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::None | Self::Listener(_))
+    }
 }
 
 /// Letters of the ways a place may be, in the plan's text.
@@ -128,6 +137,9 @@ impl Plan {
             add(b't', b"");
             ports.iter().for_each(|port| add(b't', port.to_string().as_bytes()));
         }
+        if let Reach::Listener(port) = self.network {
+            add(b'o', port.to_string().as_bytes());
+        }
         if let Some(user) = self.user {
             add(b'i', user.to_string().as_bytes());
         }
@@ -156,6 +168,7 @@ impl Plan {
                 b'c' => plan.confined = true,
                 b'v' => plan.view = Some(Vec::new()),
                 b'n' => plan.network = Reach::None,
+                b'o' => plan.network = Reach::Listener(words?.parse().ok()?),
                 b't' if value.is_empty() => plan.network = Reach::Ports(Vec::new()),
                 b't' => {
                     let Reach::Ports(ports) = &mut plan.network else { return None };
@@ -202,10 +215,11 @@ mod tests {
         };
         let no_ports = Plan { network: Reach::Ports(Vec::new()), ..Plan::default() };
         let none = Plan { network: Reach::None, view: Some(Vec::new()), ..Plan::default() };
-        for plan in [full, no_ports, none, Plan::default()] {
+        let listener = Plan { network: Reach::Listener(4711), ..Plan::default() };
+        for plan in [full, no_ports, none, listener, Plan::default()] {
             assert_eq!(Plan::parse(&plan.text()), Some(plan));
         }
-        for broken in [&b""[..], b"d/", b"x\0", b"\0", b"r/srv\0", b"t80\0", b"l9 1\0"] {
+        for broken in [&b""[..], b"d/", b"x\0", b"\0", b"r/srv\0", b"t80\0", b"o\0", b"l9 1\0"] {
             assert_eq!(Plan::parse(broken), None, "{broken:?}");
         }
     }

@@ -1,9 +1,24 @@
-//! What the launcher tells the spawner: nothing when the child was executed, else what failed.
+//! What the launcher tells the spawner: nothing when the child was executed, else what failed. A listener
+//! in the child's network comes by the same way.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
-use rustix::io::{Errno, FdFlags, fcntl_setfd, write};
-use tokio::{io::AsyncReadExt as _, net::unix::pipe::Receiver};
+use rustix::{
+    cmsg_space,
+    io::{Errno, FdFlags, fcntl_setfd, write},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
+};
+use tokio::{io::Interest, net::UnixStream};
+
+/// Comes with a listener, since a descriptor cannot come alone.
+const LISTENER: &[u8] = b"\n";
 
 /// A step that failed in the launcher.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +35,10 @@ impl Failure {
         Self { step: step.into(), errno: errno.raw_os_error() }
     }
 
-    /// Reads what came through the pipe until its end; `None` when all went well.
+    /// Reads what was said until the end; `None` when all went well.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(text);
-        let (errno, step) = text.split_once(' ')?;
+        let (errno, step) = text.trim_start().split_once(' ')?;
         Some(Self { step: step.to_owned(), errno: errno.parse().ok()? })
     }
 
@@ -32,16 +47,44 @@ impl Failure {
     }
 }
 
+/// The launcher's word.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) failure: Option<Failure>,
+    pub(crate) listener: Option<OwnedFd>,
+}
+
 /// Waits for the launcher's word.
 ///
 /// # Cancel safety
 /// Dropping the future loses the word, and nothing else.
-pub(crate) async fn receive(pipe: OwnedFd) -> io::Result<Option<Failure>> {
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    let mut pipe = Receiver::from_owned_fd(pipe)?;
-    let mut text = Vec::new();
-    pipe.read_to_end(&mut text).await?;
-    Ok(Failure::read(&text))
+pub(crate) async fn receive(socket: OwnedFd) -> io::Result<Said> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let socket = UnixStream::from_std(socket.into())?;
+    let (mut text, mut listener) = (Vec::new(), None);
+    loop {
+        socket.readable().await?;
+        let mut piece = [0; 256];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let read = socket.try_io(Interest::READABLE, || {
+            let pieces = &mut [IoSliceMut::new(&mut piece)];
+            let received = recvmsg(&socket, pieces, &mut beside, RecvFlags::CMSG_CLOEXEC);
+            received.map(|received| received.bytes).map_err(io::Error::from)
+        });
+        for message in beside.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+                listener = descriptors.next_back().or(listener);
+            }
+        }
+        match read {
+            Ok(0) => return Ok(Said { failure: Failure::read(&text), listener }),
+            Ok(read) => text.extend_from_slice(&piece[..read]),
+            // Not ready after all.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Names the step that a call belongs to.
@@ -63,19 +106,30 @@ impl<T> Step<T> for io::Result<T> {
     }
 }
 
-/// The writing end of the pipe.
+/// The launcher's end of the socket.
 #[derive(Debug)]
 pub(super) struct Report(pub(super) OwnedFd);
 
 impl Report {
     /// Closes by itself when the child is executed, and then says that all went well.
-    pub(super) fn new(pipe: OwnedFd) -> Self {
-        let _ = fcntl_setfd(&pipe, FdFlags::CLOEXEC);
-        Self(pipe)
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        let _ = fcntl_setfd(&socket, FdFlags::CLOEXEC);
+        Self(socket)
+    }
+
+    /// Gives the spawner a listener in the child's network.
+    pub(super) fn hand_over(&self, listener: &OwnedFd) -> Result<(), Errno> {
+        let descriptors = [listener.as_fd()];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        if !beside.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(Errno::NOBUFS);
+        }
+        sendmsg(&self.0, &[IoSlice::new(LISTENER)], &mut beside, SendFlags::NOSIGNAL).map(drop)
     }
 
     pub(super) fn send(&self, failure: &Failure) {
-        // One short write to an empty pipe is whole; without a reader there is nobody to tell.
+        // One short write to an empty socket is whole; without a reader there is nobody to tell.
         let _ = write(&self.0, format!("{} {}", failure.errno, failure.step).as_bytes());
     }
 }

@@ -10,7 +10,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    pipe::{PipeFlags, pipe_with},
+};
 
 use super::{entry::NAME, plan::Plan, report::Failure};
 
@@ -25,10 +28,11 @@ pub(crate) struct Launch {
 
 impl Launch {
     pub(crate) fn new(plan: &Plan) -> io::Result<Self> {
-        let pipe = || pipe_with(PipeFlags::CLOEXEC);
-        let (plan_end, writing) = pipe()?;
+        let (plan_end, writing) = pipe_with(PipeFlags::CLOEXEC)?;
         plan.write(writing)?;
-        let (report, says) = pipe()?;
+        // A socket, since a descriptor may come by it.
+        let flags = SocketFlags::CLOEXEC;
+        let (report, says) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok(Self { plan: plan_end, says, report })
     }
 

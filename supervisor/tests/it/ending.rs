@@ -116,7 +116,7 @@ async fn a_child_that_closes_its_output_is_not_taken_for_dead() {
 #[tokio::test]
 async fn dropping_the_driver_kills_and_reaps() {
     for run_it in [false, true] {
-        let Started { child, stdin: _stdin, stdout: _stdout, driver } =
+        let Started { child, stdin: _stdin, stdout: _stdout, driver, .. } =
             start(spec(DEAF, &[])).await.unwrap();
         let stranger = OtherProcess::new(&child.pid().to_string());
         if run_it {

@@ -67,13 +67,17 @@ pub(crate) async fn run_with_grace(program: &str, args: &[&str], stop_grace: Dur
 }
 
 pub(crate) async fn run_spec(spec: Spec) -> Harness {
-    let Started { child, stdin, stdout, driver } = start(spec).await.expect("a start");
-    let mut tasks = JoinSet::new();
-    tasks.spawn(driver.run());
-    Harness { child, stdin, stdout: BufReader::new(stdout), driver: tasks }
+    Harness::of(start(spec).await.expect("a start"))
 }
 
 impl Harness {
+    pub(crate) fn of(started: Started) -> Self {
+        let Started { child, stdin, stdout, driver, .. } = started;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run());
+        Self { child, stdin, stdout: BufReader::new(stdout), driver: tasks }
+    }
+
     /// The next line the child says, without its end; empty at end of file.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();

@@ -2,9 +2,13 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use supervisor::{Containment, Isolation, Network, Sandbox, Spec};
+use supervisor::{Containment, Isolation, Network, Sandbox, Spec, start};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+};
 
-use crate::harness::{BROOD, OtherProcess, run, run_spec, spec};
+use crate::harness::{BROOD, Harness, OtherProcess, run, run_spec, soon, spec};
 
 fn sandboxed(script: &str, sandbox: Sandbox) -> Spec {
     let containment = Containment::start_with("mcp-sandbox-test", &[]).expect("it starts");
@@ -118,6 +122,38 @@ async fn a_child_without_a_network_reaches_nothing_outside() {
     assert!(!reached(Network::None).await);
     assert!(reached(Network::Ports(vec![port])).await);
     assert!(!reached(Network::Ports(vec![port.wrapping_add(1).max(1)])).await);
+}
+
+#[tokio::test]
+async fn a_child_reaches_the_listener_in_its_own_network_and_nothing_else() {
+    let outside = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = outside.local_addr().expect("an address").port();
+    let script = format!(
+        "exec 2>&1; (echo > /dev/tcp/127.0.0.1/{port}) && echo reached; \
+         exec 3<>/dev/tcp/127.0.0.1/4711; echo hello >&3; read word <&3; echo $word; \
+         ls /proc/self/fd | wc -l; echo done"
+    );
+    for sandbox in [Some(Sandbox::default()), None] {
+        let mut spec = sandboxed(&script, Sandbox::default());
+        spec.program = "/bin/bash".into();
+        spec.isolation = Isolation { sandbox, network: Network::Listener(4711) };
+        let mut started = start(spec).await.expect("a start");
+        let listener = started.listener.take().expect("it was handed over");
+        let mut harness = Harness::of(started);
+        let listener = TcpListener::from_std(listener).expect("it does not block");
+        let (stream, from) = soon(listener.accept()).await.expect("a connection");
+        assert!(from.ip().is_loopback());
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        soon(stream.read_line(&mut line)).await.expect("readable");
+        assert_eq!(line, "hello\n");
+        soon(stream.get_mut().write_all(b"world\n")).await.expect("writable");
+        let said = harness.rest().await;
+        // Streams, the connection, and the directory that is listed.
+        assert!(said.ends_with("world\n5\ndone\n") && !said.contains("reached"), "{said}");
+        harness.ended().await;
+        drop(stream);
+    }
 }
 
 #[tokio::test]
