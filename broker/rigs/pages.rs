@@ -13,8 +13,8 @@ use std::{convert::Infallible, net::SocketAddr};
 
 use broker::pages::{
     AccountPage, AuthMode, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
-    EndpointView, FrontPage, Notice, Pages, ServerTokenView, SessionState, SessionView, SetupForm,
-    SetupPage, SetupProblem, response, stylesheet, stylesheet_response,
+    EndpointView, FrontPage, Notice, Pages, RefusedRight, ServerTokenView, SessionState,
+    SessionView, SetupForm, SetupPage, SetupProblem, response, stylesheet, stylesheet_response,
 };
 use bytes::Bytes;
 use clap::Parser;

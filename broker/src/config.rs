@@ -80,7 +80,7 @@ pub use address::{HostName, Listen, Origin, PublicUrl};
 pub use auth::Auth;
 pub use build::BuildContext;
 pub use effective::{Effective, EffectiveValue};
-pub use egress::{EgressConfig, EgressStyle};
+pub use egress::{EgressConfig, EgressStyle, OriginConfig, OriginName};
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::{ConfigError, ConfigErrors, Source};
 pub use isolation::{

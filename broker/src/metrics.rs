@@ -102,6 +102,7 @@ pub(crate) struct Metrics {
     pub(crate) unread_answers: Family<ServerLabel, Counter>,
     pub(crate) narrow_accepts: Family<AcceptLabel, Counter>,
     pub(crate) egress: Family<EgressLabels, Counter>,
+    pub(crate) egress_lacking: Family<ServerLabel, Counter>,
     child_rss: Gauge<i64, AtomicI64>,
 }
 
@@ -133,6 +134,7 @@ impl Metrics {
             unread_answers: Family::default(),
             narrow_accepts: Family::default(),
             egress: Family::default(),
+            egress_lacking: Family::default(),
             child_rss: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("mcp_broker");
@@ -218,6 +220,11 @@ impl Metrics {
             "egress_requests",
             "Requests of child processes to their upstream, by class of status; refused and unreachable are the broker's own answers",
             metrics.egress.clone(),
+        );
+        registry.register(
+            "egress_lacking_rights",
+            "Requests of child processes that their upstream refused because the user's token lacks a right",
+            metrics.egress_lacking.clone(),
         );
         registry.register(
             "child_rss_bytes",

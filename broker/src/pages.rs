@@ -45,7 +45,7 @@ use self::{
 pub use account::action::AccountAction;
 pub use account::{
     AccountPage, ClientGrant, ConnectionAction, ConnectionState, ConnectionView, Notice,
-    ServerTokenView, SessionState, SessionView,
+    RefusedRight, ServerTokenView, SessionState, SessionView,
 };
 pub use front::{AuthMode, EndpointView, FrontPage};
 pub use headers::{POLICY, finish, response, stylesheet, stylesheet_response};

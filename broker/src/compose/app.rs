@@ -38,7 +38,7 @@ use crate::{
     calls::Calls,
     clock::Clock,
     config::{Change, Config, Environment},
-    egress::proxy::EgressProxy,
+    egress::{proxy::EgressProxy, rights::LackingRights},
     error_chain::error_with_causes,
     metrics::{Metrics, ReasonLabel, StateLabels},
     server::Settings,
@@ -90,6 +90,8 @@ pub(crate) struct App {
     pub(crate) children: Arc<Children>,
     /// Children that calls without a session share.
     pub(crate) warm: WarmChildren,
+    /// What people's tokens lack, by the word of upstreams.
+    pub(crate) lacking_rights: Arc<LackingRights>,
     /// Calls that wait for their client's answers.
     pub(crate) parked: Arc<ParkedCalls>,
     pub(crate) calls: Arc<Calls>,
@@ -147,6 +149,14 @@ impl App {
         let state = State::of(config, None, &metrics);
         let config = &state.config;
         let caches = Arc::new(Caches::new(clock.clone()));
+        let egress = Arc::new(EgressProxy::new(
+            vault.clone(),
+            clock.clone(),
+            &outside.roots,
+            Arc::clone(&metrics),
+            tasks.clone(),
+            stopping.clone(),
+        ));
         let spawner = Spawner {
             tasks: tasks.clone(),
             environment,
@@ -154,14 +164,7 @@ impl App {
             caches: Arc::clone(&caches),
             ledgers: Arc::default(),
             vault: vault.clone(),
-            egress: Arc::new(EgressProxy::new(
-                vault.clone(),
-                clock.clone(),
-                &outside.roots,
-                Arc::clone(&metrics),
-                tasks.clone(),
-                stopping.clone(),
-            )),
+            egress: Arc::clone(&egress),
             clock: clock.clone(),
             providers: provider_names(config),
             servers: state.servers.clone(),
@@ -222,6 +225,7 @@ impl App {
             metrics,
             children,
             warm: WarmChildren::default(),
+            lacking_rights: Arc::clone(egress.lacking_rights()),
             parked,
             calls: Arc::default(),
             stranger_bodies,

@@ -6,8 +6,8 @@ use super::layout::Layout;
 
 /// Columns of a comment.
 const WIDTH: usize = 96;
-/// The server of the example.
-const SERVER: &str = "notes";
+/// The names of the example: of the server, and of a table in one of its tables.
+const NAMES: [&str; 2] = ["notes", "uploads"];
 
 const HEAD: &str = "\
 Configuration of mcp-broker. Lines that begin with \"# \" are comments; remove the # of a line such \
@@ -31,7 +31,9 @@ pub(super) fn text(layout: &Layout) -> String {
         if !section.path.is_empty() {
             text.push_str("\n\n");
             comment(&mut text, &section.about);
-            text.push_str(&format!("[{}]\n", section.path.replace('*', SERVER)));
+            let path =
+                NAMES.iter().fold(section.path.clone(), |path, name| path.replacen('*', name, 1));
+            text.push_str(&format!("[{path}]\n"));
         }
         section.keys.iter().for_each(|key| setting(&mut text, key));
     }

@@ -42,10 +42,12 @@ settings! {
         /// What happens when the system does not give what level and network ask for: with "refuse"
         /// the broker does not start; with "warn" the processes run without it and the log says so.
         pub fallback: IsolationFallback = word(r#""refuse""#).live(),
-        /// What the processes reach: "any", "none" (not even the broker's own machine), or a list of
+        /// What the processes reach: "any", "none" (not even the broker's own machine), "egress" (the
+        /// upstreams of the table egress, by way of the broker, and nothing else), or a list of
         /// TCP ports that they may connect to, at any address. The list does not cover UDP.
         pub network: NetworkAccess = special(Kind::NetworkAccess)
-            .computed("\"any\"")
+            .computed("\"egress\" in a sandbox whose env asks for ${egress.base_url}, unless the command \
+                 is a package runner such as npx or uvx; else \"any\"")
             .example("[443]")
             .live(),
         /// Absolute paths of files and directories that the processes may write to in the sandbox.
@@ -85,6 +87,8 @@ pub enum NetworkAccess {
     Any,
     /// Nothing.
     None,
+    /// The server's upstreams, by way of the broker.
+    Egress,
     /// These TCP ports.
     Ports(Vec<u16>),
 }
@@ -94,6 +98,7 @@ impl fmt::Display for NetworkAccess {
         match self {
             Self::Any => f.write_str("any"),
             Self::None => f.write_str("none"),
+            Self::Egress => f.write_str("egress"),
             Self::Ports(ports) => write!(f, "TCP ports {ports:?}"),
         }
     }
@@ -116,8 +121,12 @@ impl Single for NetworkAccess {
 
     fn parse(given: &Given<'_>) -> Result<Self, Problems> {
         let Value::Array(_, entries) = given.value else {
-            let words = ["any", "none"];
-            return Ok(if word(given.text()?, &words)? == 0 { Self::Any } else { Self::None });
+            let words = ["any", "none", "egress"];
+            return Ok(match word(given.text()?, &words)? {
+                0 => Self::Any,
+                1 => Self::None,
+                _ => Self::Egress,
+            });
         };
         let port = |entry: &Value| {
             let number = entry.to_i128().and_then(|number| u16::try_from(number).ok());
@@ -134,6 +143,7 @@ impl Single for NetworkAccess {
         match self {
             Self::Any => None,
             Self::None => Some(quote(&"none")),
+            Self::Egress => Some(quote(&"egress")),
             Self::Ports(ports) => Some(format!("{ports:?}")),
         }
     }

@@ -87,6 +87,8 @@ pub(super) enum Kind {
     Table,
     /// Tables by name.
     Tables,
+    /// Tables by name, beside the keys of the table that they are in.
+    Beside,
     /// No key at all: a field that is filled in after reading.
     Derived,
 }
@@ -128,10 +130,12 @@ impl Kind {
             Self::Rules => {
                 "\"everyone\", or a list such as [\"login:ada\", \"org:acme\"]".to_owned()
             }
-            Self::NetworkAccess => "\"any\", \"none\" or a list such as [443]".to_owned(),
+            Self::NetworkAccess => {
+                "\"any\", \"none\", \"egress\" or a list such as [443]".to_owned()
+            }
             Self::Processors => "a number of processors such as 1.5".to_owned(),
             Self::Environment => "a table such as { NAME = \"value\" }".to_owned(),
-            Self::Table | Self::Tables | Self::Derived => "a table".to_owned(),
+            Self::Table | Self::Tables | Self::Beside | Self::Derived => "a table".to_owned(),
         }
     }
 
@@ -236,14 +240,16 @@ impl Kind {
                 { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
             ] }),
             Self::NetworkAccess => json!({ "anyOf": [
-                { "enum": ["any", "none"] },
+                { "enum": ["any", "none", "egress"] },
                 { "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 65535 } },
             ] }),
             Self::Processors => json!({ "type": "number", "minimum": 0, "maximum": 1024 }),
             Self::Environment => {
                 json!({ "type": "object", "additionalProperties": { "type": "string" } })
             }
-            Self::Table | Self::Tables | Self::Derived => json!({ "type": "object" }),
+            Self::Table | Self::Tables | Self::Beside | Self::Derived => {
+                json!({ "type": "object" })
+            }
         }
     }
 }

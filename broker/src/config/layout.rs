@@ -27,18 +27,22 @@ impl Layout {
         for key in table.keys {
             let Some(inner) = &key.table else { continue };
             let below = join(path, key.name);
-            if key.kind == Kind::Tables {
-                self.add(&below, key.words(), &[]);
-                self.add_table(&join(&below, "*"), inner);
-            } else {
-                self.add_table(&below, inner);
+            match key.kind {
+                Kind::Tables => {
+                    self.add(&below, key.words(), &[]);
+                    self.add_table(&join(&below, "*"), inner);
+                }
+                Kind::Beside => self.add_table(&join(path, "*"), inner),
+                _ => self.add_table(&below, inner),
             }
         }
     }
 
     /// Adds one table, without the tables in it.
     pub(super) fn add(&mut self, path: &str, about: String, keys: &[Key]) {
-        let is_key = |key: &&Key| !matches!(key.kind, Kind::Table | Kind::Tables | Kind::Derived);
+        let is_key = |key: &&Key| {
+            !matches!(key.kind, Kind::Table | Kind::Tables | Kind::Beside | Kind::Derived)
+        };
         let keys = keys.iter().filter(is_key).flat_map(|key| [Some(*key), key.of_file()]);
         let keys = keys.flatten().collect();
         self.sections.push(Section { path: path.to_owned(), about, keys });
@@ -68,6 +72,18 @@ impl Layout {
         self.sections.iter().any(|section| path.starts(&section.path))
     }
 
+    /// Whether `path` can only be a table for its name being any, among keys that it may be meant for.
+    pub(super) fn is_beside_keys(&self, path: &KeyPath) -> bool {
+        let Some((_, table)) = path.0.split_last() else { return false };
+        let table = KeyPath(table.to_vec());
+        let around = self.sections.iter().find(|section| table.is(&section.path));
+        around.is_some_and(|section| !section.keys.is_empty())
+            && !self.sections.iter().any(|section| {
+                path.starts(&section.path)
+                    && section.path.split('.').nth(path.0.len() - 1) != Some("*")
+            })
+    }
+
     /// The names directly below a table, for a hint.
     pub(super) fn below(&self, path: &KeyPath) -> String {
         let depth = path.0.len();
@@ -86,7 +102,6 @@ impl Layout {
     pub(super) fn nearest(&self, path: &KeyPath) -> Option<String> {
         let written = path.0.join(".");
         let last = path.0.last().map_or("", String::as_str);
-        let server = path.0.get(1).map_or("NAME", String::as_str);
         let depth = path.0.len();
         let mut best: Option<(usize, String)> = None;
         let mut offer = |distance: usize, candidate: String| {
@@ -97,11 +112,13 @@ impl Layout {
         let tables = self.sections.iter().map(|section| section.path.clone());
         let tables = tables.filter(|path| !path.is_empty());
         for pattern in self.keys().map(|(path, _)| path).chain(tables) {
-            let candidate = pattern.replace('*', server);
+            let candidate = path.named(&pattern);
             let distance = strsim::osa_distance(&written, &candidate);
             // A third of the letters may differ; more is a guess that sends people the wrong way.
             let allowed = (candidate.rsplit('.').next().unwrap_or("").len() / 3).max(1);
-            if distance <= allowed {
+            if distance == 0 {
+                // A table of any name is no other name for it.
+            } else if distance <= allowed {
                 offer(distance, candidate);
             } else if pattern.rsplit('.').next() == Some(last) && depth <= 3 {
                 // Spelt well, but in the wrong table.

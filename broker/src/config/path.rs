@@ -37,6 +37,15 @@ impl KeyPath {
         self.0.iter().all(|segment| parts.next().is_some_and(|part| part == "*" || part == segment))
     }
 
+    /// `pattern` with what this path has in the places of `*`.
+    pub(super) fn named(&self, pattern: &str) -> String {
+        let named = pattern.split('.').enumerate().map(|(at, part)| match part {
+            "*" => self.0.get(at).map_or("NAME", String::as_str),
+            part => part,
+        });
+        named.collect::<Vec<_>>().join(".")
+    }
+
     /// Whether `pattern` is this path.
     pub(super) fn is(&self, pattern: &str) -> bool {
         self.starts(pattern) && pattern.split('.').count() == self.0.len()

@@ -40,7 +40,10 @@ fn table(layout: &Layout, path: &str) -> Map<String, Json> {
         if name == "*" {
             named = true;
             object.insert("additionalProperties".to_owned(), Json::Object(inner));
-            let names = json!({ "pattern": NAME_PATTERN, "not": { "enum": RESERVED } });
+            let names = match path {
+                "server" => json!({ "pattern": NAME_PATTERN, "not": { "enum": RESERVED } }),
+                _ => json!({ "pattern": NAME_PATTERN }),
+            };
             object.insert("propertyNames".to_owned(), names);
         } else {
             properties.insert(name.to_owned(), Json::Object(inner));
@@ -48,6 +51,8 @@ fn table(layout: &Layout, path: &str) -> Map<String, Json> {
     }
     if !named {
         object.insert("additionalProperties".to_owned(), others(layout, path));
+    }
+    if !named || !properties.is_empty() {
         object.insert("properties".to_owned(), Json::Object(properties));
     }
     if !required.is_empty() {

@@ -22,7 +22,7 @@ use super::server_name::ServerName;
 use super::setting::value::Given;
 use super::setting::{Entry, Setting, Single, shape};
 use super::table::Table;
-use super::template::{Template, Variable};
+use super::template::Template;
 use super::upstream::Upstream;
 use super::words::words;
 use crate::settings;
@@ -44,8 +44,8 @@ settings! {
         /// ${user.client} stand for the user of the session, ${upstream.access_token} and
         /// ${upstream.username} for that user's own credential at the upstream,
         /// ${upstream.token_file} for the path of the file of token_file, ${egress.base_url} and
-        /// ${egress.token} for the address and the token of the table egress; $$ is one $. A value
-        /// is a single line. In paths use ${user.key}, 32 hexadecimal digits that stand for the
+        /// ${egress.token} for the address and the token of the table egress, ${egress.NAME.base_url}
+        /// for the address of the table egress.NAME; $$ is one $. A value is a single line. In paths use ${user.key}, 32 hexadecimal digits that stand for the
         /// person: beside a / the broker accepts no subject, client or username that holds / or
         /// "..".
         pub env: BTreeMap<String, Template> = environment()
@@ -262,9 +262,7 @@ impl ServerConfig {
     /// The way of its processes to their upstream, if they do not get the token itself.
     #[must_use]
     pub fn egress(&self) -> Option<&EgressConfig> {
-        let asks =
-            |own: &Template| Variable::ALL.iter().any(|one| one.is_egress() && own.asks(*one));
-        self.env.values().any(asks).then_some(&self.egress)
+        self.env.values().any(Template::asks_egress).then_some(&self.egress)
     }
 
     /// The file in which a child finds its user's token; `None` when it does not look for one.

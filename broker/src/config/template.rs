@@ -23,6 +23,8 @@ pub enum Piece {
     Literal(String),
     /// A place to fill in.
     Variable(Variable),
+    /// `${egress.NAME.base_url}`: the address that stands for the upstream of that name.
+    BaseUrl(String),
 }
 
 /// What a [`Template`] can ask for.
@@ -140,7 +142,15 @@ impl Template {
                         }
                         pieces.push(Piece::Variable(variable));
                     }
-                    None => problems.push(unknown(name)),
+                    None => match named_base_url(name) {
+                        Some(origin) => {
+                            if !literal.is_empty() {
+                                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                            }
+                            pieces.push(Piece::BaseUrl(origin.to_owned()));
+                        }
+                        None => problems.push(unknown(name)),
+                    },
                 }
                 rest = after;
             } else {
@@ -163,7 +173,25 @@ impl Template {
     #[must_use]
     pub fn asks_upstream(&self) -> bool {
         let asks = |piece: &Piece| matches!(piece, Piece::Variable(own) if own.is_upstream());
-        self.pieces.iter().any(asks)
+        self.pieces.iter().any(asks) || self.asks_egress()
+    }
+
+    /// Whether any place takes what stands for the user's credential, which stays in the broker.
+    #[must_use]
+    pub fn asks_egress(&self) -> bool {
+        self.pieces.iter().any(|piece| match piece {
+            Piece::Literal(_) => false,
+            Piece::Variable(variable) => variable.is_egress(),
+            Piece::BaseUrl(_) => true,
+        })
+    }
+
+    /// The names of the upstreams whose addresses it takes.
+    pub(super) fn origins(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::BaseUrl(name) => Some(name.as_str()),
+            Piece::Literal(_) | Piece::Variable(_) => None,
+        })
     }
 
     /// Whether any place takes this.
@@ -178,17 +206,24 @@ impl Template {
         &self.pieces
     }
 
-    /// Fills every place with what `value` says.
+    /// Fills every place with what `value` says, and that of an address with what `base_url` says of
+    /// the upstream's name.
     ///
     /// # Errors
     /// When a filled-in value holds a NUL or a line break: a user who chooses a name must not be
     /// able to add entries to an environment. Or when one that users choose stands in a path, beside a
     /// `/`, and leads elsewhere: it holds `/` or `..`, or is `.`.
-    pub fn render<'a>(&self, value: impl Fn(Variable) -> &'a str) -> Result<String, UnfitValue> {
+    pub fn render<'a>(
+        &self,
+        value: impl Fn(Variable) -> &'a str,
+        base_url: impl Fn(&str) -> &'a str,
+    ) -> Result<String, UnfitValue> {
         let mut text = String::new();
         for (at, piece) in self.pieces.iter().enumerate() {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
+                // It is the broker's own.
+                Piece::BaseUrl(name) => text.push_str(base_url(name)),
                 Piece::Variable(variable) => {
                     let filled = value(*variable);
                     if holds_break(filled) {
@@ -210,7 +245,7 @@ impl Template {
     fn is_in_a_path(&self, at: usize) -> bool {
         let literal = |piece: &Piece| match piece {
             Piece::Literal(literal) => Some(literal.clone()),
-            Piece::Variable(_) => None,
+            Piece::Variable(_) | Piece::BaseUrl(_) => None,
         };
         let before = self.pieces[..at].iter().rev().find_map(literal);
         let behind = self.pieces[at..].iter().find_map(literal);
@@ -225,10 +260,9 @@ impl Template {
             match piece {
                 Piece::Literal(literal) => text.push_str(&literal.replace('$', "$$")),
                 Piece::Variable(variable) => {
-                    text.push_str("${");
-                    text.push_str(variable.name());
-                    text.push('}');
+                    text.push_str(&format!("${{{}}}", variable.name()));
                 }
+                Piece::BaseUrl(name) => text.push_str(&format!("${{egress.{name}.base_url}}")),
             }
         }
         text
@@ -246,8 +280,15 @@ impl fmt::Debug for Piece {
         match self {
             Self::Literal(_) => f.write_str("***"),
             Self::Variable(variable) => write!(f, "${{{}}}", variable.name()),
+            Self::BaseUrl(name) => write!(f, "${{egress.{name}.base_url}}"),
         }
     }
+}
+
+/// The name in `egress.NAME.base_url`.
+fn named_base_url(variable: &str) -> Option<&str> {
+    let name = variable.strip_prefix("egress.")?.strip_suffix(".base_url")?;
+    (!name.is_empty() && !name.contains('.')).then_some(name)
 }
 
 /// Whether `text` cannot be one line of an environment.
@@ -261,8 +302,8 @@ pub(super) fn asks_for_a_user(text: &str) -> bool {
 }
 
 fn unknown(name: &str) -> Problem {
-    let known: Vec<String> =
-        Variable::ALL.iter().map(|variable| format!("${{{}}}", variable.name())).collect();
+    let known = Variable::ALL.iter().map(|variable| format!("${{{}}}", variable.name()));
+    let known: Vec<String> = known.chain(["${egress.NAME.base_url}".to_owned()]).collect();
     // What stands between the braces may be a piece of a secret, unless it begins like ours.
     let what = if ["upstream.", "user.", "egress."].iter().any(|own| name.starts_with(own)) {
         format!("there is no variable {}", quoted(name))
@@ -281,17 +322,20 @@ mod tests {
         let template = Template::parse(text).expect("a good template");
         assert_eq!(Template::parse(&template.to_text()).as_ref(), Ok(&template));
         template
-            .render(|variable| match variable {
-                Variable::Subject => "ada",
-                Variable::Key => "0123abcd",
-                Variable::Client => "editor",
-                Variable::Issuer => "local",
-                Variable::AccessToken => "t0ken",
-                Variable::Username => "ada_l",
-                Variable::TokenFile => "/run/token",
-                Variable::EgressBaseUrl => "http://127.0.0.1:1",
-                Variable::EgressToken => "dummy",
-            })
+            .render(
+                |variable| match variable {
+                    Variable::Subject => "ada",
+                    Variable::Key => "0123abcd",
+                    Variable::Client => "editor",
+                    Variable::Issuer => "local",
+                    Variable::AccessToken => "t0ken",
+                    Variable::Username => "ada_l",
+                    Variable::TokenFile => "/run/token",
+                    Variable::EgressBaseUrl => "http://127.0.0.1:1",
+                    Variable::EgressToken => "dummy",
+                },
+                |name| if name == "uploads" { "http://127.0.0.1:1/~uploads" } else { "" },
+            )
             .expect("good values")
     }
 
@@ -304,6 +348,7 @@ mod tests {
         assert_eq!(fill("pa$word$"), "pa$word$");
         assert_eq!(fill("$${user.subject}"), "${user.subject}");
         assert_eq!(fill("$$${user.subject}"), "$ada");
+        assert_eq!(fill("${egress.uploads.base_url}/a"), "http://127.0.0.1:1/~uploads/a");
     }
 
     #[test]
@@ -320,14 +365,14 @@ mod tests {
         for bad in ["a\nb", "a\0", "\r"] {
             assert!(Template::parse(bad).is_err(), "{bad:?}");
             let template = Template::parse("x${user.subject}").expect("good");
-            assert_eq!(template.render(|_| bad), Err(UnfitValue::Break(Variable::Subject)));
+            assert_eq!(template.render(|_| bad, |_| ""), Err(UnfitValue::Break(Variable::Subject)));
         }
     }
 
     #[test]
     fn a_name_that_a_user_chose_leads_out_of_no_directory() {
         let render = |text: &str, value: &'static str| {
-            Template::parse(text).expect("a good template").render(|_| value)
+            Template::parse(text).expect("a good template").render(|_| value, |_| "")
         };
         for text in
             ["/srv/${user.subject}", "${user.client}/x", "/srv/${user.key}${upstream.username}/x"]

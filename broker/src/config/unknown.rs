@@ -26,7 +26,8 @@ fn prune_table(
         if layout.key(&path).is_some() {
             return true;
         }
-        let problem = if !layout.is_table(&path) {
+        let is_value = value.as_dict().is_none();
+        let problem = if !layout.is_table(&path) || (is_value && layout.is_beside_keys(&path)) {
             let problem = Problem::new("there is no such key");
             match layout.nearest(&path) {
                 Some(known) => problem.hint(format!("did you mean `{known}`?")),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
-use super::{bounds::Busy, head::Refusal};
+use super::{bounds::Busy, refusal::Refusal};
 
 /// Whatever went wrong with a body.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -51,8 +51,11 @@ impl Unanswered {
             Self::Refused(refusal) => refusal.message(),
             Self::NoToken => "The user has to sign in again; the upstream was not asked.",
             Self::NoTokenNow => "The user's token cannot be renewed now; try again later.",
-            Self::Busy(Busy::TooMany) => "Too many requests are under way; wait for one to end.",
-            Self::Busy(Busy::TooFast) => "Too many requests in a second; try again later.",
+            Self::Busy(Busy::Requests) => "Too many requests are under way; wait for one to end.",
+            Self::Busy(Busy::Connections) => {
+                "Too many connections are open; use those that there are."
+            }
+            Self::Busy(Busy::Rate) => "Too many requests in a second; try again later.",
             Self::Unreachable => "The upstream cannot be reached, or broke off.",
             Self::Silent => "The upstream did not answer in time.",
             Self::Gone => "The token has ended together with its process.",
@@ -68,6 +71,9 @@ impl Unanswered {
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
+        if self == Self::Busy(Busy::Connections) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         match self.status() {
             StatusCode::UNAUTHORIZED => {
                 let challenge = HeaderValue::from_static("Bearer realm=\"mcp-broker\"");

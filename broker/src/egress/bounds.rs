@@ -13,10 +13,14 @@ use tokio::{
 /// How long a request waits for others of its child to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Connections of one child.
+pub(super) const MAX_CONNECTIONS: usize = 256;
+
 /// The requests of one child: how many at once, and how many a second.
 #[derive(Debug)]
 pub(super) struct Bounds {
     at_once: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
     /// Requests a second; a burst of as many is fine. `None`: any.
     rate: Option<f64>,
     bucket: Mutex<Bucket>,
@@ -30,11 +34,15 @@ struct Bucket {
     filled: Instant,
 }
 
-/// Why a request has to come back later.
+/// Of what a child has too much, so that a request has to come back later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Busy {
-    TooMany,
-    TooFast,
+    /// Requests under way.
+    Requests,
+    /// Requests in a second.
+    Rate,
+    /// Connections.
+    Connections,
 }
 
 impl Bounds {
@@ -42,7 +50,14 @@ impl Bounds {
         let rate = rate.map(f64::from);
         let bucket = Bucket { left: rate.unwrap_or_default(), filled: Instant::now() };
         let at_once = Arc::new(Semaphore::new(at_once));
-        Self { at_once, rate, bucket: Mutex::new(bucket), silence }
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Self { at_once, connections, rate, bucket: Mutex::new(bucket), silence }
+    }
+
+    /// A place for one more connection, held until it has ended.
+    pub(super) fn connect(&self) -> Result<OwnedSemaphorePermit, Busy> {
+        let place = Arc::clone(&self.connections).try_acquire_owned();
+        place.map_err(|_| Busy::Connections)
     }
 
     /// A place for one request, held until its answer has ended. Waits for its turn: a child that is
@@ -52,11 +67,11 @@ impl Bounds {
     /// Dropping the future gives the place up.
     pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, Busy> {
         let permit = timeout(PATIENCE, Arc::clone(&self.at_once).acquire_owned()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or(Busy::TooMany)?;
+        let permit = permit.ok().and_then(Result::ok).ok_or(Busy::Requests)?;
         let begun = Instant::now();
         while let Some(wait) = self.until_turn(Instant::now()) {
             if begun.elapsed() + wait > PATIENCE {
-                return Err(Busy::TooFast);
+                return Err(Busy::Rate);
             }
             sleep(wait).await;
         }
@@ -106,7 +121,7 @@ mod tests {
     async fn a_request_waits_for_another_of_its_child_to_end_and_not_for_ever() {
         let bounds = Arc::new(Bounds::new(1, None, Duration::from_secs(1)));
         let first = bounds.enter().await.expect("a place");
-        assert_eq!(bounds.enter().await.map(drop), Err(Busy::TooMany));
+        assert_eq!(bounds.enter().await.map(drop), Err(Busy::Requests));
         let mut waiting = tokio::task::JoinSet::new();
         let bounds = Arc::clone(&bounds);
         waiting.spawn(async move { bounds.enter().await.map(drop) });

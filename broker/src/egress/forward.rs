@@ -6,19 +6,27 @@ use auth::upstream::{Credential, CredentialError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use memchr::memmem::find_iter;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
     answer::{Body, Unanswered},
-    head::{self, Head, Refusal},
+    connections::Connection,
+    head::{self, Head},
     holder::Holder,
+    refusal::Refusal,
     replay::Replay,
     rewrite::{self, Rewritten},
+    rights::{Note, Overheard},
     shared::Shared,
     watched::Watched,
 };
-use crate::{error_chain::error_chain, metrics::EgressLabels};
+use crate::{
+    config::EgressStyle,
+    error_chain::error_chain,
+    metrics::{EgressLabels, ServerLabel},
+};
 
 /// Headers of one connection (RFC 9110 section 7.6.1), and what names another way to the origin.
 const NOT_RETURNED: [HeaderName; 8] = [
@@ -32,15 +40,24 @@ const NOT_RETURNED: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Answers a request that came to `address`.
+/// Where requests come in.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    pub(super) address: SocketAddr,
+    /// The only child that comes here, if it has a listener of its own.
+    pub(super) holder: Option<Arc<Holder>>,
+}
+
+/// Answers a request.
 pub(super) async fn forward(
     shared: &Shared,
-    address: SocketAddr,
+    entrance: &Entrance,
+    connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut server = None;
-    let answered = answered(shared, address, request, &mut server).await;
+    let answered = answered(shared, entrance, connection, request, &mut server).await;
     let (response, label) = match answered {
         Ok(response) => {
             let label = class(response.status());
@@ -69,16 +86,23 @@ pub(super) async fn forward(
 
 async fn answered(
     shared: &Shared,
-    address: SocketAddr,
+    entrance: &Entrance,
+    connection: &Connection,
     request: Request<Incoming>,
     server: &mut Option<String>,
 ) -> Result<Response<Body>, Unanswered> {
     let (parts, body) = request.into_parts();
-    let holder = holder(shared, &head::candidates(&parts)).map_err(Unanswered::Refused)?;
+    let found = holder(shared, &head::candidates(&parts));
+    let is_let_in =
+        |found: &Arc<Holder>| entrance.holder.as_ref().is_none_or(|only| Arc::ptr_eq(only, found));
+    let holder = found.and_then(|found| is_let_in(&found).then_some(found).ok_or(Refusal::NoDummy));
+    let holder = holder.map_err(Unanswered::Refused)?;
     *server = Some(holder.server.clone());
-    let is_base = |named: &str| is_base(address, named);
-    let mut rebuilt = head::rebuild(&parts, holder.dummy.expose(), &holder.origin, is_base)
-        .map_err(Unanswered::Refused)?;
+    connection.enter(&holder.bounds).map_err(Unanswered::Busy)?;
+    let is_base = |named: &str| is_base(entrance.address, named);
+    let (mut rebuilt, route) =
+        head::rebuild(&parts, holder.dummy.expose(), &holder.routes, is_base)
+            .map_err(Unanswered::Refused)?;
     if body.is_end_stream() && parts.headers.contains_key(header::CONTENT_LENGTH) {
         // Many a server wants to hear that there is nothing to come.
         rebuilt.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -88,21 +112,38 @@ async fn answered(
         rebuilt.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let place = holder.bounds.enter().await.map_err(Unanswered::Busy)?;
-    let response = holder.gone.run_until_cancelled(exchange(shared, &holder, rebuilt, body)).await;
-    let response = response.unwrap_or(Err(Unanswered::Gone))?;
+    let exchange = exchange(&holder, route.style, rebuilt, body);
+    let response = holder.gone.run_until_cancelled(exchange).await;
+    let (response, sent) = response.unwrap_or(Err(Unanswered::Gone))?;
     let (mut head, body) = response.into_parts();
     returned(&mut head.headers);
+    conceal(&mut head.headers, sent.access_token.expose(), holder.dummy.expose());
     let body = Watched::new(body, holder.bounds.silence, holder.gone.clone(), place);
-    let Some(addresses) = &holder.addresses else {
-        return Ok(Response::from_parts(head, body.boxed_unsync()));
+    let body = match refusal(shared, &holder, head.status) {
+        Some(note) => Overheard::new(body, &head.headers, note).boxed_unsync(),
+        None => body.boxed_unsync(),
     };
-    addresses.in_headers(&mut head.headers);
+    let Some(addresses) = &holder.addresses else {
+        return Ok(Response::from_parts(head, body));
+    };
+    addresses.in_headers(&mut head.headers, route.mark());
     if body.is_end_stream() || !rewrite::concerns(head.status, &head.headers) {
-        return Ok(Response::from_parts(head, body.boxed_unsync()));
+        return Ok(Response::from_parts(head, body));
     }
     head.headers.remove(header::CONTENT_LENGTH);
     let body = Rewritten::new(body, Arc::clone(addresses));
     Ok(Response::from_parts(head, body.boxed_unsync()))
+}
+
+/// Where it is noted that the upstream refused a request for want of a right, if it may have.
+fn refusal(shared: &Shared, holder: &Holder, status: StatusCode) -> Option<Note> {
+    let (key, now) = holder.token.person().filter(|_| status == StatusCode::FORBIDDEN)?;
+    let server = ServerLabel { server: holder.server.clone() };
+    let metrics = Arc::clone(&shared.metrics);
+    let count = Box::new(move || {
+        metrics.egress_lacking.get_or_create(&server).inc();
+    });
+    Some(Note { rights: Arc::clone(&shared.rights), key: key.clone(), now, count })
 }
 
 /// The child whose dummy is among `candidates`.
@@ -124,18 +165,19 @@ fn is_base(address: SocketAddr, named: &str) -> bool {
     named == address.to_string() || named.eq_ignore_ascii_case(&format!("localhost:{port}"))
 }
 
-/// Asks the upstream; a second time with another token when it does not take the first.
+/// Asks the upstream; a second time with another token when it does not take the first. With the
+/// answer comes the credential that was sent.
 async fn exchange(
-    shared: &Shared,
     holder: &Holder,
+    style: EgressStyle,
     head: Head,
     body: Incoming,
-) -> Result<Response<Incoming>, Unanswered> {
+) -> Result<(Response<Incoming>, Credential), Unanswered> {
     let replay = Replay::new(body);
     let mut credential = holder.token.current().await.map_err(|error| untold(holder, &error))?;
     let mut may_repeat = true;
     loop {
-        let asked = ask(shared, holder, &head, &replay, &credential).await;
+        let asked = ask(holder, style, &head, &replay, &credential).await;
         let response = match asked {
             // An idle connection may have been closed at this very moment. What changes nothing may
             // be asked again.
@@ -146,7 +188,7 @@ async fn exchange(
             other => other?,
         };
         if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+            return Ok((response, credential));
         }
         holder.doubt();
         let newer = match may_repeat {
@@ -155,7 +197,7 @@ async fn exchange(
         };
         match newer {
             Some(newer) if replay.is_whole() => credential = newer,
-            _ => return Ok(response),
+            _ => return Ok((response, credential)),
         }
         may_repeat = false;
     }
@@ -180,8 +222,8 @@ fn untold(holder: &Holder, error: &CredentialError) -> Unanswered {
 }
 
 async fn ask(
-    shared: &Shared,
     holder: &Holder,
+    style: EgressStyle,
     head: &Head,
     replay: &Replay<Incoming>,
     credential: &Credential,
@@ -189,14 +231,14 @@ async fn ask(
     let body = replay.send().ok_or(Unanswered::Unreachable)?;
     let mut own =
         Head { method: head.method.clone(), uri: head.uri.clone(), headers: head.headers.clone() };
-    if !own.authorize(credential.access_token.expose(), holder.style) {
+    if !own.authorize(credential.access_token.expose(), style) {
         return Err(Unanswered::NoToken);
     }
     let mut request = Request::new(body.boxed_unsync());
     *request.method_mut() = own.method;
     *request.uri_mut() = own.uri;
     *request.headers_mut() = own.headers;
-    let asked = moving(replay, holder.bounds.silence, shared.client.request(request)).await;
+    let asked = moving(replay, holder.bounds.silence, holder.client.request(request)).await;
     let response = asked.ok_or(Unanswered::Silent)?.map_err(|error| {
         let cause = error_chain(&error);
         debug!(server = holder.server, %error, %cause, "the upstream of a child did not answer");
@@ -239,6 +281,28 @@ fn returned(headers: &mut HeaderMap) {
     }
 }
 
+/// An upstream that repeats the token in a header of its answer tells the child the dummy.
+fn conceal(headers: &mut HeaderMap, token: &str, dummy: &str) {
+    // What is as short as a word stands there for other reasons.
+    if token.len() < 8 {
+        return;
+    }
+    for value in headers.values_mut() {
+        let own = value.as_bytes();
+        let (mut text, mut rest) = (Vec::new(), 0);
+        for at in find_iter(own, token) {
+            text.extend_from_slice(&own[rest..at]);
+            text.extend_from_slice(dummy.as_bytes());
+            rest = at + token.len();
+        }
+        if rest > 0 {
+            text.extend_from_slice(&own[rest..]);
+            let replaced = HeaderValue::from_bytes(&text);
+            *value = replaced.unwrap_or_else(|_| HeaderValue::from_static("concealed"));
+        }
+    }
+}
+
 fn class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         1 => "1xx",
@@ -246,5 +310,27 @@ fn class(status: StatusCode) -> &'static str {
         3 => "3xx",
         4 => "4xx",
         _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_the_upstream_repeats_in_a_header_becomes_the_dummy() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-seen", "Bearer the-token"),
+            ("location", "https://elsewhere.example/?access_token=the-token&again=the-token"),
+            ("x-other", "the-toke"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        conceal(&mut headers, "the-token", "dummy");
+        assert_eq!(headers["x-seen"], "Bearer dummy");
+        let location = "https://elsewhere.example/?access_token=dummy&again=dummy";
+        assert_eq!(headers["location"], location);
+        assert_eq!(headers["x-other"], "the-toke");
     }
 }

@@ -8,11 +8,14 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::PathAndQuery,
 };
 
-use super::{origin::UpstreamOrigin, target};
+use super::{
+    refusal::Refusal,
+    routes::{Route, Routes},
+    target,
+};
 use crate::config::EgressStyle;
 
 /// Forges take a token here too.
@@ -46,45 +49,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// Why a head is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// No living dummy is in it.
-    NoDummy,
-    /// Living dummies of more than one child are in it.
-    TwoDummies,
-    /// CONNECT makes a tunnel, TRACE shows the token.
-    Method,
-    /// It names another host, or none of a kind that is known.
-    OtherHost,
-    /// Its path may lead elsewhere than it seems to.
-    Path,
-    /// The dummy stands in the path.
-    DummyInPath,
-}
-
-impl Refusal {
-    pub(super) fn status(self) -> StatusCode {
-        match self {
-            Self::NoDummy | Self::TwoDummies => StatusCode::UNAUTHORIZED,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::Path | Self::DummyInPath => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    pub(super) fn message(self) -> &'static str {
-        match self {
-            Self::NoDummy => "This address needs the token that the process was started with.",
-            Self::TwoDummies => "The request has the tokens of two processes.",
-            Self::Method => "This method is not forwarded.",
-            Self::OtherHost => "Requests to other hosts are not forwarded.",
-            Self::Path => "The path has dot segments, or lies outside of the configured origin.",
-            Self::DummyInPath => "A token in the path is not forwarded; use a header.",
-        }
-    }
-}
 
 /// A head without any credential, addressed to the origin.
 #[derive(Debug)]
@@ -120,38 +84,30 @@ pub(super) fn candidates(head: &Parts) -> Vec<String> {
     found
 }
 
-/// The head as the upstream may see it, still without a token. `base` are the names under which the
-/// child reaches us.
-pub(super) fn rebuild(
+/// The head as the upstream may see it, still without a token, and which upstream that is. `is_base`
+/// knows the names under which the child reaches us.
+pub(super) fn rebuild<'a>(
     head: &Parts,
     dummy: &str,
-    origin: &UpstreamOrigin,
+    routes: &'a Routes,
     is_base: impl Fn(&str) -> bool,
-) -> Result<Head, Refusal> {
+) -> Result<(Head, &'a Route), Refusal> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Refusal::Method);
-    }
-    if let Some(named) = head.uri.authority() {
-        let is_ours = head.uri.scheme_str() == Some("http") && is_base(named.as_str());
-        if !is_ours && !origin.is_named_by(&head.uri) {
-            return Err(Refusal::OtherHost);
-        }
     }
     let path = head.uri.path();
     if path.contains(dummy) || target::decoded(path).contains(dummy) {
         return Err(Refusal::DummyInPath);
     }
-    if !target::is_below(path, origin.prefix()) {
-        return Err(Refusal::Path);
-    }
+    let (route, path) = routes.find(&head.uri, is_base)?;
     let query = head.uri.query().and_then(|query| target::without(query, dummy));
     let target = match query {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
     let target = target.parse::<PathAndQuery>().map_err(|_| Refusal::Path)?;
-    let uri = origin.address_of(target).ok_or(Refusal::Path)?;
-    Ok(Head { method: head.method.clone(), uri, headers: forwarded(&head.headers, dummy) })
+    let uri = route.origin.address_of(target).ok_or(Refusal::Path)?;
+    Ok((Head { method: head.method.clone(), uri, headers: forwarded(&head.headers, dummy) }, route))
 }
 
 fn forwarded(headers: &HeaderMap, dummy: &str) -> HeaderMap {

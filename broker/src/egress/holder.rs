@@ -8,8 +8,9 @@ use std::sync::{
 use auth::oauth::Secret;
 use tokio_util::sync::CancellationToken;
 
-use super::{bounds::Bounds, origin::UpstreamOrigin, rewrite::Addresses, token::TokenSource};
-use crate::config::EgressStyle;
+use super::{
+    bounds::Bounds, client::UpstreamClient, rewrite::Addresses, routes::Routes, token::TokenSource,
+};
 
 /// A child that has a dummy.
 #[derive(Debug)]
@@ -18,9 +19,9 @@ pub(super) struct Holder {
     pub(super) server: String,
     pub(super) dummy: Secret,
     /// Where its requests go.
-    pub(super) origin: UpstreamOrigin,
-    /// How the upstream wants the token.
-    pub(super) style: EgressStyle,
+    pub(super) routes: Routes,
+    /// Its own connections to them, so that nothing it does on one meets another child's request.
+    pub(super) client: UpstreamClient,
     /// What of its answers is rewritten.
     pub(super) addresses: Option<Arc<Addresses>>,
     pub(super) token: TokenSource,

@@ -5,6 +5,8 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
+use super::target;
+
 /// Scheme, host and port, and the path below which everything has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UpstreamOrigin {
@@ -41,6 +43,11 @@ impl UpstreamOrigin {
     /// in one.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// Whether `path` lies below the origin's own.
+    pub(super) fn has(&self, path: &str) -> bool {
+        target::is_below(path, &self.prefix)
     }
 
     /// Whether an absolute address of a request names this origin.

@@ -10,11 +10,7 @@ use std::{
 
 use auth::upstream::Vault;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OnceCell, Semaphore},
@@ -24,30 +20,27 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use super::{
-    admission::{Admission, Admitted, AdmittedToken},
+    admission::{Admission, Admitted, AdmittedToken, BaseUrls, ListenerChoice},
     bounds::Bounds,
+    client::{self, MAX_HEAD},
+    connections::Unknown,
     dummies,
-    forward::forward,
+    forward::{Entrance, forward},
     holder::Holder,
-    origin::UpstreamOrigin,
     rewrite::Addresses,
+    rights::LackingRights,
+    routes::Routes,
     shared::Shared,
     token::{PersonToken, TokenSource},
 };
 use crate::{clock::Clock, config::EgressConfig, fetch::Roots, metrics::Metrics};
 
+/// The port of a listener in a child's own network, where every port is free.
+pub(crate) const OWN_PORT: u16 = 4180;
 /// Connections of all children together.
 const MAX_CONNECTIONS: usize = 4096;
 /// How long a child may take to send the head of a request, and may leave a connection idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest head, of a request or of an answer, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
-/// For one connection to an upstream to come up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle connections to an upstream are closed before most upstreams do so.
-const IDLE: Duration = Duration::from_secs(30);
-/// How many of them are kept for each.
-const MAX_IDLE: usize = 32;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The way of all children to their upstreams. It listens from the first child on that needs it.
 #[derive(Debug)]
@@ -66,26 +59,11 @@ impl EgressProxy {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(roots.client(&[]))
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http1_max_buf_size(MAX_HEAD)
-            .http2_adaptive_window(true)
-            .build(connector);
         let shared = Shared {
             dummies: Arc::default(),
-            client,
+            connector: client::connector(roots),
+            unknown: Unknown::default(),
+            rights: Arc::default(),
             metrics,
             vault,
             clock,
@@ -96,16 +74,33 @@ impl EgressProxy {
         Self { shared: Arc::new(shared), address: OnceCell::new() }
     }
 
+    /// The rights that people's tokens lack, by the word of their upstreams.
+    pub(crate) fn lacking_rights(&self) -> &Arc<LackingRights> {
+        &self.shared.rights
+    }
+
     /// Gives a child that is about to start a dummy, and says where to present it.
     ///
     /// # Errors
     /// When there is no port to listen on, or the system has no randomness. A configuration that was
     /// checked has an origin that can be used.
     pub(crate) async fn admit(&self, asked: Admission<'_>) -> io::Result<Admitted> {
-        let address = *self.address.get_or_try_init(|| listen(&self.shared)).await?;
-        let origin = asked.config.origin.as_deref().and_then(UpstreamOrigin::parse);
-        let origin = origin.ok_or(io::ErrorKind::InvalidInput)?;
-        let base_url = format!("http://{address}{}", origin.prefix());
+        let address = match asked.listener {
+            ListenerChoice::Shared => {
+                *self.address.get_or_try_init(|| listen(&self.shared)).await?
+            }
+            ListenerChoice::Own => SocketAddr::from((Ipv4Addr::LOCALHOST, OWN_PORT)),
+        };
+        let routes = Routes::of(asked.config).ok_or(io::ErrorKind::InvalidInput)?;
+        let root = format!("http://{address}");
+        let mut base_urls = BaseUrls::default();
+        for (name, route) in routes.iter() {
+            let base_url = route.base_url(&root);
+            match name {
+                Some(name) => drop(base_urls.further.insert(name.to_owned(), base_url)),
+                None => base_urls.own = base_url,
+            }
+        }
         let dummy = dummies::mint().map_err(io::Error::other)?;
         let config = asked.config;
         let token = match asked.token {
@@ -119,16 +114,40 @@ impl EgressProxy {
         let holder = Holder {
             server: asked.server.to_owned(),
             dummy: dummy.clone(),
-            addresses: config.rewrite.then(|| Arc::new(Addresses::new(&origin, &base_url))),
-            origin,
-            style: config.style,
+            addresses: config.rewrite.then(|| Arc::new(Addresses::new(&routes, &root))),
+            routes,
+            client: client::client(&self.shared.connector),
             token,
             bounds: bounds(config),
             gone: CancellationToken::new(),
             doubted: asked.doubted,
         };
-        let living = self.shared.dummies.enter(Arc::new(holder));
-        Ok(Admitted { base_url, token: dummy, _living: living })
+        let holder = Arc::new(holder);
+        let living = self.shared.dummies.enter(Arc::clone(&holder));
+        Ok(Admitted { base_urls, token: dummy, holder, _living: living })
+    }
+
+    /// Serves a child at the listener in its own network, until it ends.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub(crate) fn serve(
+        &self,
+        admitted: &Admitted,
+        listener: std::net::TcpListener,
+    ) -> io::Result<()> {
+        let listener = TcpListener::from_std(listener)?;
+        let entrance = Entrance {
+            address: listener.local_addr()?,
+            holder: Some(Arc::clone(&admitted.holder)),
+        };
+        let (shared, gone) = (Arc::clone(&self.shared), admitted.holder.gone.clone());
+        self.shared.tasks.spawn(async move {
+            let stop = shared.stop.clone();
+            let accepting = gone.run_until_cancelled(accept(listener, entrance, shared));
+            stop.run_until_cancelled(accepting).await;
+        });
+        Ok(())
     }
 }
 
@@ -144,20 +163,22 @@ async fn listen(shared: &Arc<Shared>) -> io::Result<SocketAddr> {
     let shared = Arc::clone(shared);
     shared.tasks.clone().spawn(async move {
         let stop = shared.stop.clone();
-        stop.run_until_cancelled(accept(listener, address, shared)).await;
+        let entrance = Entrance { address, holder: None };
+        stop.run_until_cancelled(accept(listener, entrance, shared)).await;
     });
     Ok(address)
 }
 
-async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, entrance: Entrance, shared: Arc<Shared>) {
+    let entrance = Arc::new(entrance);
     loop {
         let Ok(place) = Arc::clone(&shared.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
+                let (shared, entrance) = (Arc::clone(&shared), Arc::clone(&entrance));
                 shared.tasks.clone().spawn(async move {
                     let stop = shared.stop.clone();
-                    stop.run_until_cancelled(serve(stream, address, shared)).await;
+                    stop.run_until_cancelled(serve(stream, entrance, shared)).await;
                     drop(place);
                 });
             }
@@ -169,19 +190,23 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
     }
 }
 
-async fn serve(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, entrance: Arc<Entrance>, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    let connection = shared.unknown.open();
     let service = service_fn(|request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(forward(&shared, address, request).await) }
+        let (entrance, connection) = (Arc::clone(&entrance), Arc::clone(&connection));
+        async move { Ok::<_, Infallible>(forward(&shared, &entrance, &connection, request).await) }
     });
-    let served = http1::Builder::new()
+    let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        debug!(%error, "a child's connection ended early");
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            debug!(%error, "a child's connection ended early");
+        },
+        () = connection.closed() => debug!("a connection that said nothing made room for another"),
     }
 }

@@ -2,6 +2,7 @@
 //! to the broker. The addresses of others stay what they are.
 
 use std::{
+    cmp::Reverse,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body, Frame};
 use memchr::memmem::Finder;
 
-use super::{answer::BodyError, origin::UpstreamOrigin};
+use super::{answer::BodyError, routes::Routes};
 
 /// An address, and what takes its place.
 struct Pair {
@@ -21,8 +22,20 @@ struct Pair {
     to: String,
 }
 
-/// The address of an origin in the two spellings that JSON has for it, and what takes its place.
-pub(super) struct Addresses([Pair; 2]);
+/// The addresses of a child's upstreams in the two spellings that JSON has for them, and what takes
+/// their places. A longer one is before one that it begins with.
+pub(super) struct Addresses(Vec<Pair>);
+
+/// What stands at a place where one of the addresses begins.
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    /// This address.
+    Whole(&'a Pair),
+    /// One that begins alike.
+    Other,
+    /// It is not here to its end.
+    Unknown,
+}
 
 /// What follows an address, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,22 +49,34 @@ enum Next {
 }
 
 impl Addresses {
-    /// `base` stands for `origin`.
-    pub(super) fn new(origin: &UpstreamOrigin, base: &str) -> Self {
-        let (from, escaped) = (origin.address(), |text: &str| text.replace('/', "\\/"));
+    /// The base URLs of `routes` at the listener `root` stand for their origins.
+    pub(super) fn new(routes: &Routes, root: &str) -> Self {
+        let escaped = |text: &str| text.replace('/', "\\/");
         let pair =
             |from: String, to: String| Pair { from: Finder::new(from.as_bytes()).into_owned(), to };
-        let plain = pair(from.clone(), base.to_owned());
-        Self([plain, pair(escaped(&from), escaped(base))])
+        let mut pairs = Vec::new();
+        for (_, route) in routes.iter() {
+            let (from, to) = (route.origin.address(), route.base_url(root));
+            pairs.push(pair(escaped(&from), escaped(&to)));
+            pairs.push(pair(from, to));
+        }
+        pairs.sort_by_key(|pair| Reverse(pair.from.needle().len()));
+        Self(pairs)
     }
 
-    /// Rewrites the headers of an answer that hold addresses.
-    pub(super) fn in_headers(&self, headers: &mut HeaderMap) {
+    /// Rewrites the headers of an answer that hold addresses. `mark` begins the paths of the upstream
+    /// that the answer is from.
+    pub(super) fn in_headers(&self, headers: &mut HeaderMap, mark: &str) {
         for name in [header::LOCATION, header::CONTENT_LOCATION, header::LINK] {
             let header::Entry::Occupied(mut entry) = headers.entry(name) else { continue };
             for value in entry.iter_mut() {
                 let mut held = BytesMut::from(value.as_bytes());
-                let new = self.rewritten(&mut held, true);
+                // A path without a host belongs to the host that said it (RFC 3986 section 4.2).
+                let is_path = held.starts_with(b"/") && !held.starts_with(b"//");
+                let new = match is_path && !mark.is_empty() {
+                    true => Bytes::from([mark.as_bytes(), &held].concat()),
+                    false => self.rewritten(&mut held, true),
+                };
                 if let Ok(new) = HeaderValue::from_maybe_shared(new) {
                     *value = new;
                 }
@@ -64,20 +89,19 @@ impl Addresses {
     fn rewritten(&self, held: &mut BytesMut, is_end: bool) -> Bytes {
         let mut out = BytesMut::new();
         let mut at = 0;
-        while let Some((start, pair)) = self.first_in(&held[at..]) {
-            let (start, end) = (at + start, at + start + pair.from.needle().len());
-            match next(&held[end..], is_end) {
-                Next::Ends => {
-                    out.extend_from_slice(&held[at..start]);
+        while let Some(start) = self.first_in(&held[at..]).map(|start| at + start) {
+            out.extend_from_slice(&held[at..start]);
+            at = start;
+            match self.at_beginning_of(&held[start..], is_end) {
+                Found::Whole(pair) => {
                     out.extend_from_slice(pair.to.as_bytes());
-                    at = end;
+                    at += pair.from.needle().len();
                 }
-                Next::GoesOn => {
-                    out.extend_from_slice(&held[at..end]);
-                    at = end;
+                Found::Other => {
+                    out.extend_from_slice(&held[at..=at]);
+                    at += 1;
                 }
-                Next::Unknown => {
-                    out.extend_from_slice(&held[at..start]);
+                Found::Unknown => {
                     held.advance(start);
                     return out.freeze();
                 }
@@ -92,9 +116,25 @@ impl Addresses {
         out.freeze()
     }
 
-    fn first_in(&self, text: &[u8]) -> Option<(usize, &Pair)> {
-        let found = self.0.iter().filter_map(|pair| Some((pair.from.find(text)?, pair)));
-        found.min_by_key(|(at, _)| *at)
+    fn first_in(&self, text: &[u8]) -> Option<usize> {
+        self.0.iter().filter_map(|pair| pair.from.find(text)).min()
+    }
+
+    /// What `text` begins with, which is one of the addresses, or goes on behind one.
+    fn at_beginning_of(&self, text: &[u8], is_end: bool) -> Found<'_> {
+        for pair in &self.0 {
+            let needle = pair.from.needle();
+            if !is_end && text.len() < needle.len() && needle.starts_with(text) {
+                return Found::Unknown;
+            }
+            let Some(rest) = text.strip_prefix(needle) else { continue };
+            match next(rest, is_end) {
+                Next::Ends => return Found::Whole(pair),
+                Next::Unknown => return Found::Unknown,
+                Next::GoesOn => {}
+            }
+        }
+        Found::Other
     }
 
     /// Where behind `from` an address may begin that is not here to its end; the length of `text` if
@@ -110,7 +150,7 @@ impl Addresses {
 
 impl fmt::Debug for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Addresses").field(&self.0[0].to).finish()
+        f.debug_list().entries(self.0.iter().map(|pair| &pair.to)).finish()
     }
 }
 
@@ -198,13 +238,24 @@ mod tests {
     use http_body_util::BodyExt;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::{origin::UpstreamOrigin, routes::Route},
+        *,
+    };
+    use crate::config::EgressStyle;
 
     const BASE: &str = "http://127.0.0.1:4711/forge";
+    const UPLOADS: &str = "http://127.0.0.1:4711/~uploads";
 
     fn addresses() -> Addresses {
-        let origin = UpstreamOrigin::parse("https://git.example.org/forge").expect("an origin");
-        Addresses::new(&origin, BASE)
+        let route = |name, origin| {
+            let origin = UpstreamOrigin::parse(origin).expect("an origin");
+            Route::new(name, origin, EgressStyle::Bearer)
+        };
+        let own = route(None, "https://git.example.org/forge");
+        let uploads = route(Some("uploads"), "https://git.example.org.uploads.example");
+        let longer = route(Some("longer"), "https://git.example.org/forge2");
+        Addresses::new(&Routes::these(vec![own, uploads, longer]), "http://127.0.0.1:4711")
     }
 
     /// A body that comes in these pieces.
@@ -248,9 +299,17 @@ mod tests {
             (r#"{"url":"https:\/\/git.example.org\/forge\/a"}"#, r#"{"url":"ESCAPED\/a"}"#),
             ("https://git.example.org/forge https://git.example.org/forge/", "BASE BASE/"),
             ("hhttps://git.example.org/forge/", "hBASE/"),
+            ("https://git.example.org.uploads.example/a", "UPLOADS/a"),
+            ("https://git.example.org.uploads.example", "UPLOADS"),
+            ("https://git.example.org/forge2?a", "http://127.0.0.1:4711/~longer/forge2?a"),
+            (
+                "https://git.example.org/forgehttps://git.example.org/forge",
+                "https://git.example.org/forgeBASE",
+            ),
         ] {
             let escaped = BASE.replace('/', "\\/");
             let becomes = becomes.replace("BASE", BASE).replace("ESCAPED", &escaped);
+            let becomes = becomes.replace("UPLOADS", UPLOADS);
             for length in [1, 2, 3, 7, 1000] {
                 assert_eq!(in_pieces(text, &[length]), becomes, "{text} by {length}");
             }
@@ -286,15 +345,17 @@ mod tests {
             ("link", "<https://git.example.org/forge/api?page=2>; rel=\"next\""),
             ("link", "<https://elsewhere.example/>; rel=\"help\""),
             ("location", "https://git.example.org/forge/a"),
+            ("content-location", "/b"),
             ("x-other", "https://git.example.org/forge/a"),
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        addresses().in_headers(&mut headers);
+        addresses().in_headers(&mut headers, "/~uploads");
         let links: Vec<_> = headers.get_all("link").iter().collect();
         assert_eq!(links[0], &format!("<{BASE}/api?page=2>; rel=\"next\""));
         assert_eq!(links[1], "<https://elsewhere.example/>; rel=\"help\"");
         assert_eq!(headers["location"], format!("{BASE}/a"));
+        assert_eq!(headers["content-location"], "/~uploads/b", "it stays at its own upstream");
         assert_eq!(headers["x-other"], "https://git.example.org/forge/a");
     }
 
@@ -322,6 +383,8 @@ mod tests {
                 prop_oneof![
                     Just("https://git.example.org/forge".to_owned()),
                     Just("https:\\/\\/git.example.org\\/forge".to_owned()),
+                    Just("https://git.example.org.uploads.example".to_owned()),
+                    Just("2".to_owned()),
                     Just("https://git".to_owned()),
                     Just("/".to_owned()),
                     Just("\\".to_owned()),

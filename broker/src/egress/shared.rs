@@ -3,18 +3,18 @@
 use std::{fmt, sync::Arc};
 
 use auth::upstream::Vault;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{answer::Body, dummies::Dummies};
+use super::{client::Connector, connections::Unknown, dummies::Dummies, rights::LackingRights};
 use crate::{clock::Clock, metrics::Metrics};
 
 /// What the requests of all children are forwarded with.
 pub(super) struct Shared {
     pub(super) dummies: Arc<Dummies>,
-    pub(super) client: Client<HttpsConnector<HttpConnector>, Body>,
+    pub(super) connector: Connector,
+    pub(super) unknown: Unknown,
+    pub(super) rights: Arc<LackingRights>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) vault: Option<Arc<Vault>>,
     pub(super) clock: Clock,

@@ -57,6 +57,14 @@ impl PersonToken {
 }
 
 impl TokenSource {
+    /// Whose it is, and what time it is for them; `None` for one that belongs to nobody.
+    pub(super) fn person(&self) -> Option<(&CredentialKey, SystemTime)> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Person(person) => Some((&person.key, person.clock.now())),
+        }
+    }
+
     /// What to send now; renewed if it has to be.
     ///
     /// # Errors

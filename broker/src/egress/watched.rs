@@ -57,9 +57,13 @@ where
         if own.gone.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err("the child has ended".into())));
         }
-        if let Poll::Ready(frame) = Pin::new(&mut own.body).poll_frame(context) {
+        while let Poll::Ready(frame) = Pin::new(&mut own.body).poll_frame(context) {
             own.is_waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            match frame {
+                // Trailers may repeat the token, and no server of files or of JSON has any.
+                Some(Ok(frame)) if !frame.is_data() => {}
+                frame => return Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            }
         }
         if !own.is_waiting {
             own.is_waiting = true;

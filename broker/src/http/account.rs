@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use auth::{
     UnixTime,
     oauth::{ErrorPage, Page, Params, StoreError, User, UserView},
-    upstream::{Connection, ConnectionState as State, CredentialRealm},
+    upstream::{Connection, ConnectionState as State, CredentialKey, CredentialRealm},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -19,7 +19,7 @@ use crate::{
     error_chain::error_chain,
     pages::{
         self, AccountAction, AccountPage, ClientGrant, ConnectionAction, ConnectionState,
-        ConnectionView, Notice, ServerTokenView, SessionState, SessionView,
+        ConnectionView, Notice, RefusedRight, ServerTokenView, SessionState, SessionView,
     },
     sessions::registry::Sessions,
 };
@@ -72,6 +72,14 @@ impl SignInUi {
         let user = &signed_in.user;
         let connections = self.vault.connections(&user.issuer, &user.subject, now).await?;
         let (clients, more_clients) = self.clients(user, after).await?;
+        let lacking = |realm: &CredentialRealm| {
+            let (issuer, subject) = (user.issuer.clone(), user.subject.clone());
+            let key = CredentialKey { realm: realm.clone(), issuer, subject };
+            let rights = app.lacking_rights.of(&key, now).into_iter();
+            rights
+                .map(|own| RefusedRight { name: own.name, times: own.refused })
+                .collect::<Vec<_>>()
+        };
         let page = AccountPage {
             user: UserView {
                 display_name: user.display_name.clone(),
@@ -83,10 +91,10 @@ impl SignInUi {
             clients,
             more_clients,
             sessions: sessions_of(&app.sessions, user, now).await.map_err(StoreError::new)?,
-            user_tokens: self.user_tokens(app, &connections),
+            user_tokens: self.user_tokens(app, &connections, &lacking),
             connections: connections
                 .into_iter()
-                .filter_map(|own| self.connection(own, user))
+                .filter_map(|own| self.connection(own, user, &lacking))
                 .collect(),
         };
         Ok(pages::response(StatusCode::OK, self.pages.account(&page)))
@@ -114,7 +122,13 @@ impl SignInUi {
     }
 
     /// What the page shows of a connection to an identity provider.
-    fn connection(&self, own: Connection, user: &User) -> Option<ConnectionView> {
+    fn connection(
+        &self,
+        own: Connection,
+        user: &User,
+        lacking: &dyn Fn(&CredentialRealm) -> Vec<RefusedRight>,
+    ) -> Option<ConnectionView> {
+        let lacking = lacking(&own.realm);
         let CredentialRealm::Provider(provider) = own.realm else { return None };
         let (state, expires) = match own.state {
             State::Fine { expires, renews } => (ConnectionState::Good, expires.filter(|_| !renews)),
@@ -136,13 +150,19 @@ impl SignInUi {
             expires: expires.map(UnixTime::of),
             refused: own.account_refused,
             missing: own.missing,
+            lacking,
             withdrawal,
             actions,
         })
     }
 
     /// The servers that take a token of the user's own.
-    fn user_tokens(&self, app: &App, connections: &[Connection]) -> Vec<ServerTokenView> {
+    fn user_tokens(
+        &self,
+        app: &App,
+        connections: &[Connection],
+        lacking: &dyn Fn(&CredentialRealm) -> Vec<RefusedRight>,
+    ) -> Vec<ServerTokenView> {
         let state = app.state();
         let servers = state.config.server.iter();
         let servers = servers.filter(|(_, server)| server.upstream == Some(Upstream::User));
@@ -152,6 +172,7 @@ impl SignInUi {
             is_set: connections
                 .iter()
                 .any(|own| own.realm == CredentialRealm::Server(name.as_str().to_owned())),
+            lacking: lacking(&CredentialRealm::Server(name.as_str().to_owned())),
         });
         view.collect()
     }

@@ -117,10 +117,21 @@ pub struct ConnectionView {
     pub refused: Option<String>,
     /// Rights that the servers here were set up for and the provider did not grant.
     pub missing: Vec<String>,
+    /// Rights for want of which the upstream refused requests of servers.
+    pub lacking: Vec<RefusedRight>,
     /// Where the user withdraws the earlier consent that leaves them out.
     pub withdrawal: Option<Withdrawal>,
     /// What the user can do about it.
     pub actions: Vec<ConnectionAction>,
+}
+
+/// A right that a token lacks, by the word of the upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRight {
+    /// As the upstream calls it.
+    pub name: String,
+    /// How many requests of servers were refused for want of it.
+    pub times: u64,
 }
 
 /// Whether an upstream credential can be used.
@@ -152,6 +163,8 @@ pub struct ServerTokenView {
     pub title: String,
     /// Whether there is a token; it is never shown.
     pub is_set: bool,
+    /// Rights for want of which the upstream refused requests of the server.
+    pub lacking: Vec<RefusedRight>,
 }
 
 #[derive(Template)]

@@ -12,8 +12,8 @@ use auth::{
 
 use super::{
     AccountPage, AuthMode, ClientGrant, ConnectionAction, ConnectionState, ConnectionView,
-    EndpointView, FrontPage, Notice, Pages, ServerTokenView, SessionState, SessionView, SetupForm,
-    SetupPage, SetupProblem,
+    EndpointView, FrontPage, Notice, Pages, RefusedRight, ServerTokenView, SessionState,
+    SessionView, SetupForm, SetupPage, SetupProblem,
 };
 
 /// When the samples were looked at.
@@ -224,9 +224,16 @@ fn connection(label: &str, state: ConnectionState, expires: Option<UnixTime>) ->
         expires,
         refused: None,
         missing: Vec::new(),
+        lacking: Vec::new(),
         withdrawal: None,
         actions: vec![ConnectionAction::SignInAgain, ConnectionAction::Remove],
     }
+}
+
+fn user_token(server: &str, title: &str, lacking: &[&str]) -> ServerTokenView {
+    let right = |name: &&str| RefusedRight { name: (*name).into(), times: 1 };
+    let lacking = lacking.iter().map(right).collect();
+    ServerTokenView { server: server.into(), title: title.into(), is_set: true, lacking }
 }
 
 /// A user's own page with some of everything.
@@ -259,13 +266,17 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
                 refused: Some("This account is prohibited from signing in.".into()),
                 ..connection("locked.example.org", ConnectionState::Good, None)
             },
+            ConnectionView {
+                lacking: vec![RefusedRight { name: "write:user".into(), times: 3 }],
+                ..connection("wiki.example.org", ConnectionState::Good, None)
+            },
             connection("GitHub", ConnectionState::SignInAgain, None),
             connection("codeberg.org", ConnectionState::Unavailable, None),
             connection("sso.example.org", ConnectionState::Good, Some(UnixTime(NOW.0 + 7_200))),
         ],
         user_tokens: vec![
-            ServerTokenView { server: "weather".into(), title: "Weather".into(), is_set: true },
-            ServerTokenView { server: "tickets".into(), title: "Tickets".into(), is_set: false },
+            user_token("weather", "Weather", &["read:forecast"]),
+            ServerTokenView { is_set: false, ..user_token("tickets", "Tickets", &[]) },
         ],
     }
 }

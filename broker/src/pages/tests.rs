@@ -326,6 +326,7 @@ fn every_form_of_the_account_page_is_understood() {
             "disconnect git",
             "disconnect forge",
             "disconnect locked",
+            "disconnect wiki",
             "disconnect github",
             "disconnect codeberg",
             "disconnect sso",

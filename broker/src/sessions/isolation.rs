@@ -12,6 +12,7 @@ use supervisor::{Containment, Isolation, Mechanism, Network, Sandbox, SpawnError
 
 use crate::{
     config::{IsolationFallback, IsolationLevel, NetworkAccess, ServerConfig},
+    egress::proxy::OWN_PORT,
     server::Settings,
 };
 
@@ -80,6 +81,7 @@ impl Granted {
         let network = match &self.network {
             NetworkAccess::Any => Network::Any,
             NetworkAccess::None => Network::None,
+            NetworkAccess::Egress => Network::Listener(OWN_PORT),
             NetworkAccess::Ports(ports) => Network::Ports(ports.clone()),
         };
         let sandbox = match self.level {

@@ -39,9 +39,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{IsolationLevel, ServerCommand, UnfitValue, Variable},
+    config::{IsolationLevel, NetworkAccess, ServerCommand, UnfitValue, Variable},
     egress::{
-        admission::{Admission, Admitted, AdmittedToken},
+        admission::{Admission, Admitted, AdmittedToken, ListenerChoice},
         proxy::EgressProxy,
     },
     metrics::ReasonLabels,
@@ -158,7 +158,7 @@ impl Startup {
             None => None,
         };
         let doubted = Arc::<AtomicBool>::default();
-        let admitted = self.admit(credential.as_ref(), &doubted).await?;
+        let admitted = self.admit(credential.as_ref(), &granted, &doubted).await?;
         let given = Given {
             credential: credential.as_ref(),
             file: file.as_ref(),
@@ -170,6 +170,9 @@ impl Startup {
         let own: Vec<_> = own.into_iter().flatten().collect();
         granted.isolate(&mut spec, settings, &own, user);
         let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
+        if let Some((listener, admitted)) = started.listener.zip(admitted.as_ref()) {
+            self.egress.serve(admitted, listener).map_err(SpawnFailure::Egress)?;
+        }
         let child = started.child;
         let delivery = file.map(|file| {
             let (signal, child) = (file.signal(), child.clone());
@@ -316,6 +319,7 @@ impl Startup {
     async fn admit(
         &self,
         credential: Option<&Credential>,
+        granted: &Granted,
         doubted: &Arc<AtomicBool>,
     ) -> Result<Option<Admitted>, SpawnFailure> {
         let Self { server, settings, owner, .. } = self;
@@ -328,7 +332,12 @@ impl Startup {
             }
             _ => AdmittedToken::Fixed(credential.clone()),
         };
-        let asked = Admission { server: &server.name, config, token, doubted: Arc::clone(doubted) };
+        let listener = match granted.network {
+            NetworkAccess::Egress => ListenerChoice::Own,
+            _ => ListenerChoice::Shared,
+        };
+        let (server, doubted) = (&*server.name, Arc::clone(doubted));
+        let asked = Admission { server, config, listener, token, doubted };
         self.egress.admit(asked).await.map(Some).map_err(SpawnFailure::Egress)
     }
 
@@ -344,7 +353,8 @@ impl Startup {
         let mut env = self.inherited.clone();
         let key = person_key(&self.owner);
         for (name, template) in &self.settings.server.env {
-            let value = template.render(|variable| match variable {
+            let base_urls = admitted.map(|own| &own.base_urls);
+            let filled = |variable| match variable {
                 Variable::Subject => self.owner.subject(),
                 Variable::Key => &key,
                 Variable::Issuer => self.owner.issuer(),
@@ -354,9 +364,10 @@ impl Startup {
                     credential.and_then(|own| own.username.as_deref()).unwrap_or_default()
                 }
                 Variable::TokenFile => &path,
-                Variable::EgressBaseUrl => admitted.map_or("", |own| &own.base_url),
+                Variable::EgressBaseUrl => base_urls.map_or("", |own| own.own()),
                 Variable::EgressToken => admitted.map_or("", |own| own.token.expose()),
-            })?;
+            };
+            let value = template.render(filled, |name| base_urls.map_or("", |own| own.of(name)))?;
             env.retain(|(known, _)| known != name.as_str());
             env.push((name.into(), value.into()));
         }

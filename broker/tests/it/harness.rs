@@ -27,9 +27,14 @@ use crate::wire::{Client, TIMEOUT};
 
 /// Runs one test: on two threads, and never longer than a test may hang.
 pub(crate) fn with_timeout(test: impl Future<Output = ()>) {
+    within(4 * TIMEOUT, test);
+}
+
+/// The same for one that takes its time.
+pub(crate) fn within(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let ended = runtime.block_on(async { timeout(4 * TIMEOUT, test).await });
+    let ended = runtime.block_on(async { timeout(limit, test).await });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended.expect("a test ends in time");
 }

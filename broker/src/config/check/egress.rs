@@ -1,13 +1,16 @@
 //! The way of a server's processes to their upstream without the user's token.
 
+use std::collections::BTreeSet;
+
 use crate::config::auth::Auth;
 use crate::config::error::{Problem, quoted};
+use crate::config::isolation::{IsolationLevel, NetworkAccess};
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::providers::{Forge, GitHub, Oidc, github_api};
 use crate::config::reader::Reader;
-use crate::config::server::ServerConfig;
-use crate::config::template::Variable;
+use crate::config::server::{CacheScope, ServerConfig};
+use crate::config::template::{Template, Variable};
 use crate::config::upstream::Upstream;
 use crate::egress::origin::UpstreamOrigin;
 
@@ -18,13 +21,15 @@ const KNOWN_ISSUER: &str = "https://gitlab.com";
 /// known.
 pub(super) fn check(name: &str, server: &mut ServerConfig, auth: &Auth, reader: &mut Reader<'_>) {
     let env = KeyPath::server(name, "env");
-    let path = KeyPath::server(name, "egress").child("origin");
+    let table = KeyPath::server(name, "egress");
+    further(&table, server, reader);
+    network(name, server, reader);
     let asks = |variable: Variable| server.env.values().any(|own| own.asks(variable));
     let is_on = server.egress().is_some();
-    if asks(Variable::AccessToken) && (is_on || server.egress.origin.is_some()) {
+    if asks(Variable::AccessToken) && (is_on || reader.is_set(&table)) {
         let problem = Problem::new("has ${upstream.access_token}, and egress keeps the token away");
         let hint = "write ${egress.token} in its place, and ${egress.base_url} for the address of \
-                    the upstream; or remove egress.origin";
+                    the upstream; or remove the table egress";
         reader.refuse(&env, problem.hint(hint));
     }
     let token_file = KeyPath::server(name, "token_file");
@@ -36,19 +41,69 @@ pub(super) fn check(name: &str, server: &mut ServerConfig, auth: &Auth, reader: 
         Some(Upstream::Provider(provider)) => known_origin(auth, provider),
         Some(Upstream::User) | None => None,
     };
+    let path = table.child("origin");
+    let needs_own = asks(Variable::EgressBaseUrl)
+        || (asks(Variable::EgressToken) && server.egress.more.is_empty());
     match &server.egress.origin {
-        Some(origin) if UpstreamOrigin::parse(origin).is_some() => {}
-        Some(origin) => {
-            let what = format!("{} is no address of an upstream", quoted(origin));
-            let hint = "write scheme, host and port, and a path where the upstream has one";
-            reader.refuse(&path, Problem::new(what).hint(hint));
-        }
-        None if !is_on => {}
-        None if known.is_some() => server.egress.origin = known,
+        Some(origin) => check_address(&path, origin, reader),
+        None if known.is_some() => server.egress.origin = known.filter(|_| is_on),
+        None if !needs_own => {}
         // Who has no upstream has been told so.
         None if server.upstream.is_none() => {}
         None => reader.missing(&path, "env asks for ${egress.base_url} or ${egress.token}"),
     }
+}
+
+/// In a sandbox the upstream is all that the processes reach, unless it is said otherwise. Package runners
+/// have to reach where the packages are.
+fn network(name: &str, server: &mut ServerConfig, reader: &mut Reader<'_>) {
+    let is_on = server.egress().is_some();
+    let is_runner = server.cache() != CacheScope::None;
+    let path = KeyPath::server(name, "isolation").child("network");
+    let isolation = &mut server.isolation;
+    if isolation.network == NetworkAccess::Egress && !is_on {
+        let problem =
+            Problem::new("is \"egress\", and env asks for no address of the table egress");
+        let hint = "write ${egress.base_url} and ${egress.token} in env, or another network";
+        reader.refuse(&path, problem.hint(hint));
+    }
+    let is_sandboxed = isolation.level != IsolationLevel::None;
+    if is_on && is_sandboxed && !is_runner && !reader.is_set(&path) {
+        isolation.network = NetworkAccess::Egress;
+    }
+}
+
+/// The further upstreams have addresses, and env asks for none that is not there.
+fn further(table: &KeyPath, server: &mut ServerConfig, reader: &mut Reader<'_>) {
+    for (name, own) in &server.egress.more {
+        check_address(&table.child(name.as_str()).child("origin"), &own.origin, reader);
+    }
+    // Without an address it is nothing, and what is wrong with the one it has was told.
+    server.egress.more.retain(|_, own| !own.origin.is_empty());
+    let known: Vec<&str> = server.egress.more.keys().map(|name| name.as_str()).collect();
+    let asked: BTreeSet<&str> = server.env.values().flat_map(Template::origins).collect();
+    for name in asked.into_iter().filter(|name| !known.contains(name)) {
+        let path = table.child(name).child("origin");
+        if reader.is_set(&path) {
+            continue;
+        }
+        let what = format!("has ${{egress.{name}.base_url}}, and {path} is not set");
+        let hint = match &known[..] {
+            [] => format!("write [{table}.{name}] with origin = \"https://host\""),
+            known => format!("there is {}", known.join(", ")),
+        };
+        reader.refuse(&table.sibling("env"), Problem::new(what).hint(hint));
+    }
+}
+
+fn check_address(path: &KeyPath, origin: &str, reader: &mut Reader<'_>) {
+    // What is empty was refused when it was read.
+    if origin.is_empty() || UpstreamOrigin::parse(origin).is_some() {
+        return;
+    }
+    let what = format!("{} is no address of an upstream", quoted(origin));
+    let hint = "write scheme, host and port, and a path where the upstream has one";
+    reader.refuse(path, Problem::new(what).hint(hint));
 }
 
 /// The address of the API that the credentials of `provider` are for.

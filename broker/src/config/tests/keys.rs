@@ -129,10 +129,13 @@ fn schema_leaves(schema: &serde_json::Value, path: &str, found: &mut Vec<String>
     if schema.get("default").is_some() || schema.get("examples").is_some() {
         return found.push(path.to_owned());
     }
-    if schema["additionalProperties"].is_object() && schema.get("properties").is_none() {
-        return schema_leaves(&schema["additionalProperties"], &join("*"), found);
+    let (properties, others) = (schema["properties"].as_object(), &schema["additionalProperties"]);
+    let has_names = others.get("properties").is_some();
+    assert!(properties.is_some() || has_names, "a table has properties: {path}");
+    if has_names {
+        schema_leaves(others, &join("*"), found);
     }
-    for (name, inner) in schema["properties"].as_object().expect("a table has properties") {
+    for (name, inner) in properties.into_iter().flatten() {
         schema_leaves(inner, &join(name), found);
     }
 }

@@ -1,14 +1,18 @@
 use http::Request;
 use proptest::prelude::*;
 
-use super::{target::decoded, *};
+use super::{super::origin::UpstreamOrigin, target::decoded, *};
 
 const DUMMY: &str = "0123456789abcdef0123456789abcdef01234567";
 const TOKEN: &str = "the-persons-own-token";
 const BASE: &str = "127.0.0.1:4711";
 
-fn origin() -> UpstreamOrigin {
-    UpstreamOrigin::parse("https://git.example.org/forge").expect("an origin")
+/// An upstream, and a further one that is called `uploads`.
+fn routes(style: EgressStyle) -> Routes {
+    let route =
+        |name, origin| Route::new(name, UpstreamOrigin::parse(origin).expect("an origin"), style);
+    let own = route(None, "https://git.example.org/forge");
+    Routes::these(vec![own, route(Some("uploads"), "https://uploads.example.org")])
 }
 
 fn parts(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<Parts> {
@@ -24,8 +28,9 @@ fn sent(head: &Parts, style: EgressStyle) -> Result<Head, Refusal> {
     if !candidates(head).iter().any(|text| text == DUMMY) {
         return Err(Refusal::NoDummy);
     }
-    let mut rebuilt = rebuild(head, DUMMY, &origin(), |named| named == BASE)?;
-    assert!(rebuilt.authorize(TOKEN, style), "the token is fit for a header");
+    let routes = routes(style);
+    let (mut rebuilt, route) = rebuild(head, DUMMY, &routes, |named| named == BASE)?;
+    assert!(rebuilt.authorize(TOKEN, route.style), "the token is fit for a header");
     Ok(rebuilt)
 }
 
@@ -87,6 +92,15 @@ fn a_head_that_leads_elsewhere_is_refused() {
         ("/", Refusal::Path),
         ("/forger", Refusal::Path),
         ("/%66orge/api", Refusal::Path),
+        ("/~uploadsx", Refusal::Path),
+        ("/~other/forge", Refusal::Path),
+        ("/%7Euploads/a", Refusal::Path),
+        ("/~uploads/../forge", Refusal::Path),
+        ("/~uploads/%2e%2e/forge", Refusal::Path),
+        ("//~uploads/a", Refusal::Path),
+        ("/~uploads//../a", Refusal::Path),
+        ("https://git.example.org/~uploads/a", Refusal::Path),
+        ("https://uploads.example.org.elsewhere.example/a", Refusal::OtherHost),
         ("//forge/api", Refusal::Path),
         ("/forge/../admin", Refusal::Path),
         ("/forge/%2e%2e/admin", Refusal::Path),
@@ -124,6 +138,23 @@ fn an_absolute_address_of_the_origin_or_of_ours_is_a_path_there() {
     ] {
         let sent = get(target, &[("authorization", &bearer)]).expect("it is forwarded");
         assert_eq!(sent.uri, "https://git.example.org/forge/a%2Fb.c/..d?x=../y", "{target}");
+    }
+}
+
+#[test]
+fn a_further_upstream_has_a_path_of_its_own_at_ours() {
+    let bearer = format!("Bearer {DUMMY}");
+    for (target, becomes) in [
+        ("/~uploads", "https://uploads.example.org/"),
+        ("/~uploads?a=b", "https://uploads.example.org/?a=b"),
+        ("/~uploads/a/~uploads/b", "https://uploads.example.org/a/~uploads/b"),
+        ("/~uploads//elsewhere.example", "https://uploads.example.org//elsewhere.example"),
+        ("http://127.0.0.1:4711/~uploads/a", "https://uploads.example.org/a"),
+        ("https://uploads.example.org/a", "https://uploads.example.org/a"),
+        ("https://uploads.example.org/~uploads/a", "https://uploads.example.org/~uploads/a"),
+    ] {
+        let sent = get(target, &[("authorization", &bearer)]).expect("it is forwarded");
+        assert_eq!(sent.uri, becomes, "{target}");
     }
 }
 
@@ -187,6 +218,10 @@ fn target() -> impl Strategy<Value = String> {
         Just("/forge/"),
         Just("/forge"),
         Just("/"),
+        Just("/~uploads"),
+        Just("/~uploads/"),
+        Just("http://127.0.0.1:4711/~uploads/"),
+        Just("https://uploads.example.org/"),
         Just("http://127.0.0.1:4711/forge/"),
         Just("https://git.example.org/forge/"),
         Just("https://git.example.org"),
@@ -237,9 +272,14 @@ proptest! {
         let Some(head) = parts(method, &target, &borrowed) else { return Ok(()) };
         let Ok(sent) = sent(&head, EgressStyle::Token) else { return Ok(()) };
         prop_assert_eq!(sent.uri.scheme_str(), Some("https"));
-        prop_assert_eq!(sent.uri.authority().map(|own| own.as_str()), Some("git.example.org"));
         let path = sent.uri.path();
-        prop_assert!(path == "/forge" || path.starts_with("/forge/"), "{}", path);
+        match sent.uri.authority().map(|own| own.as_str()) {
+            Some("git.example.org") => {
+                prop_assert!(path == "/forge" || path.starts_with("/forge/"), "{}", path);
+            }
+            Some("uploads.example.org") => prop_assert!(target.contains("uploads"), "{}", target),
+            other => prop_assert!(false, "{:?}", other),
+        }
         let mut shown = sent.uri.to_string();
         for _ in 0..4 {
             prop_assert!(!shown.contains(DUMMY), "{}", shown);

@@ -73,6 +73,14 @@ impl Deployment {
         Self::at_forge_with(options, top, &tables, (dummy, "")).await
     }
 
+    /// The same, with a further upstream of the server. `more` begins in the table egress.
+    pub(crate) async fn at_forge_with_uploads(options: ForgeOptions, more: &str) -> Self {
+        let dummy = "FORGE_URL = \"${egress.base_url}\", FORGE_TOKEN = \"${egress.token}\", \
+                     UPLOADS_URL = \"${egress.uploads.base_url}\"";
+        let tables = format!("[server.main.egress]\n{more}\n");
+        Self::at_forge_with(options, "", &tables, (dummy, "")).await
+    }
+
     async fn at_forge_with(
         options: ForgeOptions,
         top: &str,

@@ -1,13 +1,13 @@
 //! What a hostile child may try, against an upstream that remembers everything it is asked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{given, raw, recorder::Recorder, sessions, status};
+use super::{given, raw, recorder::Recorder, sessions, size, status};
 use crate::{
-    harness::{until_so, with_timeout},
+    harness::{until_so, with_timeout, within},
     people::{deployment::Deployment, forge::ForgeOptions},
     wire::Client,
 };
@@ -113,53 +113,56 @@ fn a_hostile_child_reaches_nothing_but_its_upstream_and_carries_no_other_persons
             assert_eq!(asked.token(), own, "{asked:?}");
             assert_eq!(asked.headers["host"], recorder.address.to_string(), "{asked:?}");
         }
-        let came = tokio::time::timeout(std::time::Duration::ZERO, stranger.accept()).await;
+        let came = tokio::time::timeout(Duration::ZERO, stranger.accept()).await;
         assert!(came.is_err(), "somebody else was reached");
     });
 }
 
 #[test]
 fn generated_requests_reach_the_upstream_below_its_path_with_their_own_token_or_nothing() {
-    with_timeout(async {
-        let recorder = Recorder::start().await;
-        let (_deployment, sessions) = before(&recorder, "max_rate = 0\n").await;
-        let own = token(&recorder, &sessions[0]).await;
-        let (address, dummy) = dummy(&sessions[0]).await;
-        let before = recorder.requests().len();
-        let pieces =
-            ["/forge", "/", "..", "%2e%2e", "%2f", "?", "&token=", &dummy, "http://x", "a", ";"];
-        let lines = [
-            format!("authorization: token {dummy}\r\n"),
-            format!("private-token: {dummy}\r\n"),
-            format!("x-more: {dummy}\r\n"),
-            "connection: authorization\r\n".to_owned(),
-            "host: elsewhere.example\r\n".to_owned(),
-            "authorization: Bearer other\r\n".to_owned(),
-            String::new(),
-        ];
-        let mut state = 0x9e37_79b9_u32;
-        let mut draw = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            usize::try_from(state).expect("32 bits") % below
-        };
-        let mut statuses = BTreeSet::new();
-        for _ in 0..400 {
-            let start = ["/forge/", "/forge", "/"][draw(3)];
-            let path: String = (0..draw(5)).map(|_| pieces[draw(pieces.len())]).collect();
-            let headers: String = (0..draw(4)).map(|_| &*lines[draw(lines.len())]).collect();
-            statuses.insert(status(&address, &format!("{start}{path}"), &headers).await);
-        }
-        let asked = recorder.requests().split_off(before);
-        assert!(asked.len() > 20, "some are forwarded: {} {statuses:?}", asked.len());
-        for asked in asked {
-            assert_eq!(asked.token(), own, "{asked:?}");
-            let path = asked.target.split('?').next().unwrap_or_default();
-            assert!(path == "/forge" || path.starts_with("/forge/"), "{asked:?}");
-            assert!(!format!("{asked:?}").contains(&dummy), "{asked:?}");
-        }
-    });
+    within(Duration::from_mins(5), generated(size(400, 10_000)));
+}
+
+/// Sends as many requests, of pieces that are harmless or not.
+async fn generated(count: usize) {
+    let recorder = Recorder::start().await;
+    let (_deployment, sessions) = before(&recorder, "max_rate = 0\n").await;
+    let own = token(&recorder, &sessions[0]).await;
+    let (address, dummy) = dummy(&sessions[0]).await;
+    let before = recorder.requests().len();
+    let pieces =
+        ["/forge", "/", "..", "%2e%2e", "%2f", "?", "&token=", &dummy, "http://x", "a", ";"];
+    let lines = [
+        format!("authorization: token {dummy}\r\n"),
+        format!("private-token: {dummy}\r\n"),
+        format!("x-more: {dummy}\r\n"),
+        "connection: authorization\r\n".to_owned(),
+        "host: elsewhere.example\r\n".to_owned(),
+        "authorization: Bearer other\r\n".to_owned(),
+        String::new(),
+    ];
+    let mut state = 0x9e37_79b9_u32;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        usize::try_from(state).expect("32 bits") % below
+    };
+    let mut statuses = BTreeSet::new();
+    for _ in 0..count {
+        let start = ["/forge/", "/forge", "/"][draw(3)];
+        let path: String = (0..draw(5)).map(|_| pieces[draw(pieces.len())]).collect();
+        let headers: String = (0..draw(4)).map(|_| &*lines[draw(lines.len())]).collect();
+        statuses.insert(status(&address, &format!("{start}{path}"), &headers).await);
+    }
+    let asked = recorder.requests().split_off(before);
+    assert!(asked.len() > 20, "some are forwarded: {} {statuses:?}", asked.len());
+    for asked in asked {
+        assert_eq!(asked.token(), own, "{asked:?}");
+        let path = asked.target.split('?').next().unwrap_or_default();
+        assert!(path == "/forge" || path.starts_with("/forge/"), "{asked:?}");
+        assert!(!format!("{asked:?}").contains(&dummy), "{asked:?}");
+    }
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn a_redirect_is_handed_to_the_child_and_not_followed() {
         assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
         assert!(answer.contains(&format!("location: http://{elsewhere}/x\r\n")), "{answer}");
         assert_eq!(recorder.requests().len(), 1);
-        let came = tokio::time::timeout(std::time::Duration::ZERO, stranger.accept()).await;
+        let came = tokio::time::timeout(Duration::ZERO, stranger.accept()).await;
         assert!(came.is_err(), "the redirect was followed");
     });
 }

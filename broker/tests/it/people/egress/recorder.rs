@@ -9,9 +9,13 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use tokio::{net::TcpListener, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -44,11 +48,16 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Behind TLS, if there is something to accept it with.
+    pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (requests, refused) = (Requests::default(), Arc::<Mutex<Vec<String>>>::default());
         let mut running = JoinSet::new();
-        running.spawn(accept(listener, Arc::clone(&requests), Arc::clone(&refused)));
+        running.spawn(accept(listener, tls, Arc::clone(&requests), Arc::clone(&refused)));
         Self { address, requests, refused, _running: running }
     }
 
@@ -67,18 +76,29 @@ impl Recorder {
     }
 }
 
-async fn accept(listener: TcpListener, requests: Requests, refused: Arc<Mutex<Vec<String>>>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    requests: Requests,
+    refused: Arc<Mutex<Vec<String>>>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, address)) = listener.accept().await else { continue };
         let own = listener.local_addr().unwrap_or(address);
-        let (requests, refused) = (Arc::clone(&requests), Arc::clone(&refused));
+        let (requests, refused, tls) = (Arc::clone(&requests), Arc::clone(&refused), tls.clone());
         connections.spawn(async move {
             let service = service_fn(|request| {
                 let (requests, refused) = (Arc::clone(&requests), Arc::clone(&refused));
                 async move { Ok::<_, Infallible>(answer(own, request, &requests, &refused).await) }
             });
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let Some(tls) = tls else {
+                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                return;
+            };
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -118,6 +138,34 @@ async fn answer(
             headers.insert(header::CONTENT_TYPE, text("application/json".to_owned()));
             headers.insert(header::LINK, text(format!("<http://{own}/forge/b>; rel=\"next\"")));
             *response.body_mut() = Full::new(json.into());
+        }
+        "/forge/attachments" => {
+            let json = format!(
+                "[{{\"browser_download_url\":\"http://{own}/forge/attachment\"}},\
+                 {{\"browser_download_url\":\"{query}/x\"}}]"
+            );
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, text("application/json".to_owned()));
+            *response.body_mut() = Full::new(json.into());
+        }
+        "/forge/attachment" => {
+            *response.body_mut() = Full::new("an attachment of the forge".into())
+        }
+        "/forge/lacking" => {
+            *response.status_mut() = StatusCode::FORBIDDEN;
+            let json = "{\"message\":\"token does not have at least one of required scope(s), \
+                        required=[write:user], token scope=read:user\"}";
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, text("application/json".to_owned()));
+            *response.body_mut() = Full::new(json.into());
+        }
+        "/forge/says" => {
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, text("application/json".to_owned()));
+            headers.insert(header::LOCATION, text("/y".to_owned()));
+            *response.body_mut() = Full::new(format!("\"{query}/forge/x\"").into());
         }
         "/forge/later" => {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;

@@ -1,0 +1,42 @@
+//! Why a request of a child goes nowhere.
+
+use http::StatusCode;
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No living dummy is in it.
+    NoDummy,
+    /// Living dummies of more than one child are in it.
+    TwoDummies,
+    /// CONNECT makes a tunnel, TRACE shows the token.
+    Method,
+    /// It names another host, or none of a kind that is known.
+    OtherHost,
+    /// Its path may lead elsewhere than it seems to.
+    Path,
+    /// The dummy stands in the path.
+    DummyInPath,
+}
+
+impl Refusal {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NoDummy | Self::TwoDummies => StatusCode::UNAUTHORIZED,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Path | Self::DummyInPath => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::NoDummy => "This address needs the token that the process was started with.",
+            Self::TwoDummies => "The request has the tokens of two processes.",
+            Self::Method => "This method is not forwarded.",
+            Self::OtherHost => "Requests to other hosts are not forwarded.",
+            Self::Path => "The path has dot segments, or lies outside of the configured origin.",
+            Self::DummyInPath => "A token in the path is not forwarded; use a header.",
+        }
+    }
+}

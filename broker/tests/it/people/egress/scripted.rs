@@ -1,0 +1,96 @@
+//! An upstream that answers what a well-behaved one would not.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// The upstream; it ends with this.
+pub(super) struct Scripted {
+    pub(super) address: SocketAddr,
+    _running: JoinSet<()>,
+}
+
+impl Scripted {
+    /// `stranger` is where its redirects lead.
+    pub(super) async fn start(stranger: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let mut running = JoinSet::new();
+        running.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                connections.spawn(serve(stream, stranger));
+            }
+        });
+        Self { address, _running: running }
+    }
+}
+
+async fn serve(stream: TcpStream, stranger: SocketAddr) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut path, mut token) = (String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end();
+            if path.is_empty() {
+                path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            }
+            if let Some(value) = line.strip_prefix("authorization: Bearer ") {
+                token = value.to_owned();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let answer = answer(&path, &token, stranger);
+        stream.get_mut().write_all(answer.as_bytes()).await.ok()?;
+    }
+}
+
+fn answer(path: &str, token: &str, stranger: SocketAddr) -> String {
+    let fine = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    match path {
+        "/token" => {
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len())
+        }
+        "/echo" => format!(
+            "HTTP/1.1 200 OK\r\nx-seen: Bearer {token}\r\nset-cookie: t={token}\r\n\
+             connection: x-hop\r\nx-hop: {token}\r\nproxy-authenticate: Basic\r\n\
+             alt-svc: h2=\"{stranger}\"\r\ncontent-length: 2\r\n\r\nok"
+        ),
+        "/away" => format!(
+            "HTTP/1.1 307 Temporary Redirect\r\n\
+             location: http://{stranger}/?access_token={token}\r\ncontent-length: 0\r\n\r\n"
+        ),
+        "/hints" => format!(
+            "HTTP/1.1 103 Early Hints\r\nlink: <http://{stranger}/{token}>\r\n\r\n\
+             HTTP/1.1 102 Processing\r\nx-seen: {token}\r\n\r\n{fine}"
+        ),
+        "/trailers" => format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-seen\r\n\r\n\
+             2\r\nok\r\n0\r\nx-seen: {token}\r\n\r\n"
+        ),
+        "/switch" => format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\
+             x-seen: {token}\r\n\r\n"
+        ),
+        // The answer to a request that nobody has made yet.
+        "/extra" => format!("{fine}HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nplants"),
+        "/two-lengths" => {
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 40\r\n\r\nok".to_owned()
+        }
+        "/both" => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n\
+                    2\r\nok\r\n0\r\n\r\n"
+            .to_owned(),
+        _ => fine.to_owned(),
+    }
+}

@@ -1,0 +1,65 @@
+//! An upstream behind TLS, with a certificate of a private authority.
+
+use std::{fs, sync::Arc};
+
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{given, recorder::Recorder, sessions, status};
+use crate::{
+    harness::with_timeout,
+    people::{deployment::Deployment, forge::ForgeOptions},
+};
+
+/// What accepts connections to `localhost` and speaks `protocol`, and the certificate to trust.
+fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key);
+    let mut config = config.expect("a certificate");
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    (TlsAcceptor::from(Arc::new(config)), own.cert.pem())
+}
+
+#[test]
+fn an_upstream_behind_tls_is_reached_by_its_certificate_and_by_no_other() {
+    with_timeout(async {
+        for protocol in ["h2", "http/1.1"] {
+            let folder = tempfile::tempdir().expect("a directory");
+            let file = folder.path().join("ca.pem");
+            let (tls, trusted) = acceptor(protocol);
+            let upstream = Recorder::start_with(Some(tls)).await;
+            let (tls, _) = acceptor(protocol);
+            let impostor = Recorder::start_with(Some(tls)).await;
+            fs::write(&file, trusted).expect("a file");
+            let top = format!("auth.ca_file = \"{}\"", file.display());
+            let egress = format!(
+                "origin = \"https://localhost:{}\"\n[server.main.egress.uploads]\n\
+                 origin = \"https://localhost:{}\"\n",
+                upstream.address.port(),
+                impostor.address.port()
+            );
+            let options = ForgeOptions::default();
+            let deployment = Deployment::at_forge_by_egress(options, &top, &egress).await;
+            let session = sessions(&deployment, &["ada"]).await.remove(0);
+            let (address, dummy) = given(&session).await;
+            let bearer = format!("authorization: Bearer {dummy}\r\n");
+            for _ in 0..2 {
+                assert_eq!(status(&address, "/a", &bearer).await, 200, "{protocol}");
+            }
+            let asked = upstream.requests();
+            assert_eq!(asked.len(), 2, "{protocol}");
+            assert_ne!(asked[0].token(), dummy, "{protocol}");
+            assert_eq!(status(&address, "/~uploads/a", &bearer).await, 502, "{protocol}");
+            assert!(impostor.requests().is_empty(), "{protocol}");
+        }
+    });
+}
