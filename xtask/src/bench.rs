@@ -19,6 +19,9 @@ const SLEEPERS: &str = "sleepers";
 /// The scenario that kills brokers, and opens and ends thousands of sessions.
 const CHILDREN: &str = "children";
 
+/// The way of children to their upstreams: what it costs, and that tokens come and go unnoticed on it.
+const EGRESS: &str = "egress";
+
 /// The part of the load generator that measures two brokers in turn.
 const COMPARE: &str = "compare";
 
@@ -32,9 +35,9 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
     let what = flags.what.as_deref();
     if let Some(what) = what {
         anyhow::ensure!(
-            [SLEEPERS, CHILDREN].contains(&what) || CRATES.contains(&what),
-            "there is no crate {what:?}; the crates are {}, and {SLEEPERS:?} and {CHILDREN:?} are \
-             scenarios",
+            [SLEEPERS, CHILDREN, EGRESS].contains(&what) || CRATES.contains(&what),
+            "there is no crate {what:?}; the crates are {}, and {SLEEPERS:?}, {CHILDREN:?} and \
+             {EGRESS:?} are scenarios",
             CRATES.join(", ")
         );
     }
@@ -84,6 +87,12 @@ pub(crate) fn run(sh: &Shell, flags: flags::Bench) -> anyhow::Result<Tally> {
             cargo::build_release_broker(sh)?;
             let part = |part| cmd!(sh, "cargo run --release -p broker --example load -- {part}");
             vec![part(CHILDREN), part("churn")]
+        }
+        Some(EGRESS) => {
+            let test = cmd!(sh, "cargo test --release -p broker --all-features --test it");
+            let only = ["--nocapture", "--test-threads", "1", "people::egress"];
+            // Without it the same stories are told in seconds.
+            vec![test.arg("--").args(only).env("MEASURE_EGRESS", "1")]
         }
         Some(part @ (COMPARE | INSTRUCTIONS)) => {
             // What is released, on both sides: the profile alone is worth more than most changes.

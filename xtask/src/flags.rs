@@ -76,7 +76,9 @@ xflags::xflags! {
         cmd bench {
             /// The crate whose benches run, instead of the load scenario; or `sleepers`: many more
             /// sessions than children, and every answer is its owner's; or `children`: nothing
-            /// outlives a killed broker, and 10,000 sessions leave nothing behind.
+            /// outlives a killed broker, and 10,000 sessions leave nothing behind; or `egress`: what
+            /// the way of children to their upstreams costs, five minutes of renewed tokens, and 10,000
+            /// generated requests.
             optional what: String
             /// Minutes of traffic among the sleepers; 10 unless given.
             optional --minutes minutes: String
