@@ -1,4 +1,4 @@
-//! Memory for the bodies of clients that are not signed in.
+//! Memory for the requests of clients that are not signed in.
 
 use std::{
     collections::HashMap,
@@ -10,8 +10,9 @@ use auth::oauth::rate_limit_key;
 
 use crate::config::Http;
 
-/// Counts the bytes that are held of bodies of strangers, in all and by address. A form that never ends
-/// costs its sender next to nothing, and HTTP/2 lets one connection begin hundreds.
+/// Counts the bytes that are held of requests of strangers, in all and by address. A form that never ends
+/// costs its sender next to nothing, and HTTP/2 lets one connection begin hundreds, each with headers as
+/// large as a form.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     max: usize,
@@ -25,7 +26,7 @@ struct Held {
     of: HashMap<IpAddr, usize>,
 }
 
-/// Why a piece of a body finds no room.
+/// Why a piece of a request finds no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
     /// The broker holds as much as it may.
@@ -34,7 +35,7 @@ pub(crate) enum NoRoom {
     Address,
 }
 
-/// What is held of one body; it is given back when this is dropped.
+/// What is held of one request; it is given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Account<'a> {
     budget: &'a BodyBudget,
@@ -51,7 +52,7 @@ impl BodyBudget {
         }
     }
 
-    /// The account of a body that comes from `address`; all of a /64 of IPv6 count together.
+    /// The account of a request that comes from `address`; all of a /64 of IPv6 count together.
     pub(crate) fn open(&self, address: IpAddr) -> Account<'_> {
         Account { budget: self, key: rate_limit_key(address), held: 0 }
     }

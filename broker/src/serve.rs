@@ -40,8 +40,8 @@ use crate::{
 /// Concurrent streams of one HTTP/2 connection: what RFC 9113 section 6.5.2 recommends at least. Each
 /// costs memory before anything is known of its client.
 const MAX_STREAMS: u32 = 100;
-/// Bytes of headers of one HTTP/2 request.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// Bytes of headers of one request, which the broker holds before it knows whose they are.
+const MAX_HEADERS: u32 = 64 * 1024;
 
 /// A broker that was put together and does not listen yet; the handle for changes at run time.
 #[derive(Debug, Clone)]
@@ -172,14 +172,15 @@ impl Connections {
             .http1()
             // Without a timer the header timeout does nothing.
             .timer(TokioTimer::new())
-            .header_read_timeout(config.http.header_timeout);
+            .header_read_timeout(config.http.header_timeout)
+            .max_buf_size(MAX_HEADERS as usize);
         builder
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(config.http.keep_alive))
             .keep_alive_timeout(config.http.header_timeout)
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADER_LIST);
+            .max_header_list_size(MAX_HEADERS);
         let places = config.http.max_connections.map(|max| Arc::new(Semaphore::new(max.get())));
         Self {
             app,

@@ -85,8 +85,9 @@ settings! {
     pub struct Http {
         /// The largest request body. The broker answers a larger one with 413.
         pub max_body: usize = size(r#""4MiB""#),
-        /// How many bytes of request bodies the broker holds at once for clients that are not signed in:
-        /// what they send to the OAuth endpoints and the pages. Beyond that it answers 503.
+        /// How many bytes of requests the broker holds at once for clients that are not signed in: the
+        /// headers and bodies that they send to the OAuth endpoints and the pages, and 4 KiB for each
+        /// request. Beyond that it answers 503.
         pub max_stranger_bytes: usize = size(r#""8MiB""#),
         /// The same for one client address (one /64 of IPv6). Beyond that the broker answers 429.
         pub max_stranger_bytes_per_address: usize = size(r#""1MiB""#),
@@ -96,7 +97,7 @@ settings! {
         /// most.
         pub max_discard: usize = size(r#""64MiB""#).zero("the broker closes the connection at once"),
         /// How long a client may take to send the headers of a request, and how long a connection may
-        /// be open without a request.
+        /// be open without a request, or with an answer of which the client takes nothing.
         pub header_timeout: Duration = duration(r#""30s""#),
         /// How long a client may take to send the body of a request.
         pub body_timeout: Duration = duration(r#""30s""#),

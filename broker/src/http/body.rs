@@ -4,7 +4,7 @@ use std::error::Error;
 
 use bridge::rpc;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{Request, StatusCode, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
@@ -14,17 +14,22 @@ use crate::{
     config::Http,
 };
 
-/// As [`read`], for a client that is not signed in: what is held of its body is on `account`.
+/// What a request costs besides its head and its body, in bytes: a task, a stream, their buffers.
+const UPKEEP: usize = 4 * 1024;
+
+/// As [`read`], for a client that is not signed in: what is held of its request is on `account`.
 pub(super) async fn read_of_stranger<B>(
-    mut body: B,
+    request: Request<B>,
     max: usize,
     http: &Http,
     account: &mut Account<'_>,
-) -> Result<Bytes, Refusal>
+) -> Result<Request<Bytes>, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: Error + Send + Sync + 'static,
 {
+    let (head, mut body) = request.into_parts();
+    account.take(UPKEEP + size(&head)).map_err(no_room)?;
     if body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
     }
@@ -39,7 +44,15 @@ where
         }
         Ok(whole.freeze())
     };
-    timeout(http.body_timeout, whole).await.unwrap_or_else(|_| Err(too_late()))
+    let whole = timeout(http.body_timeout, whole).await.unwrap_or_else(|_| Err(too_late()))?;
+    Ok(Request::from_parts(head, whole))
+}
+
+/// The size of a head as RFC 9113 section 6.5.2 counts it: each field with 32 bytes of its own.
+fn size(head: &Parts) -> usize {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let asked = head.uri.path_and_query().map_or(0, |asked| asked.as_str().len());
+    asked + fields.sum::<usize>()
 }
 
 /// Reads the body, `max` bytes at most, in the time the configuration gives.

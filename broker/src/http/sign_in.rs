@@ -75,14 +75,12 @@ where
 {
     // Once a request, so that all of it agrees on what time it is.
     let now = app.clock.now();
-    let (head, body) = request.into_parts();
     let mut account = app.stranger_bodies.open(peer);
-    let read = body::read_of_stranger(body, MAX_BODY, &state.config.http, &mut account);
-    let body = match read.await {
-        Ok(body) => body,
+    let read = body::read_of_stranger(request, MAX_BODY, &state.config.http, &mut account);
+    let request = match read.await {
+        Ok(request) => request,
         Err(refusal) => return Refusal::response(refusal),
     };
-    let request = Request::from_parts(head, body);
     let response = match page {
         SignInPage::Account => ui.account(app, &request, now).await,
         SignInPage::Setup => ui.setup(&request, now).await,

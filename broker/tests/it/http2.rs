@@ -121,6 +121,28 @@ fn a_connection_with_a_stream_that_only_listens_stays() {
 }
 
 #[test]
+fn a_connection_whose_answers_are_never_taken_is_shut_down() {
+    with_timeout(async {
+        let harness = Harness::start(&["http.header_timeout=300ms", "http.keep_alive=50ms"]).await;
+        let stream = TcpStream::connect(harness.client.address).await.expect("it listens");
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let shaken = builder.initial_stream_window_size(0).handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = shaken.expect("a handshake");
+        let mut moving = JoinSet::new();
+        moving.spawn(async {
+            let _ = connection.await;
+        });
+        let request = Request::get(format!("http://{}/nothing", harness.client.address))
+            .body(Full::<Bytes>::default())
+            .expect("a request");
+        let response = sender.send_request(request).await.expect("a response");
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let ended = timeout(TIMEOUT, moving.join_next()).await;
+        assert!(ended.is_ok(), "it takes nothing and would have stayed");
+    });
+}
+
+#[test]
 fn one_address_has_so_many_connections_and_proxies_have_more() {
     with_timeout(async {
         let harness = Harness::start(&["http.max_connections_per_address=3"]).await;
@@ -153,6 +175,7 @@ fn one_address_has_so_many_connections_and_proxies_have_more() {
 }
 
 /// A body of which this much comes, and then nothing.
+#[derive(Clone)]
 struct Unfinished(Option<Bytes>);
 
 impl http_body::Body for Unfinished {
@@ -172,6 +195,17 @@ impl http_body::Body for Unfinished {
 
 #[test]
 fn forms_that_never_end_cost_a_bounded_memory() {
+    assert_bounded(Unfinished(Some(Bytes::from(vec![b'x'; 60_000]))), 0);
+}
+
+#[test]
+fn long_heads_of_forms_that_never_end_cost_a_bounded_memory() {
+    assert_bounded(Unfinished(None), 15);
+}
+
+/// Sixteen connections send as many of these forms as they can, with so many headers of 4 KB besides.
+#[expect(clippy::print_stdout, reason = "how much it is, and not only that it is not too much")]
+fn assert_bounded(form: Unfinished, headers: usize) {
     with_timeout(async {
         let place = Place::new();
         let broker = place.serve(&["--set", "auth.verifiers=[\"oauth\"]"]).await;
@@ -187,11 +221,13 @@ fn forms_that_never_end_cost_a_bounded_memory() {
                 let _ = connection.await;
             });
             for _ in 0..200 {
-                let request =
+                let mut request =
                     Request::post(format!("http://{}/oauth/token", broker.client.address))
-                        .header("content-type", "application/x-www-form-urlencoded")
-                        .body(Unfinished(Some(Bytes::from(vec![b'x'; 60_000]))))
-                        .expect("a request");
+                        .header("content-type", "application/x-www-form-urlencoded");
+                for number in 0..headers {
+                    request = request.header(format!("x-{number}"), "x".repeat(3900));
+                }
+                let request = request.body(form.clone()).expect("a request");
                 let mut sender: http2::SendRequest<Unfinished> = sender.clone();
                 answers.spawn(async move { sender.send_request(request).await });
             }
@@ -206,7 +242,8 @@ fn forms_that_never_end_cost_a_bounded_memory() {
             refused += 1;
         }
         // All of them together are 190 MB, and a stream has its own price.
-        let grown = broker.memory().saturating_sub(before);
+        let grown = broker.peak_memory().saturating_sub(before);
+        println!("grown by {} KiB", grown / 1024);
         assert!(grown < 64 << 20, "grown by {grown} bytes");
         assert_eq!(broker.client.at("/healthz").ask("GET", "").await.status, 200);
     });
