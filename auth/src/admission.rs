@@ -185,11 +185,6 @@ impl Admission {
         Ok(if admits { Admitted::Yes } else { Admitted::No })
     }
 
-    /// Whether the rules of the provider `name` ask for what only the provider can say.
-    pub(crate) fn asks_about(&self, name: &str) -> bool {
-        !wanted(self.providers.get(name).into_iter(), name).is_nothing()
-    }
-
     fn rules<'a>(
         &'a self,
         name: &str,

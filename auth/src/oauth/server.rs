@@ -28,6 +28,9 @@ use super::{
 /// The longest query or form that is read, in bytes.
 const MAX_FORM: usize = 16 * 1024;
 
+/// How many grants of a user are read at a time.
+const GRANTS: usize = 200;
+
 /// What the authorization server is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -396,6 +399,49 @@ impl AuthServer {
         let max = self.config.max_transactions;
         let kept = self.store.open_transaction(transaction, max, UnixTime::of(now)).await?;
         Ok(if kept { Ok(()) } else { Err(60) })
+    }
+
+    /// Ends the grants of a user whom the operator's rules let in no more, at the servers where that is
+    /// so. To be called when the provider has just said something new of the user, as at a renewal of
+    /// the upstream credential: a client that refreshes finds out by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; grants that are not ended yet stay until their clients refresh.
+    ///
+    /// # Cancel safety
+    ///
+    /// A grant that was ended may not have been told to the listeners.
+    pub async fn end_unadmitted(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let Some(admission) = &self.admission else { return Ok(()) };
+        let mut after: Option<Grant> = None;
+        loop {
+            let page = self.store.grants_of(issuer, subject, after.as_ref(), GRANTS).await?;
+            for grant in &page {
+                let standing = admission.standing(&grant.user, Some(&grant.resource), now).await?;
+                if standing == Admitted::No {
+                    self.end_of(grant, now).await?;
+                }
+            }
+            if page.len() < GRANTS {
+                return Ok(());
+            }
+            after = page.into_iter().last();
+        }
+    }
+
+    /// Ends a grant whose user the rules do not let in any more.
+    pub(crate) async fn end_of(&self, grant: &Grant, now: SystemTime) -> Result<(), StoreError> {
+        let revoked = self.store.revoke_grant(&grant.grant_id, UnixTime::of(now)).await?;
+        if let Some(grant) = revoked {
+            self.announce(&grant, "the rules of admission no longer let its user in").await;
+        }
+        Ok(())
     }
 
     /// Tells everybody that `grant` was revoked; the store has it already.

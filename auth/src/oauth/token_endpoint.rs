@@ -200,11 +200,7 @@ impl AuthServer {
             return Ok(Answer::bad("invalid_scope", "the scope exceeds what was granted"));
         };
         if Box::pin(self.admitted(&grant.user, &grant.resource, now)).await? == Admitted::No {
-            let now = UnixTime::of(now);
-            if let Some(grant) = self.store.revoke_grant(&grant.grant_id, now).await? {
-                let why = "the rules of admission no longer let its user in";
-                self.announce(&grant, why).await;
-            }
+            self.end_of(&grant, now).await?;
             return Ok(invalid_grant("the user is not let in any more"));
         }
         if self.wants_sign_in(&grant.user, &grant.resource, now).await? {

@@ -138,7 +138,8 @@ impl App {
         }
         let maker = Maker::new(&config, base, &outside.fetch);
         let (changes, changed) = mpsc::unbounded_channel();
-        let opened = IdentityServices::open(&config, &store, &maker, &metrics, changes);
+        let (renewals, renewed) = mpsc::unbounded_channel();
+        let opened = IdentityServices::open(&config, &store, &maker, &metrics, (changes, renewals));
         let kept = opened.await?.map(|(kept, driver)| {
             tasks.spawn(driver.run(stopping.clone().cancelled_owned()));
             kept
@@ -210,6 +211,9 @@ impl App {
             parked: Arc::clone(&parked),
         };
         let access = AuthStack::open(config, base, pieces, &store, ends, &clock, &mut followers)?;
+        if let Some(people) = access.people() {
+            followers.spawn(background::judge(people.server(), renewed, clock.clone()));
+        }
         Ok(Arc::new(Self {
             base: base.to_owned(),
             clock,

@@ -5,9 +5,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use auth::{
     oauth::{AuthServer, IdentityProvider, Inspection, SignInError, sweep},
-    upstream::Vault,
+    upstream::{CredentialKey, Vault},
 };
-use tokio::{task::spawn_blocking, time::interval};
+use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
 use tracing::{debug, info, warn};
 
 use crate::{clock::Clock, error_chain::error_chain, sessions::cache::Caches, store::Store};
@@ -93,6 +93,23 @@ pub(super) async fn documents(server: Arc<AuthServer>, clock: Clock) {
     loop {
         interval.tick().await;
         server.retry_documents(clock.now()).await;
+    }
+}
+
+/// Ends what the operator's rules do not grant any more to users whose credential was to be renewed.
+pub(super) async fn judge(
+    server: Arc<AuthServer>,
+    mut renewed: mpsc::UnboundedReceiver<CredentialKey>,
+    clock: Clock,
+) {
+    while let Some(CredentialKey { issuer, subject, .. }) = renewed.recv().await {
+        if let Err(error) = server.end_unadmitted(&issuer, &subject, clock.now()).await {
+            let cause = error_chain(&error);
+            warn!(
+                owner = %subject, %error, %cause,
+                "cannot read what a person was granted; the rules are applied when their clients refresh"
+            );
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use auth::{
         Renamed, Vault, VaultDriver, VaultLimits, VaultParts,
     },
 };
-
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{admission::admission, providers::Maker, start_error::StartError};
@@ -53,7 +53,7 @@ impl IdentityServices {
         store: &Arc<Store>,
         maker: &Maker<'_>,
         metrics: &Arc<Metrics>,
-        changes: ChangeSender,
+        (changes, renewals): (ChangeSender, RenewalSender),
     ) -> Result<Option<(Self, VaultDriver)>, StartError> {
         if !config.auth.signs_in() {
             return Ok(None);
@@ -77,7 +77,7 @@ impl IdentityServices {
             });
         }
         let admission = admission(config, maker.base(), store.clone());
-        let events = Arc::new(VaultEvents { metrics: Arc::clone(metrics), changes });
+        let events = Arc::new(VaultEvents { metrics: Arc::clone(metrics), changes, renewals });
         let (vault, driver) = Vault::new(VaultParts {
             ring: keys.ring,
             store: store.clone(),
@@ -122,11 +122,16 @@ async fn carry_over(
     Ok(())
 }
 
+/// Takes the credentials that were to be renewed: with what the provider said then, their users are judged
+/// anew.
+pub(super) type RenewalSender = mpsc::UnboundedSender<CredentialKey>;
+
 /// Counts what came of asking upstreams, and passes on which credentials have changed.
 #[derive(Debug)]
 struct VaultEvents {
     metrics: Arc<Metrics>,
     changes: ChangeSender,
+    renewals: RenewalSender,
 }
 
 impl CredentialListener for VaultEvents {
@@ -148,6 +153,9 @@ impl CredentialListener for VaultEvents {
             Change::Refused => Event::Refused,
             Change::Died { version } => Event::Died { version },
         };
+        if matches!(change, Change::Renewed | Change::Refused) {
+            let _ = self.renewals.send(key.clone());
+        }
         // Without a receiver there are no sessions any more.
         let _ = self.changes.send(CredentialChange { key: key.clone(), event });
     }

@@ -74,9 +74,38 @@ fn members_of_an_organization_come_in_and_stay_as_long_as_they_are_members() {
         join(&deployment, "ada", &["other"]);
         // Within seconds the forge gives another pair, and says that she has left.
         until_so("she is out", async || session.call("who", json!({})).await.status == 401).await;
+        assert_nothing_is_left(&deployment).await;
         assert!(is_turned_away(&arrives(&deployment, &application, "ada").await));
         let refreshed = application.refresh(&ada.refresh).await;
         assert_eq!(refusal(&refreshed), (400, "invalid_grant".to_owned()));
+    });
+}
+
+/// Without a refresh of any client.
+async fn assert_nothing_is_left(deployment: &Deployment) {
+    until_so("no grant and no session is left", async || {
+        let (_, grants, _) = deployment.place.run(&["grant", "list", "--json"]).await;
+        let (_, sessions, _) = deployment.place.run(&["session", "list", "--json"]).await;
+        grants.trim() == "[]" && sessions.trim() == "[]"
+    })
+    .await;
+}
+
+#[test]
+fn who_leaves_what_a_server_asks_for_is_out_when_the_forge_says_so() {
+    with_timeout(async {
+        let options = ForgeOptions { access_ttl: 4, ..ForgeOptions::default() };
+        let mut deployment = Deployment::at_forge(options, "", "").await;
+        let rule = "default = true\nallow = [\"forgejo/org:acme\"]";
+        restart(&mut deployment, |text| text.replace("default = true", rule)).await;
+        let application = deployment.application("/mcp").await;
+        join(&deployment, "ada", &["acme"]);
+        let ada = deployment.sign_in(&application, "ada").await;
+        let session = application.with(&ada).open().await;
+        assert_eq!(session.call("who", json!({})).await.json()["result"]["login"], "ada");
+        join(&deployment, "ada", &["other"]);
+        until_so("she is out", async || session.call("who", json!({})).await.status == 401).await;
+        assert_nothing_is_left(&deployment).await;
     });
 }
 
