@@ -186,7 +186,12 @@ impl App {
                 keep,
             ));
         }
-        followers.spawn(credential_changes::follow(changed, sessions.clone(), Arc::clone(&stale)));
+        followers.spawn(credential_changes::follow(
+            changed,
+            sessions.clone(),
+            Arc::clone(&stale),
+            state.servers.clone(),
+        ));
         if let Some(vault) = &vault
             && config.server.values().any(|server| server.token_file.is_some())
         {

@@ -107,6 +107,14 @@ impl StartPauses {
         all.remove(person);
     }
 
+    /// Forgets what failed for one person: their credential is another one.
+    pub(crate) fn forget_person(&self, issuer: &str, subject: &str) {
+        let is_theirs = |whose: &Whose| {
+            whose.as_ref().is_some_and(|(own, name)| **own == *issuer && **name == *subject)
+        };
+        self.lock().retain(|whose, _| !is_theirs(whose));
+    }
+
     /// Forgets everything: the settings are others.
     pub(crate) fn forget(&self) {
         self.lock().clear();
@@ -163,6 +171,24 @@ mod tests {
         assert_eq!(pauses.admit(&person("bob"), PAUSING), Ok(()));
         pauses.record_success(&person("bob"));
         assert!(pauses.admit(&person("ada"), PAUSING).is_err(), "hers are hers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_who_signs_in_anew_waits_for_no_pause_and_nobody_else_is_spared_one() {
+        let pauses = StartPauses::default();
+        for _ in 0..9 {
+            for whose in [None, person("ada"), person("bob")] {
+                pauses.record_failure(whose, "died", PAUSING);
+            }
+        }
+        pauses.forget_person("https://id", "ada");
+        assert!(pauses.admit(&person("ada"), PAUSING).is_err(), "the server's own failures count");
+        tokio::time::advance(PAUSING.longest).await;
+        assert_eq!(pauses.admit(&None, PAUSING), Ok(()));
+        pauses.record_success(&None);
+        assert_eq!(pauses.admit(&person("ada"), PAUSING), Ok(()));
+        pauses.record_failure(person("bob"), "died", PAUSING);
+        assert!(pauses.admit(&person("bob"), PAUSING).is_err());
     }
 
     #[tokio::test(start_paused = true)]
