@@ -71,6 +71,11 @@ impl Settings {
         Pausing { after: start_failures.map_or(0, NonZeroUsize::get), longest: *start_pause }
     }
 
+    /// Where the directories of this process's children are: those of other runs are none of ours.
+    pub(crate) fn directories_in(data_dir: &Path) -> PathBuf {
+        data_dir.join("children").join(std::process::id().to_string())
+    }
+
     /// Where the caches of all servers are.
     pub(crate) fn caches_in(data_dir: &Path) -> PathBuf {
         data_dir.join("cache")
@@ -95,7 +100,7 @@ impl Settings {
             server: server.clone(),
             bridge,
             max_unread_per_owner: config.stream.max_unread_per_owner,
-            directories: config.data_dir.join("children"),
+            directories: Self::directories_in(&config.data_dir),
             caches: Self::caches_in(&config.data_dir),
             private: config.private.0.clone(),
             uids: config.isolation.uids,

@@ -24,6 +24,7 @@ pub(crate) mod parked;
 pub(crate) mod registry;
 pub(crate) mod replacement;
 pub(crate) mod reuse;
+pub(crate) mod run_directory;
 mod session_observer;
 pub(crate) mod spawn_failure;
 pub(crate) mod spawner;

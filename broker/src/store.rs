@@ -78,6 +78,7 @@ mod writer;
 pub use keys::{Keys, KeysError};
 pub use limits::Limits;
 pub use lock::{DataLock, LockError};
+pub(crate) use lock::{FileLock, NotLocked};
 pub use open::OpenError;
 pub use static_tokens::TokenImport;
 

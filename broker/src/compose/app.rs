@@ -50,10 +50,10 @@ use crate::{
         credential::VaultSource,
         credential_changes,
         credential_looks::{self, LookSender},
-        directory,
         isolation::NoIsolation,
         parked::ParkedCalls,
         registry::Sessions,
+        run_directory::RunDirectory,
         spawner::{OpenRequest, Spawner},
         token_delivery::TokenDelivery,
         warm::WarmChildren,
@@ -84,6 +84,7 @@ pub(crate) struct App {
     pub(crate) admissions: Arc<Admissions>,
     /// No other broker serves from the data directory meanwhile.
     _lock: DataLock,
+    _run: RunDirectory,
     /// What outlives this process: people, their credentials, sessions.
     store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
@@ -118,7 +119,7 @@ impl App {
         // Before anything in the data directory is touched: the directories of children that run now
         // are another broker's only if that one is gone.
         let lock = DataLock::take(&config.data_dir)?;
-        directory::sweep(&config.data_dir.join("children"));
+        let run = RunDirectory::open(&config.data_dir)?;
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
         let children = Arc::new(Children::new(&config.data_dir));
@@ -230,6 +231,7 @@ impl App {
             blocked,
             admissions,
             _lock: lock,
+            _run: run,
             store,
             metrics,
             children,

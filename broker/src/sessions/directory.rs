@@ -63,10 +63,14 @@ impl Drop for Directory {
 /// Makes a directory that only its owner may enter, and those above it, where they are missing.
 pub(super) async fn make_private(path: &Path) -> Result<(), DirectoryError> {
     let made = path.to_owned();
-    let made =
-        spawn_blocking(move || DirBuilder::new().mode(0o700).recursive(true).create(&made)).await;
+    let made = spawn_blocking(move || make_private_now(&made)).await;
     made.unwrap_or_else(|panic| Err(io::Error::other(panic)))
         .map_err(|source| DirectoryError { path: path.to_owned(), source })
+}
+
+/// As [`make_private`]; blocks.
+pub(super) fn make_private_now(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
 }
 
 /// Removes a directory of a child's with all its contents. Blocks.
@@ -95,14 +99,6 @@ fn make_writable(path: &Path) {
     }
 }
 
-/// Removes what an earlier run left behind when it was killed. Call it before any child starts.
-pub(crate) fn sweep(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        remove(&entry.path());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,11 +114,6 @@ mod tests {
         fs::write(path.join("note"), "x").expect("it can be written");
         directory.remove().await;
         assert!(!path.exists());
-        let left = Directory::create(&parent).await.expect("it is made");
-        let path = left.path().to_owned();
-        std::mem::forget(left);
-        sweep(&parent);
-        assert!(!path.exists(), "an earlier run's directory is swept");
     }
 
     /// Says something where the tests do not run as root, whom no mode stops.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -27,13 +27,25 @@ static OWN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 /// Held by the broker that serves from a data directory, and by no other program: `check` and the
 /// administration work beside it.
 ///
-/// It is a lock of the process (`F_SETLK`, fcntl(2)): no child and no helper inherits it, and it is
+#[derive(Debug)]
+pub struct DataLock(#[expect(dead_code, reason = "it is held")] FileLock);
+
+/// A lock of the process on a file (`F_SETLK`, fcntl(2)): no child and no helper inherits it, and it is
 /// gone with the process however that ended. So a restart never meets the lock of a broker that was
 /// killed.
 #[derive(Debug)]
-pub struct DataLock {
+pub(crate) struct FileLock {
     id: (u64, u64),
     _file: File,
+}
+
+/// Why a file is not locked.
+#[derive(Debug)]
+pub(crate) enum NotLocked {
+    /// Another process holds the lock, or this one does: in words for an operator.
+    Held(String),
+    /// The file cannot be opened or locked.
+    Io(io::Error),
 }
 
 /// Why the data directory cannot be used for serving.
@@ -66,23 +78,49 @@ impl DataLock {
         let path = data_dir.join(FILE);
         let failed = |source| LockError::Io { path: path.clone(), source };
         make_directory(data_dir).map_err(failed)?;
+        match FileLock::take(&path) {
+            Ok(lock) => Ok(Self(lock)),
+            Err(NotLocked::Held(holder)) => {
+                Err(LockError::Held { path: data_dir.to_owned(), holder })
+            }
+            Err(NotLocked::Io(source)) => Err(failed(source)),
+        }
+    }
+}
+
+impl FileLock {
+    /// Locks the file at `path`, which is made if it is missing. Does not wait.
+    ///
+    /// # Errors
+    /// [`NotLocked`].
+    pub(crate) fn take(path: &Path) -> Result<Self, NotLocked> {
+        Self::open(path, File::options().create(true).truncate(false).mode(0o600))
+    }
+
+    /// As [`take`](Self::take), for a file that has to be there.
+    ///
+    /// # Errors
+    /// [`NotLocked`].
+    pub(crate) fn of_existing(path: &Path) -> Result<Self, NotLocked> {
+        Self::open(path, &File::options())
+    }
+
+    fn open(path: &Path, options: &OpenOptions) -> Result<Self, NotLocked> {
         // Held over the rest: closing any descriptor of the file gives the process's lock back, so no
         // second one may be opened beside it.
         let mut own = own();
-        let held = |holder| LockError::Held { path: data_dir.to_owned(), holder };
-        if let Ok(there) = std::fs::metadata(&path)
+        if let Ok(there) = fs::metadata(path)
             && own.contains(&(there.dev(), there.ino()))
         {
-            return Err(held("this process".to_owned()));
+            return Err(NotLocked::Held("this process".to_owned()));
         }
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(failed)?;
-        let there = file.metadata().map_err(failed)?;
+        let mut options = options.clone();
+        let file = options.read(true).write(true).open(path).map_err(NotLocked::Io)?;
+        let there = file.metadata().map_err(NotLocked::Io)?;
         match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::AGAIN | Errno::ACCESS) => return Err(held(holder(&file))),
-            Err(error) => return Err(failed(error.into())),
+            Err(Errno::AGAIN | Errno::ACCESS) => return Err(NotLocked::Held(holder(&file))),
+            Err(error) => return Err(NotLocked::Io(error.into())),
         }
         let id = (there.dev(), there.ino());
         own.insert(id);
@@ -90,7 +128,7 @@ impl DataLock {
     }
 }
 
-impl Drop for DataLock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         own().remove(&self.id);
     }

@@ -33,11 +33,18 @@ fn children_are_gone_two_seconds_after_the_broker_was_killed() {
         broker.signal(Signal::KILL);
         assert_eq!(broker.ends().await, None);
         assert_gone_in_two_seconds(&place).await;
-        let left = || fs::read_dir(place.path().join("data/children")).map_or(0, Iterator::count);
+        let left = || homes(&place);
         assert_eq!(left(), 3, "nobody was there to remove them");
         let _again = place.serve(&[]).await;
         until_so("the next broker sweeps", async || left() == 0).await;
     });
+}
+
+/// How many private directories of children there are.
+fn homes(place: &Place) -> usize {
+    let runs = fs::read_dir(place.path().join("data/children")).into_iter().flatten().flatten();
+    let homes = |run: fs::DirEntry| fs::read_dir(run.path()).into_iter().flatten().flatten();
+    runs.flat_map(homes).filter(|home| home.path().is_dir()).count()
 }
 
 #[test]
@@ -46,11 +53,18 @@ fn a_second_broker_on_the_same_data_directory_is_refused_and_touches_nothing() {
         let place = Place::new();
         let mut first = place.serve(&[]).await;
         let session = first.client.open().await;
-        let left = || fs::read_dir(place.path().join("data/children")).map_or(0, Iterator::count);
+        let left = || homes(&place);
         assert_eq!(left(), 1);
         let (code, _, log) = place.run(&["serve"]).await;
         assert_eq!(code, 69, "{log}");
         let holder = format!("process {}", first.pid());
+        assert!(log.contains("another broker serves") && log.contains(&holder), "{log}");
+        assert_eq!(left(), 1, "the running child keeps its directory");
+        assert!(session.is_alive().await);
+        // As one does with what looks as if it was left behind.
+        fs::remove_file(place.path().join("data/broker.lock")).expect("it is there");
+        let (code, _, log) = place.run(&["serve"]).await;
+        assert_eq!(code, 69, "{log}");
         assert!(log.contains("another broker serves") && log.contains(&holder), "{log}");
         assert_eq!(left(), 1, "the running child keeps its directory");
         assert!(session.is_alive().await);
@@ -227,10 +241,7 @@ fn sessions_opened_and_ended_leave_no_zombie_and_no_descriptor() {
         until_so("all are gone", async || broker.offspring() <= before.0).await;
         let settled = async || broker.descriptors() <= before.1 + 5;
         until_so("descriptors are where they were", settled).await;
-        until_so("directories are gone", async || {
-            fs::read_dir(place.path().join("data/children")).map_or(0, Iterator::count) == 0
-        })
-        .await;
+        until_so("directories are gone", async || homes(&place) == 0).await;
         assert_eq!(metric(&broker.client, "mcp_broker_children{server=\"main\"}").await, 0);
     });
 }
