@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 
 use auth::TokenHash;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 use crate::config::Config;
 
-/// Headers that say that a proxy stands between: then the address is the proxy's.
-const FORWARDING: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+/// Whether a header says that a proxy stands between: then the address is the proxy's. Every product has
+/// a name of its own for the client's address, and a scraper sends none of them.
+fn tells_of_a_proxy(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.contains("forwarded") || name.ends_with("ip") || ["via", "cdn-loop"].contains(&name)
+}
 
 /// Whether a request may read them: it comes from this machine and through no proxy, or it has the
 /// token. A connection without an address is a Unix socket's.
@@ -19,16 +22,18 @@ pub(super) fn is_admitted(
     headers: &HeaderMap,
 ) -> bool {
     let is_here = connection.is_none_or(|ip| ip.to_canonical().is_loopback());
-    let is_direct = !FORWARDING.iter().any(|name| headers.contains_key(*name));
+    let is_direct = !headers.keys().any(tells_of_a_proxy);
     if is_here && is_direct {
         return true;
     }
     let Some(token) = &config.metrics.token.value else { return false };
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let bearer = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+    let Some((scheme, bearer)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
+        return false;
+    };
     // Hashes, so that the time of a comparison tells nothing.
-    bearer.is_some_and(|bearer| TokenHash::of(bearer) == TokenHash::of(token.expose()))
+    scheme.eq_ignore_ascii_case("bearer") && TokenHash::of(bearer) == TokenHash::of(token.expose())
 }
 
 /// Whether a request at the listener for metrics may read them: without a token, every program that
@@ -50,9 +55,9 @@ mod tests {
     }
 
     fn admitted(config: &Config, from: Option<&str>, more: &[(&'static str, &str)]) -> bool {
-        let pairs = more.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), value.parse().expect("a header"))
-        });
+        let pairs = more
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a header")));
         let from = from.map(|ip| ip.parse().expect("an address"));
         is_admitted(config, from, &pairs.collect())
     }
@@ -62,15 +67,31 @@ mod tests {
         let open = config(&[]);
         for here in [Some("127.0.0.1"), Some("::1"), Some("::ffff:127.0.0.1"), None] {
             assert!(admitted(&open, here, &[]), "{here:?}");
-            for name in FORWARDING {
+            for name in [
+                "forwarded",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto",
+                "x-original-forwarded-for",
+                "x-real-ip",
+                "x-client-ip",
+                "cf-connecting-ip",
+                "true-client-ip",
+                "x-azure-clientip",
+                "via",
+                "cdn-loop",
+            ] {
                 assert!(!admitted(&open, here, &[(name, "203.0.113.9")]), "{here:?} {name}");
+            }
+            for name in ["accept", "user-agent", "x-prometheus-scrape-timeout-seconds"] {
+                assert!(admitted(&open, here, &[(name, "1")]), "{here:?} {name}");
             }
         }
         assert!(!admitted(&open, Some("203.0.113.9"), &[]));
         assert!(!admitted(&open, Some("203.0.113.9"), &[("authorization", "Bearer ")]));
         let own = config(&["metrics.token=hush-hush"]);
         let with = |value| admitted(&own, Some("203.0.113.9"), &[("authorization", value)]);
-        assert!(with("Bearer hush-hush"));
+        assert!(with("Bearer hush-hush") && with("bearer hush-hush"));
         assert!(!with("Bearer hush") && !with("hush-hush") && !with("Basic hush-hush"));
         assert!(admitted(&own, Some("::1"), &[]), "this machine needs none");
     }
