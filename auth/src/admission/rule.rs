@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde_json::Value;
+use url::Host;
 
 use super::facts::{Facts, Wanted};
 
@@ -127,7 +128,7 @@ impl Rule {
 impl Facts {
     fn has_mail(&self, domain: &str, verified: bool) -> Option<bool> {
         let at_domain = |address: &str| {
-            address.rsplit_once('@').is_some_and(|(_, own)| own.eq_ignore_ascii_case(domain))
+            address.rsplit_once('@').is_some_and(|(_, own)| host(own).as_deref() == Some(domain))
         };
         let mails = self.mails.as_ref()?;
         Some(mails.iter().any(|own| (own.verified || !verified) && at_domain(&own.address)))
@@ -181,17 +182,19 @@ impl FromStr for Rule {
                 }
                 _ => return Err(bad()),
             },
-            "mail_domain" if is_domain(value) => Self::MailDomain(value.to_ascii_lowercase()),
-            "unverified_mail_domain" if is_domain(value) => {
-                Self::UnverifiedMailDomain(value.to_ascii_lowercase())
-            }
+            "mail_domain" => Self::MailDomain(host(value).ok_or_else(bad)?),
+            "unverified_mail_domain" => Self::UnverifiedMailDomain(host(value).ok_or_else(bad)?),
             _ => return Err(bad()),
         })
     }
 }
 
-fn is_domain(text: &str) -> bool {
-    !text.contains('@') && !text.starts_with('.') && !text.contains(char::is_whitespace)
+/// A domain in the one form of it: lower case, ASCII, without a dot at its end. `None` for what is none.
+fn host(text: &str) -> Option<String> {
+    match Host::parse(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(Host::Domain(domain)) if !domain.starts_with('.') => Some(domain),
+        _ => None,
+    }
 }
 
 impl fmt::Display for Rule {
@@ -253,6 +256,9 @@ mod tests {
             "claim:hd=",
             "mail_domain:@a.b",
             "mail_domain:.a.b",
+            "mail_domain:.",
+            "mail_domain:a b",
+            "mail_domain:127.0.0.1",
             "mail:a.b",
             "id:7\n",
             "/id:7",
@@ -272,6 +278,7 @@ mod tests {
             "mails": [
                 { "address": "ada@Example.org", "verified": true },
                 { "address": "ada@other.org", "verified": false },
+                { "address": "ada@Bücher.example.", "verified": true },
             ],
             "claims": { "hd": "example.org", "roles": ["a", "b"], "n": 7, "ok": true, "no": null },
         }));
@@ -301,6 +308,9 @@ mod tests {
             ("mail_domain:example.org", Some(true), None),
             ("mail_domain:other.org", Some(false), None),
             ("unverified_mail_domain:other.org", Some(true), None),
+            ("mail_domain:Example.ORG.", Some(true), None),
+            ("mail_domain:xn--bcher-kva.example", Some(true), None),
+            ("mail_domain:bücher.example", Some(true), None),
             ("mail_domain:ample.org", Some(false), None),
             ("mail_domain:org", Some(false), None),
             ("work/id:7", Some(true), Some(true)),
