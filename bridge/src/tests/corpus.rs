@@ -1,4 +1,4 @@
-//! What children write and what clients send back in `Last-Event-ID`, as it came and changed.
+//! What children write, and what clients send in headers, as it came and changed.
 
 use std::future::poll_fn;
 
@@ -14,6 +14,7 @@ use crate::{
     lexical,
     lines::{End, Line, Lines},
     message::{Kind, Message, usable_id},
+    modern::header_value::{self, tests::coded},
     rpc,
 };
 
@@ -21,6 +22,7 @@ use crate::{
 mod mutated;
 
 const LINES: &str = include_str!("../../corpus/lines.txt");
+const HEADER_VALUES: &str = include_str!("../../corpus/header_values.txt");
 const EVENT_IDS: &str = include_str!("../../corpus/event_ids.txt");
 
 /// What a reader of lines or of JSON may stumble over.
@@ -61,6 +63,33 @@ const PIECES: &[&str] = &[
 const ID_PIECES: &[&str] =
     &["-", "--", "+", "0", "00", "7b7d", "22", "e280a8", " ", "<00>", "<C3><A9>", "/"];
 
+/// What a reader of header values may stumble over.
+const VALUE_PIECES: &[&str] = &[
+    "=?base64?",
+    "?=",
+    "=?BASE64?",
+    "=",
+    "==",
+    "===",
+    "?",
+    " ",
+    "<09>",
+    "<00>",
+    "<7F>",
+    "<FF>",
+    "<C3><A9>",
+    "+",
+    "/",
+    "-",
+    "_",
+    "A",
+    "AA",
+    "AAA",
+    "AAAA",
+    "/w==",
+    "7aCA",
+];
+
 /// The longest line in these tests.
 const MAX_LINE: usize = 100;
 
@@ -88,6 +117,13 @@ fn line_is_sound(line: &[u8]) {
             assert!(lexical::splits(lossy.as_bytes()) || lossy.contains(part), "{line:?}");
         }
     });
+}
+
+/// A value stands for itself, or it is the one coded form of a text.
+fn header_value_is_sound(value: &[u8]) {
+    let Ok(text) = header_value::decode(value) else { return };
+    let value = str::from_utf8(value.trim_ascii()).expect("others are refused");
+    assert!(*value == *text || *value == coded(&text), "{value:?} is read as {text:?}");
 }
 
 /// What clients send is read to what was written, and stands in an answer as JSON.
@@ -173,6 +209,13 @@ fn every_line_of_the_corpus_is_read_or_told_apart_from_a_message() {
 }
 
 #[test]
+fn every_header_value_of_the_corpus_is_itself_or_the_coded_form_of_a_text() {
+    inputs(HEADER_VALUES).iter().for_each(|value| header_value_is_sound(value));
+    let read = |value: &Vec<u8>| header_value::decode(value).is_ok();
+    assert_eq!(inputs(HEADER_VALUES).iter().filter(|value| read(value)).count(), 15);
+}
+
+#[test]
 fn every_event_id_of_the_corpus_is_read_as_it_was_written_or_is_unknown() {
     inputs(EVENT_IDS).iter().for_each(|id| event_id_is_sound(id));
     let known = EVENT_IDS.lines().filter(|id| id.parse::<EventId>().is_ok()).count();
@@ -195,6 +238,13 @@ proptest! {
         sizes in vec(1..200_usize, 1..5),
     ) {
         framer_is_sound(&lines.join(&b'\n'), &sizes);
+    }
+
+    #[test]
+    fn no_two_mutated_header_values_stand_for_one_text(
+        value in mutated(HEADER_VALUES, VALUE_PIECES),
+    ) {
+        header_value_is_sound(&value);
     }
 
     #[test]
