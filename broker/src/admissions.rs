@@ -49,10 +49,13 @@ pub(crate) struct Withdrawn;
 impl Admissions {
     /// Whether what let a client in still stands. To be asked when its session has been found.
     pub(crate) fn check(&self, admission: &Admission) -> Result<(), Withdrawn> {
-        if self.withdrawn.load(Ordering::SeqCst) == 0 || !self.lock().has_withdrawn(admission) {
+        if self.withdrawn.load(Ordering::SeqCst) == 0 {
             return Ok(());
         }
-        Err(Withdrawn)
+        let mut book = self.lock();
+        book.forget(Instant::now());
+        self.withdrawn.store(book.withdrawn.len(), Ordering::SeqCst);
+        if book.has_withdrawn(admission) { Err(Withdrawn) } else { Ok(()) }
     }
 
     /// Enters a stream, which is there as long as the value returned.
@@ -76,11 +79,7 @@ impl Admissions {
     pub(crate) fn withdraw(&self, name: &Arc<str>) {
         let now = Instant::now();
         let mut book = self.lock();
-        while book.oldest_first.front().is_some_and(|(at, _)| *at + MEMORY <= now) {
-            if let Some((_, name)) = book.oldest_first.pop_front() {
-                book.withdrawn.remove(&name);
-            }
-        }
+        book.forget(now);
         if book.withdrawn.insert(Arc::clone(name)) {
             book.oldest_first.push_back((now, Arc::clone(name)));
         }
@@ -100,6 +99,15 @@ impl Admissions {
 }
 
 impl Book {
+    /// Takes out the names that were withdrawn too long ago to matter.
+    fn forget(&mut self, now: Instant) {
+        while self.oldest_first.front().is_some_and(|(at, _)| *at + MEMORY <= now) {
+            if let Some((_, name)) = self.oldest_first.pop_front() {
+                self.withdrawn.remove(&name);
+            }
+        }
+    }
+
     fn has_withdrawn(&self, admission: &Admission) -> bool {
         admission.names().any(|name| self.withdrawn.contains(name))
     }
@@ -190,5 +198,8 @@ mod tests {
         admissions.withdraw(&"last".into());
         assert_eq!(admissions.lock().withdrawn.len(), 1);
         assert_eq!(admissions.check(&by("0", "1")), Ok(()));
+        tokio::time::advance(MEMORY).await;
+        assert_eq!(admissions.check(&by("last", "1")), Ok(()));
+        assert_eq!(admissions.withdrawn.load(Ordering::Relaxed), 0, "no call takes the lock");
     }
 }

@@ -22,6 +22,9 @@ pub trait StaticTokenStore: fmt::Debug + Send + Sync {
     /// was replaced or was swept.
     fn static_token<'a>(&'a self, hash: &'a TokenHash) -> Stored<'a, Option<TokenRecord>>;
 
+    /// The token with this name, if it is not revoked; it may have expired.
+    fn static_token_named<'a>(&'a self, name: &'a str) -> Stored<'a, Option<TokenRecord>>;
+
     /// At most `limit` tokens with a name above `after`, in order of their names: expired ones
     /// included, revoked ones not.
     fn static_tokens<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<TokenRecord>>;

@@ -33,6 +33,13 @@ impl StaticTokenStore for MemoryStore {
         })
     }
 
+    fn static_token_named<'a>(&'a self, name: &'a str) -> Stored<'a, Option<TokenRecord>> {
+        self.call(move |tables| {
+            let mut left = tables.static_tokens.iter().filter(|own| own.revoked.is_none());
+            left.find(|own| own.name == name).cloned()
+        })
+    }
+
     fn static_tokens<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<TokenRecord>> {
         self.call(move |tables| {
             let left = tables.static_tokens.iter().filter(|own| own.revoked.is_none());

@@ -49,6 +49,10 @@ async fn find(tokens: &dyn StaticTokenStore, secret: &str) -> Option<TokenRecord
     tokens.static_token(&TokenHash::of(secret)).await.unwrap_or_else(no)
 }
 
+async fn named(tokens: &dyn StaticTokenStore, name: &str) -> Option<TokenRecord> {
+    tokens.static_token_named(name).await.unwrap_or_else(no)
+}
+
 async fn names(tokens: &dyn StaticTokenStore, after: &str, limit: usize) -> Vec<String> {
     let all = tokens.static_tokens(after, limit).await.unwrap_or_else(no);
     all.into_iter().map(|own| own.name).collect()
@@ -111,6 +115,8 @@ async fn listing(tokens: &dyn StaticTokenStore, now: UnixTime) {
         ["expired", "laptop"],
         "listing goes on after a name"
     );
+    assert_eq!(named(tokens, "expired").await, Some(expired.clone()), "by its name alone");
+    assert_eq!(named(tokens, "Expired").await, None);
     assert_eq!(
         find(tokens, "expired").await,
         Some(expired),
@@ -135,6 +141,7 @@ async fn revoking(tokens: &dyn StaticTokenStore, now: UnixTime) {
     assert_eq!(find(tokens, "laptop").await, Some(revoked), "a revoked token is known for a while");
     assert_eq!(revoke(&laptop.id, second).await, None, "once");
     assert_eq!(revoke("laptop", second).await, None, "nor by its name");
+    assert_eq!(named(tokens, "laptop").await, None, "no token has it now");
     assert!(
         revoke("raced", second).await.is_some_and(|own| own.revoked == Some(second)),
         "by its name"

@@ -106,7 +106,7 @@ async fn run_until_signal(
     let listener = match Listener::bind(&config).await {
         Ok(listener) => listener,
         Err(error) => {
-            error!(listen = %config.listen, "{}", error_with_causes(&error));
+            error!("{}", error_with_causes(&error));
             return Exit::Unavailable;
         }
     };

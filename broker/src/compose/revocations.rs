@@ -103,16 +103,10 @@ impl Source for Tokens {
         now: SystemTime,
     ) -> BoxFuture<'a, Result<Left, StoreError>> {
         Box::pin(async move {
-            let mut after = String::new();
-            loop {
-                let page = self.0.static_tokens(&after, BATCH).await?;
-                let Some(last) = page.last() else { return Ok(Left::Nothing) };
-                after.clone_from(&last.name);
-                if let Some(other) = page.iter().find(|own| own.name == revoked.subject) {
-                    let stands = other.expires.is_none_or(|end| !UnixTime::of(now).is_past(end));
-                    return Ok(if stands { Left::SameServer } else { Left::Nothing });
-                }
-            }
+            let other = self.0.static_token_named(&revoked.subject).await?;
+            let stands = other
+                .is_some_and(|own| own.expires.is_none_or(|end| !UnixTime::of(now).is_past(end)));
+            Ok(if stands { Left::SameServer } else { Left::Nothing })
         })
     }
 }

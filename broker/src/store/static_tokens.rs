@@ -61,6 +61,11 @@ pub(super) async fn find(db: &mut Db, hash: &TokenHash) -> Result<Option<TokenRe
     row.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
+pub(super) async fn named(db: &mut Db, name: &str) -> Result<Option<TokenRecord>> {
+    let row = query("SELECT * FROM static_tokens WHERE name = $1 AND revoked IS NULL").bind(name);
+    row.fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
 pub(super) async fn list(db: &mut Db, after: &str, limit: usize) -> Result<Vec<TokenRecord>> {
     let sql = "SELECT * FROM static_tokens WHERE name > $1 AND revoked IS NULL \
                ORDER BY name LIMIT $2";

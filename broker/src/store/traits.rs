@@ -411,6 +411,11 @@ impl StaticTokenStore for Store {
         job!(self.read: static_tokens::find(&hash))
     }
 
+    fn static_token_named<'a>(&'a self, name: &'a str) -> Stored<'a, Option<TokenRecord>> {
+        let name = name.to_owned();
+        job!(self.read: static_tokens::named(&name))
+    }
+
     fn static_tokens<'a>(&'a self, after: &'a str, limit: usize) -> Stored<'a, Vec<TokenRecord>> {
         let after = after.to_owned();
         job!(self.read: static_tokens::list(&after, limit))
