@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::Authority};
 use url::{Host, Url};
 
 use crate::config::{Config, HostName, Listen};
@@ -206,6 +206,17 @@ pub(crate) fn is_null_origin(headers: &HeaderMap) -> bool {
     only(headers, &header::ORIGIN).is_some_and(|origin| origin == "null")
 }
 
+/// Whether a request of HTTP/2 names another host in a header than in its target, so that whoever reads
+/// the other one judges another request (RFC 9113 section 8.3.1). In HTTP/1.1 the target counts alone
+/// (RFC 9112 section 3.2.2).
+pub(crate) fn contradicts_itself<B>(request: &Request<B>) -> bool {
+    let Some(target) = request.uri().authority() else { return false };
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_other =
+        |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes());
+    request.version() == Version::HTTP_2 && hosts.any(is_other)
+}
+
 /// The host that a request names. `uri` has it in HTTP/2.
 fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     match uri.authority() {
@@ -350,6 +361,19 @@ mod tests {
         assert_eq!(asked("[::1]:8080"), Some("[::1]".to_owned()));
         assert_eq!(asked("evil.example.com"), None);
         assert_eq!(asked("localhost.evil.com"), None);
+    }
+
+    #[test]
+    fn a_host_beside_another_target_is_none_of_ours_in_http_2() {
+        let asked = |version, host: &'static str| {
+            let request = Request::get("http://localhost:80/mcp").version(version);
+            contradicts_itself(&request.header(header::HOST, host).body(()).expect("a request"))
+        };
+        assert!(!asked(Version::HTTP_2, "LOCALHOST:80"));
+        for host in ["evil.example.com", "localhost", "localhost:81", ""] {
+            assert!(asked(Version::HTTP_2, host), "{host}");
+            assert!(!asked(Version::HTTP_11, host), "{host}");
+        }
     }
 
     #[test]

@@ -107,7 +107,10 @@ where
 {
     let app = &app;
     let state = app.state();
-    let asked = state.host_policy.asked(request.uri(), request.headers());
+    let asked = match host_policy::contradicts_itself(&request) {
+        true => Err(HostError::Host),
+        false => state.host_policy.asked(request.uri(), request.headers()),
+    };
     let at = asked.as_ref().map_or(AskedAt::Broker, |asked| asked.at);
     let route = Route::of(app, &state, at, request.uri().path());
     let admitted = asked.and_then(|asked| state.host_policy.admit(&asked, request.headers()));
