@@ -35,6 +35,7 @@
 //! - A store that does not answer is 503 with `Retry-After`, never "your token is bad".
 //! - Addresses come from the configuration; no header decides where anything leads.
 
+mod admitting;
 mod answer;
 mod authorize;
 mod browser;

@@ -12,6 +12,7 @@ use std::{
             net::{SocketAddr, UnixListener},
         },
     },
+    path::PathBuf,
 };
 
 use serde_json::json;
@@ -79,17 +80,19 @@ async fn got_with(place: &Place, settings: &[&str], general: &[&str]) -> (Vec<St
     let known = async || ada.post(PING).await.status != 401 && eve.post(PING).await.status != 401;
     until_so("the broker knows the tokens", known).await;
     let ada = ada.open().await;
-    let children = place.path().join("data/children");
-    for own in fs::read_dir(&children).expect("there is one").flatten() {
-        fs::write(own.path().join("secret"), CANARY).expect("written");
+    let children = place.path().join("data/children").join(broker.pid().to_string());
+    let homes = || {
+        let entries = fs::read_dir(&children).expect("there is one").flatten();
+        entries.map(|own| own.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    for own in homes() {
+        fs::write(own.join("secret"), CANARY).expect("written");
     }
     let victims = processes(place.witness.path());
     let eve = eve.at("/hostile/mcp").open().await;
     if settings.contains(&"level=user") {
-        let owners: BTreeSet<u32> = fs::read_dir(&children)
-            .expect("there are two")
-            .map(|own| own.expect("readable").metadata().expect("its owner").uid())
-            .collect();
+        let owner = |own: PathBuf| own.metadata().expect("its owner").uid();
+        let owners: BTreeSet<u32> = homes().into_iter().map(owner).collect();
         assert_eq!(owners.len(), 2, "{owners:?}");
         assert!(owners.iter().all(|uid| USERS.contains(uid)), "{owners:?}");
     }
