@@ -6,6 +6,7 @@
 //! | `sign_in` | people sign in with a browser |
 //! | `outlive` | sessions outlive their process |
 //! | `clients` | clients and servers that are packages of their own |
+//! | `levels` | servers from elsewhere at each level of isolation |
 //! | `forge` | setting the broker up at a forge, and all that happens to accounts, grants and tokens there |
 //!
 //! Each part has brokers of its own, and directories of its own under `target/e2e`, so that `cargo
@@ -23,8 +24,10 @@ mod cell;
 mod clients;
 mod forge;
 mod harness;
+mod levels;
 mod outlive;
 mod provider;
+mod repository;
 mod sign_in;
 
 use calls::{CLIENTS, SERVERS};
@@ -49,7 +52,7 @@ fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
     let is_package = client.is_some_and(|client| clients::CLIENTS.contains(&client))
         || server
             .is_some_and(|server| clients::SERVERS.contains(&server) && !SERVERS.contains(&server));
-    let are_chosen = flags.calls || flags.sign_in || flags.outlive || flags.clients;
+    let are_chosen = flags.calls || flags.sign_in || flags.outlive || flags.clients || flags.levels;
     let harness = Harness::build(sh)?;
     let mut total = Tally::default();
     if flags.calls || !(are_chosen || is_package) {
@@ -71,6 +74,9 @@ fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
         let servers = chosen("server", &clients::SERVERS, server)?;
         total += clients::run(sh, &harness, &clients, &servers, only)?;
     }
+    if flags.levels || !(are_chosen || is_one) {
+        total += levels::run(sh, &harness, only)?;
+    }
     Ok(total)
 }
 
@@ -79,6 +85,7 @@ pub(crate) fn prepare(sh: &Shell) -> anyhow::Result<()> {
     let harness = Harness::build(sh)?;
     provider::prepare(sh, &harness)?;
     clients::prepare(sh, &harness)?;
+    levels::prepare(sh, &harness)?;
     Ok(())
 }
 

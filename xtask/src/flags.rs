@@ -42,6 +42,8 @@ xflags::xflags! {
                 optional --outlive
                 /// Only the stories of clients and servers that are packages of their own.
                 optional --clients
+                /// Only the stories of servers from elsewhere at each level of isolation.
+                optional --levels
                 /// How many seconds clients go on calling while tokens of five seconds come and go: 120
                 /// with `--outlive`, otherwise 30 unless given.
                 optional --rotate-for seconds: u64

@@ -86,6 +86,27 @@ pub(crate) fn pip(sh: &Shell, requirements: &Path, target: &Path) -> anyhow::Res
     Ok(bin)
 }
 
+/// Installs a program in Rust, `(PACKAGE, VERSION)`, with what its own lock file names, below `target`;
+/// returns its path.
+pub(crate) fn cargo(
+    sh: &Shell,
+    (package, version): (&str, &str),
+    target: &Path,
+) -> anyhow::Result<PathBuf> {
+    let compiler = cmd!(sh, "rustc --version").quiet().read()?;
+    install(target, &format!("{compiler}\n{package} {version}\n"), || {
+        let exactly = ["--locked", "--force", "--quiet", "--debug", "--version", version];
+        let build = target.join("build").display().to_string();
+        let cmd = cmd!(sh, "cargo install {exactly...} --root {target} {package}");
+        // No debug information: it takes most of the time.
+        let faster = ("CARGO_PROFILE_DEV_DEBUG", "0");
+        let done = process::run_with(&[faster, ("CARGO_TARGET_DIR", &build)], cmd)?.ok;
+        sh.remove_path(&build)?;
+        Ok(done)
+    })?;
+    Ok(target.join("bin").join(package))
+}
+
 /// Installs programs in Go below `target`, each in a directory of its own: `programs`, as names and
 /// `PACKAGE@VERSION`, and the module at `source` as `client`. `None` where Go is missing or older than the
 /// module asks for; a line says so.

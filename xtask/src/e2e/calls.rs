@@ -15,6 +15,7 @@ use xshell::{Shell, cmd};
 use super::{
     cell::{Cell, follow, matrix},
     harness::Harness,
+    repository,
 };
 use crate::{
     broker::{self, Broker},
@@ -100,18 +101,7 @@ impl Stage<'_> {
         }
         sh.copy_file(self.harness.dir.join("fixture"), run)?;
         sh.create_dir(self.path_of("filesystem"))?;
-        let repository = sh.create_dir(self.path_of("git"))?;
-        sh.write_file(repository.join("story.txt"), "Once upon a time.\n")?;
-        let git = |args: &[&str]| {
-            let _in_repository = sh.push_dir(&repository);
-            cmd!(sh, "git {args...}").quiet().ignore_stdout().run()
-        };
-        git(&["init", "--quiet", "--initial-branch=main"])?;
-        git(&["add", "story.txt"])?;
-        let author = ["-c", "user.name=Story Teller", "-c", "user.email=stories@example.org"];
-        let commit = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "Begin the story"];
-        git(&[&author[..], &commit].concat())?;
-
+        repository::make(sh, &self.path_of("git"))?;
         let config = run.join("mcp-broker.toml");
         sh.write_file(&config, self.config())?;
         Ok(config)

@@ -38,8 +38,8 @@ pub(super) const CLIENTS: [&str; 5] = ["ai-sdk", "mcporter", "codex", "python-1.
 pub(super) const SERVERS: [&str; 3] = ["fixture", "memory", "time"];
 
 /// What the package runners download.
-const MEMORY: &str = "@modelcontextprotocol/server-memory@2026.8.31";
-const TIME: &str = "mcp-server-time@2026.10.19";
+pub(super) const MEMORY: &str = "@modelcontextprotocol/server-memory@2026.8.31";
+pub(super) const TIME: &str = "mcp-server-time@2026.10.19";
 
 /// By which package runners find their registry and trust it. Where it is set it is this machine's own
 /// setting, which a child does not have by itself.
@@ -67,6 +67,11 @@ pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> 
     pinned::pip(sh, &requirements, &harness.dir.join("older"))
 }
 
+/// Those of [`REGISTRIES`] that are set here.
+pub(super) fn registries(sh: &Shell) -> impl Iterator<Item = &'static str> {
+    REGISTRIES.into_iter().filter(|name| sh.var_os(name).is_some())
+}
+
 /// Tells all stories of these clients with these servers, or those whose name contains `only`.
 pub(super) fn run(
     sh: &Shell,
@@ -82,7 +87,7 @@ pub(super) fn run(
     sh.create_dir(&dir)?;
     let config = dir.join("mcp-broker.toml");
     let address = provider::address_of_the_broker()?;
-    let pass = REGISTRIES.into_iter().filter(|name| sh.var_os(name).is_some());
+    let pass = registries(sh);
     let text = configuration(&address, &dir, &harness.dir.join("fixture"), &older, pass);
     sh.write_file(&config, text)?;
     let binary = broker::binary();
