@@ -6,10 +6,11 @@
 //! takes another child.
 //!
 //! ```text
-//!            ┌─ free ◄──────────── its call ended ─┐
-//! acquire ───┤                                     │
-//!            ├─ fewer than `parallel` ─► start ─► running ◄──► parked (does not count)
-//!            └─ else wait for one
+//!            ┌─ as many as `parallel` run: wait for one of them to end
+//! acquire ───┤
+//!            ├─ free ◄──────── its call ended ─┐
+//!            │    └──────────────────────► running ◄──► parked (does not count)
+//!            └─ none is free ──────► start ────┘
 //! ```
 
 use std::{
@@ -231,12 +232,18 @@ impl Pool {
         match sharing {
             Sharing::Any => seats.first().map_or(Claim::Start, |seat| Claim::Seat(seat.id)),
             Sharing::Alone { parallel } => {
-                if let Some(seat) = seats.iter_mut().find(|seat| seat.state == SeatState::Free) {
-                    seat.state = SeatState::Running;
-                    return Claim::Seat(seat.id);
-                }
                 let running = seats.iter().filter(|seat| seat.state == SeatState::Running).count();
-                if running < parallel.max(1) { Claim::Start } else { Claim::Wait }
+                // Free ones may be left of calls that waited for their clients, more than may work.
+                if running >= parallel.max(1) {
+                    return Claim::Wait;
+                }
+                match seats.iter_mut().find(|seat| seat.state == SeatState::Free) {
+                    Some(seat) => {
+                        seat.state = SeatState::Running;
+                        Claim::Seat(seat.id)
+                    }
+                    None => Claim::Start,
+                }
             }
         }
     }

@@ -118,3 +118,35 @@ fn a_call_that_may_ask_waits_for_one_that_runs_and_not_for_one_that_waits_for_a_
         assert!(children <= 1 + 3 + 2, "{children}");
     });
 }
+
+#[test]
+fn children_that_are_left_of_calls_that_waited_let_no_more_calls_run_than_may() {
+    with_timeout(async {
+        let settings = ["server.main.parallel=2", "session.max_per_owner=16"];
+        let harness = Harness::start(&settings).await;
+        let mut states = Vec::new();
+        for n in 0..4 {
+            states.push(asked(&harness.client, n).await);
+        }
+        for (n, state) in states.iter().enumerate() {
+            answered(&harness.client, n, state).await;
+        }
+        // Four are free now.
+        let mut running = JoinSet::new();
+        for n in 0..4 {
+            let client = harness.client.clone();
+            let arguments = json!({ "arguments": { "n": n } });
+            running.spawn(async move { tool(&client, "wait", arguments, &shows_forms()).await });
+        }
+        let run = || harness.witness.read().matches(r#""name":"wait""#).count();
+        until_so("two calls run", async || run() == 2).await;
+        // It comes later than the other two, and waits for nobody.
+        tool(&harness.client, "echo", json!({}), &json!({})).await;
+        assert_eq!(run(), 2);
+        harness.witness.release();
+        for answer in running.join_all().await {
+            assert_eq!(answer.json()["result"]["waited"], true, "{answer:?}");
+        }
+        assert_eq!(run(), 4);
+    });
+}
