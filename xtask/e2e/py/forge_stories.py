@@ -422,7 +422,7 @@ class Stories:
             text += f'[auth.{name}]\nkind = "{kind}"\nlabel = "The forge at {name}"\nurl = "{url}"\n'
             text += f'client_id = "{client_id}"\nclient_secret = "{secret}"\nscopes = {CAREFUL}\n'
             default = str(name == "work").lower()
-            own = server.replace(self.url, url)
+            own = server.replace(self.url, url).replace(f"[server.{kind}.", f"[server.{name}.")
             text += f'[server.{name}]\nupstream = "{name}"\ndefault = {default}\n{own}\n'
         broker = await self.another("two", text, other.port)
         await broker.start()

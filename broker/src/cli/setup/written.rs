@@ -119,7 +119,9 @@ impl Plan {
              [auth.{name}]\nurl = {url}\nclient_id = {client_id}\nclient_secret_file = {secret}\n\
              {listed}scopes = {scopes}\n\n\
              [server.{name}]\ncommand = \"{program}\"\nargs = {args}\n\
-             env = {{ {forge} = {url}, {token} = \"${{upstream.access_token}}\" }}\n"
+             env = {{ {forge} = \"${{egress.base_url}}\", {token} = \"${{egress.token}}\" }}\n\n\
+             # The token stays in the broker, which puts it into requests to the forge and to no other host.\n\
+             [server.{name}.egress]\norigin = {url}\n"
         )
     }
 
