@@ -13,12 +13,7 @@ use crate::{
     enforcement::{Enforcement, Limit},
     error::SpawnError,
     isolation::Sandbox,
-    launch::{
-        is_in_this_program,
-        plan::{Plan, Reach},
-        report::Failure,
-        start::attempt,
-    },
+    launch::{is_in_this_program, plan::Plan, report::Failure, start::attempt},
     limits::Limits,
     orphans::{OrphanCleanup, Registration},
     view,
@@ -58,6 +53,17 @@ impl fmt::Display for Mechanism {
     }
 }
 
+/// What keeps a child of a [`Sandbox`](crate::Sandbox) apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walls {
+    /// Namespaces of its own.
+    Namespaces,
+    /// Rules of Landlock, where namespaces are not to be had. The child sees the names of other processes
+    /// and files, and opens neither. It can connect to sockets that have a path; it has no `/tmp`; and
+    /// on kernels before 6.12 it can signal processes of its user.
+    Landlock,
+}
+
 /// A user to try with.
 const SOMEBODY: u32 = 65534;
 
@@ -76,7 +82,9 @@ struct Inner {
     cgroup: Arc<Cgroup>,
     /// Whether namespaces take a user namespace first.
     user_namespace: bool,
-    sandbox: Result<(), Failure>,
+    sandbox: Result<Walls, Failure>,
+    /// Whether there are PID namespaces.
+    has_namespaces: bool,
     /// The same for a sandbox of another user; tried when it is first asked for.
     sandbox_of_users: OnceLock<Result<(), Failure>>,
 }
@@ -99,7 +107,12 @@ impl Containment {
     pub fn start_with(name: &str, allowed: &[Mechanism]) -> io::Result<Self> {
         let user_namespace = !geteuid().is_root() || !can_separate_as_root();
         let namespaces = Self::try_namespaces(user_namespace, false, None);
+        let has_namespaces = namespaces.is_ok();
         let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true, None));
+        let sandbox = match sandbox {
+            Ok(()) => Ok(Walls::Namespaces),
+            Err(failure) => Self::try_landlock().map(|()| Walls::Landlock).map_err(|_| failure),
+        };
         let cgroup = Arc::new(Cgroup::create(name));
         let mechanism = if allowed.contains(&Mechanism::Cgroup) && cgroup.can_kill() {
             Mechanism::Cgroup
@@ -116,6 +129,7 @@ impl Containment {
             cgroup,
             user_namespace,
             sandbox,
+            has_namespaces,
             sandbox_of_users: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -132,29 +146,40 @@ impl Containment {
         attempt(&Plan {
             user_namespace,
             view: sandbox.then(|| view::places(&Sandbox::default())),
-            cwd: PathBuf::from("/"),
-            network: Reach::Any,
-            new_privs: false,
             confined: sandbox,
             user,
-            limits: Vec::new(),
+            ..plain()
         })
     }
 
-    /// How descendants of children without a sandbox are held together. Those with one have a PID
-    /// namespace always.
+    fn try_landlock() -> Result<(), Failure> {
+        if !is_in_this_program() {
+            return Err(Failure { step: "find the launcher".to_owned(), errno: libc::ENOSYS });
+        }
+        attempt(&Plan {
+            user_namespace: false,
+            view: Some(view::rules(&Sandbox::default())),
+            by_landlock: true,
+            in_place: true,
+            confined: true,
+            ..plain()
+        })
+    }
+
+    /// How descendants of children without a sandbox are held together. Those with one of
+    /// [namespaces](Walls::Namespaces) have a PID namespace always.
     #[must_use]
     pub fn mechanism(&self) -> Mechanism {
         self.inner.mechanism
     }
 
-    /// Whether children can have a [`Sandbox`](crate::Sandbox) here; else what was refused.
+    /// What keeps children in a [`Sandbox`](crate::Sandbox) apart here; else what was refused.
     ///
     /// # Errors
     /// What the sandbox failed at, and what the system said.
-    pub fn sandbox(&self) -> Result<(), SpawnError> {
+    pub fn sandbox(&self) -> Result<Walls, SpawnError> {
         match &self.inner.sandbox {
-            Ok(()) => Ok(()),
+            Ok(walls) => Ok(*walls),
             Err(failure) => {
                 Err(SpawnError::Isolation { step: failure.step.clone(), source: failure.error() })
             }
@@ -178,6 +203,11 @@ impl Containment {
             step: failure.step.clone(),
             source: failure.error(),
         })
+    }
+
+    /// Whether there are PID namespaces.
+    pub(crate) fn has_namespaces(&self) -> bool {
+        self.inner.has_namespaces
     }
 
     /// Whether namespaces take a user namespace first.
@@ -226,6 +256,11 @@ impl Containment {
     pub(crate) fn register(&self, group: Pid) -> Option<Registration> {
         self.inner.orphan_cleanup.as_ref().map(|cleanup| cleanup.register(group))
     }
+}
+
+/// Nothing but the file system's root to work in.
+fn plain() -> Plan {
+    Plan { cwd: PathBuf::from("/"), ..Plan::default() }
 }
 
 /// Root may lack the capability for namespaces, as in a container.

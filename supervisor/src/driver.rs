@@ -51,17 +51,20 @@ pub struct Started {
 pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     let limits = spec.limits;
     let program = spec.program.clone();
-    let Fresh { leader, stdin, stdout, stderr, pidfd, report } = spawner::spawn(spec).await?;
+    let Fresh { leader, stdin, stdout, stderr, pidfd, report, has_keeper } =
+        spawner::spawn(spec).await?;
     // From here on `leader` owns the child: each `?` below kills and reaps it.
-    let (number, listener) = match report {
-        Some(report) => {
-            let said = launch::report::receive(report).await.map_err(SpawnError::from_system)?;
-            if let Some(failure) = said.failure {
-                return Err(SpawnError::from_launch(program, &failure));
-            }
-            (launch::start::child_of(leader.number()), said.listener.map(TcpListener::from))
+    let mut listener = None;
+    if let Some(report) = report {
+        let said = launch::report::receive(report).await.map_err(SpawnError::from_system)?;
+        if let Some(failure) = said.failure {
+            return Err(SpawnError::from_launch(program, &failure));
         }
-        None => (leader.number(), None),
+        listener = said.listener.map(TcpListener::from);
+    }
+    let number = match has_keeper {
+        true => launch::start::child_of(leader.number()),
+        false => leader.number(),
     };
     let watch = Watch::new(pidfd).map_err(SpawnError::from_system)?;
     let stdin = ChildStdin::from_std(stdin).map_err(SpawnError::from_system)?;

@@ -103,7 +103,7 @@ mod view;
 mod watch;
 
 pub use child::{BoxFuture, Child};
-pub use containment::{Containment, Mechanism};
+pub use containment::{Containment, Mechanism, Walls};
 pub use driver::{Driver, Started, start};
 pub use enforcement::{Enforcement, Limit};
 pub use error::SpawnError;

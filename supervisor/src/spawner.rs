@@ -52,6 +52,8 @@ pub(crate) struct Fresh {
     pub(crate) pidfd: Option<OwnedFd>,
     /// What the launcher says of its work; `None` when there was none.
     pub(crate) report: Option<OwnedFd>,
+    /// Whether the child is below the process that is known here.
+    pub(crate) has_keeper: bool,
 }
 
 struct Job {
@@ -107,7 +109,8 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     let containment = spec.containment.as_ref();
     let launch =
         containment.map(|with| surroundings::launch(with, &spec, &path)).transpose()?.flatten();
-    let cgroup = containment.map(|with| with.cgroup(launch.is_some(), &spec.limits));
+    let has_keeper = launch.as_ref().is_some_and(|launch| !launch.is_in_place());
+    let cgroup = containment.map(|with| with.cgroup(has_keeper, &spec.limits));
     let cgroup = cgroup.transpose()?.flatten();
 
     let mut command = match &launch {
@@ -158,7 +161,7 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     };
     let pidfd = watch::pidfd(leader.pid());
     let report = launch.map(Launch::into_report);
-    Ok(Fresh { leader, stdin, stdout, stderr, pidfd, report })
+    Ok(Fresh { leader, stdin, stdout, stderr, pidfd, report, has_keeper })
 }
 
 /// What [`settle`] works with: numbers alone.

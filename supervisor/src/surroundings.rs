@@ -1,9 +1,14 @@
 //! From a [`Spec`] to what the launcher is to prepare.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
 
 use crate::{
-    containment::{Containment, Mechanism},
+    containment::{Containment, Mechanism, Walls},
     error::SpawnError,
     isolation::{Isolation, Network},
     launch::{
@@ -30,6 +35,12 @@ pub(crate) fn launch(
         return Ok(None);
     }
     let user = sandbox.as_ref().and_then(|sandbox| sandbox.user);
+    // Both take a launcher, and rules do where namespaces are not to be had.
+    let by_landlock = !is_plain && user.is_none() && matches!(with.sandbox(), Ok(Walls::Landlock));
+    if by_landlock && matches!(network, Network::None | Network::Listener(_)) {
+        let step = "make a network of the child's own".to_owned();
+        return Err(SpawnError::Isolation { step, source: io::Error::from(Errno::PERM) });
+    }
     let cwd = match &spec.cwd {
         Some(cwd) => cwd.clone(),
         None => std::env::current_dir().map_err(SpawnError::Other)?,
@@ -41,11 +52,14 @@ pub(crate) fn launch(
         let installed = search.iter().filter_map(|folder| view::installation(&folder.join("x")));
         sandbox.read.extend(installed);
         sandbox.write.push(cwd.clone());
-        view::places(&sandbox)
+        if by_landlock { view::rules(&sandbox) } else { view::places(&sandbox) }
     });
     let plan = Plan {
-        user_namespace: user.is_none() && (with.needs_user_namespace() || sandbox.is_some()),
+        user_namespace: user.is_none()
+            && (with.needs_user_namespace() || sandbox.is_some() && !by_landlock),
         view,
+        by_landlock,
+        in_place: by_landlock && !with.has_namespaces(),
         cwd,
         network: match network {
             Network::Any => Reach::Any,

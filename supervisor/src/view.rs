@@ -74,6 +74,46 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     places.iter().filter(|place| needed(place)).cloned().collect()
 }
 
+/// Devices that every program may use.
+const DEVICES: [&str; 6] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+/// So many entries of a directory are shown that has something hidden in it. Each is a rule.
+const MOST_BESIDE: usize = 1000;
+
+/// What a child may read and write where no mount hides anything: rules allow and do not forbid, so a
+/// directory with something hidden in it is allowed entry by entry.
+pub(crate) fn rules(sandbox: &Sandbox) -> Vec<Place> {
+    let mut places = places(sandbox);
+    places.push(Place { path: "/dev".into(), access: Access::Hidden });
+    let is_gone = |place: &&Place| matches!(place.access, Access::Hidden | Access::Scratch);
+    let gone: Vec<&Path> = places.iter().filter(is_gone).map(|place| &*place.path).collect();
+    let mut rules = Vec::new();
+    let root = Place { path: "/".into(), access: Access::Read };
+    let is_shown = |place: &&Place| matches!(place.access, Access::Read | Access::Write);
+    for place in [&root].into_iter().chain(places.iter().filter(is_shown)) {
+        allow(&place.path, place.access, &gone, &mut rules);
+    }
+    let device = |path: &str| Place { path: path.into(), access: Access::Write };
+    rules.extend(DEVICES.map(device));
+    rules
+}
+
+fn allow(path: &Path, access: Access, gone: &[&Path], rules: &mut Vec<Place>) {
+    let has_hidden = gone.iter().any(|hidden| *hidden != path && hidden.starts_with(path));
+    if !has_hidden {
+        rules.push(Place { path: path.to_owned(), access });
+        return;
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    // What a link leads to is allowed where it is.
+    let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
+    let entries = entries.map(|entry| entry.path()).filter(|path| !gone.contains(&&**path));
+    for entry in entries.take(MOST_BESIDE) {
+        allow(&entry, access, gone, rules);
+    }
+}
+
 /// The symbolic links that are followed on the way to what `path` names, each without links above it.
 fn links(path: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use supervisor::{Containment, Mechanism};
+use supervisor::{Containment, Mechanism, Walls};
 use tracing::{info, warn};
 
 use super::{
@@ -84,6 +84,14 @@ impl Children {
                     "the system gives the server's processes less isolation than they should have: \
                      they see and reach what the broker's user does; level = \"none\" in \
                      server.{server}.isolation says that this is meant"
+                );
+            }
+            if granted.walls == Some(Walls::Landlock) {
+                warn!(
+                    server,
+                    "there are no namespaces for the server's processes, so Landlock alone isolates \
+                     them: they see that other processes are there, connect to sockets that have a \
+                     path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"
                 );
             }
             info!(

@@ -4,11 +4,11 @@
 mod paths;
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
-use supervisor::{Containment, Isolation, Mechanism, Network, Sandbox, SpawnError, Spec};
+use supervisor::{Containment, Isolation, Mechanism, Network, Sandbox, SpawnError, Spec, Walls};
 
 use crate::{
     config::{IsolationFallback, IsolationLevel, NetworkAccess, ServerConfig},
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Granted {
     pub(crate) level: IsolationLevel,
     pub(crate) network: NetworkAccess,
+    /// What both are made of; `None` where neither is limited.
+    pub(crate) walls: Option<Walls>,
     /// Why it is less than what the settings ask for.
     pub(crate) lacking: Option<SpawnError>,
 }
@@ -42,10 +44,11 @@ impl Granted {
         let level = asked.level;
         let network = asked.network.clone();
         if level == IsolationLevel::None && network == NetworkAccess::Any {
-            return Ok(Self { level, network, lacking: None });
+            return Ok(Self { level, network, walls: None, lacking: None });
         }
-        let Err(lacking) = walls(containment, level) else {
-            return Ok(Self { level, network, lacking: None });
+        let lacking = match walls(containment, level, &network) {
+            Ok(walls) => return Ok(Self { level, network, walls: Some(walls), lacking: None }),
+            Err(lacking) => lacking,
         };
         let is_asked_for = level != IsolationLevel::None || network != NetworkAccess::Any;
         if is_asked_for && asked.fallback == IsolationFallback::Refuse {
@@ -54,6 +57,7 @@ impl Granted {
         Ok(Self {
             level: IsolationLevel::None,
             network: NetworkAccess::Any,
+            walls: None,
             lacking: Some(lacking),
         })
     }
@@ -62,9 +66,7 @@ impl Granted {
     pub(crate) fn kill(&self, containment: Option<&Containment>) -> &'static str {
         match containment {
             // The network takes a launcher too, and that brings the namespace along.
-            Some(_) if self.level != IsolationLevel::None || self.network != NetworkAccess::Any => {
-                Mechanism::PidNamespace.as_str()
-            }
+            Some(_) if self.walls == Some(Walls::Namespaces) => Mechanism::PidNamespace.as_str(),
             Some(containment) => containment.mechanism().as_str(),
             None => "nothing",
         }
@@ -96,17 +98,29 @@ impl Granted {
 
 impl fmt::Display for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, network {}", self.level.word(), self.network)
+        let by = if self.walls == Some(Walls::Landlock) { " by Landlock alone" } else { "" };
+        write!(f, "{}{by}, network {}", self.level.word(), self.network)
     }
 }
 
-/// Whether there is what `level` takes, or else why not.
-fn walls(containment: Option<&Containment>, level: IsolationLevel) -> Result<(), SpawnError> {
-    let none = || SpawnError::Other(std::io::Error::other("no process could be started for it"));
+/// What there is of what both take, or else why not.
+fn walls(
+    containment: Option<&Containment>,
+    level: IsolationLevel,
+    network: &NetworkAccess,
+) -> Result<Walls, SpawnError> {
+    let none = || SpawnError::Other(io::Error::other("no process could be started for it"));
     let containment = containment.ok_or_else(none)?;
     match level {
-        IsolationLevel::None | IsolationLevel::Sandbox => containment.sandbox(),
-        IsolationLevel::User => containment.sandbox_of_users(),
+        IsolationLevel::None | IsolationLevel::Sandbox => match containment.sandbox()? {
+            Walls::Landlock if matches!(network, NetworkAccess::None | NetworkAccess::Egress) => {
+                Err(SpawnError::Other(io::Error::other(format!(
+                    "network = \"{network}\" takes a network namespace; network = [] refuses TCP without"
+                ))))
+            }
+            walls => Ok(walls),
+        },
+        IsolationLevel::User => containment.sandbox_of_users().map(|()| Walls::Namespaces),
     }
 }
 
@@ -139,7 +153,7 @@ mod tests {
         sources.set.extend(set.iter().map(|&text| text.to_owned()));
         let loaded = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let server = loaded.config.server.values().next().expect("one server");
-        let Granted { level, network, lacking } = Granted::to(server, None)?;
+        let Granted { level, network, lacking, .. } = Granted::to(server, None)?;
         Ok((level, network, lacking.is_some()))
     }
 

@@ -103,7 +103,7 @@ async fn got_with(place: &Place, settings: &[&str], general: &[&str]) -> (Vec<St
         "configuration": place.path().join("mcp-broker.toml"),
         "pids": victims,
         // Without a sandbox it could.
-        "kill": is_isolated,
+        "kill": is_isolated && (has_scopes() || !place.has_no_namespaces),
         "socket": socket,
         "abstract_socket": name,
         "broker": broker.client.address.to_string(),
@@ -205,11 +205,15 @@ fn without_a_sandbox(mechanism: &str) -> Vec<&'static str> {
 /// What is reached from a sandbox: a network is one for all. Kernels before 6.12 have one space of
 /// abstract names too.
 fn from_a_sandbox() -> Vec<&'static str> {
+    let abstract_socket = (!has_scopes()).then_some("abstract socket");
+    abstract_socket.into_iter().chain(["broker's port"]).collect()
+}
+
+/// Whether Landlock bars signals and abstract sockets.
+fn has_scopes() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let is_scoped = (numbers.next(), numbers.next()) >= (Some(6), Some(12));
-    let abstract_socket = (!is_scoped).then_some("abstract socket");
-    abstract_socket.into_iter().chain(["broker's port"]).collect()
+    (numbers.next(), numbers.next()) >= (Some(6), Some(12))
 }
 
 #[test]
@@ -249,6 +253,20 @@ fn a_hostile_server_in_a_sandbox_of_an_ordinary_user_gets_nothing_and_harms_nobo
     with_timeout(async {
         let (got, _) = got(&Place::of_an_ordinary_user(), &["level=sandbox"]).await;
         assert_eq!(got, from_a_sandbox());
+    });
+}
+
+#[test]
+fn a_hostile_server_where_there_are_no_namespaces_gets_to_sockets_and_no_further() {
+    with_timeout(async {
+        let Some(place) = Place::without_namespaces().await else { return };
+        let (got, told) = got(&place, &["level=sandbox"]).await;
+        let mut expected = from_a_sandbox();
+        if !has_scopes() {
+            expected.push("signals");
+        }
+        expected.push("socket");
+        assert_eq!(got, expected, "{told}");
     });
 }
 

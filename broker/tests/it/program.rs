@@ -25,6 +25,10 @@ use crate::{
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
 
+/// Has the kernel give what follows no namespaces.
+const WITHOUT_NAMESPACES: &str = "for kind in user pid mnt ipc net; do \
+    echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 1; done; exec \"$0\" \"$@\"";
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-broker");
 
 /// A directory with a configuration for the obliging server.
@@ -33,6 +37,8 @@ pub(crate) struct Place {
     pub(crate) witness: Witness,
     /// Whom the broker runs as, with programs of its own; `None`: as this process.
     user: Option<u32>,
+    /// Whether the kernel gives the broker, and all that it starts, no namespaces.
+    pub(crate) has_no_namespaces: bool,
 }
 
 /// A broker that runs in a process of its own. Dropping it kills it.
@@ -47,7 +53,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let witness = Witness::in_directory(directory.path());
-        let place = Self { directory, witness, user: None };
+        let place = Self { directory, witness, user: None, has_no_namespaces: false };
         place.configure("");
         place
     }
@@ -74,6 +80,13 @@ impl Place {
         place
     }
 
+    /// Where there are no namespaces; `None` where this process cannot bring that about.
+    pub(crate) async fn without_namespaces() -> Option<Self> {
+        let place = Self { has_no_namespaces: true, ..Self::new() };
+        let (code, ..) = place.run(&["--version"]).await;
+        (code == 0).then_some(place)
+    }
+
     /// Where the broker of this place finds a program of the build.
     pub(crate) fn program(&self, built: &str) -> String {
         let name = Path::new(built).file_name().filter(|_| self.user.is_some());
@@ -93,6 +106,10 @@ impl Place {
 
     fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(self.program(PROGRAM));
+        if self.has_no_namespaces {
+            command = Command::new("unshare");
+            command.args(["-Ur", "/bin/sh", "-c", WITHOUT_NAMESPACES, PROGRAM]);
+        }
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }

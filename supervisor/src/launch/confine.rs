@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, io};
 
 use landlock::{
-    ABI, Access as _, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetError, Scope,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope, path_beneath_rules,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs};
 use seccompiler::{
@@ -13,7 +13,7 @@ use seccompiler::{
 };
 
 use super::{
-    plan::{Plan, Reach},
+    plan::{Access, Plan, Reach},
     report::{Failure, Step},
 };
 use crate::rlimits;
@@ -87,12 +87,11 @@ pub(super) fn confine(plan: &Plan) -> Result<(), Failure> {
     if !plan.new_privs {
         set_no_new_privs(true).step("refuse new privileges")?;
     }
-    if let Reach::Ports(ports) = &plan.network {
-        allow_ports(ports).map_err(io::Error::other).step("limit the network to ports")?;
+    let restricted = restrict(plan).map_err(io::Error::other);
+    if plan.by_landlock || matches!(plan.network, Reach::Ports(_)) {
+        restricted.step("limit files and the network by Landlock")?;
     }
     if plan.confined {
-        // An older kernel has no scopes; then an abstract socket can be reached as any other.
-        let _ = scope();
         drop_capabilities()?;
         for filter in filters().map_err(io::Error::other).step("make a filter")? {
             apply_filter(&filter).map_err(io::Error::other).step("filter system calls")?;
@@ -116,19 +115,49 @@ fn become_user(user: u32) -> Result<(), Failure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).step("become the user")
 }
 
-fn allow_ports(ports: &[u16]) -> Result<(), RulesetError> {
-    let mut rules = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessNet::ConnectTcp)?
-        .create()?;
-    for port in ports {
+/// The rules of Landlock, in one set: of several, one that has nothing to say of files would still keep
+/// the child from moving any to another directory.
+///
+/// The rights of files of Landlock's first version are needed, and those of the network; what came later
+/// is taken where the kernel knows it. Without scopes an abstract socket is reached as any other. Whoever
+/// is under rules for files cannot trace, nor read the environment of, a process that is not.
+fn restrict(plan: &Plan) -> Result<(), RulesetError> {
+    let view = plan.view.as_deref().filter(|_| plan.by_landlock);
+    let ports = match &plan.network {
+        Reach::Ports(ports) => Some(ports),
+        Reach::Any | Reach::None | Reach::Listener(_) => None,
+    };
+    if view.is_none() && ports.is_none() && !plan.confined {
+        return Ok(());
+    }
+    let rights = AccessFs::from_all(ABI::V3);
+    let mut rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    if view.is_some() {
+        rules = rules.handle_access(AccessFs::from_all(ABI::V1))?;
+    }
+    if ports.is_some() {
+        rules = rules.handle_access(AccessNet::ConnectTcp)?;
+    }
+    rules = rules.set_compatibility(CompatLevel::BestEffort);
+    if view.is_some() {
+        rules = rules.handle_access(rights)?;
+    }
+    if plan.confined {
+        rules = rules.scope(Scope::from_all(ABI::V6))?;
+    }
+    let mut rules = rules.create()?;
+    if let Some(view) = view {
+        let paths = |access| {
+            let places = view.iter().filter(move |place| place.access == access);
+            places.map(|place| place.path.as_path())
+        };
+        rules = rules
+            .add_rules(path_beneath_rules(paths(Access::Read), AccessFs::from_read(ABI::V3)))?
+            .add_rules(path_beneath_rules(paths(Access::Write), rights))?;
+    }
+    for port in ports.into_iter().flatten() {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
-    rules.restrict_self().map(drop)
-}
-
-fn scope() -> Result<(), RulesetError> {
-    let rules = Ruleset::default().scope(Scope::from_all(ABI::V6))?.create()?;
     rules.restrict_self().map(drop)
 }
 

@@ -59,7 +59,7 @@ fn start(
         let listener = network::listen(port).step("listen for the child")?;
         report.hand_over(&listener).step("hand the listener over")?;
     }
-    mounts::prepare(plan.view.as_deref())?;
+    mounts::prepare(plan.view.as_deref().filter(|_| !plan.by_landlock))?;
     match fork().step("start the child")? {
         Some(child) => Ok(child),
         None => {
@@ -71,7 +71,7 @@ fn start(
 }
 
 /// Becomes the child; returns why not.
-fn execute(plan: &Plan, words: &[CString]) -> Failure {
+pub(super) fn execute(plan: &Plan, words: &[CString]) -> Failure {
     let _ = setpgid(None, None);
     let prepared =
         chdir(&plan.cwd).step("enter the working directory").and_then(|()| confine::confine(plan));

@@ -44,6 +44,9 @@ pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
 
 fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<(Pid, OwnedFd), Failure> {
     let plan = Plan::read(plan).step("read the plan")?;
+    if plan.in_place {
+        return Err(init::execute(&plan, words));
+    }
     separate(&plan)?;
     let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).step("open a pipe")?;
     match fork().step("start the first process of the namespaces")? {
@@ -63,7 +66,7 @@ fn separate(plan: &Plan) -> Result<(), Failure> {
     if plan.user_namespace {
         flags |= UnshareFlags::NEWUSER;
     }
-    if plan.view.is_some() {
+    if plan.view.is_some() && !plan.by_landlock {
         flags |= UnshareFlags::NEWIPC;
     }
     if plan.network.is_own() {

@@ -18,6 +18,10 @@ pub(crate) struct Plan {
     pub(crate) user_namespace: bool,
     /// What of the file system there is; `None` leaves it as it is.
     pub(crate) view: Option<Vec<Place>>,
+    /// Whether the view lists what Landlock allows, and no mount hides the rest.
+    pub(crate) by_landlock: bool,
+    /// Whether there are no namespaces at all: the launcher itself becomes the child.
+    pub(crate) in_place: bool,
     /// Where the child works.
     pub(crate) cwd: PathBuf,
     /// The network.
@@ -127,6 +131,8 @@ impl Plan {
             (b'p', self.new_privs),
             (b'c', self.confined),
             (b'v', self.view.is_some()),
+            (b'a', self.by_landlock),
+            (b'e', self.in_place),
             (b'n', self.network == Reach::None),
         ] {
             if flag {
@@ -167,6 +173,8 @@ impl Plan {
                 b'p' => plan.new_privs = true,
                 b'c' => plan.confined = true,
                 b'v' => plan.view = Some(Vec::new()),
+                b'a' => plan.by_landlock = true,
+                b'e' => plan.in_place = true,
                 b'n' => plan.network = Reach::None,
                 b'o' => plan.network = Reach::Listener(words?.parse().ok()?),
                 b't' if value.is_empty() => plan.network = Reach::Ports(Vec::new()),
@@ -206,6 +214,8 @@ mod tests {
                 place(b"/opt", Access::Read),
                 place(b"/opt/current", Access::Link),
             ]),
+            by_landlock: true,
+            in_place: true,
             cwd: "/srv".into(),
             network: Reach::Ports(vec![443, 80]),
             new_privs: true,

@@ -24,6 +24,7 @@ pub(crate) struct Launch {
     /// The launcher's end, closed here once it has its own.
     says: OwnedFd,
     report: OwnedFd,
+    is_in_place: bool,
 }
 
 impl Launch {
@@ -33,7 +34,12 @@ impl Launch {
         // A socket, since a descriptor may come by it.
         let flags = SocketFlags::CLOEXEC;
         let (report, says) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        Ok(Self { plan: plan_end, says, report })
+        Ok(Self { plan: plan_end, says, report, is_in_place: plan.in_place })
+    }
+
+    /// Whether the launcher becomes the child, with no process between.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.is_in_place
     }
 
     /// The launcher's command, which the child's own name and arguments are to follow.

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::harness::{BROOD, Harness, OtherProcess, run, run_spec, soon, spec};
+use crate::harness::{BROOD, Harness, OtherProcess, PARENT, run, run_spec, soon, spec};
 
 fn sandboxed(script: &str, sandbox: Sandbox) -> Spec {
     let containment = Containment::start_with("mcp-sandbox-test", &[]).expect("it starts");
@@ -191,4 +191,42 @@ async fn a_child_of_another_user_has_that_users_rights_and_its_own_places() {
     assert!(said.trim_end().ends_with("0000000000000000"), "{said}");
     assert!(!said.contains("root:") && !place.path().join("file").exists(), "{said}");
     assert_eq!(fs::metadata(own.join("file")).expect("it is the host's").uid(), 54_321);
+}
+
+/// Has the kernel give a program, and all that it starts, no namespaces.
+const WITHOUT_NAMESPACES: &str = "for kind in user pid mnt ipc net; do \
+    echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 1; done; exec \"$0\" \"$@\"";
+
+#[tokio::test]
+async fn where_there_are_no_namespaces_rules_keep_a_child_from_files_and_other_processes() {
+    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir(at("own")).expect("made");
+    fs::write(at("keyring"), "canary").expect("written");
+    let base = at("").display().to_string();
+    let base = base.trim_end_matches('/');
+    let script = format!(
+        "exec 2>&1; cat {base}/keyring; ls {base} /tmp; echo x > {base}/new; \
+         echo x > /etc/mcp-test; cat /proc/$PPID/environ; cat /etc/shadow; \
+         mkdir {base}/own/a {base}/own/b; echo kept > {base}/own/a/file; \
+         ln {base}/own/a/file {base}/own/b/file && cat {base}/own/b/file; echo void > /dev/null; \
+         grep -E '^(CapEff|Seccomp):' /proc/self/status; kill -0 $PPID && echo signals; exit 0"
+    );
+    let words = ["-Ur", "/bin/sh", "-c", WITHOUT_NAMESPACES, PARENT, "walled"];
+    let words = [&words[..], &["/bin/sh", "-c", &script, base]].concat();
+    let said = run_spec(spec("unshare", &words)).await.rest().await;
+    if said.is_empty() {
+        // An ordinary user who may make no user namespace has no such machine to show.
+        return;
+    }
+    assert!(said.starts_with("Landlock\n"), "{said}");
+    assert!(!said.contains("canary") && !said.contains("root:"), "{said}");
+    assert_eq!(said.matches("ermission denied").count(), 7, "{said}");
+    assert!(said.contains("\nkept\n"), "{said}");
+    assert!(said.contains("CapEff:\t0000000000000000\nSeccomp:\t2\n"), "{said}");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let has_scopes = (numbers.next(), numbers.next()) >= (Some(6), Some(12));
+    assert_eq!(said.contains("signals"), !has_scopes, "{said}");
+    assert!(!at("new").exists() && !Path::new("/etc/mcp-test").exists());
 }

@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use supervisor::{Containment, Enforcement, Limit, Mechanism};
+use supervisor::{Containment, Enforcement, Limit, Mechanism, Walls};
 
 use super::super::output::{Exit, print, print_error};
 use crate::error_chain::error_with_causes;
@@ -14,8 +14,8 @@ use crate::error_chain::error_with_causes;
 struct Facts {
     is_root: bool,
     mechanism: Mechanism,
-    /// What was refused.
-    sandbox: Result<(), String>,
+    /// What it is made of, or what was refused.
+    sandbox: Result<Walls, String>,
     limits: Vec<(&'static str, Enforcement)>,
     /// Settings of the kernel that keep ordinary users from making namespaces.
     obstacles: Vec<Obstacle>,
@@ -159,12 +159,17 @@ fn checks(facts: &Facts) -> Vec<Check> {
         },
         Check {
             name: "sandbox",
-            is_there: sandbox.is_ok(),
+            is_there: *sandbox == Ok(Walls::Namespaces),
             found: match sandbox {
-                Ok(()) => "isolation.level = \"sandbox\" works".to_owned(),
+                Ok(Walls::Namespaces) => "isolation.level = \"sandbox\" works".to_owned(),
+                Ok(Walls::Landlock) => {
+                    "isolation.level = \"sandbox\" works by Landlock alone: a process sees that \
+                     others are there, connects to sockets that have a path, and has no /tmp"
+                        .to_owned()
+                }
                 Err(refused) => format!("isolation.level = \"sandbox\" is refused: {refused}"),
             },
-            hint: sandbox.is_err().then(namespaces),
+            hint: (*sandbox != Ok(Walls::Namespaces)).then(namespaces),
         },
     ];
     for (name, by) in limits {
@@ -213,7 +218,7 @@ mod tests {
         Facts {
             is_root: false,
             mechanism: Mechanism::Cgroup,
-            sandbox: Ok(()),
+            sandbox: Ok(Walls::Namespaces),
             limits: vec![
                 ("limit memory", Enforcement::CgroupV2),
                 ("limit pids", Enforcement::CgroupV2),
