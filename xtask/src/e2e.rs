@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(chosen("client", &CLIENTS, Some("rmcp")).unwrap(), ["rmcp"]);
         let error = chosen("client", &CLIENTS, Some("ruby")).unwrap_err().to_string();
         assert!(
-            error.contains("typescript, python, rmcp, go, typescript-modern, python-modern"),
+            error.contains("typescript, python, rmcp, go, typescript-modern, python-modern, rmcp"),
             "{error}"
         );
     }

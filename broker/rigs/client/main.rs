@@ -14,7 +14,8 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | `stories` | the stories |
+//! | `stories` | the stories of a session |
+//! | `modern` | those of revision 2026-07-28, which knows none (`--modern`) |
 //! | `abilities` | what each kind of server can be asked |
 //! | `session` | a connected client and all that was asked of it |
 //! | `wire` | the connections between client and broker |
@@ -38,12 +39,14 @@ use tokio::time::timeout;
 
 mod abilities;
 mod inbox;
+mod modern;
 mod session;
 mod stories;
 mod wire;
 
 use abilities::Kind;
-use stories::{STORIES, Skip, World};
+use session::Era;
+use stories::{Skip, World};
 
 /// Real time a story may take.
 const STORY_LIMIT: Duration = Duration::from_secs(10);
@@ -64,6 +67,9 @@ struct Flags {
     /// The directory that the filesystem or git server was started with.
     #[arg(long, required_if_eq_any([("server", "filesystem"), ("server", "git")]))]
     path: Option<String>,
+    /// Speak revision 2026-07-28 instead of those with `initialize`.
+    #[arg(long)]
+    modern: bool,
     /// Only the stories whose name contains this, and the first.
     #[arg(long)]
     only: Option<String>,
@@ -75,10 +81,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     let flags = Flags::parse();
     let target = wire::Target::of(&flags.url).context("--url")?;
     let only = flags.only.unwrap_or_default();
-    let world = World::new(target, flags.token, flags.server, flags.path);
+    let (era, stories) =
+        if flags.modern { (Era::Modern, modern::STORIES) } else { (Era::Legacy, stories::STORIES) };
+    let world = World::new(target, era, flags.token, flags.server, flags.path);
 
     let (mut passed, mut failed) = (0, 0);
-    for (name, story) in STORIES {
+    for (name, story) in stories {
         // The first story opens the session that most of the others share.
         if world.has_session() && !name.contains(&only) {
             continue;

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{bail, ensure};
 use rmcp::{
-    ClientHandler, ErrorData, RoleClient, ServiceExt,
+    ClientHandler, ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
         ClientRequest, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
         ElicitResult, ElicitationAction, Implementation, JsonObject, ListRootsResult,
-        LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken,
+        LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken, ProtocolVersion,
         ResourceUpdatedNotificationParam, Root, SamplingMessage, ServerResult,
     },
     service::{
@@ -31,6 +31,17 @@ use crate::{
 /// What the imaginary model answers to a sampling request.
 pub(crate) const MODEL_SAYS: &str = "the model of the end-to-end stories says hello";
 
+/// Which protocol the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// The handshake with `initialize`, and sessions.
+    Legacy,
+    /// Revision 2026-07-28 and nothing else.
+    Modern,
+    /// The client finds out.
+    Either,
+}
+
 /// What a server asked of the client.
 #[derive(Debug, Clone)]
 pub(crate) enum Asked {
@@ -42,8 +53,11 @@ pub(crate) enum Asked {
 }
 
 /// The client's side of a conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) era: Era,
+    /// Declares that it can tell roots.
+    has_roots: bool,
     pub(crate) roots: Mutex<Vec<String>>,
     pub(crate) asked: Inbox<Asked>,
     pub(crate) logged: Inbox<LoggingMessageNotificationParam>,
@@ -63,8 +77,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     handle: RequestHandle<RoleClient>,
-    name: &'static str,
-    text: Option<String>,
+    call: Call,
 }
 
 /// A call's result with the progress seen.
@@ -78,7 +91,7 @@ pub(crate) struct Finished {
 pub(crate) async fn connect(
     target: &Target,
     token: Option<&str>,
-    root: &str,
+    client: Client,
 ) -> anyhow::Result<(Wire, Result<RunningService<RoleClient, Arc<Client>>, ClientInitializeError>)>
 {
     let wire = Wire::start(target).await?;
@@ -89,10 +102,20 @@ pub(crate) async fn connect(
     if let Some(token) = token {
         config = config.auth_header(token);
     }
-    let client = Arc::new(Client::default());
-    client.set_roots(&[root]);
+    let lifecycle = client.era.lifecycle();
     let transport = StreamableHttpClientTransport::from_config(config);
-    Ok((wire, client.serve(transport).await))
+    Ok((wire, Arc::new(client).serve_with_lifecycle(transport, lifecycle).await))
+}
+
+impl Era {
+    fn lifecycle(self) -> ClientLifecycleMode {
+        let preferred_versions = vec![ProtocolVersion::V_2026_07_28];
+        match self {
+            Self::Legacy => ClientLifecycleMode::Initialize,
+            Self::Modern => ClientLifecycleMode::Discover { preferred_versions },
+            Self::Either => ClientLifecycleMode::Auto { preferred_versions, legacy_version: None },
+        }
+    }
 }
 
 impl Session {
@@ -120,31 +143,34 @@ impl Session {
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let options = PeerRequestOptions::no_options();
         let handle = self.service.send_cancellable_request(request, options).await?;
-        Ok(UnderWay { handle, name: call.name, text: call.text.clone() })
+        Ok(UnderWay { handle, call: call.clone() })
     }
 
     /// Waits for the answer and checks it where it is known.
     pub(crate) async fn finish(&self, call: UnderWay) -> anyhow::Result<Finished> {
-        let UnderWay { handle, name, text } = call;
+        let UnderWay { handle, call } = call;
         let token = handle.progress_token.clone();
         let result = match handle.await_response().await? {
             ServerResult::CallToolResult(result) => result,
-            other => bail!("{name} was answered with {other:?}"),
+            other => bail!("{} was answered with {other:?}", call.name),
         };
         let steps = self.client().steps.all().into_iter();
         let own = steps.filter(|step| step.progress_token == token);
         let finished = Finished { result, progress: own.map(|step| step.progress).collect() };
-        let answer = finished.text();
-        ensure!(finished.result.is_error != Some(true), "{name} failed: {answer}");
-        if let Some(text) = text {
-            ensure!(answer == text, "{name} answered {answer:?}");
-        }
-        Ok(finished)
+        checked(finished, &call)
     }
 
     pub(crate) async fn call(&self, call: &Call) -> anyhow::Result<Finished> {
-        let started = self.start(call).await?;
-        self.finish(started).await
+        if self.client().era == Era::Legacy {
+            let started = self.start(call).await?;
+            return self.finish(started).await;
+        }
+        // What is asked meanwhile is the result of a round, and the SDK calls again with the answer.
+        let before = self.client().steps.all().len();
+        let params = CallToolRequestParams::new(call.name).with_arguments(call.arguments.clone());
+        let result = self.service.call_tool(params).await?;
+        let steps = self.client().steps.all().into_iter().skip(before);
+        checked(Finished { result, progress: steps.map(|step| step.progress).collect() }, call)
     }
 
     /// A call's text.
@@ -157,6 +183,16 @@ impl Session {
         self.service.cancel().await?;
         Ok(self.wire)
     }
+}
+
+/// Holds a result against what is known of it.
+fn checked(finished: Finished, call: &Call) -> anyhow::Result<Finished> {
+    let (name, answer) = (call.name, finished.text());
+    ensure!(finished.result.is_error != Some(true), "{name} failed: {answer}");
+    if let Some(text) = &call.text {
+        ensure!(answer == *text, "{name} answered {answer:?}");
+    }
+    Ok(finished)
 }
 
 impl UnderWay {
@@ -178,6 +214,19 @@ impl Finished {
 }
 
 impl Client {
+    /// One whose only root is `root`. Without `has_roots` it keeps that to itself.
+    pub(crate) fn new(era: Era, root: &str, has_roots: bool) -> Self {
+        Self {
+            era,
+            has_roots,
+            roots: Mutex::new(vec![root.to_owned()]),
+            asked: Inbox::default(),
+            logged: Inbox::default(),
+            updated: Inbox::default(),
+            steps: Inbox::default(),
+        }
+    }
+
     pub(crate) fn set_roots(&self, roots: &[&str]) {
         let roots = roots.iter().map(ToString::to_string).collect();
         *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots;
@@ -245,12 +294,12 @@ impl ClientHandler for Client {
     }
 
     fn get_info(&self) -> ClientConfig {
-        let capabilities = ClientCapabilities::builder()
-            .enable_sampling()
-            .enable_elicitation()
-            .enable_roots()
-            .enable_roots_list_changed()
-            .build();
+        let capabilities = ClientCapabilities::builder().enable_sampling().enable_elicitation();
+        let capabilities = match (self.has_roots, self.era) {
+            (false, _) => capabilities.build(),
+            (true, Era::Legacy) => capabilities.enable_roots().enable_roots_list_changed().build(),
+            (true, Era::Modern | Era::Either) => capabilities.enable_roots().build(),
+        };
         ClientConfig::new(capabilities, Implementation::new("e2e-rmcp", "1.0.0"))
     }
 }

@@ -15,7 +15,7 @@ use tokio::{process::Command, sync::OnceCell};
 
 use crate::{
     abilities::{Abilities, Call, Kind},
-    session::{self, Asked, MODEL_SAYS, Session},
+    session::{self, Asked, Client, Era, MODEL_SAYS, Session},
     wire::{Exchange, Target},
 };
 
@@ -55,22 +55,24 @@ pub(crate) struct Skip(pub(crate) &'static str);
 #[derive(Debug)]
 pub(crate) struct World {
     target: Target,
+    era: Era,
     token: Option<String>,
     kind: Kind,
-    path: Option<String>,
-    abilities: Abilities,
-    shared: OnceCell<Session>,
+    pub(crate) path: Option<String>,
+    pub(crate) abilities: Abilities,
+    pub(crate) shared: OnceCell<Session>,
 }
 
 impl World {
     pub(crate) fn new(
         target: Target,
+        era: Era,
         token: Option<String>,
         kind: Kind,
         path: Option<String>,
     ) -> Self {
         let abilities = kind.abilities(path.as_deref().unwrap_or_default());
-        Self { target, token, kind, path, abilities, shared: OnceCell::new() }
+        Self { target, era, token, kind, path, abilities, shared: OnceCell::new() }
     }
 
     /// Whether the first story was told well.
@@ -86,18 +88,32 @@ impl World {
         Ok(())
     }
 
-    fn shared(&self) -> &Session {
+    pub(crate) fn shared(&self) -> &Session {
         self.shared.get().expect("the first story opened it, or none follows")
     }
 
+    /// Whether a client that speaks `era` tells its roots: the everything server asks for them while
+    /// no call is under way, and in the modern era nobody is there to answer then.
+    pub(crate) fn has_roots(&self, era: Era) -> bool {
+        era == Era::Legacy || self.kind != Kind::Everything
+    }
+
     /// The root that a client has from the start.
-    fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.path.as_deref().map_or_else(|| "file:///stories/first".to_owned(), file_url)
     }
 
+    fn client(&self, era: Era) -> Client {
+        Client::new(era, &self.root(), self.has_roots(era))
+    }
+
     async fn connect(&self) -> anyhow::Result<Session> {
-        let (wire, service) =
-            session::connect(&self.target, self.token.as_deref(), &self.root()).await?;
+        self.connect_as(self.era).await
+    }
+
+    pub(crate) async fn connect_as(&self, era: Era) -> anyhow::Result<Session> {
+        let client = self.client(era);
+        let (wire, service) = session::connect(&self.target, self.token.as_deref(), client).await?;
         Ok(Session { service: service?, wire })
     }
 
@@ -124,7 +140,7 @@ impl World {
         self.shared.set(session).context("the first story is told once")
     }
 
-    async fn lists(&self) -> anyhow::Result<()> {
+    pub(crate) async fn lists(&self) -> anyhow::Result<()> {
         let service = &self.shared().service;
         let offered = service.peer_info().context("initialized")?.capabilities.clone();
         let tools = service.list_all_tools().await?;
@@ -145,7 +161,7 @@ impl World {
         Ok(())
     }
 
-    async fn content(&self) -> anyhow::Result<()> {
+    pub(crate) async fn content(&self) -> anyhow::Result<()> {
         let (session, path) = (self.shared(), self.path.as_deref().unwrap_or_default());
         match self.kind {
             Kind::Fixture | Kind::Everything | Kind::GoSdk | Kind::McpGo => {
@@ -172,7 +188,7 @@ impl World {
         Ok(())
     }
 
-    async fn progress(&self) -> anyhow::Result<()> {
+    pub(crate) async fn progress(&self) -> anyhow::Result<()> {
         ensure_increasing(&self.shared().call(able(&self.abilities.progress)?).await?.progress)
     }
 
@@ -182,7 +198,7 @@ impl World {
         Ok(())
     }
 
-    async fn elicitation(&self) -> anyhow::Result<()> {
+    pub(crate) async fn elicitation(&self) -> anyhow::Result<()> {
         let text = self.shared().ask(able(&self.abilities.elicitation)?).await?;
         let asked = self.shared().client().asked.all();
         let content = asked.into_iter().find_map(|asked| match asked {
@@ -230,7 +246,7 @@ impl World {
         Ok(())
     }
 
-    async fn at_once(&self) -> anyhow::Result<()> {
+    pub(crate) async fn at_once(&self) -> anyhow::Result<()> {
         let (session, calls) = (self.shared(), &self.abilities.at_once);
         let mut alone = Vec::new();
         for call in calls {
@@ -354,7 +370,7 @@ impl World {
         Ok(())
     }
 
-    async fn crash(&self) -> anyhow::Result<()> {
+    pub(crate) async fn crash(&self) -> anyhow::Result<()> {
         let crash = able(&self.abilities.crash)?;
         let session = self.connect().await?;
         let error = session.call(crash).await.err().context("the call was answered")?;
@@ -386,12 +402,13 @@ impl World {
         Ok(())
     }
 
-    async fn refused(&self) -> anyhow::Result<()> {
+    pub(crate) async fn refused(&self) -> anyhow::Result<()> {
         if self.token.is_none() {
             bail!(Skip("no --token"));
         }
         for token in ["no-such-token", ""] {
-            let (wire, service) = session::connect(&self.target, Some(token), &self.root()).await?;
+            let (wire, service) =
+                session::connect(&self.target, Some(token), self.client(self.era)).await?;
             let error = service.err().with_context(|| format!("{token:?} was accepted"))?;
             ensure!(error.is_authorization_required(), "the client took it for {error}");
             let statuses: Vec<_> = wire.exchanges().iter().filter_map(Exchange::status).collect();
@@ -423,7 +440,7 @@ async fn ping(session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn able<T>(ability: &Option<T>) -> Result<&T, Skip> {
+pub(crate) fn able<T>(ability: &Option<T>) -> Result<&T, Skip> {
     ability.as_ref().ok_or(Skip("the server offers nothing for it"))
 }
 

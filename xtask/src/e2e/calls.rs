@@ -1,5 +1,6 @@
 //! Each client with each server, through one broker; those that are called modern speak revision
-//! 2026-07-28, which of the servers the fixture alone does. At the end the broker is stopped while sessions
+//! 2026-07-28, which of the servers the fixture alone does, and as `fixture-modern` nothing else. At the end
+//! the broker is stopped while sessions
 //! are open, and nothing it has started may be left.
 
 use std::{
@@ -24,18 +25,35 @@ use crate::{
     tally::Tally,
 };
 
-pub(super) const CLIENTS: [&str; 6] =
-    ["typescript", "python", "rmcp", "go", "typescript-modern", "python-modern"];
-pub(super) const SERVERS: [&str; 6] =
-    ["fixture", "everything", "filesystem", "git", "go-sdk", "mcp-go"];
+pub(super) const CLIENTS: [&str; 9] = [
+    "typescript",
+    "python",
+    "rmcp",
+    "go",
+    "typescript-modern",
+    "python-modern",
+    "rmcp-modern",
+    "mcp-remote",
+    "mcp-remote-modern",
+];
+pub(super) const SERVERS: [&str; 7] =
+    ["fixture", "everything", "fixture-modern", "filesystem", "git", "go-sdk", "mcp-go"];
 
 /// Those of both that are left out where Go is missing.
 const IN_GO: [&str; 3] = ["go", "go-sdk", "mcp-go"];
 
-/// Clients of revision 2026-07-28.
-const MODERN: [&str; 2] = ["typescript-modern", "python-modern"];
-/// The servers that those are told with: the first of [`SERVERS`].
-const MODERN_WITH: [&str; 3] = ["fixture", "everything", "filesystem"];
+/// Whether a client is told with a server. What each is told with are the first of [`SERVERS`].
+fn is_told(client: &str, server: &str) -> bool {
+    match client {
+        "typescript" | "python" | "rmcp" | "go" => true,
+        // What stands between a client and the broker.
+        "mcp-remote" | "mcp-remote-modern" => {
+            matches!(server, "fixture" | "everything" | "fixture-modern")
+        }
+        // Clients of revision 2026-07-28.
+        _ => matches!(server, "fixture" | "everything" | "fixture-modern" | "filesystem"),
+    }
+}
 
 /// A server's last child may need a moment after the broker itself has gone.
 const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
@@ -63,8 +81,7 @@ pub(super) fn run(
 
     let mut cells = Vec::new();
     for server in servers {
-        let is_told = |client: &&&str| !MODERN.contains(*client) || MODERN_WITH.contains(server);
-        for client in clients.iter().filter(is_told) {
+        for client in clients.iter().filter(|client| is_told(client, server)) {
             let url = format!("{}/{server}/mcp", broker.url());
             let cell =
                 stage.tell(sh, client, server, &url, &token, only).unwrap_or_else(Cell::broken);
@@ -125,6 +142,7 @@ impl Stage<'_> {
         text += "\n[auth]\nverifiers = [\"static\"]\n";
         text += &server("fixture", &[&self.run.join("fixture")]);
         text += "default = true\n";
+        text += &server("fixture-modern", &[&self.run.join("fixture"), Path::new("modern")]);
         text += &server(
             "everything",
             &[node, &modules.join("mcp-server-everything"), Path::new("stdio")],
@@ -176,9 +194,16 @@ impl Stage<'_> {
                 let program = self.harness.dir.join("go/client/client");
                 cmd!(sh, "{program}")
             }
+            "mcp-remote" | "mcp-remote-modern" => {
+                let era = if client == "mcp-remote" { "legacy" } else { "modern" };
+                let script = self.harness.dir.join("ts/remote-calls.mjs");
+                cmd!(sh, "node {script} --era {era}")
+            }
+            "rmcp-modern" => cmd!(sh, "target/debug/examples/client --modern"),
             _ => cmd!(sh, "target/debug/examples/client"),
         };
-        let mut cmd = cmd.args(["--url", url, "--token", token, "--server", server]);
+        let kind = if server == "fixture-modern" { "fixture" } else { server };
+        let mut cmd = cmd.args(["--url", url, "--token", token, "--server", kind]);
         if matches!(server, "filesystem" | "git") {
             cmd = cmd.arg("--path").arg(self.path_of(server));
         }
