@@ -4,7 +4,8 @@
 //! headers and body agree; [`header_value`] reads headers that mirror the body; [`parameters`] checks
 //! those that a tool's schema asks for. The others translate between the eras, for a child that only
 //! knows the one before: [`to_legacy`] what goes to it, [`from_legacy`] what comes from it,
-//! [`discovery`] what it says of itself, [`input`] what it asks. An `adapter` holds what a session of
+//! [`discovery`] what it says of itself, [`input`] what it asks. [`tasks`] reads what says of a call that it
+//! goes on in the background. An `adapter` holds what a session of
 //! the legacy era keeps of a child that knows only this one.
 
 pub(crate) mod adapter;
@@ -15,6 +16,7 @@ pub mod input;
 mod object;
 pub mod parameters;
 pub mod request;
+pub mod tasks;
 pub mod to_legacy;
 
 /// The revision that is spoken here.

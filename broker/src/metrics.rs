@@ -274,7 +274,7 @@ impl Metrics {
 
 /// The label of a method: itself if the protocol knows it.
 pub(crate) fn method_label(method: &str) -> &'static str {
-    const KNOWN: [&str; 23] = [
+    const KNOWN: [&str; 24] = [
         "initialize",
         "ping",
         "tools/list",
@@ -291,6 +291,7 @@ pub(crate) fn method_label(method: &str) -> &'static str {
         "subscriptions/listen",
         "logging/setLevel",
         "tasks/get",
+        "tasks/update",
         "tasks/list",
         "tasks/result",
         "tasks/cancel",

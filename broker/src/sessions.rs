@@ -29,6 +29,7 @@ mod session_observer;
 pub(crate) mod spawn_failure;
 pub(crate) mod spawner;
 mod startup;
+pub(crate) mod tasks;
 #[cfg(test)]
 mod testing;
 pub(crate) mod token_delivery;

@@ -1,4 +1,4 @@
-//! The list of tools with their schemas. What they do is in `content`, `questions` and `probes`.
+//! The list of tools with their schemas. What they do is in `content`, `questions`, `background` and `probes`.
 
 use rmcp::model::{JsonObject, Tool};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ pub(crate) const SCHEMA_2020_12: &str = "json_schema_2020_12_tool";
 pub(crate) const HEADER: &str = "test_header_argument";
 
 /// Tools without arguments.
-const PLAIN: [(&str, &str); 26] = [
+const PLAIN: [(&str, &str); 30] = [
     ("test_simple_text", "Answers with a text"),
     ("test_image_content", "Answers with an image"),
     ("test_audio_content", "Answers with a sound"),
@@ -38,6 +38,10 @@ const PLAIN: [(&str, &str); 26] = [
     ("test_input_required_result_capabilities", "Asks what the client declared, nothing else"),
     ("test_trigger_tool_change", "Adds a tool, or takes it away again"),
     ("test_trigger_prompt_change", "Adds a prompt, or takes it away again"),
+    ("failing_job", "Becomes a task that ends with a tool error"),
+    ("protocol_error_job", "Becomes a task that ends with an error of the protocol"),
+    ("multi_input", "Becomes a task that asks two things at once"),
+    ("test_tool_with_task", "Asks for a name, then becomes a task"),
     ("crash", "Ends the process at once with exit code 3, without an answer"),
     ("pid", "Answers with the id of this process"),
 ];
@@ -93,6 +97,27 @@ pub(crate) fn tools(memory: &Memory) -> Vec<Tool> {
             "Answers with one variable of this process's environment",
             json!({ "name": string("The variable") }),
             &["name"],
+        ),
+        tool(
+            "greet",
+            "Greets at once, and never becomes a task",
+            json!({ "name": string("Whom") }),
+            &["name"],
+        ),
+        tool(
+            "slow_compute",
+            "Takes its time, as a task where the client can take one",
+            json!({
+                "seconds": { "type": "number", "minimum": 0, "description": "How long" },
+                "label": string("Of no meaning"),
+            }),
+            &["seconds"],
+        ),
+        tool(
+            "confirm_delete",
+            "Becomes a task that asks the person",
+            json!({ "filename": string("What to delete, in words only") }),
+            &["filename"],
         ),
         tool("stderr", "Writes a line to stderr", json!({ "text": string("The line") }), &["text"]),
         tool(

@@ -26,6 +26,7 @@
 //! | `content` | tools that answer by themselves: text, images, logs, progress |
 //! | `questions` | tools that ask the client first: sampling, elicitation, roots |
 //! | `probes` | tools for our own tests: `sleep`, `crash`, `echo`, `env`, `pid`, changes |
+//! | `background` | tools that go on as tasks after their answer |
 //! | `prompts`, `resources` | what their names say |
 //!
 //! Deliberately absent: whatever only an HTTP server can do. `test_reconnection` just takes its
@@ -42,6 +43,7 @@ use std::{env, io};
 use rmcp::{ServiceExt, service::ServerInitializeError, transport};
 use tracing_subscriber::EnvFilter;
 
+mod background;
 mod catalogue;
 mod content;
 mod dialog;

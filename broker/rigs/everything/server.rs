@@ -5,20 +5,22 @@ use std::{borrow::Cow, sync::Arc};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-        CompleteResult, ContentBlock, GetPromptRequestParams, GetPromptResponse, Implementation,
-        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-        PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-        ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
-        SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+        CompleteRequestParams, CompleteResult, ContentBlock, GetPromptRequestParams,
+        GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+        ServerConfig, SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestParams,
+        SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{RequestContext, SubscriptionContext},
+    task_manager::TaskManager,
 };
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
-    catalogue, content, dialog,
+    background, catalogue, content, dialog,
     memory::{Change, Memory},
     probes, prompts, questions, resources,
 };
@@ -27,9 +29,10 @@ use crate::{
 const FIXED_TTL_MS: u64 = 60_000;
 
 /// The server. Clones share one memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Everything {
     memory: Arc<Memory>,
+    tasks: TaskManager,
     eras: Eras,
 }
 
@@ -48,7 +51,7 @@ type Page = Option<PaginatedRequestParams>;
 impl Everything {
     /// One that speaks these eras.
     pub(crate) fn of(eras: Eras) -> Self {
-        Self { memory: Arc::default(), eras }
+        Self { eras, ..Self::default() }
     }
 }
 
@@ -72,8 +75,12 @@ impl ServerHandler for Everything {
             .enable_resources()
             .enable_resources_subscribe()
             .enable_tools()
-            .enable_tool_list_changed()
-            .build();
+            .enable_tool_list_changed();
+        // There are none before 2026-07-28.
+        let capabilities = match self.eras {
+            Eras::Legacy => capabilities.build(),
+            Eras::Both | Eras::Modern => capabilities.enable_tasks().build(),
+        };
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("everything", env!("CARGO_PKG_VERSION")))
             .with_instructions("A fixture for tests: offers every feature and means none of it.")
@@ -119,6 +126,9 @@ impl ServerHandler for Everything {
             return Ok(result.into());
         }
         if let Some(response) = questions::call(&request, &context).await? {
+            return Ok(response);
+        }
+        if let Some(response) = background::call(&request, &self.tasks, &context).await? {
             return Ok(response);
         }
         if let Some(result) = probes::call(&request, &self.memory, &context).await? {
@@ -213,6 +223,30 @@ impl ServerHandler for Everything {
     ) -> Result<(), ErrorData> {
         self.memory.unsubscribe(&request.uri);
         Ok(())
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _context: Context,
+    ) -> Result<GetTaskResult, ErrorData> {
+        Ok(GetTaskResult::new(self.tasks.get_task(&request.task_id)?))
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _context: Context,
+    ) -> Result<(), ErrorData> {
+        self.tasks.update_task(&request.task_id, request.input_responses)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _context: Context,
+    ) -> Result<(), ErrorData> {
+        self.tasks.cancel_task(&request.task_id)
     }
 
     fn accepted_subscription_filter(

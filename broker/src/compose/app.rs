@@ -55,6 +55,7 @@ use crate::{
         registry::Sessions,
         run_directory::RunDirectory,
         spawner::{OpenRequest, Spawner},
+        tasks::Tasks,
         token_delivery::TokenDelivery,
         warm::WarmChildren,
     },
@@ -95,6 +96,8 @@ pub(crate) struct App {
     pub(crate) lacking_rights: Arc<LackingRights>,
     /// Calls that wait for their client's answers.
     pub(crate) parked: Arc<ParkedCalls>,
+    /// Calls that go on in the background.
+    pub(crate) background: Arc<Tasks>,
     pub(crate) calls: Arc<Calls>,
     /// For bodies of clients that are not signed in.
     pub(crate) stranger_bodies: BodyBudget,
@@ -238,6 +241,7 @@ impl App {
             warm: WarmChildren::default(),
             lacking_rights: Arc::clone(egress.lacking_rights()),
             parked,
+            background: Arc::default(),
             calls: Arc::default(),
             stranger_bodies,
             draining: AtomicBool::new(false),

@@ -24,7 +24,7 @@ use bridge::{
         VERSION, input,
         parameters::{self, Mirrored},
         request::{self, Metadata, Rejection},
-        to_legacy,
+        tasks, to_legacy,
     },
     rpc, whole_response,
 };
@@ -53,13 +53,17 @@ use crate::{
     sessions::{
         acquire::AcquireError,
         parked::Bond,
-        warm::{Place, Sharing, Wanted, WarmError},
+        tasks::Tasks,
+        warm::{Place, Sharing, Wanted, WarmChild, WarmError},
     },
 };
 
 /// How long the head of a response is held back at the least: the status depends on the first
 /// message, and refusals come at once.
 const HEAD_HELD: Duration = Duration::from_secs(1);
+/// In the place of a task that a client was not given: a child is asked whether it knows tasks at all,
+/// and is told nothing of the one that was named.
+const NO_TASK: &str = "no-such-task";
 /// Pages of a list of tools that are read for their schemas.
 const MAX_PAGES: usize = 100;
 
@@ -137,6 +141,9 @@ impl Modern<'_> {
                 server: Arc::clone(&self.server.name),
                 salient: if is_repeated { to_legacy::salient(message) } else { String::new() },
             },
+            background: tasks::is_declared(&metadata.capabilities)
+                .then(|| Arc::clone(&self.app.background)),
+            is_about_nothing: false,
         };
         if let Some(state) = state
             && self.server.child_era() != Some(Era::Modern)
@@ -151,7 +158,23 @@ impl Modern<'_> {
         } else {
             Sharing::Any
         };
-        let place = self.acquire(metadata, sharing, purpose).await?;
+        let task = tasks::subject(message);
+        let child = task.as_deref().and_then(|task| self.child_of(task));
+        let found = match &child {
+            Some(child) => self.at(child, purpose).await?,
+            None => None,
+        };
+        let is_about_nothing = task.is_some() && found.is_none();
+        let replaced = if is_about_nothing {
+            Some(tasks::about(message, NO_TASK))
+        } else {
+            tasks::narrowed(message, |task| self.child_of(task).is_some())
+        };
+        let message = replaced.as_ref().unwrap_or(message);
+        let place = match found {
+            Some(place) => place,
+            None => self.acquire(metadata, sharing, purpose).await?,
+        };
         let is_modern = bridge_of(&place)?.has_modern_child();
         if method == "tools/call" {
             let mirrored = self.mirrored(&place, is_modern).await?;
@@ -186,7 +209,7 @@ impl Modern<'_> {
             wants_logs: metadata.log_level.is_some(),
             is_open_ended: method == "subscriptions/listen",
         };
-        let about = About { legacy, ..about };
+        let about = About { legacy, is_about_nothing, ..about };
         self.call(place, message, options, about).await
     }
 
@@ -286,6 +309,12 @@ impl Modern<'_> {
         Ok(reply::events(Body::live(source, limits.keep_alive)))
     }
 
+    /// The child that has a task which the client was given.
+    fn child_of(&self, task: &str) -> Option<WarmChild> {
+        let tasks: &Tasks = &self.app.background;
+        tasks.child_of(&self.caller.owner, &self.server.name, task)
+    }
+
     async fn acquire(
         &self,
         metadata: &Metadata,
@@ -303,7 +332,19 @@ impl Modern<'_> {
             now: self.now,
         };
         let acquired = self.app.warm.acquire(&wanted, &self.app.sessions, &self.app.acquirer);
-        let acquired = acquired.await;
+        self.acquired(acquired.await)
+    }
+
+    /// As [`acquire`](Self::acquire), of this very child, unless it has ended for good.
+    async fn at(&self, child: &WarmChild, purpose: Purpose) -> Result<Option<Place>, Refusal> {
+        let (owner, name) = (&self.caller.owner, &self.server.name);
+        let from = (&self.app.sessions, &self.app.acquirer);
+        let place = Place::at(child, owner, name, (purpose, self.now), from);
+        self.acquired(place.await)
+    }
+
+    /// What was acquired, or why nothing was.
+    fn acquired<T>(&self, acquired: Result<T, WarmError>) -> Result<T, Refusal> {
         // Before what became of the child, which may have ended for that reason.
         self.check_admission()?;
         acquired.map_err(|error| {

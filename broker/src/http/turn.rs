@@ -16,6 +16,7 @@ use bridge::{
         discovery::Facts,
         from_legacy::{self, Mapped},
         input,
+        tasks::{self, TaskState},
     },
     rpc,
 };
@@ -29,6 +30,7 @@ use crate::{
     calls::Counted,
     sessions::{
         parked::{Bond, OpenQuestion, Parked, ParkedCalls},
+        tasks::Tasks,
         warm::Place,
     },
 };
@@ -77,6 +79,10 @@ pub(super) struct About {
     /// What let the client in.
     pub(super) admission: Admission,
     pub(super) bond: Bond,
+    /// Where the task is remembered that the call becomes, if the client takes tasks.
+    pub(super) background: Option<Arc<Tasks>>,
+    /// It asks about a task that the client was not given.
+    pub(super) is_about_nothing: bool,
 }
 
 impl Turn {
@@ -252,11 +258,18 @@ impl Turn {
         let payload = message.payload().unwrap_or("null");
         let is_error = message.kind() == Kind::Error;
         let id = &self.about.id;
+        if self.about.is_about_nothing && !(is_error && tasks::refuses_all(payload)) {
+            let error = rpc::error(Some(id), rpc::INVALID_PARAMS, "Task not found");
+            return Next::Last(StatusCode::OK, error);
+        }
         if self.about.method == "tools/list"
             && !is_error
             && let Some(place) = &self.place
         {
             place.pool.schemas.take_page(payload, self.about.is_first_page);
+        }
+        if !is_error && self.about.legacy.is_none() {
+            self.remember_task(payload);
         }
         match (&self.about.legacy, is_error) {
             (None, false) => Next::Last(StatusCode::OK, rpc_response(id, "result", payload)),
@@ -282,6 +295,25 @@ impl Turn {
                     Next::Last(StatusCode::OK, self.dressed(&input::required(entries, None)))
                 }
             },
+        }
+    }
+
+    /// A call that has become a task goes on, and so may its child.
+    fn remember_task(&self, result: &str) {
+        let (Some(background), Some(place)) = (&self.about.background, &self.place) else { return };
+        let Bond { owner, server, .. } = &self.about.bond;
+        match &*self.about.method {
+            "tools/call" => {
+                if let Some(state) = TaskState::of_creation(result) {
+                    background.began(owner, server, &state, place);
+                }
+            }
+            "tasks/get" => {
+                if let Some(state) = TaskState::of_look(result) {
+                    background.was_seen(owner, server, &state);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -117,6 +117,13 @@ pub(crate) struct Place {
     is_spoilt: bool,
 }
 
+/// One child among those of its key.
+#[derive(Debug, Clone)]
+pub(crate) struct WarmChild {
+    pool: Arc<Pool>,
+    id: SessionId,
+}
+
 /// What a call needs.
 pub(crate) struct Wanted<'a> {
     pub(crate) owner: &'a Owner,
@@ -327,6 +334,38 @@ impl Place {
             sessions: sessions.clone(),
             is_spoilt: false,
         }
+    }
+
+    /// A child that is known to have what a call is about; `None` when that has ended for good.
+    ///
+    /// # Errors
+    /// [`WarmError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing.
+    pub(crate) async fn at(
+        child: &WarmChild,
+        owner: &Owner,
+        server: &str,
+        (purpose, now): (Purpose, SystemTime),
+        (sessions, acquirer): (&Sessions, &Acquirer<OpenRequest, ChildSession, VaultSource>),
+    ) -> Result<Option<Self>, WarmError> {
+        match acquirer.acquire(&child.id, owner, server, purpose, now).await {
+            Ok(lease) => Ok(Some(Self::new(&child.pool, lease, Sharing::Any, sessions))),
+            Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where its child is found again.
+    pub(crate) fn child(&self) -> WarmChild {
+        WarmChild { pool: Arc::clone(&self.pool), id: self.id }
+    }
+
+    /// Another lease on its child, for what goes on there after the call.
+    pub(crate) fn lease_again(&self) -> Option<Lease<ChildSession>> {
+        let owner = self.lease.as_ref()?.owner();
+        self.sessions.lease(&self.id, owner).ok()
     }
 
     /// Its call waits for the client, or goes on.

@@ -40,6 +40,7 @@ mod store_kill;
 mod store_rows;
 mod store_sessions;
 mod streams;
+mod tasks;
 mod terminal;
 mod trial;
 mod upgrade;
