@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cost;
+mod ended;
 mod hostile;
 mod origins;
 mod recorder;

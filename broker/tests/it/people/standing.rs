@@ -41,7 +41,7 @@ fn lock(deployment: &Deployment, locked: bool) {
 }
 
 /// A call that shows the token: its result, or the words of the refusal with the status.
-async fn who(session: &Client) -> (u16, String) {
+pub(super) async fn who(session: &Client) -> (u16, String) {
     let answer = session.call("look", json!({})).await;
     let body = answer.json();
     let login = body["result"]["login"].as_str().map(str::to_owned);
