@@ -61,7 +61,8 @@ pub(super) fn forge_tables(address: &str, gitea: &Path) -> String {
         "\n[auth.forgejo]\nurl = \"{address}\"\n{}\
          scopes = [\"read:user\", \"read:repository\", \"write:issue\"]\n\n\
          [server.gitea]\ncommand = {:?}\ndefault = true\n\
-         env = {{ GITEA_URL = \"{address}\", GITEA_TOKEN = \"${{upstream.access_token}}\" }}\n",
+         env = {{ GITEA_URL = \"${{egress.base_url}}\", GITEA_TOKEN = \"${{egress.token}}\" }}\n\n\
+         [server.gitea.egress]\norigin = \"{address}\"\n",
         client(),
         // A JSON string of this path is a TOML string too.
         gitea.display().to_string()

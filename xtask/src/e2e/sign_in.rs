@@ -185,7 +185,7 @@ mod tests {
             configuration(way, "http://127.0.0.1:1", "http://127.0.0.1:2", path, path, path)
         };
         assert!(of("forgejo").contains("url = \"http://127.0.0.1:2\"\n"));
-        assert!(of("forgejo").contains("GITEA_TOKEN = \"${upstream.access_token}\""));
+        assert!(of("forgejo").contains("GITEA_TOKEN = \"${egress.token}\""));
         assert!(!of("forgejo").contains("[server.fixture]"));
         assert!(of("oidc").contains("issuer = \"http://127.0.0.1:2\"\n"));
         assert!(of("local").ends_with("[server.fixture]\ncommand = \"/tmp/it\"\ndefault = true\n"));
