@@ -118,7 +118,7 @@ impl Cgroup {
             if wanted.is_empty() {
                 continue;
             }
-            child.add(folder.join(&name), |folder| {
+            child.add(*version, folder.join(&name), |folder| {
                 wanted
                     .iter()
                     .try_for_each(|(controller, value)| controller.limit(*version, folder, *value))
@@ -127,7 +127,7 @@ impl Cgroup {
             is_in_any = true;
         }
         if let (false, Some((folder, _))) = (is_held, &self.unified) {
-            child.add(folder.join(&name), |_| Ok(()))?;
+            child.add(Version::V2, folder.join(&name), |_| Ok(()))?;
             is_in_any = true;
         }
         Ok(is_in_any.then_some(child))

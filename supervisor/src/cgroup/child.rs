@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    controller::out_of_memory_kills,
+    controller::{Version, out_of_memory_kills},
     removal::{kill, remove_patiently},
 };
 use crate::exit::Exit;
@@ -36,11 +36,12 @@ impl ChildCgroup {
     /// Makes one of the folders; dropping the whole removes it.
     pub(super) fn add(
         &mut self,
+        version: Version,
         folder: PathBuf,
         set: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
         fs::create_dir(&folder)?;
-        let opened = set(&folder).and_then(|()| File::create(folder.join("cgroup.procs")));
+        let opened = set(&folder).and_then(|()| File::create(folder.join(entrance(version))));
         match opened {
             Ok(entrance) => {
                 self.folders.push((folder, entrance));
@@ -73,6 +74,17 @@ impl ChildCgroup {
         // A child that went on without the process that was ended has not ended because of it.
         let was_killed = self.folders.iter().any(|(folder, _)| out_of_memory_kills(folder) > 0);
         if was_killed && !exit.is_success() { Exit::OutOfMemory } else { exit }
+    }
+}
+
+/// Where a process with one thread, as a child between fork and exec, writes 0 to join.
+///
+/// For a whole process the kernel waits until no process of the machine is between fork and exec, some
+/// 15 milliseconds. For one thread it does not, and version 1 lets single threads in.
+const fn entrance(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "tasks",
+        Version::V2 => "cgroup.procs",
     }
 }
 
