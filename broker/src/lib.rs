@@ -50,4 +50,4 @@ pub use builder::{Broker, BuildError, Builder};
 pub use clock::Clock;
 pub use compose::start_error::StartError;
 pub use listener::{ListenError, Listener};
-pub use serve::{Control, serve};
+pub use serve::{Control, ReloadError, serve};

@@ -87,14 +87,26 @@ impl Control {
     /// each key that differs whether it did. The TLS files are read again.
     ///
     /// # Errors
-    /// [`ListenError::Tls`] when the TLS files cannot be used; nothing has changed then.
-    pub fn reload(&self, config: &Config) -> Result<Vec<Change>, ListenError> {
+    /// [`ReloadError`]; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<Vec<Change>, ReloadError> {
+        self.app.check_reload(config)?;
         // Whether there is TLS at all is decided at the start.
         if let (Some(files), Some(tls)) = (&self.tls, &config.tls) {
             files.reload(tls)?;
         }
         Ok(self.app.reload(config))
     }
+}
+
+/// Why another configuration was not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The TLS files cannot be used.
+    #[error(transparent)]
+    Tls(#[from] ListenError),
+    /// This system cannot give the processes of a server what the configuration says.
+    #[error(transparent)]
+    Refused(#[from] StartError),
 }
 
 /// Serves until `shutdown` resolves, then drains: no new connections and sessions, calls under

@@ -28,13 +28,17 @@ pub enum Mechanism {
     /// A PID namespace for each child: the kernel ends what is in it with its first process, which dies
     /// with this process.
     PidNamespace,
+    /// A process for each child that outlives this one for a moment, adopts what the child abandons, and
+    /// ends it. A descendant that ends that process first leaves others behind, as does one that starts
+    /// processes faster than they are ended.
+    Helper,
     /// The child's process group. What leaves the group survives.
     ProcessGroup,
 }
 
 impl Mechanism {
     /// All of them, the strongest first.
-    pub const ALL: [Self; 3] = [Self::Cgroup, Self::PidNamespace, Self::ProcessGroup];
+    pub const ALL: [Self; 4] = [Self::Cgroup, Self::PidNamespace, Self::Helper, Self::ProcessGroup];
 
     /// In the words of an operator.
     #[must_use]
@@ -42,6 +46,7 @@ impl Mechanism {
         match self {
             Self::Cgroup => "cgroup v2",
             Self::PidNamespace => "PID namespace",
+            Self::Helper => "helper process",
             Self::ProcessGroup => "process group",
         }
     }
@@ -118,6 +123,8 @@ impl Containment {
             Mechanism::Cgroup
         } else if allowed.contains(&Mechanism::PidNamespace) && namespaces.is_ok() {
             Mechanism::PidNamespace
+        } else if allowed.contains(&Mechanism::Helper) && Self::can_adopt() {
+            Mechanism::Helper
         } else {
             Mechanism::ProcessGroup
         };
@@ -164,6 +171,10 @@ impl Containment {
             confined: true,
             ..plain()
         })
+    }
+
+    fn can_adopt() -> bool {
+        is_in_this_program() && attempt(&Plan { adopts: true, ..plain() }).is_ok()
     }
 
     /// How descendants of children without a sandbox are held together. Those with one of

@@ -51,8 +51,7 @@ pub struct Started {
 pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
     let limits = spec.limits;
     let program = spec.program.clone();
-    let Fresh { leader, stdin, stdout, stderr, pidfd, report, has_keeper } =
-        spawner::spawn(spec).await?;
+    let Fresh { leader, stdin, stdout, stderr, pidfd, report } = spawner::spawn(spec).await?;
     // From here on `leader` owns the child: each `?` below kills and reaps it.
     let mut listener = None;
     if let Some(report) = report {
@@ -62,9 +61,9 @@ pub async fn start(spec: Spec) -> Result<Started, SpawnError> {
         }
         listener = said.listener.map(TcpListener::from);
     }
-    let number = match has_keeper {
-        true => launch::start::child_of(leader.number()),
-        false => leader.number(),
+    let number = match leader.keeper() {
+        Some(keeper) => launch::start::child_of(leader.number(), keeper),
+        None => leader.number(),
     };
     let watch = Watch::new(pidfd).map_err(SpawnError::from_system)?;
     let stdin = ChildStdin::from_std(stdin).map_err(SpawnError::from_system)?;

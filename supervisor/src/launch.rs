@@ -14,7 +14,11 @@
 //! The keeper dies with the spawner's thread, the init with the keeper (`PR_SET_PDEATHSIG`), and with
 //! the init the kernel ends every process of the namespace: that is the kill guarantee. The init reaps,
 //! and passes on signals; the keeper exits as the child did.
+//!
+//! Where there are no namespaces there is no init: the keeper outlives the spawner's thread, adopts what
+//! the child abandons, and ends it all (`adopter.rs`).
 
+mod adopter;
 pub(crate) mod confine;
 mod entry;
 mod init;
@@ -28,3 +32,7 @@ mod signals;
 pub(crate) mod start;
 
 pub(crate) use entry::is_in_this_program;
+
+/// Tells a keeper that adopts to end the child and every descendant; also when its parent has died. No
+/// child gets it, since nothing is said by it.
+pub(crate) const END: rustix::process::Signal = rustix::process::Signal::POWER;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     exit::Exit,
+    launch::{self, start::LauncherKind},
     reaper::{Unreaped, reap_in_background},
 };
 
@@ -48,6 +49,14 @@ impl Leader {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// Whether it is not the program itself but a keeper, and which.
+    pub(crate) fn keeper(&self) -> Option<LauncherKind> {
+        match &self.state {
+            State::Unreaped(child) => child.keeper,
+            State::Reaped => None,
+        }
+    }
+
     /// Where the exit will be found once [`publish`](Self::publish) was called, by the driver or
     /// by the thread that reaps in the background.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Exit>> {
@@ -61,6 +70,12 @@ impl Leader {
         }
         if let (State::Unreaped(child), Signal::KILL) = (&self.state, signal) {
             child.kill_cgroup();
+            if child.keeper == Some(LauncherKind::Adopts) {
+                if !self.has_exited() {
+                    launch::start::end(self.pid);
+                }
+                return;
+            }
         }
         // Failing is no news: the group may be all zombies (some systems then say EPERM).
         let signalled = kill_process_group(self.pid, signal);

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{cgroup::ChildCgroup, exit::Exit, orphans::Registration};
+use crate::{cgroup::ChildCgroup, exit::Exit, launch::start::LauncherKind, orphans::Registration};
 
 /// A child that has yet to be reaped. Until then the kernel keeps its number from being given to
 /// another process.
@@ -26,12 +26,14 @@ pub(crate) struct Unreaped {
     pub(crate) registration: Option<Registration>,
     /// Holds the child and every descendant.
     pub(crate) cgroup: Option<ChildCgroup>,
+    /// Whether it is not the program itself but a keeper, and which.
+    pub(crate) keeper: Option<LauncherKind>,
 }
 
 impl Unreaped {
     /// Waits for the child to exit, and reaps it. The rest of its group must have got SIGKILL.
     pub(crate) fn reap(self) -> Exit {
-        let Self { mut child, registration, cgroup } = self;
+        let Self { mut child, registration, cgroup, keeper: _ } = self;
         // While the number is still the child's: afterwards it may name another group.
         drop(registration);
         let exit = child.wait().map_or(Exit::Unknown, Exit::from);

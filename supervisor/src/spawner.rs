@@ -28,7 +28,7 @@ use crate::{
     launch::{
         confine,
         plan::Resource,
-        start::{Launch, new_command},
+        start::{Launch, LauncherKind, new_command},
     },
     leader::Leader,
     program,
@@ -52,8 +52,6 @@ pub(crate) struct Fresh {
     pub(crate) pidfd: Option<OwnedFd>,
     /// What the launcher says of its work; `None` when there was none.
     pub(crate) report: Option<OwnedFd>,
-    /// Whether the child is below the process that is known here.
-    pub(crate) has_keeper: bool,
 }
 
 struct Job {
@@ -109,8 +107,8 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     let containment = spec.containment.as_ref();
     let launch =
         containment.map(|with| surroundings::launch(with, &spec, &path)).transpose()?.flatten();
-    let has_keeper = launch.as_ref().is_some_and(|launch| !launch.is_in_place());
-    let cgroup = containment.map(|with| with.cgroup(has_keeper, &spec.limits));
+    let keeper = launch.as_ref().and_then(Launch::keeper);
+    let cgroup = containment.map(|with| with.cgroup(keeper.is_some(), &spec.limits));
     let cgroup = cgroup.transpose()?.flatten();
 
     let mut command = match &launch {
@@ -154,14 +152,18 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
         // From here and after the exec: a program that may not be traced cannot do it before.
         confine::prefer_for_out_of_memory(child.id());
     }
-    let registration = containment.and_then(|with| with.register(group));
-    let leader = Leader::new(Unreaped { child, registration, cgroup });
+    // A keeper that adopts ends more than its group, once it is not ended itself.
+    let registration = match keeper {
+        Some(LauncherKind::Adopts) => None,
+        Some(LauncherKind::Separates) | None => containment.and_then(|with| with.register(group)),
+    };
+    let leader = Leader::new(Unreaped { child, registration, cgroup, keeper });
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         unreachable!("all three streams were asked for as pipes");
     };
     let pidfd = watch::pidfd(leader.pid());
     let report = launch.map(Launch::into_report);
-    Ok(Fresh { leader, stdin, stdout, stderr, pidfd, report, has_keeper })
+    Ok(Fresh { leader, stdin, stdout, stderr, pidfd, report })
 }
 
 /// What [`settle`] works with: numbers alone.

@@ -29,8 +29,11 @@ pub(crate) fn launch(
     let Isolation { sandbox, network } = &spec.isolation;
     let is_plain = sandbox.is_none() && *network == Network::Any;
     // A user namespace takes setuid programs their power.
-    let contained = with.mechanism() == Mechanism::PidNamespace
-        && !(spec.new_privs && with.needs_user_namespace());
+    let contained = match with.mechanism() {
+        Mechanism::PidNamespace => !(spec.new_privs && with.needs_user_namespace()),
+        Mechanism::Helper => true,
+        Mechanism::Cgroup | Mechanism::ProcessGroup => false,
+    };
     if is_plain && !contained {
         return Ok(None);
     }
@@ -54,12 +57,14 @@ pub(crate) fn launch(
         sandbox.write.push(cwd.clone());
         if by_landlock { view::rules(&sandbox) } else { view::places(&sandbox) }
     });
+    let in_place = by_landlock && !with.has_namespaces();
+    let adopts = with.mechanism() == Mechanism::Helper && (is_plain || in_place);
     let plan = Plan {
         user_namespace: user.is_none()
             && (with.needs_user_namespace() || sandbox.is_some() && !by_landlock),
         view,
         by_landlock,
-        in_place: by_landlock && !with.has_namespaces(),
+        in_place: in_place && !adopts,
         cwd,
         network: match network {
             Network::Any => Reach::Any,
@@ -70,6 +75,7 @@ pub(crate) fn launch(
         new_privs: spec.new_privs && sandbox.is_none(),
         confined: sandbox.is_some(),
         user,
+        adopts,
         limits: rlimits::of(&spec.limits, with.limits_each_process(&spec.limits))
             .into_iter()
             .flatten()

@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    child, proc,
+    child, churn, proc,
     report::Report,
     server::{Server, Setup},
     wire::{Endpoint, Wire},
@@ -33,23 +33,62 @@ const MOST_ADDED_MS: f64 = 5.0;
 
 /// One way in which a server's children are held.
 struct Way {
-    name: &'static str,
+    level: &'static str,
     /// Lines of the server's table.
     server: &'static str,
+    /// What the machine is to lack, so that the broker takes a mechanism that it would not.
+    without: Option<Lack>,
 }
 
-/// At the level `none` the mechanism is the best that the machine has; a sandbox is a PID namespace.
-const WAYS: [Way; 2] = [
-    Way { name: "none", server: "isolation = { level = \"none\" }" },
-    Way { name: "sandbox", server: LIMITED },
+/// A stronger mechanism that the broker does not find.
+#[derive(Debug, Clone, Copy)]
+enum Lack {
+    Cgroups,
+    CgroupsAndNamespaces,
+}
+
+impl Lack {
+    /// A line for a shell in a mount namespace of its own. Names of namespaces are limited in a user
+    /// namespace of its own, since elsewhere that would be so for the whole machine.
+    fn wrap(self) -> Vec<String> {
+        let read_only = "for folder in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts); do \
+                         mount --bind \"$folder\" \"$folder\"; \
+                         mount -o remount,bind,ro,nosuid,nodev,noexec \"$folder\"; done";
+        let none = "echo 0 > /proc/sys/user/max_pid_namespaces";
+        let (flags, script) = match self {
+            Self::Cgroups => ("-m", read_only.to_owned()),
+            Self::CgroupsAndNamespaces => ("-Urm", format!("{read_only}; {none}")),
+        };
+        let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
+        ["unshare", flags, "sh", "-c", &script].map(str::to_owned).to_vec()
+    }
+}
+
+/// At the level `none` the mechanism is the best that the broker finds; a sandbox is a PID namespace.
+const WAYS: [Way; 4] = [
+    Way { level: "none", server: PLAIN, without: None },
+    Way { level: "none", server: PLAIN, without: Some(Lack::Cgroups) },
+    Way { level: "none", server: PLAIN, without: Some(Lack::CgroupsAndNamespaces) },
+    Way { level: "sandbox", server: LIMITED, without: None },
 ];
+
+const PLAIN: &str = "isolation = { level = \"none\" }";
 
 /// The sandbox with limits.
 const LIMITED: &str = "isolation = { level = \"sandbox\" }\n\
                        limits = { memory = \"512MiB\", pids = 64, cpu = 2, open_files = 256 }";
 
-/// Whether nothing outlived the broker in any round, and a sandbox costs no more than it may.
-pub(crate) async fn run(broker: &Path, rounds: usize, report: &mut Report) -> anyhow::Result<bool> {
+/// The two that are measured in turn.
+const SIDES: [(&str, &str); 2] = [("none", PLAIN), ("sandbox", LIMITED)];
+
+/// Whether nothing outlived the broker in any round, nothing was left behind by any of the `sessions`,
+/// and a sandbox costs no more than it may. Looks at all of that, whatever it finds.
+pub(crate) async fn run(
+    broker: &Path,
+    rounds: usize,
+    sessions: usize,
+    report: &mut Report,
+) -> anyhow::Result<bool> {
     let mut clean = true;
     println!(
         "{rounds} kills of the broker with {SESSIONS} sessions under calls, {ESCAPED} escaped \
@@ -60,19 +99,27 @@ pub(crate) async fn run(broker: &Path, rounds: usize, report: &mut Report) -> an
     for way in &WAYS {
         let (mut left, mut slowest, mut mechanism) = (0, Duration::ZERO, String::new());
         for _ in 0..rounds {
-            let round = kill(broker, way).await.with_context(|| way.name)?;
+            let round = kill(broker, way).await.with_context(|| way.level)?;
             left += round.left;
             slowest = slowest.max(round.took);
             mechanism = round.mechanism;
         }
         let slowest = slowest.as_secs_f64() * 1e3;
-        println!("{:<10} {mechanism:<16} {left:>8} {slowest:>14.0}", way.name);
-        report.add(format!("children/{}/left", way.name), left as f64);
-        report.add(format!("children/{}/slowest_ms", way.name), slowest);
+        println!("{:<10} {mechanism:<16} {left:>8} {slowest:>14.0}", way.level);
+        let name = format!("children/{}/{}", way.level, mechanism.replace(' ', "_"));
+        report.add(format!("{name}/left"), left as f64);
+        report.add(format!("{name}/slowest_ms"), slowest);
         clean &= left == 0;
     }
     println!();
     clean &= cost(broker, report).await?;
+    println!();
+    for (name, server) in SIDES {
+        println!("level {name}:");
+        let setup = Setup { server: server.to_owned(), ..Setup::default() };
+        let name = format!("churn/{name}");
+        clean &= churn::run_with(broker, &setup, &name, sessions, report).await?;
+    }
     Ok(clean)
 }
 
@@ -85,7 +132,12 @@ struct Round {
 }
 
 async fn kill(broker: &Path, way: &Way) -> anyhow::Result<Round> {
-    let setup = Setup { role: "hostile", server: way.server.to_owned(), ..Setup::default() };
+    let setup = Setup {
+        role: "hostile",
+        server: way.server.to_owned(),
+        under: way.without.map(Lack::wrap).unwrap_or_default(),
+        ..Setup::default()
+    };
     let server = Server::broker_with(broker, &setup).await?;
     let mut watch = Wire::connect(server.endpoint.address).await?;
     let mechanism = mechanism(&watch.metrics(&server.endpoint).await?);
@@ -130,11 +182,11 @@ fn mechanism(page: &str) -> String {
 /// Opening a session at either level, in turn.
 async fn cost(broker: &Path, report: &mut Report) -> anyhow::Result<bool> {
     let mut sides = Vec::new();
-    for way in &WAYS {
-        let setup = Setup { server: way.server.to_owned(), ..Setup::default() };
+    for (name, table) in SIDES {
+        let setup = Setup { server: table.to_owned(), ..Setup::default() };
         let server = Server::broker_with(broker, &setup).await?;
         let wire = Wire::connect(server.endpoint.address).await?;
-        sides.push((way, server, wire, Histogram::<u64>::new(3)?));
+        sides.push((name, server, wire, Histogram::<u64>::new(3)?));
     }
     for _ in 0..OPENINGS {
         for (_, server, wire, latencies) in &mut sides {
@@ -148,10 +200,10 @@ async fn cost(broker: &Path, report: &mut Report) -> anyhow::Result<bool> {
     println!();
     println!("{:<22} {:>9} {:>9}", "", "p50 ms", "p99 ms");
     let mut medians = Vec::new();
-    for (way, server, wire, latencies) in sides {
+    for (name, server, wire, latencies) in sides {
         let ms = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e6;
-        println!("{:<22} {:>9.2} {:>9.2}", way.name, ms(0.5), ms(0.99));
-        report.add(format!("children/{}/p50_ms", way.name), ms(0.5));
+        println!("{name:<22} {:>9.2} {:>9.2}", ms(0.5), ms(0.99));
+        report.add(format!("children/{name}/p50_ms"), ms(0.5));
         medians.push(ms(0.5));
         drop(wire);
         server.stop().await?;

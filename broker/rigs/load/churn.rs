@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     proc,
     report::Report,
-    server::Server,
+    server::{Server, Setup},
     wire::{Endpoint, Wire},
 };
 
@@ -41,7 +41,18 @@ pub(crate) async fn run(
     sessions: usize,
     report: &mut Report,
 ) -> anyhow::Result<bool> {
-    let server = Server::broker(broker).await?;
+    run_with(broker, &Setup::default(), "churn", sessions, report).await
+}
+
+/// As [`run`], with a broker that is set up differently; the figures' names begin with `name`.
+pub(crate) async fn run_with(
+    broker: &Path,
+    setup: &Setup,
+    name: &str,
+    sessions: usize,
+    report: &mut Report,
+) -> anyhow::Result<bool> {
+    let server = Server::broker_with(broker, setup).await?;
     let mut wires = Vec::new();
     for _ in 0..AT_ONCE {
         wires.push(Wire::connect(server.endpoint.address).await?);
@@ -67,12 +78,12 @@ pub(crate) async fn run(
     println!("{:<26} {:>12} {:>12}", "resident memory KiB", before.rss_kib, after.rss_kib);
     println!();
     println!("{:.0} sessions per second", (sessions - settled) as f64 / took);
-    report.add("churn/sessions_per_second", (sessions - settled) as f64 / took);
-    report.add("churn/files_before", before.files as f64);
-    report.add("churn/files_after", after.files as f64);
-    report.add("churn/rss_before_kib", before.rss_kib as f64);
-    report.add("churn/rss_after_kib", after.rss_kib as f64);
-    report.add("churn/processes_after", after.processes as f64);
+    report.add(format!("{name}/sessions_per_second"), (sessions - settled) as f64 / took);
+    report.add(format!("{name}/files_before"), before.files as f64);
+    report.add(format!("{name}/files_after"), after.files as f64);
+    report.add(format!("{name}/rss_before_kib"), before.rss_kib as f64);
+    report.add(format!("{name}/rss_after_kib"), after.rss_kib as f64);
+    report.add(format!("{name}/processes_after"), after.processes as f64);
 
     let mut clean = true;
     let mut complain = |holds: bool, what: &str| {

@@ -16,7 +16,7 @@
 //! target/release/examples/load compare --baseline OTHER --rounds 10
 //! target/release/examples/load eras --rounds 5
 //! target/release/examples/load churn --sessions 10000
-//! target/release/examples/load children --kills 100
+//! target/release/examples/load children --kills 100 --sessions 10000
 //! target/release/examples/load sleepers                # about twelve minutes; --quick for half of one
 //! ```
 //!
@@ -87,7 +87,7 @@ struct Flags {
     /// Alternating rounds; the median is reported.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Sessions opened and ended by `churn` (10,000), or that sleep (5,000).
+    /// Sessions opened and ended by `churn` and `children` (10,000), or that sleep (5,000).
     #[arg(long)]
     sessions: Option<usize>,
     /// How often `children` kills the broker, for each way of holding them.
@@ -134,7 +134,7 @@ enum Part {
     Memory,
     /// Sessions opened and ended in a loop.
     Churn,
-    /// Kills of the broker, and what a sandbox costs.
+    /// Kills of the broker, what a sandbox costs, and sessions opened and ended at either level.
     Children,
     /// Many more sessions than children, and random traffic.
     Sleepers,
@@ -223,7 +223,10 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
             let sessions = flags.sessions.unwrap_or(10_000);
             clean = churn::run(&broker, sessions, &mut report).await?;
         }
-        Part::Children => clean = children::run(&broker, flags.kills, &mut report).await?,
+        Part::Children => {
+            let sessions = flags.sessions.unwrap_or(10_000);
+            clean = children::run(&broker, flags.kills, sessions, &mut report).await?;
+        }
         Part::Hostile => children::be_hostile()?,
         Part::Stays => children::stay()?,
         Part::Sleepers => clean = sleepers::run(&broker, size, &mut report).await?,

@@ -266,6 +266,7 @@ impl App {
     pub(crate) fn reload(&self, new: &Config) -> Vec<Change> {
         let old = self.state.load_full();
         let (config, changes) = old.config.reloaded(new);
+        self.children.name_mechanisms(&config, &self.metrics);
         self.sessions.set_limits(session_limits(&config));
         if let Err((server, NoIsolation(lacking))) = self.children.check(&config) {
             let error = error_with_causes(&lacking);
@@ -274,6 +275,16 @@ impl App {
         let state = State::of(config, Some(&old), &self.metrics);
         self.state.store(Arc::new(state));
         changes
+    }
+
+    /// Whether this system can give the processes of servers what they would get by a reload.
+    ///
+    /// # Errors
+    /// The first thing that it cannot.
+    pub(crate) fn check_reload(&self, new: &Config) -> Result<(), StartError> {
+        let (config, _) = self.state.load().config.reloaded(new);
+        self.children.check(&config)?;
+        Ok(self.children.check_limits(&config)?)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

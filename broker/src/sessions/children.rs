@@ -51,11 +51,17 @@ impl Children {
             .inspect(|containment| {
                 let mechanism = containment.mechanism();
                 info!(%mechanism, "descendants of children end with their child and with the broker");
-                if mechanism == Mechanism::ProcessGroup {
-                    warn!(
+                match mechanism {
+                    Mechanism::Cgroup | Mechanism::PidNamespace => {}
+                    Mechanism::Helper => warn!(
+                        "this system gives neither cgroups nor PID namespaces; a helper process of \
+                         each child ends what the child started, but a process that ends the helper \
+                         first survives the child and the broker"
+                    ),
+                    Mechanism::ProcessGroup => warn!(
                         "this system gives neither cgroups nor PID namespaces; a process that leaves \
                          its child's process group survives the child and the broker"
-                    );
+                    ),
                 }
             })
             .inspect_err(|error| {

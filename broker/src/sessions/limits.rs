@@ -87,8 +87,10 @@ impl Children {
             .collect()
     }
 
-    /// Names on the metrics' page what ends the descendants of each server's processes.
+    /// Names on the metrics' page what ends the descendants of each server's processes, and nothing that
+    /// did before.
     pub(crate) fn name_mechanisms(&self, config: &Config, metrics: &Metrics) {
+        metrics.containment.clear();
         for (name, server) in &config.server {
             let containment = self.containment.as_ref();
             let Ok(granted) = Granted::to(server, containment) else { continue };

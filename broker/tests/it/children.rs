@@ -369,31 +369,38 @@ fn a_client_that_leaves_during_initialize_leaves_nothing_behind() {
 #[test]
 fn a_child_has_a_private_directory_and_three_descriptors_and_the_directory_goes_with_it() {
     with_timeout(async {
-        let harness = Harness::start(&[]).await;
-        let mut directories = Vec::new();
-        for _ in 0..2 {
-            let session = harness.client.open().await;
-            let report = session.call("report", json!({})).await.json()["result"].clone();
-            let cwd = report["cwd"].as_str().expect("text").to_owned();
-            assert_eq!(report["mode"], 0o700, "{report}");
-            assert_eq!(report["environment"]["HOME"], cwd);
-            assert_eq!(report["environment"]["TMPDIR"], cwd);
-            let own = |fd: &&Value| {
-                let fd = fd.as_str().expect("text");
-                // The listing itself, and the fixture's record.
-                !fd.contains("/proc/") && !fd.contains(harness.witness.path())
-            };
-            let fds: Vec<_> = report["fds"].as_array().expect("fds").iter().filter(own).collect();
-            assert_eq!(fds.len(), 3, "{fds:?}");
-            fs::write(Path::new(&cwd).join("note"), "x").expect("a file");
-            directories.push((session, cwd));
-        }
-        assert_ne!(directories[0].1, directories[1].1);
-        for (session, directory) in &directories {
-            session.delete().await;
-            until_so("it is gone", async || !Path::new(directory).exists()).await;
+        for level in ["none", "sandbox"] {
+            a_child_is_given_what_is_its_own(level).await;
         }
     });
+}
+
+async fn a_child_is_given_what_is_its_own(level: &str) {
+    let level = format!("server.main.isolation.level={level}");
+    let harness = Harness::start(&[&level]).await;
+    let mut directories = Vec::new();
+    for _ in 0..2 {
+        let session = harness.client.open().await;
+        let report = session.call("report", json!({})).await.json()["result"].clone();
+        let cwd = report["cwd"].as_str().expect("text").to_owned();
+        assert_eq!(report["mode"], 0o700, "{report}");
+        assert_eq!(report["environment"]["HOME"], cwd);
+        assert_eq!(report["environment"]["TMPDIR"], cwd);
+        let own = |fd: &&Value| {
+            let fd = fd.as_str().expect("text");
+            // The listing itself, and the fixture's record.
+            !fd.contains("/proc/") && !fd.contains(harness.witness.path())
+        };
+        let fds: Vec<_> = report["fds"].as_array().expect("fds").iter().filter(own).collect();
+        assert_eq!(fds.len(), 3, "{fds:?}");
+        fs::write(Path::new(&cwd).join("note"), "x").expect("a file");
+        directories.push((session, cwd));
+    }
+    assert_ne!(directories[0].1, directories[1].1);
+    for (session, directory) in &directories {
+        session.delete().await;
+        until_so("it is gone", async || !Path::new(directory).exists()).await;
+    }
 }
 
 #[test]

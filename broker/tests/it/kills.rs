@@ -8,6 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     harness::{STUBBORN, metric, until_so, with_timeout},
+    lack::Lack,
     program::{Place, Program},
     wire::{call, initialize},
 };
@@ -15,10 +16,10 @@ use crate::{
 const ROUNDS: usize = 5;
 const SESSIONS: usize = 3;
 /// The child, its grandchild, and two that have left.
-const EACH: usize = 4;
+pub(crate) const EACH: usize = 4;
 
 /// Processes of the fixture that were given this directory.
-fn alive(witness: &str) -> usize {
+pub(crate) fn alive(witness: &str) -> usize {
     let wanted = format!("\0{witness}\0");
     let folders = fs::read_dir("/proc").expect("a proc file system").flatten();
     let lines = folders.filter_map(|folder| fs::read_to_string(folder.path().join("cmdline")).ok());
@@ -34,16 +35,25 @@ async fn serve(place: &Place, level: &str) -> Program {
     place.serve(&["--set", STUBBORN, "--set", &args, "--set", &level]).await
 }
 
+/// The levels at which a server may run here, and what the machine is to lack: each way of holding the
+/// descendants of a child together.
+async fn ways() -> Vec<(&'static str, Lack)> {
+    let mut ways = vec![("none", Lack::Nothing), ("sandbox", Lack::Nothing)];
+    for lack in [Lack::CgroupsOfVersion2, Lack::CgroupsOfVersion2AndNamespaces] {
+        if lack.can_be_had().await {
+            ways.push(("none", lack));
+        }
+    }
+    ways
+}
+
 #[test]
 fn a_broker_killed_under_load_leaves_no_descendant_in_any_of_its_rounds() {
     with_timeout(async {
-        for level in ["none", "sandbox"] {
-            let place = Place::new();
+        for (level, lack) in ways().await {
+            let place = Place::lacking(lack);
             for round in 0..ROUNDS {
                 let mut broker = serve(&place, level).await;
-                if broker.log().contains("neither cgroups nor PID namespaces") {
-                    return;
-                }
                 let mut calls = Vec::new();
                 for _ in 0..SESSIONS {
                     let session = broker.client.open().await;
@@ -56,7 +66,7 @@ fn a_broker_killed_under_load_leaves_no_descendant_in_any_of_its_rounds() {
                 let begun = Instant::now();
                 until_so("all are gone", async || alive(place.witness.path()) == 0).await;
                 let took = begun.elapsed();
-                assert!(took < Duration::from_secs(2), "{level}, round {round}: {took:?}");
+                assert!(took < Duration::from_secs(2), "{level}, {lack:?}, {round}: {took:?}");
             }
         }
     });
@@ -65,53 +75,79 @@ fn a_broker_killed_under_load_leaves_no_descendant_in_any_of_its_rounds() {
 #[test]
 fn a_session_that_ends_takes_all_its_descendants_along() {
     with_timeout(async {
-        for level in ["none", "sandbox"] {
-            let place = Place::new();
+        for (level, lack) in ways().await {
+            let place = Place::lacking(lack);
             let broker = serve(&place, level).await;
-            if broker.log().contains("neither cgroups nor PID namespaces") {
-                return;
-            }
             let session = broker.client.open().await;
             let other = broker.client.open().await;
             until_so("all have come", async || alive(place.witness.path()) == 2 * EACH).await;
             assert_eq!(session.delete().await.status, 204);
             until_so("its own are gone", async || alive(place.witness.path()) == EACH).await;
-            assert!(other.is_alive().await, "{level}");
+            assert!(other.is_alive().await, "{level}, {lack:?}");
         }
+    });
+}
+
+#[test]
+fn a_machine_with_neither_cgroups_nor_namespaces_is_told_what_its_helper_does_not_hold() {
+    with_timeout(async {
+        let lack = Lack::CgroupsOfVersion2AndNamespaces;
+        if !lack.can_be_had().await {
+            return;
+        }
+        let place = Place::lacking(lack);
+        let level = ["--set", "server.main.isolation.level=none"];
+        let broker = place.serve(&level).await;
+        let warning = "a process that ends the helper first survives the child and the broker";
+        assert!(broker.log().contains(warning), "{}", broker.log());
+        let page = broker.client.at("/metrics").ask("GET", "").await;
+        let line = "mcp_broker_child_containment{server=\"main\",mechanism=\"helper process\"} 1";
+        assert!(page.text().contains(line), "{}", page.text());
+        let (_, said, _) = place.run(&["check", level[0], level[1]]).await;
+        assert!(said.contains("server.main: isolation none"), "{said}");
+        assert!(said.contains("ended by helper process"), "{said}");
+        let (code, said, _) = place.run(&["doctor", "--host"]).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("one that ends the helper first outlives its child"), "{said}");
     });
 }
 
 #[test]
 fn two_hundred_sessions_with_limits_leave_no_zombie_no_descriptor_and_no_cgroup() {
     with_timeout(async {
-        let place = Place::new();
-        let level = "server.main.isolation.level=none";
-        let limit = "server.main.limits.memory=256MiB";
-        let broker =
-            place.serve(&["--set", level, "--set", limit, "--set", "log.level=warn"]).await;
-        let cycle = async || {
-            let opened = broker.client.post(initialize("1", "2025-11-25")).await;
-            assert_eq!(opened.status, 200, "{} {}", opened.text(), broker.log());
-            let id = opened.header("mcp-session-id").expect("an id");
-            let session = broker.client.with("mcp-session-id", id);
-            assert_eq!(session.delete().await.status, 204);
-        };
-        cycle().await;
-        until_so("it is gone", async || broker.offspring() <= 1).await;
-        let before = (broker.offspring(), broker.descriptors());
-        for _ in 0..200 {
-            cycle().await;
+        for level in ["none", "sandbox"] {
+            open_and_end_two_hundred(level).await;
         }
-        until_so("all are gone", async || broker.offspring() <= before.0).await;
-        let settled = async || broker.descriptors() <= before.1 + 5;
-        until_so("descriptors are where they were", settled).await;
-        until_so("none is counted", async || {
-            metric(&broker.client, "mcp_broker_children{server=\"main\"}").await == 0
-        })
-        .await;
-        let own = format!(".{}-", broker.pid());
-        until_so("cgroups are gone", async || children_of_cgroups(&own) == 0).await;
     });
+}
+
+async fn open_and_end_two_hundred(level: &str) {
+    let place = Place::new();
+    let level = format!("server.main.isolation.level={level}");
+    let limit = "server.main.limits.memory=256MiB";
+    let broker = place.serve(&["--set", &level, "--set", limit, "--set", "log.level=warn"]).await;
+    let cycle = async || {
+        let opened = broker.client.post(initialize("1", "2025-11-25")).await;
+        assert_eq!(opened.status, 200, "{} {}", opened.text(), broker.log());
+        let id = opened.header("mcp-session-id").expect("an id");
+        let session = broker.client.with("mcp-session-id", id);
+        assert_eq!(session.delete().await.status, 204);
+    };
+    cycle().await;
+    until_so("it is gone", async || broker.offspring() <= 1).await;
+    let before = (broker.offspring(), broker.descriptors());
+    for _ in 0..200 {
+        cycle().await;
+    }
+    until_so("all are gone", async || broker.offspring() <= before.0).await;
+    let settled = async || broker.descriptors() <= before.1 + 5;
+    until_so("descriptors are where they were", settled).await;
+    until_so("none is counted", async || {
+        metric(&broker.client, "mcp_broker_children{server=\"main\"}").await == 0
+    })
+    .await;
+    let own = format!(".{}-", broker.pid());
+    until_so("cgroups are gone", async || children_of_cgroups(&own) == 0).await;
 }
 
 /// Folders of children below those whose names contain `own`, in every hierarchy.

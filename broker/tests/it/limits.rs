@@ -1,9 +1,11 @@
 //! A child that takes more than it may harms itself alone, and everybody is told what happened.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{OBLIGING, metric, with_timeout},
+    harness::{OBLIGING, metric, until_so, with_timeout},
+    lack::Lack,
     program::Place,
     wire::initialize,
 };
@@ -88,6 +90,44 @@ fn a_child_that_starts_processes_without_end_gets_no_more_of_them() {
         // The shell gives up when it cannot fork.
         assert_eq!(answer.status, 502, "{}", answer.text());
         assert!(other.is_alive().await);
+    });
+}
+
+#[test]
+fn a_reload_with_limits_that_the_machine_cannot_hold_is_refused_and_the_old_ones_stay() {
+    with_timeout(async {
+        if !Lack::Cgroups.can_be_had().await {
+            return;
+        }
+        let place = Place::lacking(Lack::Cgroups);
+        let seen = place.path().join("seen");
+        let shell = "ulimit -n > \"$2\"; exec \"$0\" \"$1\"";
+        let args =
+            format!("[\"-c\", {shell:?}, {OBLIGING:?}, {:?}, {seen:?}]", place.witness.path());
+        let table = |limits: &str| {
+            format!(
+                "[server.held]\ncommand = \"/bin/sh\"\nargs = {args}\n\
+                 isolation = {{ level = \"none\" }}\nlimits = {{ {limits} }}\n"
+            )
+        };
+        place.configure(&table("open_files = 64"));
+        let broker = place.serve(&["--set", "server.main.isolation.level=none"]).await;
+        let limit_of_next = async || {
+            let session = broker.client.at("/held/mcp").open().await;
+            assert_eq!(session.delete().await.status, 204);
+            std::fs::read_to_string(&seen).expect("the shell wrote it").trim().to_owned()
+        };
+        assert_eq!(limit_of_next().await, "64");
+        place.configure(&table("open_files = 128, pids = 9"));
+        broker.signal(Signal::HUP);
+        let refused = "server.held.limits.pids cannot be enforced on this system";
+        until_so("it is refused", async || broker.log().contains(refused)).await;
+        assert!(broker.log().contains("keeping the current configuration"), "{}", broker.log());
+        assert_eq!(limit_of_next().await, "64", "of both changes neither is in force");
+        place.configure(&table("open_files = 128"));
+        broker.signal(Signal::HUP);
+        until_so("it is in force", async || broker.log().contains("configuration reloaded")).await;
+        assert_eq!(limit_of_next().await, "128");
     });
 }
 

@@ -202,25 +202,46 @@ fn a_signal_lets_calls_finish() {
 #[test]
 fn nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
     with_timeout(async {
-        let place = Place::new();
-        place.configure("env = { GIVEN = \"given\" }\npass_env = [\"PATH\", \"PASSED\"]\n");
-        let env = [
-            ("MCP_BROKER_DRAIN", "7s"),
-            ("DATABASE_PASSWORD", "canary"),
-            ("PASSED", "passed"),
-            ("LD_PRELOAD", ""),
-        ];
-        let broker = place.serve_in(&[], &env).await;
-        let session = broker.client.open().await;
-        let report = session.call("report", json!({})).await.json()["result"].clone();
-        let environment = report["environment"].as_object().expect("an object");
-        let mut names: Vec<_> = environment.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["GIVEN", "HOME", "PASSED", "PATH", "TMPDIR"]);
-        let seen = fs::read(format!("/proc/{}/environ", place.witness.child())).expect("it lives");
-        let seen = String::from_utf8(seen).expect("text");
-        assert!(!seen.contains("canary") && !seen.contains("MCP_BROKER"), "{seen}");
+        for level in ["none", "sandbox"] {
+            let place = Place::new();
+            place.configure(&format!(
+                "env = {{ GIVEN = \"given\" }}\npass_env = [\"PATH\", \"PASSED\"]\n\
+                 isolation = {{ level = \"{level}\" }}\n"
+            ));
+            let env = [
+                ("MCP_BROKER_DRAIN", "7s"),
+                ("DATABASE_PASSWORD", "canary"),
+                ("PASSED", "passed"),
+                ("LD_PRELOAD", ""),
+            ];
+            let broker = place.serve_in(&[], &env).await;
+            let session = broker.client.open().await;
+            let report = session.call("report", json!({})).await.json()["result"].clone();
+            let environment = report["environment"].as_object().expect("an object");
+            let mut names: Vec<_> = environment.keys().map(String::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["GIVEN", "HOME", "PASSED", "PATH", "TMPDIR"], "{level}");
+            // As the kernel keeps it: of the child, and of what of ours is between it and the broker.
+            let between = below(broker.pid());
+            assert!(!between.is_empty(), "{level}");
+            for pid in between {
+                let seen = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                let seen = String::from_utf8(seen).expect("text");
+                assert!(!seen.contains("canary") && !seen.contains("MCP_BROKER"), "{seen}");
+            }
+        }
     });
+}
+
+/// The processes that another one has started, and those that these have.
+fn below(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let mut found: Vec<u32> = lists
+        .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    found.extend(found.clone().into_iter().flat_map(below));
+    found
 }
 
 #[test]

@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     harness::{HOSTILE, OBLIGING, Witness, configuration},
+    lack::Lack,
     wire::{Client, TIMEOUT},
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Place {
     user: Option<u32>,
     /// Whether the kernel gives the broker, and all that it starts, no namespaces.
     pub(crate) has_no_namespaces: bool,
+    lack: Lack,
 }
 
 /// A broker that runs in a process of its own. Dropping it kills it.
@@ -53,9 +55,15 @@ impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let witness = Witness::in_directory(directory.path());
-        let place = Self { directory, witness, user: None, has_no_namespaces: false };
+        let place =
+            Self { directory, witness, user: None, has_no_namespaces: false, lack: Lack::Nothing };
         place.configure("");
         place
+    }
+
+    /// One on a machine that lacks something.
+    pub(crate) fn lacking(lack: Lack) -> Self {
+        Self { lack, ..Self::new() }
     }
 
     /// Of a user who is not root; an ordinary user's place where this process has no choice.
@@ -105,7 +113,15 @@ impl Place {
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(self.program(PROGRAM));
+        let (wrapper, program) = (self.lack.wrapper(), self.program(PROGRAM));
+        let mut command = match wrapper.split_first() {
+            None => Command::new(program),
+            Some((wrapper, its_own)) => {
+                let mut command = Command::new(wrapper);
+                command.args(its_own).arg(program);
+                command
+            }
+        };
         if self.has_no_namespaces {
             command = Command::new("unshare");
             command.args(["-Ur", "/bin/sh", "-c", WITHOUT_NAMESPACES, PROGRAM]);

@@ -7,8 +7,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, write},
     process::{
-        DumpableBehavior, Pid, Signal, WaitStatus, chdir, kill_process, kill_process_group,
-        set_dumpable_behavior, set_parent_process_death_signal, setpgid,
+        DumpableBehavior, Pid, Signal, WaitStatus, chdir, set_dumpable_behavior,
+        set_parent_process_death_signal, setpgid,
     },
 };
 
@@ -116,19 +116,11 @@ fn keep(child: Pid) -> i32 {
         if let Some(status) = signals::reap(child) {
             return ended(status);
         }
-        match signals::passed_on(number) {
-            Some(signal @ (Signal::HUP | Signal::USR1 | Signal::USR2)) => {
-                let _ = kill_process(child, signal);
-            }
-            Some(signal) if kill_process_group(child, signal).is_err() => {
-                let _ = kill_process(child, signal);
-            }
-            Some(_) | None => {}
-        }
+        signals::pass_on(number, child);
     }
 }
 
-fn ended(status: WaitStatus) -> i32 {
+pub(super) fn ended(status: WaitStatus) -> i32 {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => -signal,

@@ -1,5 +1,5 @@
-//! The process that the spawner knows: it makes the namespaces, starts their first process, and ends as
-//! the child does.
+//! The process that the spawner knows: it makes the namespaces and starts their first process, or adopts
+//! what the child abandons, and ends as the child does.
 
 use std::{ffi::CString, fs, os::fd::OwnedFd};
 
@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    init,
+    adopter, init,
     own_process::{exit, fork, silence},
     plan::Plan,
     report::{Failure, Report, Step},
@@ -24,16 +24,30 @@ use super::{
 /// What a shell says of a program that could not be started.
 const NOT_STARTED: i32 = 127;
 
+/// What this process waits for.
+enum Awaited {
+    /// The first process of the namespaces, and where it writes how the child ended.
+    Init(Pid, OwnedFd),
+    /// The child, and what it waits for.
+    Child(Pid, OwnedFd),
+}
+
 /// Starts the child, waits for its end, and returns what to exit with.
 pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
     let report = Report::new(status);
     signals::block_all();
     match start(plan, &report, words) {
-        Ok((init, exit_pipe)) => {
+        Ok(kept) => {
             drop(report);
             silence();
             let _ = rustix::thread::set_name(c"mcp-keeper");
-            keep(init, &exit_pipe)
+            repeat(match kept {
+                Awaited::Init(init, exit_pipe) => keep(init, &exit_pipe),
+                Awaited::Child(child, hold) => {
+                    drop(hold);
+                    adopter::keep(child)
+                }
+            })
         }
         Err(failure) => {
             report.send(&failure);
@@ -42,15 +56,19 @@ pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
     }
 }
 
-fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<(Pid, OwnedFd), Failure> {
+fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<Awaited, Failure> {
     let plan = Plan::read(plan).step("read the plan")?;
+    if plan.adopts {
+        let started = adopter::start(&plan, report, words);
+        return started.map(|(child, hold)| Awaited::Child(child, hold));
+    }
     if plan.in_place {
         return Err(init::execute(&plan, words));
     }
     separate(&plan)?;
     let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).step("open a pipe")?;
     match fork().step("start the first process of the namespaces")? {
-        Some(init) => Ok((init, reading)),
+        Some(init) => Ok(Awaited::Init(init, reading)),
         None => {
             drop(reading);
             exit(init::run(&plan, report, writing, words))
@@ -89,12 +107,18 @@ fn separate(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for the first process of the namespaces, and with it for every other one in there.
+/// Waits for the first process of the namespaces, and with it for every other one in there. How the child
+/// ended: its code, or its signal below zero.
 fn keep(init: Pid, exit_pipe: &OwnedFd) -> i32 {
     loop {
         let number = signals::next();
         if let Some(status) = signals::reap(init) {
-            return repeat(exit_pipe, status.terminating_signal());
+            let mut said = [0; 4];
+            return match read(exit_pipe, &mut said) {
+                Ok(4) => i32::from_ne_bytes(said),
+                // It was killed, and everything with it.
+                _ => -status.terminating_signal().unwrap_or(libc::SIGKILL),
+            };
         }
         // A termination goes to the group, which the init is in; these come to this process alone.
         if let Some(signal) = signals::passed_on(number)
@@ -105,14 +129,8 @@ fn keep(init: Pid, exit_pipe: &OwnedFd) -> i32 {
     }
 }
 
-/// Ends as the child did: the init has written its code, or its signal below zero.
-fn repeat(exit_pipe: &OwnedFd, killed: Option<i32>) -> i32 {
-    let mut said = [0; 4];
-    let ended = match read(exit_pipe, &mut said) {
-        Ok(4) => i32::from_ne_bytes(said),
-        // It was killed, and everything with it.
-        _ => -killed.unwrap_or(libc::SIGKILL),
-    };
+/// Ends as the child did.
+fn repeat(ended: i32) -> i32 {
     if ended >= 0 {
         return ended;
     }

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) confined: bool,
     /// The user and group it runs as; `None`: as this process.
     pub(crate) user: Option<u32>,
+    /// Whether the keeper adopts and ends what the child abandons, instead of namespaces.
+    pub(crate) adopts: bool,
     /// Resource limits: number of the resource, value.
     pub(crate) limits: Vec<(Resource, u64)>,
 }
@@ -130,6 +132,7 @@ impl Plan {
             (b'u', self.user_namespace),
             (b'p', self.new_privs),
             (b'c', self.confined),
+            (b'b', self.adopts),
             (b'v', self.view.is_some()),
             (b'a', self.by_landlock),
             (b'e', self.in_place),
@@ -172,6 +175,7 @@ impl Plan {
                 b'u' => plan.user_namespace = true,
                 b'p' => plan.new_privs = true,
                 b'c' => plan.confined = true,
+                b'b' => plan.adopts = true,
                 b'v' => plan.view = Some(Vec::new()),
                 b'a' => plan.by_landlock = true,
                 b'e' => plan.in_place = true,
@@ -221,12 +225,14 @@ mod tests {
             new_privs: true,
             confined: true,
             user: Some(200_000),
+            adopts: false,
             limits: vec![(Resource::Fsize, u64::MAX), (Resource::Nofile, 0)],
         };
         let no_ports = Plan { network: Reach::Ports(Vec::new()), ..Plan::default() };
         let none = Plan { network: Reach::None, view: Some(Vec::new()), ..Plan::default() };
         let listener = Plan { network: Reach::Listener(4711), ..Plan::default() };
-        for plan in [full, no_ports, none, listener, Plan::default()] {
+        let adopts = Plan { adopts: true, ..Plan::default() };
+        for plan in [full, no_ports, none, listener, adopts, Plan::default()] {
             assert_eq!(Plan::parse(&plan.text()), Some(plan));
         }
         for broken in [&b""[..], b"d/", b"x\0", b"\0", b"r/srv\0", b"t80\0", b"o\0", b"l9 1\0"] {

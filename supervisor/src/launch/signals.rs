@@ -2,7 +2,9 @@
 
 use std::ptr;
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait,
+};
 
 /// Blocks every signal that can be blocked.
 pub(super) fn block_all() {
@@ -60,4 +62,17 @@ pub(super) fn passed_on(number: i32) -> Option<Signal> {
     [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::USR1, Signal::USR2]
         .into_iter()
         .find(|signal| signal.as_raw() == number)
+}
+
+/// Passes a signal on to a child that leads its group, if it is one for the child.
+pub(super) fn pass_on(number: i32, child: Pid) {
+    match passed_on(number) {
+        Some(signal @ (Signal::HUP | Signal::USR1 | Signal::USR2)) => {
+            let _ = kill_process(child, signal);
+        }
+        Some(signal) if kill_process_group(child, signal).is_err() => {
+            let _ = kill_process(child, signal);
+        }
+        Some(_) | None => {}
+    }
 }

@@ -8,14 +8,20 @@ use std::{
     },
     path::Path,
     process::{Command, Stdio},
+    thread,
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     pipe::{PipeFlags, pipe_with},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
 };
 
-use super::{entry::NAME, plan::Plan, report::Failure};
+use super::{END, entry::NAME, plan::Plan, report::Failure};
+
+/// How long a keeper may take to end everything.
+const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
 /// A launch that is prepared.
 #[derive(Debug)]
@@ -24,7 +30,16 @@ pub(crate) struct Launch {
     /// The launcher's end, closed here once it has its own.
     says: OwnedFd,
     report: OwnedFd,
-    is_in_place: bool,
+    keeper: Option<LauncherKind>,
+}
+
+/// What a keeper does besides waiting for the child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LauncherKind {
+    /// It has an init, which the kernel ends with it, and everything else with that.
+    Separates,
+    /// It ends every descendant when it is told to ([`END`]), and must not be ended before.
+    Adopts,
 }
 
 impl Launch {
@@ -34,12 +49,17 @@ impl Launch {
         // A socket, since a descriptor may come by it.
         let flags = SocketFlags::CLOEXEC;
         let (report, says) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        Ok(Self { plan: plan_end, says, report, is_in_place: plan.in_place })
+        let keeper = match plan {
+            Plan { adopts: true, .. } => Some(LauncherKind::Adopts),
+            Plan { in_place: true, .. } => None,
+            Plan { .. } => Some(LauncherKind::Separates),
+        };
+        Ok(Self { plan: plan_end, says, report, keeper })
     }
 
-    /// Whether the launcher becomes the child, with no process between.
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.is_in_place
+    /// What is between the spawner and the child; `None` when the launcher becomes the child.
+    pub(crate) fn keeper(&self) -> Option<LauncherKind> {
+        self.keeper
     }
 
     /// The launcher's command, which the child's own name and arguments are to follow.
@@ -105,12 +125,39 @@ pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
     }
 }
 
-/// The child that a keeper keeps: the child of its one child. Its own number where the kernel does not
-/// list children.
-pub(crate) fn child_of(keeper: u32) -> u32 {
+/// The child that a keeper keeps: its one child, or the child of that. The keeper's own number where the
+/// kernel does not list children.
+pub(crate) fn child_of(number: u32, keeper: LauncherKind) -> u32 {
     let only_child = |pid: u32| -> Option<u32> {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split_whitespace().next()?.parse().ok()
     };
-    only_child(keeper).and_then(only_child).unwrap_or(keeper)
+    let first = only_child(number);
+    let child = match keeper {
+        LauncherKind::Separates => first.and_then(only_child),
+        LauncherKind::Adopts => first,
+    };
+    child.unwrap_or(number)
+}
+
+/// Has a keeper that adopts end everything, and ends the keeper itself if it does not: a descendant of
+/// the same user may have stopped it.
+pub(crate) fn end(keeper: Pid) {
+    let flags = PidfdFlags::empty();
+    let Ok(watched) = pidfd_open(keeper, flags) else {
+        // An old kernel; the number is the keeper's until it is reaped.
+        let _ = kill_process(keeper, END);
+        return;
+    };
+    for signal in [END, Signal::CONT] {
+        let _ = pidfd_send_signal(&watched, signal);
+    }
+    let watch = move || {
+        let mut ended = [PollFd::new(&watched, PollFlags::IN)];
+        if !poll(&mut ended, Some(&PATIENCE)).is_ok_and(|ready| ready > 0) {
+            let _ = pidfd_send_signal(&watched, Signal::KILL);
+        }
+    };
+    // Without a thread it is trusted.
+    let _ = thread::Builder::new().name("keepers".into()).spawn(watch);
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// What is kept of a line: enough for the fields and the start of the name.
 const LINE: usize = 160;
 
-/// Kept on either side of an address in use: more than this process puts on its stack, and more than
+/// Awaited on either side of an address in use: more than this process puts on its stack, and more than
 /// the thread-local data of a program. The kernel merges neighbouring mappings, so that the heap and
 /// the data of the main thread may be one. A whole number of pages, whatever their size.
 const WINDOW: usize = 256 * 1024;

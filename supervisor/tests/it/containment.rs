@@ -6,7 +6,7 @@ use supervisor::{Containment, Exit, Mechanism, Spec};
 
 use tokio::time::Instant;
 
-use crate::harness::{ESCAPE, PARENT, SHORT, run_spec, soon, spec};
+use crate::harness::{ESCAPE, OtherProcess, PARENT, SHORT, run_spec, soon, spec};
 
 /// How many processes have this mark among their arguments.
 pub(crate) fn alive(mark: &str) -> usize {
@@ -33,6 +33,14 @@ pub(crate) async fn gone_within_two_seconds(mark: &str) {
     }
 }
 
+async fn has_come(mark: &str) {
+    let begun = Instant::now();
+    while alive(mark) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{mark}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The mechanisms that this machine has for this user.
 fn mechanisms() -> Vec<Mechanism> {
     let has = |mechanism: &Mechanism| {
@@ -40,7 +48,8 @@ fn mechanisms() -> Vec<Mechanism> {
         let found = Containment::start_with(&name, &[*mechanism]).expect("it starts");
         found.mechanism() == *mechanism
     };
-    [Mechanism::Cgroup, Mechanism::PidNamespace].into_iter().filter(has).collect()
+    let held = Mechanism::ALL.into_iter().filter(|known| *known != Mechanism::ProcessGroup);
+    held.filter(has).collect()
 }
 
 fn contained(mechanism: Mechanism, program: &str, args: &[&str]) -> Spec {
@@ -52,7 +61,7 @@ fn contained(mechanism: Mechanism, program: &str, args: &[&str]) -> Spec {
 #[tokio::test]
 async fn what_left_its_group_and_ignores_every_signal_ends_with_its_child() {
     let mechanisms = mechanisms();
-    assert!(!mechanisms.is_empty(), "this machine has neither");
+    assert!(mechanisms.contains(&Mechanism::Helper), "it takes nothing that a system may lack");
     for mechanism in mechanisms {
         let mark = format!("stopped-{}", mechanism.as_str().len());
         let mut spec = contained(mechanism, ESCAPE, &[&mark]);
@@ -79,6 +88,7 @@ async fn what_left_its_group_and_ignores_every_signal_ends_with_a_killed_program
     for mechanism in mechanisms() {
         habits.push(match mechanism {
             Mechanism::Cgroup => "cgroup",
+            Mechanism::Helper => "helper",
             Mechanism::PidNamespace | Mechanism::ProcessGroup => "namespace",
         });
     }
@@ -94,34 +104,69 @@ async fn what_left_its_group_and_ignores_every_signal_ends_with_a_killed_program
 }
 
 #[tokio::test]
-async fn a_child_in_a_namespace_ends_as_it_would_without() {
-    for (args, expected) in [(["code", "3"], Exit::Code(3)), (["signal", "9"], Exit::Signal(9))] {
-        let script = match args[0] {
-            "code" => "exit 3",
-            _ => "kill -9 $$",
-        };
-        let harness =
-            run_spec(contained(Mechanism::PidNamespace, "/bin/sh", &["-c", script])).await;
-        assert_eq!(harness.ended().await, expected, "{}", harness.child.stderr_tail());
+async fn a_child_behind_a_keeper_ends_as_it_would_without() {
+    for mechanism in [Mechanism::PidNamespace, Mechanism::Helper] {
+        for (script, expected) in [("exit 3", Exit::Code(3)), ("kill -9 $$", Exit::Signal(9))] {
+            let harness = run_spec(contained(mechanism, "/bin/sh", &["-c", script])).await;
+            assert_eq!(harness.ended().await, expected, "{}", harness.child.stderr_tail());
+        }
     }
 }
 
 #[tokio::test]
-async fn end_of_file_and_a_termination_reach_a_child_in_a_namespace() {
-    let harness = run_spec(contained(Mechanism::PidNamespace, "cat", &[])).await;
-    harness.child.stop();
-    assert_eq!(soon(harness.child.ended()).await, Exit::Code(0));
+async fn end_of_file_and_a_termination_reach_a_child_behind_a_keeper() {
+    for mechanism in [Mechanism::PidNamespace, Mechanism::Helper] {
+        let harness = run_spec(contained(mechanism, "cat", &[])).await;
+        harness.child.stop();
+        assert_eq!(soon(harness.child.ended()).await, Exit::Code(0), "{mechanism}");
 
-    let script = "trap 'echo hung' HUP; trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut spec = contained(Mechanism::PidNamespace, "/bin/sh", &["-c", script]);
-    spec.limits.stop_grace = SHORT * 5;
+        let script = "trap 'echo hung' HUP; trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+        let mut spec = contained(mechanism, "/bin/sh", &["-c", script]);
+        spec.limits.stop_grace = SHORT * 5;
+        let mut harness = run_spec(spec).await;
+        assert_eq!(harness.line().await, "ready");
+        harness.child.reload(supervisor::Reload::Hangup);
+        assert_eq!(harness.line().await, "hung");
+        harness.child.stop();
+        assert_eq!(harness.line().await, "asked");
+        assert_eq!(harness.ended().await, Exit::Code(5), "{mechanism}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_stops_its_helper_ends_all_the_same() {
+    // What the shell starts is in a session of its own and has lost its parent.
+    let script =
+        "(setsid \"$0\" stopped-helper stay &); kill -STOP $PPID; echo ready; exec sleep 60";
+    let spec = contained(Mechanism::Helper, "/bin/sh", &["-c", script, ESCAPE]);
     let mut harness = run_spec(spec).await;
     assert_eq!(harness.line().await, "ready");
-    harness.child.reload(supervisor::Reload::Hangup);
-    assert_eq!(harness.line().await, "hung");
-    harness.child.stop();
-    assert_eq!(harness.line().await, "asked");
-    assert_eq!(harness.ended().await, Exit::Code(5));
+    has_come("stopped-helper").await;
+    harness.child.kill();
+    assert_eq!(harness.ended().await, Exit::Signal(9));
+    gone_within_two_seconds("stopped-helper").await;
+}
+
+#[tokio::test]
+async fn a_helper_that_is_ended_first_takes_its_child_along_and_no_other() {
+    let script = "(setsid \"$0\" lost-helper stay & echo $!); exec sleep 60";
+    let spec = contained(Mechanism::Helper, "/bin/sh", &["-c", script, ESCAPE]);
+    let mut harness = run_spec(spec).await;
+    let left: i32 = harness.line().await.parse().expect("a number");
+    has_come("lost-helper").await;
+    let kill = |number| {
+        let pid = rustix::process::Pid::from_raw(number).expect("a number");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+    };
+    let child = i32::try_from(harness.child.pid()).expect("a number");
+    let stat = fs::read_to_string(format!("/proc/{child}/stat")).expect("it runs");
+    let helper = stat.split(' ').nth(3).and_then(|parent| parent.parse().ok());
+    let child = OtherProcess::new(&child.to_string());
+    kill(helper.expect("a parent")).expect("it runs");
+    assert_eq!(harness.ended().await, Exit::Signal(9));
+    child.is_gone().await;
+    assert!(kill(left).is_ok(), "as the documentation of the mechanism says");
+    gone_within_two_seconds("lost-helper").await;
 }
 
 #[tokio::test]

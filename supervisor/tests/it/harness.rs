@@ -67,7 +67,7 @@ pub(crate) async fn run_with_grace(program: &str, args: &[&str], stop_grace: Dur
 }
 
 pub(crate) async fn run_spec(spec: Spec) -> Harness {
-    Harness::of(start(spec).await.expect("a start"))
+    Harness::of(soon(start(spec)).await.expect("a start"))
 }
 
 impl Harness {

@@ -39,19 +39,25 @@ async fn the_environment_is_exactly_what_the_spec_says() {
     assert_eq!(mode & 0o777, 0o600, "C18: umask 077");
 }
 
-#[tokio::test]
-async fn nothing_of_the_parents_environment_reaches_the_child() {
-    // The test runner has plenty: CARGO_MANIFEST_DIR, HOME, PATH.
-    assert!(std::env::vars_os().count() > 3);
-    let mut harness = run("cat", &["/proc/self/environ"]).await;
-    assert_eq!(harness.rest().await, "");
+/// The ways of holding a child, as the habits of a parent. What a machine does not have is left out.
+async fn ways() -> Vec<&'static str> {
+    let mut found = vec!["reflect", "reflect-helper"];
+    for way in ["reflect-cgroup", "reflect-namespace", "reflect-sandbox"] {
+        let probe = run(PARENT, &[way, "true"]).await;
+        if probe.ended().await == Exit::Code(0) {
+            found.push(way);
+        }
+    }
+    found
 }
 
-/// Runs `ls` or `cat` as a child of a parent with bad manners: signals ignored and blocked or not,
-/// descriptors open without close-on-exec.
-async fn through_a_careless_parent(command: &str) -> String {
-    let script =
-        format!("trap '' HUP INT TERM USR1; exec 7</dev/null; exec {PARENT} reflect {command}");
+/// Runs a command as a child of a parent with bad manners: signals ignored, descriptors open without
+/// close-on-exec, variables in its environment.
+async fn through_a_careless_parent(way: &str, command: &str) -> String {
+    let script = format!(
+        "export CANARY=token; ulimit -c unlimited 2>/dev/null; trap '' HUP INT TERM USR1; \
+         exec 7</dev/null; exec {PARENT} {way} {command}"
+    );
     let mut harness = run("/bin/sh", &["-c", &script]).await;
     let said = harness.rest().await;
     assert_eq!(harness.ended().await, Exit::Code(0), "{}", harness.child.stderr_tail());
@@ -59,10 +65,24 @@ async fn through_a_careless_parent(command: &str) -> String {
 }
 
 #[tokio::test]
+async fn nothing_of_the_parents_environment_reaches_the_child() {
+    // The test runner has plenty: CARGO_MANIFEST_DIR, HOME, PATH.
+    assert!(std::env::vars_os().count() > 3);
+    let mut harness = run("cat", &["/proc/self/environ"]).await;
+    assert_eq!(harness.rest().await, "");
+    for way in ways().await {
+        let said = through_a_careless_parent(way, "cat /proc/self/environ").await;
+        assert_eq!(said, "", "{way}");
+    }
+}
+
+#[tokio::test]
 async fn the_child_has_descriptors_zero_to_two_and_no_other() {
-    let said = through_a_careless_parent("ls /proc/self/fd").await;
-    // The one beyond is the directory that `ls` reads.
-    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    for way in ways().await {
+        let said = through_a_careless_parent(way, "ls /proc/self/fd").await;
+        // The one beyond is the directory that `ls` reads.
+        assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{way}");
+    }
 }
 
 #[tokio::test]
@@ -77,12 +97,35 @@ async fn the_child_gains_no_privileges_unless_the_spec_says_so() {
 
 #[tokio::test]
 async fn the_child_ignores_and_blocks_no_signal() {
-    let said = through_a_careless_parent("cat /proc/self/status").await;
-    for field in ["SigBlk:", "SigIgn:", "SigCgt:"] {
-        let line = said.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        let mask = u64::from_str_radix(line.trim(), 16).unwrap();
-        // Signals 32 and up are the C library's business.
-        assert_eq!(mask & 0x7fff_ffff, 0, "{field} {line}");
+    for way in ways().await {
+        let said = through_a_careless_parent(way, "cat /proc/self/status").await;
+        for field in ["SigBlk:", "SigIgn:", "SigCgt:"] {
+            let line = said.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            let mask = u64::from_str_radix(line.trim(), 16).unwrap();
+            // Signals 32 and up are the C library's business.
+            assert_eq!(mask & 0x7fff_ffff, 0, "{way}: {field} {line}");
+        }
+        assert!(said.contains("Umask:\t0077"), "{way}: {said}");
+        assert!(said.contains("NoNewPrivs:\t1"), "{way}: {said}");
     }
-    assert!(said.contains("Umask:\t0077"), "{said}");
+}
+
+#[tokio::test]
+async fn a_child_leaves_no_core_dump_however_it_is_held() {
+    for way in ways().await {
+        let said = through_a_careless_parent(way, "cat /proc/self/limits").await;
+        let line = said.lines().find_map(|line| line.strip_prefix("Max core file size"));
+        let sizes: Vec<_> = line.expect("a line").split_whitespace().take(2).collect();
+        assert_eq!(sizes, ["0", "0"], "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_hides_its_memory_gives_its_children_a_sandbox_all_the_same() {
+    if !ways().await.contains(&"reflect-sandbox") {
+        return;
+    }
+    let said = through_a_careless_parent("reflect-hidden", "cat /proc/self/status").await;
+    assert!(said.contains("CapBnd:\t0000000000000000"), "{said}");
+    assert!(said.contains("Seccomp:\t2"), "{said}");
 }

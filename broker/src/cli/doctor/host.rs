@@ -145,17 +145,21 @@ fn checks(facts: &Facts) -> Vec<Check> {
     let kill = match mechanism {
         Mechanism::Cgroup => "cgroup v2: every process that a child started ends with it",
         Mechanism::PidNamespace => "PID namespace: every process that a child started ends with it",
+        Mechanism::Helper => {
+            "helper process: it ends every process that a child started, but one that ends the helper \
+             first outlives its child and the broker"
+        }
         Mechanism::ProcessGroup => {
             "process group: a process that leaves it outlives its child and the broker"
         }
     };
+    let is_sure = matches!(mechanism, Mechanism::Cgroup | Mechanism::PidNamespace);
     let mut checks = vec![
         Check {
             name: "kill",
-            is_there: *mechanism != Mechanism::ProcessGroup,
+            is_there: is_sure,
             found: kill.to_owned(),
-            hint: (*mechanism == Mechanism::ProcessGroup)
-                .then(|| format!("{}; or {UNIT}", namespaces())),
+            hint: (!is_sure).then(|| format!("{}; or {UNIT}", namespaces())),
         },
         Check {
             name: "sandbox",
