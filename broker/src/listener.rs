@@ -52,8 +52,10 @@ enum Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address or path cannot be bound.
-    #[error("cannot listen on {listen}")]
+    #[error("{key}: cannot listen on {listen}{}", healing(.source))]
     Bind {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// Where.
         listen: String,
         /// What the system said.
@@ -67,6 +69,22 @@ pub enum ListenError {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// What an operator does about it, where that is known.
+fn healing(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process listens there: stop it, or set another address"
+        }
+        io::ErrorKind::AddrNotAvailable => "; set an address that this machine has",
+        io::ErrorKind::PermissionDenied => {
+            "; set a port above 1023 or a directory that the broker may write to, or give the \
+             broker CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::NotFound => "; make the directory of the socket first",
+        _ => "",
+    }
 }
 
 /// Both directions of one accepted connection.
@@ -87,14 +105,16 @@ impl Listener {
     /// [`ListenError`]; nothing is bound then.
     pub async fn bind(config: &Config) -> Result<Self, ListenError> {
         let tls = config.tls.clone().map(TlsFiles::read).transpose()?.map(Arc::new);
-        let mut listener = Self::at(&config.listen, tls.clone(), config).await?;
+        let mut listener = Self::at("listen", &config.listen, tls.clone(), config).await?;
         if let Some(listen) = &config.metrics.listen {
-            listener.metrics = Some(Box::new(Self::at(listen, tls, config).await?));
+            let metrics = Self::at("metrics.listen", listen, tls, config).await?;
+            listener.metrics = Some(Box::new(metrics));
         }
         Ok(listener)
     }
 
     async fn at(
+        key: &'static str,
         listen: &Listen,
         tls: Option<Arc<TlsFiles>>,
         config: &Config,
@@ -103,8 +123,10 @@ impl Listener {
             Listen::Tcp(address) => TcpListener::bind(address).await.map(Socket::Tcp),
             Listen::Unix(path) => bind_unix(path.clone()).await,
         };
-        let socket =
-            socket.map_err(|source| ListenError::Bind { listen: listen.to_string(), source })?;
+        let socket = socket.map_err(|source| {
+            let listen = listen.to_string();
+            ListenError::Bind { key, listen, source }
+        })?;
         let Http { keep_alive, peer_timeout, .. } = config.http;
         Ok(Self { socket, tls, peers: PeerTimeout { keep_alive, peer_timeout }, metrics: None })
     }

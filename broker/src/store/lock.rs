@@ -59,6 +59,14 @@ pub enum LockError {
         /// Which process that is.
         holder: String,
     },
+    /// It is not there and cannot be made.
+    #[error("cannot make the directory {}; set a data_dir that the broker may write to", .path.display())]
+    Directory {
+        /// The data directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The lock's file cannot be made or locked.
     #[error("cannot lock {}", .path.display())]
     Io {
@@ -77,7 +85,8 @@ impl DataLock {
     pub fn take(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join(FILE);
         let failed = |source| LockError::Io { path: path.clone(), source };
-        make_directory(data_dir).map_err(failed)?;
+        let unmade = |source| LockError::Directory { path: data_dir.to_owned(), source };
+        make_directory(data_dir).map_err(unmade)?;
         match FileLock::take(&path) {
             Ok(lock) => Ok(Self(lock)),
             Err(NotLocked::Held(holder)) => {

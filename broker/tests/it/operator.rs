@@ -120,6 +120,32 @@ fn exit_codes_are_64_for_usage_69_for_a_port_that_is_taken_and_78_for_mistakes()
 }
 
 #[test]
+fn a_start_that_is_refused_names_the_key_and_what_heals_it() {
+    with_timeout(async {
+        let place = Place::new();
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("its address").to_string();
+        let for_metrics = format!("metrics.listen=\"{address}\"");
+        fs::write(place.path().join("file"), "").expect("a file");
+        let unmade = format!("data_dir=\"{}\"", place.path().join("file/below").display());
+        let socket = format!("unix:{}", place.path().join("missing/socket").display());
+        let elsewhere = ["--listen", "192.0.2.1:0", "--set", "public_url=\"https://mcp.example\""];
+        let cases: [(&[&str], [&str; 2]); 5] = [
+            (&["--listen", &address], ["listen: ", "stop it, or set another address"]),
+            (&["--set", &for_metrics], ["metrics.listen: ", "stop it, or set another address"]),
+            (&elsewhere, ["listen: ", "an address that this machine has"]),
+            (&["--listen", &socket], ["listen: ", "make the directory"]),
+            (&["--set", &unmade], ["file/below", "set a data_dir"]),
+        ];
+        for (args, said) in cases {
+            let (code, _, log) = place.run(args).await;
+            assert_eq!(code, 69, "{args:?}: {log}");
+            assert!(said.iter().all(|part| log.contains(part)), "{args:?}: {log}");
+        }
+    });
+}
+
+#[test]
 fn check_reports_every_mistake_with_its_key_and_line() {
     with_timeout(async {
         let place = Place::new();
