@@ -129,7 +129,8 @@ fn a_start_that_is_refused_names_the_key_and_what_heals_it() {
         fs::write(place.path().join("file"), "").expect("a file");
         let unmade = format!("data_dir=\"{}\"", place.path().join("file/below").display());
         let socket = format!("unix:{}", place.path().join("missing/socket").display());
-        let elsewhere = ["--listen", "192.0.2.1:0", "--set", "public_url=\"https://mcp.example\""];
+        let signed_in = "auth.verifiers=[\"static\"]";
+        let elsewhere = ["--listen", "192.0.2.1:0", "--set", signed_in];
         let cases: [(&[&str], [&str; 2]); 5] = [
             (&["--listen", &address], ["listen: ", "stop it, or set another address"]),
             (&["--set", &for_metrics], ["metrics.listen: ", "stop it, or set another address"]),
