@@ -57,15 +57,14 @@ pub(crate) async fn run_with(
     for _ in 0..AT_ONCE {
         wires.push(Wire::connect(server.endpoint.address).await?);
     }
-    let mut watch = Wire::connect(server.endpoint.address).await?;
 
     let settled = SETTLED.min(sessions);
     let wires = open_and_end(wires, &server.endpoint, settled).await?;
-    let before = at_rest(&server, &mut watch).await?;
+    let before = at_rest(&server).await?;
     let begun = Instant::now();
     let wires = open_and_end(wires, &server.endpoint, sessions - settled).await?;
     let took = begun.elapsed().as_secs_f64();
-    let after = at_rest(&server, &mut watch).await?;
+    let after = at_rest(&server).await?;
     drop(wires);
 
     println!("{sessions} sessions opened and ended, {AT_ONCE} at a time");
@@ -132,7 +131,9 @@ async fn worker(mut wire: Wire, endpoint: Endpoint, count: usize) -> anyhow::Res
 }
 
 /// Waits until the broker says that no child is left and the system agrees, or patience ends.
-async fn at_rest(server: &Server, watch: &mut Wire) -> anyhow::Result<Rest> {
+async fn at_rest(server: &Server) -> anyhow::Result<Rest> {
+    // A connection that was idle while sessions came and went would be closed by then.
+    let mut watch = Wire::connect(server.endpoint.address).await?;
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let processes = proc::tree(server.pid, &server.mark)?;
