@@ -109,18 +109,22 @@ fn walls(
     level: IsolationLevel,
     network: &NetworkAccess,
 ) -> Result<Walls, SpawnError> {
-    let none = || SpawnError::Other(io::Error::other("no process could be started for it"));
-    let containment = containment.ok_or_else(none)?;
-    match level {
-        IsolationLevel::None | IsolationLevel::Sandbox => match containment.sandbox()? {
-            Walls::Landlock if matches!(network, NetworkAccess::None | NetworkAccess::Egress) => {
-                Err(SpawnError::Other(io::Error::other(format!(
-                    "network = \"{network}\" takes a network namespace; network = [] refuses TCP without"
-                ))))
-            }
-            walls => Ok(walls),
-        },
-        IsolationLevel::User => containment.sandbox_of_users().map(|()| Walls::Namespaces),
+    let unavailable = |why: &'static str| SpawnError::Other(io::Error::other(why));
+    let containment =
+        containment.ok_or_else(|| unavailable("no process could be started for it"))?;
+    if level == IsolationLevel::User {
+        return containment.sandbox_of_users().map(|()| Walls::Namespaces);
+    }
+    match (containment.sandbox()?, network) {
+        (Walls::Landlock, NetworkAccess::None) => Err(unavailable(
+            "network = \"none\" takes a network namespace; network = [] refuses TCP without one",
+        )),
+        // An operator may not have written it, since a sandbox with egress has it by default.
+        (Walls::Landlock, NetworkAccess::Egress) => Err(unavailable(
+            "network = \"egress\", the default of a sandbox with egress, takes a network \
+             namespace; network = \"any\" does without one",
+        )),
+        (walls, _) => Ok(walls),
     }
 }
 
