@@ -6,17 +6,18 @@
 //! capability nor, by its filter, the system calls.
 
 use std::{
-    ffi::CString,
-    fs::{self, File},
-    io,
+    ffi::{CStr, CString},
+    fs, io,
     os::fd::{AsRawFd as _, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
-    fs::{CWD, Mode},
+    fs::{CWD, FileType, Mode, mknodat},
     io::Errno,
     mount::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
@@ -131,7 +132,7 @@ fn dup(tree: &OwnedFd) -> Result<OwnedFd, Failure> {
 fn make_devices(devices: &[(OwnedFd, PathBuf)]) -> Result<(), Failure> {
     cover(Path::new("/dev"), c"mode=0755,size=1m")?;
     for (tree, path) in devices {
-        File::create(path).step("make a device")?;
+        make_file(path).step("make a device")?;
         attach(tree, path)?;
     }
     for (target, link) in LINKS {
@@ -173,10 +174,18 @@ fn put(copy: &Copy) -> Result<(), Failure> {
         if let Some(parent) = copy.path.parent() {
             fs::create_dir_all(parent).step(&name())?;
         }
-        File::create(&copy.path).step(&name())?;
+        make_file(&copy.path).step(&name())?;
     }
     attach(&copy.tree, &copy.path)?;
     set_attributes(&copy.path, true, copy.attributes, 0)
+}
+
+/// An empty file to attach a mount at, which is never open: what looks at this process's descriptors
+/// can hold an open one for a moment longer, and a mount with a file that is open for writing does not
+/// become read-only (`EBUSY`).
+fn make_file(path: &Path) -> io::Result<()> {
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    Ok(mknodat(CWD, path, FileType::RegularFile, mode, 0)?)
 }
 
 fn clone_tree(path: &Path) -> Result<OwnedFd, Failure> {
@@ -191,10 +200,19 @@ fn attach(tree: &OwnedFd, path: &Path) -> Result<(), Failure> {
         .step(&format!("show {}", path.display()))
 }
 
-fn cover(path: &Path, options: &'static std::ffi::CStr) -> Result<(), Failure> {
+fn cover(path: &Path, options: &'static CStr) -> Result<(), Failure> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", path, "tmpfs", flags, options).step(&format!("hide {}", path.display()))
 }
+
+/// The pauses before each attempt to make a mount read-only.
+const SETTLING: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+];
 
 const READ_ONLY: u64 = 1;
 const NO_SETUID: u64 = 2;
@@ -214,6 +232,19 @@ fn set_attributes(path: &Path, recursive: bool, set: u64, clear: u64) -> Result<
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from).step(&name)?;
     let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
     let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // A mount that something writes to at this moment does not become read-only.
+    for wait in SETTLING {
+        thread::sleep(wait);
+        match mount_setattr(&c_path, flags, &attributes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::BUSY) => {}
+            Err(errno) => return Err(Failure::new(name, errno)),
+        }
+    }
+    Err(Failure::new(name, Errno::BUSY))
+}
+
+fn mount_setattr(path: &CStr, flags: i32, attributes: &Attributes) -> Result<(), Errno> {
     #[expect(unsafe_code, reason = "no safe form exists")]
     // SAFETY: the structure is the one that the call expects, as long as its length says; both it and
     // the path outlive the call.
@@ -221,15 +252,14 @@ fn set_attributes(path: &Path, recursive: bool, set: u64, clear: u64) -> Result<
         libc::syscall(
             libc::SYS_mount_setattr,
             CWD.as_raw_fd(),
-            c_path.as_ptr(),
+            path.as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<Attributes>(),
         )
     };
     if done == 0 {
         return Ok(());
     }
-    let errno = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL);
-    Err(Failure::new(name, errno))
+    Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))
 }
