@@ -50,8 +50,7 @@ impl Granted {
             Ok(walls) => return Ok(Self { level, network, walls: Some(walls), lacking: None }),
             Err(lacking) => lacking,
         };
-        let is_asked_for = level != IsolationLevel::None || network != NetworkAccess::Any;
-        if is_asked_for && asked.fallback == IsolationFallback::Refuse {
+        if asked.fallback == IsolationFallback::Refuse {
             return Err(NoIsolation(lacking));
         }
         Ok(Self {
