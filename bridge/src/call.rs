@@ -121,7 +121,7 @@ impl Bridge {
         }
     }
 
-    /// Sends a request about a resource to the child, whose answer nobody needs. A pipe keeps its order,
+    /// Sends a request about a resource to the child, whose answer no client needs. A pipe keeps its order,
     /// so whatever is sent later comes after it.
     fn tell(&self, method: &str, uri: &str) {
         let params = format!(r#"{{"uri":{}}}"#, serde_json::Value::from(uri));

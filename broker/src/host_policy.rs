@@ -206,7 +206,7 @@ pub(crate) fn is_null_origin(headers: &HeaderMap) -> bool {
     only(headers, &header::ORIGIN).is_some_and(|origin| origin == "null")
 }
 
-/// Whether a request of HTTP/2 names another host in a header than in its target, so that whoever reads
+/// Whether a request of HTTP/2 names another host in a header than in its target, so that a reader of
 /// the other one judges another request (RFC 9113 section 8.3.1). In HTTP/1.1 the target counts alone
 /// (RFC 9112 section 3.2.2).
 pub(crate) fn contradicts_itself<B>(request: &Request<B>) -> bool {

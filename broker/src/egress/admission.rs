@@ -41,7 +41,7 @@ pub(crate) enum ListenerChoice {
 pub(crate) enum AdmittedToken {
     /// That of a person, as it is at the time of each request.
     OfPerson(CredentialKey),
-    /// This one, for a child that belongs to nobody.
+    /// This one, for a child without a user.
     Fixed(Credential),
 }
 

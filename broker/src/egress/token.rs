@@ -20,7 +20,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// Where the current token of a child's person is.
 pub(super) enum TokenSource {
-    /// One for a child that belongs to nobody, as in a trial.
+    /// One for a child without a user, as in a trial.
     Fixed(Credential),
     /// That of a person.
     Person(PersonToken),
@@ -57,7 +57,7 @@ impl PersonToken {
 }
 
 impl TokenSource {
-    /// Whose it is, and what time it is for them; `None` for one that belongs to nobody.
+    /// Whose it is, and what time it is for them; `None` for a child without a user.
     pub(super) fn person(&self) -> Option<(&CredentialKey, SystemTime)> {
         match self {
             Self::Fixed(_) => None,
