@@ -1,6 +1,6 @@
 //! The first exchange with a child, in the client's words (MCP lifecycle, "Initialization").
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use tokio::{sync::oneshot, time};
@@ -8,9 +8,10 @@ use tokio::{sync::oneshot, time};
 use crate::{
     admission::Admission,
     bridge::Bridge,
+    envelope::member,
     error::{Closed, InitializeError},
     message::{Kind, Message},
-    modern::{VERSION, discovery::is_modern_server},
+    modern::{VERSION, discovery::is_modern_server, request::is_modern_version},
     revision::Revision,
     rpc,
     server::Server,
@@ -28,7 +29,9 @@ pub struct Welcome {
 }
 
 impl Bridge {
-    /// Sends the client's `initialize` and waits for the child's answer, at most `timeout`.
+    /// Sends the client's `initialize` and waits for the child's answer, at most `timeout`. A client that names
+    /// a revision without a handshake means the last one with: a child that takes whatever it is offered
+    /// would agree to what neither of them can speak then (MCP 2026-07-28, "Backward Compatibility").
     ///
     /// # Errors
     /// [`InitializeError`]; the bridge is of no use after one, and its child should be stopped.
@@ -40,7 +43,8 @@ impl Bridge {
         request: &Message,
         timeout: Duration,
     ) -> Result<Welcome, InitializeError> {
-        let params = request.payload();
+        let params = request.payload().map(negotiated_down);
+        let params = params.as_deref();
         let result = self.exchange_initialize(params, timeout).await?;
         let server = Server::read(&result);
         let revision = self.set_revision(&server);
@@ -140,5 +144,40 @@ impl Bridge {
     pub(crate) fn set_revision(&self, server: &Server) -> Revision {
         let revision = server.revision().unwrap_or(Revision::LATEST);
         *self.shared.revision.get_or_init(|| revision)
+    }
+}
+
+/// The parameters of `initialize`, with the newest revision of the legacy era in the place of a later one.
+fn negotiated_down(params: &str) -> Cow<'_, str> {
+    let Ok(Some(place)) = member(params, "protocolVersion") else { return params.into() };
+    let named: Option<String> = serde_json::from_str(&params[place.clone()]).ok();
+    if !named.is_some_and(|named| is_modern_version(&named)) {
+        return params.into();
+    }
+    let latest = format!("\"{}\"", Revision::LATEST);
+    [&params[..place.start], &latest, &params[place.end..]].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initialize_asks_a_child_for_no_revision_without_a_handshake() {
+        let params = |version: &str| {
+            format!(
+                r#"{{"capabilities":{{}},"protocolVersion":{version},"clientInfo":{{"a":1.50}}}}"#
+            )
+        };
+        for later in
+            [r#""2026-07-28""#, r#""2026-07-29""#, r#""2099-01-01""#, r#""2026-0\u0037-28""#]
+        {
+            assert_eq!(negotiated_down(&params(later)), params(r#""2025-11-25""#), "{later}");
+        }
+        for own in [r#""2025-11-25""#, r#""2024-11-05""#, r#""1.0""#, r#""v999.0.0""#, "7", "null"]
+        {
+            assert_eq!(negotiated_down(&params(own)), params(own), "{own}");
+        }
+        assert_eq!(negotiated_down("{}"), "{}");
     }
 }

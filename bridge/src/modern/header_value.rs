@@ -7,16 +7,24 @@ use std::borrow::Cow;
 #[error("the header's value is not well-formed")]
 pub struct BadValue;
 
+/// What a header says whose value has no other form than its own characters.
+///
+/// # Errors
+/// [`BadValue`] when it has other characters than visible ASCII, space and tab.
+pub fn plain(value: &[u8]) -> Result<&str, BadValue> {
+    let value = value.trim_ascii();
+    if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+        return Err(BadValue);
+    }
+    std::str::from_utf8(value).map_err(|_| BadValue)
+}
+
 /// What a header says: its own characters, or those inside `=?base64?…?=`.
 ///
 /// # Errors
 /// [`BadValue`] when it has other characters than visible ASCII, space and tab, or its Base64 is none.
 pub fn decode(value: &[u8]) -> Result<Cow<'_, str>, BadValue> {
-    let value = value.trim_ascii();
-    if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
-        return Err(BadValue);
-    }
-    let text = std::str::from_utf8(value).map_err(|_| BadValue)?;
+    let text = plain(value)?;
     let inside = text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?="));
     match inside {
         Some(coded) => {

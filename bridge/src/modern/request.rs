@@ -16,9 +16,21 @@ use crate::{
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 const PREFIX: &str = "io.modelcontextprotocol/";
 
-/// Methods that only the legacy era has: in modern dress there are none of that name.
-const LEGACY_ONLY: [&str; 5] =
-    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+/// Methods that only the legacy era has: in modern dress there are none of that name. A list of tasks
+/// would show those of other clients of the same program.
+const LEGACY_ONLY: [&str; 7] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "tasks/list",
+    "tasks/result",
+];
+
+/// From the least to the most urgent (MCP 2026-07-28, "Log Levels").
+pub const LOG_LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Why a modern request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +53,14 @@ impl Rejection {
     pub(super) fn mismatch(words: impl Into<String>) -> Self {
         Self::new(HEADER_MISMATCH, words)
     }
+
+    /// There is no method of this name (MCP 2026-07-28 transports, "Protocol Version Header").
+    #[must_use]
+    pub fn unknown_method(method: &str) -> Self {
+        let words = format!("There is no method {method} here in revision {VERSION}");
+        let status = StatusCode::NOT_FOUND;
+        Self { status, ..Self::new(METHOD_NOT_FOUND, words) }
+    }
 }
 
 /// What a modern request says of itself.
@@ -58,7 +78,12 @@ pub struct Metadata {
 #[must_use]
 pub fn names_modern(headers: &HeaderMap) -> bool {
     let version = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok());
-    version.is_some_and(|version| is_date(version.trim()) && version.trim() >= VERSION)
+    version.is_some_and(|version| is_modern_version(version.trim()))
+}
+
+/// Whether a revision is of this era.
+pub(crate) fn is_modern_version(version: &str) -> bool {
+    is_date(version) && version >= VERSION
 }
 
 /// Whether a request is of this era: its header names it, or its body carries what only requests of
@@ -115,7 +140,7 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
     };
     let version = field("protocolVersion")?.ok_or_else(|| missing("protocolVersion"))?;
     let version: String = serde_json::from_str(version).map_err(|_| missing("protocolVersion"))?;
-    let named = header(headers, PROTOCOL_VERSION)?;
+    let named = header(headers, PROTOCOL_VERSION, Form::Plain)?;
     match named.as_deref() {
         None => {
             return Err(Rejection::mismatch("The header MCP-Protocol-Version is missing"));
@@ -134,12 +159,10 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
     }
     let method = message.method();
     if message.id().is_some() {
-        mirrors(headers, "Mcp-Method", &method)?;
+        mirrors(headers, "Mcp-Method", Form::Plain, &method)?;
     }
     if LEGACY_ONLY.contains(&&*method) {
-        let words = format!("There is no method {method} in revision {VERSION}");
-        let status = StatusCode::NOT_FOUND;
-        return Err(Rejection { status, ..Rejection::new(METHOD_NOT_FOUND, words) });
+        return Err(Rejection::unknown_method(&method));
     }
     let capabilities = field("clientCapabilities")?.ok_or_else(|| missing("clientCapabilities"))?;
     let capabilities: Value =
@@ -149,7 +172,7 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
         })?;
     if let Some(member) = named_by(&method) {
         match text_param(message, member)? {
-            Some(name) => mirrors(headers, "Mcp-Name", &name)?,
+            Some(name) => mirrors(headers, "Mcp-Name", Form::MayBeCoded, &name)?,
             None if headers.contains_key("mcp-name") => {
                 let words = format!("The header Mcp-Name repeats `{member}`, which is missing");
                 return Err(Rejection::mismatch(words));
@@ -158,7 +181,14 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
             None => {}
         }
     }
-    let log_level = field("logLevel")?.and_then(|level| serde_json::from_str(level).ok());
+    let log_level = field("logLevel")?.filter(|level| *level != "null").map(|level| {
+        let level: Option<String> = serde_json::from_str(level).ok();
+        level.filter(|level| LOG_LEVELS.contains(&&**level)).ok_or_else(|| {
+            let words = format!("`{PREFIX}logLevel` must be one of {}", LOG_LEVELS.join(", "));
+            Rejection::new(INVALID_PARAMS, words)
+        })
+    });
+    let log_level = log_level.transpose()?;
     let client_info = field("clientInfo")?.map(ToOwned::to_owned);
     Ok(Metadata { capabilities, client_info, log_level })
 }
@@ -186,22 +216,34 @@ fn text_param(message: &Message, name: &str) -> Result<Option<String>, Rejection
     Ok(place.and_then(|place| serde_json::from_str(&params[place]).ok()))
 }
 
+/// How a header may write its value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is. Who routes by such a header does not decode it, so this must not either.
+    Plain,
+    /// As it is, or as Base64.
+    MayBeCoded,
+}
+
 /// The header's one value; several that differ are as good as none that is right.
-fn header(headers: &HeaderMap, name: &str) -> Result<Option<String>, Rejection> {
+fn header(headers: &HeaderMap, name: &str, form: Form) -> Result<Option<String>, Rejection> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Ok(None) };
     if values.any(|other| other != first) {
         return Err(Rejection::mismatch(format!("There are several {name} headers that differ")));
     }
-    let value = header_value::decode(first.as_bytes());
+    let value = match form {
+        Form::Plain => header_value::plain(first.as_bytes()).map(Into::into),
+        Form::MayBeCoded => header_value::decode(first.as_bytes()),
+    };
     let value =
         value.map_err(|_| Rejection::mismatch(format!("The header {name} is malformed")))?;
     Ok(Some(value.into_owned()))
 }
 
 /// The header `name` must repeat `value`.
-fn mirrors(headers: &HeaderMap, name: &str, value: &str) -> Result<(), Rejection> {
-    match header(headers, name)? {
+fn mirrors(headers: &HeaderMap, name: &str, form: Form, value: &str) -> Result<(), Rejection> {
+    match header(headers, name, form)? {
         None => Err(Rejection::mismatch(format!("The header {name} is missing"))),
         Some(named) if named != value => {
             Err(Rejection::mismatch(format!("The header {name} does not match the body")))

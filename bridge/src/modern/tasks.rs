@@ -62,10 +62,16 @@ pub fn is_declared(capabilities: &Value) -> bool {
     capabilities["extensions"][TASKS].is_object()
 }
 
+/// Whether the requests of this method are about a task.
+#[must_use]
+pub fn is_about_a_task(method: &str) -> bool {
+    matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel")
+}
+
 /// The task that a request is about, if its method is about one.
 #[must_use]
 pub fn subject(message: &Message) -> Option<String> {
-    if !matches!(&*message.method(), "tasks/get" | "tasks/update" | "tasks/cancel") {
+    if !is_about_a_task(&message.method()) {
         return None;
     }
     let params = members(message.payload()?);
@@ -79,17 +85,24 @@ pub fn about(message: &Message, id: &str) -> Message {
     own_request(&message.method(), &with(params, &[("taskId", &Value::from(id).to_string())]))
 }
 
+/// The tasks that `subscriptions/listen` names, as they stand there.
+#[must_use]
+pub fn listened(message: &Message) -> Option<Vec<Value>> {
+    if message.method() != "subscriptions/listen" {
+        return None;
+    }
+    let filter = members(members(message.payload()?).get("notifications")?.get());
+    serde_json::from_str(filter.get("taskIds")?.get()).ok()
+}
+
 /// `subscriptions/listen` with those alone of the tasks it names that `is_own`; `None` when it names
 /// none that has to go.
 #[must_use]
 pub fn narrowed(message: &Message, is_own: impl Fn(&str) -> bool) -> Option<Message> {
-    if message.method() != "subscriptions/listen" {
-        return None;
-    }
+    let named = listened(message)?;
     let params = message.payload()?;
     let filter = members(params).get("notifications")?.get().to_owned();
     let mut filter = members(&filter);
-    let named: Vec<Value> = serde_json::from_str(filter.get("taskIds")?.get()).ok()?;
     let own: Vec<_> = named.iter().filter(|id| id.as_str().is_some_and(&is_own)).cloned().collect();
     if own.len() == named.len() {
         return None;

@@ -50,11 +50,18 @@ pub fn request(message: &Message) -> Message {
 #[must_use]
 pub fn initialize(metadata: &Metadata) -> Message {
     let mut capabilities = metadata.capabilities.clone();
+    // Each is an object; children that check refuse the whole handshake for one that is not.
+    if let Some(capabilities) = capabilities.as_object_mut() {
+        capabilities.retain(|_, what| what.is_object());
+    }
     // Changes of its roots do not come: a modern client sends no notifications.
     if let Some(roots) = capabilities.get_mut("roots").and_then(Value::as_object_mut) {
         roots.remove("listChanged");
     }
-    let info = metadata.client_info.as_deref();
+    let info = metadata.client_info.as_deref().filter(|info| {
+        let info: Value = serde_json::from_str(info).unwrap_or_default();
+        info["name"].is_string() && info["version"].is_string()
+    });
     let info = info.unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
     let version = Revision::LATEST.as_str();
     let text = format!(
@@ -157,6 +164,27 @@ mod tests {
         );
         let bare = message(r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":{}}}"#);
         assert_eq!(request(&bare).payload(), Some("{}"));
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_in_the_wrong_form_costs_it_no_handshake() {
+        let greeted = |capabilities: &str, client_info: &str| {
+            let metadata = Metadata {
+                capabilities: serde_json::from_str(capabilities).expect("JSON"),
+                client_info: Some(client_info.to_owned()),
+                log_level: None,
+            };
+            let params = initialize(&metadata).payload().expect("parameters").to_owned();
+            serde_json::from_str::<Value>(&params).expect("JSON")
+        };
+        let good = greeted(r#"{"roots":{"listChanged":true}}"#, r#"{"name":"n","version":"1"}"#);
+        assert_eq!(good["capabilities"], serde_json::json!({ "roots": {} }));
+        assert_eq!(good["clientInfo"]["name"], "n");
+        for info in ["5", "null", "{}", r#"{"name":"n"}"#, r#"{"name":1,"version":"1"}"#] {
+            let odd = greeted(r#"{"roots":true,"sampling":{},"elicitation":null}"#, info);
+            assert_eq!(odd["capabilities"], serde_json::json!({ "sampling": {} }), "{info}");
+            assert_eq!(odd["clientInfo"]["name"], "unnamed", "{info}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ use bridge::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
+use serde_json::Value;
 use session::Purpose;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -52,7 +53,7 @@ use crate::{
     server::{Era, Server},
     sessions::{
         acquire::AcquireError,
-        parked::Bond,
+        parked::{Bond, Parked, StateError},
         tasks::Tasks,
         warm::{Place, Sharing, Wanted, WarmChild, WarmError},
     },
@@ -145,10 +146,18 @@ impl Modern<'_> {
                 .then(|| Arc::clone(&self.app.background)),
             is_about_nothing: false,
         };
+        let mut stateless = Ok(());
         if let Some(state) = state
             && self.server.child_era() != Some(Era::Modern)
         {
-            return self.resume(message, &state, answers, about).await;
+            match self.app.parked.take(&state, &about.bond) {
+                Ok(parked) => return self.resume(message, parked, answers, about).await,
+                // It may be the state of a modern child, which is not known to be one yet.
+                Err(StateError::Unknown) if self.server.child_era().is_none() => {
+                    stateless = Err(StateError::Unknown);
+                }
+                Err(error) => return Err(Refusal::state(error)),
+            }
         }
         let purpose =
             if method == "subscriptions/listen" { Purpose::Stream } else { Purpose::Call };
@@ -159,7 +168,10 @@ impl Modern<'_> {
             Sharing::Any
         };
         let task = tasks::subject(message);
-        let child = task.as_deref().and_then(|task| self.child_of(task));
+        // What changes of a task is told by the child that has it.
+        let listened = tasks::listened(message).unwrap_or_default();
+        let named = task.as_deref().into_iter().chain(listened.iter().filter_map(Value::as_str));
+        let child = named.into_iter().find_map(|task| self.child_of(task));
         let found = match &child {
             Some(child) => self.at(child, purpose).await?,
             None => None,
@@ -176,6 +188,9 @@ impl Modern<'_> {
             None => self.acquire(metadata, sharing, purpose).await?,
         };
         let is_modern = bridge_of(&place)?.has_modern_child();
+        if !is_modern {
+            stateless.map_err(Refusal::state)?;
+        }
         if method == "tools/call" {
             let mirrored = self.mirrored(&place, is_modern).await?;
             if let Err(fault) = mirrored.check(self.headers, message) {
@@ -185,6 +200,10 @@ impl Modern<'_> {
         let legacy = if is_modern { None } else { place.pool.facts().cloned() };
         if let Some(facts) = &legacy {
             match &*method {
+                // Those of 2025-11-25 are another protocol, and were not announced.
+                _ if tasks::is_about_a_task(&method) => {
+                    return Ok(refused(id, &Rejection::unknown_method(&method)));
+                }
                 "server/discover" => {
                     self.server.count("server/discover", "ok", self.begun.elapsed());
                     let result = rpc_response(id, "result", &facts.discover_result());
@@ -205,7 +224,8 @@ impl Modern<'_> {
             }
         }
         let options = CallOptions {
-            may_be_asked: may_ask && !is_modern,
+            // A child that asks although its client can be asked nothing has both told so.
+            may_be_asked: input::may_ask(&method) && !is_modern,
             wants_logs: metadata.log_level.is_some(),
             is_open_ended: method == "subscriptions/listen",
         };
@@ -255,13 +275,10 @@ impl Modern<'_> {
     async fn resume(
         &self,
         message: &Message,
-        state: &str,
+        parked: Parked,
         answers: BTreeMap<String, String>,
         mut about: About,
     ) -> Result<Response<Body>, Refusal> {
-        let parked = self.app.parked.take(state, &about.bond).map_err(|error| {
-            Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_PARAMS, error.to_string())
-        })?;
         about.legacy = parked.place.pool.facts().cloned();
         let counted = Counted::new(&self.app.calls);
         let turn =
@@ -427,7 +444,7 @@ async fn list_tools(bridge: &bridge::Bridge, is_modern: bool, cursor: Option<&st
     if let Some(cursor) = cursor {
         params.insert("cursor".to_owned(), cursor.into());
     }
-    let params = serde_json::Value::from(params).to_string();
+    let params = Value::from(params).to_string();
     let request = to_legacy::own_request("tools/list", &params);
     let (admission, done) = (Admission::default(), Box::new(drop));
     let call = bridge.call(admission, &request, "0", CallOptions::default(), done);

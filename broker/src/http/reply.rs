@@ -16,7 +16,7 @@ use session::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
 use crate::{
     config::{UnknownStatus, Upstream},
     server::Paused,
-    sessions::{acquire::AcquireError, spawn_failure::SpawnFailure},
+    sessions::{acquire::AcquireError, parked::StateError, spawn_failure::SpawnFailure},
 };
 
 /// How long a client should wait before it tries again, when nothing better is known.
@@ -300,6 +300,11 @@ impl Refusal {
             ),
         };
         Self::new(StatusCode::TOO_MANY_REQUESTS, rpc::SERVER_ERROR, words).retry(after)
+    }
+
+    /// No call goes on with the state that a client came back with.
+    pub(crate) fn state(error: StateError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, rpc::INVALID_PARAMS, error.to_string())
     }
 
     /// The child ended at this very moment.

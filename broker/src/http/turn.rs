@@ -16,6 +16,7 @@ use bridge::{
         discovery::Facts,
         from_legacy::{self, Mapped},
         input,
+        request::LOG_LEVELS,
         tasks::{self, TaskState},
     },
     rpc,
@@ -37,6 +38,10 @@ use crate::{
 
 /// Questions that come together are asked together: how long one waits for others.
 const TOGETHER: Duration = Duration::from_millis(20);
+
+/// What a client is told of a task that it was not given. It may have been, by a broker that has ended.
+const NOT_FOUND: &str = "Task not found: it was not given to this client, has expired, or ended when \
+                         the broker or the server's process was restarted";
 
 /// What a client gets next.
 #[derive(Debug)]
@@ -183,14 +188,12 @@ impl Turn {
     /// Whether the client wants a notification of a legacy child: log messages only from its level
     /// on (MCP 2026-07-28, "Logging").
     fn wants(&self, data: &[u8]) -> bool {
-        const LEVELS: [&str; 8] =
-            ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
         let is_log = data.starts_with(br#"{"jsonrpc":"2.0","method":"notifications/message""#);
         if !is_log || self.about.legacy.is_none() {
             return true;
         }
         let Some(wanted) = &self.about.log_level else { return false };
-        let level = |name: &str| LEVELS.iter().position(|level| *level == name);
+        let level = |name: &str| LOG_LEVELS.iter().position(|level| *level == name);
         let message: Value = serde_json::from_slice(data).unwrap_or_default();
         let said = message["params"]["level"].as_str().and_then(level);
         said.zip(level(wanted)).is_none_or(|(said, wanted)| said >= wanted)
@@ -259,7 +262,7 @@ impl Turn {
         let is_error = message.kind() == Kind::Error;
         let id = &self.about.id;
         if self.about.is_about_nothing && !(is_error && tasks::refuses_all(payload)) {
-            let error = rpc::error(Some(id), rpc::INVALID_PARAMS, "Task not found");
+            let error = rpc::error(Some(id), rpc::INVALID_PARAMS, NOT_FOUND);
             return Next::Last(StatusCode::OK, error);
         }
         if self.about.method == "tools/list"

@@ -3,7 +3,9 @@
 //!
 //! A call is parked, never replayed: the child's call stays open, and what the client gets is a
 //! handle to it. The handle is random and says nothing; whose call it is, which request may go on
-//! with it, and until when, stands here. A handle serves once.
+//! with it, and until when, stands here. A handle serves once. Nothing is sealed into it: a child's open
+//! pipe cannot be sealed, so whoever can go on with the call has this table too, and what is looked up in it
+//! cannot be forged.
 
 use std::{
     collections::HashMap,
@@ -54,7 +56,7 @@ pub(crate) struct Bond {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StateError {
     #[error(
-        "`requestState` is from before the broker was restarted; its call is gone. Send the request again without it"
+        "`requestState` was not given by this run of the broker: it was restarted and the call is gone, or the state was altered. Send the request again without it"
     )]
     Restarted,
     #[error(

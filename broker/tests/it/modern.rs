@@ -6,13 +6,14 @@ mod crossing;
 mod leaving;
 mod notices;
 mod parked;
+mod refusals;
 mod schemas;
 
 use serde_json::{Value, json};
 
 use crate::{
     harness::{Harness, until, until_so, with_timeout},
-    wire::{Answer, Client, Wire, call},
+    wire::{Answer, Client, Wire},
 };
 
 /// What a client can do that can be asked.
@@ -106,58 +107,6 @@ fn a_client_without_a_session_is_served_by_a_child_that_knows_only_the_handshake
         // One was asked what it is and thrown away.
         assert_eq!(harness.witness.children().len(), 2);
         assert!(!harness.witness.read().contains("clientCapabilities\":{}},\"name\""));
-    });
-}
-
-#[test]
-fn one_endpoint_serves_both_eras_and_an_initialize_in_modern_dress_is_unknown() {
-    with_timeout(async {
-        let harness = Harness::start(&[]).await;
-        let session = harness.client.open().await;
-        for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe"] {
-            let (status, code, id) = ask(&harness.client, method, json!({})).await.error();
-            assert_eq!((status, code, id), (404, -32601, json!(1)), "{method}");
-        }
-        for method in ["GET", "DELETE"] {
-            let answer = session.with("mcp-protocol-version", "2026-07-28").ask(method, "").await;
-            assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method}");
-        }
-        assert!(session.is_alive().await, "what the modern request named was left alone");
-        assert_eq!(harness.witness.children().len(), 1, "nothing was started for any of that");
-    });
-}
-
-#[test]
-fn a_request_whose_headers_and_body_disagree_reaches_no_child() {
-    with_timeout(async {
-        let harness = Harness::start(&[]).await;
-        let smuggled = |params: Value| body(&json!(7), "tools/call", params, &json!({}));
-        let good = dressed(&harness.client, "tools/call", Some("echo"));
-        let cases = [
-            (good.with("mcp-method", "tools/list"), json!({ "name": "echo" }), -32020),
-            (good.without("mcp-method"), json!({ "name": "echo" }), -32020),
-            (good.without("mcp-name"), json!({ "name": "echo" }), -32020),
-            (good.with("mcp-name", "ECHO"), json!({ "name": "echo" }), -32020),
-            (good.with("mcp-name", "=?base64?ZWNobw=?="), json!({ "name": "echo" }), -32020),
-            (good.with("mcp-protocol-version", "2025-11-25"), json!({ "name": "echo" }), -32020),
-            (good.without("mcp-protocol-version"), json!({ "name": "echo" }), -32020),
-        ];
-        for (client, params, code) in cases {
-            let answer = client.post(smuggled(params)).await;
-            assert_eq!(answer.error(), (400, code, json!(7)), "{}", client.head("POST", ""));
-        }
-        let bare = call("7", "echo", &json!({}));
-        assert_eq!(good.post(bare).await.error(), (400, -32602, json!(7)), "nothing in _meta");
-        let batch = format!("[{}]", smuggled(json!({ "name": "echo" })));
-        assert_eq!(good.post(batch).await.error().0, 400);
-        let unsupported = smuggled(json!({ "name": "echo" })).replace("2026-07-28", "2027-01-01");
-        let answer = good.with("mcp-protocol-version", "2027-01-01").post(unsupported).await;
-        assert_eq!(answer.error(), (400, -32022, json!(7)));
-        let data = answer.json()["error"]["data"].clone();
-        assert_eq!(data, json!({ "supported": ["2026-07-28"], "requested": "2027-01-01" }));
-        assert_eq!(harness.witness.children(), [0; 0]);
-        let coded = good.with("mcp-name", "=?base64?ZWNobw==?=");
-        assert_eq!(coded.post(smuggled(json!({ "name": "echo" }))).await.status, 200);
     });
 }
 
@@ -308,20 +257,6 @@ fn a_call_that_waits_while_its_child_crashes_is_answered_with_an_error() {
         assert_eq!(answer.json()["id"], "call");
         let next = tool(&harness.client, "echo", json!({ "arguments": {} }), &ASKABLE()).await;
         assert_eq!(next.status, 200, "the next call has another child: {next:?}");
-    });
-}
-
-#[test]
-fn a_child_that_asks_for_what_the_client_did_not_declare_is_told_so_and_the_client_too() {
-    with_timeout(async {
-        let harness = Harness::start(&[]).await;
-        let declared = json!({ "roots": {} });
-        let answer = tool(&harness.client, "ask", json!({ "arguments": {} }), &declared).await;
-        assert_eq!(answer.error(), (400, -32021, json!("call")));
-        let needed = answer.json()["error"]["data"]["requiredCapabilities"].clone();
-        assert_eq!(needed, json!({ "sampling": {} }));
-        let told = async || harness.witness.read().contains(r#""id":"q0","error""#);
-        until_so("the child hears of it", told).await;
     });
 }
 

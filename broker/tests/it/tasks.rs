@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     harness::{Harness, with_timeout},
     modern::{body, dressed, tool},
-    wire::{Answer, Client},
+    program::Place,
+    wire::{Answer, Client, Wire},
 };
 
 const MODERN: &str = "server.main.env={MODERN=\"1\"}";
@@ -100,5 +102,74 @@ fn a_child_stays_awake_for_its_task_until_the_client_has_seen_the_end() {
         let seen = about(client, "tasks/get", "one", &able("sampling")).await.json();
         assert_eq!(seen["result"]["status"], "completed");
         assert_eq!(begin(client, "two", "roots").await.status, 200);
+    });
+}
+
+/// Listens to these tasks; the acknowledgement has come.
+async fn listens(client: &Client, tasks: &[&str], able: &Value) -> (Wire, Value) {
+    let params = json!({ "notifications": { "taskIds": tasks } });
+    let text = body(&json!("mine"), "subscriptions/listen", params, able);
+    let mut wire = dressed(client, "subscriptions/listen", None).send("POST", text).await;
+    assert_eq!(wire.head().await.status, 200);
+    let acknowledged = heard(&mut wire).await;
+    (wire, acknowledged)
+}
+
+async fn heard(wire: &mut Wire) -> Value {
+    loop {
+        let event = wire.event().await.expect("the stream goes on");
+        if let Some(data) = event.data {
+            return serde_json::from_str(&data).expect("JSON");
+        }
+    }
+}
+
+#[test]
+fn a_client_hears_of_its_own_tasks_from_the_child_that_has_them_and_of_no_others() {
+    with_timeout(async {
+        let harness = Harness::with_tokens(&["ada", "bob"], &[MODERN]).await;
+        let (ada, bob) = (harness.of("ada"), harness.of("bob"));
+        begun(&ada, "of-ada").await;
+        begun(&bob, "of-bob").await;
+        // What it declares by now is served by another child.
+        let able = able("roots");
+        let (mut stream, acknowledged) = listens(&ada, &["of-bob", "of-ada"], &able).await;
+        assert_eq!(acknowledged["params"]["notifications"]["taskIds"], json!(["of-ada"]));
+        for (client, task) in [(&bob, "of-bob"), (&ada, "of-ada")] {
+            assert_eq!(about(client, "tasks/cancel", task, &able).await.status, 200);
+        }
+        let changed = heard(&mut stream).await;
+        assert_eq!(changed["method"], "notifications/tasks", "{changed}");
+        let params = &changed["params"];
+        assert_eq!((&params["taskId"], &params["status"]), (&json!("of-ada"), &json!("cancelled")));
+        assert_eq!(params["_meta"]["io.modelcontextprotocol/subscriptionId"], "mine");
+        assert_eq!(harness.witness.children().len(), 2, "each has one child");
+    });
+}
+
+#[test]
+fn after_a_restart_a_client_is_told_that_its_task_may_have_ended_with_the_broker() {
+    with_timeout(async {
+        let place = Place::new();
+        for signal in [Signal::TERM, Signal::KILL] {
+            let mut broker = place.serve(&["--set", MODERN]).await;
+            begun(&broker.client, "one").await;
+            broker.signal(signal);
+            broker.ends().await;
+            place.witness.all_gone().await;
+            let mut after = place.serve(&["--set", MODERN]).await;
+            for method in METHODS {
+                let answer = about(&after.client, method, "one", &able("sampling")).await;
+                assert_eq!(answer.error().1, -32602, "{method}: {answer:?}");
+                let words = answer.json()["error"]["message"].as_str().expect("words").to_owned();
+                assert!(words.contains("not found") && words.contains("restarted"), "{words}");
+            }
+            let (_stream, acknowledged) = listens(&after.client, &["one"], &able("sampling")).await;
+            assert_eq!(acknowledged["params"]["notifications"]["taskIds"], json!([]));
+            // What the client is told to do.
+            begun(&after.client, "two").await;
+            after.signal(Signal::TERM);
+            after.ends().await;
+        }
     });
 }

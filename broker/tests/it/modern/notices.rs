@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, body, dressed, tool};
+use super::{ASKABLE, ask, body, dressed, tool};
 use crate::{
-    harness::{Harness, with_timeout},
+    harness::{Harness, until_so, with_timeout},
     wire::{Client, Wire},
 };
 
@@ -120,27 +120,23 @@ fn what_a_child_asks_and_tells_beside_a_call_reaches_no_client() {
             "jsonrpc": "2.0", "method": "notifications/message",
             "params": { "level": "error", "data": "unasked" },
         });
-        let asks = |id: &str, method: &str| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": {} });
-        let lines = [
-            log,
-            asks("a", "sampling/createMessage"),
-            asks("b", "elicitation/create"),
-            asks("c", "roots/list"),
-            asks("d", "ping"),
-            updated("notes://one"),
-        ];
+        let ping = json!({ "jsonrpc": "2.0", "id": "d", "method": "ping", "params": {} });
+        let lines = [log, ping, updated("notes://one")];
         let arguments = json!({ "arguments": { "lines": lines.map(|line| line.to_string()) } });
         let answer = tool(&harness.client, "say", arguments, &json!({})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let document = answer.header("content-type") == Some("application/json");
         assert!(document, "nothing came before the answer: {answer:?}");
-        // What the child asked is refused, and its ping is answered.
-        ask(&harness.client, "tools/list", json!({})).await;
-        let read = harness.witness.read();
-        for id in ["a", "b", "c"] {
-            assert!(read.contains(&format!(r#""id":"{id}","error""#)), "{id}: {read}");
+        // What it asks when no call is under way is refused, also where the client could be asked.
+        for capabilities in [json!({}), ASKABLE()] {
+            let answer = tool(&harness.client, "ask-after", json!({}), &capabilities).await;
+            assert_eq!(answer.json()["result"]["resultType"], "complete", "{answer:?}");
         }
-        assert!(read.contains(r#""id":"d","result""#), "{read}");
+        let refused =
+            async || harness.witness.read().matches(r#""id":"late","error""#).count() == 2;
+        until_so("what the children asked is refused", refused).await;
+        let read = harness.witness.read();
+        assert!(read.contains(r#""id":"d","result""#), "its ping is answered: {read}");
     });
 }
 

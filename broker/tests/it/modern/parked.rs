@@ -3,9 +3,9 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{parked, retried, tool};
+use super::{ASKABLE, parked, retried, tool};
 use crate::{
-    harness::{until_so, with_timeout},
+    harness::{Harness, until_so, with_timeout},
     program::Place,
 };
 
@@ -36,6 +36,20 @@ fn after_a_restart_a_state_is_said_to_be_from_before_and_nothing_is_done_twice()
             after.signal(Signal::TERM);
             after.ends().await;
         }
+    });
+}
+
+#[test]
+fn a_modern_childs_own_state_is_good_after_a_restart() {
+    with_timeout(async {
+        let harness = Harness::start(&["server.main.env={MODERN=\"1\"}"]).await;
+        // The first that this broker hears of the server, so it does not know yet whose state that is.
+        let said = json!({ "content": "mine" });
+        let retry = json!({
+            "arguments": {}, "requestState": "s", "inputResponses": { "k": said },
+        });
+        let answer = tool(&harness.client, "ask", retry, &ASKABLE()).await;
+        assert_eq!(answer.json()["result"]["said"], said, "{answer:?}");
     });
 }
 
