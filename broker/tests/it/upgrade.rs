@@ -1,6 +1,5 @@
-//! A data directory and a configuration file of the first released schema, under this program:
-//! sessions, sign-ins, static tokens and consents are still good. `fixtures/upgrade/make.py` tells how
-//! they were made.
+//! Data directories of earlier versions and their configuration file, under this program: sessions,
+//! sign-ins, static tokens and consents are still good. `fixtures/upgrade/make.py` tells how they were made.
 
 use std::{
     fs,
@@ -15,23 +14,50 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql, sqlite::SqliteCon
 
 use crate::{
     harness::{OBLIGING, with_timeout},
+    modern::{parked, retried},
     program::{Place, Program},
     wire::Client,
 };
 
 const CONFIGURATION: &str = include_str!("../fixtures/upgrade/mcp-broker.toml");
-const DATABASE: &str = include_str!("../fixtures/upgrade/broker.sql");
-const CLIENTS: &str = include_str!("../fixtures/upgrade/clients.json");
-const FILES: [(&str, &str); 3] = [
-    ("server.key", include_str!("../fixtures/upgrade/server.key")),
-    ("keyring", include_str!("../fixtures/upgrade/keyring")),
-    ("tokens.json", include_str!("../fixtures/upgrade/tokens.json")),
-];
+
+/// What a version left.
+struct Left {
+    database: &'static str,
+    /// What its clients hold.
+    clients: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    /// The identifier of the static token.
+    laptop: &'static str,
+}
+
+/// Of the first version with a database.
+const FIRST_SCHEMA: Left = Left {
+    database: include_str!("../fixtures/upgrade/first_schema/broker.sql"),
+    clients: include_str!("../fixtures/upgrade/first_schema/clients.json"),
+    files: &[
+        ("server.key", include_str!("../fixtures/upgrade/first_schema/server.key")),
+        ("keyring", include_str!("../fixtures/upgrade/first_schema/keyring")),
+        ("tokens.json", include_str!("../fixtures/upgrade/first_schema/tokens.json")),
+    ],
+    laptop: "d11891f1ac9a",
+};
+
+/// Of the last version that knew no clients without sessions.
+const SESSIONS_ALONE: Left = Left {
+    database: include_str!("../fixtures/upgrade/sessions_alone/broker.sql"),
+    clients: include_str!("../fixtures/upgrade/sessions_alone/clients.json"),
+    files: &[
+        ("server.key", include_str!("../fixtures/upgrade/sessions_alone/server.key")),
+        ("keyring", include_str!("../fixtures/upgrade/sessions_alone/keyring")),
+    ],
+    laptop: "43a2869c9fde",
+};
 
 /// The broker's address, as the fixture's configuration has it.
 const PUBLIC: &str = "mcp.example.org";
 
-/// The columns of that schema that hold a time, with the seconds in a unit of each.
+/// The columns of these schemas that hold a time, with the seconds in a unit of each.
 const TIMES: [(&str, &[&str], u64); 11] = [
     ("clients", &["created", "unused_until", "redeemed"], 1),
     ("sign_ins", &["expires"], 1),
@@ -54,15 +80,16 @@ struct Upgraded {
 }
 
 impl Upgraded {
-    async fn start() -> Self {
+    async fn start(left: &Left) -> Self {
         let place = Place::new();
-        let holders: Value = serde_json::from_str(CLIENTS).expect("JSON");
+        let holders: Value = serde_json::from_str(left.clients).expect("JSON");
         let data = place.path().join("data");
         fs::create_dir(&data).expect("a directory");
-        for (name, text) in FILES {
+        for (name, text) in left.files {
             private(&data.join(name), text);
         }
-        restore(&data.join("broker.db"), holders["made"].as_u64().expect("a time")).await;
+        let database = data.join("broker.db");
+        restore(&database, left.database, holders["made"].as_u64().expect("a time")).await;
         let configuration = CONFIGURATION
             .replace("@DATA@", data.to_str().expect("text"))
             .replace("@SERVER@", OBLIGING)
@@ -134,12 +161,12 @@ fn private(path: &Path, text: &str) {
 }
 
 /// Makes the database of the dump, with its times moved by as long as it has been there.
-async fn restore(path: &Path, made: u64) {
+async fn restore(path: &Path, dump: &'static str, made: u64) {
     private(path, "");
     // A dump fills a table before the one that it refers to is there.
     let options = SqliteConnectOptions::new().filename(path).foreign_keys(false);
     let mut database = options.connect().await.expect("it opens");
-    raw_sql(DATABASE).execute(&mut database).await.expect("it is a dump");
+    raw_sql(dump).execute(&mut database).await.expect("it is a dump");
     #[expect(clippy::disallowed_methods, reason = "the broker under test reads the calendar too")]
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     let age = now.saturating_sub(Duration::from_secs(made)).as_secs();
@@ -152,35 +179,61 @@ async fn restore(path: &Path, made: u64) {
     database.close().await.expect("it closes");
 }
 
+/// Starts with what a version left, and looks whether all of it is good.
+async fn assert_good(left: &Left) -> Upgraded {
+    let upgraded = Upgraded::start(left).await;
+    for who in ["ada", "bob", "laptop"] {
+        let answer = upgraded.session(who).call("report", json!({})).await;
+        assert_eq!(answer.status, 200, "{who}: {} {}", answer.text(), upgraded.broker.log());
+        let environment = &answer.json()["result"]["environment"];
+        // Sealed by the earlier version.
+        let token = upgraded.holders[who]["forge_token"].as_str();
+        assert_eq!(environment["FORGE_TOKEN"].as_str(), token, "{who}");
+    }
+    for who in ["ada", "bob"] {
+        let tokens = upgraded.refresh(who).await;
+        let fresh = tokens["access_token"].as_str().expect("a token");
+        assert!(upgraded.session(who).bearer(fresh).is_alive().await, "{who}");
+        let location = upgraded.authorize(who).await;
+        let code = location.starts_with("https://client.example/cb?code=");
+        assert!(code, "{who} approved this client and is signed in: {location}");
+    }
+    let (code, list, told) = upgraded.place.run(&["token", "list", "--json"]).await;
+    assert_eq!(code, 0, "{told}");
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!((&list[0]["id"], &list[0]["name"]), (&json!(left.laptop), &json!("laptop")));
+    let (code, users, told) = upgraded.place.run(&["user", "list"]).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(users.contains("ada"), "{users}");
+    upgraded
+}
+
 #[test]
-fn what_an_earlier_version_left_is_good_under_this_one() {
+fn what_the_first_version_with_a_database_left_is_good_under_this_one() {
     with_timeout(async {
-        let upgraded = Upgraded::start().await;
-        for who in ["ada", "bob", "laptop"] {
-            let answer = upgraded.session(who).call("report", json!({})).await;
-            assert_eq!(answer.status, 200, "{who}: {} {}", answer.text(), upgraded.broker.log());
-            let environment = &answer.json()["result"]["environment"];
-            // Sealed by the earlier version.
-            let token = upgraded.holders[who]["forge_token"].as_str();
-            assert_eq!(environment["FORGE_TOKEN"].as_str(), token, "{who}");
-        }
-        for who in ["ada", "bob"] {
-            let tokens = upgraded.refresh(who).await;
-            let fresh = tokens["access_token"].as_str().expect("a token");
-            assert!(upgraded.session(who).bearer(fresh).is_alive().await, "{who}");
-            let location = upgraded.authorize(who).await;
-            let code = location.starts_with("https://client.example/cb?code=");
-            assert!(code, "{who} approved this client and is signed in: {location}");
-        }
-        let (code, list, told) = upgraded.place.run(&["token", "list", "--json"]).await;
-        assert_eq!(code, 0, "{told}");
-        let list: Value = serde_json::from_str(&list).expect("JSON");
-        assert_eq!(list[0]["id"], "d11891f1ac9a");
-        assert_eq!(list[0]["name"], "laptop");
+        let upgraded = assert_good(&FIRST_SCHEMA).await;
         assert!(!upgraded.place.path().join("data/tokens.json").exists(), "it was imported");
-        let (code, users, told) = upgraded.place.run(&["user", "list"]).await;
-        assert_eq!(code, 0, "{told}");
-        assert!(users.contains("ada"), "{users}");
+        upgraded.place.witness.kill_all();
+    });
+}
+
+#[test]
+fn sessions_go_on_from_a_version_that_knew_nothing_else_and_their_owners_need_none_now() {
+    with_timeout(async {
+        let upgraded = assert_good(&SESSIONS_ALONE).await;
+        // The sessions' new children know what was set before.
+        let read = upgraded.place.witness.read();
+        for told in [r#""method":"logging/setLevel","params":{"level":"warning"}"#, "notes://one"] {
+            assert_eq!(read.matches(told).count(), 3, "{told} in {read}");
+        }
+        for who in ["ada", "bob", "laptop"] {
+            let client = upgraded.client(who);
+            let state = parked(&client, json!({ "n": 1 })).await;
+            let said = json!({ "content": who });
+            let answer = retried(&client, json!({ "n": 1 }), &state, &said).await;
+            assert_eq!(answer.json()["result"]["said"], said, "{who}: {answer:?}");
+            assert!(upgraded.session(who).is_alive().await, "{who} has the session as well");
+        }
         upgraded.place.witness.kill_all();
     });
 }
