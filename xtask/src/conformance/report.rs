@@ -61,15 +61,17 @@ impl Scenario {
 }
 
 impl Report {
-    /// Takes out the checks that cannot pass. Returns the exceptions that no check needed, of those
-    /// that are about a scenario in this report.
-    pub(super) fn excuse<'a>(&mut self, exceptions: &'a [Exception]) -> Vec<&'a Exception> {
+    /// Takes out the checks that cannot pass. Returns the exceptions that no check needed, each with the
+    /// scenario that passes without it.
+    pub(super) fn excuse<'a>(
+        &mut self,
+        exceptions: &'a [Exception],
+    ) -> Vec<(&'a Exception, String)> {
         let mut needless = Vec::new();
         for exception in exceptions {
             let about = self.scenarios.iter_mut().filter(|own| exception.is_about(&own.name));
-            let (mut is_asked, mut is_needed) = (false, false);
             for scenario in about {
-                is_asked = true;
+                let mut is_needed = false;
                 scenario.problems.retain(|problem| {
                     let (status, rest) = problem.split_once(' ').unwrap_or_default();
                     let id = rest.split(':').next().unwrap_or_default();
@@ -85,9 +87,9 @@ impl Report {
                     }
                     false
                 });
-            }
-            if is_asked && !is_needed {
-                needless.push(exception);
+                if !is_needed {
+                    needless.push((exception, scenario.name.clone()));
+                }
             }
         }
         needless
@@ -167,12 +169,18 @@ mod tests {
     #[test]
     fn a_check_that_cannot_pass_is_excused_and_an_exception_too_many_is_told() {
         let checks = r#"[{"id":"a","status":"SUCCESS"},{"id":"b","status":"FAILURE"}]"#;
-        let scenarios = vec![Scenario::read("tasks-x", false, Some(checks))];
+        let passes = r#"[{"id":"b","status":"SUCCESS"}]"#;
+        let scenarios = vec![
+            Scenario::read("tasks-x", false, Some(checks)),
+            Scenario::read("tasks-y", false, Some(passes)),
+        ];
         let mut report = Report { revision: "r", scenarios };
         let list = "r\ttasks-*\tb\tno tasks here\nr\ttasks-*\tc\tnor there\nr\tother\t*\twhy\n";
         let exceptions = Exception::parse(list, "r");
         let needless = report.excuse(&exceptions);
-        assert_eq!(needless.len(), 1, "{needless:?}");
-        assert_eq!(report.tally(), Tally { passed: 1, failed: 0 });
+        let needless: Vec<_> =
+            needless.iter().map(|(exception, of)| (&*exception.check, &**of)).collect();
+        assert_eq!(needless, [("b", "tasks-y"), ("c", "tasks-x"), ("c", "tasks-y")]);
+        assert_eq!(report.tally(), Tally { passed: 2, failed: 0 });
     }
 }
