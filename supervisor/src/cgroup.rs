@@ -22,7 +22,7 @@ use std::{
 
 use removal::{end_and_remove, sweep};
 
-pub(crate) use child::{ChildCgroup, ENTRANCES};
+pub(crate) use child::ChildCgroup;
 pub(crate) use controller::{Controller, Version};
 
 use crate::{cgroup::hierarchy::Hierarchy, limits::Limits, orphans::KillFolder};
@@ -249,7 +249,8 @@ mod tests {
         assert_eq!(read(&folder.join("memory.max")), "1048576");
         assert_eq!(read(&folder.join("pids.max")), "8");
         assert!(!folder.join("cpu.max").exists(), "no limit was asked for");
-        assert_eq!(child.as_ref().unwrap().entrances().iter().flatten().count(), 1);
+        let cgroups = child.as_ref().unwrap().cgroups();
+        assert!(cgroups.unified.is_some(), "it starts in there");
         forget(child, cgroup);
     }
 
@@ -268,8 +269,9 @@ mod tests {
         let child = cgroup.child(true, &limits()).unwrap();
         let own = |tree: &Path| tree.join(&cgroup.own_name).join("0");
         assert_eq!(read(&own(first.path()).join("pids.max")), "8");
-        assert!(own(second.path()).join("cgroup.procs").exists(), "it is held there");
-        assert_eq!(child.as_ref().unwrap().entrances().iter().flatten().count(), 2);
+        assert!(own(second.path()).exists(), "it is held there");
+        let cgroups = child.as_ref().unwrap().cgroups();
+        assert_eq!((cgroups.unified.iter().count(), cgroups.tasks.iter().flatten().count()), (1, 1));
         forget(child, cgroup);
     }
 

@@ -1,8 +1,8 @@
 //! How a child ended.
 
-use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::fmt;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, WaitStatus};
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,9 +27,9 @@ impl Exit {
     }
 }
 
-impl From<ExitStatus> for Exit {
-    fn from(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
+impl From<WaitStatus> for Exit {
+    fn from(status: WaitStatus) -> Self {
+        match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Self::Code(code),
             (None, Some(signal)) => Self::Signal(signal),
             (None, None) => Self::Unknown,

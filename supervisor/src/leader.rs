@@ -34,14 +34,10 @@ enum State {
 impl Leader {
     pub(crate) fn new(child: Unreaped) -> Self {
         Self {
-            pid: Pid::from_child(&child.child),
+            pid: child.pid,
             state: State::Unreaped(child),
             exit: watch::Sender::new(None),
         }
-    }
-
-    pub(crate) const fn pid(&self) -> Pid {
-        self.pid
     }
 
     /// The process id as log fields and callers want it.

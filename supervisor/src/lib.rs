@@ -11,7 +11,7 @@
 //! let started = start(Spec {
 //!     program: "forgejo-mcp".into(),
 //!     args: vec!["--transport".into(), "stdio".into()],
-//!     env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+//!     env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].into(),
 //!     cwd: None,
 //!     containment: None,
 //!     isolation: Isolation::default(),
@@ -80,7 +80,9 @@ mod containment;
 mod driver;
 mod ending;
 mod enforcement;
+mod environment;
 mod error;
+mod exec;
 mod exit;
 mod isolation;
 mod launch;
@@ -106,6 +108,7 @@ pub use child::{BoxFuture, Child};
 pub use containment::{Containment, Mechanism, Walls};
 pub use driver::{Driver, Started, start};
 pub use enforcement::{Enforcement, Limit};
+pub use environment::Environment;
 pub use error::SpawnError;
 pub use exit::Exit;
 pub use isolation::{Isolation, Network, Sandbox};

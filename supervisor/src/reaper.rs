@@ -5,7 +5,6 @@
 //! do it.
 
 use std::{
-    process,
     sync::{
         Mutex, PoisonError,
         mpsc::{self, Sender},
@@ -13,15 +12,18 @@ use std::{
     thread,
 };
 
+use rustix::process::Pid;
 use tokio::sync::watch;
 
-use crate::{cgroup::ChildCgroup, exit::Exit, launch::start::LauncherKind, orphans::Registration};
+use crate::{
+    cgroup::ChildCgroup, exec, exit::Exit, launch::start::LauncherKind, orphans::Registration,
+};
 
 /// A child that has yet to be reaped. Until then the kernel keeps its number from being given to
 /// another process.
 #[derive(Debug)]
 pub(crate) struct Unreaped {
-    pub(crate) child: process::Child,
+    pub(crate) pid: Pid,
     /// Covers the child's group.
     pub(crate) registration: Option<Registration>,
     /// Holds the child and every descendant.
@@ -33,10 +35,10 @@ pub(crate) struct Unreaped {
 impl Unreaped {
     /// Waits for the child to exit, and reaps it. The rest of its group must have got SIGKILL.
     pub(crate) fn reap(self) -> Exit {
-        let Self { mut child, registration, cgroup, keeper: _ } = self;
+        let Self { pid, registration, cgroup, keeper: _ } = self;
         // While the number is still the child's: afterwards it may name another group.
         drop(registration);
-        let exit = child.wait().map_or(Exit::Unknown, Exit::from);
+        let exit = exec::wait(pid).map_or(Exit::Unknown, Exit::from);
         cgroup.map_or(exit, |cgroup| cgroup.finish(exit))
     }
 
@@ -62,7 +64,7 @@ pub(crate) fn reap_in_background(child: Unreaped, exit: watch::Sender<Option<Exi
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = thread::Builder::new().name("reaper".into()).spawn(move || {
             for Job { child, exit } in queue {
-                let pid = child.child.id();
+                let pid = child.pid.as_raw_nonzero();
                 let how = child.reap();
                 tracing::warn!(pid, exit = %how, "child ended after its driver was dropped");
                 exit.send_replace(Some(how));

@@ -5,35 +5,36 @@
 //! one thread of our own does all the forking and never exits.
 
 use std::{
+    ffi::CString,
     io,
     os::{
-        fd::{OwnedFd, RawFd},
-        unix::process::CommandExt,
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
     },
     panic::{self, AssertUnwindSafe},
-    process::{self, Command, Stdio},
+    process, thread,
     sync::{Mutex, PoisonError},
-    thread,
 };
 
 use rustix::{
-    fs::Mode,
-    process::{Pid, getpid, umask},
+    io::Errno,
+    pipe::{PipeFlags, pipe_with},
+    process::getpid,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    cgroup::{ChildCgroup, ENTRANCES},
+    cgroup::ChildCgroup,
     error::SpawnError,
+    exec::{self, Image, NotStarted, Settings, Stage, above_streams},
     launch::{
         confine,
-        plan::Resource,
-        start::{Launch, LauncherKind, new_command},
+        start::{Launch, LauncherKind},
     },
     leader::Leader,
     program,
     reaper::Unreaped,
-    rlimits::{self, RLIMITS},
+    rlimits,
     spec::Spec,
     surroundings, watch,
 };
@@ -111,28 +112,17 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     let cgroup = containment.map(|with| with.cgroup(keeper.is_some(), &spec.limits));
     let cgroup = cgroup.transpose()?.flatten();
 
-    let mut command = match &launch {
-        Some(launch) => launch.command(&path),
-        None => new_command(&path),
-    };
-    if launch.is_none() {
-        command.arg0(&spec.program);
-        if let Some(cwd) = &spec.cwd {
-            command.current_dir(cwd);
+    let image = match &launch {
+        Some(launch) => launch.image(&path, &spec.program, &spec.args, &spec.env),
+        None => {
+            let words = std::iter::once(&*spec.program).chain(spec.args.iter().map(|arg| &**arg));
+            Image::new(&path, words, &spec.env)
         }
-    } else {
-        command.arg(&spec.program);
-    }
-    command
-        .args(&spec.args)
-        .env_clear()
-        .envs(spec.env)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    let inherited = launch.as_ref().map(Launch::inherited).unwrap_or_default();
-    let joined = cgroup.as_ref().map(ChildCgroup::entrances).unwrap_or_default();
+    };
+    let image = image.map_err(SpawnError::Other)?;
+    // The launcher enters it in the child's own surroundings.
+    let cwd = spec.cwd.as_ref().filter(|_| launch.is_none());
+    let cwd = cwd.map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose();
     // The launcher sets them in the child itself.
     let limits = match launch {
         Some(_) => Default::default(),
@@ -141,118 +131,60 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
             rlimits::of(&spec.limits, memory)
         }
     };
-    let parent = Some(getpid());
-    prepare(&mut command, Settle { parent, new_privs: spec.new_privs, inherited, joined, limits });
+    let (stdin, stdout, stderr) = (Pipe::new()?, Pipe::new()?, Pipe::new()?);
+    let settings = Settings {
+        streams: [stdin.reading.as_fd(), stdout.writing.as_fd(), stderr.writing.as_fd()],
+        cwd: cwd.map_err(|error| SpawnError::Other(error.into()))?,
+        parent: Some(getpid()),
+        new_privs: spec.new_privs,
+        inherited: launch.as_ref().map(Launch::inherited).unwrap_or_default(),
+        cgroups: cgroup.as_ref().map(ChildCgroup::cgroups).unwrap_or_default(),
+        limits,
+    };
+    let pid = exec::start(&image, &settings).map_err(|failed| not_started(&spec, failed))?;
 
-    let mut child =
-        command.spawn().map_err(|error| SpawnError::from_exec(spec.program.clone(), error))?;
-    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let group = Pid::from_child(&child);
     if launch.is_none() {
         // From here and after the exec: a program that may not be traced cannot do it before.
-        confine::prefer_for_out_of_memory(child.id());
+        confine::prefer_for_out_of_memory(pid.as_raw_nonzero().get().unsigned_abs());
     }
     // A keeper that adopts ends more than its group, once it is not ended itself.
     let registration = match keeper {
         Some(LauncherKind::Adopts) => None,
-        Some(LauncherKind::Separates) | None => containment.and_then(|with| with.register(group)),
+        Some(LauncherKind::Separates) | None => containment.and_then(|with| with.register(pid)),
     };
-    let leader = Leader::new(Unreaped { child, registration, cgroup, keeper });
-    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-        unreachable!("all three streams were asked for as pipes");
-    };
-    let pidfd = watch::pidfd(leader.pid());
+    let leader = Leader::new(Unreaped { pid, registration, cgroup, keeper });
+    let pidfd = watch::pidfd(pid);
     let report = launch.map(Launch::into_report);
-    Ok(Fresh { leader, stdin, stdout, stderr, pidfd, report })
+    Ok(Fresh {
+        leader,
+        stdin: stdin.writing.into(),
+        stdout: stdout.reading.into(),
+        stderr: stderr.reading.into(),
+        pidfd,
+        report,
+    })
 }
 
-/// What [`settle`] works with: numbers alone.
-#[derive(Debug, Default, Clone, Copy)]
-struct Settle {
-    parent: Option<Pid>,
-    new_privs: bool,
-    /// Descriptors for the launcher.
-    inherited: [Option<RawFd>; 2],
-    /// Where a process writes 0 to join a cgroup.
-    joined: [Option<RawFd>; ENTRANCES],
-    limits: [Option<(Resource, u64)>; RLIMITS],
+/// A pipe of which one end becomes a standard stream of the child.
+struct Pipe {
+    reading: OwnedFd,
+    writing: OwnedFd,
 }
 
-/// Has [`settle`] run in the child between fork and exec.
-fn prepare(command: &mut Command, settling: Settle) {
-    #[expect(unsafe_code, reason = "what must happen in the child itself has no safe form")]
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed, because another
-    // thread may have held any lock at the fork. `settle` makes plain system calls on constants and
-    // on the captured numbers: no allocation, no lock, no panic.
-    unsafe {
-        command.pre_exec(move || settle(settling));
+impl Pipe {
+    fn new() -> Result<Self, SpawnError> {
+        let system = |errno: Errno| SpawnError::from_system(errno.into());
+        let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).map_err(system)?;
+        let reading = above_streams(reading).map_err(system)?;
+        Ok(Self { reading, writing: above_streams(writing).map_err(system)? })
     }
 }
 
-/// Runs in the child. The standard library has already set up the streams, the working directory,
-/// the group, the signal mask and SIGPIPE.
-fn settle(settling: Settle) -> io::Result<()> {
-    let Settle { parent, new_privs, inherited, joined, limits } = settling;
-    umask(Mode::RWXG | Mode::RWXO);
-    // Ignored signals stay ignored across exec, and a broker started by `nohup` or by a script with
-    // `&` ignores some: its children would be deaf to them.
-    for signal in 1..32 {
-        #[expect(unsafe_code, reason = "no safe form exists")]
-        // SAFETY: `signal` is async-signal-safe, and the default action involves no code of ours.
-        // It fails for SIGKILL and SIGSTOP, which cannot be ignored anyway.
-        unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-        }
+fn not_started(spec: &Spec, failed: NotStarted) -> SpawnError {
+    let NotStarted { stage, error } = failed;
+    match (stage, &spec.cwd) {
+        (Stage::Exec, _) => SpawnError::from_exec(spec.program.clone(), error),
+        (Stage::Cwd, Some(path)) => SpawnError::Cwd { path: path.clone(), source: error },
+        (Stage::Clone | Stage::Settle | Stage::Cwd, _) => SpawnError::from_system(error),
     }
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::{
-            process::{Signal, getppid, set_parent_process_death_signal},
-            thread::set_no_new_privs,
-        };
-
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before that call, and then no signal will come.
-        if getppid() != parent {
-            return Err(rustix::io::Errno::SRCH.into());
-        }
-        if !new_privs {
-            // Inherited by everything that the child starts, and never taken back.
-            set_no_new_privs(true)?;
-        }
-        #[expect(unsafe_code, reason = "no safe form exists")]
-        // SAFETY: one system call on constants. It marks rather than closes, since the standard
-        // library still needs its own descriptor to report a failed exec. An old kernel (before
-        // 5.11) refuses; then the descriptors others opened without close-on-exec leak, as ever.
-        unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                3 as libc::c_uint,
-                libc::c_uint::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
-        }
-        for descriptor in inherited.into_iter().flatten() {
-            #[expect(unsafe_code, reason = "no safe form exists for a number")]
-            // SAFETY: one system call on numbers; the descriptor is open in the parent.
-            unsafe {
-                libc::fcntl(descriptor, libc::F_SETFD, 0);
-            }
-        }
-        for entrance in joined.into_iter().flatten() {
-            #[expect(unsafe_code, reason = "no safe form exists for a number")]
-            // SAFETY: as above; the byte is a constant.
-            let written = unsafe { libc::write(entrance, c"0".as_ptr().cast(), 1) };
-            if written != 1 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-    }
-    rlimits::no_core_dumps()?;
-    for (resource, value) in limits.into_iter().flatten() {
-        rlimits::set(resource, value)?;
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (parent, new_privs, inherited, joined);
-    Ok(())
 }

@@ -2,30 +2,30 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt,
     os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
 
-use crate::{containment::Containment, error::SpawnError, isolation::Isolation, limits::Limits};
+use crate::{
+    containment::Containment, environment::Environment, error::SpawnError, isolation::Isolation,
+    limits::Limits,
+};
 
 /// What to start. `Debug` shows the names of the environment but not its values, which may be
 /// secrets.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Spec {
     /// The program. With a slash it is a path, taken from this process's working directory when
     /// relative. Without one it is looked up in the `PATH` that [`env`](Self::env) gives, or in
     /// `/usr/local/bin:/usr/bin:/bin` when it gives none; relative entries of `PATH` are skipped.
-    /// The child sees it, as written, as its `argv[0]`.
-    ///
-    /// No shell comes between, with one exception that is the C library's: glibc hands an executable
-    /// file of unknown format without a `#!` line to `/bin/sh`, as a script with these arguments.
+    /// The child sees it, as written, as its `argv[0]`. No shell comes between: a script without a `#!` line
+    /// is no program.
     pub program: OsString,
     /// The arguments after the program's name, passed as they are.
     pub args: Vec<OsString>,
     /// The whole environment; nothing is inherited. A later entry replaces an earlier one of the
     /// same name.
-    pub env: Vec<(OsString, OsString)>,
+    pub env: Environment,
     /// Where the child works: an absolute path. `None` means this process's own directory.
     pub cwd: Option<PathBuf>,
     /// Ends every descendant of the child when the child ends, is killed, or this process is killed.
@@ -42,21 +42,6 @@ pub struct Spec {
     pub limits: Limits,
 }
 
-impl fmt::Debug for Spec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spec")
-            .field("program", &self.program)
-            .field("args", &self.args)
-            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .field("cwd", &self.cwd)
-            .field("containment", &self.containment)
-            .field("isolation", &self.isolation)
-            .field("new_privs", &self.new_privs)
-            .field("limits", &self.limits)
-            .finish()
-    }
-}
-
 impl Spec {
     /// Refuses what `exec` would truncate or misread.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
@@ -70,7 +55,7 @@ impl Spec {
         if self.args.iter().any(|arg| holds_nul(arg)) {
             return refuse("an argument holds a NUL byte");
         }
-        for (name, value) in &self.env {
+        for (name, value) in self.env.iter() {
             if name.is_empty() || name.as_bytes().contains(&b'=') {
                 return refuse("the name of an environment entry is empty or holds an equals sign");
             }
@@ -102,7 +87,7 @@ mod tests {
         Spec {
             program: "program".into(),
             args: vec!["argument".into()],
-            env: vec![("TOKEN".into(), "hunter2".into())],
+            env: vec![("TOKEN".into(), "hunter2".into())].into(),
             cwd: Some("/".into()),
             containment: None,
             isolation: Isolation::default(),
@@ -126,10 +111,10 @@ mod tests {
         refused(|spec| spec.program.clear());
         refused(|spec| spec.program = "a\0b".into());
         refused(|spec| spec.args.push("a\0b".into()));
-        refused(|spec| spec.env.push(("TOKEN".into(), "a\0b".into())));
-        refused(|spec| spec.env.push(("A\0B".into(), "".into())));
-        refused(|spec| spec.env.push(("".into(), "value".into())));
-        refused(|spec| spec.env.push(("A=B".into(), "value".into())));
+        refused(|spec| spec.env.set("TOKEN", "a\0b"));
+        refused(|spec| spec.env.set("A\0B", ""));
+        refused(|spec| spec.env.set("", "value"));
+        refused(|spec| spec.env.set("A=B", "value"));
         refused(|spec| spec.cwd = Some("relative".into()));
     }
 

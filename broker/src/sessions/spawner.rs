@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     sync::{Arc, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
@@ -181,7 +180,7 @@ impl Spawner {
     }
 
     /// What the child gets of the broker's own environment.
-    fn inherited(&self, settings: &Settings) -> Vec<(OsString, OsString)> {
+    fn inherited(&self, settings: &Settings) -> supervisor::Environment {
         let names = settings.server.pass_env.iter();
         names.filter_map(|name| Some((name.into(), self.environment.variable(name)?))).collect()
     }

@@ -15,7 +15,7 @@ use std::{
 use auth::upstream::{Credential, Look, Vault};
 use bridge::{Bridge, Surroundings};
 use session::Owner;
-use supervisor::SpawnError;
+use supervisor::{Environment, SpawnError};
 use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info, warn};
@@ -71,7 +71,7 @@ pub(super) struct Startup {
     pub(super) settings: Arc<Settings>,
     pub(super) owner: Owner,
     /// What the child gets of the broker's own environment.
-    pub(super) inherited: Vec<(OsString, OsString)>,
+    pub(super) inherited: Environment,
     pub(super) vault: Option<Arc<Vault>>,
     pub(super) egress: Arc<EgressProxy>,
     pub(super) clock: Clock,
@@ -347,7 +347,7 @@ impl Startup {
         directory: &Directory,
         cache: Option<&Cache>,
         given: &Given<'_>,
-    ) -> Result<Vec<(OsString, OsString)>, UnfitValue> {
+    ) -> Result<Environment, UnfitValue> {
         let Given { credential, file, admitted } = given;
         let path = file.map(TokenFile::path).map(Path::to_string_lossy).unwrap_or_default();
         let mut env = self.inherited.clone();
@@ -368,17 +368,16 @@ impl Startup {
                 Variable::EgressToken => admitted.map_or("", |own| own.token.expose()),
             };
             let value = template.render(filled, |name| base_urls.map_or("", |own| own.of(name)))?;
-            env.retain(|(known, _)| known != name.as_str());
-            env.push((name.into(), value.into()));
+            env.set(name, value);
         }
         for name in ["HOME", "TMPDIR"] {
-            if !env.iter().any(|(known, _)| known == name) {
-                env.push((name.into(), directory.path().into()));
+            if !env.has(name) {
+                env.set(name, directory.path());
             }
         }
         for (name, path) in cache.into_iter().flat_map(Cache::environment) {
-            if !env.iter().any(|(known, _)| known == name) {
-                env.push((name.into(), path));
+            if !env.has(name) {
+                env.set(name, path);
             }
         }
         Ok(env)
@@ -387,7 +386,7 @@ impl Startup {
     fn spec(
         &self,
         directory: &Directory,
-        env: Vec<(OsString, OsString)>,
+        env: Environment,
     ) -> Result<supervisor::Spec, SpawnFailure> {
         let server = &self.settings.server;
         let (program, args) = match &server.command {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, File},
     io,
-    os::fd::{AsRawFd as _, RawFd},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -14,15 +14,12 @@ use super::{
     controller::{Version, out_of_memory_kills},
     removal::{kill, remove_patiently},
 };
-use crate::exit::Exit;
+use crate::{exec::Cgroups, exit::Exit};
 
-/// The hierarchies that a child joins at most: one of version 2, or three of version 1 beside it.
-pub(crate) const ENTRANCES: usize = 4;
-
-/// The folders that one child and its descendants are in.
+/// The folders that one child and its descendants are in: one of version 2, or some of version 1, or both.
 #[derive(Debug)]
 pub(crate) struct ChildCgroup {
-    folders: Vec<(PathBuf, File)>,
+    folders: Vec<(PathBuf, Entrance)>,
     /// Its end would be the child's.
     _all: Arc<dyn fmt::Debug + Send + Sync>,
 }
@@ -41,7 +38,7 @@ impl ChildCgroup {
         set: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
         fs::create_dir(&folder)?;
-        let opened = set(&folder).and_then(|()| File::create(folder.join(entrance(version))));
+        let opened = set(&folder).and_then(|()| Entrance::open(version, &folder));
         match opened {
             Ok(entrance) => {
                 self.folders.push((folder, entrance));
@@ -54,12 +51,21 @@ impl ChildCgroup {
         }
     }
 
-    pub(crate) fn entrances(&self) -> [Option<RawFd>; ENTRANCES] {
-        let mut entrances = [None; ENTRANCES];
-        for (place, (_, file)) in entrances.iter_mut().zip(&self.folders) {
-            *place = Some(file.as_raw_fd());
+    /// For the start of the child.
+    pub(crate) fn cgroups(&self) -> Cgroups<'_> {
+        let mut cgroups = Cgroups::default();
+        let mut tasks = cgroups.tasks.iter_mut();
+        for (_, entrance) in &self.folders {
+            match entrance {
+                Entrance::Folder(folder) => cgroups.unified = Some(folder.as_fd()),
+                Entrance::Tasks(file) => {
+                    if let Some(place) = tasks.next() {
+                        *place = Some(file.as_fd());
+                    }
+                }
+            }
         }
-        entrances
+        cgroups
     }
 
     /// Ends every process in there, where there is version 2.
@@ -77,14 +83,25 @@ impl ChildCgroup {
     }
 }
 
-/// Where a process with one thread, as a child between fork and exec, writes 0 to join.
+/// How a process comes into a folder.
 ///
-/// For a whole process the kernel waits until no process of the machine is between fork and exec, some
-/// 15 milliseconds. For one thread it does not, and version 1 lets single threads in.
-const fn entrance(version: Version) -> &'static str {
-    match version {
-        Version::V1 => "tasks",
-        Version::V2 => "cgroup.procs",
+/// For a whole process that joins, the kernel waits until no process of the machine is between fork and
+/// exec, some 15 to 70 milliseconds. It does not wait for one that starts in there, which version 2 knows,
+/// nor for a single thread that joins, which version 1 allows.
+#[derive(Debug)]
+enum Entrance {
+    /// Of version 2.
+    Folder(File),
+    /// Of version 1.
+    Tasks(File),
+}
+
+impl Entrance {
+    fn open(version: Version, folder: &Path) -> io::Result<Self> {
+        match version {
+            Version::V1 => File::create(folder.join("tasks")).map(Self::Tasks),
+            Version::V2 => File::open(folder).map(Self::Folder),
+        }
     }
 }
 

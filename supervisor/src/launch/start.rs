@@ -1,13 +1,10 @@
 //! Executing this program as the launcher.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
-    os::{
-        fd::{AsRawFd as _, OwnedFd, RawFd},
-        unix::process::CommandExt as _,
-    },
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     path::Path,
-    process::{Command, Stdio},
     thread,
 };
 
@@ -15,10 +12,14 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal},
 };
 
 use super::{END, entry::NAME, plan::Plan, report::Failure};
+use crate::exec::{self, Cgroups, Image, NotStarted, Settings, above_streams};
+
+/// What is executed as the launcher: this program.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// How long a keeper may take to end everything.
 const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
@@ -62,11 +63,27 @@ impl Launch {
         self.keeper
     }
 
-    /// The launcher's command, which the child's own name and arguments are to follow.
-    pub(crate) fn command(&self, program: &Path) -> Command {
-        let mut command = new_command(Path::new("/proc/self/exe"));
-        command.arg0(NAME).arg(self.descriptors()).arg(program);
-        command
+    /// The launcher, told of the program that it is to execute in the end.
+    pub(crate) fn image(
+        &self,
+        program: &Path,
+        name: &OsStr,
+        arguments: &[OsString],
+        environment: &[(OsString, OsString)],
+    ) -> io::Result<Image> {
+        let mut child = vec![program.as_os_str(), name];
+        child.extend(arguments.iter().map(OsString::as_os_str));
+        self.image_with(&child, environment)
+    }
+
+    fn image_with(
+        &self,
+        child: &[&OsStr],
+        environment: &[(OsString, OsString)],
+    ) -> io::Result<Image> {
+        let descriptors = OsString::from(self.descriptors());
+        let own = [OsStr::new(NAME), &descriptors];
+        Image::new(Path::new(PROGRAM), own.iter().chain(child).copied(), environment)
     }
 
     fn descriptors(&self) -> String {
@@ -84,12 +101,6 @@ impl Launch {
     }
 }
 
-/// The one place where commands of children are made.
-pub(crate) fn new_command(path: &Path) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns children")]
-    Command::new(path)
-}
-
 /// Tries a plan without a program; returns what could not be had.
 pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
     let refused = |error: io::Error| Failure {
@@ -97,25 +108,24 @@ pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
         errno: error.raw_os_error().unwrap_or(libc::EINVAL),
     };
     let launch = Launch::new(plan).map_err(refused)?;
-    let mut command = new_command(Path::new("/proc/self/exe"));
-    let inherited = launch.inherited();
-    command.arg0(NAME).arg(launch.descriptors()).env_clear();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    #[expect(unsafe_code, reason = "what must happen in the child itself has no safe form")]
-    // SAFETY: one system call on numbers, which is async-signal-safe.
-    unsafe {
-        command.pre_exec(move || {
-            for descriptor in inherited.into_iter().flatten() {
-                libc::fcntl(descriptor, libc::F_SETFD, 0);
-            }
-            Ok(())
-        });
-    }
-    let mut child = command.spawn().map_err(refused)?;
+    let image = launch.image_with(&[], &[]).map_err(refused)?;
+    let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(refused)?;
+    let null = above_streams(null.into()).map_err(|errno| refused(errno.into()))?;
+    let settings = Settings {
+        streams: [null.as_fd(); 3],
+        cwd: None,
+        parent: Some(getpid()),
+        new_privs: plan.new_privs,
+        inherited: launch.inherited(),
+        cgroups: Cgroups::default(),
+        limits: Default::default(),
+    };
+    let launcher = exec::start(&image, &settings)
+        .map_err(|NotStarted { stage: _, error }| refused(error))?;
     let report = launch.into_report();
     let mut text = Vec::new();
     let read = io::Read::read_to_end(&mut fs::File::from(report), &mut text);
-    let _ = child.wait();
+    let _ = exec::wait(launcher);
     read.map_err(refused)?;
     match Failure::read(&text) {
         // There was no program to execute: everything before has worked.

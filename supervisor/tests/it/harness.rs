@@ -6,7 +6,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
-use supervisor::{Child, Exit, Limits, Spec, Started, Stdin, Stdout, start};
+use supervisor::{Child, Environment, Exit, Limits, Spec, Started, Stdin, Stdout, start};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     select,
@@ -48,7 +48,7 @@ pub(crate) fn spec(program: &str, args: &[&str]) -> Spec {
     Spec {
         program: program.into(),
         args: args.iter().map(OsString::from).collect(),
-        env: Vec::new(),
+        env: Environment::default(),
         cwd: None,
         containment: None,
         isolation: supervisor::Isolation::default(),

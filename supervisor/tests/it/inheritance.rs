@@ -15,7 +15,8 @@ async fn the_environment_is_exactly_what_the_spec_says() {
             ("TWICE".into(), "first".into()),
             ("TOKEN".into(), "a=b".into()),
             ("TWICE".into(), "second".into()),
-        ],
+        ]
+        .into(),
         cwd: Some(folder.path().into()),
         ..spec(MIRROR, &[])
     })
@@ -73,6 +74,19 @@ async fn nothing_of_the_parents_environment_reaches_the_child() {
     for way in ways().await {
         let said = through_a_careless_parent(way, "cat /proc/self/environ").await;
         assert_eq!(said, "", "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_keeps_no_copy_of_a_secret_that_it_gave_a_child() {
+    for way in ["forgets", "forgets-sandbox"] {
+        if way == "forgets-sandbox" && !ways().await.contains(&"reflect-sandbox") {
+            continue;
+        }
+        let mut harness = run(PARENT, &[way, "cat", "/proc/self/environ"]).await;
+        let said = harness.rest().await;
+        assert_eq!(harness.ended().await, Exit::Code(0), "{}", harness.child.stderr_tail());
+        assert_eq!(said.lines().collect::<Vec<_>>(), ["1", "0"], "{way}: before, and after");
     }
 }
 

@@ -15,7 +15,7 @@ fn sandboxed(script: &str, sandbox: Sandbox) -> Spec {
     containment.sandbox().expect("this machine has it");
     Spec {
         cwd: Some("/".into()),
-        env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+        env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].into(),
         containment: Some(containment),
         isolation: Isolation { sandbox: Some(sandbox), network: Network::Any },
         ..spec("/bin/sh", &["-c", script])

@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-use supervisor::{SpawnError, Spec, start};
+use supervisor::{Containment, Sandbox, SpawnError, Spec, start};
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{ECHO, run, run_spec, soon, spec};
+use crate::harness::{ECHO, PARENT, run, run_spec, soon, spec};
 
 async fn refused(spec: Spec) -> SpawnError {
     soon(start(spec)).await.expect_err("this cannot start")
@@ -58,7 +58,7 @@ async fn a_file_that_cannot_run_is_told_apart_from_a_missing_one() {
 #[tokio::test]
 async fn a_nul_byte_is_refused_wherever_it_stands() {
     let nul = || OsString::from_vec(b"a\0b".to_vec());
-    let with_env = Spec { env: vec![("TOKEN".into(), nul())], ..spec(ECHO, &[]) };
+    let with_env = Spec { env: vec![("TOKEN".into(), nul())].into(), ..spec(ECHO, &[]) };
     let with_arg = Spec { args: vec![nul()], ..spec(ECHO, &[]) };
     let with_program = Spec { program: nul(), ..spec(ECHO, &[]) };
     for spec in [with_env, with_arg, with_program] {
@@ -83,12 +83,38 @@ async fn a_working_directory_that_is_missing_or_relative_is_refused() {
 }
 
 #[tokio::test]
+async fn a_script_without_an_interpreter_is_not_given_to_a_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("script");
+    fs::write(&path, "echo hello\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = refused(spec(path.to_str().unwrap(), &[])).await;
+    assert!(matches!(error, SpawnError::NotExecutable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_system_that_refuses_clone3_starts_children_all_the_same() {
+    let containment = Containment::start("mcp-without-clone3").unwrap();
+    if containment.sandbox().is_err() {
+        return;
+    }
+    // A sandbox refuses it, so the program in there has to do without.
+    let mut spec = spec(PARENT, &["reflect", "cat", "/proc/self/status"]);
+    spec.containment = Some(containment);
+    spec.isolation.sandbox = Some(Sandbox::default());
+    let mut harness = run_spec(spec).await;
+    let said = harness.rest().await;
+    assert!(said.contains("Name:\tcat\n"), "{said} {}", harness.child.stderr_tail());
+    assert!(said.contains("Umask:\t0077"), "{said}");
+}
+
+#[tokio::test]
 async fn a_bare_name_is_found_in_the_path_that_the_child_gets() {
     let path = Path::new(ECHO);
     let folder = path.parent().unwrap();
     let mut harness = run_spec(Spec {
         program: path.file_name().unwrap().into(),
-        env: vec![("PATH".into(), folder.into())],
+        env: vec![("PATH".into(), folder.into())].into(),
         ..spec(ECHO, &[])
     })
     .await;
