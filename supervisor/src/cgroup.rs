@@ -271,7 +271,10 @@ mod tests {
         assert_eq!(read(&own(first.path()).join("pids.max")), "8");
         assert!(own(second.path()).exists(), "it is held there");
         let cgroups = child.as_ref().unwrap().cgroups();
-        assert_eq!((cgroups.unified.iter().count(), cgroups.tasks.iter().flatten().count()), (1, 1));
+        assert_eq!(
+            (cgroups.unified.iter().count(), cgroups.tasks.iter().flatten().count()),
+            (1, 1)
+        );
         forget(child, cgroup);
     }
 

@@ -13,7 +13,12 @@ use crate::{
     enforcement::{Enforcement, Limit},
     error::SpawnError,
     isolation::Sandbox,
-    launch::{is_in_this_program, plan::Plan, report::Failure, start::attempt},
+    launch::{
+        is_in_this_program,
+        plan::Plan,
+        report::Failure,
+        start::{LauncherKind, attempt},
+    },
     limits::Limits,
     orphans::{OrphanCleanup, Registration},
     view,
@@ -229,15 +234,18 @@ impl Containment {
     /// The cgroup of one more child, if it takes one.
     pub(crate) fn cgroup(
         &self,
-        is_launched: bool,
+        keeper: Option<LauncherKind>,
         limits: &Limits,
     ) -> Result<Option<ChildCgroup>, SpawnError> {
-        let is_held = self.inner.mechanism == Mechanism::Cgroup && !is_launched;
+        let is_held = self.inner.mechanism == Mechanism::Cgroup && keeper.is_none();
+        // They are in there as well.
+        let launchers = match keeper {
+            Some(LauncherKind::Separates) => 2,
+            Some(LauncherKind::Adopts) => 1,
+            None => 0,
+        };
         let mut limits = *limits;
-        if is_launched {
-            // The two processes of the launcher are in there as well.
-            limits.processes = limits.processes.map(|processes| processes.saturating_add(2));
-        }
+        limits.processes = limits.processes.map(|processes| processes.saturating_add(launchers));
         self.inner.cgroup.child(is_held, &limits).map_err(SpawnError::from_system)
     }
 

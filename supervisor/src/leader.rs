@@ -33,11 +33,7 @@ enum State {
 
 impl Leader {
     pub(crate) fn new(child: Unreaped) -> Self {
-        Self {
-            pid: child.pid,
-            state: State::Unreaped(child),
-            exit: watch::Sender::new(None),
-        }
+        Self { pid: child.pid, state: State::Unreaped(child), exit: watch::Sender::new(None) }
     }
 
     /// The process id as log fields and callers want it.

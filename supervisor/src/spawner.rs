@@ -12,8 +12,9 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     panic::{self, AssertUnwindSafe},
-    process, thread,
+    process,
     sync::{Mutex, PoisonError},
+    thread,
 };
 
 use rustix::{
@@ -109,7 +110,7 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     let launch =
         containment.map(|with| surroundings::launch(with, &spec, &path)).transpose()?.flatten();
     let keeper = launch.as_ref().and_then(Launch::keeper);
-    let cgroup = containment.map(|with| with.cgroup(keeper.is_some(), &spec.limits));
+    let cgroup = containment.map(|with| with.cgroup(keeper, &spec.limits));
     let cgroup = cgroup.transpose()?.flatten();
 
     let image = match &launch {

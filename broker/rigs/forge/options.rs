@@ -79,6 +79,8 @@ pub(crate) enum Fault {
     DropAfter,
     /// 200 and JSON that is cut off.
     Garbage,
+    /// 200 and an access token with a NUL byte in it.
+    Nul,
 }
 
 /// What a forge says to a refresh token of another application.

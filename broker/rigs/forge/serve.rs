@@ -141,5 +141,9 @@ async fn with_fault(shared: &Shared, fault: Fault, work: impl Future<Output = An
         Fault::Garbage => {
             Outcome::Answer(answer(StatusCode::OK, "application/json", "{\"access_token\":\"e"))
         }
+        Fault::Nul => {
+            let token = "{\"access_token\":\"be\\u0000fore\",\"token_type\":\"bearer\"}";
+            Outcome::Answer(answer(StatusCode::OK, "application/json", token))
+        }
     }
 }

@@ -5,11 +5,7 @@
 //! its program (`CLONE_VM`, `CLONE_VFORK`): a copy of the page tables of 500 MB takes some 16 ms, and this
 //! process cannot map memory meanwhile. Elsewhere, and where `clone3` is refused, there is `fork`.
 
-use std::{
-    io,
-    os::fd::BorrowedFd,
-    ptr,
-};
+use std::{io, os::fd::BorrowedFd, ptr};
 
 use rustix::{io::Errno, process::Pid};
 
@@ -123,10 +119,7 @@ mod linux {
 
     /// A copy with a stack of its own and this process's memory. Returns when it has executed its program or
     /// ended.
-    pub(super) fn borrowing(
-        work: &Work<'_>,
-        cgroup: Option<BorrowedFd<'_>>,
-    ) -> Result<Pid, Errno> {
+    pub(super) fn borrowing(work: &Work<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Pid, Errno> {
         let mut stack = Box::<[u128]>::new_uninit_slice(STACK);
         let mut arguments = Arguments {
             flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64,

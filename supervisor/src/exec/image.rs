@@ -35,9 +35,8 @@ impl Image {
         let path = CString::new(path.as_os_str().as_bytes())?;
         let arguments = arguments.into_iter().map(|word| CString::new(word.as_bytes()));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        let replaced = |at: usize| {
-            environment[at + 1..].iter().any(|(name, _)| *name == environment[at].0)
-        };
+        let replaced =
+            |at: usize| environment[at + 1..].iter().any(|(name, _)| *name == environment[at].0);
         let in_force = (0..environment.len()).filter(|at| !replaced(*at));
         let entries = in_force.map(|at| entry(&environment[at].0, &environment[at].1));
         let entries = entries.collect::<io::Result<Vec<_>>>()?;

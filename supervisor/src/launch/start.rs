@@ -120,8 +120,8 @@ pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
         cgroups: Cgroups::default(),
         limits: Default::default(),
     };
-    let launcher = exec::start(&image, &settings)
-        .map_err(|NotStarted { stage: _, error }| refused(error))?;
+    let launcher =
+        exec::start(&image, &settings).map_err(|NotStarted { stage: _, error }| refused(error))?;
     let report = launch.into_report();
     let mut text = Vec::new();
     let read = io::Read::read_to_end(&mut fs::File::from(report), &mut text);

@@ -19,8 +19,8 @@ fn greedy(mechanism: Mechanism, args: &[&str], limits: Limits) -> (Containment, 
     (containment, Spec { containment: held, limits, ..spec(GREEDY, args) })
 }
 
-/// Both ways in which a child is started: by itself and behind a launcher.
-const WAYS: [Mechanism; 2] = [Mechanism::ProcessGroup, Mechanism::PidNamespace];
+/// The ways in which a child is started: by itself, and behind one or two processes of ours.
+const WAYS: [Mechanism; 3] = [Mechanism::ProcessGroup, Mechanism::Helper, Mechanism::PidNamespace];
 
 fn is_by_cgroup(containment: &Containment, limit: Limit) -> bool {
     matches!(containment.enforcement(limit), Enforcement::CgroupV1 | Enforcement::CgroupV2)

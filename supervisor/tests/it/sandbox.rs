@@ -29,7 +29,7 @@ async fn says(script: &str, sandbox: Sandbox) -> String {
 }
 
 #[tokio::test]
-async fn a_child_sees_no_process_but_its_own() {
+async fn another_childs_environment_is_not_even_found_in_a_sandbox() {
     let mut other = run(BROOD, &["wait"]).await;
     let number = other.line().await;
     let said = says("ls /proc", Sandbox::default()).await;

@@ -112,6 +112,22 @@ fn a_forge_that_is_down_costs_a_wait_and_no_sign_in() {
 }
 
 #[test]
+fn a_token_with_a_nul_byte_reaches_no_child() {
+    with_timeout(async {
+        let (deployment, application, tokens, _) = ada_in_need("").await;
+        deployment.forge().change_options(|options| options.token_faults = vec![Fault::Nul; 8]);
+        let refused = open(&application, &tokens).await;
+        assert_eq!(refused.status, 502, "{refused:?}");
+        assert!(!refused.text().contains("fore"), "{}", refused.text());
+        deployment.forge().change_options(|options| options.token_faults.clear());
+        until_so("the forge is asked again", async || {
+            open(&application, &tokens).await.status == 200
+        })
+        .await;
+    });
+}
+
+#[test]
 fn a_wrong_client_secret_is_the_operators_fault_and_nobody_is_signed_out() {
     with_timeout(async {
         let (deployment, application, tokens, _) = ada_in_need("").await;
