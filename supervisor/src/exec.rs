@@ -16,9 +16,9 @@ mod image;
 mod settle;
 
 pub(crate) use image::Image;
-pub(crate) use settle::{Cgroups, Settings, Stage};
+pub(crate) use settle::{Cgroups, NotStarted, Settings, Stage};
 
-use std::{fs::File, io, io::Read as _, os::fd::OwnedFd};
+use std::{fs::File, io::Read as _, os::fd::OwnedFd};
 
 use rustix::{
     fd::AsFd as _,
@@ -26,13 +26,6 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{Pid, WaitOptions, WaitStatus, waitpid},
 };
-
-/// What did not work in the copy, or in making it.
-#[derive(Debug)]
-pub(crate) struct NotStarted {
-    pub(crate) stage: Stage,
-    pub(crate) error: io::Error,
-}
 
 /// Starts a process, which the caller has to wait for. Returns when it runs `image`.
 ///

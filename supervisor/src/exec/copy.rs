@@ -9,7 +9,10 @@ use std::{io, os::fd::BorrowedFd, ptr};
 
 use rustix::{io::Errno, process::Pid};
 
-use super::{Image, Settings, settle::Work};
+use super::{
+    image::Image,
+    settle::{Settings, Work},
+};
 
 /// Starts a copy that becomes `image`. By its return the copy may still be on the way there.
 pub(super) fn start(

@@ -13,7 +13,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
-use super::{Image, NotStarted};
+use super::image::Image;
 use crate::{
     launch::plan::Resource,
     rlimits::{self, RLIMITS},
@@ -58,6 +58,13 @@ pub(crate) enum Stage {
     Cwd,
     /// Executing the program.
     Exec,
+}
+
+/// What did not work in the copy, or in making it.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    pub(crate) stage: Stage,
+    pub(crate) error: io::Error,
 }
 
 const STAGES: [Stage; 4] = [Stage::Clone, Stage::Settle, Stage::Cwd, Stage::Exec];

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, unlinkat},
-    io::write,
+    io::{Errno, write},
 };
 
 /// The longest path of a cgroup that is removed. A longer one is ended all the same.
@@ -60,7 +60,9 @@ impl KillFolder {
         let Ok(path) = CStr::from_bytes_until_nul(&self.path) else { return };
         for _ in 0..TRIES {
             self.remove_children();
-            if path.is_empty() || unlinkat(CWD, path, AtFlags::REMOVEDIR).is_ok() {
+            let removed = unlinkat(CWD, path, AtFlags::REMOVEDIR);
+            // The program itself removes it too when it ends as it should.
+            if path.is_empty() || matches!(removed, Ok(()) | Err(Errno::NOENT)) {
                 return;
             }
             let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
