@@ -57,13 +57,16 @@ pub(crate) fn escape_splits(text: &str) -> Option<String> {
 
 /// Checks nesting, strings and surrogates; `true` when the text needs [`rewrite`].
 fn check(text: &[u8]) -> Result<bool, Fault> {
+    // Most texts hold nothing that ends a line for anybody, and then strings are only stepped over.
+    let is_one_line =
+        memchr::memchr3(b'\n', 0xC2, 0xE2, text).is_none() && memchr::memchr(b'\r', text).is_none();
     let mut depth = 0_usize;
     let mut splits = false;
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match byte {
             b'"' => {
-                let (end, separators) = string(text, at + 1)?;
+                let (end, separators) = string(text, at + 1, is_one_line)?;
                 splits |= separators;
                 at = end;
                 continue;
@@ -85,10 +88,15 @@ fn check(text: &[u8]) -> Result<bool, Fault> {
 
 /// Walks a string from behind its opening quote; returns where it ends and whether it holds a
 /// separator that some readers take for a line end. An unfinished string ends with the text:
-/// saying so is the grammar's business.
-fn string(text: &[u8], mut at: usize) -> Result<(usize, bool), Fault> {
+/// saying so is the grammar's business. Where the text `is_one_line` there are no separators in it.
+fn string(text: &[u8], mut at: usize, is_one_line: bool) -> Result<(usize, bool), Fault> {
     let mut separators = false;
-    while let Some(&byte) = text.get(at) {
+    loop {
+        if is_one_line {
+            let rest = text.get(at..).unwrap_or_default();
+            at += memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        }
+        let Some(&byte) = text.get(at) else { return Ok((at, separators)) };
         match byte {
             b'"' => return Ok((at + 1, separators)),
             b'\\' => {
@@ -110,7 +118,6 @@ fn string(text: &[u8], mut at: usize) -> Result<(usize, bool), Fault> {
         }
         at += 1;
     }
-    Ok((at, separators))
 }
 
 /// Steps over the escape at `at` (`\uXXXX`, or two of them when they are a pair).
