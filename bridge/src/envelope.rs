@@ -2,8 +2,10 @@
 
 use std::{fmt, ops::Range};
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::members::walk;
 
 /// The members of one JSON-RPC message, borrowed from its text.
 #[derive(Debug, Default, Clone, Copy)]
@@ -150,72 +152,23 @@ pub(crate) fn folds_to(key: &str, name: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ambiguous;
 
-/// Where the value of member `name` stands in the JSON object `object`, if it is an object and has
-/// that member. Used for the few places inside a payload where an id of the envelope is repeated.
+/// Where the value of member `name` stands in `object`, JSON that was read before, if it is an object and
+/// has that member. Used for the few places inside a payload where an id of the envelope is repeated.
 pub(crate) fn member(object: &str, name: &str) -> Result<Option<Range<usize>>, Ambiguous> {
-    struct Find<'n> {
-        name: &'n str,
-    }
-    impl<'de> DeserializeSeed<'de> for Find<'_> {
-        type Value = (Option<&'de str>, bool);
-        fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
-            d.deserialize_map(self)
+    let mut found = None;
+    for member in walk(object) {
+        let own = member.name();
+        let is_it = own == name;
+        if !is_it && !folds_to(&own, name) {
+            continue;
+        }
+        let start = member.value.as_ptr() as usize - object.as_ptr() as usize;
+        let before = found.replace(start..start + member.value.len());
+        if before.is_some() || !is_it {
+            return Err(Ambiguous);
         }
     }
-    impl<'de> Visitor<'de> for Find<'_> {
-        type Value = (Option<&'de str>, bool);
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let (mut found, mut twice) = (None, false);
-            while let Some(matches) = map.next_key_seed(KeyIs { name: self.name })? {
-                let value = map.next_value::<&'de RawValue>()?.get();
-                if matches.folded {
-                    twice |= found.is_some() || !matches.exact;
-                    found = Some(value);
-                }
-            }
-            Ok((found, twice))
-        }
-    }
-
-    let mut reader = serde_json::Deserializer::from_str(object);
-    // Not an object: there is no such member, and the reader of the payload will say so.
-    let Ok((found, twice)) = Find { name }.deserialize(&mut reader) else { return Ok(None) };
-    if twice {
-        return Err(Ambiguous);
-    }
-    Ok(found.map(|value| {
-        let start = value.as_ptr() as usize - object.as_ptr() as usize;
-        start..start + value.len()
-    }))
-}
-
-struct KeyIs<'n> {
-    name: &'n str,
-}
-
-struct KeyMatch {
-    exact: bool,
-    folded: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for KeyIs<'_> {
-    type Value = KeyMatch;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<KeyMatch, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeyIs<'_> {
-    type Value = KeyMatch;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<KeyMatch, E> {
-        Ok(KeyMatch { exact: key == self.name, folded: folds_to(key, self.name) })
-    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ mod ledger;
 mod lexical;
 mod limits;
 mod lines;
+mod members;
 mod message;
 pub mod modern;
 mod observer;
