@@ -67,14 +67,15 @@ impl Bridge {
         let limits = &shared.limits;
         let token = request.progress_token()?;
         let exchange = Arc::new(Exchange::new(options, on_complete));
+        let now = Instant::now();
         let timeout = (!limits.request_timeout.is_zero() && !options.is_open_ended)
             .then_some(limits.request_timeout);
         let pending = Pending {
             id: client_id.into(),
             token: token.clone().zip(request.payload()).map(|(place, params)| params[place].into()),
             sink: Sink::Call(exchange.clone()),
-            deadline: timeout.map(|timeout| Instant::now() + timeout),
-            switch_at: None,
+            deadline: timeout.map(|timeout| now + timeout),
+            switch_at: options.overdue_after.map(|after| now + after),
             change: None,
             admission,
         };
@@ -182,14 +183,19 @@ impl Call {
     pub fn hand_over(&mut self, client_id: &str, request: &Message, admission: Admission) {
         let place = request.progress_token().ok().flatten();
         let token = place.zip(request.payload()).map(|(place, params)| &params[place]);
+        let overdue_at = self.exchange.options.overdue_after.map(|after| Instant::now() + after);
         let mut table = self.shared.table();
         if let Some(pending) = table.pending.get_mut(&self.id) {
             pending.id = client_id.into();
             pending.token = token.map(Into::into);
             pending.admission = admission;
+            pending.switch_at = overdue_at;
         }
         // Under the lock, so that no progress comes in between.
-        self.exchange.rename_progress(token);
+        self.exchange.hand_over(token);
+        if table.is_due(overdue_at) {
+            self.shared.outbox.wake_driver();
+        }
     }
 
     /// Answers a question with `result`, raw JSON on one line. One that was withdrawn is answered

@@ -7,6 +7,7 @@ use std::{
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ const PROGRESS: &str = "notifications/progress";
 pub enum Told {
     /// A notification that belongs to the call, under the client's own token or subscription.
     Notification(Bytes),
+    /// [`CallOptions::overdue_after`] has passed. The answer is still to come.
+    Overdue,
     /// The child asks something. It waits for [`Call::answer`](crate::Call::answer).
     Question(Question),
     /// The child's answer, under its own id. Nothing follows.
@@ -54,6 +57,9 @@ pub struct CallOptions {
     pub wants_logs: bool,
     /// It has no time limit: it is open until one side ends it.
     pub is_open_ended: bool,
+    /// When its reader is told that there is no answer yet. The driver watches the time, whose one timer
+    /// costs less than one for each call.
+    pub overdue_after: Option<Duration>,
 }
 
 /// Something about the child as a whole.
@@ -103,13 +109,18 @@ impl Exchange {
         state.tell(Told::Notification(data));
     }
 
-    /// Puts `token` into the progress that waits to be read; drops it where there is none.
-    pub(crate) fn rename_progress(&self, token: Option<&str>) {
+    /// Tells the reader that it has waited for long.
+    pub(crate) fn overdue(&self) {
+        self.state().tell(Told::Overdue);
+    }
+
+    /// Gets another reader, who has waited for nothing yet: puts `token` into the progress that waits to be read; drops it where there is none.
+    pub(crate) fn hand_over(&self, token: Option<&str>) {
         let mut state = self.state();
         let state = &mut *state;
         let mut bytes = 0;
         state.told.retain_mut(|told| {
-            let Told::Notification(data) = told else { return true };
+            let Told::Notification(data) = told else { return !matches!(told, Told::Overdue) };
             match (progress(data), token) {
                 (Some((message, place)), Some(token)) => {
                     let params = message.payload().unwrap_or("{}");
@@ -221,7 +232,7 @@ mod tests {
     #[test]
     fn progress_of_a_call_that_waited_comes_under_the_token_of_its_retry() {
         let exchange = waiting();
-        exchange.rename_progress(Some(r#""the retry's""#));
+        exchange.hand_over(Some(r#""the retry's""#));
         let told = told(&exchange);
         assert!(told[0].contains(r#""progress":1,"progressToken":"the retry's"}"#), "{told:?}");
         assert!(told[1].contains(r#""data":"progressToken""#), "{told:?}");
@@ -230,7 +241,7 @@ mod tests {
     #[test]
     fn a_retry_that_names_no_token_hears_of_no_progress() {
         let exchange = waiting();
-        exchange.rename_progress(None);
+        exchange.hand_over(None);
         let told = told(&exchange);
         assert_eq!(told.len(), 1, "{told:?}");
     }

@@ -15,6 +15,12 @@ use crate::{
 /// Made once: a search this short would spend most of its time on being prepared.
 static TOKEN_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
 
+/// What stands before the members of a message that is built from another.
+const REQUEST: &str = r#"{"jsonrpc":"2.0","id":"#;
+const NOTIFICATION: &str = r#"{"jsonrpc":"2.0","method":"#;
+const METHOD: &str = r#","method":"#;
+const PARAMS: &str = r#","params":"#;
+
 /// What a message is, by the members it has (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -88,9 +94,8 @@ impl Incoming {
         if text.starts_with('\u{FEFF}') {
             return Err(Malformed::not_json("the body starts with a byte order mark"));
         }
-        let text = match lexical::one_line(lexical::trim(text)) {
-            Ok(Cow::Borrowed(line)) => body.slice_ref(line.as_bytes()),
-            Ok(Cow::Owned(line)) => Bytes::from(line),
+        let line = match lexical::one_line(lexical::trim(text)) {
+            Ok(line) => line,
             Err(Fault::TooDeep) => {
                 return Err(Malformed::not_json("the body is nested more than 128 levels deep"));
             }
@@ -102,10 +107,14 @@ impl Incoming {
                 return Err(Malformed::not_json(what));
             }
         };
-        if text.first() != Some(&b'[') {
-            return Message::read(text, Writer::Client).map(Self::One);
+        let text = match &line {
+            Cow::Borrowed(line) => body.slice_ref(line.as_bytes()),
+            Cow::Owned(line) => Bytes::copy_from_slice(line.as_bytes()),
+        };
+        if !line.starts_with('[') {
+            return Message::read(text, &line, Writer::Client).map(Self::One);
         }
-        let items: Vec<&RawValue> = serde_json::from_slice(&text).map_err(|_| not_json())?;
+        let items: Vec<&RawValue> = serde_json::from_str(&line).map_err(|_| not_json())?;
         if items.is_empty() {
             return Err(Malformed::not_a_message("a batch needs at least one message", None));
         }
@@ -114,7 +123,11 @@ impl Incoming {
         }
         items
             .into_iter()
-            .map(|item| Message::read(text.slice_ref(item.get().as_bytes()), Writer::Client))
+            .map(|item| {
+                let item = item.get();
+                let start = item.as_ptr() as usize - line.as_ptr() as usize;
+                Message::read(text.slice(start..start + item.len()), item, Writer::Client)
+            })
             .collect::<Result<_, _>>()
             .map(Self::Batch)
     }
@@ -142,11 +155,12 @@ impl Message {
     /// Reads what a child wrote as one message: JSON on one line, as `child_line` makes it.
     /// Members that are `null` are taken for absent, and names in unusual case for unknown ones.
     pub(crate) fn from_child(text: Bytes) -> Result<Self, Malformed> {
-        Self::read(text, Writer::Child)
+        let string = std::str::from_utf8(&text).map_err(|_| not_utf8())?;
+        Self::read(text.clone(), string, Writer::Child)
     }
 
-    fn read(text: Bytes, writer: Writer) -> Result<Self, Malformed> {
-        let string = std::str::from_utf8(&text).map_err(|_| not_utf8())?;
+    /// `string` is the same as `text`.
+    fn read(text: Bytes, string: &str, writer: Writer) -> Result<Self, Malformed> {
         let mut envelope = Envelope::read(string).map_err(|_| {
             // Its reader stops at the first thing that is no object or no number that it can hold, and
             // does not see what follows.
@@ -220,6 +234,27 @@ impl Message {
         };
         let (id, method, payload) = (place(envelope.id), place(envelope.method), place(payload));
         Ok(Self { kind, id, method, payload, text })
+    }
+
+    /// The same request or notification with these parameters: a JSON object on one line.
+    pub(crate) fn with_params(&self, params: &str) -> Self {
+        // No more than that: a buffer with room left costs another allocation.
+        let around =
+            if self.id.is_empty() { NOTIFICATION.len() } else { REQUEST.len() + METHOD.len() };
+        let parts = self.id.len() + self.method.len() + params.len();
+        let mut text = Vec::with_capacity(around + parts + PARAMS.len() + 1);
+        let mut add = |before: &str, part: &str| {
+            text.extend_from_slice(before.as_bytes());
+            let start = text.len();
+            text.extend_from_slice(part.as_bytes());
+            start..text.len()
+        };
+        let id = self.id().map_or(0..0, |id| add(REQUEST, id));
+        let before_method = if id.is_empty() { NOTIFICATION } else { METHOD };
+        let method = add(before_method, self.raw_method());
+        let payload = add(PARAMS, params);
+        text.push(b'}');
+        Self { text: text.into(), kind: self.kind, id, method, payload }
     }
 
     /// What kind of message it is.

@@ -368,8 +368,10 @@ impl Shared {
         let mut switching = Vec::new();
         for pending in table.pending.values_mut().filter(|pending| overdue(&pending.switch_at)) {
             pending.switch_at = None;
-            if let Sink::Stream(stream) = &pending.sink {
-                switching.push(stream.clone());
+            match &pending.sink {
+                Sink::Stream(stream) => switching.push(stream.clone()),
+                Sink::Call(exchange) => exchange.overdue(),
+                Sink::Own(_) => {}
             }
         }
         let mut unheard = Vec::new();

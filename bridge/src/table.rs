@@ -73,7 +73,7 @@ pub(crate) struct Pending {
     pub(crate) sink: Sink,
     /// When it is given up.
     pub(crate) deadline: Option<Instant>,
-    /// When its response becomes an event stream.
+    /// When its response becomes an event stream; of a call, when its reader is told that it is overdue.
     pub(crate) switch_at: Option<Instant>,
     /// What is to be remembered when the child accepts it.
     pub(crate) change: Option<Box<Change>>,

@@ -1,74 +1,74 @@
 //! What a modern client gets of a legacy child's answer.
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
     HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
-    object::{members, prepend},
+    object::{Object, Twice, members},
 };
-use crate::{
-    envelope::member,
-    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND},
-};
+use crate::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
 
 /// Not found, until 2025-11-25.
 const RESOURCE_NOT_FOUND: i64 = -32002;
 /// The person has to visit an address first; 2025-11-25 alone.
 const URL_ELICITATION_REQUIRED: i64 = -32042;
 
+/// What made a result, in its `_meta`.
+const SERVER_INFO_NAME: &str = r#""io.modelcontextprotocol/serverInfo""#;
+
 /// Lists and contents that clients may keep for a while (MCP 2026-07-28, "Caching").
 const CACHEABLE: [&str; 5] =
     ["tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"];
 
-/// The answer to `method` in the modern form: with its type, what made it, and where the revision
-/// asks for it how long it may be kept. Nothing is: no notification says that it is out of date
-/// unless the client listens, and what one person reads is for no other.
+/// The response to `method`, whose raw id is `id`, in the modern form: the result `raw` with its type,
+/// what made it, and where the revision asks for it how long it may be kept. Nothing is: no
+/// notification says that it is out of date unless the client listens, and what one person reads is for
+/// no other.
 #[must_use]
-pub fn result(method: &str, raw: &str, server_info: Option<&str>) -> String {
-    let absent = |name: &str| matches!(member(raw, name), Ok(None));
-    let mut first = String::new();
-    let mut add = |text: &str| {
-        if !first.is_empty() {
-            first.push(',');
-        }
-        first.push_str(text);
-    };
-    if absent("resultType") {
-        add(r#""resultType":"complete""#);
+pub fn response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
+    let result = Object::read(raw);
+    let is_absent = |name: &str| result.unmistakable(name) == Ok(None);
+    let mut pieces = Vec::with_capacity(16);
+    pieces.extend([r#"{"jsonrpc":"2.0","id":"#, id, r#","result":{"#]);
+    if is_absent("resultType") {
+        pieces.push(r#""resultType":"complete","#);
     }
     if CACHEABLE.contains(&method) {
-        if absent("ttlMs") {
-            add(r#""ttlMs":0"#);
+        if is_absent("ttlMs") {
+            pieces.push(r#""ttlMs":0,"#);
         }
-        if absent("cacheScope") {
-            add(r#""cacheScope":"private""#);
+        if is_absent("cacheScope") {
+            pieces.push(r#""cacheScope":"private","#);
         }
     }
-    let info = server_info.map(|info| format!(r#""io.modelcontextprotocol/serverInfo":{info}"#));
-    let Some(info) = info else { return prepend_any(raw, &first) };
-    match member(raw, "_meta") {
-        Ok(Some(place)) if raw[place.clone()].starts_with('{') => {
-            let meta = &raw[place.clone()];
-            let meta = if meta.contains("io.modelcontextprotocol/serverInfo") {
-                meta.to_owned()
-            } else {
-                prepend(meta, &info)
-            };
-            let raw = [&raw[..place.start], &meta, &raw[place.end..]].concat();
-            prepend_any(&raw, &first)
+    let mut own_meta = None;
+    if let Some(info) = server_info {
+        match result.unmistakable("_meta") {
+            Ok(None) => pieces.extend([r#""_meta":{"#, SERVER_INFO_NAME, ":", info, "},"]),
+            Ok(Some(meta)) if meta.starts_with('{') && !meta.contains(SERVER_INFO_NAME) => {
+                own_meta = Some((meta, info));
+            }
+            Ok(Some(_)) | Err(Twice) => {}
         }
-        Ok(None) => {
-            add(&format!(r#""_meta":{{{info}}}"#));
-            prepend_any(raw, &first)
-        }
-        _ => prepend_any(raw, &first),
     }
-}
-
-fn prepend_any(object: &str, members: &str) -> String {
-    if members.is_empty() { object.to_owned() } else { prepend(object, members) }
+    let rest = raw.strip_prefix('{').unwrap_or("}").trim_start();
+    if rest.starts_with('}')
+        && let Some(last) = pieces.last_mut()
+    {
+        *last = last.trim_end_matches(',');
+    }
+    if let Some((meta, info)) = own_meta {
+        let (before, inside) = rest.split_at(result.place(meta) + 1 - (raw.len() - rest.len()));
+        let comma = if inside.trim_start().starts_with('}') { "" } else { "," };
+        pieces.extend([before, SERVER_INFO_NAME, ":", info, comma, inside]);
+    } else {
+        pieces.push(rest);
+    }
+    pieces.push("}");
+    pieces.concat().into()
 }
 
 /// What becomes of a child's error.
@@ -154,10 +154,21 @@ mod tests {
         let meta = r#""io.modelcontextprotocol/serverInfo":{"name":"notes","version":"1"}"#;
         for (method, raw, expected) in [
             ("tools/call", "{}", format!(r#"{{"resultType":"complete","_meta":{{{meta}}}}}"#)),
+            ("tools/call", "null", format!(r#"{{"resultType":"complete","_meta":{{{meta}}}}}"#)),
             (
                 "tools/call",
                 r#"{"content":[1.50],"_meta":{"a":1}}"#,
                 format!(r#"{{"resultType":"complete","content":[1.50],"_meta":{{{meta},"a":1}}}}"#),
+            ),
+            (
+                "tools/call",
+                r#"{ "_meta": { } ,"resultType":"task"}"#,
+                format!(r#"{{"_meta": {{{meta} }} ,"resultType":"task"}}"#),
+            ),
+            (
+                "tools/call",
+                &format!(r#"{{"_meta":{{{meta}}}}}"#),
+                format!(r#"{{"resultType":"complete","_meta":{{{meta}}}}}"#),
             ),
             (
                 "tools/list",
@@ -167,9 +178,14 @@ mod tests {
                 ),
             ),
         ] {
-            assert_eq!(result(method, raw, info), expected);
+            let expected = format!(r#"{{"jsonrpc":"2.0","id":"a","result":{expected}}}"#);
+            assert_eq!(response(r#""a""#, method, raw, info), expected, "{raw}");
         }
-        assert_eq!(result("x", r#"{"resultType":"task"}"#, None), r#"{"resultType":"task"}"#);
+        let bare = |raw| response("1", "x", raw, None);
+        let expected = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"task"}}"#;
+        assert_eq!(bare(r#"{"resultType":"task"}"#), expected);
+        let expected = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete"}}"#;
+        assert_eq!(bare("{}"), expected);
     }
 
     #[test]

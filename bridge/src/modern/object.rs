@@ -1,12 +1,16 @@
 //! The members of a JSON object, each as raw text.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::{
-    Deserialize, Deserializer as _,
-    de::{MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
+
+use crate::{
+    envelope::folds_to,
+    members::{RawMember, walk},
+};
+
+/// Room for the members that most objects have.
+const USUAL: usize = 8;
 
 /// By name; where a name stands twice the last one counts.
 pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -20,47 +24,99 @@ pub(super) fn members(text: &str) -> Members<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Twice;
 
-/// The value of the member that is called exactly so, if `object` is an object and has it.
-pub(super) fn only<'a>(object: &'a str, name: &str) -> Result<Option<&'a RawValue>, Twice> {
-    struct Find<'n>(&'n str);
-    impl<'de> Visitor<'de> for Find<'_> {
-        type Value = (Option<&'de RawValue>, bool);
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let (mut found, mut is_there_twice) = (None, false);
-            while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                if key.0 == self.0 {
-                    is_there_twice |= found.replace(value).is_some();
-                }
-            }
-            Ok((found, is_there_twice))
-        }
-    }
-    let mut reader = serde_json::Deserializer::from_str(object);
-    match reader.deserialize_map(Find(name)) {
-        Ok((_, true)) => Err(Twice),
-        Ok((found, false)) => Ok(found),
-        Err(_) => Ok(None),
-    }
+/// The members of an object in the order in which they stand: read once, asked often.
+#[derive(Debug, Default)]
+pub(super) struct Object<'a> {
+    text: &'a str,
+    members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+impl<'a> Object<'a> {
+    /// Reads `text`, JSON that was read before. What is no object has no members.
+    pub(super) fn read(text: &'a str) -> Self {
+        let mut members = Vec::with_capacity(USUAL);
+        members.extend(walk(text).map(|member| (member.name(), member.value)));
+        Self { text, members }
+    }
+
+    /// As [`read`](Self::read), and in the same pass the members of the one that is called `name`. Where it
+    /// stands twice, or under a name that some parser takes for its own, these are none.
+    pub(super) fn read_with(text: &'a str, name: &str) -> (Self, Self) {
+        let (mut object, mut inner) = (Self::read(""), Self::read(""));
+        object.text = text;
+        let mut walk = walk(text);
+        let mut see = |member: RawMember<'a>| inner.members.push((member.name(), member.value));
+        while let Some(member) = walk.next_with(name, &mut see) {
+            object.members.push((member.name(), member.value));
+        }
+        match object.unmistakable(name) {
+            Ok(Some(value)) => inner.text = value,
+            Ok(None) | Err(Twice) => inner.members.clear(),
+        }
+        (object, inner)
+    }
+
+    /// Whether any member's name satisfies `is_wanted`.
+    pub(super) fn has(&self, is_wanted: impl Fn(&str) -> bool) -> bool {
+        self.members.iter().any(|(name, _)| is_wanted(name))
+    }
+
+    /// The values of what is called so, in order.
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.members.iter().filter(move |(own, _)| own == name).map(|(_, value)| *value)
+    }
+
+    /// The value of what is called so; where a name stands twice, the last one counts.
+    pub(super) fn last(&self, name: &str) -> Option<&'a str> {
+        self.values(name).last()
+    }
+
+    /// The value of the member that is called exactly so.
+    pub(super) fn only(&self, name: &str) -> Result<Option<&'a str>, Twice> {
+        let mut values = self.values(name);
+        let first = values.next();
+        if values.next().is_some() { Err(Twice) } else { Ok(first) }
+    }
+
+    /// As [`only`](Self::only), where no other member's name is one that some parser takes for this.
+    pub(super) fn unmistakable(&self, name: &str) -> Result<Option<&'a str>, Twice> {
+        let mut others = self.members.iter().filter(|(own, _)| own != name);
+        if others.any(|(own, _)| folds_to(own, name)) { Err(Twice) } else { self.only(name) }
+    }
+
+    /// Where `value`, which is that of a member, begins in the text.
+    pub(super) fn place(&self, value: &str) -> usize {
+        value.as_ptr() as usize - self.text.as_ptr() as usize
+    }
+
+    /// The object with the values that `value_of` has for its members, and without those it has none
+    /// for. Nothing else of it changes but the blanks between members.
+    pub(super) fn with_values<'v>(
+        &'v self,
+        mut value_of: impl FnMut(&str, &'a str) -> Option<&'v str>,
+    ) -> String {
+        let mut out = String::with_capacity(self.text.len());
+        out.push('{');
+        let mut before = 0;
+        for (name, value) in &self.members {
+            let start = self.place(value);
+            let name_and_colon = &self.text[before..start];
+            before = start + value.len();
+            let Some(value) = value_of(name, value) else { continue };
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(name_and_colon.trim_start_matches(|char| char != '"'));
+            out.push_str(value);
+        }
+        out.push('}');
+        out
+    }
+}
 
 /// The object again, on one line when each member is.
 pub(super) fn write(members: &Members<'_>) -> String {
     serde_json::to_string(members).unwrap_or_else(|_| "{}".to_owned())
-}
-
-/// Puts `members` (`"name":value,…`, without a comma at either end) in front of those of `object`.
-pub(super) fn prepend(object: &str, members: &str) -> String {
-    let rest = object.trim_start().strip_prefix('{').unwrap_or("}").trim_start();
-    let comma = if rest.starts_with('}') { "" } else { "," };
-    ["{", members, comma, rest].concat()
 }
 
 /// `object` with these members, raw, in the place of its own of those names.
@@ -80,4 +136,35 @@ pub(super) fn without<'a>(object: &'a str, names: &[&str]) -> Cow<'a, str> {
     let before = members.len();
     members.retain(|name, _| !names.contains(&&**name));
     if members.len() == before { object.into() } else { write(&members).into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_left_out_wherever_it_stands_and_the_others_stay_as_they_are() {
+        let text = r#"{ "a" : 1.50 ,"\u0062":{"x":[",\"c\":"]}, "c": "d" ,"a":2}"#;
+        let object = Object::read(text);
+        let without =
+            |left_out: &str| object.with_values(|name, value| (name != left_out).then_some(value));
+        assert_eq!(without("a"), r#"{"\u0062":{"x":[",\"c\":"]},"c": "d"}"#);
+        assert_eq!(without("b"), r#"{"a" : 1.50,"c": "d","a":2}"#);
+        assert_eq!(without("c"), r#"{"a" : 1.50,"\u0062":{"x":[",\"c\":"]},"a":2}"#);
+        let only_b = object.with_values(|name, _| (name == "b").then_some("null"));
+        assert_eq!(only_b, r#"{"\u0062":null}"#);
+        assert_eq!(object.with_values(|_, _| None), "{}");
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_however_it_is_written_is_told() {
+        let object = Object::read(r#"{"a":1,"\u0061":2,"b":3,"B":4,"c":5}"#);
+        assert_eq!((object.only("a"), object.last("a")), (Err(Twice), Some("2")));
+        assert_eq!((object.only("b"), object.unmistakable("b")), (Ok(Some("3")), Err(Twice)));
+        assert_eq!((object.only("c"), object.unmistakable("c")), (Ok(Some("5")), Ok(Some("5"))));
+        assert_eq!((object.only("d"), object.unmistakable("d")), (Ok(None), Ok(None)));
+        for none in ["[1]", "null", "7", r#""a""#] {
+            assert!(Object::read(none).members.is_empty(), "{none}");
+        }
+    }
 }

@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 
 use http::HeaderMap;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::{
     header_value,
-    object::{Twice, only},
-    request::Rejection,
+    object::{Object, Twice},
+    request::{Rejection, Request},
 };
-use crate::{envelope::member, message::Message};
 
 /// Tools of one server whose arguments are kept an eye on; more are not.
 const MAX_TOOLS: usize = 4096;
@@ -57,11 +56,11 @@ impl Mirrored {
     ///
     /// # Errors
     /// [`Rejection`], with -32020, when a header is missing, malformed, or says something else.
-    pub fn check(&self, headers: &HeaderMap, message: &Message) -> Result<(), Rejection> {
+    pub fn check(&self, headers: &HeaderMap, request: &Request<'_>) -> Result<(), Rejection> {
         // Most tools repeat nothing, and then the arguments need not be read.
-        let Some(parameters) = self.of_tool(message) else { return Ok(()) };
+        let Some(parameters) = self.of_tool(request) else { return Ok(()) };
         for Parameter { header, path } in parameters {
-            let argument = argument(message, path).map_err(|Twice| {
+            let argument = argument(request, path).map_err(|Twice| {
                 let words = format!("What the header {header} repeats stands twice");
                 Rejection::mismatch(words)
             })?;
@@ -92,28 +91,27 @@ impl Mirrored {
     }
 
     /// What headers repeat of the tool that a call names.
-    fn of_tool(&self, message: &Message) -> Option<&[Parameter]> {
+    fn of_tool(&self, request: &Request<'_>) -> Option<&[Parameter]> {
         if self.tools.is_empty() {
             return None;
         }
-        let place = message.param("name")?;
-        let name: String = serde_json::from_str(&message.payload()?[place]).ok()?;
-        self.tools.get(&name).map(Vec::as_slice)
+        let name = request.text("name").ok()??;
+        self.tools.get(&*name).map(Vec::as_slice)
     }
 }
 
 /// Whether a request for a list asks for its first page.
 #[must_use]
-pub fn is_first_page(message: &Message) -> bool {
-    matches!(member(message.payload().unwrap_or("{}"), "cursor"), Ok(None))
+pub fn is_first_page(request: &Request<'_>) -> bool {
+    request.params.unmistakable("cursor") == Ok(None)
 }
 
 /// The argument at `path`, unless it is null.
-fn argument(message: &Message, path: &[String]) -> Result<Option<Value>, Twice> {
-    let mut value = Some(message.payload().unwrap_or("{}"));
-    for step in std::iter::once("arguments").chain(path.iter().map(String::as_str)) {
+fn argument(request: &Request<'_>, path: &[String]) -> Result<Option<Value>, Twice> {
+    let mut value = request.params.only("arguments")?;
+    for step in path {
         let Some(object) = value else { return Ok(None) };
-        value = only(object, step)?.map(RawValue::get);
+        value = Object::read(object).only(step)?;
     }
     let value: Option<Value> = value.and_then(|value| serde_json::from_str(value).ok());
     Ok(value.filter(|value| !value.is_null()))
@@ -211,7 +209,7 @@ mod tests {
                 let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
                 (name, value.parse().expect("a value"))
             });
-            let checked = mirrored.check(&headers.collect(), &message);
+            let checked = mirrored.check(&headers.collect(), &Request::read(&message));
             assert_eq!(checked.is_ok(), *expected, "{arguments} {pairs:?}: {checked:?}");
         }
     }

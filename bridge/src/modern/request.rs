@@ -1,20 +1,28 @@
 //! Which era a request belongs to, and what a modern one says of itself.
 
-use http::{HeaderMap, StatusCode};
-use serde_json::{Value, value::RawValue};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::Value;
 
 use super::{
     HEADER_MISMATCH, UNSUPPORTED_VERSION, VERSION, header_value,
-    object::{Twice, members, only},
+    object::{Object, Twice},
 };
 use crate::{
-    envelope::member,
+    members::text,
     message::Message,
     rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND},
 };
 
-const PROTOCOL_VERSION: &str = "mcp-protocol-version";
-const PREFIX: &str = "io.modelcontextprotocol/";
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const META_CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 /// Methods that only the legacy era has: in modern dress there are none of that name. A list of tasks
 /// would show those of other clients of the same program.
@@ -63,15 +71,51 @@ impl Rejection {
     }
 }
 
+/// A request in modern dress, its parameters read once for all that looks at them.
+#[derive(Debug)]
+pub struct Request<'m> {
+    pub(super) message: &'m Message,
+    method: Cow<'m, str>,
+    pub(super) params: Object<'m>,
+    /// `_meta`; empty when it is missing, or stands twice.
+    pub(super) meta: Object<'m>,
+}
+
+impl<'m> Request<'m> {
+    /// Reads the parameters of `message`.
+    #[must_use]
+    pub fn read(message: &'m Message) -> Self {
+        let (params, meta) = Object::read_with(message.payload().unwrap_or("{}"), "_meta");
+        Self { message, method: message.method(), params, meta }
+    }
+
+    /// As the client sent it.
+    #[must_use]
+    pub fn message(&self) -> &'m Message {
+        self.message
+    }
+
+    /// The method's name.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// A parameter, if it is text.
+    pub(super) fn text(&self, name: &str) -> Result<Option<Cow<'m, str>>, Twice> {
+        Ok(self.params.unmistakable(name)?.and_then(text))
+    }
+}
+
 /// What a modern request says of itself.
 #[derive(Debug, Clone)]
-pub struct Metadata {
+pub struct Metadata<'m> {
     /// The client's capabilities.
     pub capabilities: Value,
     /// The client's name and version, raw.
-    pub client_info: Option<String>,
+    pub client_info: Option<&'m str>,
     /// From which level on it wants log messages.
-    pub log_level: Option<String>,
+    pub log_level: Option<Cow<'m, str>>,
 }
 
 /// Whether headers alone say that a request is of this era or a later one.
@@ -108,17 +152,8 @@ fn carries_metadata(message: &Message) -> bool {
     if !params.contains("modelcontextprotocol") && !params.contains('\\') {
         return false;
     }
-    let meta = members(metadata(message));
-    meta.contains_key("io.modelcontextprotocol/protocolVersion")
-        || meta.contains_key("io.modelcontextprotocol/clientCapabilities")
-}
-
-fn metadata(message: &Message) -> &str {
-    let params = message.payload().unwrap_or("{}");
-    match member(params, "_meta") {
-        Ok(Some(place)) => &params[place],
-        Ok(None) | Err(_) => "{}",
-    }
+    let meta = Request::read(message).meta;
+    [META_VERSION, META_CAPABILITIES].iter().any(|name| meta.last(name).is_some())
 }
 
 /// Checks a modern request: what it has to say of itself is there, and its headers say the same as
@@ -126,21 +161,18 @@ fn metadata(message: &Message) -> &str {
 ///
 /// # Errors
 /// [`Rejection`]: nothing of the request may be done.
-pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejection> {
-    let meta = metadata(message);
+pub fn check<'m>(headers: &HeaderMap, request: &Request<'m>) -> Result<Metadata<'m>, Rejection> {
     let field = |name: &str| {
-        let found = only(meta, &[PREFIX, name].concat()).map_err(|Twice| {
-            Rejection::new(INVALID_PARAMS, format!("`{PREFIX}{name}` stands twice in `_meta`"))
-        });
-        found.map(|raw| raw.map(RawValue::get))
+        request.meta.only(name).map_err(|Twice| {
+            Rejection::new(INVALID_PARAMS, format!("`{name}` stands twice in `_meta`"))
+        })
     };
     let missing = |name: &str| {
-        let words = format!("`_meta` lacks `{PREFIX}{name}`, which every request must carry");
+        let words = format!("`_meta` lacks `{name}`, which every request must carry");
         Rejection::new(INVALID_PARAMS, words)
     };
-    let version = field("protocolVersion")?.ok_or_else(|| missing("protocolVersion"))?;
-    let version: String = serde_json::from_str(version).map_err(|_| missing("protocolVersion"))?;
-    let named = header(headers, PROTOCOL_VERSION, Form::Plain)?;
+    let version = field(META_VERSION)?.and_then(text).ok_or_else(|| missing(META_VERSION))?;
+    let named = header(headers, &PROTOCOL_VERSION, Form::Plain)?;
     match named.as_deref() {
         None => {
             return Err(Rejection::mismatch("The header MCP-Protocol-Version is missing"));
@@ -153,27 +185,30 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
     }
     if version != VERSION {
         let words = format!("Unsupported protocol version; supported is {VERSION}");
-        let requested = Value::from(version);
+        let requested = Value::from(&*version);
         let data = format!(r#"{{"supported":["{VERSION}"],"requested":{requested}}}"#);
         return Err(Rejection { data: Some(data), ..Rejection::new(UNSUPPORTED_VERSION, words) });
     }
-    let method = message.method();
-    if message.id().is_some() {
-        mirrors(headers, "Mcp-Method", Form::Plain, &method)?;
+    let method = request.method();
+    if request.message.id().is_some() {
+        mirrors(headers, &METHOD, Form::Plain, method)?;
     }
-    if LEGACY_ONLY.contains(&&*method) {
-        return Err(Rejection::unknown_method(&method));
+    if LEGACY_ONLY.contains(&method) {
+        return Err(Rejection::unknown_method(method));
     }
-    let capabilities = field("clientCapabilities")?.ok_or_else(|| missing("clientCapabilities"))?;
+    let capabilities = field(META_CAPABILITIES)?.ok_or_else(|| missing(META_CAPABILITIES))?;
     let capabilities: Value =
         serde_json::from_str(capabilities).ok().filter(Value::is_object).ok_or_else(|| {
-            let words = format!("`{PREFIX}clientCapabilities` must be an object");
+            let words = format!("`{META_CAPABILITIES}` must be an object");
             Rejection::new(INVALID_PARAMS, words)
         })?;
-    if let Some(member) = named_by(&method) {
-        match text_param(message, member)? {
-            Some(name) => mirrors(headers, "Mcp-Name", Form::MayBeCoded, &name)?,
-            None if headers.contains_key("mcp-name") => {
+    if let Some(member) = named_by(method) {
+        let name = request.text(member).map_err(|Twice| {
+            Rejection::new(INVALID_PARAMS, format!("`{member}` stands twice in `params`"))
+        })?;
+        match name {
+            Some(name) => mirrors(headers, &NAME, Form::MayBeCoded, &name)?,
+            None if headers.contains_key(NAME) => {
                 let words = format!("The header Mcp-Name repeats `{member}`, which is missing");
                 return Err(Rejection::mismatch(words));
             }
@@ -181,15 +216,14 @@ pub fn check(headers: &HeaderMap, message: &Message) -> Result<Metadata, Rejecti
             None => {}
         }
     }
-    let log_level = field("logLevel")?.filter(|level| *level != "null").map(|level| {
-        let level: Option<String> = serde_json::from_str(level).ok();
-        level.filter(|level| LOG_LEVELS.contains(&&**level)).ok_or_else(|| {
-            let words = format!("`{PREFIX}logLevel` must be one of {}", LOG_LEVELS.join(", "));
+    let log_level = field(META_LOG_LEVEL)?.filter(|level| *level != "null").map(|level| {
+        text(level).filter(|level| LOG_LEVELS.contains(&&**level)).ok_or_else(|| {
+            let words = format!("`{META_LOG_LEVEL}` must be one of {}", LOG_LEVELS.join(", "));
             Rejection::new(INVALID_PARAMS, words)
         })
     });
     let log_level = log_level.transpose()?;
-    let client_info = field("clientInfo")?.map(ToOwned::to_owned);
+    let client_info = field(META_CLIENT_INFO)?;
     Ok(Metadata { capabilities, client_info, log_level })
 }
 
@@ -203,19 +237,6 @@ fn named_by(method: &str) -> Option<&'static str> {
     }
 }
 
-/// A parameter, if it is text.
-///
-/// # Errors
-/// It stands there twice, so that the child may read another one than this does.
-fn text_param(message: &Message, name: &str) -> Result<Option<String>, Rejection> {
-    let params = message.payload().unwrap_or("{}");
-    let place = member(params, name).map_err(|_| {
-        let words = format!("`{name}` stands twice in `params`");
-        Rejection::new(INVALID_PARAMS, words)
-    })?;
-    Ok(place.and_then(|place| serde_json::from_str(&params[place]).ok()))
-}
-
 /// How a header may write its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -226,29 +247,49 @@ enum Form {
 }
 
 /// The header's one value; several that differ are as good as none that is right.
-fn header(headers: &HeaderMap, name: &str, form: Form) -> Result<Option<String>, Rejection> {
+fn header<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+    form: Form,
+) -> Result<Option<Cow<'h, str>>, Rejection> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Ok(None) };
     if values.any(|other| other != first) {
-        return Err(Rejection::mismatch(format!("There are several {name} headers that differ")));
+        let words = format!("There are several {} headers that differ", shown(name));
+        return Err(Rejection::mismatch(words));
     }
     let value = match form {
         Form::Plain => header_value::plain(first.as_bytes()).map(Into::into),
         Form::MayBeCoded => header_value::decode(first.as_bytes()),
     };
-    let value =
-        value.map_err(|_| Rejection::mismatch(format!("The header {name} is malformed")))?;
-    Ok(Some(value.into_owned()))
+    let value = value
+        .map_err(|_| Rejection::mismatch(format!("The header {} is malformed", shown(name))))?;
+    Ok(Some(value))
 }
 
 /// The header `name` must repeat `value`.
-fn mirrors(headers: &HeaderMap, name: &str, form: Form, value: &str) -> Result<(), Rejection> {
+fn mirrors(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    form: Form,
+    value: &str,
+) -> Result<(), Rejection> {
     match header(headers, name, form)? {
-        None => Err(Rejection::mismatch(format!("The header {name} is missing"))),
+        None => Err(Rejection::mismatch(format!("The header {} is missing", shown(name)))),
         Some(named) if named != value => {
-            Err(Rejection::mismatch(format!("The header {name} does not match the body")))
+            let words = format!("The header {} does not match the body", shown(name));
+            Err(Rejection::mismatch(words))
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// A header's name as the specification writes it.
+fn shown(name: &HeaderName) -> &'static str {
+    match name.as_str() {
+        "mcp-method" => "Mcp-Method",
+        "mcp-name" => "Mcp-Name",
+        _ => "MCP-Protocol-Version",
     }
 }
 

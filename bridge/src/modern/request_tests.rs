@@ -14,12 +14,14 @@ fn message(method: &str, params: &str) -> Message {
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let pair = |(name, value): &(&str, &str)| {
         (
-            http::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+            HeaderName::from_bytes(name.as_bytes()).expect("a name"),
             http::HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
         )
     };
     pairs.iter().map(pair).collect()
 }
+
+const VERSION_HEADER: &str = "mcp-protocol-version";
 
 /// Method, parameters and headers, and the code and the status of the answer.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], i32, u16);
@@ -40,9 +42,9 @@ fn the_era_is_read_from_header_and_metadata() {
         ("v999.0.0", false),
         ("latest", false),
     ] {
-        assert_eq!(is_modern(&headers(&[(PROTOCOL_VERSION, version)]), Some(&bare)), expected);
+        assert_eq!(is_modern(&headers(&[(VERSION_HEADER, version)]), Some(&bare)), expected);
     }
-    let old = headers(&[(PROTOCOL_VERSION, "2025-11-25")]);
+    let old = headers(&[(VERSION_HEADER, "2025-11-25")]);
     assert!(is_modern(&old, Some(&dressed)), "so that the contradiction is told");
     let token = message("tools/list", r#"{"_meta":{"progressToken":1}}"#);
     assert!(!is_modern(&none, Some(&token)));
@@ -50,7 +52,7 @@ fn the_era_is_read_from_header_and_metadata() {
 
 #[test]
 fn a_request_is_refused_by_what_is_wrong_with_it() {
-    let version = (PROTOCOL_VERSION, VERSION);
+    let version = (VERSION_HEADER, VERSION);
     let list = ("Mcp-Method", "tools/list");
     let call = ("Mcp-Method", "tools/call");
     let meta = |fields: &str| format!(r#"{{"_meta":{{{fields}}}}}"#);
@@ -80,9 +82,9 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
         ("tools/list", "{}", &[version, list], INVALID_PARAMS, 400),
         ("tools/list", &no_version, &[version, list], INVALID_PARAMS, 400),
         ("tools/list", &no_capabilities, &[version, list], INVALID_PARAMS, 400),
-        ("tools/list", &unnamed, &[(PROTOCOL_VERSION, "2025-11-25"), list], HEADER_MISMATCH, 400),
+        ("tools/list", &unnamed, &[(VERSION_HEADER, "2025-11-25"), list], HEADER_MISMATCH, 400),
         ("tools/list", &unnamed, &[list], HEADER_MISMATCH, 400),
-        ("tools/list", &odd, &[(PROTOCOL_VERSION, "v999.0.0"), list], UNSUPPORTED_VERSION, 400),
+        ("tools/list", &odd, &[(VERSION_HEADER, "v999.0.0"), list], UNSUPPORTED_VERSION, 400),
         ("tools/list", &unnamed, &[version], HEADER_MISMATCH, 400),
         ("tools/list", &unnamed, &[version, ("Mcp-Method", "Tools/List")], HEADER_MISMATCH, 400),
         ("tools/call", &named, &[version, call], HEADER_MISMATCH, 400),
@@ -91,10 +93,15 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
         ("initialize", &unnamed, &[version, ("Mcp-Method", "initialize")], METHOD_NOT_FOUND, 404),
     ];
     for (method, params, pairs, code, status) in cases {
-        let fault = check(&headers(pairs), &message(method, params)).expect_err(params);
+        let message = message(method, params);
+        let fault = check(&headers(pairs), &Request::read(&message)).expect_err(params);
         assert_eq!((fault.code, fault.status.as_u16()), (*code, *status), "{method} {params}");
     }
     let coded = ("mcp-name", "=?base64?w7xiZXI=?=");
-    check(&headers(&[version, call, coded]), &message("tools/call", &named)).expect("all is well");
-    check(&headers(&[version, list]), &message("tools/list", &unnamed)).expect("all is well");
+    let [named, unnamed] = [message("tools/call", &named), message("tools/list", &unnamed)];
+    let accepted = [
+        check(&headers(&[version, call, coded]), &Request::read(&named)),
+        check(&headers(&[version, list]), &Request::read(&unnamed)),
+    ];
+    assert!(accepted.iter().all(Result::is_ok), "all is well: {accepted:?}");
 }

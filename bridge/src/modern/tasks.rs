@@ -10,6 +10,7 @@ use super::{
     MISSING_CAPABILITY,
     input::TASKS,
     object::{members, with, write},
+    request::Request,
     to_legacy::own_request,
 };
 use crate::{message::Message, rpc::METHOD_NOT_FOUND};
@@ -70,12 +71,11 @@ pub fn is_about_a_task(method: &str) -> bool {
 
 /// The task that a request is about, if its method is about one.
 #[must_use]
-pub fn subject(message: &Message) -> Option<String> {
-    if !is_about_a_task(&message.method()) {
+pub fn subject(request: &Request<'_>) -> Option<String> {
+    if !is_about_a_task(request.method()) {
         return None;
     }
-    let params = members(message.payload()?);
-    serde_json::from_str(params.get("taskId")?.get()).ok()
+    serde_json::from_str(request.params.last("taskId")?).ok()
 }
 
 /// The same request about another task.
@@ -158,6 +158,7 @@ mod tests {
     #[test]
     fn a_request_is_about_the_task_that_it_names() {
         let get = own_request("tasks/get", r#"{"taskId":"a","_meta":{"x":1.50}}"#);
+        let subject = |message: &Message| subject(&Request::read(message));
         assert_eq!(subject(&get).as_deref(), Some("a"));
         let other = about(&get, "b\"");
         assert_eq!(subject(&other).as_deref(), Some("b\""));

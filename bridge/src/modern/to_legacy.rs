@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::{
-    object::{Members, Twice, members, only, write},
-    request::{Metadata, Rejection},
+    object::{Twice, members},
+    request::{Metadata, Rejection, Request},
 };
 use crate::{
     message::{Incoming, Message},
@@ -18,29 +18,26 @@ use crate::{
 /// The prefix of what the modern era puts into `_meta`.
 const RESERVED: &str = "io.modelcontextprotocol/";
 
+/// The members of the parameters that come with a repeated request.
+const STATE: &str = "requestState";
+const ANSWERS: &str = "inputResponses";
+
 /// The request as a legacy child reads it: without the metadata that the handshake has told, and
 /// without answers to questions, which are told another way. The progress token and the trace context
 /// stay.
-///
-/// # Panics
-/// Never: what was a message is one again.
 #[must_use]
-pub fn request(message: &Message) -> Message {
-    let mut params = members(message.payload().unwrap_or("{}"));
-    params.remove("inputResponses");
-    params.remove("requestState");
-    let meta = params.remove("_meta").and_then(|meta| {
-        let mut meta = members(meta.get());
-        meta.retain(|name, _| !name.starts_with(RESERVED));
-        (!meta.is_empty()).then(|| write(&meta))
+pub fn request(request: &Request<'_>) -> Message {
+    let is_kept = |name: &str| !name.starts_with(RESERVED);
+    let meta = request
+        .meta
+        .has(is_kept)
+        .then(|| request.meta.with_values(|name, value| is_kept(name).then_some(value)));
+    let params = request.params.with_values(|name, value| match name {
+        STATE | ANSWERS => None,
+        "_meta" => meta.as_deref(),
+        _ => Some(value),
     });
-    let meta = meta.and_then(|meta| RawValue::from_string(meta).ok());
-    if let Some(meta) = &meta {
-        params.insert("_meta".to_owned(), meta);
-    }
-    let params = write(&params);
-    let text = rpc::call(message.id(), message, Some(&[&params]));
-    parse(text)
+    request.message.with_params(&params)
 }
 
 /// The `initialize` that a client with this metadata would have sent.
@@ -48,7 +45,7 @@ pub fn request(message: &Message) -> Message {
 /// # Panics
 /// Never: it is a message.
 #[must_use]
-pub fn initialize(metadata: &Metadata) -> Message {
+pub fn initialize(metadata: &Metadata<'_>) -> Message {
     let mut capabilities = metadata.capabilities.clone();
     // Each is an object; children that check refuse the whole handshake for one that is not.
     if let Some(capabilities) = capabilities.as_object_mut() {
@@ -58,7 +55,7 @@ pub fn initialize(metadata: &Metadata) -> Message {
     if let Some(roots) = capabilities.get_mut("roots").and_then(Value::as_object_mut) {
         roots.remove("listChanged");
     }
-    let info = metadata.client_info.as_deref().filter(|info| {
+    let info = metadata.client_info.filter(|info| {
         let info: Value = serde_json::from_str(info).unwrap_or_default();
         info["name"].is_string() && info["version"].is_string()
     });
@@ -99,7 +96,7 @@ fn parse(text: Vec<u8>) -> Message {
 #[must_use]
 pub fn salient(message: &Message) -> String {
     let mut params = members(message.payload().unwrap_or("{}"));
-    for own in ["inputResponses", "requestState", "_meta"] {
+    for own in [ANSWERS, STATE, "_meta"] {
         params.remove(own);
     }
     // Read as values, so that neither spaces nor the order of members count.
@@ -119,20 +116,14 @@ pub type Repeated = (Option<String>, BTreeMap<String, String>);
 /// # Errors
 /// [`Rejection`], with -32602: there is a state, and it is no text. Taken for none, the request would
 /// be a new one.
-pub fn answers(message: &Message) -> Result<Repeated, Rejection> {
-    let params = message.payload().unwrap_or("{}");
-    // Most requests bring nothing. A name may be written with escapes.
-    if !["requestState", "inputResponses", r"\u00"].iter().any(|name| params.contains(name)) {
-        return Ok(Repeated::default());
-    }
+pub fn answers(request: &Request<'_>) -> Result<Repeated, Rejection> {
     let refused = |words| Rejection::new(INVALID_PARAMS, words);
-    let state = match only(params, "requestState") {
+    let state = match request.params.only(STATE) {
         Err(Twice) => return Err(refused("`requestState` stands twice in `params`")),
-        Ok(state) => state.map_or(Ok(None), |state| serde_json::from_str(state.get())),
+        Ok(state) => state.map_or(Ok(None), serde_json::from_str),
     };
     let state = state.map_err(|_| refused("`requestState` must be the string that was given"))?;
-    let params: Members<'_> = members(params);
-    let answers = params.get("inputResponses").map(|raw| members(raw.get())).unwrap_or_default();
+    let answers = request.params.last(ANSWERS).map(members).unwrap_or_default();
     let answers = answers.into_iter().map(|(key, raw)| (key, raw.get().to_owned())).collect();
     Ok((state, answers))
 }
@@ -140,11 +131,16 @@ pub fn answers(message: &Message) -> Result<Repeated, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Kind;
 
     fn message(params: &str) -> Message {
         let text =
             format!(r#"{{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{params}}}"#);
         parse(text.into_bytes())
+    }
+
+    fn repeated(params: &str) -> Result<Repeated, Rejection> {
+        answers(&Request::read(&message(params)))
     }
 
     #[test]
@@ -154,16 +150,19 @@ mod tests {
                 "_meta":{"progressToken":7,"traceparent":"00-1","io.modelcontextprotocol/logLevel":"info",
                 "io.modelcontextprotocol/clientCapabilities":{}}}"#,
         );
-        let legacy = request(&modern);
-        assert_eq!(legacy.id(), Some(r#""a""#));
+        let legacy = request(&Request::read(&modern));
+        assert_eq!(
+            (legacy.kind(), legacy.id(), &*legacy.method()),
+            (Kind::Request, Some(r#""a""#), "tools/call")
+        );
         assert_eq!(
             legacy.payload(),
             Some(
-                r#"{"_meta":{"progressToken":7,"traceparent":"00-1"},"arguments":{"b":1.50},"name":"x"}"#
+                r#"{"name":"x","arguments":{"b":1.50},"_meta":{"progressToken":7,"traceparent":"00-1"}}"#
             )
         );
         let bare = message(r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":{}}}"#);
-        assert_eq!(request(&bare).payload(), Some("{}"));
+        assert_eq!(request(&Request::read(&bare)).payload(), Some("{}"));
     }
 
     #[test]
@@ -171,7 +170,7 @@ mod tests {
         let greeted = |capabilities: &str, client_info: &str| {
             let metadata = Metadata {
                 capabilities: serde_json::from_str(capabilities).expect("JSON"),
-                client_info: Some(client_info.to_owned()),
+                client_info: Some(client_info),
                 log_level: None,
             };
             let params = initialize(&metadata).payload().expect("parameters").to_owned();
@@ -193,12 +192,12 @@ mod tests {
             r#"{"name":"x","requestState":"s","inputResponses":{"q1":{"a":1}}}"#,
             r#"{"name":"x","request\u0053tate":"s","input\u0052esponses":{"q1":{"a":1}}}"#,
         ] {
-            let (state, answers) = answers(&message(params)).expect("a text");
+            let (state, answers) = repeated(params).expect("a text");
             assert_eq!(state.as_deref(), Some("s"), "{params}");
             assert_eq!(answers.get("q1").map(String::as_str), Some(r#"{"a":1}"#), "{params}");
         }
         for none in [r#"{"name":"x"}"#, r#"{"name":"x","requestState":null}"#] {
-            assert_eq!(answers(&message(none)), Ok(Repeated::default()), "{none}");
+            assert_eq!(repeated(none), Ok(Repeated::default()), "{none}");
         }
         for odd in [
             r#"{"requestState":1}"#,
@@ -206,7 +205,7 @@ mod tests {
             r#"{"requestState":["s"]}"#,
             r#"{"requestState":"s","requestState":null}"#,
         ] {
-            assert!(answers(&message(odd)).is_err(), "{odd}: it would be a new call");
+            assert!(repeated(odd).is_err(), "{odd}: it would be a new call");
         }
     }
 

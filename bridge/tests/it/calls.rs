@@ -27,7 +27,10 @@ async fn shared(limits: Limits) -> Bench {
 }
 
 fn calls(bridge: &Bridge, request: &Value, may_be_asked: bool) -> Call {
-    let options = CallOptions { may_be_asked, ..CallOptions::default() };
+    calls_with(bridge, request, CallOptions { may_be_asked, ..CallOptions::default() })
+}
+
+fn calls_with(bridge: &Bridge, request: &Value, options: CallOptions) -> Call {
     let incoming = incoming(request);
     let id = request["id"].to_string();
     let message = incoming.single().expect("one");
@@ -86,6 +89,39 @@ async fn a_child_that_is_silent_after_the_answer_of_its_client_is_given_up() {
     let begun = Instant::now();
     let Told::Failed { outcome, .. } = told(&mut call).await else { panic!("it fails") };
     assert_eq!((outcome, begun.elapsed()), (Outcome::TimedOut, MINUTE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_told_once_that_its_answer_is_late_and_so_is_the_one_who_takes_over() {
+    let mut bench = shared(Limits::default()).await;
+    let second = Duration::from_secs(1);
+    let options =
+        CallOptions { may_be_asked: true, overdue_after: Some(second), ..CallOptions::default() };
+    let request = call(json!(1), "tools/call");
+    let mut call = calls_with(&bench.bridge, &request, options);
+    let asked = bench.child.reads().await;
+    let begun = Instant::now();
+    assert!(matches!(told(&mut call).await, Told::Overdue));
+    assert_eq!(begun.elapsed(), second);
+    bench
+        .child
+        .writes(json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create" }))
+        .await;
+    let Told::Question(question) = told(&mut call).await else { panic!("nothing before it") };
+    sleep(MINUTE).await;
+    let retry = incoming(&request);
+    for _ in 0..2 {
+        // The second one takes over what nobody has read.
+        call.hand_over("2", retry.single().expect("one"), Admission::default());
+        sleep(2 * second).await;
+    }
+    call.hand_over("2", retry.single().expect("one"), Admission::default());
+    let begun = Instant::now();
+    assert!(matches!(told(&mut call).await, Told::Overdue));
+    assert_eq!(begun.elapsed(), second);
+    call.answer(&question, "{}");
+    bench.child.answers(&asked, json!("late")).await;
+    assert_eq!(answer(&mut call).await, "late");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::reply::{Refusal, rpc_response};
+use super::reply::Refusal;
 use crate::sessions::warm::Place;
 
 /// The member of `_meta` that names the subscription.
@@ -144,7 +144,7 @@ pub(super) fn end(id: &str, facts: Option<&Facts>) -> Bytes {
     let meta = json!({ SUBSCRIPTION_ID: subscription });
     let result = json!({ "resultType": "complete", "_meta": meta }).to_string();
     let info = facts.and_then(|facts| facts.server_info.as_deref());
-    rpc_response(id, "result", &from_legacy::result("subscriptions/listen", &result, info))
+    from_legacy::response(id, "subscriptions/listen", &result, info)
 }
 
 fn notification(method: &str, params: &Value) -> Bytes {

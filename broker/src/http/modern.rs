@@ -23,7 +23,7 @@ use bridge::{
     modern::{
         VERSION, input,
         parameters::{self, Mirrored},
-        request::{self, Metadata, Rejection},
+        request::{self, Metadata, Rejection, Request},
         tasks, to_legacy,
     },
     rpc, whole_response,
@@ -32,7 +32,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 use session::Purpose;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -102,45 +102,49 @@ impl Modern<'_> {
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words));
             }
         };
-        let metadata = match request::check(self.headers, message) {
+        let request = Request::read(message);
+        let metadata = match request::check(self.headers, &request) {
             Ok(metadata) => metadata,
             Err(fault) => {
-                let label = method_label(&message.method());
+                let label = method_label(request.method());
                 self.server.count(label, "refused", self.begun.elapsed());
                 return Ok(refused(id, &fault));
             }
         };
-        self.answer(message, id, &metadata).await.map_err(|refusal| refusal.to(Some(id)))
+        self.answer(&request, id, &metadata).await.map_err(|refusal| refusal.to(Some(id)))
     }
 
     async fn answer(
         &self,
-        message: &Message,
+        request: &Request<'_>,
         id: &str,
-        metadata: &Metadata,
+        metadata: &Metadata<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let method = message.method();
+        let method = request.method();
         let settings = self.server.settings();
-        let (state, answers) = match to_legacy::answers(message) {
+        let (state, answers) = match to_legacy::answers(request) {
             Ok(repeated) => repeated,
             Err(fault) => return Ok(refused(id, &fault)),
         };
-        let may_ask = input::may_ask(&method) && input::is_askable(&metadata.capabilities);
+        let may_ask = input::may_ask(method) && input::is_askable(&metadata.capabilities);
         // Nothing else is repeated, and reading all of the arguments has its price.
         let is_repeated = may_ask || state.is_some();
         let about = About {
             id: id.to_owned(),
-            method: method.to_string(),
+            method: method.to_owned(),
             capabilities: metadata.capabilities.clone(),
-            log_level: metadata.log_level.clone(),
+            log_level: metadata.log_level.as_deref().map(ToOwned::to_owned),
             legacy: None,
-            is_first_page: parameters::is_first_page(message),
+            is_first_page: parameters::is_first_page(request),
             ask_timeout: settings.server.ask_timeout,
             admission: self.caller.admission.clone(),
             bond: Bond {
                 owner: self.caller.owner.clone(),
                 server: Arc::clone(&self.server.name),
-                salient: if is_repeated { to_legacy::salient(message) } else { String::new() },
+                salient: match is_repeated {
+                    true => to_legacy::salient(request.message()),
+                    false => String::new(),
+                },
             },
             background: tasks::is_declared(&metadata.capabilities)
                 .then(|| Arc::clone(&self.app.background)),
@@ -151,7 +155,9 @@ impl Modern<'_> {
             && self.server.child_era() != Some(Era::Modern)
         {
             match self.app.parked.take(&state, &about.bond) {
-                Ok(parked) => return self.resume(message, parked, answers, about).await,
+                Ok(parked) => {
+                    return self.resume(request.message(), parked, answers, about).await;
+                }
                 // It may be the state of a modern child, which is not known to be one yet.
                 Err(StateError::Unknown) if self.server.child_era().is_none() => {
                     stateless = Err(StateError::Unknown);
@@ -167,9 +173,9 @@ impl Modern<'_> {
         } else {
             Sharing::Any
         };
-        let task = tasks::subject(message);
+        let task = tasks::subject(request);
         // What changes of a task is told by the child that has it.
-        let listened = tasks::listened(message).unwrap_or_default();
+        let listened = tasks::listened(request.message()).unwrap_or_default();
         let named = task.as_deref().into_iter().chain(listened.iter().filter_map(Value::as_str));
         let child = named.into_iter().find_map(|task| self.child_of(task));
         let found = match &child {
@@ -178,11 +184,12 @@ impl Modern<'_> {
         };
         let is_about_nothing = task.is_some() && found.is_none();
         let replaced = if is_about_nothing {
-            Some(tasks::about(message, NO_TASK))
+            Some(tasks::about(request.message(), NO_TASK))
         } else {
-            tasks::narrowed(message, |task| self.child_of(task).is_some())
+            tasks::narrowed(request.message(), |task| self.child_of(task).is_some())
         };
-        let message = replaced.as_ref().unwrap_or(message);
+        let replaced = replaced.as_ref().map(Request::read);
+        let request = replaced.as_ref().unwrap_or(request);
         let place = match found {
             Some(place) => place,
             None => self.acquire(metadata, sharing, purpose).await?,
@@ -193,16 +200,16 @@ impl Modern<'_> {
         }
         if method == "tools/call" {
             let mirrored = self.mirrored(&place, is_modern).await?;
-            if let Err(fault) = mirrored.check(self.headers, message) {
+            if let Err(fault) = mirrored.check(self.headers, request) {
                 return Ok(refused(id, &fault));
             }
         }
         let legacy = if is_modern { None } else { place.pool.facts().cloned() };
         if let Some(facts) = &legacy {
-            match &*method {
+            match method {
                 // Those of 2025-11-25 are another protocol, and were not announced.
-                _ if tasks::is_about_a_task(&method) => {
-                    return Ok(refused(id, &Rejection::unknown_method(&method)));
+                _ if tasks::is_about_a_task(method) => {
+                    return Ok(refused(id, &Rejection::unknown_method(method)));
                 }
                 "server/discover" => {
                     self.server.count("server/discover", "ok", self.begun.elapsed());
@@ -215,7 +222,7 @@ impl Modern<'_> {
                         let status = StatusCode::NOT_ACCEPTABLE;
                         return Err(Refusal::new(status, rpc::SERVER_ERROR, words));
                     }
-                    let stream = listening::open(place, message, id, facts).await?;
+                    let stream = listening::open(place, request.message(), id, facts).await?;
                     let stream = self.admitted(stream, listening::end(id, Some(facts)))?;
                     self.server.count("subscriptions/listen", "ok", self.begun.elapsed());
                     return Ok(reply::events(Body::live(stream, settings.bridge.keep_alive)));
@@ -225,28 +232,24 @@ impl Modern<'_> {
         }
         let options = CallOptions {
             // A child that asks although its client can be asked nothing has both told so.
-            may_be_asked: input::may_ask(&method) && !is_modern,
+            may_be_asked: input::may_ask(method) && !is_modern,
             wants_logs: metadata.log_level.is_some(),
             is_open_ended: method == "subscriptions/listen",
+            overdue_after: Some(settings.bridge.stream_after.max(HEAD_HELD)),
         };
         let about = About { legacy, is_about_nothing, ..about };
-        self.call(place, message, options, about).await
+        self.call(place, request, options, about).await
     }
 
     async fn call(
         &self,
         place: Place,
-        message: &Message,
+        request: &Request<'_>,
         options: CallOptions,
         about: About,
     ) -> Result<Response<Body>, Refusal> {
-        let bridge = bridge_of(&place)?.clone();
-        let lease = self
-            .app
-            .sessions
-            .lease(place.lease.as_ref().ok_or_else(Refusal::child_gone)?.id(), &self.caller.owner);
-        // The one counted lives until the call's end, the place until the response's.
-        let lease = lease.map_err(|_| Refusal::child_gone())?;
+        let lease = place.lease.clone().ok_or_else(Refusal::child_gone)?;
+        let bridge = lease.bridge.clone();
         let counted = Call {
             method: method_label(&about.method),
             begun: self.begun,
@@ -257,14 +260,14 @@ impl Modern<'_> {
         };
         let done = Box::new(move |outcome: Outcome| counted.ended(outcome));
         let translated;
-        let request = if about.legacy.is_some() {
-            translated = to_legacy::request(message);
+        let message = if about.legacy.is_some() {
+            translated = to_legacy::request(request);
             &translated
         } else {
-            message
+            request.message()
         };
         let admission = about.admission.clone();
-        let call = bridge.call(admission, request, &about.id, options, done);
+        let call = bridge.call(admission, message, &about.id, options, done);
         let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
         let counted = Counted::new(&self.app.calls);
         let turn = Turn::new((call, place), about, Arc::clone(&self.app.parked), counted);
@@ -290,31 +293,23 @@ impl Modern<'_> {
     /// Waits for the first message, since the status depends on it; one that takes long, or is not
     /// the answer, makes the response a stream.
     async fn respond(&self, mut turn: Turn) -> Result<Response<Body>, Refusal> {
-        let limits = self.server.settings().bridge.clone();
-        let patience = limits.stream_after.max(HEAD_HELD);
-        let switch_at = Instant::now() + patience;
         let first = loop {
-            let next = poll_fn(|cx| turn.poll_next(cx));
-            let next = match self.accepts {
-                // There is nothing to switch to.
-                Accepts::Json => Ok(next.await),
-                Accepts::Both | Accepts::Events => timeout_at(switch_at, next).await,
-            };
-            match (next, self.accepts) {
-                (Ok(Some(Next::Last(StatusCode::UNAUTHORIZED, body))), accepts) => {
+            match (poll_fn(|cx| turn.poll_next(cx)).await, self.accepts) {
+                (Some(Next::Last(StatusCode::UNAUTHORIZED, body)), accepts) => {
                     // Revoked meanwhile, or it was when the call waited for its client, who is
                     // another now.
                     self.check_admission()?;
                     return Ok(whole_response(accepts, body));
                 }
-                (Ok(Some(Next::Last(StatusCode::OK, body))), accepts) => {
+                (Some(Next::Last(StatusCode::OK, body)), accepts) => {
                     return Ok(whole_response(accepts, body));
                 }
-                (Ok(Some(Next::Last(status, body))), _) => return Ok(reply::json(status, body)),
-                (Ok(Some(Next::Notification(_))), Accepts::Json) => {}
-                (Ok(Some(Next::Notification(data))), _) => break Some(data),
-                (Ok(None), _) => return Err(Refusal::child_gone()),
-                (Err(_), _) => break None,
+                (Some(Next::Last(status, body)), _) => return Ok(reply::json(status, body)),
+                // There is nothing to switch to.
+                (Some(Next::Notification(_) | Next::Overdue), Accepts::Json) => {}
+                (Some(Next::Notification(data)), _) => break Some(data),
+                (Some(Next::Overdue), _) => break None,
+                (None, _) => return Err(Refusal::child_gone()),
             }
         };
         let is_subscription = turn.about.method == "subscriptions/listen";
@@ -323,7 +318,7 @@ impl Modern<'_> {
         if let Some(end) = end {
             source = self.admitted(source, end)?;
         }
-        Ok(reply::events(Body::live(source, limits.keep_alive)))
+        Ok(reply::events(Body::live(source, self.server.settings().bridge.keep_alive)))
     }
 
     /// The child that has a task which the client was given.
@@ -334,7 +329,7 @@ impl Modern<'_> {
 
     async fn acquire(
         &self,
-        metadata: &Metadata,
+        metadata: &Metadata<'_>,
         sharing: Sharing,
         purpose: Purpose,
     ) -> Result<Place, Refusal> {
@@ -456,7 +451,7 @@ async fn list_tools(bridge: &bridge::Bridge, is_modern: bool, cursor: Option<&st
             }
             Told::Answer(_) => return Listed::Refused,
             Told::Failed { .. } => return Listed::Failed,
-            Told::Notification(_) | Told::Question(_) => {}
+            Told::Notification(_) | Told::Question(_) | Told::Overdue => {}
         }
     }
 }

@@ -47,6 +47,8 @@ const NOT_FOUND: &str = "Task not found: it was not given to this client, has ex
 #[derive(Debug)]
 pub(super) enum Next {
     Notification(Bytes),
+    /// No answer has come for long: it has waited long enough for its status.
+    Overdue,
     /// The answer. Nothing follows.
     Last(StatusCode, Bytes),
 }
@@ -151,6 +153,7 @@ impl Turn {
                         return Poll::Ready(Some(Next::Notification(data)));
                     }
                 }
+                Poll::Ready(Told::Overdue) => return Poll::Ready(Some(Next::Overdue)),
                 Poll::Ready(Told::Question(question)) => {
                     if let Some(last) = self.on_question(question) {
                         return Poll::Ready(Some(last));
@@ -253,8 +256,7 @@ impl Turn {
 
     fn dressed(&self, result: &str) -> Bytes {
         let info = self.about.legacy.as_ref().and_then(|facts| facts.server_info.as_deref());
-        let result = from_legacy::result(&self.about.method, result, info);
-        rpc_response(&self.about.id, "result", &result)
+        from_legacy::response(&self.about.id, &self.about.method, result, info)
     }
 
     fn answer(&self, message: &Message) -> Next {
@@ -349,10 +351,14 @@ impl Source for Rest {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
         }
-        let next = ready!(self.turn.poll_next(cx));
-        Poll::Ready(next.map(|next| match next {
-            Next::Notification(data) | Next::Last(_, data) => data,
-        }))
+        loop {
+            return Poll::Ready(match ready!(self.turn.poll_next(cx)) {
+                Some(Next::Notification(data) | Next::Last(_, data)) => Some(data),
+                // Its status is sent.
+                Some(Next::Overdue) => continue,
+                None => None,
+            });
+        }
     }
 }
 

@@ -103,6 +103,7 @@ impl Reading<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bridge::modern::request::Request;
     use http::HeaderMap;
 
     use super::*;
@@ -134,7 +135,7 @@ mod tests {
     fn is_checked(mirrored: &Mirrored, tool: &str) -> bool {
         let params = format!(r#"{{"name":"{tool}","arguments":{{"a":"x"}}}}"#);
         let message = bridge::modern::to_legacy::own_request("tools/call", &params);
-        mirrored.check(&HeaderMap::new(), &message).is_err()
+        mirrored.check(&HeaderMap::new(), &Request::read(&message)).is_err()
     }
 
     #[tokio::test]

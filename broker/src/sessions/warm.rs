@@ -14,8 +14,10 @@
 //! ```
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     fmt,
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
@@ -60,6 +62,43 @@ struct Key {
     server: Arc<str>,
     /// What the client can do, as canonical JSON.
     capabilities: String,
+}
+
+/// What makes a [`Key`], so that each call looks its pool up without making one.
+trait KeyParts {
+    fn parts(&self) -> (&Owner, &str, &str);
+}
+
+impl KeyParts for Key {
+    fn parts(&self) -> (&Owner, &str, &str) {
+        (&self.owner, &self.server, &self.capabilities)
+    }
+}
+
+impl KeyParts for (&Owner, &str, &str) {
+    fn parts(&self) -> (&Owner, &str, &str) {
+        *self
+    }
+}
+
+impl Hash for dyn KeyParts + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn KeyParts + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn KeyParts + '_ {}
+
+impl<'a> Borrow<dyn KeyParts + 'a> for Key {
+    fn borrow(&self) -> &(dyn KeyParts + 'a) {
+        self
+    }
 }
 
 /// All of them.
@@ -109,7 +148,8 @@ pub(crate) enum Sharing {
 /// A child for one call, for as long as the call lasts.
 pub(crate) struct Place {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) lease: Option<Lease<ChildSession>>,
+    /// Shared with the call that is counted, which may end before its response does.
+    pub(crate) lease: Option<Arc<Lease<ChildSession>>>,
     id: SessionId,
     sharing: Sharing,
     sessions: Sessions,
@@ -140,16 +180,19 @@ pub(crate) struct Wanted<'a> {
 
 impl WarmChildren {
     fn pool(&self, wanted: &Wanted<'_>) -> Arc<Pool> {
-        let key = Key {
-            owner: wanted.owner.clone(),
-            server: Arc::clone(&wanted.server.name),
-            capabilities: wanted.capabilities.to_string(),
-        };
+        let capabilities = wanted.capabilities.to_string();
+        let parts = (wanted.owner, &*wanted.server.name, &*capabilities);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if pools.len() >= MAX_POOLS && !pools.contains_key(&key) {
+        if let Some(pool) = pools.get(&parts as &dyn KeyParts) {
+            return Arc::clone(pool);
+        }
+        if pools.len() >= MAX_POOLS {
             pools.retain(|_, pool| Arc::strong_count(pool) > 1);
         }
-        pools.entry(key).or_insert_with(|| Arc::new(Pool::new())).clone()
+        let pool = Arc::new(Pool::new());
+        let (owner, server) = (wanted.owner.clone(), Arc::clone(&wanted.server.name));
+        pools.insert(Key { owner, server, capabilities }, Arc::clone(&pool));
+        pool
     }
 
     /// A child for a call. Starts or wakes one where it has to, and waits for one where as many work
@@ -168,15 +211,9 @@ impl WarmChildren {
     ) -> Result<Place, WarmError> {
         let pool = self.pool(wanted);
         loop {
-            let freed = pool.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            let id = match pool.claim(wanted.sharing) {
+            let id = match pool.claim_or_wait(wanted.sharing).await {
                 Claim::Seat(id) => id,
-                Claim::Wait => {
-                    freed.await;
-                    continue;
-                }
+                Claim::Wait => continue,
                 Claim::Start => {
                     let _turn = pool.starting.lock().await;
                     // Another may have started one meanwhile.
@@ -232,6 +269,23 @@ impl Pool {
 
     fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`claim`](Self::claim); what waits has waited until one of its children was freed.
+    async fn claim_or_wait(&self, sharing: Sharing) -> Claim {
+        let claim = self.claim(sharing);
+        if !matches!(claim, Claim::Wait) {
+            return claim;
+        }
+        let freed = self.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        // One may have been freed before this was heard of.
+        let claim = self.claim(sharing);
+        if matches!(claim, Claim::Wait) {
+            freed.await;
+        }
+        claim
     }
 
     fn claim(&self, sharing: Sharing) -> Claim {
@@ -329,7 +383,7 @@ impl Place {
         Self {
             pool: Arc::clone(pool),
             id: *lease.id(),
-            lease: Some(lease),
+            lease: Some(Arc::new(lease)),
             sharing,
             sessions: sessions.clone(),
             is_spoilt: false,
