@@ -14,6 +14,7 @@ pub(crate) async fn run(
     rounds: usize,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    eprintln!("starting the floors and the broker, and {SESSIONS} sessions");
     let targets = [
         Target::floor("floor A", "floor-a", Answers::Fixed).await?,
         Target::floor("floor B", "floor-b", Answers::WithId).await?,
@@ -30,10 +31,15 @@ pub(crate) async fn run(
     let mut disturbed = 0.0;
     for connections in CONNECTIONS {
         let mut points: [Vec<Point>; 3] = Default::default();
-        for _ in 0..rounds.max(1) {
+        for round in 1..=rounds.max(1) {
             // Alternating, so that a machine that slows down slows all three alike.
             for (target, points) in targets.iter().zip(&mut points) {
-                points.push(target.measure(connections, window).await?);
+                let point = target.measure(connections, window).await?;
+                eprintln!(
+                    "{connections:>2} connections, round {round} of {rounds}: {} {:.0} calls/s",
+                    target.name, point.rate
+                );
+                points.push(point);
             }
         }
         for (target, points) in targets.iter().zip(&points) {

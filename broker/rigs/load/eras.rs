@@ -32,7 +32,14 @@ pub(crate) async fn run(
         for round in 0..rounds {
             for turn in 0..2 {
                 let which = (round + turn) % 2;
-                points[which].push(targets[which].measure(connections, window).await?);
+                let point = targets[which].measure(connections, window).await?;
+                eprintln!(
+                    "{connections:>2} connections, round {} of {rounds}: {} {:.0} calls/s",
+                    round + 1,
+                    targets[which].name,
+                    point.rate
+                );
+                points[which].push(point);
             }
         }
         for (target, points) in targets.iter().zip(&points) {

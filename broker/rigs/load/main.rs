@@ -12,7 +12,7 @@
 //! ```sh
 //! cargo build --release -p broker --bin mcp-broker
 //! cargo build --release -p broker --example load       # apart: dev-dependencies add features
-//! target/release/examples/load                         # about two minutes; --quick for half
+//! target/release/examples/load                         # about a minute and a half; --quick for half
 //! target/release/examples/load compare --baseline OTHER --rounds 10
 //! target/release/examples/load eras --rounds 5
 //! target/release/examples/load churn --sessions 10000
@@ -25,7 +25,7 @@
 //! | `calls` | `tools/call` at 1 and 32 connections against broker and floors |
 //! | `compare` | the same against two brokers in turn |
 //! | `eras` | the same with a session and without one (2026-07-28), in turn, on one child each |
-//! | `instructions` | what a call costs two brokers, counted by valgrind |
+//! | `instructions` | what a call costs, with a session and without one, counted by valgrind |
 //! | `point` | one measurement of calls, and what it is made against |
 //! | `opening` | initialise latency, memory per session |
 //! | `churn` | sessions opened and ended in a loop leave nothing behind |
@@ -41,6 +41,7 @@
 //! belong to a study of one deployment.
 
 #![expect(clippy::print_stdout, reason = "the figures are this program's output")]
+#![expect(clippy::print_stderr, reason = "and how far it is, since it takes minutes")]
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark reads the real clock and starts the processes it measures"
@@ -79,7 +80,7 @@ struct Flags {
     #[arg(hide = true)]
     mark: Option<String>,
     /// Seconds measured per point, after one second of warm-up.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// One second per point; for `sleepers` some seconds with few sessions.
     #[arg(long)]
@@ -126,7 +127,8 @@ enum Part {
     Compare,
     /// `tools/call` in a session and without one (2026-07-28) in turn.
     Eras,
-    /// Instructions per `tools/call` of this broker and the one of `--baseline`; needs valgrind.
+    /// Instructions per `tools/call` of this broker and of the one of `--baseline`, if there is one, in a
+    /// session and without one; needs valgrind.
     Instructions,
     /// Initialise latency against a direct spawn.
     Initialize,
@@ -214,8 +216,7 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         }
         Part::Eras => clean = eras::run(&broker, window, flags.rounds, &mut report).await?,
         Part::Instructions => {
-            let baseline = flags.baseline.context("compare with what? give --baseline")?;
-            instructions::run(&baseline, &broker, &mut report).await?;
+            instructions::run(flags.baseline.as_deref(), &broker, &mut report).await?;
         }
         Part::Initialize => opening::latency(&broker, &mut report).await?,
         Part::Memory => opening::memory(&broker, &mut report).await?,

@@ -29,7 +29,10 @@ pub(crate) async fn latency(broker: &Path, report: &mut Report) -> anyhow::Resul
     let server = Server::broker(broker).await?;
     let mut wire = Wire::connect(server.endpoint.address).await?;
     let (mut direct, mut brokered) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
-    for _ in 0..OPENINGS {
+    for done in 0..OPENINGS {
+        if done % (OPENINGS / 4) == 0 {
+            eprintln!("initialize: {done} of {OPENINGS}");
+        }
         direct.record(spawn_directly("child", &[])?)?;
         let asked = Instant::now();
         let session = wire.initialize(&server.endpoint).await?;
@@ -83,6 +86,7 @@ pub(crate) async fn memory(broker: &Path, report: &mut Report) -> anyhow::Result
     wire.call(&first).await?;
     let before = proc::rss_kib(server.pid)?;
 
+    eprintln!("memory: opening {SESSIONS} sessions");
     let mut openers = JoinSet::new();
     for n in 0..AT_ONCE {
         let share = (n..SESSIONS).step_by(AT_ONCE).len();
