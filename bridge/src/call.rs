@@ -20,17 +20,14 @@ use crate::{
     error::{Outcome, PostError},
     exchange::{CallOptions, Exchange, Notice, Question, Told},
     message::Message,
-    modern::to_legacy,
+    modern::{SUBSCRIPTION, to_legacy},
     outbox::Unsent,
     route::number,
     rpc,
     shared::Shared,
     stream::OnComplete,
-    table::{Pending, Sink, Table},
+    table::{OwnAnswer, Pending, Sink, Table},
 };
-
-/// The member of `_meta` that names the subscription a notification belongs to.
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// A request under way. Dropping it is its cancellation: the child is told, and nothing more comes
 /// of it (MCP 2026-07-28 transports, "Cancellation").
@@ -101,13 +98,21 @@ impl Bridge {
     }
 
     /// Has the child tell of changes of the resource `uri`, until as many calls [leave](Self::unlisten) it
-    /// as came: the child has one subscription, however many listen.
-    pub fn listen_to(&self, uri: &str) {
+    /// as came: the child has one subscription, however many listen. The future ends when the child has
+    /// answered, or needs no asking: a child may serve several requests at a time, so what is sent before
+    /// that can overtake the subscription.
+    ///
+    /// # Cancel safety
+    /// The subscription is made at once; dropping the future gives up waiting alone.
+    pub fn listen_to(&self, uri: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
         let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let count = listeners.entry(uri.to_owned()).or_default();
         *count += 1;
-        if *count == 1 {
-            self.tell("resources/subscribe", uri);
+        let answer = (*count == 1).then(|| self.tell("resources/subscribe", uri));
+        async move {
+            if let Some(answer) = answer {
+                let _ = answer.await;
+            }
         }
     }
 
@@ -118,17 +123,16 @@ impl Bridge {
         *count -= 1;
         if *count == 0 {
             listeners.remove(uri);
-            self.tell("resources/unsubscribe", uri);
+            drop(self.tell("resources/unsubscribe", uri));
         }
     }
 
-    /// Sends a request about a resource to the child, whose answer no client needs. A pipe keeps its order,
-    /// so whatever is sent later comes after it.
-    fn tell(&self, method: &str, uri: &str) {
+    /// Sends a request about a resource to the child, whose answer no client needs.
+    fn tell(&self, method: &str, uri: &str) -> oneshot::Receiver<OwnAnswer> {
         let params = format!(r#"{{"uri":{}}}"#, serde_json::Value::from(uri));
         let request = &to_legacy::own_request(method, &params);
         let shared = &self.shared;
-        let (sink, _) = oneshot::channel();
+        let (sink, answer) = oneshot::channel();
         let timeout = shared.limits.request_timeout;
         let pending = Pending {
             id: "null".into(),
@@ -139,7 +143,7 @@ impl Bridge {
             change: None,
             admission: Admission::default(),
         };
-        let Ok((id, wake)) = shared.table().enter(pending) else { return };
+        let Ok((id, wake)) = shared.table().enter(pending) else { return answer };
         let line = rpc::request(id, request, None);
         if shared.outbox.send(rpc::line(line)).is_err() {
             shared.table().pending.remove(&id);
@@ -147,6 +151,7 @@ impl Bridge {
         if wake {
             shared.outbox.wake_driver();
         }
+        answer
     }
 
     /// Whether the child is one of the modern era: requests pass as they are.

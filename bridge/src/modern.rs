@@ -16,11 +16,15 @@ pub mod input;
 mod object;
 pub mod parameters;
 pub mod request;
+mod subscription;
 pub mod tasks;
 pub mod to_legacy;
 
 /// The revision that is spoken here.
 pub const VERSION: &str = "2026-07-28";
+
+/// The member of `_meta` that names the subscription a notification belongs to.
+pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// A request's headers do not match its body (MCP 2026-07-28, "Error Codes").
 pub const HEADER_MISMATCH: i32 = -32020;

@@ -88,9 +88,12 @@ pub(crate) enum Sink {
     Stream(Arc<Stream>),
     /// To a call that has no session.
     Call(Arc<Exchange>),
-    /// To the broker itself: the answer, or why it could not be read.
-    Own(oneshot::Sender<Result<Message, Cow<'static, str>>>),
+    /// To the broker itself.
+    Own(oneshot::Sender<OwnAnswer>),
 }
+
+/// What the child answered to a request of the broker's own, or why that could not be read.
+pub(crate) type OwnAnswer = Result<Message, Cow<'static, str>>;
 
 /// A request of the child that the client has not answered.
 #[derive(Debug)]

@@ -20,10 +20,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    VERSION,
+    SUBSCRIPTION, VERSION,
     discovery::{Facts, is_modern_server},
     input::{self, UnknownQuestion},
     object::{members, with, without},
+    request::LOG_LEVELS,
+    subscription::{Settled, Subscription, Waiting},
 };
 use crate::{
     child_line::{self, Unreadable},
@@ -44,8 +46,6 @@ const MAX_ROUNDS: u32 = 64;
 /// Log messages from this level on come to a client that has not named one, as from a server of the
 /// legacy era, which chooses for itself.
 const UNASKED_LEVEL: &str = "info";
-const LEVELS: [&str; 8] =
-    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// A line on its way, and where to.
 #[derive(Debug)]
@@ -68,8 +68,7 @@ pub(crate) struct Adapter {
     facts: Option<Facts>,
     /// The client has confirmed the handshake.
     is_confirmed: bool,
-    /// The `subscriptions/listen` under way.
-    listening: Option<u64>,
+    listening: Subscription,
     /// By the id that the child was last asked under.
     calls: HashMap<u64, Underway>,
     /// By the id that the session is asked under.
@@ -111,7 +110,7 @@ impl Adapter {
             greeting: None,
             facts: None,
             is_confirmed: false,
-            listening: None,
+            listening: Subscription::default(),
             calls: HashMap::new(),
             questions: HashMap::new(),
             next: FIRST_OWN,
@@ -174,7 +173,7 @@ impl Adapter {
             "initialize" => self.on_initialize(id, &message),
             "ping" => self.answer(id, "{}"),
             "logging/setLevel" => match text(&message, "level") {
-                Some(level) if LEVELS.contains(&&*level) => {
+                Some(level) if LOG_LEVELS.contains(&&*level) => {
                     self.level = Some(level);
                     self.answer(id, "{}");
                 }
@@ -233,14 +232,36 @@ impl Adapter {
         let Some(uri) = text(message, "uri") else {
             return self.refuse(id, rpc::INVALID_PARAMS, "`uri` is missing");
         };
-        let has_changed = match &*message.method() {
-            "resources/subscribe" => self.subscriptions.insert(uri),
-            _ => self.subscriptions.remove(&uri),
+        let is_new = &*message.method() == "resources/subscribe";
+        let has_changed = match is_new {
+            true => self.subscriptions.insert(uri.clone()),
+            false => self.subscriptions.remove(&uri),
         };
         if has_changed {
             self.listen();
         }
-        self.answer(id, "{}");
+        let waiting = Waiting { id, uri };
+        let at_once = if is_new { self.listening.wait(waiting) } else { Some(waiting) };
+        if let Some(Waiting { id, .. }) = at_once {
+            self.answer(id, "{}");
+        }
+    }
+
+    /// Does what had to wait for the subscription, which stands now or, by this `error`, does not.
+    fn settle(&mut self, settled: Settled, error: Option<&str>) {
+        for id in settled.given_up {
+            self.cancel(id);
+        }
+        for Waiting { id, uri } in settled.answered {
+            match error {
+                None => self.answer(id, "{}"),
+                Some(error) => {
+                    self.subscriptions.remove(&uri);
+                    let line = rpc::answer(&id.to_string(), "error", error);
+                    self.sent.push(Sent::Session(line));
+                }
+            }
+        }
     }
 
     fn on_notification(&mut self, message: &Message) {
@@ -333,10 +354,9 @@ impl Adapter {
             self.greeting = None;
             return self.on_discovered(id, message);
         }
-        if self.listening == Some(id) {
-            // It ends the stream, and is not asked again until something else is to be heard.
-            self.listening = None;
-            return;
+        if let Some(settled) = self.listening.ended(id) {
+            let error = message.payload().filter(|_| message.kind() == Kind::Error);
+            return self.settle(settled, error);
         }
         let Some(call) = self.calls.remove(&id) else { return };
         let payload = message.payload().unwrap_or("null");
@@ -450,11 +470,17 @@ impl Adapter {
     fn on_child_notification(&mut self, message: &Message) {
         let params = message.payload().unwrap_or("{}");
         let line = match &*message.method() {
-            "notifications/subscriptions/acknowledged" => return,
+            "notifications/subscriptions/acknowledged" => {
+                let meta = message.param("_meta").map_or("{}", |place| &params[place]);
+                let id = member(meta, SUBSCRIPTION).ok().flatten();
+                let id = id.and_then(|place| number(Some(&meta[place])));
+                let settled = self.listening.acknowledged(id);
+                return self.settle(settled, None);
+            }
             "notifications/cancelled" => {
                 let id = message.param("requestId").and_then(|place| number(Some(&params[place])));
-                if id.is_some() && id == self.listening {
-                    self.listening = None;
+                if let Some(settled) = id.and_then(|id| self.listening.ended(id)) {
+                    self.settle(settled, None);
                 }
                 return;
             }
@@ -475,7 +501,6 @@ impl Adapter {
     /// Has the child tell of what the client is to hear, instead of what it told of until now.
     fn listen(&mut self) {
         let Some(facts) = self.facts.as_ref().filter(|_| self.is_confirmed) else { return };
-        let before = self.listening.take();
         let mut filter = serde_json::Map::new();
         for (of, name) in [
             ("tools", "toolsListChanged"),
@@ -489,17 +514,15 @@ impl Adapter {
         if !self.subscriptions.is_empty() {
             filter.insert("resourceSubscriptions".to_owned(), json!(self.subscriptions));
         }
-        if !filter.is_empty() {
-            let id = self.mint();
-            let params = json!({ "notifications": filter }).to_string();
-            let params = with(&params, &[("_meta", &self.metadata("{}"))]);
-            self.sent.push(Sent::Child(rpc::own(Some(id), "subscriptions/listen", Some(&params))));
-            self.listening = Some(id);
+        if filter.is_empty() {
+            let settled = self.listening.stop();
+            return self.settle(settled, None);
         }
-        // The new one first, so that nothing is missed between them.
-        if let Some(before) = before {
-            self.cancel(before);
-        }
+        let id = self.mint();
+        let params = json!({ "notifications": filter }).to_string();
+        let params = with(&params, &[("_meta", &self.metadata("{}"))]);
+        self.sent.push(Sent::Child(rpc::own(Some(id), "subscriptions/listen", Some(&params))));
+        self.listening.start(id);
     }
 
     /// `message` as a request of the modern era, with these members beside its own.

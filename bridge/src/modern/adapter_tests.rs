@@ -193,11 +193,8 @@ fn subscriptions_are_one_request_that_is_made_anew_with_each_change() {
     let listen = one(adapter.session(&confirm), true);
     assert_eq!(listen["method"], "subscriptions/listen");
     assert_eq!(listen["params"]["notifications"], json!({ "toolsListChanged": true }));
-    let sent = adapter.request(2, "resources/subscribe", &json!({ "uri": "test://a" }));
-    let [(true, anew), (true, cancelled), (false, answer)] = &sent[..] else { panic!("{sent:?}") };
+    let anew = one(adapter.request(2, "resources/subscribe", &json!({ "uri": "test://a" })), true);
     assert_eq!(anew["params"]["notifications"]["resourceSubscriptions"], json!(["test://a"]));
-    assert_eq!(cancelled["params"]["requestId"], listen["id"]);
-    assert_eq!(answer["result"], json!({}));
     let mut hears = |method: &str, params: Value| {
         let meta = json!({ "io.modelcontextprotocol/subscriptionId": anew["id"] });
         let mut params = params;
@@ -205,12 +202,64 @@ fn subscriptions_are_one_request_that_is_made_anew_with_each_change() {
         adapter.child(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))
     };
     let updated = "notifications/resources/updated";
-    assert!(hears("notifications/subscriptions/acknowledged", json!({})).is_empty());
+    let sent = hears("notifications/subscriptions/acknowledged", json!({}));
+    let [(true, cancelled), (false, answer)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(cancelled["params"]["requestId"], listen["id"]);
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(2), &json!({})));
     let heard = one(hears(updated, json!({ "uri": "test://a" })), false);
     assert_eq!(heard["params"], json!({ "uri": "test://a" }));
     assert!(hears(updated, json!({ "uri": "test://b" })).is_empty());
     let heard = one(hears("notifications/tools/list_changed", json!({})), false);
     assert_eq!(heard["params"], Value::Null);
+}
+
+#[test]
+fn a_subscription_is_answered_when_the_child_listens_so_that_no_call_overtakes_it() {
+    let offers = json!({ "resources": { "subscribe": true } });
+    let mut adapter = greeted(&json!({}), &offers);
+    let confirm = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    assert!(adapter.session(&confirm).is_empty(), "there is nothing to hear");
+    let subscribes = |adapter: &mut Adapter, id: u64, uri: &str| {
+        adapter.request(id, "resources/subscribe", &json!({ "uri": uri }))
+    };
+    let ids = |sent: Vec<(bool, Value)>| -> Vec<Value> {
+        let told = sent.into_iter().filter(|(to_child, _)| !to_child);
+        told.map(|(_, message)| message["id"].clone()).collect()
+    };
+    let acknowledges = |adapter: &mut Adapter, listen: &Value| {
+        let meta = json!({ "io.modelcontextprotocol/subscriptionId": listen["id"] });
+        adapter.child(&json!({
+            "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+            "params": { "_meta": meta },
+        }))
+    };
+    let first = one(subscribes(&mut adapter, 2, "test://a"), true);
+    assert!(subscribes(&mut adapter, 3, "test://a").is_empty(), "the same waits for the same");
+    let second = one(subscribes(&mut adapter, 4, "test://b"), true);
+    assert!(acknowledges(&mut adapter, &first).is_empty(), "it was replaced");
+    let sent = acknowledges(&mut adapter, &second);
+    assert_eq!(sent[0].1["params"]["requestId"], first["id"], "{sent:?}");
+    assert_eq!(ids(sent), [2, 3, 4]);
+    assert_eq!(ids(subscribes(&mut adapter, 5, "test://a")), [5], "that is heard already");
+    // The child refuses: the client learns it, and what was heard before is heard no more.
+    let third = one(subscribes(&mut adapter, 6, "test://c"), true);
+    let refusal = json!({ "code": -32603, "message": "too many" });
+    let sent = adapter.child(&json!({ "jsonrpc": "2.0", "id": third["id"], "error": refusal }));
+    let [(true, given_up), (false, refused)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(given_up["params"]["requestId"], second["id"]);
+    assert_eq!((&refused["id"], &refused["error"]), (&json!(6), &refusal));
+    let fourth = one(subscribes(&mut adapter, 7, "test://d"), true);
+    let asked = &fourth["params"]["notifications"]["resourceSubscriptions"];
+    assert_eq!(asked, &json!(["test://a", "test://b", "test://d"]));
+    // An end that the child tells of, and one that the client brings about.
+    let ended = json!({ "jsonrpc": "2.0", "id": fourth["id"], "result": {} });
+    assert_eq!(ids(adapter.child(&ended)), [7]);
+    for (id, uri) in [(8, "test://a"), (9, "test://b"), (10, "test://d")] {
+        let sent = adapter.request(id, "resources/unsubscribe", &json!({ "uri": uri }));
+        assert_eq!(ids(sent), [id]);
+    }
+    let all = adapter.listening.stop();
+    assert_eq!(all, Settled::default(), "nothing is left open");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{future::poll_fn, time::Duration};
 
 use bridge::{Admission, Bridge, Call, CallOptions, Limits, Outcome, Told};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::child::{Bench, bench_with, call, call_with_token, incoming};
 
@@ -184,14 +184,17 @@ async fn a_child_whose_tools_changed_is_asked_for_them_once() {
 #[tokio::test]
 async fn a_child_has_one_subscription_for_a_resource_however_many_listen() {
     let mut bench = shared(Limits::default()).await;
-    for _ in 0..2 {
-        bench.bridge.listen_to("notes://\"one\"");
-    }
+    let mut first = Box::pin(bench.bridge.listen_to("notes://\"one\""));
+    bench.bridge.listen_to("notes://\"one\"").await;
     let asked = bench.child.reads().await;
     assert_eq!(asked["method"], "resources/subscribe");
     assert_eq!(asked["params"], json!({ "uri": "notes://\"one\"" }));
+    let is_early = timeout(Duration::ZERO, &mut first).await.is_ok();
+    assert!(!is_early, "the child may serve a later request first");
+    bench.child.answers(&asked, json!({})).await;
+    first.await;
     bench.bridge.unlisten("notes://\"one\"");
-    bench.bridge.listen_to("notes://two");
+    drop(bench.bridge.listen_to("notes://two"));
     assert_eq!(bench.child.reads().await["params"]["uri"], "notes://two", "another one listens");
     bench.bridge.unlisten("notes://\"one\"");
     assert_eq!(bench.child.reads().await["method"], "resources/unsubscribe");

@@ -6,6 +6,7 @@ use std::{
     fmt,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bridge::{
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::{
     sync::{broadcast, mpsc},
     task::JoinSet,
+    time::timeout,
 };
 
 use super::reply::Refusal;
@@ -29,6 +31,8 @@ use crate::sessions::warm::Place;
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// Messages that wait for a client that reads slowly; it misses what is more.
 const QUEUED: usize = 256;
+/// How long the acknowledgement waits for a child that does not say that it tells of a resource.
+const SUBSCRIBING: Duration = Duration::from_secs(5);
 /// Resources that one stream may listen to.
 const MAX_RESOURCES: usize = 256;
 
@@ -123,15 +127,17 @@ pub(super) async fn open(
         params
     };
     let acknowledged = tag(json!({ "notifications": filter.shown() }));
-    let _ =
-        sender.try_send(notification("notifications/subscriptions/acknowledged", &acknowledged));
-    let resources = Resources::subscribe(&bridge, &filter.resource_subscriptions);
+    let (resources, subscribed) = Resources::subscribe(&bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
     let listener = Listener { notices, filter, sender, last, subscription, end };
     let mut running = JoinSet::new();
     running.spawn(async move {
         tokio::pin!(leaving);
+        // Once it is told, nothing that changes may go unheard.
+        let _ = timeout(SUBSCRIBING, subscribed).await;
+        let acknowledgement = "notifications/subscriptions/acknowledged";
+        let _ = listener.sender.try_send(notification(acknowledgement, &acknowledged));
         listener.run(leaving).await;
         drop((resources, place));
     });
@@ -210,9 +216,18 @@ struct Resources {
 }
 
 impl Resources {
-    fn subscribe(bridge: &Bridge, uris: &BTreeSet<String>) -> Self {
-        uris.iter().for_each(|uri| bridge.listen_to(uri));
-        Self { bridge: bridge.clone(), uris: uris.clone() }
+    /// The future ends when the child has answered for each of them.
+    fn subscribe(
+        bridge: &Bridge,
+        uris: &BTreeSet<String>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static + use<>) {
+        let subscribed: Vec<_> = uris.iter().map(|uri| bridge.listen_to(uri)).collect();
+        let all = async move {
+            for subscribed in subscribed {
+                subscribed.await;
+            }
+        };
+        (Self { bridge: bridge.clone(), uris: uris.clone() }, all)
     }
 }
 

@@ -6,7 +6,6 @@
 
 import assert from 'node:assert/strict';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
@@ -18,27 +17,13 @@ import {
   ResourceUpdatedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 
-import { MODEL_SAYS, assertIncreasing, fillIn, servers } from './abilities.mjs';
-import { Teller, skip, textOf, within } from './stories.mjs';
+import { MODEL_SAYS, assertIncreasing, fillIn } from './abilities.mjs';
+import { Calls, STORY_LIMIT, parseFlags, tellAll } from './calls.mjs';
+import { skip, within } from './stories.mjs';
 import { Inbox, Wire, isOpenGet } from './wire.mjs';
 
-/** Real time a story may take, in milliseconds. */
-const STORY_LIMIT = 10_000;
-
-const { values: flags } = parseArgs({
-  options: {
-    url: { type: 'string' },
-    token: { type: 'string' },
-    server: { type: 'string' },
-    path: { type: 'string' },
-    only: { type: 'string' },
-  },
-});
-
-const SERVERS = servers(flags.path);
-
-/** The server's entry for a story, or a skip. */
-const ability = (key) => SERVERS[flags.server][key] ?? skip('the server offers nothing for it');
+const flags = parseFlags('client.mjs');
+const calls = new Calls(flags, (client, tool, options) => client.callTool(tool, undefined, options));
 
 /** A connected client with its wire and all that was asked of it. */
 async function connect(token = flags.token) {
@@ -76,19 +61,6 @@ async function leave({ client, transport }) {
   await client.close();
 }
 
-/** Calls a tool, checks its answer where it is known, and returns the result with the progress seen. */
-async function call({ client }, { name, arguments: args = {}, text }, options = {}) {
-  const progress = [];
-  const onprogress = (step) => {
-    progress.push(step.progress);
-    options.onStep?.(step);
-  };
-  const result = await client.callTool({ name, arguments: args }, undefined, { signal: options.signal, onprogress });
-  assert.ok(!result.isError, `${name} failed: ${textOf(result)}`);
-  if (text !== undefined) assert.equal(textOf(result), text);
-  return { result, progress };
-}
-
 async function assertStatus(promise, status) {
   const error = await promise.then(() => assert.fail(`expected ${status}, but it was accepted`), (reason) => reason);
   assert.equal(error.code, status, `expected ${status}, got ${error}`);
@@ -106,112 +78,62 @@ const STORIES = {
     await shared.client.ping();
   },
 
-  'tools, resources and prompts are listed': async () => {
-    const offered = shared.client.getServerCapabilities();
-    const names = (await shared.client.listTools()).tools.map((tool) => tool.name);
-    for (const tool of SERVERS[flags.server].tools) assert.ok(names.includes(tool), `no ${tool} in ${names}`);
-    if (offered.resources) {
-      const { resources } = await shared.client.listResources();
-      // Some servers declare resources and have none.
-      for (const { uri } of resources.slice(0, 1)) {
-        const { contents } = await shared.client.readResource({ uri });
-        assert.equal(contents[0].uri, uri);
-      }
-    }
-    if (offered.prompts) assert.ok(Array.isArray((await shared.client.listPrompts()).prompts));
-  },
-
-  'a tool answers with the very content': async () => {
-    const { contentSteps, content } = SERVERS[flags.server];
-    await (contentSteps ? contentSteps(shared.client) : call(shared, content));
-  },
-
-  'progress arrives in order before the result': async () => {
-    const { progress } = await call(shared, ability('progress'));
-    assertIncreasing(progress);
-  },
-
-  'a sampling request is answered': async () => {
-    const { result } = await call(shared, ability('sampling'));
-    assert.ok(textOf(result).includes(MODEL_SAYS), `no answer in ${textOf(result)}`);
-  },
-
-  'an elicitation is answered': async () => {
-    const { result } = await call(shared, ability('elicitation'));
-    const { content } = shared.asked.all.find(({ kind }) => kind === 'elicitation');
-    for (const value of Object.values(content)) assert.ok(textOf(result).includes(value), `no ${value} in ${textOf(result)}`);
-  },
+  'tools, resources and prompts are listed': () => calls.lists(shared),
+  'a tool answers with the very content': () => calls.answers(shared),
+  'progress arrives in order before the result': () => calls.progresses(shared),
+  'a sampling request is answered': () => calls.samples(shared),
+  'an elicitation is answered': () =>
+    calls.elicits(shared, () => shared.asked.all.find(({ kind }) => kind === 'elicitation').content),
 
   'roots are asked for and answered': async () => {
-    const list = ability('roots');
     const session = await connect();
-    const shown = flags.path ?? session.roots[0];
-    // Some servers ask when they please and digest the answer in their own time, so their view is
-    // polled; the story's limit bounds it.
-    while (!textOf((await call(session, list)).result).includes(shown));
+    await calls.showsRoots(session, flags.path ?? session.roots[0]);
     await session.asked.until(({ kind }) => kind === 'roots');
     await leave(session);
   },
 
   'log messages arrive at the level that was set': async () => {
-    const tool = ability('logging');
+    const tool = calls.ability('logging');
     const session = await connect();
     await session.client.setLoggingLevel('debug');
-    await call(session, tool);
+    await calls.call(session, tool);
     const message = await session.logged.until(({ logger }) => logger !== 'everything-server');
     assert.ok(message.level && message.data !== undefined);
     await leave(session);
   },
 
   'the update of a subscribed resource arrives': async () => {
-    const { uri, by } = ability('update');
+    const { uri, by } = calls.ability('update');
     const session = await connect();
     await session.client.subscribeResource({ uri });
-    await call(session, by);
+    await calls.call(session, by);
     await session.updated.until((params) => params.uri === uri);
     await session.client.unsubscribeResource({ uri });
     await leave(session);
   },
 
-  'calls at the same time get their own answers': async () => {
-    const calls = ability('atOnce');
-    const alone = [];
-    if (!calls.every(({ text }) => text)) for (const one of calls) alone.push(textOf((await call(shared, one)).result));
-    const together = await Promise.all(calls.map((one) => call(shared, one)));
-    together.forEach(({ result, progress }, i) => {
-      if (alone.length) assert.equal(textOf(result), alone[i], 'the answer differs from the one given alone');
-      const { steps } = calls[i].arguments ?? {};
-      if (steps) assert.deepEqual(progress, Array.from({ length: steps }, (_, n) => n + 1));
-    });
-  },
+  'calls at the same time get their own answers': () =>
+    calls.runsAtOnce(shared, (progress, steps) => assert.deepEqual(progress, Array.from({ length: steps }, (_, n) => n + 1))),
 
   'a cancelled call leaves the session working': async () => {
-    const [slow, after] = [ability('slow'), ability('after')];
-    const cancel = new AbortController();
-    let stepped;
-    const underway = new Promise((resolve) => (stepped = resolve));
-    const cancelled = call(shared, slow, { signal: cancel.signal, onStep: stepped });
-    const refused = assert.rejects(cancelled, /enough/);
     // Some slow tools are silent; then an answered ping stands for "the call has been sent".
-    await Promise.race([underway, slow.arguments.ms ? shared.client.ping() : underway]);
-    cancel.abort('enough');
-    await refused;
+    await calls.cancels(shared, (slow, stepped) => Promise.race([stepped, slow.arguments.ms ? shared.client.ping() : stepped]));
     const notice = await shared.wire.until(({ body, response }) => body.includes('notifications/cancelled') && response);
     assert.equal(notice.response.status, 202);
-    await call(shared, after);
+    await calls.goesOn(shared);
   },
 
   'a broken stream is resumed': async () => {
     const session = await connect();
     const isTheCall = ({ body }) => body.includes('"tools/call"');
     const onStep = () => session.wire.exchanges.find(isTheCall).cut();
-    const { progress } = await call(session, ability('resumed'), { onStep });
+    const { progress } = await calls.call(session, calls.ability('resumed'), { onStep });
     const resumption = session.wire.exchanges.find(({ headers }) => headers.has('last-event-id'));
     assert.ok(resumption, 'the result came without a resumption: nothing was cut');
     const ids = [...session.wire.exchanges.find(isTheCall).text.matchAll(/^id: ?(.+)$/gm)].map(([, id]) => id);
     assert.ok(ids.includes(resumption.headers.get('last-event-id')), 'Last-Event-ID is not of the broken stream');
     assertIncreasing(progress);
-    const { steps } = ability('resumed').arguments ?? {};
+    const { steps } = calls.ability('resumed').arguments ?? {};
     if (steps) assert.equal(progress.length, steps, `progress went [${progress}]`);
     await leave(session);
   },
@@ -245,17 +167,17 @@ const STORIES = {
   },
 
   'two sessions have a process each': async () => {
-    const ask = ability('process');
+    const ask = calls.ability('process');
     const sessions = await Promise.all([connect(), connect()]);
-    const [one, two] = await Promise.all(sessions.map(async (session) => textOf((await call(session, ask)).result)));
+    const [one, two] = await Promise.all(sessions.map(async (session) => (await calls.call(session, ask)).text));
     assert.notEqual(one, two);
     await Promise.all(sessions.map(leave));
   },
 
   'a crash is an error of the call that met it': async () => {
-    const crash = ability('crash');
+    calls.ability('crash');
     const session = await connect();
-    await assert.rejects(session.client.callTool({ name: crash.name, arguments: {} }), (error) => typeof error.code === 'number');
+    await calls.crashes(session);
     await session.client.close();
   },
 
@@ -281,16 +203,8 @@ const STORIES = {
   },
 };
 
-if (!flags.url || !SERVERS[flags.server] || (['filesystem', 'git'].includes(flags.server) && !flags.path)) {
-  console.error(`usage: client.mjs --url URL [--token BEARER] --server ${Object.keys(SERVERS).join('|')} [--path DIR] [--only TEXT]`);
-  process.exit(64);
-}
-const teller = new Teller(STORY_LIMIT);
-for (const [name, story] of Object.entries(STORIES)) {
-  if (shared && flags.only && !name.includes(flags.only)) continue;
-  await teller.tell(name, story);
-  // Nothing can be told without the session that most stories share.
-  if (!shared) break;
-}
-if (shared) await within(STORY_LIMIT, leave(shared)).catch(() => {});
-process.exit(teller.end());
+await tellAll(STORIES, {
+  only: flags.only,
+  isReady: () => shared,
+  end: () => shared && within(STORY_LIMIT, leave(shared)).catch(() => {}),
+});

@@ -5,37 +5,22 @@
 
 import assert from 'node:assert/strict';
 import { pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
-import { MODEL_SAYS, assertIncreasing, fillIn, servers } from './abilities.mjs';
-import { Teller, skip, textOf } from './stories.mjs';
+import { MODEL_SAYS, fillIn } from './abilities.mjs';
+import { Calls, parseFlags, tellAll } from './calls.mjs';
+import { skip } from './stories.mjs';
 import { Inbox, Wire } from './wire.mjs';
-
-/** Real time a story may take, in milliseconds. */
-const STORY_LIMIT = 10_000;
 
 /** The revision of all this. */
 const REVISION = '2026-07-28';
 
-const { values: flags } = parseArgs({
-  options: {
-    url: { type: 'string' },
-    token: { type: 'string' },
-    server: { type: 'string' },
-    path: { type: 'string' },
-    only: { type: 'string' },
-  },
-});
+const flags = parseFlags('modern.mjs');
+const calls = new Calls(flags, (client, tool, options) => client.callTool(tool, options));
 
 /** The everything server asks for roots while no call is under way, and then nobody is there to answer. */
 const HAS_ROOTS = flags.server !== 'everything';
-
-const ABILITIES = servers(flags.path)[flags.server];
-
-/** The server's entry for a story, or a skip. */
-const ability = (key) => ABILITIES[key] ?? skip('the server offers nothing for it');
 
 /** A client that found this revision, with its wire and all that was asked of it. */
 async function connect({ token = flags.token, mode = { pin: REVISION } } = {}) {
@@ -60,19 +45,6 @@ async function connect({ token = flags.token, mode = { pin: REVISION } } = {}) {
   if (HAS_ROOTS) client.setRequestHandler('roots/list', () => ({ roots: [{ uri: root, name: 'stories' }] }));
   await client.connect(transport);
   return connected;
-}
-
-/** Calls a tool, checks its answer where it is known, and returns its text with the progress seen. */
-async function call({ client }, { name, arguments: args = {}, text }, { signal, onStep } = {}) {
-  const progress = [];
-  const onprogress = (step) => {
-    progress.push(step.progress);
-    onStep?.(step);
-  };
-  const result = await client.callTool({ name, arguments: args }, { signal, onprogress });
-  assert.ok(!result.isError, `${name} failed: ${textOf(result)}`);
-  if (text !== undefined) assert.equal(textOf(result), text);
-  return { text: textOf(result), progress };
 }
 
 /**
@@ -106,85 +78,41 @@ const STORIES = {
     await client.close();
   },
 
-  'tools, resources and prompts are listed': async () => {
-    const { client } = shared;
-    const offered = client.getServerCapabilities();
-    const names = (await client.listTools()).tools.map((tool) => tool.name);
-    for (const tool of ABILITIES.tools) assert.ok(names.includes(tool), `no ${tool} in ${names}`);
-    if (offered.resources) {
-      // Some servers declare resources and have none.
-      for (const { uri } of (await client.listResources()).resources.slice(0, 1)) {
-        assert.equal((await client.readResource({ uri })).contents[0].uri, uri);
-      }
-    }
-    if (offered.prompts) assert.ok(Array.isArray((await client.listPrompts()).prompts));
-  },
-
-  'a tool answers with the very content': async () => {
-    const { contentSteps, content } = ABILITIES;
-    await (contentSteps ? contentSteps(shared.client) : call(shared, content));
-  },
-
-  'progress arrives in order before the result': async () => {
-    assertIncreasing((await call(shared, ability('progress'))).progress);
-  },
+  'tools, resources and prompts are listed': () => calls.lists(shared),
+  'a tool answers with the very content': () => calls.answers(shared),
+  'progress arrives in order before the result': () => calls.progresses(shared),
 
   'a sampling request is answered by the retry of its call': async () => {
     const before = sent(shared, 'tools/call');
-    const { text } = await call(shared, ability('sampling'));
-    assert.ok(text.includes(MODEL_SAYS), `no answer in ${text}`);
+    await calls.samples(shared);
     assert.equal(sent(shared, 'tools/call') - before, 2, 'one call, and one retry');
   },
 
-  'an elicitation is answered by the retry of its call': async () => {
-    const { text } = await call(shared, ability('elicitation'));
-    const { content } = shared.asked.all.find(({ kind }) => kind === 'elicitation');
-    for (const value of Object.values(content)) assert.ok(text.includes(value), `no ${value} in ${text}`);
-  },
+  'an elicitation is answered by the retry of its call': () =>
+    calls.elicits(shared, () => shared.asked.all.find(({ kind }) => kind === 'elicitation').content),
 
   'calls that ask at the same time get their own answers': async () => {
-    const [sampling, elicitation] = [ability('sampling'), ability('elicitation')];
-    const texts = await Promise.all([sampling, elicitation, sampling].map(async (one) => (await call(shared, one)).text));
+    const [sampling, elicitation] = [calls.ability('sampling'), calls.ability('elicitation')];
+    const texts = await Promise.all([sampling, elicitation, sampling].map(async (one) => (await calls.call(shared, one)).text));
     texts.forEach((text, i) => assert.equal(text.includes(MODEL_SAYS), i !== 1, text));
   },
 
   'roots are asked for and answered': async () => {
     if (!HAS_ROOTS) skip('the server asks outside of calls');
-    const list = ability('roots');
-    const { root } = shared;
-    const shown = flags.path ?? root;
-    // Some servers ask when they please and digest the answer in their own time, so their view is
-    // polled; the story's limit bounds it.
-    while (!(await call(shared, list)).text.includes(shown));
+    await calls.showsRoots(shared, flags.path ?? shared.root);
   },
 
-  'calls at the same time get their own answers': async () => {
-    const calls = ability('atOnce');
-    const alone = [];
-    for (const one of calls) alone.push(one.text ?? (await call(shared, one)).text);
-    const together = await Promise.all(calls.map((one) => call(shared, one)));
-    together.forEach(({ text, progress }, i) => {
-      assert.equal(text, alone[i], 'the answer differs from the one given alone');
-      const { steps } = calls[i].arguments ?? {};
-      if (steps) assertSteps(progress, steps);
-    });
-  },
+  'calls at the same time get their own answers': () => calls.runsAtOnce(shared, assertSteps),
 
   'a cancelled call leaves the server working': async () => {
-    const [slow, after] = [ability('slow'), ability('after')];
-    const cancel = new AbortController();
     const from = shared.wire.exchanges.length;
-    const refused = assert.rejects(call(shared, slow, { signal: cancel.signal }), /enough/);
-    await shared.wire.until(({ body }) => body.includes(slow.name), from);
-    cancel.abort('enough');
-    await refused;
-    await call(shared, after);
+    await calls.cancels(shared, (slow) => shared.wire.until(({ body }) => body.includes(slow.name), from));
+    await calls.goesOn(shared);
   },
 
   'a crash is an error of the call that met it': async () => {
-    const crash = ability('crash');
-    await assert.rejects(call(shared, crash), (error) => typeof error.code === 'number');
-    await call(shared, ability('after'));
+    await calls.crashes(shared);
+    await calls.goesOn(shared);
   },
 
   'a tool that does not exist is an error and no end': async () => {
@@ -202,16 +130,4 @@ const STORIES = {
   },
 };
 
-if (!flags.url || !ABILITIES || (['filesystem', 'git'].includes(flags.server) && !flags.path)) {
-  console.error(`usage: modern.mjs --url URL [--token BEARER] --server ${Object.keys(servers('')).join('|')} [--path DIR] [--only TEXT]`);
-  process.exit(64);
-}
-const teller = new Teller(STORY_LIMIT);
-for (const [name, story] of Object.entries(STORIES)) {
-  if (shared && flags.only && !name.includes(flags.only)) continue;
-  await teller.tell(name, story);
-  // Nothing can be told without the client that most stories share.
-  if (!shared) break;
-}
-await shared?.client.close();
-process.exit(teller.end());
+await tellAll(STORIES, { only: flags.only, isReady: () => shared, end: () => shared?.client.close() });

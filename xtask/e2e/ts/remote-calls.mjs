@@ -9,28 +9,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { CreateMessageRequestSchema, ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 
-import { MODEL_SAYS, assertIncreasing, fillIn, servers } from './abilities.mjs';
-import { Teller, skip, textOf } from './stories.mjs';
-
-/** Real time a story may take, in milliseconds. */
-const STORY_LIMIT = 10_000;
-
-const { values: flags } = parseArgs({
-  options: {
-    era: { type: 'string' },
-    url: { type: 'string' },
-    token: { type: 'string' },
-    server: { type: 'string' },
-    path: { type: 'string' },
-    only: { type: 'string' },
-  },
-});
+import { MODEL_SAYS, fillIn } from './abilities.mjs';
+import { Calls, parseFlags, tellAll } from './calls.mjs';
 
 /** Which release, and what it is told. */
 const RELEASES = {
@@ -38,10 +23,8 @@ const RELEASES = {
   modern: { of: 'mcp-remote', words: ['--protocol', 'auto'] },
 };
 
-const ABILITIES = servers(flags.path)[flags.server];
-
-/** The server's entry for a story, or a skip. */
-const ability = (key) => ABILITIES[key] ?? skip('the server offers nothing for it');
+const flags = parseFlags('remote-calls.mjs', { era: Object.keys(RELEASES) });
+const calls = new Calls(flags, (client, tool, options) => client.callTool(tool, undefined, options));
 
 const home = await mkdtemp(join(tmpdir(), 'e2e-remote-'));
 
@@ -73,19 +56,6 @@ async function connect() {
   return connected;
 }
 
-/** Calls a tool, checks its answer where it is known, and returns its text with the progress seen. */
-async function call({ client }, { name, arguments: args = {}, text }, { signal, onStep } = {}) {
-  const progress = [];
-  const onprogress = (step) => {
-    progress.push(step.progress);
-    onStep?.(step);
-  };
-  const result = await client.callTool({ name, arguments: args }, undefined, { signal, onprogress });
-  assert.ok(!result.isError, `${name} failed: ${textOf(result)}`);
-  if (text !== undefined) assert.equal(textOf(result), text);
-  return { text: textOf(result), progress };
-}
-
 /** The client of all stories; the first one makes it. */
 let shared;
 
@@ -96,77 +66,30 @@ const STORIES = {
     await shared.client.ping();
   },
 
-  'tools, resources and prompts are listed': async () => {
-    const { client } = shared;
-    const offered = client.getServerCapabilities();
-    const names = (await client.listTools()).tools.map((tool) => tool.name);
-    for (const tool of ABILITIES.tools) assert.ok(names.includes(tool), `no ${tool} in ${names}`);
-    if (offered.resources) {
-      for (const { uri } of (await client.listResources()).resources.slice(0, 1)) {
-        assert.equal((await client.readResource({ uri })).contents[0].uri, uri);
-      }
-    }
-    if (offered.prompts) assert.ok(Array.isArray((await client.listPrompts()).prompts));
-  },
-
-  'a tool answers with the very content': async () => {
-    const { contentSteps, content } = ABILITIES;
-    await (contentSteps ? contentSteps(shared.client) : call(shared, content));
-  },
-
-  'progress arrives in order before the result': async () => {
-    assertIncreasing((await call(shared, ability('progress'))).progress);
-  },
-
-  'a sampling request is answered': async () => {
-    const { text } = await call(shared, ability('sampling'));
-    assert.ok(text.includes(MODEL_SAYS), `no answer in ${text}`);
-  },
-
-  'an elicitation is answered': async () => {
-    const { text } = await call(shared, ability('elicitation'));
-    for (const value of Object.values(shared.contents[0])) assert.ok(text.includes(value), `no ${value} in ${text}`);
-  },
-
-  'calls at the same time get their own answers': async () => {
-    const calls = ability('atOnce');
-    const alone = [];
-    for (const one of calls) alone.push(one.text ?? (await call(shared, one)).text);
-    const together = await Promise.all(calls.map((one) => call(shared, one)));
-    assert.deepEqual(together.map(({ text }) => text), alone);
-  },
+  'tools, resources and prompts are listed': () => calls.lists(shared),
+  'a tool answers with the very content': () => calls.answers(shared),
+  'progress arrives in order before the result': () => calls.progresses(shared),
+  'a sampling request is answered': () => calls.samples(shared),
+  'an elicitation is answered': () => calls.elicits(shared, () => shared.contents[0]),
+  'calls at the same time get their own answers': () => calls.runsAtOnce(shared),
 
   'a cancelled call leaves the server working': async () => {
-    const [slow, after] = [ability('slow'), ability('after')];
-    const cancel = new AbortController();
-    let stepped;
-    const underway = new Promise((resolve) => (stepped = resolve));
-    const refused = assert.rejects(call(shared, slow, { signal: cancel.signal, onStep: stepped }), /enough/);
     // Some slow tools are silent; then an answered list stands for "the call has been sent".
-    await (slow.arguments.ms ? shared.client.listTools() : underway);
-    cancel.abort('enough');
-    await refused;
-    await call(shared, after);
+    await calls.cancels(shared, (slow, stepped) => (slow.arguments.ms ? shared.client.listTools() : stepped));
+    await calls.goesOn(shared);
   },
 
   'a crash is an error of the call that met it': async () => {
-    const crash = ability('crash');
-    await assert.rejects(shared.client.callTool({ name: crash.name, arguments: {} }), (error) => typeof error.code === 'number');
-    await call(shared, ability('after'));
+    await calls.crashes(shared);
+    await calls.goesOn(shared);
   },
 };
 
-if (!flags.url || !ABILITIES || !RELEASES[flags.era]) {
-  console.error(`usage: remote-calls.mjs --era legacy|modern --url URL [--token BEARER] --server ${Object.keys(servers('')).join('|')} [--path DIR] [--only TEXT]`);
-  process.exit(64);
-}
-const teller = new Teller(STORY_LIMIT);
-for (const [name, story] of Object.entries(STORIES)) {
-  if (shared && flags.only && !name.includes(flags.only)) continue;
-  await teller.tell(name, story);
-  // Nothing can be told without the client that the stories share.
-  if (!shared) break;
-}
-await shared?.client.close();
-await rm(home, { recursive: true, force: true });
-process.exit(teller.end());
+await tellAll(STORIES, {
+  only: flags.only,
+  isReady: () => shared,
+  end: async () => {
+    await shared?.client.close();
+    await rm(home, { recursive: true, force: true });
+  },
+});
