@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
+    input::TASKS,
     object::{Twice, members},
     request::{Metadata, Rejection, Request},
 };
@@ -51,9 +52,12 @@ pub fn initialize(metadata: &Metadata<'_>) -> Message {
     if let Some(capabilities) = capabilities.as_object_mut() {
         capabilities.retain(|_, what| what.is_object());
     }
-    // Changes of its roots do not come: a modern client sends no notifications.
-    if let Some(roots) = capabilities.get_mut("roots").and_then(Value::as_object_mut) {
-        roots.remove("listChanged");
+    // Changes of its roots do not come: a modern client sends no notifications. And a task that a child of the
+    // legacy era made for it could not be asked about.
+    for (of, what) in [("roots", "listChanged"), ("extensions", TASKS)] {
+        if let Some(of) = capabilities.get_mut(of).and_then(Value::as_object_mut) {
+            of.remove(what);
+        }
     }
     let info = metadata.client_info.filter(|info| {
         let info: Value = serde_json::from_str(info).unwrap_or_default();
@@ -176,8 +180,10 @@ mod tests {
             let params = initialize(&metadata).payload().expect("parameters").to_owned();
             serde_json::from_str::<Value>(&params).expect("JSON")
         };
-        let good = greeted(r#"{"roots":{"listChanged":true}}"#, r#"{"name":"n","version":"1"}"#);
-        assert_eq!(good["capabilities"], serde_json::json!({ "roots": {} }));
+        let able = r#"{"roots":{"listChanged":true},"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#;
+        let good = greeted(able, r#"{"name":"n","version":"1"}"#);
+        let expected = serde_json::json!({ "roots": {}, "extensions": { "a/b": {} } });
+        assert_eq!(good["capabilities"], expected);
         assert_eq!(good["clientInfo"]["name"], "n");
         for info in ["5", "null", "{}", r#"{"name":"n"}"#, r#"{"name":1,"version":"1"}"#] {
             let odd = greeted(r#"{"roots":true,"sampling":{},"elicitation":null}"#, info);
