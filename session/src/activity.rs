@@ -10,6 +10,8 @@ use crate::reason::StopReason;
 /// What a decision about a session may look at, frozen while it is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Activity {
+    /// The session is over, and its backend waits for the next one of its owner.
+    pub(crate) is_spare: bool,
     /// `None` while a lease is held.
     pub(crate) idle_since: Option<Instant>,
     /// `None` while a call is under way; a client may be listening.
@@ -20,6 +22,17 @@ pub(crate) struct Activity {
     pub(crate) born: Instant,
     /// How old the session was then.
     pub(crate) age: Duration,
+}
+
+/// How much a backend is needed, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// It has no session.
+    Spare,
+    /// No client uses its session.
+    Idle,
+    /// A client listens.
+    Listening,
 }
 
 /// A session that could not be stored is not asked again to make room before this has passed.
@@ -36,12 +49,13 @@ impl Activity {
         self.unstored_at.is_none_or(|at| now.saturating_duration_since(at) >= STORE_PAUSE)
     }
 
-    /// The order in which sessions make room: before those that listen the idle ones, and the
-    /// longest so first. `None` while a call is under way.
-    pub(crate) fn need(&self) -> Option<(bool, Instant)> {
+    /// The order in which sessions make room: backends without a session, then idle ones, then those
+    /// that listen; in each group the longest so first. `None` while a call is under way.
+    pub(crate) fn need(&self) -> Option<(Need, Instant)> {
         match self.idle_since {
-            Some(since) => Some((false, since)),
-            None => self.quiet_since.map(|since| (true, since)),
+            Some(since) if self.is_spare => Some((Need::Spare, since)),
+            Some(since) => Some((Need::Idle, since)),
+            None => self.quiet_since.map(|since| (Need::Listening, since)),
         }
     }
 
@@ -59,7 +73,9 @@ impl Activity {
 
     /// Why the reaper should end the session, if it should.
     pub(crate) fn due(&self, limits: &Limits, now: Instant) -> Option<StopReason> {
-        if self.outlived(limits.lifetime, now) {
+        if self.is_spare {
+            self.idle_for(limits.spare, now).then_some(StopReason::Idle)
+        } else if self.outlived(limits.lifetime, now) {
             Some(StopReason::Lifetime)
         } else if !limits.idle.is_zero() && self.idle_for(limits.idle, now) {
             Some(StopReason::Idle)

@@ -105,6 +105,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// The client has ended the session. Says whether the backend is fit for another session of the
+    /// same owner as it is, and if so forgets what it holds for this one's clients, whose streams end.
+    /// It may be asked to [`stop`](Self::stop) all the same. By default none is.
+    fn retire(&self) -> bool {
+        false
+    }
+
     /// Tells the backend the id of the session it answers for, for its log. Called once, before the
     /// first lease.
     fn named(&self, id: &SessionId) {

@@ -10,6 +10,8 @@ use crate::reason::WakeReason;
 pub(crate) struct Counts {
     /// Sessions that a lookup finds with a backend.
     pub(crate) live: AtomicUsize,
+    /// Backends without a session, which wait for the next one of their owner.
+    pub(crate) spare: AtomicUsize,
     /// Backends that were asked to stop, by an order or a rollback, and have not ended.
     pub(crate) stopping: AtomicUsize,
     /// Opens and wakes that wait in the queue for a slot.

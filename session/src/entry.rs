@@ -71,6 +71,8 @@ enum State {
     /// With the way to the session's task. Taking the sender out ends the incarnation. There is one
     /// sender, so an incarnation ends once.
     Live(oneshot::Sender<StopOrder>),
+    /// The session is over for good, and the backend waits for the next one of the owner.
+    Spare(oneshot::Sender<StopOrder>),
     /// Its backend is being stopped, and its record will outlive that.
     Leaving,
     /// Over for good, for this reason.
@@ -179,7 +181,7 @@ impl<B> Entry<B> {
         let mut usage = self.lock();
         match usage.state {
             State::Live(_) => {}
-            State::Gone(_) => return Acquired::Ended,
+            State::Spare(_) | State::Gone(_) => return Acquired::Ended,
             State::Leaving | State::Asleep | State::Replaced => return Acquired::InTransition,
         }
         if usage.replacement.is_some_and(|replacement| replacement.when >= StopWhen::Drained) {
@@ -200,6 +202,10 @@ impl<B> Entry<B> {
         let now = Instant::now();
         let mut usage = self.lock();
         *usage.leases_for(purpose) -= 1;
+        if usage.is_spare() {
+            // It has been idle since its session was over.
+            return;
+        }
         // Two drops may read the clock in one order and take the lock in the other.
         usage.last_active = usage.last_active.max(now);
         if purpose == Purpose::Call {
@@ -210,7 +216,7 @@ impl<B> Entry<B> {
         }
         if !usage.is_leased()
             && let Some(replacement) = usage.replacement
-            && usage.is_live()
+            && usage.has_backend()
         {
             self.leave(&mut usage, StopReason::Replaced, None, replacement.then);
         }
@@ -226,7 +232,7 @@ impl<B> Entry<B> {
         judge: impl FnOnce(Activity) -> Option<StopReason>,
     ) -> Result<StopReason, Option<Waiter>> {
         let mut usage = self.lock();
-        if !usage.is_live() {
+        if !usage.has_backend() {
             return Err(waiter);
         }
         let Some(why) = judge(self.activity(&usage)) else {
@@ -236,11 +242,15 @@ impl<B> Entry<B> {
         Ok(why)
     }
 
-    /// Has the backend replaced, now or as soon as the replacement allows. `false` for a session that
-    /// is over or cannot sleep.
+    /// Has the backend replaced, now or as soon as the replacement allows. One without a session ends.
+    /// `false` for a session that is over or cannot sleep.
     pub(crate) fn replace(&self, replacement: Replacement) -> bool {
         let mut usage = self.lock();
-        if !usage.is_live() || self.record().is_none() {
+        if usage.is_spare() {
+            self.leave(&mut usage, StopReason::Replaced, None, AfterStop::Asleep);
+            return true;
+        }
+        if !usage.has_backend() || self.record().is_none() {
             return false;
         }
         let replacement = replacement.and(usage.replacement);
@@ -253,6 +263,33 @@ impl<B> Entry<B> {
             }
         }
         true
+    }
+
+    /// Ends a live session for good and keeps its backend, whose idle time begins. Its record must have
+    /// been removed. `false`, and nothing has changed, when its incarnation is over or is to be.
+    pub(crate) fn set_spare(&self) -> bool {
+        let mut usage = self.lock();
+        if usage.replacement.is_some() {
+            return false;
+        }
+        let before = std::mem::replace(&mut usage.state, State::Replaced);
+        let (state, is_kept) = match before {
+            State::Live(order) => (State::Spare(order), true),
+            other => (other, false),
+        };
+        usage.state = state;
+        if is_kept {
+            let now = Instant::now();
+            (usage.last_active, usage.last_called) = (now, now);
+            self.counts.live.fetch_sub(1, Ordering::Relaxed);
+            self.counts.spare.fetch_add(1, Ordering::Relaxed);
+        }
+        is_kept
+    }
+
+    /// Whether the backend waits for the next session of its owner.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.lock().is_spare()
     }
 
     /// Ends a session for good that is about to sleep. `false` if it is live, or sleeps or was
@@ -304,7 +341,11 @@ impl<B> Entry<B> {
     pub(crate) fn why_gone(&self) -> Option<StopReason> {
         match self.lock().state {
             State::Gone(why) => Some(why),
-            State::Live(_) | State::Leaving | State::Asleep | State::Replaced => None,
+            State::Live(_)
+            | State::Spare(_)
+            | State::Leaving
+            | State::Asleep
+            | State::Replaced => None,
         }
     }
 
@@ -324,7 +365,9 @@ impl<B> Entry<B> {
     pub(crate) fn outcome(&self) -> IncarnationOutcome {
         let mut usage = self.lock();
         match usage.state {
-            State::Live(_) => unreachable!("an incarnation is ended before its outcome is settled"),
+            State::Live(_) | State::Spare(_) => {
+                unreachable!("an incarnation is ended before its outcome is settled")
+            }
             State::Leaving => {
                 usage.state = State::Asleep;
                 IncarnationOutcome::Asleep
@@ -358,17 +401,17 @@ impl<B> Entry<B> {
         let _ = stage.wait_for(|&stage| stage >= Stage::Draining).await.is_ok();
     }
 
-    /// The state of a session that is live.
+    /// The state of a session that is live, or of a backend without one.
     pub(crate) fn peek(&self) -> Option<Activity> {
         let usage = self.lock();
-        usage.is_live().then(|| self.activity(&usage))
+        usage.has_backend().then(|| self.activity(&usage))
     }
 
     /// Gives `note` the time of last use, if the session is live and the time has changed since the
     /// last call. Under the lock, so that no such note comes after the one that the session sleeps.
     pub(crate) fn report_use(&self, note: impl FnOnce(Instant)) -> bool {
         let mut usage = self.lock();
-        if !usage.is_live() {
+        if !usage.has_backend() {
             return false;
         }
         let used = if usage.is_leased() { Instant::now() } else { usage.last_active };
@@ -380,10 +423,12 @@ impl<B> Entry<B> {
     }
 
     fn activity(&self, usage: &Usage) -> Activity {
-        let idle_since = (!usage.is_leased()).then_some(usage.last_active);
-        let quiet_since = (usage.calls == 0).then_some(usage.last_called);
+        let is_spare = usage.is_spare();
+        // Leases on a session that is over end with its streams, and keep nothing awake.
+        let idle_since = (is_spare || !usage.is_leased()).then_some(usage.last_active);
+        let quiet_since = (is_spare || usage.calls == 0).then_some(usage.last_called);
         let unstored_at = usage.unstored_at;
-        Activity { idle_since, quiet_since, unstored_at, born: self.born, age: self.age }
+        Activity { is_spare, idle_since, quiet_since, unstored_at, born: self.born, age: self.age }
     }
 
     /// From live to leaving or gone. The order is sent under the lock: where the sender is gone the
@@ -394,15 +439,16 @@ impl<B> Entry<B> {
             true => State::Leaving,
             false => State::Gone(why),
         };
-        if let State::Live(order) = std::mem::replace(&mut usage.state, next) {
-            self.counts.live.fetch_sub(1, Ordering::Relaxed);
-            self.counts.stopping.fetch_add(1, Ordering::Relaxed);
-            // The task keeps its end open until it has taken this order itself.
-            let _ = order.send(StopOrder { why, waiter, then });
-            self.stage.send_replace(Stage::Leaving);
-        } else {
-            unreachable!("the callers have looked");
-        }
+        let (order, counted) = match std::mem::replace(&mut usage.state, next) {
+            State::Live(order) => (order, &self.counts.live),
+            State::Spare(order) => (order, &self.counts.spare),
+            _ => unreachable!("the callers have looked"),
+        };
+        counted.fetch_sub(1, Ordering::Relaxed);
+        self.counts.stopping.fetch_add(1, Ordering::Relaxed);
+        // The task keeps its end open until it has taken this order itself.
+        let _ = order.send(StopOrder { why, waiter, then });
+        self.stage.send_replace(Stage::Leaving);
     }
 
     fn lock(&self) -> MutexGuard<'_, Usage> {
@@ -411,8 +457,13 @@ impl<B> Entry<B> {
 }
 
 impl Usage {
-    fn is_live(&self) -> bool {
-        matches!(self.state, State::Live(_))
+    /// Whether there is a backend that was not asked to stop.
+    fn has_backend(&self) -> bool {
+        matches!(self.state, State::Live(_) | State::Spare(_))
+    }
+
+    fn is_spare(&self) -> bool {
+        matches!(self.state, State::Spare(_))
     }
 
     fn is_leased(&self) -> bool {

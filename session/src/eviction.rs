@@ -44,8 +44,8 @@ impl Among<'_> {
 }
 
 impl<B> Shared<B> {
-    /// Puts a session to sleep and promises its slot to `waiter`: the one that has been idle
-    /// longest; if none is and the slot is for a call, the one that has only been listening for
+    /// Puts a session to sleep and promises its slot to `waiter`: before any, a backend that has no
+    /// session, then the session that has been idle longest; if none is and the slot is for a call, the one that has only been listening for
     /// longest. A session with a call under way stays, and so does one that cannot sleep. Says
     /// whether there was one.
     pub(crate) fn evict(
@@ -54,17 +54,22 @@ impl<B> Shared<B> {
         purpose: Purpose,
         mut waiter: Option<Waiter>,
     ) -> bool {
-        let Some(after) = among.after(&self.limits()) else { return false };
+        let after = among.after(&self.limits());
         let now = Instant::now();
         let may_go = |activity: Activity| {
-            activity.quiet_for(after, now)
-                && activity.is_storable(now)
-                && (activity.idle_since.is_some() || purpose == Purpose::Call)
+            // No client loses what has no session.
+            activity.is_spare
+                || (after.is_some_and(|after| activity.quiet_for(after, now))
+                    && activity.is_storable(now)
+                    && (activity.idle_since.is_some() || purpose == Purpose::Call))
         };
-        let meant = |entry: &Entry<B>| entry.record().is_some() && among.includes(entry.owner());
+        let meant = |entry: &Entry<B>, activity: Activity| {
+            (activity.is_spare || entry.record().is_some()) && among.includes(entry.owner())
+        };
         loop {
-            let victim =
-                self.table.least_needed(|entry, activity| may_go(activity) && meant(entry));
+            let is_victim =
+                |entry: &Entry<B>, activity| may_go(activity) && meant(entry, activity);
+            let victim = self.table.least_needed(is_victim);
             let Some(victim) = victim else { return false };
             // It may have been leased or ended since; then the next one is tried. Each round
             // that fails is one in which another caller got on.
@@ -87,7 +92,7 @@ impl<B> Shared<B> {
             let _ = self.end_if(&entry, None, due);
         }
         if let Some(max) = limits.max_sessions {
-            let surplus = self.live().saturating_sub(max.get());
+            let surplus = (self.live() + self.spares()).saturating_sub(max.get());
             for _ in 0..surplus {
                 if !self.evict(Among::All, Purpose::Call, None) {
                     break;

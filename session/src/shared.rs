@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::activity::Activity;
+use crate::backend::Backend;
 use crate::counts::Counts;
 use crate::entry::{Acquired, Entry};
 use crate::error::LeaseError;
@@ -132,6 +133,25 @@ impl<B> Shared<B> {
             .is_some_and(|next| self.end(&next, why))
     }
 
+    /// Ends a live session for good, whose record was removed, and keeps its backend for the next
+    /// session of its owner, if it is fit for that. `false`, and the session is as it was, if not.
+    pub(crate) fn retire(&self, entry: &Arc<Entry<B>>) -> bool
+    where
+        B: Backend,
+    {
+        let is_open = matches!(*self.phase.borrow(), Phase::Open);
+        let is_wanted = is_open && !self.limits().spare.is_zero();
+        if !is_wanted || !entry.backend().retire() || !entry.set_spare() {
+            return false;
+        }
+        self.table.retire(entry);
+        // Somebody else's end of it may have come in between.
+        self.ended(entry);
+        // Those who wait for a slot may have this one.
+        self.counts.notify();
+        true
+    }
+
     /// Ends a session for good that is about to sleep. Says whether this call did it.
     pub(crate) fn mark_gone(&self, entry: &Entry<B>, why: StopReason) -> bool {
         let is_marked = entry.mark_gone(why);
@@ -165,6 +185,11 @@ impl<B> Shared<B> {
     /// Sessions with a backend that a lookup finds.
     pub(crate) fn live(&self) -> usize {
         self.counts.live.load(Ordering::Relaxed)
+    }
+
+    /// Backends without a session, which wait for the next one of their owner.
+    pub(crate) fn spares(&self) -> usize {
+        self.counts.spare.load(Ordering::Relaxed)
     }
 }
 

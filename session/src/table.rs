@@ -17,6 +17,8 @@ const SHARDS: usize = 64;
 /// is waited for by a lookup: a lookup clones the entry out and lets go.
 pub(crate) struct Table<B> {
     shards: Box<[Shard<B>]>,
+    /// Backends whose session is over: no lookup finds them.
+    spares: Mutex<Vec<Arc<Entry<B>>>>,
 }
 
 type Sessions<B> = HashMap<SessionId, Arc<Entry<B>>>;
@@ -34,7 +36,11 @@ impl<B> Shard<B> {
 impl<B> Table<B> {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Shard(Mutex::default())).collect();
-        Self { shards }
+        Self { shards, spares: Mutex::default() }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Arc<Entry<B>>>> {
+        self.spares.lock().expect("nothing panics while it holds the spares")
     }
 
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Entry<B>>> {
@@ -51,24 +57,39 @@ impl<B> Table<B> {
         let _before = self.shard(entry.id()).lock().insert(*entry.id(), entry);
     }
 
-    /// Takes a session off, unless it is gone already or another incarnation has taken its place.
+    /// From here on no lookup finds the session, while its backend is still among those that are
+    /// looked at.
+    pub(crate) fn retire(&self, entry: &Arc<Entry<B>>) {
+        // In this order: for a moment it is seen twice, and never not at all.
+        self.spares().push(Arc::clone(entry));
+        self.remove_session(entry);
+    }
+
+    /// Takes a session off, or a backend without one, unless it is gone already or another incarnation
+    /// has taken its place.
     pub(crate) fn remove(&self, entry: &Entry<B>) {
+        let spare = self.spares().extract_if(.., |there| is_it(there, entry)).next();
+        drop(spare);
+        self.remove_session(entry);
+    }
+
+    fn remove_session(&self, entry: &Entry<B>) {
         let mut shard = self.shard(entry.id()).lock();
-        let is_it =
-            shard.get(entry.id()).is_some_and(|there| std::ptr::eq(&raw const **there, entry));
-        let removed = if is_it { shard.remove(entry.id()) } else { None };
+        let is_there = shard.get(entry.id()).is_some_and(|there| is_it(there, entry));
+        let removed = if is_there { shard.remove(entry.id()) } else { None };
         // In this order: no entry is dropped under a lock.
         drop(shard);
         drop(removed);
     }
 
-    /// The sessions whose entry satisfies `wanted`, as of some moment during the call. The
+    /// The sessions, and backends without one, whose entry satisfies `wanted`, as of some moment during the call. The
     /// function runs under a shard's lock and must not call the table.
     pub(crate) fn select(&self, wanted: impl Fn(&Entry<B>) -> bool) -> Vec<Arc<Entry<B>>> {
         let mut found = Vec::new();
         for shard in &self.shards {
             found.extend(shard.lock().values().filter(|entry| wanted(entry)).cloned());
         }
+        found.extend(self.spares().iter().filter(|entry| wanted(entry)).cloned());
         found
     }
 
@@ -80,22 +101,27 @@ impl<B> Table<B> {
         wanted: impl Fn(&Entry<B>, Activity) -> bool,
     ) -> Option<Arc<Entry<B>>> {
         let mut first = None;
-        for shard in &self.shards {
-            for entry in shard.lock().values() {
-                let Some(activity) = entry.peek() else { continue };
-                let Some(need) = activity.need() else { continue };
-                if wanted(entry, activity) && first.as_ref().is_none_or(|(least, _)| need < *least)
-                {
-                    first = Some((need, Arc::clone(entry)));
-                }
+        let mut look = |entry: &Arc<Entry<B>>| {
+            let Some(activity) = entry.peek() else { return };
+            let Some(need) = activity.need() else { return };
+            if wanted(entry, activity) && first.as_ref().is_none_or(|(least, _)| need < *least) {
+                first = Some((need, Arc::clone(entry)));
             }
+        };
+        for shard in &self.shards {
+            shard.lock().values().for_each(&mut look);
         }
+        self.spares().iter().for_each(look);
         first.map(|(_, entry)| entry)
     }
 
     fn shard(&self, id: &SessionId) -> &Shard<B> {
         &self.shards[id.spread() % SHARDS]
     }
+}
+
+fn is_it<B>(there: &Arc<Entry<B>>, entry: &Entry<B>) -> bool {
+    std::ptr::eq(&raw const **there, entry)
 }
 
 impl<B> fmt::Debug for Table<B> {

@@ -44,16 +44,30 @@ where
         why: StopReason,
     ) -> Result<(), EndError> {
         let there = self.shared.table.find(id);
-        let allowed = |named: &Owner, its: &str| {
-            if named != owner {
-                Err(LeaseError::of_another(named, owner).into())
-            } else if its != kind {
-                Err(EndError::Unknown)
-            } else {
-                Ok(())
-            }
-        };
-        self.end_known(there, &id.key(), allowed, why).await
+        let allowed = |named: &Owner, its: &str| owned(named, owner, its, kind);
+        self.end_known(there, &id.key(), allowed, (why, AfterEnd::Stop)).await
+    }
+
+    /// As [`end`](Self::end), for a client that is done with its session and may open another one: a
+    /// backend that is [fit for that](Backend::retire) is kept for `Limits::spare` and keeps its slot,
+    /// unless another session or wake needs that. [`vacate`](Self::vacate) finds it. To every client
+    /// the session is unknown when this returns.
+    ///
+    /// # Errors
+    /// As with `end`.
+    ///
+    /// # Cancel safety
+    /// As with `end`.
+    pub async fn retire(
+        &self,
+        id: &SessionId,
+        owner: &Owner,
+        kind: &str,
+        why: StopReason,
+    ) -> Result<(), EndError> {
+        let there = self.shared.table.find(id);
+        let allowed = |named: &Owner, its: &str| owned(named, owner, its, kind);
+        self.end_known(there, &id.key(), allowed, (why, AfterEnd::Keep)).await
     }
 
     /// Ends a session by its key, if `which` means its owner: for operators, and for owners who see
@@ -73,7 +87,7 @@ where
         let there = self.by_key(key);
         let allowed =
             |named: &Owner, _: &str| which.matches(named).then_some(()).ok_or(EndError::Foreign);
-        self.end_known(there, key, allowed, why).await
+        self.end_known(there, key, allowed, (why, AfterEnd::Stop)).await
     }
 
     async fn end_known(
@@ -81,7 +95,7 @@ where
         there: Option<Arc<Entry<B>>>,
         key: &RecordKey,
         allowed: impl Fn(&Owner, &str) -> Result<(), EndError>,
-        why: StopReason,
+        (why, then): (StopReason, AfterEnd),
     ) -> Result<(), EndError> {
         let shared = &self.shared;
         if let Some(entry) = there.filter(|entry| !entry.is_gone()) {
@@ -96,6 +110,9 @@ where
             backstop.disarm();
             let removed = removed.map_err(EndError::Records)?;
             handle.set_removed();
+            if then == AfterEnd::Keep && shared.retire(&entry) {
+                return Ok(());
+            }
             // It may have fallen asleep meanwhile, and then the record was all there was; or have
             // crashed, or been looked at, and have been found without its record.
             return if shared.end(&entry, why) || removed > 0 || !entry.is_gone() {
@@ -168,6 +185,25 @@ where
             Some(record) => record.key == *key,
             None => entry.id().key() == *key,
         })
+    }
+}
+
+/// What becomes of the backend of a session that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AfterEnd {
+    Stop,
+    /// It is kept for the next session of the owner, if it is fit for that.
+    Keep,
+}
+
+/// Whether the session of `named`, whose backend calls itself `its`, is the one that is meant.
+fn owned(named: &Owner, owner: &Owner, its: &str, kind: &str) -> Result<(), EndError> {
+    if named != owner {
+        Err(LeaseError::of_another(named, owner).into())
+    } else if its != kind {
+        Err(EndError::Unknown)
+    } else {
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::reason::{StopReason, WakeReason};
 use crate::record::{RecordKey, RecordsError, Selection, Summary};
 use crate::registry::Registry;
 
-/// A live session, for lists.
+/// A live session, or a backend without one, for lists.
 #[derive(Debug)]
 pub struct View<'a, B> {
     /// Its id, which is a secret of its owner's.
@@ -28,6 +28,8 @@ pub struct View<'a, B> {
     pub idle_since: Option<Instant>,
     /// Whether it would sleep rather than end.
     pub sleeps: bool,
+    /// Whether the session is over, and its backend waits for the next one of its owner.
+    pub is_spare: bool,
 }
 
 impl<'a, B> View<'a, B> {
@@ -40,6 +42,7 @@ impl<'a, B> View<'a, B> {
             opened: entry.born(),
             idle_since: usage.idle_since,
             sleeps: entry.record().is_some(),
+            is_spare: usage.is_spare,
         })
     }
 }
@@ -59,7 +62,7 @@ where
     B: Backend,
     E: std::error::Error + Send + Sync + 'static,
 {
-    /// Looks at every live session whose owner satisfies `wanted`, in no particular order. No lock
+    /// Looks at every live session, and every backend without one, whose owner satisfies `wanted`, in no particular order. No lock
     /// is held while either function runs, so a session may be over by the time it is looked at.
     pub fn look<T>(
         &self,
@@ -164,7 +167,12 @@ where
         self.shared.counts.stopping.load(Ordering::Relaxed)
     }
 
-    /// Slots taken: sessions being spawned, live and stopping. This is what the cap limits.
+    /// Backends without a session, which wait for the next one of their owner.
+    pub fn spares(&self) -> usize {
+        self.shared.spares()
+    }
+
+    /// Slots taken: backends without a session, and sessions being spawned, live and stopping. This is what the cap limits.
     pub fn slots(&self) -> usize {
         self.shared.slots.taken()
     }

@@ -28,8 +28,9 @@ where
     B: Backend,
     E: std::error::Error + Send + Sync + 'static,
 {
-    /// Puts one session of `owner` to sleep that satisfies `which` and has no lease, and waits until
-    /// it has left its slot. `which` runs without any lock held; a lease that is taken meanwhile
+    /// Empties a slot of `owner` whose backend satisfies `which`, and waits until it has left: a
+    /// backend that was [kept](Self::retire) after its session, or else a session without a lease,
+    /// which is put to sleep. `which` runs without any lock held; a lease that is taken meanwhile
     /// wins. The backend is stopped with [`StopReason::Replaced`], and may give what it has to
     /// another one then.
     ///
@@ -62,8 +63,11 @@ where
             (activity.idle_since.is_some() && activity.is_storable(now))
                 .then_some(StopReason::Replaced)
         };
-        let meant =
-            self.shared.table.select(|entry| entry.record().is_some() && entry.owner() == owner);
+        let mut meant = self.shared.table.select(|entry| {
+            entry.owner() == owner && (entry.record().is_some() || entry.is_spare())
+        });
+        // No client misses the backend of a session that is over; then the longest idle one.
+        meant.sort_by_cached_key(|entry| (!entry.is_spare(), entry.last_active()));
         for entry in meant {
             let is_free = View::of(&entry).is_some_and(|it| it.idle_since.is_some() && which(&it));
             let (waiter, promised) = oneshot::channel();

@@ -29,6 +29,7 @@ mod replacement;
 mod restart;
 mod revoking;
 mod sleeping;
+mod spares;
 mod starting;
 mod stopping;
 mod succession;

@@ -24,6 +24,7 @@ pub(super) struct State {
     pub(super) woken: bool,
     pub(super) made: Instant,
     pub(super) disposable: bool,
+    pub(super) fit_for_another: AtomicBool,
     pub(super) snapshot: Mutex<Option<Vec<u8>>>,
     pub(super) stops: watch::Sender<Vec<StopReason>>,
     pub(super) over: watch::Sender<bool>,
@@ -83,6 +84,10 @@ impl Backend for FakeBackend {
 
     fn is_disposable(&self) -> bool {
         self.0.disposable
+    }
+
+    fn retire(&self) -> bool {
+        self.0.fit_for_another.load(Ordering::SeqCst)
     }
 
     fn succeed(&self, before: &Self) {
@@ -155,6 +160,12 @@ impl BackendHandle {
     pub fn remember(&self, snapshot: Option<&[u8]>) {
         *self.0.snapshot.lock().expect("no test panics while it holds it") =
             snapshot.map(<[u8]>::to_vec);
+    }
+
+    /// From now on it may stay for another session when its own is over; at first it is not fit for
+    /// that.
+    pub fn fit_for_another(&self) {
+        self.0.fit_for_another.store(true, Ordering::SeqCst);
     }
 
     /// How often it was asked to stop.

@@ -104,6 +104,7 @@ impl FakeSpawner {
                 woken,
                 made: Instant::now(),
                 disposable: script.disposable.load(Ordering::SeqCst),
+                fit_for_another: AtomicBool::new(false),
                 snapshot: Mutex::new((!stateful).then_some(snapshot)),
                 stops: watch::Sender::new(Vec::new()),
                 over: watch::Sender::new(false),
