@@ -32,6 +32,7 @@ use crate::{
     snapshot::Change,
     stream::{Decision, LARGE, OnComplete, Place, Stream},
     table::{Pending, Sink, Table},
+    traces::leaves_traces,
 };
 
 /// One child's part of a session. Cheap to clone; all clones are the same bridge.
@@ -385,7 +386,12 @@ impl Bridge {
             change: Change::of(request),
             admission: admission.clone(),
         };
-        let (id, wake) = shared.table().enter(pending)?;
+        let leaves_traces = leaves_traces(request);
+        let (id, wake) = {
+            let mut table = shared.table();
+            table.leaves_traces |= leaves_traces;
+            table.enter(pending)?
+        };
         let line = rpc::request(id, request, token);
         match shared.outbox.send(rpc::line(line)) {
             Ok(()) => {}

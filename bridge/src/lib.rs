@@ -112,6 +112,7 @@ mod succession;
 mod table;
 mod takeovers;
 mod tool_error;
+mod traces;
 mod unreadable;
 
 pub use accepts::Accepts;

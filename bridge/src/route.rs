@@ -65,7 +65,11 @@ impl Shared {
                     payload_of(message)
                 }
                 _ => {
-                    self.table().note_notification();
+                    let mut table = self.table();
+                    table.note_notification();
+                    // Of roots that have changed, say.
+                    table.leaves_traces = true;
+                    drop(table);
                     payload_of(message)
                 }
             },
@@ -103,7 +107,11 @@ impl Shared {
         let Some(id) = id else { return Ok(()) };
         let id_text = id.to_string();
         let params = [&params[..place.start], &id_text, &params[place.end..]];
-        self.table().note_notification();
+        {
+            let mut table = self.table();
+            table.note_notification();
+            table.leaves_traces = true;
+        }
         let sent = self.send(rpc::call(None, message, Some(&params)));
         self.fail(id, Outcome::Cancelled);
         sent
@@ -181,6 +189,8 @@ impl Shared {
             let _ = self.send(rpc::pong(childs_id));
             return;
         }
+        // What the client says, or that it does not, may be remembered: its roots, say.
+        table.leaves_traces |= message.method() != "ping";
         if table.asked.len() >= self.limits.max_asked {
             drop(table);
             return self.refuse(childs_id, "too many requests wait for the client");
@@ -393,6 +403,7 @@ impl Shared {
             table.streams.remove(&key);
         }
         table.set_timer(self.limits.retention);
+        table.leaves_traces |= !late.is_empty();
         drop(table);
 
         if !late.is_empty() && !unfinished.is_empty() {
@@ -416,6 +427,7 @@ impl Shared {
     pub(crate) fn withdraw(&self, name: &Arc<str>) {
         let mut table = self.table();
         let ended = table.withdraw(name);
+        table.leaves_traces |= !ended.is_empty();
         drop(table);
         for (id, pending) in ended {
             self.table().note_notification();

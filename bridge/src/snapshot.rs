@@ -207,10 +207,7 @@ impl Snapshot {
 
     /// Whether a child that was told this needs to take back nothing.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.initialized
-            && self.level.is_none()
-            && self.subscriptions.is_empty()
-            && self.forgotten == 0
+        self.level.is_none() && self.subscriptions.is_empty() && self.forgotten == 0
     }
 
     /// Whether it is of a session, and not of a child that calls share.

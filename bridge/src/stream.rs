@@ -252,6 +252,12 @@ impl Stream {
         self.lock().reader != Reader::Never
     }
 
+    /// Whether a client that comes back would get something from it.
+    pub(crate) fn is_unread(&self) -> bool {
+        let state = self.lock();
+        state.reader != Reader::Never && state.last_delivered < state.ring.newest()
+    }
+
     /// Waits until it is clear how the POST is answered.
     pub(crate) fn poll_decide(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut state = self.lock();

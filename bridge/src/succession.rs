@@ -1,6 +1,6 @@
 //! One child, several sessions one after the other: what the next one finds.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -14,22 +14,56 @@ use crate::{
     server::Server,
     shared::{Shared, Surroundings},
     snapshot::Snapshot,
+    table::Table,
 };
 
 impl Bridge {
     /// Whether a client that sends this `initialize` can have this child as it is: everything in it
-    /// is what the child was greeted with, but for the client's name, and the child was told
-    /// nothing since that would have to be taken back. Nothing is under way, and no client listens.
+    /// is what the child was greeted with, but for the client's name, and the child keeps nothing of
+    /// the session. Nothing is under way, no client listens, and none has left an answer behind.
+    ///
+    /// What a child may keep is taken for granted, since no message says so: a log level,
+    /// subscriptions, what the client answered when it was asked, a call that was given up before its
+    /// end, a task, and whatever the broker does not know.
     #[must_use]
     pub fn can_be_handed_on(&self, initialize: &Message) -> bool {
         let shared = &self.shared;
-        if shared.serves_calls() || shared.welcome.get().is_none() || shared.standalone.has_reader()
-        {
+        let table = shared.table();
+        let is_left = table.is_retired
+            || !shared.standalone.has_reader()
+                && !table.streams.values().any(|stream| stream.is_unread());
+        let keeps_nothing = is_left && self.keeps_nothing(&table);
+        keeps_nothing && table.memory.as_ref().is_some_and(|memory| is_same(memory, initialize))
+    }
+
+    /// The client has ended its session. Says whether the child could go to another one of the same
+    /// owner, and if so ends this one's streams and drops what its clients have not fetched. The child
+    /// stays as it is until it is [handed on](Self::hand_on) or the bridge is closed.
+    #[must_use]
+    pub fn retire(&self) -> bool {
+        let shared = &self.shared;
+        let mut table = shared.table();
+        if !self.keeps_nothing(&table) {
             return false;
         }
-        let table = shared.table();
-        let Some(memory) = table.memory.as_ref().filter(|_| table.is_idle()) else { return false };
-        table.closed.is_none() && memory.is_untouched() && is_same(memory, initialize)
+        table.is_retired = true;
+        table.standalone_before = None;
+        let (streams, kept) = (mem::take(&mut table.streams), mem::take(&mut table.kept));
+        drop(table);
+        shared.standalone.finish();
+        drop((streams, kept));
+        true
+    }
+
+    /// Whether the child is there, idle, and without anything of its session.
+    fn keeps_nothing(&self, table: &Table) -> bool {
+        let memory = table.memory.as_ref();
+        table.closed.is_none()
+            && table.is_idle()
+            && !table.leaves_traces
+            && !self.shared.serves_calls()
+            && self.shared.welcome.get().is_some()
+            && memory.is_some_and(|memory| memory.is_untouched())
     }
 
     /// Gives the child to another session of the same owner, whose client sent this `initialize`:
@@ -52,10 +86,12 @@ impl Bridge {
         let limits = before.limits.clone();
         let mut memory = Snapshot::of_handshake(initialize.payload(), server, &limits)?;
         let mut table = before.table();
-        if table.closed.is_some() || !table.is_idle() {
+        if !self.keeps_nothing(&table) {
             return None;
         }
-        memory.is_handed_on = true;
+        // What confirms the handshake reaches the child once.
+        let was_told = |memory: &Snapshot| memory.initialized || memory.is_handed_on;
+        memory.is_handed_on = table.memory.as_deref().is_some_and(was_told);
         let outbox = before.outbox.take_over();
         let after = Arc::new(Shared::new(Epoch::draw(), outbox, limits, surroundings));
         let _ = after.welcome.set(result.clone());

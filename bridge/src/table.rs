@@ -59,6 +59,10 @@ pub(crate) struct Table {
     pub(crate) closed: Option<Closed>,
     /// What lets nothing in any more, newest last.
     withdrawn: VecDeque<Arc<str>>,
+    /// The child may keep something of this session, or may still be at it.
+    pub(crate) leaves_traces: bool,
+    /// The session is over, and no client is told anything more.
+    pub(crate) is_retired: bool,
     /// The next unlock of an idle or closed table has to notify the waiting tasks.
     pub(crate) idle_is_awaited: bool,
 }
