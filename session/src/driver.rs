@@ -1,16 +1,17 @@
 //! The driver: the tasks of all sessions, the queue for slots, and the reaper.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info};
 
 use crate::backend::Backend;
 use crate::context::Context;
+use crate::entry::Entry;
 use crate::open::{self, OpenJob};
 use crate::phase::{Phase, Report, stopping};
 use crate::purpose::Purpose;
@@ -29,6 +30,8 @@ pub(crate) enum Job<A, B, E> {
     Open(OpenJob<A, B, E>),
     Wake(InFlight<B, E>),
     Sweep(Sweep),
+    /// To end a backend that was kept, unless it has gone to a session by its time.
+    Expire(Weak<Entry<B>>),
 }
 
 /// Runs what the [`Registry`](crate::Registry) starts. The composing program spawns
@@ -48,6 +51,7 @@ pub struct Driver<A, B, E> {
 enum Background {
     Flushed,
     Swept,
+    Expired,
 }
 
 /// Why the driver leaves its main loop.
@@ -150,7 +154,25 @@ where
                 self.sessions.spawn(wake::run(self.context.clone(), in_flight));
             }
             Job::Sweep(sweep) => self.sweep(sweep),
+            Job::Expire(spare) => self.expire(spare),
         }
+    }
+
+    /// Ends a backend that was kept when it is time, which is shorter than the reaper's interval.
+    fn expire(&mut self, spare: Weak<Entry<B>>) {
+        let shared = Arc::clone(&self.shared);
+        self.background.spawn(async move {
+            let mut phase = shared.phase.subscribe();
+            tokio::select! {
+                () = sleep(shared.limits().spare) => {}
+                () = stopping(&mut phase) => {}
+            }
+            if let Some(spare) = spare.upgrade() {
+                let (limits, now) = (shared.limits(), Instant::now());
+                let _ = shared.end_if(&spare, None, |activity| activity.due(&limits, now));
+            }
+            Background::Expired
+        });
     }
 
     fn sweep(&mut self, sweep: Sweep) {

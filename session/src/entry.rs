@@ -64,6 +64,8 @@ struct Usage {
     reported: Option<Instant>,
     /// A replacement that waits for the session to become idle.
     replacement: Option<Replacement>,
+    /// The session was over before its backend was to stop.
+    was_retired: bool,
     state: State,
 }
 
@@ -131,6 +133,7 @@ impl<B> Entry<B> {
             unstored_at: None,
             reported: None,
             replacement: None,
+            was_retired: false,
             state: State::Live(order),
         });
         let stage = watch::Sender::new(Stage::Here);
@@ -279,12 +282,18 @@ impl<B> Entry<B> {
         };
         usage.state = state;
         if is_kept {
+            usage.was_retired = true;
             let now = Instant::now();
             (usage.last_active, usage.last_called) = (now, now);
             self.counts.live.fetch_sub(1, Ordering::Relaxed);
             self.counts.spare.fetch_add(1, Ordering::Relaxed);
         }
         is_kept
+    }
+
+    /// Whether the session was over before its backend was to stop, and was counted then.
+    pub(crate) fn was_retired(&self) -> bool {
+        self.lock().was_retired
     }
 
     /// Whether the backend waits for the next session of its owner.

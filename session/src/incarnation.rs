@@ -197,7 +197,9 @@ impl<A, B: Backend, E> Incarnation<A, B, E> {
             }
             (IncarnationOutcome::Replaced, ..) => "replaced",
         };
-        shared.tally.count(why);
+        if !self.entry.was_retired() {
+            shared.tally.count(why);
+        }
         info!(
             session = %self.entry.id().short(),
             owner = self.entry.owner().subject(),

@@ -23,7 +23,7 @@ pub struct Limits {
     pub idle: Duration,
     /// A backend whose session its client has ended is kept this long for the next session of the same
     /// owner ([`Registry::retire`](crate::Registry::retire)), unless its slot is needed. Zero keeps
-    /// none. Default 5 minutes.
+    /// none. Default 3 seconds.
     pub spare: Duration,
     /// The age at which a session ends, as soon as no lease is held. Zero is never. Default
     /// 30 days.
@@ -77,7 +77,7 @@ impl Default for Limits {
             max_per_client: None,
             evict_idle: Duration::from_secs(30),
             idle: Duration::from_secs(15 * 60),
-            spare: Duration::from_secs(5 * 60),
+            spare: Duration::from_secs(3),
             lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             reap_interval: Duration::from_secs(30),
             slot_wait: Duration::ZERO,

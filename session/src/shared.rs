@@ -135,7 +135,7 @@ impl<B> Shared<B> {
 
     /// Ends a live session for good, whose record was removed, and keeps its backend for the next
     /// session of its owner, if it is fit for that. `false`, and the session is as it was, if not.
-    pub(crate) fn retire(&self, entry: &Arc<Entry<B>>) -> bool
+    pub(crate) fn retire(&self, entry: &Arc<Entry<B>>, why: StopReason) -> bool
     where
         B: Backend,
     {
@@ -144,6 +144,7 @@ impl<B> Shared<B> {
         if !is_wanted || !entry.backend().retire() || !entry.set_spare() {
             return false;
         }
+        self.tally.count(why);
         self.table.retire(entry);
         // Somebody else's end of it may have come in between.
         self.ended(entry);

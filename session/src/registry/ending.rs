@@ -110,7 +110,9 @@ where
             backstop.disarm();
             let removed = removed.map_err(EndError::Records)?;
             handle.set_removed();
-            if then == AfterEnd::Keep && shared.retire(&entry) {
+            if then == AfterEnd::Keep && shared.retire(&entry, why) {
+                // Without a driver nothing is kept.
+                let _ = self.jobs.send(Job::Expire(Arc::downgrade(&entry)));
                 return Ok(());
             }
             // It may have fallen asleep meanwhile, and then the record was all there was; or have

@@ -177,8 +177,8 @@ where
         self.shared.slots.taken()
     }
 
-    /// Backends that have ended for this reason since the registry was made. Their sessions are
-    /// gone or asleep; see [`StopReason::sleeps`].
+    /// Backends that have ended for this reason since the registry was made, or whose session has and
+    /// they were kept. Their sessions are gone or asleep; see [`StopReason::sleeps`].
     pub fn ended(&self, why: StopReason) -> u64 {
         self.shared.tally.of(why)
     }
