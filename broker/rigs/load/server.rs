@@ -194,6 +194,8 @@ fn configuration(directory: &Path, mark: &str, setup: &Setup) -> anyhow::Result<
     writeln!(text, "{}", setup.tables)?;
     writeln!(text, "[auth]\nverifiers = [\"static\"]")?;
     writeln!(text, "[server.load]\ncommand = {}", quoted(&std::env::current_exe()?)?)?;
+    // What is measured is sessions with a child each.
+    writeln!(text, "reuse = false")?;
     writeln!(text, "args = [{:?}, {}]", setup.role, serde_json::to_string(mark)?)?;
     writeln!(text, "{}", setup.server)?;
     Ok(text)

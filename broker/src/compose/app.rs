@@ -53,6 +53,7 @@ use crate::{
         isolation::NoIsolation,
         parked::ParkedCalls,
         registry::Sessions,
+        reuse::IdleChildren,
         run_directory::RunDirectory,
         spawner::{OpenRequest, Spawner},
         tasks::Tasks,
@@ -74,6 +75,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     state: ArcSwap<State>,
     pub(crate) sessions: Sessions,
+    /// Gives idle children to new sessions.
+    pub(crate) idle_children: IdleChildren,
     /// Gives leases on those sessions.
     pub(crate) acquirer: Acquirer<OpenRequest, ChildSession, VaultSource>,
     /// Takes the credentials of calls that failed.
@@ -210,6 +213,7 @@ impl App {
         if let Some(kept) = &kept {
             followers.spawn(background::inspect(kept.identities.clone(), base.to_owned()));
         }
+        let idle_children = IdleChildren { sessions: sessions.clone(), vault: vault.clone() };
         let acquirer = Acquirer::new(sessions.clone(), VaultSource(vault));
         let pieces = (&outside, kept);
         let admissions = Arc::<Admissions>::default();
@@ -229,6 +233,7 @@ impl App {
             state: ArcSwap::from_pointee(state),
             sessions,
             acquirer,
+            idle_children,
             looks,
             access,
             blocked,

@@ -60,6 +60,7 @@ pub(super) fn session_limits(config: &Config) -> session::Limits {
         // Here zero means "however short"; there it means "never".
         evict_idle: session.evict_idle.max(Duration::from_nanos(1)),
         idle: session.idle.unwrap_or(Duration::ZERO),
+        spare: session.keep_ended,
         lifetime: session.lifetime.unwrap_or(Duration::ZERO),
         reap_interval: session.reap_interval,
         slot_wait: session.place_wait,

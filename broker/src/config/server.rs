@@ -111,10 +111,14 @@ settings! {
         /// with its process. Otherwise sessions sleep when they are idle, survive a crash and a
         /// restart of the broker, and continue with a new process.
         pub stateful: bool = flag("false").live(),
-        /// Whether a new session may get the process of an earlier one that its user and client have
-        /// left idle, if both began with the same handshake. The earlier session then sleeps. Some
-        /// clients open a session for each call. Has no effect where stateful is true.
-        pub reuse: bool = flag("false").live(),
+        /// Whether sessions that follow one another share a process. Some clients open a session for
+        /// each call. A new session then gets the process of one that the same user and client have
+        /// ended, or left after a single call, if both began with the same handshake and the process
+        /// keeps nothing of the earlier one that the protocol knows of. An ended session's process
+        /// waits as long as session.keep_ended says; a session that was left sleeps and continues
+        /// with another process. Set it to false for a program that remembers from one call to the
+        /// next what a client did. Has no effect where stateful is true.
+        pub reuse: bool = flag("true").live(),
         /// Which protocol the program speaks: "legacy" is the handshake with initialize of revisions
         /// up to 2025-11-25, "modern" the self-contained requests of 2026-07-28. With "auto" the
         /// broker asks a process when the first modern client comes, or when the program refuses the

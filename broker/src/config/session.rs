@@ -56,6 +56,10 @@ settings! {
         /// it ends the process, and the next request starts another one. With `stateful = true` the
         /// session ends.
         pub idle: Option<Duration> = duration(r#""15m""#).zero("never").live(),
+        /// How long the process of a session that its client has ended waits for the next session of
+        /// the same user and client, where server.NAME.reuse allows that. It gives way at once to
+        /// any session that needs its place.
+        pub keep_ended: Duration = duration(r#""3s""#).zero("it ends with its session").live(),
         /// How long a session may last, counted from its start.
         pub lifetime: Option<Duration> = duration(r#""30d""#).zero("no limit").live(),
         /// How often the broker looks for idle and expired sessions.

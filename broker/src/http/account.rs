@@ -320,17 +320,20 @@ async fn sessions_of(
     let calendar = |then: Instant| {
         UnixTime::of(now.checked_sub(here.saturating_duration_since(then)).unwrap_or(now))
     };
-    let mut views = sessions.look(
+    let live = sessions.look(
         |owner| own.matches(owner),
-        |view| SessionView {
-            id: view.id.short().to_string(),
-            handle: handle(&view.id.key()),
-            server: view.backend.server.name.to_string(),
-            client: view.owner.client().to_owned(),
-            state: SessionState::Running,
-            since: calendar(view.opened),
+        |view| {
+            (!view.is_spare).then(|| SessionView {
+                id: view.id.short().to_string(),
+                handle: handle(&view.id.key()),
+                server: view.backend.server.name.to_string(),
+                client: view.owner.client().to_owned(),
+                state: SessionState::Running,
+                since: calendar(view.opened),
+            })
         },
     );
+    let mut views: Vec<_> = live.into_iter().flatten().collect();
     for session::Listed { summary, awake } in recorded {
         let handle = handle(&summary.key);
         let since = UnixTime::of(summary.created);

@@ -35,7 +35,6 @@ use crate::{
     sessions::{
         acquire::AcquireError,
         child_session::ChildSession,
-        reuse::take_idle_child,
         spawn_failure::SpawnFailure,
         spawner::{OpenRequest, Users},
     },
@@ -165,12 +164,16 @@ impl Exchange<'_> {
         let Posted { incoming, accepts, begun } = posted;
         let (id, owner) = (*lease.id(), lease.owner().clone());
         let bridge = lease.bridge.clone();
+        let method = label(&incoming);
+        if CALLS.contains(&method) {
+            lease.visit.note_call();
+        }
         // The other one may be given back before the answer is sent.
         let saving = changes_the_session(&incoming)
             .then(|| self.app.sessions.lease(&id, &owner).ok())
             .flatten();
         let call = Call {
-            method: label(&incoming),
+            method,
             begun,
             _counted: Some(Counted::new(&self.app.calls)),
             lease,
@@ -219,7 +222,8 @@ impl Exchange<'_> {
         };
         let id = request.id().expect("a request has an id");
         let sessions = &self.app.sessions;
-        let idle = take_idle_child(sessions, &caller.owner, &self.server, request).await;
+        let idle_children = &self.app.idle_children;
+        let idle = idle_children.take(&caller.owner, &self.server, request, self.now).await;
         let (slot, inherited) = idle.unzip();
         let ask = OpenRequest {
             server: Arc::clone(&self.server),
@@ -310,7 +314,7 @@ impl Exchange<'_> {
         let unknown = self.state.config.session.unknown_status;
         self.app
             .sessions
-            .end(&id, &owner, &self.server.name, StopReason::Deleted)
+            .retire(&id, &owner, &self.server.name, StopReason::Deleted)
             .await
             .map_err(|error| {
                 if let EndError::Records(_) = &error {
@@ -461,6 +465,7 @@ fn listen(
         leaving.await;
         closing.close_when_idle().await;
     });
+    lease.visit.note_stream();
     bridge.listen(last, Box::new((lease, watch)))
 }
 
@@ -470,6 +475,11 @@ fn begins_a_session(incoming: &Incoming) -> bool {
         |message: &Message| message.kind() == Kind::Request && message.method() == "initialize";
     incoming.single().is_some_and(is_initialize)
 }
+
+/// What a session is opened for, by its label; a batch holds one of them or more.
+const CALLS: [&str; 2] = ["tools/call", BATCH];
+
+const BATCH: &str = "batch";
 
 /// Whether a message is about what a later child has to be told again.
 fn changes_the_session(incoming: &Incoming) -> bool {
@@ -483,7 +493,7 @@ fn changes_the_session(incoming: &Incoming) -> bool {
 }
 
 fn label(incoming: &Incoming) -> &'static str {
-    incoming.single().map_or("batch", |message| method_label(&message.method()))
+    incoming.single().map_or(BATCH, |message| method_label(&message.method()))
 }
 
 /// There is no stream to get and no session to delete in the modern era (MCP 2026-07-28 transports,

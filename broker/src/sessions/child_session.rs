@@ -1,7 +1,10 @@
 //! A session's backend: one child process and the bridge on its pipes. The session may outlive it:
 //! then another backend goes on where a snapshot says that this one was.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bridge::{Bridge, Surroundings, Welcome};
 use session::{BoxFuture, SessionId, StopReason};
@@ -13,6 +16,8 @@ use super::{
     child_credential::ChildCredential,
     children::Counted,
     inheritance::{ChildRequest, Handover},
+    session_span::SessionSpan,
+    visit::Visit,
 };
 use crate::server::{Server, Settings};
 
@@ -40,6 +45,12 @@ pub(crate) struct ChildSession {
     /// What the child was started with.
     pub(super) settings: Arc<Settings>,
     pub(super) span: Span,
+    /// The span of the session that has the child, in which the child's own tasks run.
+    pub(super) current_span: SessionSpan,
+    /// How its client uses the session.
+    pub(crate) visit: Visit,
+    /// The session is over, and the child waits for the next one.
+    pub(super) is_retired: AtomicBool,
 }
 
 impl ChildSession {
@@ -65,6 +76,7 @@ impl ChildSession {
             counted: Arc::clone(&self.counted),
             ended: self.ended.clone(),
             surroundings: self.surroundings.clone(),
+            current_span: self.current_span.clone(),
             settings: Arc::clone(&self.settings),
         });
         true
@@ -80,12 +92,21 @@ impl session::Backend for ChildSession {
             && self.leave_child_to(request)
         {
             let _ = self.why.set(why);
-            self.span.in_scope(|| info!("session sleeps, and another one goes on with its child"));
+            let is_retired = self.is_retired.load(Ordering::Relaxed);
+            let what = match is_retired {
+                true => "the idle child goes to another session",
+                false => "session sleeps, and another one goes on with its child",
+            };
+            self.span.in_scope(|| info!("{what}"));
             self.left.send_replace(true);
             return;
         }
         if self.why.set(why).is_ok() {
-            self.span.in_scope(|| info!(reason = %why, "session stops"));
+            let what = match self.is_retired.load(Ordering::Relaxed) {
+                true => "the idle child stops",
+                false => "session stops",
+            };
+            self.span.in_scope(|| info!(reason = %why, "{what}"));
             self.counted.stops();
         }
         self.bridge.close();
@@ -126,6 +147,19 @@ impl session::Backend for ChildSession {
     /// A child that calls share holds nothing that the next one does not.
     fn is_disposable(&self) -> bool {
         self.bridge.snapshot().is_some_and(|snapshot| !snapshot.is_of_a_session())
+    }
+
+    fn retire(&self) -> bool {
+        let is_kept = self.settings.server.reuse
+            && !self.stateful
+            && Arc::ptr_eq(&self.settings, &self.server.settings())
+            && self.bridge.retire();
+        if is_kept {
+            self.is_retired.store(true, Ordering::Relaxed);
+            self.counted.retires();
+            self.span.in_scope(|| info!("session is over, and its child waits for another one"));
+        }
+        is_kept
     }
 
     fn named(&self, id: &SessionId) {

@@ -170,6 +170,16 @@ impl Counted {
         *state = next;
     }
 
+    /// Its session is over.
+    pub(super) fn retires(&self) {
+        self.moves_to(None);
+    }
+
+    /// It works for a session again.
+    pub(super) fn goes_on(&self) {
+        self.moves_to(Some("live"));
+    }
+
     /// It was asked to stop, unless it is gone already.
     pub(super) fn stops(&self) {
         if self.state.lock().unwrap_or_else(PoisonError::into_inner).is_some() {

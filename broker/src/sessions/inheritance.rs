@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc};
 use bridge::{Bridge, Message, Surroundings, Welcome};
 use tokio::sync::{oneshot, watch};
 
-use super::{child_credential::ChildCredential, children::Counted};
+use super::{
+    child_credential::ChildCredential, children::Counted, session_span::SessionSpan,
+};
 use crate::server::Settings;
 
 /// Who gets a child.
@@ -16,7 +18,11 @@ pub(super) struct ChildRequest {
 }
 
 /// A child between two sessions. Dropping it stops the child.
-pub(crate) struct InheritedChild(Option<Handover>);
+pub(crate) struct InheritedChild {
+    handover: Option<Handover>,
+    /// The user's login at the upstream, for the log.
+    pub(super) login: Option<String>,
+}
 
 /// What a session leaves to the next.
 pub(super) struct Handover {
@@ -27,6 +33,7 @@ pub(super) struct Handover {
     pub(super) counted: Arc<Counted>,
     pub(super) ended: watch::Receiver<bool>,
     pub(super) surroundings: Surroundings,
+    pub(super) current_span: SessionSpan,
     pub(super) settings: Arc<Settings>,
 }
 
@@ -44,20 +51,26 @@ impl ChildRequest {
 
     /// Hands the child over. If nobody waits any more it is stopped.
     pub(super) fn receive(self, handover: Handover) {
-        drop(self.reply.send(InheritedChild(Some(handover))));
+        let child = InheritedChild { handover: Some(handover), login: None };
+        drop(self.reply.send(child));
     }
 }
 
 impl InheritedChild {
     /// What there is to go on with; `None` when the child has ended meanwhile.
     pub(super) fn take(mut self) -> Option<Handover> {
-        self.0.take_if(|handover| handover.bridge.closed().is_none())
+        self.handover.take_if(|handover| handover.bridge.closed().is_none())
+    }
+
+    /// What it has of its user's, if anything.
+    pub(super) fn credential(&self) -> Option<&ChildCredential> {
+        self.handover.as_ref()?.credential.as_deref()
     }
 }
 
 impl Drop for InheritedChild {
     fn drop(&mut self) {
-        if let Some(handover) = &self.0 {
+        if let Some(handover) = &self.handover {
             handover.counted.stops();
             handover.bridge.close();
             handover.child.stop();
@@ -73,7 +86,7 @@ impl fmt::Debug for ChildRequest {
 
 impl fmt::Debug for InheritedChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pid = self.0.as_ref().map(|handover| handover.child.pid());
+        let pid = self.handover.as_ref().map(|handover| handover.child.pid());
         f.debug_struct("InheritedChild").field("pid", &pid).finish_non_exhaustive()
     }
 }

@@ -7,8 +7,9 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
-use tracing::{Span, warn};
+use tracing::warn;
 
+use super::session_span::SessionSpan;
 use crate::{
     metrics::{Metrics, ServerLabel},
     server::Server,
@@ -24,11 +25,11 @@ pub(super) struct SessionObserver {
     unread_answers: Counter,
     /// When the last warning was.
     warned: Mutex<Option<Instant>>,
-    span: Span,
+    span: SessionSpan,
 }
 
 impl SessionObserver {
-    pub(super) fn new(server: &Server, span: Span) -> Self {
+    pub(super) fn new(server: &Server, span: SessionSpan) -> Self {
         let label = ServerLabel { server: server.name.to_string() };
         let Metrics { dropped_lines, unread_answers, .. } = &*server.metrics;
         Self {
@@ -54,10 +55,11 @@ impl bridge::Observer for SessionObserver {
         }
         *warned = Some(now);
         drop(warned);
-        let _in_session = self.span.enter();
-        warn!(
-            "the broker dropped an answer before its client had read it: unread answers exceed \
-             stream.max_unread or stream.max_unread_per_owner"
-        );
+        self.span.in_scope(|| {
+            warn!(
+                "the broker dropped an answer before its client had read it: unread answers \
+                 exceed stream.max_unread or stream.max_unread_per_owner"
+            );
+        });
     }
 }

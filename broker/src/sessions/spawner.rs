@@ -109,6 +109,9 @@ impl session::Spawn<OpenRequest, ChildSession, SpawnFailure> for Spawner {
         Some(Box::pin(
             async move {
                 let result = bring_up(&startup, &Greeting::Resume(snapshot)).await;
+                if let Ok(live) = &result {
+                    live.visit.note_return();
+                }
                 startup.record_outcome(&result, "session wakes");
                 result
             }

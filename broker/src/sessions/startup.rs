@@ -18,7 +18,7 @@ use session::Owner;
 use supervisor::{Environment, SpawnError};
 use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span, info, warn};
+use tracing::{Span, info, warn};
 
 use super::{
     cache::{Cache, Caches, person_key},
@@ -34,8 +34,10 @@ use super::{
     ledgers::Ledgers,
     limits::limits,
     session_observer::SessionObserver,
+    session_span::SessionSpan,
     spawn_failure::SpawnFailure,
     token_file::TokenFile,
+    visit::Visit,
 };
 use crate::{
     clock::Clock,
@@ -95,8 +97,22 @@ struct Given<'a> {
 impl Startup {
     /// A session on the child that another one has left; `None` when it has ended meanwhile.
     pub(super) fn go_on_with(&self, child: InheritedChild) -> Option<ChildSession> {
-        let Handover { bridge, welcome, child, credential, counted, ended, surroundings, settings } =
-            child.take()?;
+        if let Some(login) = &child.login {
+            self.span.record("login", login);
+        }
+        let Handover {
+            bridge,
+            welcome,
+            child,
+            credential,
+            counted,
+            ended,
+            surroundings,
+            current_span,
+            settings,
+        } = child.take()?;
+        current_span.set(self.span.clone());
+        counted.goes_on();
         self.span.in_scope(|| info!(pid = child.pid(), "session starts with an idle child"));
         Some(ChildSession {
             server: Arc::clone(&self.server),
@@ -113,6 +129,9 @@ impl Startup {
             surroundings,
             settings,
             span: self.span.clone(),
+            current_span,
+            visit: Visit::default(),
+            is_retired: AtomicBool::new(false),
         })
     }
 
@@ -187,9 +206,10 @@ impl Startup {
                 Arc::new(ChildCredential::new(key, &credential, now, delivery))
             });
 
+        let current_span = SessionSpan::new(span.clone());
         let surroundings = Surroundings {
             ledger: self.ledgers.of(owner, settings.max_unread_per_owner),
-            observer: Some(Arc::new(SessionObserver::new(server, span.clone()))),
+            observer: Some(Arc::new(SessionObserver::new(server, current_span.clone()))),
         };
         let attach = match speech {
             Speech::Own => Bridge::attach_with,
@@ -203,7 +223,7 @@ impl Startup {
         let running = child.clone();
         let counting = Arc::clone(&counted);
         // A task of its own: the process has news once in its life, the bridge at every message.
-        tasks.spawn(started.driver.run().instrument(span.clone()));
+        tasks.spawn(current_span.follow(started.driver.run()));
         let run = async move {
             let why = bridge_driver.run().await;
             // A child without pipes is of no use, however alive it is.
@@ -221,7 +241,7 @@ impl Startup {
             drop(cache_in_use);
             over.send_replace(true);
         };
-        tasks.spawn(run.instrument(span.clone()));
+        tasks.spawn(current_span.follow(run));
         Ok(ChildSession {
             server: Arc::clone(server),
             bridge,
@@ -237,6 +257,9 @@ impl Startup {
             surroundings,
             settings: Arc::clone(settings),
             span: span.clone(),
+            current_span,
+            visit: Visit::default(),
+            is_retired: AtomicBool::new(false),
         })
     }
 

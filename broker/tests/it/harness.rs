@@ -221,6 +221,8 @@ pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
             args = ["{}"]
             default = true
             stop_grace = "300ms"
+            # Tests count processes, and ask each session for its own.
+            reuse = false
         "#,
         directory.join("data").display(),
         witness.path(),

@@ -97,6 +97,27 @@ fn a_locked_account_authorizes_nothing_and_sees_why_on_its_page() {
 }
 
 #[test]
+fn a_new_session_at_an_idle_child_reads_the_forges_words_as_one_at_a_new_child_does() {
+    with_timeout(async {
+        let deployment = with_a_strict_server().await;
+        let application = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
+        let ada = application.with(&tokens);
+        let idle = ada.open().await;
+        assert_eq!(who(&idle).await, (200, "ada".to_owned()));
+        // Another handshake has another child.
+        let working = ada.open_as("2025-06-18").await;
+        lock(&deployment, true);
+        assert_eq!(who(&working).await.0, 200, "the server's own error");
+        assert_eq!(who(&working).await.0, 403);
+        let refused = ada.post(initialize("1", "2025-11-25")).await;
+        assert_eq!(refused.status, 403, "{refused:?}");
+        let words = refused.json()["error"]["message"].as_str().expect("words").to_owned();
+        assert_eq!(words, format!("forgejo refuses your account: {LOCKED}"));
+    });
+}
+
+#[test]
 fn a_grant_withdrawn_at_the_forge_is_a_challenge_at_the_next_call_and_the_session_stays() {
     with_timeout(async {
         let deployment = with_a_strict_server().await;
