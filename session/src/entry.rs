@@ -350,11 +350,9 @@ impl<B> Entry<B> {
     pub(crate) fn why_gone(&self) -> Option<StopReason> {
         match self.lock().state {
             State::Gone(why) => Some(why),
-            State::Live(_)
-            | State::Spare(_)
-            | State::Leaving
-            | State::Asleep
-            | State::Replaced => None,
+            State::Live(_) | State::Spare(_) | State::Leaving | State::Asleep | State::Replaced => {
+                None
+            }
         }
     }
 

@@ -67,8 +67,7 @@ impl<B> Shared<B> {
             (activity.is_spare || entry.record().is_some()) && among.includes(entry.owner())
         };
         loop {
-            let is_victim =
-                |entry: &Entry<B>, activity| may_go(activity) && meant(entry, activity);
+            let is_victim = |entry: &Entry<B>, activity| may_go(activity) && meant(entry, activity);
             let victim = self.table.least_needed(is_victim);
             let Some(victim) = victim else { return false };
             // It may have been leased or ended since; then the next one is tried. Each round

@@ -5,9 +5,7 @@ use std::{fmt, sync::Arc};
 use bridge::{Bridge, Message, Surroundings, Welcome};
 use tokio::sync::{oneshot, watch};
 
-use super::{
-    child_credential::ChildCredential, children::Counted, session_span::SessionSpan,
-};
+use super::{child_credential::ChildCredential, children::Counted, session_span::SessionSpan};
 use crate::server::Settings;
 
 /// Who gets a child.

@@ -132,7 +132,8 @@ fn clients_that_never_confirm_the_handshake_share_a_child_too() {
 #[test]
 fn the_child_of_a_session_that_its_client_ended_ends_when_no_other_session_comes() {
     with_timeout(async {
-        for keep in ["session.keep_ended=200ms", "session.keep_ended=0s", "server.main.reuse=false"] {
+        for keep in ["session.keep_ended=200ms", "session.keep_ended=0s", "server.main.reuse=false"]
+        {
             let harness = Harness::start(&[REUSE, keep]).await;
             let session = visit(&harness.client, 0).await;
             let child = harness.witness.child();

@@ -197,8 +197,9 @@ fn configuration<'a>(
          [auth]\nverifiers = [\"static\", \"oauth\"]\nidentity = [\"local\"]\n\n\
          [server.fixture]\ncommand = {fixture}\ndefault = true\n\n\
          [server.memory]\ncommand = \"npx\"\nargs = [\"--yes\", \"{MEMORY}\"]\n\
-         pass_env = [{pass}]\n\n\
-         [server.time]\ncommand = {uvx}\nargs = [\"{TIME}\"]\npass_env = [{pass}]\n\
+         pass_env = [{pass}]\n\
+         # The second start from the cache is timed.\nreuse = false\n\n\
+         [server.time]\ncommand = {uvx}\nargs = [\"{TIME}\"]\npass_env = [{pass}]\nreuse = false\n\
          # With the machine's own Python.\nenv = {{ UV_PYTHON_DOWNLOADS = \"never\" }}\n",
         data = quoted(&dir.join("data")),
         fixture = quoted(fixture),
