@@ -157,9 +157,8 @@ pub(crate) struct Ambiguous;
 pub(crate) fn member(object: &str, name: &str) -> Result<Option<Range<usize>>, Ambiguous> {
     let mut found = None;
     for member in walk(object) {
-        let own = member.name();
-        let is_it = own == name;
-        if !is_it && !folds_to(&own, name) {
+        let is_it = member.name == name;
+        if !is_it && !folds_to(&member.name, name) {
             continue;
         }
         let start = member.value.as_ptr() as usize - object.as_ptr() as usize;

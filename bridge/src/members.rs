@@ -2,20 +2,12 @@
 
 use std::borrow::Cow;
 
-/// One member, as it stands in its object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One member of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawMember<'a> {
-    /// The name with its quotes.
-    raw_name: &'a str,
+    pub(crate) name: Cow<'a, str>,
     /// The value, raw.
     pub(crate) value: &'a str,
-}
-
-impl<'a> RawMember<'a> {
-    /// What it is called.
-    pub(crate) fn name(&self) -> Cow<'a, str> {
-        text(self.raw_name).unwrap_or_default()
-    }
 }
 
 /// What a raw value says, if it is text.
@@ -50,9 +42,8 @@ impl<'a> MemberWalk<'a> {
         Self { text, at: if is_object { start + 1 } else { text.len() } }
     }
 
-    /// The next name, with its quotes. Its value is next: [skipped](Self::skip), or
-    /// [walked](Self::inside).
-    fn name(&mut self) -> Option<&'a str> {
+    /// The next name. Its value is next: [skipped](Self::skip), or [walked](Self::inside).
+    fn name(&mut self) -> Option<Cow<'a, str>> {
         let text = self.text.as_bytes();
         while matches!(text.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r' | b',') {
             self.at += 1;
@@ -63,7 +54,7 @@ impl<'a> MemberWalk<'a> {
         let end = string_end(text, self.at)?;
         let name = self.text.get(self.at..end)?;
         self.at = blanks_end(text, blanks_end(text, end) + 1);
-        Some(name)
+        Some(self::text(name).unwrap_or_default())
     }
 
     /// The value that is next.
@@ -92,10 +83,9 @@ impl<'a> MemberWalk<'a> {
         name: &str,
         see: impl FnMut(RawMember<'a>),
     ) -> Option<RawMember<'a>> {
-        let raw_name = self.name()?;
-        let is_it = text(raw_name).is_some_and(|own| own == name);
-        let value = if is_it { self.inside(see) } else { self.skip() }?;
-        Some(RawMember { raw_name, value })
+        let own = self.name()?;
+        let value = if own == name { self.inside(see) } else { self.skip() }?;
+        Some(RawMember { name: own, value })
     }
 }
 
@@ -103,7 +93,7 @@ impl<'a> Iterator for MemberWalk<'a> {
     type Item = RawMember<'a>;
 
     fn next(&mut self) -> Option<RawMember<'a>> {
-        Some(RawMember { raw_name: self.name()?, value: self.skip()? })
+        Some(RawMember { name: self.name()?, value: self.skip()? })
     }
 }
 
@@ -170,7 +160,7 @@ mod tests {
     fn members_are_found_whatever_stands_in_them() {
         let object = r#"{ "a" : 1.50 ,"\u0062":{"x":[",\"}",{}]}, "c": "\\" ,"":null,"a":[ ] }"#;
         let found: Vec<_> =
-            walk(object).map(|member| (member.name().into_owned(), member.value)).collect();
+            walk(object).map(|member| (member.name.into_owned(), member.value)).collect();
         let expected = [
             ("a", "1.50"),
             ("b", r#"{"x":[",\"}",{}]}"#),
@@ -211,7 +201,7 @@ mod tests {
                 expected.into_iter().map(|(name, raw)| (name, raw.get().to_owned())).collect();
             // A value's members are sorted by their names.
             let found: Vec<_> = walk(&text)
-                .map(|member| (member.name().into_owned(), member.value.to_owned()))
+                .map(|member| (member.name.into_owned(), member.value.to_owned()))
                 .collect();
             prop_assert_eq!(&found, &expected);
             // What is walked on the way is what would be walked alone.
@@ -219,7 +209,7 @@ mod tests {
                 let (mut walk, mut seen) = (walk(&text), Vec::new());
                 let mut outer = Vec::new();
                 while let Some(member) = walk.next_with(name, |inner| seen.push(inner)) {
-                    outer.push((member.name().into_owned(), member.value.to_owned()));
+                    outer.push((member.name.into_owned(), member.value.to_owned()));
                 }
                 prop_assert_eq!(&outer, &expected);
                 prop_assert_eq!(seen, super::walk(inner).collect::<Vec<_>>());

@@ -35,7 +35,7 @@ impl<'a> Object<'a> {
     /// Reads `text`, JSON that was read before. What is no object has no members.
     pub(super) fn read(text: &'a str) -> Self {
         let mut members = Vec::with_capacity(USUAL);
-        members.extend(walk(text).map(|member| (member.name(), member.value)));
+        members.extend(walk(text).map(|member| (member.name, member.value)));
         Self { text, members }
     }
 
@@ -45,9 +45,9 @@ impl<'a> Object<'a> {
         let (mut object, mut inner) = (Self::read(""), Self::read(""));
         object.text = text;
         let mut walk = walk(text);
-        let mut see = |member: RawMember<'a>| inner.members.push((member.name(), member.value));
+        let mut see = |member: RawMember<'a>| inner.members.push((member.name, member.value));
         while let Some(member) = walk.next_with(name, &mut see) {
-            object.members.push((member.name(), member.value));
+            object.members.push((member.name, member.value));
         }
         match object.unmistakable(name) {
             Ok(Some(value)) => inner.text = value,

@@ -87,20 +87,20 @@ pub fn about(message: &Message, id: &str) -> Message {
 
 /// The tasks that `subscriptions/listen` names, as they stand there.
 #[must_use]
-pub fn listened(message: &Message) -> Option<Vec<Value>> {
-    if message.method() != "subscriptions/listen" {
+pub fn listened(request: &Request<'_>) -> Option<Vec<Value>> {
+    if request.method() != "subscriptions/listen" {
         return None;
     }
-    let filter = members(members(message.payload()?).get("notifications")?.get());
+    let filter = members(request.params.last("notifications")?);
     serde_json::from_str(filter.get("taskIds")?.get()).ok()
 }
 
 /// `subscriptions/listen` with those alone of the tasks it names that `is_own`; `None` when it names
 /// none that has to go.
 #[must_use]
-pub fn narrowed(message: &Message, is_own: impl Fn(&str) -> bool) -> Option<Message> {
-    let named = listened(message)?;
-    let params = message.payload()?;
+pub fn narrowed(request: &Request<'_>, is_own: impl Fn(&str) -> bool) -> Option<Message> {
+    let named = listened(request)?;
+    let params = request.message.payload()?;
     let filter = members(params).get("notifications")?.get().to_owned();
     let mut filter = members(&filter);
     let own: Vec<_> = named.iter().filter(|id| id.as_str().is_some_and(&is_own)).cloned().collect();
@@ -173,14 +173,15 @@ mod tests {
             own_request("subscriptions/listen", &format!(r#"{{"notifications":{filter}}}"#))
         };
         let is_own = |id: &str| id == "own";
-        let narrow = narrowed(&listen(r#"{"taskIds":["own","other",7],"x":1.50}"#), is_own);
+        let narrow =
+            narrowed(&Request::read(&listen(r#"{"taskIds":["own","other",7],"x":1.50}"#)), is_own);
         let narrow = narrow.expect("some have to go");
         let params = narrow.payload().expect("it has parameters");
         assert!(params.contains(r#""taskIds":["own"]"#) && params.contains("1.50"), "{params}");
         for whole in ["{}", r#"{"taskIds":["own"]}"#, r#"{"taskIds":[]}"#, "7"] {
-            assert!(narrowed(&listen(whole), is_own).is_none(), "{whole}");
+            assert!(narrowed(&Request::read(&listen(whole)), is_own).is_none(), "{whole}");
         }
         let call = own_request("tools/call", r#"{"notifications":{"taskIds":["other"]}}"#);
-        assert!(narrowed(&call, is_own).is_none());
+        assert!(narrowed(&Request::read(&call), is_own).is_none());
     }
 }
