@@ -1,7 +1,10 @@
 //! `tools/call` in a session and without one (2026-07-28), in turn: what the stateless protocol costs.
 //!
-//! Either has one child, so that the difference is the broker's alone. Which comes first changes with each
-//! round, and a ratio is taken within a round.
+//! Either has one child, so that the difference is the broker's alone. The turns are short and many, each
+//! on connections of its own: at one connection the rate depends on which threads a connection and its
+//! child happen to get, by more than the eras differ, and few long turns draw that lot too seldom. In each
+//! round either has two turns, and which has the outer ones changes with the round, so that a machine that
+//! warms up or slows down favours neither. A ratio is taken within a round.
 
 use std::{path::Path, time::Duration};
 
@@ -13,34 +16,46 @@ use crate::{
 /// What calls without a session make of the others' rate at the least.
 const LEAST: f64 = 0.95;
 
-/// Measures and prints. Says whether calls without a session are fast enough.
+/// Whose turn it is in a round.
+const TURNS: [usize; 4] = [0, 1, 1, 0];
+
+/// How long a turn warms up, and how many of them one window is divided into.
+const WARM_UP: Duration = Duration::from_millis(200);
+const TURNS_OF_A_WINDOW: u32 = 6;
+
+/// Measures and prints: either has as many windows as there are `rounds`. Says whether calls without a
+/// session are fast enough.
 pub(crate) async fn run(
     broker: &Path,
     window: Duration,
     rounds: usize,
     report: &mut Report,
 ) -> anyhow::Result<bool> {
-    let rounds = rounds.max(1);
+    let turn = window / TURNS_OF_A_WINDOW;
+    // Two turns of each in a round.
+    let rounds = rounds.max(1) * TURNS_OF_A_WINDOW as usize / 2;
     let targets = [
         Target::one_child("session", broker, true).await?,
         Target::one_child("no session", broker, false).await?,
     ];
-    println!("tools/call in a session and without one, {rounds} rounds of {window:?} in turn");
+    println!(
+        "tools/call in a session and without one, {rounds} rounds of 2 turns of {turn:?} for each"
+    );
     let mut is_fast = true;
     for connections in CONNECTIONS {
         let mut points: [Vec<Point>; 2] = Default::default();
+        let mut ratios = Vec::new();
         for round in 0..rounds {
-            for turn in 0..2 {
-                let which = (round + turn) % 2;
-                let point = targets[which].measure(connections, window).await?;
-                eprintln!(
-                    "{connections:>2} connections, round {} of {rounds}: {} {:.0} calls/s",
-                    round + 1,
-                    targets[which].name,
-                    point.rate
-                );
+            let mut sums = [0.0; 2];
+            for which in TURNS {
+                let which = (which + round) % 2;
+                let point = targets[which].measure_after(WARM_UP, connections, turn).await?;
+                sums[which] += point.rate;
                 points[which].push(point);
             }
+            let ratio = sums[1] / sums[0];
+            eprintln!("{connections:>2} connections, round {} of {rounds}: {ratio:.3}", round + 1);
+            ratios.push(ratio);
         }
         for (target, points) in targets.iter().zip(&points) {
             let Point { rate, p99, server, .. } = Point::median(points);
@@ -50,13 +65,13 @@ pub(crate) async fn run(
                  {server:>6.1} µs of CPU per call"
             );
         }
-        let [with, without] = &points;
-        let ratio =
-            median(without.iter().zip(with).map(|(without, with)| without.rate / with.rate));
+        let ratio = median(ratios.iter().copied());
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = ratios.iter().copied().fold(0.0, f64::max);
         let is_enough = ratio >= LEAST;
         println!(
             "ratio no session / session at {connections:>2} connections: {ratio:.3} \
-             (at least {LEAST}: {})",
+             (rounds {least:.3} to {most:.3}; at least {LEAST}: {})",
             if is_enough { "yes" } else { "NO" }
         );
         is_fast &= is_enough;

@@ -106,6 +106,16 @@ impl Target {
         connections: usize,
         window: Duration,
     ) -> anyhow::Result<Point> {
+        self.measure_after(WARM_UP, connections, window).await
+    }
+
+    /// As [`measure`](Self::measure), after another time to warm up in.
+    pub(crate) async fn measure_after(
+        &self,
+        warm_up: Duration,
+        connections: usize,
+        window: Duration,
+    ) -> anyhow::Result<Point> {
         let mut callers = Vec::new();
         for n in 0..connections {
             // Each connection goes round the sessions that are its own.
@@ -116,7 +126,7 @@ impl Target {
             self.answers.call(&mut wire, &sessions[0]).await?;
             callers.push((wire, sessions));
         }
-        let begin = Instant::now() + WARM_UP;
+        let begin = Instant::now() + warm_up;
         let end = begin + window;
         let mut tasks = JoinSet::new();
         for (wire, sessions) in callers {
