@@ -55,7 +55,7 @@ impl Default for Setup {
         Self {
             people: vec!["load".to_owned()],
             role: "child",
-            tables: "[session]\nmax = 0\nmax_per_owner = 0".to_owned(),
+            tables: "[session]\nmax = 0\nmax_per_owner = 0\nstart_interval = \"0s\"".to_owned(),
             server: String::new(),
             keeps_log: false,
             under: Vec::new(),

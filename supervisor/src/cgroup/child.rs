@@ -86,7 +86,7 @@ impl ChildCgroup {
 /// How a process comes into a folder.
 ///
 /// For a whole process that joins, the kernel waits until no process of the machine is between fork and
-/// exec, some 15 to 70 milliseconds. It does not wait for one that starts in there, which version 2 knows,
+/// exec, some 10 milliseconds. It does not wait for one that starts in there, which version 2 knows,
 /// nor for a single thread that joins, which version 1 allows.
 #[derive(Debug)]
 enum Entrance {

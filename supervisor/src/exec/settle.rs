@@ -174,7 +174,7 @@ impl Work<'_> {
 }
 
 /// Joins a cgroup of version 2, for which the kernel waits until no process of the machine is between clone
-/// and exec: some 15 to 70 milliseconds.
+/// and exec: some 10 milliseconds, at times more.
 #[cfg(target_os = "linux")]
 fn join(folder: BorrowedFd<'_>) -> Result<(), Errno> {
     use rustix::fs::{OFlags, openat};
