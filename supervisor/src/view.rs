@@ -69,7 +69,14 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     let places: Vec<_> =
         places.into_iter().map(|((_, path), access)| Place { path, access }).collect();
     let needed = |place: &Place| {
-        !matches!(place.access, Access::Read | Access::Link) || is_changed(&places, &place.path)
+        let around = nearest(&places, &place.path);
+        // What is shown is shown with all below it. Each place costs the start of a child some time.
+        let is_shown_anyway = match place.access {
+            Access::Read => around == Some(Access::Read),
+            Access::Link => matches!(around, Some(Access::Read | Access::Write)),
+            Access::Scratch | Access::Write | Access::Hidden => return true,
+        };
+        is_changed(&places, &place.path) && !is_shown_anyway
     };
     places.iter().filter(|place| needed(place)).cloned().collect()
 }
@@ -139,6 +146,15 @@ fn links(path: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// What becomes of the last place above `path`.
+fn nearest(places: &[Place], path: &Path) -> Option<Access> {
+    let above = |place: &&Place| {
+        place.access != Access::Link && place.path != path && path.starts_with(&place.path)
+    };
+    // Those that contain others come first.
+    places.iter().rfind(above).map(|place| place.access)
 }
 
 /// Whether something above `path` is not as on the host.
@@ -272,6 +288,34 @@ mod tests {
         let place = |path: PathBuf, access| Place { path, access };
         assert!(places.contains(&place(base.join("current"), Access::Link)));
         assert!(places.contains(&place(base.join("releases/2/program"), Access::Read)));
+    }
+
+    #[test]
+    fn what_is_shown_with_all_below_it_is_not_listed_again() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name).canonicalize().unwrap();
+        for folder in ["home/tools/bin", "home/tools/gone/again", "home/notes/bin"] {
+            std::fs::create_dir_all(base.path().join(folder)).unwrap();
+        }
+        let sandbox = Sandbox {
+            hidden: vec![at("home"), at("home/tools/gone")],
+            read: ["home/tools", "home/tools/bin", "home/tools/gone/again", "home/notes/bin"]
+                .map(at)
+                .to_vec(),
+            write: vec![at("home/notes")],
+            user: None,
+        };
+        let own = places(&sandbox).into_iter().filter(|place| place.path.starts_with(at("home")));
+        let found: Vec<_> = own.map(|place| (place.path, place.access)).collect();
+        let expected = [
+            (at("home"), Access::Hidden),
+            (at("home/tools"), Access::Read),
+            (at("home/notes"), Access::Write),
+            (at("home/tools/gone"), Access::Hidden),
+            (at("home/notes/bin"), Access::Read),
+            (at("home/tools/gone/again"), Access::Read),
+        ];
+        assert_eq!(found, expected, "a part that is to be read only stays so in what is written");
     }
 
     #[test]
