@@ -309,10 +309,10 @@ mod tests {
         let found: Vec<_> = own.map(|place| (place.path, place.access)).collect();
         let expected = [
             (at("home"), Access::Hidden),
-            (at("home/tools"), Access::Read),
             (at("home/notes"), Access::Write),
-            (at("home/tools/gone"), Access::Hidden),
+            (at("home/tools"), Access::Read),
             (at("home/notes/bin"), Access::Read),
+            (at("home/tools/gone"), Access::Hidden),
             (at("home/tools/gone/again"), Access::Read),
         ];
         assert_eq!(found, expected, "a part that is to be read only stays so in what is written");

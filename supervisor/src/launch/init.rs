@@ -14,7 +14,7 @@ use rustix::{
 
 use super::{
     confine, mounts, network,
-    own_process::{exit, fork, silence},
+    own_process::{exit, fork, null, silence},
     plan::{Plan, Reach},
     report::{EXEC, Failure, Report, Step},
     signals,
@@ -25,7 +25,7 @@ pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, words: &[CSt
         Ok(child) => {
             let _ = (setpgid(Some(child), Some(child)), rustix::thread::set_name(c"mcp-init"));
             close_but(&exit_pipe);
-            silence();
+            silence(null());
             // The child runs as the same user.
             let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             let ended = keep(child);

@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{
     adopter, init,
-    own_process::{exit, fork, silence},
+    own_process::{exit, fork, null, silence},
     plan::Plan,
     report::{Failure, Report, Step},
     signals,
@@ -36,10 +36,14 @@ enum Awaited {
 pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
     let report = Report::new(status);
     signals::block_all();
+    // Before there is an init, which makes another /dev in the same mount namespace: opened meanwhile, it
+    // may be the plain file that the device is about to be attached at, and that /dev would never become
+    // read-only (`EBUSY`), or it is not there yet, and the pipes would stay open.
+    let null = null();
     match start(plan, &report, words) {
         Ok(kept) => {
             drop(report);
-            silence();
+            silence(null);
             let _ = rustix::thread::set_name(c"mcp-keeper");
             repeat(match kept {
                 Awaited::Init(init, exit_pipe) => keep(init, &exit_pipe),

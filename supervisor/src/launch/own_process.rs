@@ -1,6 +1,6 @@
 //! What a process of the launcher does to itself.
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 use rustix::{
     fs::{Mode, OFlags, open},
@@ -29,8 +29,13 @@ pub(super) fn fork() -> Result<Option<Pid>, Errno> {
     }
 }
 
+/// Where nothing comes from and nothing goes to.
+pub(super) fn null() -> Option<OwnedFd> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
 /// Lets go of the pipes, which are the child's.
-pub(super) fn silence() {
-    let Ok(null) = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return };
+pub(super) fn silence(null: Option<OwnedFd>) {
+    let Some(null) = null else { return };
     let _ = (dup2_stdin(&null), dup2_stdout(&null), dup2_stderr(&null));
 }
