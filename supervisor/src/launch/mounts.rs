@@ -206,12 +206,14 @@ fn cover(path: &Path, options: &'static CStr) -> Result<(), Failure> {
 }
 
 /// The pauses before each attempt to make a mount read-only.
-const SETTLING: [Duration; 5] = [
+const SETTLING: [Duration; 7] = [
     Duration::ZERO,
     Duration::from_millis(1),
     Duration::from_millis(5),
     Duration::from_millis(25),
     Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
 ];
 
 const READ_ONLY: u64 = 1;
