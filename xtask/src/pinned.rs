@@ -108,12 +108,13 @@ pub(crate) fn cargo(
 }
 
 /// Installs programs in Go below `target`, each in a directory of its own: `programs`, as names and
-/// `PACKAGE@VERSION`, and the module at `source` as `client`. `None` where Go is missing or older than the
-/// module asks for; a line says so.
+/// `PACKAGE@VERSION`, and `own`, as names and directories of the module at `source`. `None` where Go is
+/// missing or older than the module asks for; a line says so.
 pub(crate) fn go(
     sh: &Shell,
     programs: &[(&str, &str)],
     source: &Path,
+    own: &[(&str, &str)],
     target: &Path,
 ) -> anyhow::Result<Option<PathBuf>> {
     let module = sh.read_file(source.join("go.mod"))?;
@@ -128,9 +129,12 @@ pub(crate) fn go(
         return Ok(None);
     };
     sh.create_dir(target)?;
-    let mut from = format!("{version}\n{programs:?}\n");
-    for file in sh.read_dir(source)?.into_iter().filter(|path| path.is_file()) {
-        from += &sh.read_file(file)?;
+    let mut from = format!("{version}\n{programs:?}\n{own:?}\n");
+    for (_, directory) in own {
+        let files = sh.read_dir(source.join(directory))?;
+        for file in files.into_iter().filter(|path| path.is_file()) {
+            from += &sh.read_file(file)?;
+        }
     }
     install(target, &from, || {
         // The version that is here is the one that was asked about.
@@ -142,9 +146,14 @@ pub(crate) fn go(
                 return Ok(false);
             }
         }
-        let client = target.join("client");
-        let cmd = cmd!(sh, "{go} build -C {source} -mod=readonly -o {client}/client .");
-        Ok(process::run_with(&[local], cmd)?.ok)
+        for (name, directory) in own {
+            let built = target.join(name).join(name);
+            let cmd = cmd!(sh, "{go} build -C {source} -mod=readonly -o {built} ./{directory}");
+            if !process::run_with(&[local], cmd)?.ok {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     })?;
     Ok(Some(target.to_owned()))
 }

@@ -91,6 +91,8 @@ class Stories:
         secret = self.broker.config.with_name(f"{self.flags.kind}-secret").read_text().strip()
         check(secret and secret not in said and self.operator.password not in said, "the secret is shown")
         check("is installed" in said and "is not installed" not in said, said)
+        written = self.broker.config.read_text()
+        check("${egress.token}" in written and "upstream.access_token" not in written, "it gives tokens away")
         code, said = await self.broker.run("check", "--config", str(self.broker.config))
         check(code == 0, said)
         return f"version {await self.forge.version()}"

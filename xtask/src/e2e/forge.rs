@@ -63,11 +63,12 @@ pub(super) fn run(sh: &Shell, flags: &flags::Forge) -> anyhow::Result<Tally> {
         Some(url) => vec![named(url, flags)?],
         None => {
             cargo::build_examples(sh, &["forge"])?;
+            let go = harness::go(sh)?;
             let mut places = Vec::new();
             for kind in DOUBLES {
                 let log = dir.join(format!("{kind}.log"));
                 let double = Provider::empty_forge(sh, kind, TOKEN_SECONDS, &log)?;
-                places.push(at_double(kind, &double, flags));
+                places.push(at_double(kind, &double, flags, go.as_deref()));
                 doubles.push(double);
             }
             places
@@ -98,9 +99,13 @@ fn named(url: &str, flags: &flags::Forge) -> anyhow::Result<Place> {
     })
 }
 
-/// A double, with the server that the caller names or one that stands in for it.
-fn at_double(kind: &str, double: &Provider, flags: &flags::Forge) -> Place {
-    let stand_in = || root().join("xtask/e2e/py/forge_server.py");
+/// A double, with the server that the caller names or one that stands in for it: at Gitea's one on the Go
+/// SDK, where Go is.
+fn at_double(kind: &str, double: &Provider, flags: &flags::Forge, go: Option<&Path>) -> Place {
+    let stand_in = || match go {
+        Some(go) if kind == "gitea" => go.join("forge/forge"),
+        _ => root().join("xtask/e2e/py/forge_server.py"),
+    };
     Place {
         name: kind.to_owned(),
         url: double.address().to_owned(),

@@ -24,6 +24,9 @@ const GO: [(&str, &str); 2] = [
     ("go-sdk", "github.com/modelcontextprotocol/go-sdk/examples/server/everything@v1.8.0"),
 ];
 
+/// Our own programs in Go: the client that tells the stories, and a server that acts at a forge.
+const OWN_GO: [(&str, &str); 2] = [("client", "."), ("forge", "forge")];
+
 impl Harness {
     /// Builds and installs what is needed and not there yet.
     pub(super) fn build(sh: &Shell) -> anyhow::Result<Self> {
@@ -32,7 +35,7 @@ impl Harness {
         let dir = root().join("target/e2e");
         pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir.join("ts"))?;
         let python = python(sh)?;
-        let go = pinned::go(sh, &GO, &root().join("xtask/e2e/go"), &dir.join("go"))?;
+        let go = go(sh)?;
         // A copy, so that its processes can be told from those of other tests by their path. One that
         // is there already may be running for another part.
         let (built, copy) = (root().join("target/debug/examples/everything"), dir.join("fixture"));
@@ -48,4 +51,9 @@ impl Harness {
 pub(super) fn python(sh: &Shell) -> anyhow::Result<PathBuf> {
     let requirements = root().join("xtask/e2e/py/requirements.txt");
     pinned::pip(sh, &requirements, &root().join("target/e2e/py"))
+}
+
+/// The directory of the programs in Go, each at `NAME/NAME`, where Go is.
+pub(super) fn go(sh: &Shell) -> anyhow::Result<Option<PathBuf>> {
+    pinned::go(sh, &GO, &root().join("xtask/e2e/go"), &OWN_GO, &root().join("target/e2e/go"))
 }
