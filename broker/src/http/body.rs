@@ -4,7 +4,7 @@ use std::error::Error;
 
 use bridge::rpc;
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode, request::Parts};
+use http::{HeaderMap, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
@@ -29,6 +29,7 @@ where
     B::Error: Error + Send + Sync + 'static,
 {
     let (head, mut body) = request.into_parts();
+    uncoded(&head.headers, &body)?;
     account.take(UPKEEP + size(&head)).map_err(no_room)?;
     if body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
@@ -55,12 +56,18 @@ fn size(head: &Parts) -> usize {
     asked + fields.sum::<usize>()
 }
 
-/// Reads the body, `max` bytes at most, in the time the configuration gives.
-pub(super) async fn read<B>(mut body: B, max: usize, http: &Http) -> Result<Bytes, Refusal>
+/// Reads the body under these headers, `max` bytes at most, in the time the configuration gives.
+pub(super) async fn read<B>(
+    headers: &HeaderMap,
+    mut body: B,
+    max: usize,
+    http: &Http,
+) -> Result<Bytes, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: Error + Send + Sync + 'static,
 {
+    uncoded(headers, &body)?;
     if body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
     }
@@ -69,6 +76,24 @@ where
         Ok(Err(error)) => Err(unreadable(&*error, max)),
         Err(_) => Err(too_late()),
     }
+}
+
+/// A body that is packed is not read: its length says nothing of what it holds, and read as it is it would
+/// be nonsense.
+fn uncoded<B: http_body::Body>(headers: &HeaderMap, body: &B) -> Result<(), Refusal> {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_identity = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    if body.is_end_stream() || codings.all(is_identity) {
+        return Ok(());
+    }
+    let words =
+        "The body has a Content-Encoding, which this server does not read: send it as it is";
+    let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, rpc::SERVER_ERROR, words);
+    Err(refusal.uncoded().closing())
 }
 
 fn unreadable(error: &(dyn Error + Send + Sync + 'static), max: usize) -> Refusal {

@@ -93,7 +93,7 @@ impl Exchange<'_> {
             return Err(Refusal::draining().closing());
         }
         let http = &self.state.config.http;
-        let body = body::read(body, http.max_body, http).await?;
+        let body = body::read(headers, body, http.max_body, http).await?;
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         let only = incoming.as_ref().ok().and_then(Incoming::single);
         if request::is_modern(headers, only) {

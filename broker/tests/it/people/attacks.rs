@@ -332,3 +332,30 @@ fn a_form_that_is_sent_twice_leads_to_the_same_place() {
         assert_eq!(page.answer.status, 403, "not in another browser: {}", page.seen());
     });
 }
+
+#[test]
+fn a_packed_body_is_415_and_not_nonsense_on_every_route_that_reads_one() {
+    with_timeout(async {
+        let deployment = Deployment::of(&["ada"], "", "").await;
+        let application = deployment.application("/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
+        let client = application.with(&tokens);
+        for path in
+            ["/mcp", "/oauth/token", "/oauth/register", "/oauth/revoke", "/login", "/account"]
+        {
+            for coding in ["gzip", "identity, br", "x-gzip", "deflate,"] {
+                let client = client.at(path).with("content-encoding", coding);
+                let answer = client.post(initialize("1", "2025-11-25")).await;
+                assert_eq!(answer.status, 415, "{path} {coding}: {answer:?}");
+                assert_eq!(answer.header("accept-encoding"), Some("identity"), "{path} {coding}");
+                assert!(answer.text().contains("Content-Encoding"), "{path} {coding}: {answer:?}");
+            }
+        }
+        for plain in ["identity", "Identity", "", " , identity"] {
+            let client = client.with("content-encoding", plain);
+            assert_eq!(client.post(initialize("1", "2025-11-25")).await.status, 200, "{plain}");
+        }
+        let nothing = client.at("/account").with("content-encoding", "gzip").ask("GET", "").await;
+        assert_ne!(nothing.status, 415, "there is no body: {nothing:?}");
+    });
+}
