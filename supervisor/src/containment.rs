@@ -15,7 +15,7 @@ use crate::{
     isolation::Sandbox,
     launch::{
         is_in_this_program,
-        plan::Plan,
+        plan::{Plan, Reach},
         report::Failure,
         start::{LauncherKind, attempt},
     },
@@ -97,6 +97,8 @@ struct Inner {
     has_namespaces: bool,
     /// The same for a sandbox of another user; tried when it is first asked for.
     sandbox_of_users: OnceLock<Result<(), Failure>>,
+    /// The same for a list of ports.
+    ports: OnceLock<Result<(), Failure>>,
 }
 
 impl Containment {
@@ -143,6 +145,7 @@ impl Containment {
             sandbox,
             has_namespaces,
             sandbox_of_users: OnceLock::new(),
+            ports: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -178,6 +181,18 @@ impl Containment {
         })
     }
 
+    fn try_ports() -> Result<(), Failure> {
+        if !is_in_this_program() {
+            return Err(Failure { step: "find the launcher".to_owned(), errno: libc::ENOSYS });
+        }
+        attempt(&Plan {
+            user_namespace: false,
+            in_place: true,
+            network: Reach::Ports(Vec::new()),
+            ..plain()
+        })
+    }
+
     fn can_adopt() -> bool {
         is_in_this_program() && attempt(&Plan { adopts: true, ..plain() }).is_ok()
     }
@@ -196,9 +211,7 @@ impl Containment {
     pub fn sandbox(&self) -> Result<Walls, SpawnError> {
         match &self.inner.sandbox {
             Ok(walls) => Ok(*walls),
-            Err(failure) => {
-                Err(SpawnError::Isolation { step: failure.step.clone(), source: failure.error() })
-            }
+            Err(failure) => Err(refused(failure)),
         }
     }
 
@@ -215,10 +228,17 @@ impl Containment {
             }
             Self::try_namespaces(false, true, Some(SOMEBODY))
         });
-        tried.as_ref().copied().map_err(|failure| SpawnError::Isolation {
-            step: failure.step.clone(),
-            source: failure.error(),
-        })
+        tried.as_ref().copied().map_err(refused)
+    }
+
+    /// Whether children can be kept to a list of [ports](crate::Network::Ports); else what was refused.
+    /// Blocks for some milliseconds the first time.
+    ///
+    /// # Errors
+    /// As [`sandbox`](Self::sandbox).
+    pub fn ports(&self) -> Result<(), SpawnError> {
+        let tried = self.inner.ports.get_or_init(Self::try_ports);
+        tried.as_ref().copied().map_err(refused)
     }
 
     /// Whether there are PID namespaces.
@@ -275,6 +295,11 @@ impl Containment {
     pub(crate) fn register(&self, group: Pid) -> Option<Registration> {
         self.inner.orphan_cleanup.as_ref().map(|cleanup| cleanup.register(group))
     }
+}
+
+/// A step that failed, to who asked what there is.
+fn refused(failure: &Failure) -> SpawnError {
+    SpawnError::Isolation { step: failure.step.clone(), source: failure.error() }
 }
 
 /// Nothing but the file system's root to work in.

@@ -44,7 +44,8 @@ settings! {
         pub fallback: IsolationFallback = word(r#""refuse""#).live(),
         /// What the processes reach: "any", "none" (not even the broker's own machine), "egress" (the
         /// upstreams of the table egress, by way of the broker, and nothing else), or a list of
-        /// TCP ports that they may connect to, at any address. The list does not cover UDP.
+        /// TCP ports that they may connect to, at any address. The list does not cover UDP. Without
+        /// network namespaces "egress" is such a list, of the port of the broker's listener.
         pub network: NetworkAccess = special(Kind::NetworkAccess)
             .computed("\"egress\" in a sandbox whose env asks for ${egress.base_url}, unless the command \
                  is a package runner such as npx or uvx; else \"any\"")

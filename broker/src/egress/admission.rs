@@ -72,6 +72,15 @@ pub(crate) struct Admitted {
     pub(crate) base_urls: BaseUrls,
     /// The dummy.
     pub(crate) token: Secret,
+    /// Where the child presents it.
+    pub(super) port: u16,
     pub(super) holder: Arc<Holder>,
     pub(super) _living: Living,
+}
+
+impl Admitted {
+    /// The port of the listener, on the loopback interface of the child's network.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
 }

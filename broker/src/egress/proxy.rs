@@ -124,7 +124,7 @@ impl EgressProxy {
         };
         let holder = Arc::new(holder);
         let living = self.shared.dummies.enter(Arc::clone(&holder));
-        Ok(Admitted { base_urls, token: dummy, holder, _living: living })
+        Ok(Admitted { base_urls, token: dummy, port: address.port(), holder, _living: living })
     }
 
     /// Serves a child at the listener in its own network, until it ends.

@@ -100,6 +100,13 @@ impl Children {
                      path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"
                 );
             }
+            if granted.is_by_port() {
+                warn!(
+                    server,
+                    "network = \"egress\" goes by TCP port here, since there are no network namespaces: \
+                     the server's processes reach no other TCP port, but this one on every host, and UDP"
+                );
+            }
             info!(
                 server,
                 isolation = granted.level.word(),

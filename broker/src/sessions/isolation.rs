@@ -12,7 +12,7 @@ use supervisor::{Containment, Isolation, Mechanism, Network, Sandbox, SpawnError
 
 use crate::{
     config::{IsolationFallback, IsolationLevel, NetworkAccess, ServerConfig},
-    egress::proxy::OWN_PORT,
+    egress::{admission::ListenerChoice, proxy::OWN_PORT},
     server::Settings,
 };
 
@@ -71,17 +71,34 @@ impl Granted {
         }
     }
 
-    /// Adds it to `spec`. `own` are the child's private directory and its cache, `user` runs it.
+    /// Where the processes find the way to their upstreams.
+    pub(super) fn listener(&self) -> ListenerChoice {
+        match (&self.network, self.walls) {
+            (NetworkAccess::Egress, Some(Walls::Namespaces)) => ListenerChoice::Own,
+            _ => ListenerChoice::Shared,
+        }
+    }
+
+    /// Whether the way to the upstreams is told from others by its TCP port alone.
+    pub(super) fn is_by_port(&self) -> bool {
+        self.network == NetworkAccess::Egress && self.listener() == ListenerChoice::Shared
+    }
+
+    /// Adds it to `spec`. `own` are the child's private directory and its cache, `user` runs it, and
+    /// `way` is the port of the listener that leads to its upstreams.
     pub(super) fn isolate(
         &self,
         spec: &mut Spec,
         settings: &Settings,
         own: &[&Path],
         user: Option<u32>,
+        way: Option<u16>,
     ) {
         let network = match &self.network {
             NetworkAccess::Any => Network::Any,
             NetworkAccess::None => Network::None,
+            // Rules of Landlock tell ports apart and no hosts.
+            NetworkAccess::Egress if self.is_by_port() => Network::Ports(Vec::from_iter(way)),
             NetworkAccess::Egress => Network::Listener(OWN_PORT),
             NetworkAccess::Ports(ports) => Network::Ports(ports.clone()),
         };
@@ -98,7 +115,11 @@ impl Granted {
 impl fmt::Display for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = if self.walls == Some(Walls::Landlock) { " by Landlock alone" } else { "" };
-        write!(f, "{}{by}, network {}", self.level.word(), self.network)
+        write!(f, "{}{by}, network {}", self.level.word(), self.network)?;
+        if self.is_by_port() {
+            f.write_str(" by TCP port, which does not tell hosts apart")?;
+        }
+        Ok(())
     }
 }
 
@@ -118,11 +139,7 @@ fn walls(
         (Walls::Landlock, NetworkAccess::None) => Err(unavailable(
             "network = \"none\" takes a network namespace; network = [] refuses TCP without one",
         )),
-        // An operator may not have written it, since a sandbox with egress has it by default.
-        (Walls::Landlock, NetworkAccess::Egress) => Err(unavailable(
-            "network = \"egress\", the default of a sandbox with egress, takes a network \
-             namespace; network = \"any\" does without one",
-        )),
+        (Walls::Landlock, NetworkAccess::Egress) => containment.ports().map(|()| Walls::Landlock),
         (walls, _) => Ok(walls),
     }
 }

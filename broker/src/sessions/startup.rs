@@ -41,9 +41,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{IsolationLevel, NetworkAccess, ServerCommand, UnfitValue, Variable},
+    config::{IsolationLevel, ServerCommand, UnfitValue, Variable},
     egress::{
-        admission::{Admission, Admitted, AdmittedToken, ListenerChoice},
+        admission::{Admission, Admitted, AdmittedToken},
         proxy::EgressProxy,
     },
     metrics::ReasonLabels,
@@ -187,7 +187,8 @@ impl Startup {
         let mut spec = self.spec(&directory, env.map_err(SpawnFailure::Environment)?)?;
         let own = [Some(directory.path()), cache.map(Cache::path)];
         let own: Vec<_> = own.into_iter().flatten().collect();
-        granted.isolate(&mut spec, settings, &own, user);
+        let way = admitted.as_ref().map(Admitted::port);
+        granted.isolate(&mut spec, settings, &own, user, way);
         let started = supervisor::start(spec).await.map_err(SpawnFailure::Start)?;
         if let Some((listener, admitted)) = started.listener.zip(admitted.as_ref()) {
             self.egress.serve(admitted, listener).map_err(SpawnFailure::Egress)?;
@@ -355,10 +356,7 @@ impl Startup {
             }
             _ => AdmittedToken::Fixed(credential.clone()),
         };
-        let listener = match granted.network {
-            NetworkAccess::Egress => ListenerChoice::Own,
-            _ => ListenerChoice::Shared,
-        };
+        let listener = granted.listener();
         let (server, doubted) = (&*server.name, Arc::clone(doubted));
         let asked = Admission { server, config, listener, token, doubted };
         self.egress.admit(asked).await.map(Some).map_err(SpawnFailure::Egress)

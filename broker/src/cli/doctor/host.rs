@@ -168,7 +168,8 @@ fn checks(facts: &Facts) -> Vec<Check> {
                 Ok(Walls::Namespaces) => "isolation.level = \"sandbox\" works".to_owned(),
                 Ok(Walls::Landlock) => {
                     "isolation.level = \"sandbox\" works by Landlock alone: a process sees that \
-                     others are there, connects to sockets that have a path, and has no /tmp"
+                     others are there, connects to sockets that have a path, and has no /tmp; \
+                     network = \"egress\" goes by TCP port"
                         .to_owned()
                 }
                 Err(refused) => format!("isolation.level = \"sandbox\" is refused: {refused}"),

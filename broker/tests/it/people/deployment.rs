@@ -26,6 +26,9 @@ pub(crate) struct Deployment {
 /// What the forge keeps with the broker, and the password of the broker's application there.
 pub(crate) const FORGE_SECRET: &str = "hush-of-the-forge";
 
+/// A server's environment with a dummy in it.
+const DUMMY: &str = "FORGE_URL = \"${egress.base_url}\", FORGE_TOKEN = \"${egress.token}\"";
+
 impl Deployment {
     /// People have local accounts, of which there is none yet. `top` stands before the tables of
     /// the configuration, `tables` behind that of the server.
@@ -68,9 +71,8 @@ impl Deployment {
 
     /// The same, with a dummy in the place of the server's token. `more` stands in the table egress.
     pub(crate) async fn at_forge_by_egress(options: ForgeOptions, top: &str, more: &str) -> Self {
-        let dummy = "FORGE_URL = \"${egress.base_url}\", FORGE_TOKEN = \"${egress.token}\"";
         let tables = format!("[server.main.egress]\n{more}\n");
-        Self::at_forge_with(options, top, &tables, (dummy, "")).await
+        Self::at_forge_with(options, top, &tables, (DUMMY, "")).await
     }
 
     /// The same, with a further upstream of the server. `more` begins in the table egress.
@@ -81,7 +83,23 @@ impl Deployment {
         Self::at_forge_with(options, "", &tables, (dummy, "")).await
     }
 
+    /// [By egress](Self::at_forge_by_egress), at a place of the caller's.
+    pub(crate) async fn at_forge_by_egress_at(place: Place, more: &str) -> Self {
+        let tables = format!("[server.main.egress]\n{more}\n");
+        Self::at_forge_at(place, ForgeOptions::default(), "", &tables, (DUMMY, "")).await
+    }
+
     async fn at_forge_with(
+        options: ForgeOptions,
+        top: &str,
+        tables: &str,
+        server: (&str, &str),
+    ) -> Self {
+        Self::at_forge_at(Place::new(), options, top, tables, server).await
+    }
+
+    async fn at_forge_at(
+        place: Place,
         options: ForgeOptions,
         top: &str,
         tables: &str,
@@ -89,7 +107,6 @@ impl Deployment {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let forge = forge::start(listener, None, options);
-        let place = Place::new();
         let root = forge.root();
         let has_local = top.contains("auth.identity");
         let own = if has_local { "" } else { "auth.identity = [\"forgejo\"]" };

@@ -17,6 +17,7 @@ use crate::{
         deployment::{Deployment, environment},
         forge::ForgeOptions,
     },
+    program::Place,
 };
 
 #[test]
@@ -119,6 +120,30 @@ async fn only_its_upstream(isolation: &str) {
     let address = given.strip_suffix("/forge").expect("the origin's path");
     let outside = TcpStream::connect(address).await;
     assert!(outside.is_err(), "it is in the child's own network");
+}
+
+#[test]
+fn where_there_are_no_namespaces_a_server_whose_network_is_egress_reaches_one_port_and_no_other() {
+    with_timeout(async {
+        let Some(place) = Place::without_namespaces().await else { return };
+        let (upstream, stranger) = (Recorder::start().await, Recorder::start().await);
+        let root = upstream.root();
+        let tables =
+            format!("origin = \"{root}/forge\"\n[server.main.isolation]\nnetwork = \"egress\"\n");
+        let deployment = Deployment::at_forge_by_egress_at(place, &tables).await;
+        for session in sessions(&deployment, &["ada", "bob"]).await {
+            let arguments = json!({ "path": format!("/attachments?{}", stranger.root()) });
+            let got = session.call("download", arguments).await.json()["result"]["got"].clone();
+            let own = json!({ "status": "200", "body": "an attachment of the forge" });
+            assert_eq!(got, json!([own, { "error": "permission denied" }]));
+        }
+        assert!(stranger.requests().is_empty());
+        let log = deployment.broker.log();
+        assert!(log.contains("goes by TCP port here"), "{log}");
+        let (code, told, _) = deployment.place.run(&["check"]).await;
+        let words = "network egress by TCP port, which does not tell hosts apart";
+        assert!(code == 0 && told.contains(words), "{told}");
+    });
 }
 
 #[test]
