@@ -10,6 +10,7 @@
 //! # Invariants
 //! - A request goes to the origin of its dummy's server, or nowhere.
 //! - It carries the token of the dummy's person, or nothing is sent.
+//! - The child does not see that token in an answer either, where the answer is a text.
 //! - A dummy works from the start of its child to its end.
 //! - A head is taken apart and built anew ([`head`]); bodies stream.
 
@@ -17,14 +18,20 @@ pub(crate) mod admission;
 mod answer;
 mod bounds;
 mod client;
+mod conceal;
 mod connections;
+mod data;
 mod dummies;
 mod forward;
 mod head;
 mod holder;
+mod kind;
 pub(crate) mod origin;
+#[cfg(test)]
+mod pieces;
 pub(crate) mod proxy;
 mod refusal;
+mod replace;
 mod replay;
 mod rewrite;
 pub(crate) mod rights;

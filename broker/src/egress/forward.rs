@@ -6,18 +6,19 @@ use auth::upstream::{Credential, CredentialError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use memchr::memmem::find_iter;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
     answer::{Body, Unanswered},
+    conceal::SentToken,
     connections::Connection,
     head::{self, Head},
     holder::Holder,
+    kind::BodyKind,
     refusal::Refusal,
+    replace::Replaced,
     replay::Replay,
-    rewrite::{self, Rewritten},
     rights::{Note, Overheard},
     shared::Shared,
     watched::Watched,
@@ -117,7 +118,11 @@ async fn answered(
     let (response, sent) = response.unwrap_or(Err(Unanswered::Gone))?;
     let (mut head, body) = response.into_parts();
     returned(&mut head.headers);
-    conceal(&mut head.headers, sent.access_token.expose(), holder.dummy.expose());
+    let style = route.style;
+    let sent = SentToken::new(sent.access_token.expose(), style, holder.dummy.expose());
+    if let Some(sent) = &sent {
+        sent.in_headers(&mut head.headers);
+    }
     let body = Watched::new(body, holder.bounds.silence, holder.gone.clone(), place);
     let body = match refusal(shared, &holder, head.status) {
         Some(note) => Overheard::new(body, &head.headers, note).boxed_unsync(),
@@ -127,12 +132,20 @@ async fn answered(
         return Ok(Response::from_parts(head, body));
     };
     addresses.in_headers(&mut head.headers, route.mark());
-    if body.is_end_stream() || !rewrite::concerns(head.status, &head.headers) {
+    let kind = BodyKind::of(head.status, &head.headers);
+    if body.is_end_stream() || kind == BodyKind::Opaque {
         return Ok(Response::from_parts(head, body));
     }
     head.headers.remove(header::CONTENT_LENGTH);
-    let body = Rewritten::new(body, Arc::clone(addresses));
-    Ok(Response::from_parts(head, body.boxed_unsync()))
+    let body = match sent {
+        Some(sent) => Replaced::new(body, sent.in_bodies()).boxed_unsync(),
+        None => body,
+    };
+    let body = match kind {
+        BodyKind::Json => Replaced::new(body, addresses.in_bodies()).boxed_unsync(),
+        BodyKind::Text | BodyKind::Opaque => body,
+    };
+    Ok(Response::from_parts(head, body))
 }
 
 /// Where it is noted that the upstream refused a request for want of a right, if it may have.
@@ -281,28 +294,6 @@ fn returned(headers: &mut HeaderMap) {
     }
 }
 
-/// An upstream that repeats the token in a header of its answer tells the child the dummy.
-fn conceal(headers: &mut HeaderMap, token: &str, dummy: &str) {
-    // What is as short as a word stands there for other reasons.
-    if token.len() < 8 {
-        return;
-    }
-    for value in headers.values_mut() {
-        let own = value.as_bytes();
-        let (mut text, mut rest) = (Vec::new(), 0);
-        for at in find_iter(own, token) {
-            text.extend_from_slice(&own[rest..at]);
-            text.extend_from_slice(dummy.as_bytes());
-            rest = at + token.len();
-        }
-        if rest > 0 {
-            text.extend_from_slice(&own[rest..]);
-            let replaced = HeaderValue::from_bytes(&text);
-            *value = replaced.unwrap_or_else(|_| HeaderValue::from_static("concealed"));
-        }
-    }
-}
-
 fn class(status: StatusCode) -> &'static str {
     match status.as_u16() / 100 {
         1 => "1xx",
@@ -310,27 +301,5 @@ fn class(status: StatusCode) -> &'static str {
         3 => "3xx",
         4 => "4xx",
         _ => "5xx",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_that_the_upstream_repeats_in_a_header_becomes_the_dummy() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("x-seen", "Bearer the-token"),
-            ("location", "https://elsewhere.example/?access_token=the-token&again=the-token"),
-            ("x-other", "the-toke"),
-        ] {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        conceal(&mut headers, "the-token", "dummy");
-        assert_eq!(headers["x-seen"], "Bearer dummy");
-        let location = "https://elsewhere.example/?access_token=dummy&again=dummy";
-        assert_eq!(headers["location"], location);
-        assert_eq!(headers["x-other"], "the-toke");
     }
 }

@@ -50,6 +50,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// A token as a password, for [`EgressStyle::Basic`].
+pub(super) fn basic_pair(token: &str) -> String {
+    format!("oauth2:{token}")
+}
+
 /// A head without any credential, addressed to the origin.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -143,7 +148,7 @@ impl Head {
             EgressStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {token}")),
             EgressStyle::Token => (header::AUTHORIZATION, format!("token {token}")),
             EgressStyle::Basic => {
-                let pair = STANDARD.encode(format!("oauth2:{token}"));
+                let pair = STANDARD.encode(basic_pair(token));
                 (header::AUTHORIZATION, format!("Basic {pair}"))
             }
             EgressStyle::PrivateToken => (PRIVATE_TOKEN, token.to_owned()),

@@ -3,13 +3,13 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::answer::BodyError;
+use super::{answer::BodyError, data::poll_data};
 
 /// How much of a body is kept, in bytes. A longer one is sent once.
 const MAX_KEPT: usize = 64 * 1024;
@@ -91,27 +91,22 @@ where
             own.sent += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        loop {
-            let frame = match Pin::new(&mut source.body).poll_frame(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(Some(Ok(frame))) => frame,
-            };
-            // Trailers do not cross: an upstream may take them for headers.
-            let Ok(piece) = frame.into_data() else { continue };
-            source.moved += 1;
-            if !source.is_lost && source.kept_bytes + piece.len() <= MAX_KEPT {
-                source.kept_bytes += piece.len();
-                source.kept.push(piece.clone());
-                own.sent += 1;
-            } else {
-                source.is_lost = true;
-                source.kept = Vec::new();
-                own.sent = 0;
-            }
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        let piece = match ready!(poll_data(&mut source.body, context)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Ok(piece)) => piece,
+        };
+        source.moved += 1;
+        if !source.is_lost && source.kept_bytes + piece.len() <= MAX_KEPT {
+            source.kept_bytes += piece.len();
+            source.kept.push(piece.clone());
+            own.sent += 1;
+        } else {
+            source.is_lost = true;
+            source.kept = Vec::new();
+            own.sent = 0;
         }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -138,40 +133,9 @@ fn lock<B>(source: &Mutex<Source<B>>) -> MutexGuard<'_, Source<B>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, convert::Infallible};
-
     use http_body_util::BodyExt;
 
-    use super::*;
-
-    struct Pieces(VecDeque<Bytes>);
-
-    impl Pieces {
-        fn of(sizes: &[usize]) -> Self {
-            let piece = |(byte, size): (u8, &usize)| Bytes::from(vec![byte; *size]);
-            Self((b'a'..).zip(sizes).map(piece).collect())
-        }
-    }
-
-    impl Body for Pieces {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.0.is_empty()
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
-        }
-    }
+    use super::{super::pieces::Pieces, *};
 
     async fn whole<B: Body<Data = Bytes, Error = BodyError>>(body: B) -> Bytes {
         body.collect().await.expect("it is whole").to_bytes()

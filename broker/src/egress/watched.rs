@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::answer::BodyError;
+use super::{answer::BodyError, data::poll_data};
 
 /// The body of an answer on its way to a child.
 pub(super) struct Watched<B> {
@@ -57,13 +57,9 @@ where
         if own.gone.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err("the child has ended".into())));
         }
-        while let Poll::Ready(frame) = Pin::new(&mut own.body).poll_frame(context) {
+        if let Poll::Ready(piece) = poll_data(&mut own.body, context) {
             own.is_waiting = false;
-            match frame {
-                // Trailers may repeat the token, and no server of files or of JSON has any.
-                Some(Ok(frame)) if !frame.is_data() => {}
-                frame => return Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-            }
+            return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
         }
         if !own.is_waiting {
             own.is_waiting = true;

@@ -151,6 +151,7 @@ fn the_real_token_is_nowhere_in_a_child_and_a_look_that_finds_the_dummy_finds_no
                 assert_eq!(status(&address, "/api/v1/user", &bearer).await, 200);
             }
             session.call("who", json!({})).await;
+            session.call("spill", json!({})).await;
             tokens.extend(recorder.requests().iter().filter_map(|own| {
                 let value = own.headers.get("authorization")?.to_str().ok()?;
                 Some(value.trim_start_matches("Bearer ").to_owned())
@@ -161,7 +162,11 @@ fn the_real_token_is_nowhere_in_a_child_and_a_look_that_finds_the_dummy_finds_no
             let ((_, dummy), pid) = (given(session).await, child(session).await);
             let seen = everything_of(pid);
             assert!(seen.contains_key("environ") && seen.contains_key("mem"), "{:?}", seen.keys());
-            for place in ["environ", "mem"] {
+            // No core is dumped; it would have what is readable of the memory.
+            let limits = String::from_utf8_lossy(&seen["limits"]);
+            let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+            assert!(core.is_some_and(|line| line.matches(" 0 ").count() == 2), "{limits}");
+            for place in ["environ", "mem", "file spilled"] {
                 assert!(holds(&seen[place], &dummy), "the look would find a token in {place}");
             }
             for (place, bytes) in &seen {
@@ -187,15 +192,14 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 /// What a process has in its memory, its environment, its command line, and its directory.
 fn everything_of(pid: u32) -> BTreeMap<String, Vec<u8>> {
     let mut seen = BTreeMap::new();
-    for name in ["environ", "cmdline"] {
+    for name in ["environ", "cmdline", "limits"] {
         seen.insert(name.to_owned(), fs::read(format!("/proc/{pid}/{name}")).expect("it is ours"));
     }
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it is ours");
     let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("it is ours");
     let mut bytes = Vec::new();
-    for line in
-        maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|own| own.starts_with("rw")))
-    {
+    let readable = |line: &&str| line.split(' ').nth(1).is_some_and(|own| own.starts_with('r'));
+    for line in maps.lines().filter(readable) {
         let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-'))
         else {
             continue;
@@ -209,9 +213,16 @@ fn everything_of(pid: u32) -> BTreeMap<String, Vec<u8>> {
     }
     seen.insert("mem".to_owned(), bytes);
     let cwd = fs::read_link(format!("/proc/{pid}/cwd")).expect("it is ours");
-    for entry in fs::read_dir(cwd).expect("a directory").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        seen.insert(format!("file {name}"), fs::read(entry.path()).unwrap_or_default());
+    let mut places = vec![cwd];
+    while let Some(place) = places.pop() {
+        for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+            if path.is_dir() {
+                places.push(path);
+            } else {
+                seen.insert(format!("file {name}"), fs::read(path).unwrap_or_default());
+            }
+        }
     }
     seen
 }

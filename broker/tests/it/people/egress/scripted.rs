@@ -59,8 +59,26 @@ async fn serve(stream: TcpStream, stranger: SocketAddr) -> Option<()> {
 fn answer(path: &str, token: &str, stranger: SocketAddr) -> String {
     let fine = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     match path {
-        "/token" => {
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len())
+        // A file, which is not looked into.
+        "/token" => format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\
+             content-length: {}\r\n\r\n{token}",
+            token.len()
+        ),
+        // In pieces, of which none has all of it.
+        "/shown" | "/shown-as-json" | "/shown-as-events" => {
+            let kind = match path {
+                "/shown-as-json" => "content-type: application/json\r\n",
+                "/shown-as-events" => "content-type: text/event-stream\r\n",
+                _ => "",
+            };
+            let (head, tail) = token.split_at(token.len() / 2);
+            format!(
+                "HTTP/1.1 200 OK\r\n{kind}transfer-encoding: chunked\r\n\r\n\
+                 {:x}\r\n\"{head}\r\n{:x}\r\n{tail}\"\r\n0\r\n\r\n",
+                head.len() + 1,
+                tail.len() + 1
+            )
         }
         "/echo" => format!(
             "HTTP/1.1 200 OK\r\nx-seen: Bearer {token}\r\nset-cookie: t={token}\r\n\
