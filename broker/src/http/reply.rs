@@ -10,7 +10,7 @@ use bridge::{
     Accepts, Body, Closed, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use session::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
 
 use crate::{
@@ -39,8 +39,9 @@ pub(crate) struct Refusal {
     words: String,
     retry_after: Option<Duration>,
     challenge: Option<HeaderValue>,
-    /// A header that says what would be taken instead.
-    taken: Option<(HeaderName, &'static str)>,
+    allow: Option<&'static str>,
+    /// A body is taken as it is, and in no coding.
+    uncoded: bool,
     /// The rest of the request was not read: the connection cannot be used again.
     close: bool,
     id: Option<Box<str>>,
@@ -54,7 +55,8 @@ impl Refusal {
             words: words.into(),
             retry_after: None,
             challenge: None,
-            taken: None,
+            allow: None,
+            uncoded: false,
             close: false,
             id: None,
         }
@@ -74,12 +76,12 @@ impl Refusal {
     }
 
     pub(crate) fn allowing(self, methods: &'static str) -> Self {
-        Self { taken: Some((header::ALLOW, methods)), ..self }
+        Self { allow: Some(methods), ..self }
     }
 
     /// Says that a body is taken as it is, and in no coding (RFC 9110 section 15.5.16).
     pub(super) fn uncoded(self) -> Self {
-        Self { taken: Some((header::ACCEPT_ENCODING, "identity")), ..self }
+        Self { uncoded: true, ..self }
     }
 
     /// Answers the request with this raw id, unless an id is known already.
@@ -111,8 +113,11 @@ impl Refusal {
         if let Some(challenge) = self.challenge {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if let Some((name, taken)) = self.taken {
-            headers.insert(name, HeaderValue::from_static(taken));
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.uncoded {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

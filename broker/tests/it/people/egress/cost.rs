@@ -72,7 +72,8 @@ fn relay(to: String) -> String {
         let listener = TcpListener::from_std(listener).expect("a socket");
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut onward = TcpStream::connect(to).await.expect("it listens");
-        let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
+        stream.set_nodelay(true).expect("a socket");
+        onward.set_nodelay(true).expect("a socket");
         let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
     };
     // It ends with its one connection.
