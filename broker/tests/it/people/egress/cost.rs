@@ -86,6 +86,7 @@ fn relay(to: String) -> String {
 struct Awake(Vec<Child>);
 
 impl Awake {
+    #[expect(clippy::disallowed_methods, reason = "no child of the broker: it only spins")]
     fn keep() -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let spin = || {
