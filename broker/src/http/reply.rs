@@ -40,9 +40,8 @@ pub(crate) struct Refusal {
     retry_after: Option<Duration>,
     challenge: Option<HeaderValue>,
     allow: Option<&'static str>,
-    /// A body is taken as it is, and in no coding.
     uncoded: bool,
-    /// The rest of the request was not read: the connection cannot be used again.
+    /// The rest was not read: the connection cannot be used again.
     close: bool,
     id: Option<Box<str>>,
 }
