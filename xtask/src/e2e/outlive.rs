@@ -293,7 +293,7 @@ fn configuration(url: &str, forge: &str, dir: &Path, harness: &Harness, gitea: &
     format!(
         "listen = \"{listen}\"\npublic_url = \"{url}\"\ndata_dir = {}\n\n\
          [auth]\nverifiers = [\"oauth\"]\nidentity = [\"forgejo\"]\n\n\
-         [session]\nidle = \"2s\"\nreap_interval = \"200ms\"\n\
+         [session]\nidle = \"2s\"\nreap_interval = \"200ms\"\nkeep_ended = \"0s\"\n\
          {}\n\
          [server.who]\ncommand = \"node\"\nargs = [{}]\n\
          env = {{ FORGE_URL = \"{forge}\", FORGE_TOKEN = \"${{upstream.access_token}}\" }}\n\n\
