@@ -15,7 +15,7 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 
 use crate::{
-    config::{Config, EraChoice, ServerConfig, UidRange},
+    config::{Config, EraChoice, PrivatePaths, ServerConfig, UidRange},
     metrics::Metrics,
 };
 
@@ -59,7 +59,7 @@ pub(crate) struct Settings {
     /// Where the caches are that outlive the children.
     pub(crate) caches: PathBuf,
     /// What a child in a sandbox does not see.
-    pub(crate) private: Vec<PathBuf>,
+    pub(crate) private: PrivatePaths,
     /// The users that run children, where each person has one.
     pub(crate) uids: Option<UidRange>,
 }
@@ -102,7 +102,7 @@ impl Settings {
             max_unread_per_owner: config.stream.max_unread_per_owner,
             directories: Self::directories_in(&config.data_dir),
             caches: Self::caches_in(&config.data_dir),
-            private: config.private.0.clone(),
+            private: config.private.clone(),
             uids: config.isolation.uids,
         }
     }

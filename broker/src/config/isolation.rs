@@ -38,15 +38,23 @@ settings! {
         /// and the processes run as a user of the operating system that each person has alone, out of
         /// isolation.uids; the broker must be root, and cwd and write need access for those users.
         /// "none": a process sees and reaches what the broker's user does, other users' processes included.
-        pub level: IsolationLevel = word(r#""none""#).example(r#""sandbox""#).live(),
+        pub level: Option<IsolationLevel> = optional_word()
+            .computed(
+                "\"sandbox\" if the system allows it; \"none\" for the server of `-- COMMAND`, the \
+                 demo server, with new_privs, and for docker, podman and nerdctl",
+            )
+            .example(r#""sandbox""#)
+            .live(),
         /// What happens when the system does not give what level and network ask for: with "refuse"
-        /// the broker does not start; with "warn" the processes run without it and the log says so.
+        /// the broker does not start; with "warn" the processes run with as much as there is, or
+        /// without any, and the log says so. The same happens without "warn" where level and network
+        /// are not set.
         pub fallback: IsolationFallback = word(r#""refuse""#).live(),
         /// What the processes reach: "any", "none" (not even the broker's own machine), "egress" (the
         /// upstreams of the table egress, by way of the broker, and nothing else), or a list of
         /// TCP ports that they may connect to, at any address. The list does not cover UDP. Without
         /// network namespaces "egress" is such a list, of the port of the broker's listener.
-        pub network: NetworkAccess = special(Kind::NetworkAccess)
+        pub network: Option<NetworkAccess> = special(Kind::NetworkAccess)
             .computed("\"egress\" in a sandbox whose env asks for ${egress.base_url}, unless the command \
                  is a package runner such as npx or uvx; else \"any\"")
             .example("[443]")
@@ -113,21 +121,21 @@ impl IsolationLevel {
     }
 }
 
-impl Single for NetworkAccess {
+impl Single for Option<NetworkAccess> {
     type Shape = shape::Other;
 
     fn unset() -> Self {
-        Self::Any
+        None
     }
 
     fn parse(given: &Given<'_>) -> Result<Self, Problems> {
         let Value::Array(_, entries) = given.value else {
             let words = ["any", "none", "egress"];
-            return Ok(match word(given.text()?, &words)? {
-                0 => Self::Any,
-                1 => Self::None,
-                _ => Self::Egress,
-            });
+            return Ok(Some(match word(given.text()?, &words)? {
+                0 => NetworkAccess::Any,
+                1 => NetworkAccess::None,
+                _ => NetworkAccess::Egress,
+            }));
         };
         let port = |entry: &Value| {
             let number = entry.to_i128().and_then(|number| u16::try_from(number).ok());
@@ -137,16 +145,16 @@ impl Single for NetworkAccess {
             })
         };
         let ports = entries.iter().map(port).collect::<Result<Vec<_>, Problem>>()?;
-        Ok(Self::Ports(ports))
+        Ok(Some(NetworkAccess::Ports(ports)))
     }
 
     fn toml(&self, _: &Key) -> Option<String> {
-        match self {
-            Self::Any => None,
-            Self::None => Some(quote(&"none")),
-            Self::Egress => Some(quote(&"egress")),
-            Self::Ports(ports) => Some(format!("{ports:?}")),
-        }
+        Some(match self.as_ref()? {
+            NetworkAccess::Any => quote(&"any"),
+            NetworkAccess::None => quote(&"none"),
+            NetworkAccess::Egress => quote(&"egress"),
+            NetworkAccess::Ports(ports) => format!("{ports:?}"),
+        })
     }
 }
 
@@ -196,9 +204,14 @@ impl Single for Option<UidRange> {
     }
 }
 
-/// Paths that no child in a sandbox sees. Filled in after reading.
+/// Paths that a child in a sandbox does not see. Filled in after reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PrivatePaths(pub Vec<PathBuf>);
+pub struct PrivatePaths {
+    /// The broker's own, which no child sees.
+    pub own: Vec<PathBuf>,
+    /// The homes of people, which a child sees whose settings name them.
+    pub homes: Vec<PathBuf>,
+}
 
 impl Setting for PrivatePaths {
     fn read(_: &mut Reader<'_>, _: &KeyPath, _: &Key) -> Self {

@@ -108,15 +108,15 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
         in_reading_order(&mut mistakes);
         return Err(ConfigErrors(mistakes));
     }
-    config.private = PrivatePaths(private(&config, &context, sources));
+    config.private = private(&config, &context, sources);
     warnings::add(&config, &mut reader);
     secret_files::add(&config, context.file.as_deref(), &mut reader);
     let effective = Effective::of(&config, &tree);
     Ok(Loaded { config, warnings: reader.warnings, effective, file: context.file })
 }
 
-/// What no server's process may see.
-fn private(config: &Config, context: &LoadContext, sources: &Sources<'_>) -> Vec<PathBuf> {
+/// What a server's processes may not see.
+fn private(config: &Config, context: &LoadContext, sources: &Sources<'_>) -> PrivatePaths {
     let is_secret = |entry: &Entry| {
         let path = entry.path.to_string();
         let is_file = matches!(entry.key.kind, Kind::Path | Kind::File);
@@ -131,7 +131,10 @@ fn private(config: &Config, context: &LoadContext, sources: &Sources<'_>) -> Vec
     let home = home.filter(|home| home.components().count() > 2);
     let known = ["/home", "/root"].map(PathBuf::from);
     let own = [config.data_dir.clone()].into_iter().chain(context.file.clone());
-    own.chain(home).chain(known).chain(secrets).collect()
+    PrivatePaths {
+        own: own.chain(secrets).collect(),
+        homes: home.into_iter().chain(known).collect(),
+    }
 }
 
 /// Every table there is with those below `auth`.

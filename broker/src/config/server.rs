@@ -11,7 +11,7 @@ use supervisor::Reload;
 
 use super::egress::EgressConfig;
 use super::error::Problems;
-use super::isolation::IsolationConfig;
+use super::isolation::{IsolationConfig, IsolationLevel, NetworkAccess};
 use super::key::Key;
 use super::kind::Kind;
 use super::limits::LimitsConfig;
@@ -208,6 +208,10 @@ const PACKAGE_RUNNERS: [&str; 13] =
 /// Programs that run what their arguments name.
 const WRAPPERS: [&str; 6] = ["sh", "bash", "dash", "zsh", "env", "node"];
 
+/// Programs that have an engine of their own run a container, which isolates it. They need the engine's
+/// socket, or privileges.
+const CONTAINER_CLIENTS: [&str; 3] = ["docker", "podman", "nerdctl"];
+
 /// What is started for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerCommand {
@@ -250,6 +254,41 @@ impl ServerConfig {
             return runner(program);
         }
         self.args.iter().flat_map(|arg| arg.split_whitespace()).find_map(runner)
+    }
+
+    /// How far its processes are to be separated.
+    #[must_use]
+    pub fn isolation_level(&self) -> IsolationLevel {
+        self.isolation.level.unwrap_or_else(|| match self.fits_a_sandbox() {
+            true => IsolationLevel::Sandbox,
+            false => IsolationLevel::None,
+        })
+    }
+
+    /// What its processes are to reach. In a sandbox with a way to the upstream that is all, but for
+    /// package runners: they have to reach where the packages are.
+    #[must_use]
+    pub fn network(&self) -> NetworkAccess {
+        let is_sandboxed = self.isolation_level() != IsolationLevel::None;
+        let is_runner = self.cache() != CacheScope::None;
+        let needs_nothing_else = is_sandboxed && !is_runner && self.egress().is_some();
+        self.isolation.network.clone().unwrap_or(match needs_nothing_else {
+            true => NetworkAccess::Egress,
+            false => NetworkAccess::Any,
+        })
+    }
+
+    /// Whether its program can be expected to run in a sandbox.
+    fn fits_a_sandbox(&self) -> bool {
+        let ServerCommand::Program(program) = &self.command else { return false };
+        let is_container_client = |word: &str| {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            CONTAINER_CLIENTS.contains(&name)
+        };
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let is_wrapped = WRAPPERS.contains(&name)
+            && self.args.iter().flat_map(|arg| arg.split_whitespace()).any(is_container_client);
+        !(self.new_privs || is_container_client(program) || is_wrapped)
     }
 
     /// Who may use it.
@@ -370,6 +409,23 @@ mod tests {
             let server = loaded.config.server.values().next().expect("one server");
             assert_eq!(server.cache(), expected, "{command} {args}");
             assert!(loaded.warnings.is_empty(), "{command} {args}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_in_a_sandbox_unless_it_could_not_run_in_one() {
+        for (command, args, more, expected) in [
+            ("npx", "[\"-y\", \"notes\"]", "", IsolationLevel::Sandbox),
+            ("notes", "[\"docker\"]", "", IsolationLevel::Sandbox),
+            ("sudo", "[\"notes\"]", "server.notes.new_privs=true", IsolationLevel::None),
+            ("docker", "[\"run\", \"-i\", \"notes\"]", "", IsolationLevel::None),
+            ("docker", "[]", "server.notes.isolation.level=sandbox", IsolationLevel::Sandbox),
+            ("/usr/bin/podman", "[]", "", IsolationLevel::None),
+            ("sh", "[\"-c\", \"exec docker run -i notes\"]", "", IsolationLevel::None),
+        ] {
+            let loaded = load(command, args, more);
+            let server = loaded.config.server.values().next().expect("one server");
+            assert_eq!(server.isolation_level(), expected, "{command} {args}");
         }
     }
 

@@ -126,8 +126,11 @@ impl<'a> Sources<'a> {
 
     /// What the server of a command line has unless a variable or `--set` says otherwise.
     fn command_defaults(&self) -> Layer {
+        // It runs for the operator's own use, with the operator's files.
+        let isolation = Dict::from([("level".to_owned(), Value::from("none"))]);
         let server = Dict::from([
             ("default".to_owned(), Value::from(true)),
+            ("isolation".to_owned(), Value::from(isolation)),
             ("pass_env".to_owned(), Value::from(COMMAND_PASSES.to_vec())),
         ]);
         let path = KeyPath::new("server").child(COMMAND_SERVER);

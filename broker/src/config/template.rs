@@ -114,7 +114,7 @@ pub enum UnfitValue {
 
 impl Template {
     /// Reads a template from text; every bad place is reported.
-    pub(super) fn parse(text: &str) -> Result<Self, Problems> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Problems> {
         let mut problems = Problems::new();
         let mut pieces = Vec::new();
         let mut literal = String::new();

@@ -115,7 +115,7 @@ impl Caches {
         let whose = match settings.server.cache() {
             CacheScope::None => return Ok(None),
             // What one user of the system has filled another cannot change.
-            CacheScope::Owner if settings.server.isolation.level == IsolationLevel::User => {
+            CacheScope::Owner if settings.server.isolation.level == Some(IsolationLevel::User) => {
                 person_key(owner) + "-user"
             }
             CacheScope::Owner => person_key(owner),

@@ -1,7 +1,7 @@
 //! Which children there are, for the metrics.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -79,26 +79,19 @@ impl Children {
     /// # Errors
     /// The first server that cannot, and what the system lacks.
     pub(crate) fn check(&self, config: &Config) -> Result<(), (ServerName, NoIsolation)> {
+        // Of several servers, the system lacks the same for all.
+        let mut shortfalls = BTreeMap::<(String, String), Vec<&str>>::new();
+        let mut by_landlock = Vec::new();
         for (name, server) in &config.server {
             let containment = self.containment.as_ref();
             let granted = Granted::to(server, containment).map_err(|none| (name.clone(), none))?;
             let (kill, server) = (granted.kill(containment), name.as_str());
             if let Some(lacking) = &granted.lacking {
-                warn!(
-                    server,
-                    error = %error_with_causes(lacking),
-                    "the system gives the server's processes less isolation than they should have: \
-                     they see and reach what the broker's user does; level = \"none\" in \
-                     server.{server}.isolation says that this is meant"
-                );
+                let what = (granted.to_string(), error_with_causes(lacking));
+                shortfalls.entry(what).or_default().push(server);
             }
             if granted.walls == Some(Walls::Landlock) {
-                warn!(
-                    server,
-                    "there are no namespaces for the server's processes, so Landlock alone isolates \
-                     them: they see that other processes are there, connect to sockets that have a \
-                     path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"
-                );
+                by_landlock.push(server);
             }
             if granted.is_by_port() {
                 warn!(
@@ -113,6 +106,25 @@ impl Children {
                 network = %granted.network,
                 kill,
                 "isolation of the server's processes"
+            );
+        }
+        for ((isolation, error), servers) in shortfalls {
+            warn!(
+                servers = servers.join(", "),
+                %isolation,
+                %error,
+                "the system gives these servers' processes less isolation than they should have; \
+                 without any, they see and reach what the broker's user does. `mcp-broker doctor \
+                 --host` says how to get it; level = \"none\" in a server's table isolation says that \
+                 this is meant"
+            );
+        }
+        if !by_landlock.is_empty() {
+            warn!(
+                servers = by_landlock.join(", "),
+                "there are no namespaces for these servers' processes, so Landlock alone isolates \
+                 them: they see that other processes are there, connect to sockets that have a \
+                 path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"
             );
         }
         Ok(())

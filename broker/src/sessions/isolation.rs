@@ -1,7 +1,9 @@
 //! What a server's processes see and reach: what its settings ask for, as far as the system has it, and
 //! the paths that only the start of a child knows.
 
+mod named;
 mod paths;
+mod projects;
 
 use std::{
     fmt, io,
@@ -11,7 +13,7 @@ use std::{
 use supervisor::{Containment, Isolation, Mechanism, Network, Sandbox, SpawnError, Spec, Walls};
 
 use crate::{
-    config::{IsolationFallback, IsolationLevel, NetworkAccess, ServerConfig},
+    config::{IsolationFallback, IsolationLevel, NetworkAccess, PrivatePaths, ServerConfig},
     egress::{admission::ListenerChoice, proxy::OWN_PORT},
     server::Settings,
 };
@@ -40,9 +42,7 @@ impl Granted {
         server: &ServerConfig,
         containment: Option<&Containment>,
     ) -> Result<Self, NoIsolation> {
-        let asked = &server.isolation;
-        let level = asked.level;
-        let network = asked.network.clone();
+        let (level, network) = (server.isolation_level(), server.network());
         if level == IsolationLevel::None && network == NetworkAccess::Any {
             return Ok(Self { level, network, walls: None, lacking: None });
         }
@@ -50,15 +50,33 @@ impl Granted {
             Ok(walls) => return Ok(Self { level, network, walls: Some(walls), lacking: None }),
             Err(lacking) => lacking,
         };
-        if asked.fallback == IsolationFallback::Refuse {
+        if asks_for_isolation(server) && server.isolation.fallback == IsolationFallback::Refuse {
             return Err(NoIsolation(lacking));
         }
-        Ok(Self {
-            level: IsolationLevel::None,
-            network: NetworkAccess::Any,
-            walls: None,
-            lacking: Some(lacking),
-        })
+        Ok(Self::less(containment, level, network, lacking))
+    }
+
+    /// The most there is, where what should be is not.
+    fn less(
+        containment: Option<&Containment>,
+        level: IsolationLevel,
+        network: NetworkAccess,
+        lacking: SpawnError,
+    ) -> Self {
+        let sandbox = IsolationLevel::Sandbox;
+        let lesser = match level {
+            IsolationLevel::None => Vec::new(),
+            _ => {
+                vec![(sandbox, network), (level, NetworkAccess::Any), (sandbox, NetworkAccess::Any)]
+            }
+        };
+        for (level, network) in lesser {
+            if let Ok(walls) = walls(containment, level, &network) {
+                return Self { level, network, walls: Some(walls), lacking: Some(lacking) };
+            }
+        }
+        let (level, network) = (IsolationLevel::None, NetworkAccess::Any);
+        Self { level, network, walls: None, lacking: Some(lacking) }
     }
 
     /// How descendants of the processes are held together.
@@ -123,6 +141,13 @@ impl fmt::Display for Granted {
     }
 }
 
+/// Whether the operator wrote that there is to be some; the default is no promise.
+pub(super) fn asks_for_isolation(server: &ServerConfig) -> bool {
+    let isolation = &server.isolation;
+    isolation.level.is_some_and(|level| level != IsolationLevel::None)
+        || isolation.network.as_ref().is_some_and(|network| *network != NetworkAccess::Any)
+}
+
 /// What there is of what both take, or else why not.
 fn walls(
     containment: Option<&Containment>,
@@ -144,19 +169,38 @@ fn walls(
     }
 }
 
-/// What of the file system there is for the child.
-fn view(spec: &Spec, server: &ServerConfig, private: &[PathBuf], own: &[&Path]) -> Sandbox {
-    let named = paths::named(spec).filter(|path| !paths::is_system(path));
-    let named: Vec<PathBuf> = named.filter_map(paths::existing).collect();
+/// What of the file system there is for the child. What its settings name is there to be written, but
+/// for programs: the next child runs them too.
+fn view(spec: &Spec, server: &ServerConfig, private: &PrivatePaths, own: &[&Path]) -> Sandbox {
+    let named = named::in_settings(spec, server);
+    let (programs, data): (Vec<PathBuf>, Vec<PathBuf>) =
+        named.into_iter().partition(|path| projects::is_program(path));
+    let mut programs: Vec<PathBuf> = programs.into_iter().chain(paths::program(spec)).collect();
+    let resolved: Vec<PathBuf> =
+        programs.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    programs.extend(resolved);
+
+    let mut write: Vec<PathBuf> = own.iter().map(|path| (*path).to_owned()).collect();
+    write.extend(server.isolation.write.iter().map(PathBuf::from));
+    let beside = data.iter().filter_map(|file| named::beside(file));
+    write.extend(beside.filter(|folder| {
+        let mut others = private.own.iter().chain(&private.homes).chain(&programs);
+        !others.any(|other| other.starts_with(folder))
+    }));
+    write.extend(data);
+
     let mut read: Vec<PathBuf> = server.isolation.read.iter().map(PathBuf::from).collect();
     read.extend(paths::searched(&spec.env));
-    let files = named.iter().filter(|path| path.is_file());
-    read.extend(files.filter_map(|path| paths::project(path)));
-    let mut write: Vec<PathBuf> = own.iter().map(|path| (*path).to_owned()).collect();
-    write.extend(named);
-    write.extend(server.isolation.write.iter().map(PathBuf::from));
+    read.extend(programs.iter().flat_map(|program| projects::around(program)));
+    read.extend(spec.cwd.iter().filter_map(|cwd| projects::outermost(cwd)));
+    read.extend(programs);
+
     let worked_in: Vec<PathBuf> = write.iter().chain(&spec.cwd).cloned().collect();
-    let (hidden, shown) = paths::cover(private, &worked_in);
+    let is_named = |home: &&PathBuf| worked_in.contains(home) || read.contains(home);
+    let homes = private.homes.iter().filter(|home| !is_named(home));
+    // Together: a secret that is in a home brings nothing of the home to light.
+    let private: Vec<PathBuf> = private.own.iter().chain(homes).cloned().collect();
+    let (hidden, shown) = paths::cover(&private, &worked_in);
     read.extend(shown);
     Sandbox { hidden, read, write, user: None }
 }
@@ -178,10 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_be_had_what_was_asked_for_is_refused_unless_a_warning_is_enough() {
+    fn where_nothing_can_be_had_what_was_asked_for_is_refused_and_the_default_does_without() {
         let none = (IsolationLevel::None, NetworkAccess::Any);
         let without = |lacking| (none.0, none.1.clone(), lacking);
-        assert_eq!(granted(&[]).expect("nothing is asked for"), without(false));
+        assert_eq!(granted(&[]).expect("by default"), without(true));
+        assert_eq!(
+            granted(&["server.notes.isolation.level=none"]).expect("as before"),
+            without(false)
+        );
         let warn = "server.notes.isolation.fallback=warn";
         for asked in
             ["server.notes.isolation.level=sandbox", "server.notes.isolation.network=\"none\""]

@@ -68,7 +68,10 @@ impl Children {
                 Ok(granted) => {
                     let kill = granted.kill(containment);
                     let lacking = granted.lacking.as_ref().map(|lacking| {
-                        format!(" (no more can be had: {})", error_with_causes(lacking))
+                        format!(
+                            " (the system gives no more: {}; `mcp-broker doctor --host` says how to get it)",
+                            error_with_causes(lacking)
+                        )
                     });
                     let lacking = lacking.unwrap_or_default();
                     format!("isolation {granted}{lacking}, ended by {kill}")

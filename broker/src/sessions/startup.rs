@@ -434,6 +434,14 @@ impl Startup {
         })
     }
 
+    /// Whether children are in a sandbox that the operator may not have thought of.
+    fn is_sandboxed_unasked(&self) -> bool {
+        let server = &self.settings.server;
+        server.isolation.level.is_none()
+            && Granted::to(server, self.children.containment.as_ref())
+                .is_ok_and(|granted| granted.level != IsolationLevel::None)
+    }
+
     /// Counts how it went.
     pub(super) fn record_outcome(&self, result: &Result<ChildSession, SpawnFailure>, what: &str) {
         let metrics = &self.server.metrics;
@@ -447,6 +455,14 @@ impl Startup {
                 let reason = failure.reason();
                 let labels = ReasonLabels { server: self.server.name.to_string(), reason };
                 metrics.spawn_failures.get_or_create(&labels).inc();
+                if matches!(reason, "died" | "start") && self.is_sandboxed_unasked() {
+                    info!(
+                        "the process ran in a sandbox, as servers do by default: if it takes files in a \
+                         home, a socket below /run, or to write to further paths, name them in \
+                         server.{name}.isolation.read or .write; level = \"none\" there runs it without",
+                        name = self.server.name
+                    );
+                }
             }
         }
     }

@@ -209,7 +209,8 @@ pub(crate) async fn metric(client: &Client, name: &str) -> u64 {
     line.map_or(0, |value| value.parse().expect("a number"))
 }
 
-/// A configuration with the obliging server.
+/// A configuration with the obliging server. In a sandbox it would not know the number that its process
+/// has for others.
 pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
     format!(
         r#"
@@ -219,6 +220,7 @@ pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
             [server.main]
             command = "{OBLIGING}"
             args = ["{}"]
+            isolation.level = "none"
             default = true
             stop_grace = "300ms"
             # Tests count processes, and ask each session for its own.

@@ -104,7 +104,7 @@ impl Others {
     async fn believed(&self, place: &Place) -> Program {
         let base = &self.web.base;
         place.configure(&format!(
-            "[server.other]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ntitle = \"The other\"\n\
+            "[server.other]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ntitle = \"The other\"\nisolation.level = \"none\"\n\
              [auth.jwt]\nissuer = \"{base}/\"\njwks_uri = \"{base}/keys\"\n\
              [auth.introspection]\nendpoint = \"{base}/introspect\"\n\
              issuer = \"https://asked.example\"\nclient_id = \"broker\"\n\

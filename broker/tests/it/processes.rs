@@ -22,7 +22,8 @@ fn children_are_gone_two_seconds_after_the_broker_was_killed() {
         // the pipe and sees its end.
         let wrapped = format!("{OBLIGING} {}; true", place.witness.path());
         place.configure(&format!(
-            "[server.wrapped]\ncommand = \"/bin/sh\"\nargs = [\"-c\", \"{wrapped}\"]\n"
+            "[server.wrapped]\ncommand = \"/bin/sh\"\nargs = [\"-c\", \"{wrapped}\"]\n\
+             isolation.level = \"none\"\n"
         ));
         let mut broker = place.serve(&[]).await;
         for path in ["/mcp", "/mcp", "/wrapped/mcp"] {
@@ -204,17 +205,15 @@ fn nothing_of_the_brokers_environment_reaches_a_child_unless_it_is_named() {
     with_timeout(async {
         for level in ["none", "sandbox"] {
             let place = Place::new();
-            place.configure(&format!(
-                "env = {{ GIVEN = \"given\" }}\npass_env = [\"PATH\", \"PASSED\"]\n\
-                 isolation = {{ level = \"{level}\" }}\n"
-            ));
+            place.configure("env = { GIVEN = \"given\" }\npass_env = [\"PATH\", \"PASSED\"]\n");
             let env = [
                 ("MCP_BROKER_DRAIN", "7s"),
                 ("DATABASE_PASSWORD", "canary"),
                 ("PASSED", "passed"),
                 ("LD_PRELOAD", ""),
             ];
-            let broker = place.serve_in(&[], &env).await;
+            let level_set = format!("server.main.isolation.level={level}");
+            let broker = place.serve_in(&["--set", &level_set], &env).await;
             let session = broker.client.open().await;
             let report = session.call("report", json!({})).await.json()["result"].clone();
             let environment = report["environment"].as_object().expect("an object");

@@ -118,7 +118,9 @@ fn the_answer_to_an_unknown_id_may_be_410() {
 fn each_server_has_its_own_path_and_sessions_and_one_is_the_default() {
     with_timeout(async {
         let command = format!("server.second.command={OBLIGING}");
-        let harness = Harness::start(&[&command, r#"server.second.args=["$W","extra"]"#]).await;
+        let none = "server.second.isolation.level=none";
+        let harness =
+            Harness::start(&[&command, none, r#"server.second.args=["$W","extra"]"#]).await;
         let first = harness.client.at("/main/mcp").open().await;
         let second = harness.client.at("/second/mcp").open().await;
         for (session, arguments) in [(&first, json!([])), (&second, json!(["extra"]))] {

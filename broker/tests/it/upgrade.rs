@@ -98,7 +98,16 @@ impl Upgraded {
         let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = port.local_addr().expect("its address");
         drop(port);
-        let mut broker = place.serve(&["--listen", &address.to_string()]).await;
+        // In a sandbox every child has the same number, by which the witness tells them apart.
+        let address_text = address.to_string();
+        let mut args = vec!["--listen", &address_text];
+        args.extend([
+            "--set",
+            "server.main.isolation.level=none",
+            "--set",
+            "server.forge.isolation.level=none",
+        ]);
+        let mut broker = place.serve(&args).await;
         // Behind its public address the broker does not print this one.
         broker.client = Client::new(address).with("host", PUBLIC);
         Self { place, broker, holders }

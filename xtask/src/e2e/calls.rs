@@ -142,7 +142,10 @@ impl Stage<'_> {
         text += "\n[auth]\nverifiers = [\"static\"]\n";
         text += &server("fixture", &[&self.run.join("fixture")]);
         text += "default = true\n";
+        // It says which process it is, and in a sandbox every child has the same number.
+        text += "isolation.level = \"none\"\n";
         text += &server("fixture-modern", &[&self.run.join("fixture"), Path::new("modern")]);
+        text += "isolation.level = \"none\"\n";
         text += &server(
             "everything",
             &[node, &modules.join("mcp-server-everything"), Path::new("stdio")],

@@ -195,7 +195,8 @@ fn configuration<'a>(
     format!(
         "listen = \"{listen}\"\ndata_dir = {data}\n\n\
          [auth]\nverifiers = [\"static\", \"oauth\"]\nidentity = [\"local\"]\n\n\
-         [server.fixture]\ncommand = {fixture}\ndefault = true\n\n\
+         [server.fixture]\ncommand = {fixture}\ndefault = true\n\
+         # It says which process it is.\nisolation.level = \"none\"\n\n\
          [server.memory]\ncommand = \"npx\"\nargs = [\"--yes\", \"{MEMORY}\"]\n\
          pass_env = [{pass}]\n\
          # The second start from the cache is timed.\nreuse = false\n\n\

@@ -296,8 +296,9 @@ fn configuration(url: &str, forge: &str, dir: &Path, harness: &Harness, gitea: &
          [session]\nidle = \"2s\"\nreap_interval = \"200ms\"\nkeep_ended = \"0s\"\n\
          {}\n\
          [server.who]\ncommand = \"node\"\nargs = [{}]\n\
+         # Both say which process they are.\nisolation.level = \"none\"\n\
          env = {{ FORGE_URL = \"{forge}\", FORGE_TOKEN = \"${{upstream.access_token}}\" }}\n\n\
-         [server.fixture]\ncommand = {}\n",
+         [server.fixture]\ncommand = {}\nisolation.level = \"none\"\n",
         quoted(&dir.join("data")),
         provider::forge_tables(forge, gitea),
         quoted(&harness.dir.join("ts/who.mjs")),

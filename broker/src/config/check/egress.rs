@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::config::auth::Auth;
 use crate::config::error::{Problem, quoted};
-use crate::config::isolation::{IsolationLevel, NetworkAccess};
+use crate::config::isolation::NetworkAccess;
 use crate::config::name::TableName;
 use crate::config::path::KeyPath;
 use crate::config::providers::{Forge, GitHub, Oidc, github_api};
 use crate::config::reader::Reader;
-use crate::config::server::{CacheScope, ServerConfig};
+use crate::config::server::ServerConfig;
 use crate::config::template::{Template, Variable};
 use crate::config::upstream::Upstream;
 use crate::egress::origin::UpstreamOrigin;
@@ -54,22 +54,14 @@ pub(super) fn check(name: &str, server: &mut ServerConfig, auth: &Auth, reader: 
     }
 }
 
-/// In a sandbox the upstream is all that the processes reach, unless it is said otherwise. Package runners
-/// have to reach where the packages are.
-fn network(name: &str, server: &mut ServerConfig, reader: &mut Reader<'_>) {
-    let is_on = server.egress().is_some();
-    let is_runner = server.cache() != CacheScope::None;
-    let path = KeyPath::server(name, "isolation").child("network");
-    let isolation = &mut server.isolation;
-    if isolation.network == NetworkAccess::Egress && !is_on {
+/// Whether there is anything to reach by way of the broker.
+fn network(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
+    if server.isolation.network == Some(NetworkAccess::Egress) && server.egress().is_none() {
+        let path = KeyPath::server(name, "isolation").child("network");
         let problem =
             Problem::new("is \"egress\", and env asks for no address of the table egress");
         let hint = "write ${egress.base_url} and ${egress.token} in env, or another network";
         reader.refuse(&path, problem.hint(hint));
-    }
-    let is_sandboxed = isolation.level != IsolationLevel::None;
-    if is_on && is_sandboxed && !is_runner && !reader.is_set(&path) {
-        isolation.network = NetworkAccess::Egress;
     }
 }
 

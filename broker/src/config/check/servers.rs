@@ -119,7 +119,7 @@ fn cache(name: &str, server: &ServerConfig, reader: &mut Reader<'_>) {
 fn isolation(name: &str, server: &ServerConfig, has_uids: bool, reader: &mut Reader<'_>) {
     let path = KeyPath::server(name, "isolation");
     let isolation = &server.isolation;
-    if isolation.level == IsolationLevel::User {
+    if isolation.level == Some(IsolationLevel::User) {
         if !has_uids {
             let problem = Problem::new("is \"user\", and isolation.uids is not set")
                 .hint("add [isolation] with uids = \"200000-265535\", numbers that no account has");
@@ -132,7 +132,7 @@ fn isolation(name: &str, server: &ServerConfig, has_uids: bool, reader: &mut Rea
             reader.refuse(&KeyPath::server(name, "cache"), problem);
         }
     }
-    let is_confined = isolation.level != IsolationLevel::None;
+    let is_confined = isolation.level.is_some_and(|level| level != IsolationLevel::None);
     if server.new_privs && is_confined {
         let problem =
             Problem::new("is set with new_privs, and in a sandbox no process gains privileges")

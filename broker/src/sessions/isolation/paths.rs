@@ -1,7 +1,7 @@
 //! The paths that a child in a sandbox needs, and those that it must not see.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -11,38 +11,35 @@ use supervisor::Spec;
 const SYSTEM: [&str; 10] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/boot", "/dev", "/proc", "/sys"];
 
-/// Variables that list where programs and libraries are: nothing to write to.
-const SEARCHED: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "NODE_PATH", "MANPATH"];
+/// Directories that many programs keep their files in.
+const SHARED: [&str; 19] = [
+    "/home",
+    "/root",
+    "/srv",
+    "/opt",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/cache",
+    "/var/db",
+    "/var/spool",
+    "/var/tmp",
+    "/tmp",
+    "/run",
+    "/var/run",
+    "/mnt",
+    "/media",
+    "/nix",
+    "/nix/store",
+    "/snap",
+];
 
-/// Files that mark the directory that a program of several files is in.
-const PROJECTS: [&str; 5] =
-    ["package.json", "node_modules", "pyproject.toml", "pyvenv.cfg", "go.mod"];
+/// Variables that list where programs and libraries are: nothing to write to.
+pub(super) const SEARCHED: [&str; 5] =
+    ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "NODE_PATH", "MANPATH"];
 
 /// So much of a directory with a secret in it is shown. Each entry is a mount.
 const MOST_BESIDE: usize = 200;
-
-/// The absolute paths in the arguments and the environment: a whole value, or what stands behind the
-/// equals sign of an option.
-pub(super) fn named(spec: &Spec) -> impl Iterator<Item = PathBuf> {
-    let values = spec.env.iter().filter(|(name, _)| !SEARCHED.iter().any(|known| name == known));
-    // TMPDIR names the place that the child has of its own.
-    let values = values.map(|(_, value)| value).filter(|value| !is_scratch(value));
-    let words = spec.args.iter().chain(values);
-    words.filter_map(|word| {
-        let word = word.to_str()?;
-        let path = match word.split_once('=') {
-            Some((_, value)) if !word.starts_with('/') => value,
-            _ => word.strip_prefix("file://").unwrap_or(word),
-        };
-        (path.starts_with('/') && path.len() > 1).then(|| PathBuf::from(path))
-    })
-}
-
-fn is_scratch(value: &OsStr) -> bool {
-    ["/tmp", "/var/tmp", "/run", "/var/run", "/dev/shm"]
-        .iter()
-        .any(|path| Path::new(value) == Path::new(path))
-}
 
 pub(super) fn searched(env: &[(OsString, OsString)]) -> Vec<PathBuf> {
     let lists = env.iter().filter(|(name, _)| SEARCHED.iter().any(|known| name == known));
@@ -54,30 +51,22 @@ pub(super) fn is_system(path: &Path) -> bool {
     path.parent().is_none() || SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
-/// The path, or the directory in which the program will make it. A directory directly below the root
-/// belongs to others too.
-pub(super) fn existing(path: PathBuf) -> Option<PathBuf> {
-    if path.exists() {
-        return Some(path);
-    }
-    let folder = path.parent()?;
-    (folder.is_dir() && folder.components().count() > 2 && !is_system(folder))
-        .then(|| folder.to_owned())
+/// Whether the directory is everybody's, so that no file in it says that all of it is meant.
+pub(super) fn is_shared(folder: &Path) -> bool {
+    is_system(folder) || is_home(folder) || SHARED.iter().any(|shared| folder == Path::new(shared))
 }
 
-/// The directory of the program that `file` belongs to: the nearest one that looks like a project, else
-/// the one it is in.
-pub(super) fn project(file: &Path) -> Option<PathBuf> {
-    let deep = |folder: &&Path| folder.components().count() > 2;
-    let is_home =
-        |folder: &Path| folder.parent() == Some(Path::new("/home")) || folder == Path::new("/root");
-    let marked = |folder: &&Path| PROJECTS.iter().any(|name| folder.join(name).exists());
-    let folders = || file.ancestors().skip(1).take_while(deep).filter(|folder| !is_home(folder));
-    let found = folders().find(marked).or_else(|| folders().next())?;
-    let is_program = file.extension().and_then(OsStr::to_str);
-    is_program
-        .is_some_and(|kind| ["py", "js", "mjs", "cjs", "ts", "jar", "rb"].contains(&kind))
-        .then(|| found.to_owned())
+pub(super) fn is_home(folder: &Path) -> bool {
+    folder.parent() == Some(Path::new("/home")) || folder == Path::new("/root")
+}
+
+/// The program of `spec`, where it is found as it stands or in the search path.
+pub(super) fn program(spec: &Spec) -> Option<PathBuf> {
+    let program = Path::new(&spec.program);
+    if program.components().count() > 1 {
+        return std::path::absolute(program).ok();
+    }
+    searched(&spec.env).into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// What of `private` is hidden, and what is shown of the directories that go with it. A file that is
@@ -112,40 +101,7 @@ fn is_system_top(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use supervisor::Isolation;
-
     use super::*;
-
-    fn spec(args: &[&str], env: &[(&str, &str)]) -> Spec {
-        Spec {
-            program: "notes".into(),
-            args: args.iter().map(OsString::from).collect(),
-            env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            cwd: None,
-            containment: None,
-            isolation: Isolation::default(),
-            new_privs: false,
-            limits: supervisor::Limits::default(),
-        }
-    }
-
-    #[test]
-    fn absolute_paths_in_arguments_and_environment_are_found_and_search_paths_are_not() {
-        let spec = spec(
-            &["--repository", "/srv/repo", "--db=/srv/db/notes.db", "relative/x", "/", "-v"],
-            &[
-                ("DATA", "/srv/data"),
-                ("PATH", "/opt/bin"),
-                ("URL", "https://x/y"),
-                ("TMPDIR", "/tmp"),
-                ("F", "file:///srv/f"),
-            ],
-        );
-        let found: Vec<PathBuf> = named(&spec).collect();
-        let expected = ["/srv/repo", "/srv/db/notes.db", "/srv/data", "/srv/f"].map(PathBuf::from);
-        assert_eq!(found, expected);
-        assert_eq!(searched(&spec.env), [PathBuf::from("/opt/bin")]);
-    }
 
     #[test]
     fn a_directory_of_the_system_stays_read_only_whoever_names_it() {
@@ -153,16 +109,6 @@ mod tests {
             assert!(is_system(Path::new(path)), "{path}");
         }
         assert!(!is_system(Path::new("/srv/repo")));
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_yet_can_be_made_in_its_directory() {
-        let folder = tempfile::tempdir().expect("a directory");
-        let there = folder.path().join("there");
-        std::fs::write(&there, "").expect("written");
-        assert_eq!(existing(there.clone()), Some(there));
-        assert_eq!(existing(folder.path().join("new")), Some(folder.path().to_owned()));
-        assert_eq!(existing("/no/such/folder/x".into()), None);
     }
 
     #[test]

@@ -70,7 +70,7 @@ struct Life {
 async fn live() -> Life {
     let top = "auth.identity = [\"local\", \"forgejo\"]\nlog.level = \"trace\"";
     let table = format!(
-        "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nupstream = \"user\"\n\
+        "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nisolation.level = \"none\"\nupstream = \"user\"\n\
          env = {{ NOTES_TOKEN = \"${{upstream.access_token}}\" }}\n"
     );
     let deployment = Deployment::at_forge(ForgeOptions::default(), top, &table).await;

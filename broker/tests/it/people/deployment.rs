@@ -222,9 +222,14 @@ pub(crate) async fn child(session: &Client) -> u32 {
 /// `$W` in `tables` stands for the directory of the witness.
 fn configure(place: &Place, top: &str, server: &str, tables: &str) {
     let tables = tables.replace("$W", place.witness.path());
+    // In a sandbox it would not know the number that its process has for others.
+    let isolation = match tables.contains("[server.main.isolation]") {
+        true => "",
+        false => "isolation.level = \"none\"",
+    };
     let text = format!(
         "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\nauth.verifiers = [\"oauth\"]\n{top}\n\
-         [server.main]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ndefault = true\n\
+         [server.main]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ndefault = true\n{isolation}\n\
          stop_grace = \"300ms\"\n{server}\n{tables}",
         place.path().join("data").display(),
         place.witness.path(),

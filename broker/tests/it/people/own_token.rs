@@ -13,7 +13,7 @@ const TOKEN: &str = "token-from-elsewhere-5d2c";
 
 async fn deployment() -> Deployment {
     let table = format!(
-        "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nupstream = \"user\"\n\
+        "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nisolation.level = \"none\"\nupstream = \"user\"\n\
          title = \"Ada's notes\"\nenv = {{ NOTES_TOKEN = \"${{upstream.access_token}}\" }}\n"
     );
     Deployment::of(&["ada", "bob"], "", &table).await

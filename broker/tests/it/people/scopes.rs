@@ -10,7 +10,10 @@ use crate::{
 
 async fn deployment() -> Deployment {
     let server = |name: &str, more: &str| {
-        format!("[server.{name}]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\n{more}\n")
+        format!(
+            "[server.{name}]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\n\
+             isolation.level = \"none\"\n{more}\n"
+        )
     };
     let tables = server("notes", "scope = \"notes\"") + &server("plain", "");
     Deployment::of(&["ada"], "", &tables).await

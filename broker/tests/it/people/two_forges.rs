@@ -43,7 +43,7 @@ impl TwoForges {
         for ((name, server), forge) in NAMES.iter().zip(["main", "public"]).zip(&forges) {
             let root = forge.root();
             text += &format!(
-                "[server.{server}]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\n\
+                "[server.{server}]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\nisolation.level = \"none\"\n\
                  default = {}\nstop_grace = \"300ms\"\nupstream = \"{name}\"\n\
                  env = {{ FORGE_URL = \"{root}\", FORGE_TOKEN = \"${{upstream.access_token}}\" }}\n\
                  [auth.{name}]\nkind = \"forgejo\"\nurl = \"{root}\"\nclient_id = \"at-{name}\"\n\

@@ -97,6 +97,7 @@ fn a_server_whose_network_is_egress_reaches_its_upstream_and_nothing_else() {
         // In a sandbox it is so by default.
         only_its_upstream("network = \"egress\"").await;
         only_its_upstream("level = \"sandbox\"").await;
+        only_its_upstream("").await;
     });
 }
 
@@ -177,6 +178,7 @@ fn a_token_of_the_users_own_stays_in_the_broker_too_and_goes_out_as_the_upstream
         let upstream = Recorder::start().await;
         let tables = format!(
             "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nupstream = \"user\"\n\
+             isolation.network = \"any\"\n\
              env = {{ FORGE_URL = \"${{egress.base_url}}\", FORGE_TOKEN = \"${{egress.token}}\" }}\n\
              [server.notes.egress]\norigin = \"{}\"\nstyle = \"private-token\"\n",
             upstream.root()

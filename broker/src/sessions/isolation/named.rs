@@ -1,0 +1,118 @@
+//! The absolute paths that stand in the arguments and the environment of a child: what it works with.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use supervisor::Spec;
+
+use super::paths::{SEARCHED, is_shared, is_system};
+use crate::config::{Piece, ServerConfig, Template};
+
+/// All that exist, or that the program can make, and that are no part of the system.
+pub(super) fn in_settings(spec: &Spec, server: &ServerConfig) -> Vec<PathBuf> {
+    let args = spec.args.iter().filter_map(|arg| arg.to_str()).flat_map(in_text);
+    let values = spec.env.iter().filter(|(name, _)| !SEARCHED.iter().any(|known| name == known));
+    // TMPDIR names the place that the child has of its own.
+    let values = values.filter(|(_, value)| !is_scratch(value));
+    let values = values.filter_map(|(name, value)| {
+        let template = name.to_str().and_then(|name| server.env.get(name));
+        Some((template, value.to_str()?))
+    });
+    let values = values.flat_map(|(template, value)| in_value(template, value));
+    args.chain(values).filter(|path| !is_system(path)).filter_map(existing).collect()
+}
+
+/// Those in the value that was made of `template`, or copied from the broker's environment. A path that
+/// is an operator's begins in what the operator wrote: users choose some of what is filled in.
+fn in_value(template: Option<&Template>, value: &str) -> Vec<PathBuf> {
+    let pieces = template.map(Template::pieces).unwrap_or_default();
+    let is_literal = |piece: &Piece| matches!(piece, Piece::Literal(_));
+    if pieces.iter().all(is_literal) {
+        return in_text(value);
+    }
+    let begins = pieces.first().is_some_and(|piece| match piece {
+        Piece::Literal(text) => text.starts_with('/') || text.starts_with("file:///"),
+        _ => false,
+    });
+    let path = value.strip_prefix("file://").unwrap_or(value);
+    begins.then(|| PathBuf::from(path)).into_iter().collect()
+}
+
+/// A whole value, or what stands behind the equals sign of an option: what is only mentioned, in a script
+/// or a sentence, is nothing to write to.
+fn in_text(text: &str) -> Vec<PathBuf> {
+    let path = match text.split_once('=') {
+        Some((_, value)) if !text.starts_with('/') => value,
+        _ => text.strip_prefix("file://").unwrap_or(text),
+    };
+    path.starts_with('/').then(|| PathBuf::from(path)).into_iter().collect()
+}
+
+fn is_scratch(value: &OsStr) -> bool {
+    ["/tmp", "/var/tmp", "/run", "/var/run", "/dev/shm"]
+        .iter()
+        .any(|path| Path::new(value) == Path::new(path))
+}
+
+/// The path, or the directory in which the program will make it.
+fn existing(path: PathBuf) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path);
+    }
+    let folder = path.parent()?;
+    (folder.is_dir() && !is_shared(folder)).then(|| folder.to_owned())
+}
+
+/// The directory of a file that programs write: databases keep journals beside it, and many programs
+/// replace it by another one.
+pub(super) fn beside(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent().filter(|folder| !is_shared(folder))?;
+    let may_write = rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok();
+    (file.is_file() && may_write).then(|| folder.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_paths_that_are_a_whole_value_or_that_of_an_option_are_found() {
+        for (text, expected) in [
+            ("/srv/repo", &["/srv/repo"][..]),
+            ("--db=/srv/db/notes.db", &["/srv/db/notes.db"]),
+            ("file:///srv/f", &["/srv/f"]),
+            ("of /srv/repo", &[]),
+            ("https://host.example/srv/repo", &[]),
+            ("relative/x", &[]),
+        ] {
+            let expected: Vec<_> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(in_text(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_whose_name_is_a_path_gets_nothing_by_it() {
+        let value = |template: &str, value: &str| {
+            in_value(Some(&Template::parse(template).expect("a template")), value)
+        };
+        assert_eq!(value("${user.subject}", "/home/bob"), [] as [PathBuf; 0]);
+        assert_eq!(value("me=${user.subject}", "me=/home/bob"), [] as [PathBuf; 0]);
+        assert_eq!(value("/srv/${user.key}", "/srv/0f"), [PathBuf::from("/srv/0f")]);
+        assert_eq!(value("/srv/b", "/srv/b"), [PathBuf::from("/srv/b")]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_yet_can_be_made_in_its_directory() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let there = folder.path().join("there");
+        std::fs::write(&there, "").expect("written");
+        assert_eq!(existing(there.clone()), Some(there.clone()));
+        assert_eq!(existing(folder.path().join("new")), Some(folder.path().to_owned()));
+        assert_eq!(existing("/no/such/folder/x".into()), None);
+        assert_eq!(existing("/var/lib/no-such-file".into()), None, "others have theirs there");
+        assert_eq!(beside(&there), Some(folder.path().to_owned()));
+        assert_eq!(beside(folder.path()), None);
+    }
+}
