@@ -43,7 +43,8 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
         if target.parent().is_none() {
             return;
         }
-        if matches!(access, Access::Read | Access::Write) {
+        // Without a link on the way a path is what it resolves to.
+        if matches!(access, Access::Read | Access::Write) && target != path {
             links(path).into_iter().for_each(|link| note(link, Access::Link));
         }
         note(target, access);

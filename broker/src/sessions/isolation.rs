@@ -176,8 +176,8 @@ fn view(spec: &Spec, server: &ServerConfig, private: &PrivatePaths, own: &[&Path
     let (programs, data): (Vec<PathBuf>, Vec<PathBuf>) =
         named.into_iter().partition(|path| projects::is_program(path));
     let mut programs: Vec<PathBuf> = programs.into_iter().chain(paths::program(spec)).collect();
-    let resolved: Vec<PathBuf> =
-        programs.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let resolved = programs.iter().filter_map(|path| path.canonicalize().ok());
+    let resolved: Vec<PathBuf> = resolved.filter(|path| !programs.contains(path)).collect();
     programs.extend(resolved);
 
     let mut write: Vec<PathBuf> = own.iter().map(|path| (*path).to_owned()).collect();

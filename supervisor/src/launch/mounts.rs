@@ -74,7 +74,8 @@ fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> 
     let mut links = linked.map(|place| fs::read_link(&place.path)).collect::<Vec<_>>().into_iter();
     // As it is on the host: what is above may be covered by then.
     let are_directories: Vec<bool> = view.iter().map(|place| place.path.is_dir()).collect();
-    let null = clone_tree(Path::new("/dev/null"))?;
+    // Each of these is attached further down: the kernel takes several milliseconds to be rid of one that
+    // never was.
     let devices: Vec<_> = DEVICES
         .iter()
         .filter_map(|name| {
@@ -100,8 +101,7 @@ fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> 
                 }
             }
             Access::Hidden if place.path.exists() => {
-                let again = clone_tree(Path::new("/dev/null")).or_else(|_| dup(&null))?;
-                attach(&again, &place.path)?;
+                attach(&clone_tree(Path::new("/dev/null"))?, &place.path)?;
             }
             Access::Hidden | Access::Scratch => {}
             // Without it the child may still do; what it leads to is there.
@@ -123,10 +123,6 @@ fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> 
         set_attributes(&path, false, READ_ONLY, 0)?;
     }
     mount("proc", "/proc", "proc", own | MountFlags::RDONLY, c"").step("mount /proc")
-}
-
-fn dup(tree: &OwnedFd) -> Result<OwnedFd, Failure> {
-    rustix::io::fcntl_dupfd_cloexec(tree, 3).step("copy a mount")
 }
 
 fn make_devices(devices: &[(OwnedFd, PathBuf)]) -> Result<(), Failure> {
