@@ -1,6 +1,6 @@
 //! What the child may do, set in the child itself just before it is executed.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, fmt::Display, fs, io};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset,
@@ -73,13 +73,14 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 /// More likely than the program that started it to be ended when the whole machine is out of memory.
 const OOM_SCORE: &str = "500";
 
-/// /proc may be read-only, and then nothing is lost but a preference.
-pub(crate) fn prefer_for_out_of_memory(pid: u32) {
-    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+/// For a process by its number, or `self`, and all that it starts from then on. Where it cannot be had,
+/// nothing is lost but a preference.
+pub(crate) fn prefer_for_out_of_memory(process: impl Display) {
+    let _ = fs::write(format!("/proc/{process}/oom_score_adj"), OOM_SCORE);
 }
 
 pub(super) fn confine(plan: &Plan) -> Result<(), Failure> {
-    prefer_for_out_of_memory(std::process::id());
+    prefer_for_out_of_memory("self");
     set_limits(plan)?;
     if let Some(user) = plan.user {
         become_user(user)?;

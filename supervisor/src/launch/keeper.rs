@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    adopter, init,
+    adopter, confine, init,
     own_process::{exit, fork, null, silence},
     plan::Plan,
     report::{Failure, Report, Step},
@@ -69,6 +69,8 @@ fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<Awaited, F
     if plan.in_place {
         return Err(init::execute(&plan, words));
     }
+    // A sandbox has a /proc that nothing writes to.
+    confine::prefer_for_out_of_memory("self");
     separate(&plan)?;
     let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).step("open a pipe")?;
     match fork().step("start the first process of the namespaces")? {

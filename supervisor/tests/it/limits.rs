@@ -2,7 +2,7 @@
 
 use std::{fs, io, time::Duration};
 
-use supervisor::{Containment, Enforcement, Exit, Limit, Limits, Mechanism, Spec};
+use supervisor::{Containment, Enforcement, Exit, Limit, Limits, Mechanism, Sandbox, Spec};
 use tokio::{io::AsyncReadExt as _, time::Instant};
 
 use crate::{
@@ -96,8 +96,11 @@ async fn each_process_opens_and_writes_no_more_than_it_may() {
 async fn a_child_leaves_no_core_dump_and_is_ended_first_when_the_machine_is_out_of_memory() {
     let mut plain = run_spec(spec(GREEDY, &["core"])).await;
     assert_eq!(plain.line().await, "0 0 bytes 500");
-    let (_, launched) = greedy(Mechanism::PidNamespace, &["core"], Limits::default());
-    assert_eq!(run_spec(launched).await.line().await, "0 0 bytes 500");
+    let (_, mut launched) = greedy(Mechanism::PidNamespace, &["core"], Limits::default());
+    assert_eq!(run_spec(launched.clone()).await.line().await, "0 0 bytes 500");
+    let program = Sandbox { read: vec![GREEDY.into()], ..Sandbox::default() };
+    launched.isolation.sandbox = Some(program);
+    assert_eq!(run_spec(launched).await.line().await, "0 0 bytes 500", "in a sandbox");
 }
 
 /// The folders of cgroups whose names begin with `name`, in every hierarchy.
