@@ -43,9 +43,7 @@ where
         kind: &str,
         why: StopReason,
     ) -> Result<(), EndError> {
-        let there = self.shared.table.find(id);
-        let allowed = |named: &Owner, its: &str| owned(named, owner, its, kind);
-        self.end_known(there, &id.key(), allowed, (why, AfterEnd::Stop)).await
+        self.end_owned(id, owner, kind, (why, AfterEnd::Stop)).await
     }
 
     /// As [`end`](Self::end), for a client that is done with its session and may open another one: a
@@ -65,9 +63,7 @@ where
         kind: &str,
         why: StopReason,
     ) -> Result<(), EndError> {
-        let there = self.shared.table.find(id);
-        let allowed = |named: &Owner, its: &str| owned(named, owner, its, kind);
-        self.end_known(there, &id.key(), allowed, (why, AfterEnd::Keep)).await
+        self.end_owned(id, owner, kind, (why, AfterEnd::Keep)).await
     }
 
     /// Ends a session by its key, if `which` means its owner: for operators, and for owners who see
@@ -88,6 +84,18 @@ where
         let allowed =
             |named: &Owner, _: &str| which.matches(named).then_some(()).ok_or(EndError::Foreign);
         self.end_known(there, key, allowed, (why, AfterEnd::Stop)).await
+    }
+
+    async fn end_owned(
+        &self,
+        id: &SessionId,
+        owner: &Owner,
+        kind: &str,
+        end: (StopReason, AfterEnd),
+    ) -> Result<(), EndError> {
+        let there = self.shared.table.find(id);
+        let allowed = |named: &Owner, its: &str| owned(named, owner, its, kind);
+        self.end_known(there, &id.key(), allowed, end).await
     }
 
     async fn end_known(
