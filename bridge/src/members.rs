@@ -21,7 +21,7 @@ pub(crate) fn text(raw: &str) -> Option<Cow<'_, str>> {
 
 /// Walks the members of an object in the order in which they stand.
 ///
-/// The object has to be JSON, which whoever read the message around it has made sure of: strings and
+/// The object has to be JSON, which the reader of the message around it has made sure of: strings and
 /// brackets are stepped over, and that is all that this costs. Of any other text there are some members
 /// or none.
 #[derive(Debug, Clone)]

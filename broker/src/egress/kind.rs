@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// What a body is to whoever reads it on its way.
+/// What a body is to a reader on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyKind {
     /// JSON, which may hold addresses to follow.

@@ -74,8 +74,7 @@ fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> 
     let mut links = linked.map(|place| fs::read_link(&place.path)).collect::<Vec<_>>().into_iter();
     // As it is on the host: what is above may be covered by then.
     let are_directories: Vec<bool> = view.iter().map(|place| place.path.is_dir()).collect();
-    // Each of these is attached further down: the kernel takes several milliseconds to be rid of one that
-    // never was.
+    // Each of these is attached further down, so that the kernel has none to take apart again.
     let devices: Vec<_> = DEVICES
         .iter()
         .filter_map(|name| {

@@ -47,7 +47,7 @@ pub(super) fn around(program: &Path) -> Vec<PathBuf> {
 }
 
 /// The outermost directory around `path`, or `path`, that looks like a project: what belongs to several
-/// packages is there. Directories such as `.local` have what is nobody's business around a project.
+/// packages is there. Directories such as `.local` have much around a project that does not belong to it.
 pub(super) fn outermost(path: &Path) -> Option<PathBuf> {
     let mut marked = path.ancestors().filter(|folder| {
         folder.is_dir() && is_own(folder) && MARKS.iter().any(|mark| folder.join(mark).exists())

@@ -61,7 +61,7 @@ async fn upstream(listener: TcpListener) {
     }
 }
 
-/// Copies bytes between whoever connects and `to`, and does nothing else: what any way by another process
+/// Copies bytes between a connection and `to`, and does nothing else: what any way by another process
 /// costs. It has a thread of its own, as the broker has.
 fn relay(to: String) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
