@@ -11,19 +11,27 @@ import { Application, Listener } from './application.mjs';
 import { checked, toolOf } from './stories.mjs';
 import { Wire } from './wire.mjs';
 
-/** A client of `application` at `url`; the SDK finds out by itself that it has to sign in. */
-function clientOf(application, url) {
+/**
+ * A client of `application` at `url`; the SDK finds out by itself that it has to sign in. With
+ * `streamless` it is told what a server without a standalone stream would answer to its GET.
+ */
+function clientOf(application, url, streamless) {
   const wire = new Wire();
-  const fetch = (address, init = {}) => wire.fetch(address, { method: 'GET', ...init });
+  const isStream = (address, { method }) => method === 'GET' && String(address) === url;
+  const fetch = async (address, init = {}) => {
+    if (streamless && isStream(address, init)) return new Response(null, { status: 405 });
+    return wire.fetch(address, { method: 'GET', ...init });
+  };
   const transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: application, fetch });
   return { wire, transport, client: new Client({ name: 'e2e-oauth', version: '1.0.0' }) };
 }
 
 /**
  * Connects somebody from nothing to `url`, where a server of the given kind is. `provider` is the way
- * of signing in to choose. With `deny` the person says no, and the error comes back.
+ * of signing in to choose. With `deny` the person says no, and the error comes back. With `streamless`
+ * the client does without the standalone stream.
  */
-export async function signIn({ browser, url, kind, person: name, password, provider, deny }) {
+export async function signIn({ browser, url, kind, person: name, password, provider, deny, streamless }) {
   const listener = await Listener.open();
   const person = await browser.person(name, password);
   try {
@@ -35,7 +43,7 @@ export async function signIn({ browser, url, kind, person: name, password, provi
     assert.equal(searchParams.get('state'), application.expectedState, 'the state came back');
     if (searchParams.has('error')) return { error: searchParams.get('error') };
     await first.transport.finishAuth(searchParams.get('code'));
-    const session = clientOf(application, url);
+    const session = clientOf(application, url, streamless);
     await session.client.connect(session.transport);
     return { ...session, application, kind, person: name };
   } finally {

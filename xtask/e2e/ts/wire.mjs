@@ -9,6 +9,7 @@ export class Wire {
   #waiting = [];
   #home = Promise.resolve();
   #comeHome = () => {};
+  #meetings = [];
 
   fetch = async (url, init) => {
     await this.#home;
@@ -21,6 +22,7 @@ export class Wire {
     const response = await fetch(url, { ...init, signal });
     exchange.response = response;
     this.#changed();
+    await this.#meetings.find(({ matches }) => matches(exchange))?.arrive();
     if (!response.headers.get('content-type')?.startsWith('text/event-stream')) return response;
     const decoder = new TextDecoder();
     const tap = new TransformStream({
@@ -42,6 +44,22 @@ export class Wire {
   /** It is there again, and what had to wait goes on. */
   comeHome() {
     this.#comeHome();
+  }
+
+  /**
+   * The client gets the answers of the next `count` exchanges that answer `matches` once all of them are
+   * there, so that none of these exchanges can build on another's answer.
+   */
+  together(count, matches) {
+    let there = 0;
+    let open;
+    const complete = new Promise((resolve) => (open = resolve));
+    const arrive = () => {
+      there += 1;
+      if (there === count) open();
+      return complete;
+    };
+    this.#meetings.push({ matches, arrive });
   }
 
   /** Waits until an exchange answers `matches`, and returns it; none of the first `from` is asked. */
