@@ -19,7 +19,7 @@ use crate::{
     envelope::member,
     error::{Outcome, PostError},
     exchange::{CallOptions, Exchange, Notice, Question, Told},
-    message::Message,
+    message::{Kind, Message},
     modern::{SUBSCRIPTION, to_legacy},
     outbox::Unsent,
     route::number,
@@ -100,19 +100,18 @@ impl Bridge {
     /// Has the child tell of changes of the resource `uri`, until as many calls [leave](Self::unlisten) it
     /// as came: the child has one subscription, however many listen. The future ends when the child has
     /// answered, or needs no asking: a child may serve several requests at a time, so what is sent before
-    /// that can overtake the subscription.
+    /// that can overtake the subscription. It is `false` when the child refuses.
     ///
     /// # Cancel safety
     /// The subscription is made at once; dropping the future gives up waiting alone.
-    pub fn listen_to(&self, uri: &str) -> impl Future<Output = ()> + Send + 'static + use<> {
+    pub fn listen_to(&self, uri: &str) -> impl Future<Output = bool> + Send + 'static + use<> {
         let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let count = listeners.entry(uri.to_owned()).or_default();
         *count += 1;
         let answer = (*count == 1).then(|| self.tell("resources/subscribe", uri));
         async move {
-            if let Some(answer) = answer {
-                let _ = answer.await;
-            }
+            let Some(answer) = answer else { return true };
+            answer.await.is_ok_and(|answer| answer.is_ok_and(|said| said.kind() == Kind::Result))
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 /// One member of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawMember<'a> {
@@ -17,6 +19,13 @@ pub(crate) fn text(raw: &str) -> Option<Cow<'_, str>> {
         None => Some(Cow::Borrowed(inside)),
         Some(_) => serde_json::from_str(raw).ok().map(Cow::Owned),
     }
+}
+
+/// What the members of `text` say; `None` when it is no object. Structures that derive `Deserialize` also
+/// read an array, as their members in the order of the code.
+pub(crate) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    let text = text.trim_ascii_start();
+    text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// Walks the members of an object in the order in which they stand.

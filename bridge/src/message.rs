@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     envelope::{Envelope, member},
     lexical::{self, Fault},
+    members,
 };
 
 /// Made once: a search this short would spend most of its time on being prepared.
@@ -332,7 +333,7 @@ pub(crate) fn not_json() -> Malformed {
     Malformed::not_json("the body is not valid JSON")
 }
 
-/// Whether the object `error` has what JSON-RPC demands of one (section 5.1).
+/// Whether `error` is an object that has what JSON-RPC demands of one (section 5.1).
 fn is_error(error: &str) -> bool {
     #[derive(Deserialize)]
     struct Error<'a> {
@@ -341,7 +342,7 @@ fn is_error(error: &str) -> bool {
         #[serde(borrow)]
         message: Option<&'a RawValue>,
     }
-    let Ok(error) = serde_json::from_str::<Error<'_>>(error) else { return false };
+    let Some(error) = members::object::<Error<'_>>(error) else { return false };
     let is_number = |code: &RawValue| code.get().parse::<i64>().is_ok();
     error.code.is_some_and(is_number)
         && error.message.is_some_and(|message| message.get().starts_with('"'))

@@ -406,10 +406,7 @@ impl Adapter {
         for (key, entry) in members(raw("inputRequests").unwrap_or("{}")) {
             let own = self.mint();
             match self.question(own, entry.get()) {
-                Ok(line) => {
-                    let is_elicitation = entry.get().contains("elicitation/create");
-                    questions.push((own, key, is_elicitation, line));
-                }
+                Ok(question) => questions.push((own, key, question)),
                 Err(UnknownQuestion) => {
                     fault = Some("the server asks for what this client did not say it can do");
                 }
@@ -422,8 +419,12 @@ impl Adapter {
         call.open = questions.len();
         let is_again = questions.is_empty();
         self.calls.insert(id, call);
-        for (own, key, is_elicitation, line) in questions {
+        for (own, key, Question { message }) in questions {
+            let is_elicitation = message.method() == "elicitation/create";
             self.questions.insert(own, Asked { call: id, key, is_elicitation });
+            let params = message.payload();
+            let params = params.as_ref().map(std::slice::from_ref);
+            let line = rpc::call(Some(&own.to_string()), &message, params);
             self.sent.push(Sent::Session(line));
         }
         if is_again {
@@ -432,7 +433,7 @@ impl Adapter {
     }
 
     /// The question `entry` as a server of the legacy era asks it.
-    fn question(&self, own: u64, entry: &str) -> Result<Vec<u8>, UnknownQuestion> {
+    fn question(&self, own: u64, entry: &str) -> Result<Question, UnknownQuestion> {
         let entry = members(entry);
         let raw = |name: &str| entry.get(name).map(|raw| raw.get());
         let method = raw("method").ok_or(UnknownQuestion)?;
@@ -444,9 +445,10 @@ impl Adapter {
             params = with(&params, &[("elicitationId", &id)]);
         }
         let line = format!(r#"{{"jsonrpc":"2.0","id":{own},"method":{method},"params":{params}}}"#);
-        let message = Message::from_child(line.clone().into()).map_err(|_| UnknownQuestion)?;
-        match input::lacking(&Question { message }, &self.capabilities)? {
-            None => Ok(line.into_bytes()),
+        let message = Message::from_child(line.into()).map_err(|_| UnknownQuestion)?;
+        let question = Question { message };
+        match input::lacking(&question, &self.capabilities)? {
+            None => Ok(question),
             Some(_) => Err(UnknownQuestion),
         }
     }

@@ -159,6 +159,16 @@ fn a_client_that_cannot_or_will_not_answer_ends_its_call_and_no_other() {
     let retry = one(adapter.session(&refused), true);
     assert_eq!(retry["params"]["inputResponses"], json!({ "k": { "action": "cancel" } }));
     assert!(adapter.questions.is_empty() && adapter.calls.len() == 1);
+    // Nor is a question to a model a form for what it says of one.
+    let asked = json!({ "method": "sampling/createMessage", "params": {
+        "systemPrompt": "You explain elicitation/create.", "messages": [], "maxTokens": 1,
+    } });
+    let asks = json!({ "resultType": "input_required", "inputRequests": { "k": asked } });
+    adapter.request(5, "tools/call", &json!({}));
+    let asked = one(adapter.child_answers(&json!(5), &asks), false);
+    let refused = json!({ "jsonrpc": "2.0", "id": asked["id"], "error": error });
+    let answer = one(adapter.session(&refused), false);
+    assert_eq!((&answer["id"], &answer["error"]), (&json!(5), &error));
 }
 
 #[test]

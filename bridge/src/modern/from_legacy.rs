@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+    HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION, input,
     object::{Object, Twice, members},
 };
 use crate::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
@@ -26,9 +26,22 @@ const CACHEABLE: [&str; 5] =
 /// The response to `method`, whose raw id is `id`, in the modern form: the result `raw` with its type,
 /// what made it, and where the revision asks for it how long it may be kept. Nothing is: no
 /// notification says that it is out of date unless the client listens, and what one person reads is for
-/// no other.
+/// no other. What a child of the legacy era calls `resultType` is no type of this era.
 #[must_use]
 pub fn response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
+    let result = Object::read(raw);
+    let is_foreign = result.has(|name| name == "resultType")
+        && result.only("resultType") != Ok(Some(r#""complete""#));
+    if is_foreign {
+        let own = result.with_values(|name, value| (name != "resultType").then_some(value));
+        return own_response(id, method, &own, server_info);
+    }
+    own_response(id, method, raw, server_info)
+}
+
+/// As [`response`], with a result of the broker's own, which has its type.
+#[must_use]
+pub fn own_response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
     let result = Object::read(raw);
     let is_absent = |name: &str| result.unmistakable(name) == Ok(None);
     let mut pieces = Vec::with_capacity(16);
@@ -85,9 +98,10 @@ pub enum Mapped {
     Visit(Vec<String>),
 }
 
-/// The error `raw` of a legacy child in the modern form (MCP 2026-07-28, "Error Codes").
+/// The error `raw` of a legacy child's answer to `method` in the modern form (MCP 2026-07-28, "Error
+/// Codes"). Only some requests may be answered with questions ("Multi Round-Trip Requests").
 #[must_use]
-pub fn error(raw: &str) -> Mapped {
+pub fn error(method: &str, raw: &str) -> Mapped {
     #[derive(Deserialize)]
     struct Error<'a> {
         code: i64,
@@ -102,7 +116,7 @@ pub fn error(raw: &str) -> Mapped {
         RESOURCE_NOT_FOUND => INVALID_PARAMS,
         URL_ELICITATION_REQUIRED => {
             let asked = error.data.map(|data| visits(data.get())).unwrap_or_default();
-            if !asked.is_empty() {
+            if !asked.is_empty() && input::may_ask(method) {
                 return Mapped::Visit(asked);
             }
             INVALID_PARAMS
@@ -162,8 +176,8 @@ mod tests {
             ),
             (
                 "tools/call",
-                r#"{ "_meta": { } ,"resultType":"task"}"#,
-                format!(r#"{{"_meta": {{{meta} }} ,"resultType":"task"}}"#),
+                r#"{ "_meta": { } ,"resultType":"complete"}"#,
+                format!(r#"{{"_meta": {{{meta} }} ,"resultType":"complete"}}"#),
             ),
             (
                 "tools/call",
@@ -181,24 +195,49 @@ mod tests {
             let expected = format!(r#"{{"jsonrpc":"2.0","id":"a","result":{expected}}}"#);
             assert_eq!(response(r#""a""#, method, raw, info), expected, "{raw}");
         }
-        let bare = |raw| response("1", "x", raw, None);
-        let expected = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"task"}}"#;
-        assert_eq!(bare(r#"{"resultType":"task"}"#), expected);
-        let expected = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete"}}"#;
-        assert_eq!(bare("{}"), expected);
+        let own = own_response("1", "x", r#"{"resultType":"input_required"}"#, None);
+        assert_eq!(own, r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required"}}"#);
+    }
+
+    #[test]
+    fn a_legacy_child_cannot_make_its_result_a_question_or_one_that_no_client_reads() {
+        let bare = |raw| response("1", "tools/call", raw, None);
+        let answer = |rest: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"complete"{rest}}}}}"#)
+        };
+        assert_eq!(bare("{}"), answer(""));
+        for (raw, rest) in [
+            (r#"{"resultType":"task"}"#, ""),
+            (r#"{"content":[],"resultType":"rows"}"#, r#","content":[]"#),
+            (r#"{"resultType":7,"content":[]}"#, r#","content":[]"#),
+            (
+                r#"{"result\u0054ype":"input_required","inputRequests":{}}"#,
+                r#","inputRequests":{}"#,
+            ),
+            (r#"{"resultType":"complete","content":[],"resultType":"x"}"#, r#","content":[]"#),
+        ] {
+            assert_eq!(bare(raw), answer(rest), "{raw}");
+        }
     }
 
     #[test]
     fn codes_of_the_legacy_era_do_not_reach_modern_clients() {
         let gone = r#"{"code":-32002,"message":"gone","data":{"uri":"x:"}}"#;
         let mapped = r#"{"code":-32602,"message":"gone","data":{"uri":"x:"}}"#.to_owned();
-        assert_eq!(error(gone), Mapped::Error { status: StatusCode::OK, error: mapped });
+        assert_eq!(
+            error("resources/read", gone),
+            Mapped::Error { status: StatusCode::OK, error: mapped }
+        );
         let visit = r#"{"code":-32042,"message":"visit","data":{"elicitations":[
             {"mode":"url","elicitationId":"e","url":"https://a.example","message":"Sign in"}]}}"#;
         let asked = r#"{"method":"elicitation/create","params":{"message":"Sign in","mode":"url","url":"https://a.example"}}"#;
-        assert_eq!(error(visit), Mapped::Visit(vec![asked.to_owned()]));
+        assert_eq!(error("tools/call", visit), Mapped::Visit(vec![asked.to_owned()]));
+        let Mapped::Error { error: refused, .. } = error("tools/list", visit) else {
+            panic!("a list is never answered with a question")
+        };
+        assert!(refused.starts_with(r#"{"code":-32602,"message":"visit""#), "{refused}");
         let unknown = r#"{"code":-32601,"message":"no such method"}"#;
         let expected = Mapped::Error { status: StatusCode::NOT_FOUND, error: unknown.to_owned() };
-        assert_eq!(error(unknown), expected);
+        assert_eq!(error("x", unknown), expected);
     }
 }

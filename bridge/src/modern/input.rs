@@ -60,6 +60,13 @@ pub fn lacking(
         "elicitation" if !is_url && !takes("form") && takes("url") => {
             Some(json!({ "elicitation": { "form": {} } }))
         }
+        // MCP client/sampling, "Tools in Sampling".
+        "sampling"
+            if ["tools", "toolChoice"].iter().any(|name| params.contains_key(*name))
+                && !declared["tools"].is_object() =>
+        {
+            Some(json!({ "sampling": { "tools": {} } }))
+        }
         _ => None,
     })
 }
@@ -139,6 +146,14 @@ mod tests {
             assert_eq!(asked(&form), Ok(form_is_fine), "{declared}");
             assert_eq!(asked(&url), Ok(url_is_fine), "{declared}");
             assert_eq!(asked(&model), Ok(false), "{declared}");
+        }
+        let [bare, able] = [json!({ "sampling": {} }), json!({ "sampling": { "tools": {} } })];
+        for tools in [r#"{"tools":[]}"#, r#"{"toolChoice":{"mode":"auto"}}"#] {
+            let with_tools = question("sampling/createMessage", tools);
+            let lacks = json!({ "sampling": { "tools": {} } });
+            assert_eq!(lacking(&with_tools, &bare), Ok(Some(lacks)), "{tools}");
+            assert_eq!(lacking(&with_tools, &able), Ok(None), "{tools}");
+            assert_eq!(lacking(&model, &bare), Ok(None));
         }
         let odd = question("tools/call", "{}");
         assert_eq!(lacking(&odd, &json!({})), Err(UnknownQuestion));

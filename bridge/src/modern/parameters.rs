@@ -35,8 +35,12 @@ impl Mirrored {
         let result: Value = serde_json::from_str(result).unwrap_or_default();
         for tool in result["tools"].as_array().into_iter().flatten() {
             let Some(name) = tool["name"].as_str() else { continue };
-            let mut found = Vec::new();
+            let mut found: Vec<Parameter> = Vec::new();
             collect(&tool["inputSchema"], &mut Vec::new(), &mut found);
+            // One header cannot repeat two arguments.
+            let names: Vec<_> = found.iter().map(|parameter| parameter.header.clone()).collect();
+            let is_one = |header: &str| names.iter().filter(|name| *name == header).count() == 1;
+            found.retain(|parameter| is_one(&parameter.header));
             if found.is_empty() {
                 self.tools.remove(name);
             } else if self.tools.len() < MAX_TOOLS {
@@ -117,12 +121,15 @@ fn argument(request: &Request<'_>, path: &[String]) -> Result<Option<Value>, Twi
     Ok(value.filter(|value| !value.is_null()))
 }
 
-/// Walks `properties` alone: an annotation anywhere else counts for nothing.
+/// Walks `properties` alone: an annotation anywhere else counts for nothing, and so does one that is no
+/// name of a header, or on what is no text, integer or flag. Clients have to leave out a tool with such a
+/// one ("Schema Extension"), so one that calls it knows nothing of headers.
 fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Parameter>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         path.push(name.clone());
         if let Some(header) = property["x-mcp-header"].as_str()
             && http::HeaderName::from_bytes(header.as_bytes()).is_ok()
+            && is_of_headers(&property["type"])
         {
             let header = format!("mcp-param-{}", header.to_ascii_lowercase());
             found.push(Parameter { header, path: path.clone() });
@@ -131,6 +138,15 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Parameter>) {
             collect(property, path, found);
         }
         path.pop();
+    }
+}
+
+/// Whether values of such a type can be repeated by a header; what a schema leaves open, they may.
+fn is_of_headers(schema_type: &Value) -> bool {
+    match schema_type {
+        Value::String(name) => matches!(&**name, "string" | "integer" | "boolean"),
+        Value::Array(names) => names.iter().all(|name| name == "null" || is_of_headers(name)),
+        _ => true,
     }
 }
 
@@ -167,6 +183,32 @@ mod tests {
             "nextCursor":"more"}"#;
         assert_eq!(mirrored.add(list).as_deref(), Some("more"));
         mirrored
+    }
+
+    /// MCP 2026-07-28 transports, "Schema Extension": clients exclude the tool.
+    #[test]
+    fn no_call_fails_for_want_of_a_header_that_no_client_may_send() {
+        let tools = serde_json::json!({ "tools": [{ "name": "sql", "inputSchema": { "properties": {
+            "rate": { "type": "number", "x-mcp-header": "Rate" },
+            "where": { "type": "object", "x-mcp-header": "Where" },
+            "odd": { "type": ["string", "number"], "x-mcp-header": "Odd" },
+            "first": { "type": "string", "x-mcp-header": "Both" },
+            "last": { "type": "string", "x-mcp-header": "BOTH" },
+            "empty": { "type": "string", "x-mcp-header": "" },
+            "blank": { "type": "string", "x-mcp-header": "a b" },
+            "maybe": { "type": ["string", "null"], "x-mcp-header": "Maybe" },
+        } } }] });
+        let mut mirrored = Mirrored::default();
+        mirrored.add(&tools.to_string());
+        let check = |arguments: &str| {
+            let params = format!(r#"{{"name":"sql","arguments":{arguments}}}"#);
+            let message = own_request("tools/call", &params);
+            mirrored.check(&HeaderMap::new(), &Request::read(&message))
+        };
+        let all =
+            r#"{"rate":1.5,"where":{},"odd":"o","first":"a","last":"b","empty":"","blank":"c"}"#;
+        assert_eq!(check(all), Ok(()));
+        assert!(check(r#"{"maybe":"m"}"#).is_err(), "the others are compared as ever");
     }
 
     #[test]

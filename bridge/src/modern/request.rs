@@ -118,11 +118,12 @@ pub struct Metadata<'m> {
     pub log_level: Option<Cow<'m, str>>,
 }
 
-/// Whether headers alone say that a request is of this era or a later one.
+/// Whether headers alone say that a request is of this era or a later one. Of several that contradict
+/// each other one is enough, so that the contradiction is told in the way of this era.
 #[must_use]
 pub fn names_modern(headers: &HeaderMap) -> bool {
-    let version = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok());
-    version.is_some_and(|version| is_modern_version(version.trim()))
+    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
+    versions.any(|version| version.to_str().is_ok_and(|version| is_modern_version(version.trim())))
 }
 
 /// Whether a revision is of this era.

@@ -44,6 +44,14 @@ fn the_era_is_read_from_header_and_metadata() {
     ] {
         assert_eq!(is_modern(&headers(&[(VERSION_HEADER, version)]), Some(&bare)), expected);
     }
+    for [first, last] in [["2025-11-25", VERSION], [VERSION, "2025-11-25"]] {
+        let mut both = headers(&[(VERSION_HEADER, first)]);
+        both.append(VERSION_HEADER, http::HeaderValue::from_static(last));
+        assert!(is_modern(&both, None), "one of two that contradict each other is enough");
+        let list = message("tools/list", &format!("{{{META}}}"));
+        let fault = check(&both, &Request::read(&list)).expect_err("a contradiction");
+        assert_eq!((fault.code, fault.status.as_u16()), (HEADER_MISMATCH, 400));
+    }
     let old = headers(&[(VERSION_HEADER, "2025-11-25")]);
     assert!(is_modern(&old, Some(&dressed)), "so that the contradiction is told");
     let token = message("tools/list", r#"{"_meta":{"progressToken":1}}"#);

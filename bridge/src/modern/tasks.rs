@@ -13,7 +13,7 @@ use super::{
     request::Request,
     to_legacy::own_request,
 };
-use crate::{message::Message, rpc::METHOD_NOT_FOUND};
+use crate::{members::object, message::Message, rpc::METHOD_NOT_FOUND};
 
 /// What a result says of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +30,14 @@ impl TaskState {
     /// Of the task that the result of a call announces in its own place.
     #[must_use]
     pub fn of_creation(result: &str) -> Option<Self> {
-        let said: Said<'_> = serde_json::from_str(result).ok()?;
+        let said: Said<'_> = object(result)?;
         (said.result_type == Some("task")).then(|| said.state()).flatten()
     }
 
     /// Of the task that the client asked about with `tasks/get`.
     #[must_use]
     pub fn of_look(result: &str) -> Option<Self> {
-        serde_json::from_str::<Said<'_>>(result).ok()?.state()
+        object::<Said<'_>>(result)?.state()
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
             r#"{"taskId":"a"}"#,
             r#"{"resultType":"task"}"#,
             r#"{"resultType":"task","taskId":7}"#,
-            "[]",
+            r#"["task","a","working",5000]"#,
         ] {
             assert_eq!(TaskState::of_creation(no_task), None, "{no_task}");
         }

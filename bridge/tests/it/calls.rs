@@ -192,7 +192,7 @@ async fn a_child_has_one_subscription_for_a_resource_however_many_listen() {
     let is_early = timeout(Duration::ZERO, &mut first).await.is_ok();
     assert!(!is_early, "the child may serve a later request first");
     bench.child.answers(&asked, json!({})).await;
-    first.await;
+    assert!(first.await, "it was accepted");
     bench.bridge.unlisten("notes://\"one\"");
     drop(bench.bridge.listen_to("notes://two"));
     assert_eq!(bench.child.reads().await["params"]["uri"], "notes://two", "another one listens");

@@ -69,6 +69,7 @@ async fn a_call_whose_answer_cannot_be_read_ends_at_once() {
         br#"{"jsonrpc":"2.0","id":ID,"error":{"message":"it broke"}}"#,
         br#"{"jsonrpc":"2.0","id":ID,"error":{"code":"E1","message":"it broke"}}"#,
         br#"{"jsonrpc":"2.0","id":ID,"error":{}}"#,
+        br#"{"jsonrpc":"2.0","id":ID,"error":[-32000,"it broke"]}"#,
         br#"{"id":ID,"result":{}}"#,
         br#"{"jsonrpc":"1.0","id":ID,"result":{}}"#,
         br#"{"jsonrpc":"2.0","id":ID}"#,

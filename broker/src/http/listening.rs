@@ -17,7 +17,7 @@ use bridge::{
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use tokio::{
     sync::{broadcast, mpsc},
     task::JoinSet,
@@ -49,16 +49,19 @@ struct Filter {
 impl Filter {
     fn of(message: &Message) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
-        struct Params {
-            notifications: Option<Filter>,
+        struct Params<'a> {
+            #[serde(borrow)]
+            notifications: &'a RawValue,
         }
-        let params: Result<Params, _> = serde_json::from_str(message.payload().unwrap_or("{}"));
-        let notifications = params.map_err(|_| {
+        let params = serde_json::from_str(message.payload().unwrap_or("{}")).ok();
+        let filter = params.map(|Params { notifications }| notifications.get());
+        // An array would be read as the members in their order.
+        let filter = filter.filter(|filter| filter.starts_with('{'));
+        filter.and_then(|filter| serde_json::from_str(filter).ok()).ok_or_else(|| {
             let words = "`notifications` must be an object of flags, and `resourceSubscriptions` in it \
                          a list of URIs";
             Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_PARAMS, words)
-        })?;
-        Ok(notifications.notifications.unwrap_or_default())
+        })
     }
 
     /// Leaves what the child tells at all.
@@ -122,20 +125,18 @@ pub(super) async fn open(
     // told of the end all the same.
     let (sender, messages) = mpsc::channel(QUEUED + 1);
     let last = sender.clone().try_reserve_owned().map_err(|_| Refusal::child_gone())?;
-    let tag = |mut params: Value| {
-        params["_meta"][SUBSCRIPTION_ID] = subscription.clone();
-        params
-    };
-    let acknowledged = tag(json!({ "notifications": filter.shown() }));
     let (resources, subscribed) = Resources::subscribe(&bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
-    let listener = Listener { notices, filter, sender, last, subscription, end };
+    let mut listener = Listener { notices, filter, sender, last, subscription, end };
     let mut running = JoinSet::new();
     running.spawn(async move {
         tokio::pin!(leaving);
         // Once it is told, nothing that changes may go unheard.
-        let _ = timeout(SUBSCRIBING, subscribed).await;
+        let refused = timeout(SUBSCRIBING, subscribed).await.unwrap_or_default();
+        // What the child does not tell of is not agreed on.
+        listener.filter.resource_subscriptions.retain(|uri| !refused.contains(uri));
+        let acknowledged = listener.tagged(json!({ "notifications": listener.filter.shown() }));
         let acknowledgement = "notifications/subscriptions/acknowledged";
         let _ = listener.sender.try_send(notification(acknowledgement, &acknowledged));
         listener.run(leaving).await;
@@ -150,7 +151,7 @@ pub(super) fn end(id: &str, facts: Option<&Facts>) -> Bytes {
     let meta = json!({ SUBSCRIPTION_ID: subscription });
     let result = json!({ "resultType": "complete", "_meta": meta }).to_string();
     let info = facts.and_then(|facts| facts.server_info.as_deref());
-    from_legacy::response(id, "subscriptions/listen", &result, info)
+    from_legacy::own_response(id, "subscriptions/listen", &result, info)
 }
 
 fn notification(method: &str, params: &Value) -> Bytes {
@@ -169,6 +170,12 @@ struct Listener {
 }
 
 impl Listener {
+    /// Parameters with the name of the subscription in them.
+    fn tagged(&self, mut params: Value) -> Value {
+        params["_meta"][SUBSCRIPTION_ID] = self.subscription.clone();
+        params
+    }
+
     /// Passes on what the client asked for, until it leaves or the child does.
     async fn run(mut self, mut leaving: impl Future<Output = ()> + Unpin) {
         loop {
@@ -180,11 +187,10 @@ impl Listener {
             match notice {
                 Ok(Notice::Changed(message)) => {
                     let payload = message.payload().unwrap_or("{}");
-                    let mut params: Value = serde_json::from_str(payload).unwrap_or_default();
+                    let params: Value = serde_json::from_str(payload).unwrap_or_default();
                     let method = message.method();
                     if self.filter.wants(&method, &params) {
-                        params["_meta"][SUBSCRIPTION_ID] = self.subscription.clone();
-                        let _ = self.sender.try_send(notification(&method, &params));
+                        let _ = self.sender.try_send(notification(&method, &self.tagged(params)));
                     }
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -216,16 +222,20 @@ struct Resources {
 }
 
 impl Resources {
-    /// The future ends when the child has answered for each of them.
+    /// The future ends when the child has answered for each of them, with those that it refuses.
     fn subscribe(
         bridge: &Bridge,
         uris: &BTreeSet<String>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static + use<>) {
-        let subscribed: Vec<_> = uris.iter().map(|uri| bridge.listen_to(uri)).collect();
+    ) -> (Self, impl Future<Output = BTreeSet<String>> + Send + 'static + use<>) {
+        let asked: Vec<_> = uris.iter().map(|uri| (uri.clone(), bridge.listen_to(uri))).collect();
         let all = async move {
-            for subscribed in subscribed {
-                subscribed.await;
+            let mut refused = BTreeSet::new();
+            for (uri, is_accepted) in asked {
+                if !is_accepted.await {
+                    refused.insert(uri);
+                }
             }
+            refused
         };
         (Self { bridge: bridge.clone(), uris: uris.clone() }, all)
     }

@@ -1,7 +1,7 @@
 //! What the headers of an exchange must say before its body is looked at.
 
 use bridge::{Accepts, Revision, rpc};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{accept, reply::Refusal};
 
@@ -19,21 +19,31 @@ const USUAL: &str = "application/json, text/event-stream";
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Readers of a request must not differ about what it says: of headers that stand for one value there is
-/// one, or all are equal (RFC 9110 section 5.3).
+/// one, or all are equal (RFC 9110 section 5.3). The version that a request of the modern era names is
+/// [compared with its body](bridge::modern::request::check), that of a legacy one [looked at](version).
 pub(crate) fn single_valued(headers: &HeaderMap) -> Result<(), Refusal> {
     // Nothing is repeated, as ever.
     if headers.len() == headers.keys_len() {
         return Ok(());
     }
-    for name in [SESSION_ID, header::CONTENT_TYPE, PROTOCOL_VERSION, LAST_EVENT_ID] {
-        let mut values = headers.get_all(&name).iter();
-        let first = values.next();
-        if values.any(|value| Some(value) != first) {
-            let words = format!("There are several {name} headers that differ: send one");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words).closing());
-        }
+    for name in [SESSION_ID, header::CONTENT_TYPE, LAST_EVENT_ID] {
+        one_value(headers, &name).map_err(Refusal::closing)?;
     }
     Ok(())
+}
+
+/// The value of a header that stands once, or says the same wherever it stands.
+fn one_value<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h HeaderValue>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.any(|value| Some(value) != first) {
+        let words = format!("There are several {name} headers that differ: send one");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::SERVER_ERROR, words));
+    }
+    Ok(first)
 }
 
 /// The body must say that it is JSON. A web page cannot say that of a form it posts elsewhere.
@@ -82,7 +92,7 @@ pub(crate) fn accepts_events(headers: &HeaderMap) -> Result<(), Refusal> {
 /// The code is not that of the modern era's version error: a client of both eras takes that for a
 /// modern server and would not fall back to `initialize`.
 pub(crate) fn version(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
+    let Some(value) = one_value(headers, &PROTOCOL_VERSION)? else { return Ok(()) };
     if value.to_str().ok().and_then(|date| Revision::from_date(date.trim())).is_some() {
         return Ok(());
     }
@@ -101,12 +111,18 @@ mod tests {
 
     #[test]
     fn headers_that_contradict_each_other_are_refused_and_repetition_is_not() {
-        for name in [SESSION_ID, header::CONTENT_TYPE, PROTOCOL_VERSION, LAST_EVENT_ID] {
-            let mut headers = headers(name.clone(), "one");
-            headers.append(&name, "one".parse().expect("a header"));
-            assert!(single_valued(&headers).is_ok(), "{name}");
-            headers.append(&name, "two".parse().expect("a header"));
-            let refusal = single_valued(&headers).expect_err(name.as_str());
+        let (one, two) = ("2025-06-18", "2024-11-05");
+        for (name, check) in [
+            (SESSION_ID, single_valued as fn(&HeaderMap) -> Result<(), Refusal>),
+            (header::CONTENT_TYPE, single_valued),
+            (LAST_EVENT_ID, single_valued),
+            (PROTOCOL_VERSION, version),
+        ] {
+            let mut headers = headers(name.clone(), one);
+            headers.append(&name, one.parse().expect("a header"));
+            assert!(check(&headers).is_ok(), "{name}");
+            headers.append(&name, two.parse().expect("a header"));
+            let refusal = check(&headers).expect_err(name.as_str());
             assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
         }
         let mut several = headers(header::ACCEPT, "application/json");

@@ -113,19 +113,18 @@ impl Turn {
     }
 
     /// Goes on with a call that was parked, for `request`. `answers` are the client's, raw, by the keys of the
-    /// questions; one that is missing, or no object, is asked for again.
+    /// questions; one that is missing, or no object, is asked for again. What the client can do and wants to
+    /// hear is what this request says: none before counts (MCP 2026-07-28, "Statelessness").
     pub(super) fn resume(
         parked: Parked,
         request: &Message,
         mut answers: BTreeMap<String, String>,
-        mut about: About,
+        about: About,
         calls: Arc<ParkedCalls>,
         counted: Counted,
     ) -> Self {
-        let Parked { mut call, place, asked, questions, capabilities, log_level, .. } = parked;
+        let Parked { mut call, place, asked, questions, .. } = parked;
         call.hand_over(&about.id, request, about.admission.clone());
-        about.capabilities = capabilities;
-        about.log_level = about.log_level.or(log_level);
         let mut left = Vec::new();
         for asked in asked {
             match answers.remove(&asked.key).filter(|answer| answer.starts_with('{')) {
@@ -214,20 +213,37 @@ impl Turn {
                 self.together = Some(Box::pin(sleep(TOGETHER)));
             }
             Ok(Some(lacking)) => {
-                let words = "the client did not declare the capability for that";
-                call.refuse(&question, rpc::INVALID_REQUEST, words);
-                self.is_over = true;
-                self.spoil_unless(false);
-                let answer = input::missing_capability(&self.about.id, &lacking);
-                return Some(Next::Last(StatusCode::BAD_REQUEST, answer));
+                self.asked.push(OpenQuestion { key: String::new(), question });
+                return Some(self.cannot_ask(&lacking));
             }
         }
         None
     }
 
+    /// Child and client are told that the client did not declare what it would be asked for.
+    fn cannot_ask(&mut self, lacking: &Value) -> Next {
+        self.is_over = true;
+        for OpenQuestion { question, .. } in std::mem::take(&mut self.asked) {
+            if let Some(call) = &self.call {
+                let words = "the client did not declare the capability for that";
+                call.refuse(&question, rpc::INVALID_REQUEST, words);
+            }
+        }
+        self.spoil_unless(false);
+        let answer = input::missing_capability(&self.about.id, lacking);
+        Next::Last(StatusCode::BAD_REQUEST, answer)
+    }
+
     /// The call waits, and the client gets its questions.
     fn park(&mut self) -> Next {
         self.is_over = true;
+        // Those that are left of a request that declared more.
+        let lacking = self.asked.iter().find_map(|asked| {
+            input::lacking(&asked.question, &self.about.capabilities).ok().flatten()
+        });
+        if let Some(lacking) = lacking {
+            return self.cannot_ask(&lacking);
+        }
         let entries: Vec<_> = self
             .asked
             .iter()
@@ -243,20 +259,25 @@ impl Turn {
             place,
             asked: std::mem::take(&mut self.asked),
             questions: self.questions,
-            capabilities: self.about.capabilities.clone(),
-            log_level: self.about.log_level.clone(),
             ask_timeout: self.about.ask_timeout,
             admission: self.about.admission.clone(),
             bond: self.about.bond.clone(),
         });
         let entries = entries.iter().map(|(key, entry)| (&**key, &**entry));
         let result = input::required(entries, Some(&state));
-        Next::Last(StatusCode::OK, self.dressed(&result))
+        self.asks(&result)
     }
 
-    fn dressed(&self, result: &str) -> Bytes {
-        let info = self.about.legacy.as_ref().and_then(|facts| facts.server_info.as_deref());
-        from_legacy::response(&self.about.id, &self.about.method, result, info)
+    /// What the legacy child calls itself, raw.
+    fn server_info(&self) -> Option<&str> {
+        self.about.legacy.as_ref().and_then(|facts| facts.server_info.as_deref())
+    }
+
+    /// The answer that consists of questions.
+    fn asks(&self, result: &str) -> Next {
+        let About { id, method, .. } = &self.about;
+        let answer = from_legacy::own_response(id, method, result, self.server_info());
+        Next::Last(StatusCode::OK, answer)
     }
 
     fn answer(&self, message: &Message) -> Next {
@@ -282,8 +303,12 @@ impl Turn {
                 let status = from_legacy::status_of(payload);
                 Next::Last(status, rpc_response(id, "error", payload))
             }
-            (Some(_), false) => Next::Last(StatusCode::OK, self.dressed(payload)),
-            (Some(_), true) => match from_legacy::error(payload) {
+            (Some(_), false) => {
+                let info = self.server_info();
+                let answer = from_legacy::response(id, &self.about.method, payload, info);
+                Next::Last(StatusCode::OK, answer)
+            }
+            (Some(_), true) => match from_legacy::error(&self.about.method, payload) {
                 Mapped::Error { status, error } => {
                     Next::Last(status, rpc_response(id, "error", &error))
                 }
@@ -297,7 +322,7 @@ impl Turn {
                     // The child's call has ended: the client repeats it as a new one.
                     let keys: Vec<_> = (1..=entries.len()).map(|at| format!("q{at}")).collect();
                     let entries = keys.iter().zip(&entries).map(|(key, entry)| (&**key, &**entry));
-                    Next::Last(StatusCode::OK, self.dressed(&input::required(entries, None)))
+                    self.asks(&input::required(entries, None))
                 }
             },
         }

@@ -15,7 +15,6 @@ use std::{
 };
 
 use bridge::{Admission, Call, Question};
-use serde_json::Value;
 use session::Owner;
 use tokio::task::JoinSet;
 
@@ -28,8 +27,6 @@ pub(crate) struct Parked {
     pub(crate) asked: Vec<OpenQuestion>,
     /// How many questions there were in all.
     pub(crate) questions: u32,
-    pub(crate) capabilities: Value,
-    pub(crate) log_level: Option<String>,
     pub(crate) ask_timeout: Duration,
     /// What let its client in.
     pub(crate) admission: Admission,

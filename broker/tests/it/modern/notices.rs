@@ -140,6 +140,20 @@ fn what_a_child_asks_and_tells_beside_a_call_reaches_no_client() {
     });
 }
 
+/// The acknowledgement names what the server agreed to tell of (MCP 2026-07-28, "Subscriptions").
+#[test]
+fn a_listener_is_not_promised_what_its_child_refuses_to_tell() {
+    with_timeout(async {
+        let harness = Harness::start(&[WITH_RESOURCES]).await;
+        let both = json!({ "resourceSubscriptions": ["notes://one", "refused://two"] });
+        let mut wire = listens(&harness.client, &json!(1), both).await;
+        let promised = message(&mut wire).await["params"]["notifications"].clone();
+        assert_eq!(promised, json!({ "resourceSubscriptions": ["notes://one"] }));
+        says(&harness.client, &[updated("refused://two"), updated("notes://one")]).await;
+        assert_eq!(message(&mut wire).await["params"]["uri"], "notes://one");
+    });
+}
+
 #[test]
 fn a_filter_that_cannot_be_read_is_refused_and_not_taken_for_an_empty_one() {
     with_timeout(async {
@@ -149,11 +163,16 @@ fn a_filter_that_cannot_be_read_is_refused_and_not_taken_for_an_empty_one() {
             json!({ "resourceSubscriptions": "notes://one" }),
             json!({ "resourceSubscriptions": [1] }),
             json!("all"),
+            json!([]),
+            json!([true, true, true, ["notes://one"]]),
+            json!(null),
         ] {
             let params = json!({ "notifications": filter });
             let answer = ask(&harness.client, "subscriptions/listen", params).await;
             assert_eq!(answer.error(), (400, -32602, json!(1)), "{filter}");
         }
+        let none = ask(&harness.client, "subscriptions/listen", json!({})).await;
+        assert_eq!(none.error(), (400, -32602, json!(1)), "a filter is required");
         // What this revision does not know is left out of the acknowledgement.
         let mut wire = listens(&harness.client, &json!(1), json!({ "moonChanged": true })).await;
         assert_eq!(message(&mut wire).await["params"]["notifications"], json!({}));

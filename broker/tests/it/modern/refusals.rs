@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, body, dressed, tool};
+use super::{ask, body, dressed, parked, tool};
 use crate::{
     harness::{Harness, until_so, with_timeout},
-    wire::{Client, call, initialize},
+    wire::{Client, Wire, call, initialize},
 };
 
 /// A call of `echo` that names `version`.
@@ -104,6 +104,13 @@ fn a_request_whose_headers_and_body_disagree_reaches_no_child() {
         ] {
             assert_refused(&client, &echo("2026-07-28"), 400, -32020).await;
         }
+        let text = echo("2026-07-28");
+        for (one, other) in [("2026-07-28", "2025-11-25"), ("2025-11-25", "2026-07-28")] {
+            let several = format!("{version}: {other}\r\ncontent-length: {}\r\n", text.len());
+            let mut wire = Wire::connect(harness.client.address).await;
+            wire.send(good.with(version, one).head("POST", &several) + &text).await;
+            assert_eq!(wire.answer().await.error(), (400, -32020, json!(7)), "{one}, {other}");
+        }
         for unsupported in ["2026-07-29", "2027-01-01", "2025-11-25", "v999.0.0", "1", ""] {
             let text = echo(unsupported);
             let answer = good.with(version, unsupported).post(text).await;
@@ -189,6 +196,20 @@ fn a_child_that_asks_for_what_the_client_did_not_declare_is_told_so_and_the_clie
         }
         let told = async || harness.witness.read().matches(r#""id":"q0","error""#).count() == 6;
         until_so("the children hear of it", told).await;
+    });
+}
+
+/// What a request before it declared counts for nothing (MCP 2026-07-28, "Statelessness").
+#[test]
+fn a_client_whose_retry_declares_less_is_not_asked_what_only_its_first_request_allowed() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let state = parked(&harness.client, json!({})).await;
+        let unanswered = json!({ "arguments": {}, "requestState": state });
+        let answer = tool(&harness.client, "ask", unanswered, &json!({ "roots": {} })).await;
+        assert_eq!(answer.error(), (400, -32021, json!("call")), "{answer:?}");
+        let told = async || harness.witness.read().contains(r#""id":"q0","error""#);
+        until_so("the child hears of it", told).await;
     });
 }
 
