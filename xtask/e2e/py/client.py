@@ -7,6 +7,7 @@ request. `../ts/client.mjs` tells the same stories under the same names.
 
 import argparse
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,11 +22,17 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 import stories
-from stories import Skip, Teller, check, text_of
+from stories import Skip, Teller, check, takes, text_of
 from wire import Arrivals, Exchange, Wire, is_open_get
 
 STORY_LIMIT = 10.0
 """Real time a story may take, in seconds."""
+
+VISITS = 100
+"""How often a client comes, calls once and leaves."""
+
+MOST_PROCESSES = 2
+"""How many processes all visits together may take."""
 
 MODEL_SAYS = "the model of the end-to-end stories says hello"
 """What the imaginary model answers to a sampling request."""
@@ -235,6 +242,7 @@ class Stories:
             "the GET stream delivers what no call asked for": self.listens,
             "a broken GET stream is resumed": self.listens_again,
             "two sessions have a process each": self.stays_apart,
+            "a hundred visits one after the other take two processes at most": self.visits,
             "a crash is an error of the call that met it": self.crashes,
             "the SDK's default mode finds its era": self.negotiates,
             "a deleted session is gone": self.deletes,
@@ -243,9 +251,14 @@ class Stories:
 
     @asynccontextmanager
     async def connect(
-        self, token: str | None = None, *, mode: str = "legacy", wire: Wire | None = None
+        self,
+        token: str | None = None,
+        *,
+        mode: str = "legacy",
+        wire: Wire | None = None,
+        says_goodbye: bool = True,
     ) -> AsyncIterator[Session]:
-        """A session; leaving it makes the SDK delete it."""
+        """A session; leaving it makes the SDK delete it, if it `says_goodbye`."""
         root = Path(self.flags.path).as_uri() if self.flags.path else "file:///stories/first"
         session = Session(wire or Wire(), [root])
 
@@ -278,7 +291,7 @@ class Stories:
             transport=session.wire,
         ) as http:
             session.client = Client(
-                streamable_http_client(self.flags.url, http_client=http),
+                streamable_http_client(self.flags.url, http_client=http, terminate_on_close=says_goodbye),
                 mode=mode,
                 cache=None,
                 client_info=types.Implementation(name="e2e-python", version="1.0.0"),
@@ -441,6 +454,19 @@ class Stories:
         async with self.connect() as one, self.connect() as two:
             (first, _), (second, _) = await one.call(ask), await two.call(ask)
             check(first != second, f"both sessions run in process {first}")
+
+    @takes(90)
+    async def visits(self) -> str:
+        ask = self.ability("process")
+        processes = set()
+        begun = time.monotonic()
+        for visit in range(VISITS):
+            # As hosted clients do: everything anew for one call. Some delete their sessions, others just leave.
+            async with self.connect(says_goodbye=visit % 2 == 0) as session:
+                check((await session.client.list_tools()).tools, "no tools")
+                processes.add((await session.call(ask))[0])
+        check(len(processes) <= MOST_PROCESSES, f"{VISITS} visits took {len(processes)} processes")
+        return f"{VISITS} visits, processes: {len(processes)}, {time.monotonic() - begun:.1f} s"
 
     async def crashes(self) -> None:
         crash = self.ability("crash")

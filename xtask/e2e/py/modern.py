@@ -14,7 +14,6 @@ import client
 import stories
 from client import MODEL_SAYS, Call, is_call
 from stories import Skip, check, text_of
-from wire import Wire
 
 REVISION = "2026-07-28"
 """The revision of all this."""
@@ -39,13 +38,14 @@ class Stories(client.Stories):
             "roots are asked for and answered": self.shows_roots,
             "calls at the same time get their own answers": self.runs_at_once,
             "a cancelled call leaves the server working": self.cancels,
+            "a hundred visits one after the other take two processes at most": self.visits,
             "a crash is an error of the call that met it": self.crashes,
             "a tool that does not exist is an error and no end": self.knows_its_tools,
             "a wrong bearer is refused": self.refuses,
         }
 
-    def connect(self, token: str | None = None, *, mode: str = "auto", wire: Wire | None = None) -> Any:
-        return super().connect(token, mode=mode, wire=wire)
+    def connect(self, token: str | None = None, *, mode: str = "auto", **more: Any) -> Any:
+        return super().connect(token, mode=mode, **more)
 
     def sent(self, method: str) -> int:
         """How many requests of a method went over the shared wire."""

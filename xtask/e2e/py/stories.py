@@ -16,6 +16,16 @@ Story = Callable[[], Awaitable[str | None]]
 """What happens; it may return figures for its line."""
 
 
+def takes(limit: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives one story a limit of its own, in seconds."""
+
+    def mark(story: Callable[..., Any]) -> Callable[..., Any]:
+        story.takes = limit  # type: ignore[attr-defined]
+        return story
+
+    return mark
+
+
 class Skip(Exception):
     """Says that a story does not apply here."""
 
@@ -60,11 +70,12 @@ class Teller:
                 await self.tell(name, story)
 
     async def tell(self, name: str, story: Story) -> None:
+        limit = getattr(story, "takes", self.limit)
         try:
-            async with asyncio.timeout(self.limit):
+            async with asyncio.timeout(limit):
                 figures = await story()
         except TimeoutError:
-            self.fail(name, AssertionError(f"not done after {self.limit:.0f} s"))
+            self.fail(name, AssertionError(f"not done after {limit:.0f} s"))
         except Exception as error:
             skips = [leaf for leaf in leaves(error) if isinstance(leaf, Skip)]
             if skips:
