@@ -1,14 +1,18 @@
 //! A child's private directory: its working directory and home, gone when it is gone.
 
+mod removal;
+
 use std::{
-    fs::{self, DirBuilder},
+    fs::DirBuilder,
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use tokio::task::spawn_blocking;
 use tracing::warn;
+
+use self::removal::remove_tree;
 
 /// A directory that only its owner may enter, under a random name.
 #[derive(Debug)]
@@ -75,32 +79,17 @@ pub(super) fn make_private_now(path: &Path) -> io::Result<()> {
 
 /// Removes a directory of a child's with all its contents. Blocks.
 pub(super) fn remove(path: &Path) {
-    let mut removed = fs::remove_dir_all(path);
-    if removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-        // Some programs write-protect what they download, such as Go its modules.
-        make_writable(path);
-        removed = fs::remove_dir_all(path);
-    }
-    if let Err(error) = removed
+    if let Err(error) = remove_tree(path)
         && error.kind() != io::ErrorKind::NotFound
     {
         warn!(?path, %error, "cannot remove a child's directory");
     }
 }
 
-/// Lets the owner change every directory below `path`, as far as that goes.
-fn make_writable(path: &Path) {
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        // Of a link this says that it is one.
-        if entry.file_type().is_ok_and(|file| file.is_dir()) {
-            make_writable(&entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
     use super::*;
 
     #[tokio::test]
@@ -114,25 +103,5 @@ mod tests {
         fs::write(path.join("note"), "x").expect("it can be written");
         directory.remove().await;
         assert!(!path.exists());
-    }
-
-    /// Says something where the tests do not run as root, whom no mode stops.
-    #[tokio::test]
-    async fn what_a_child_write_protected_leaves_nothing_behind_either() {
-        let parent = tempfile::tempdir().expect("a directory");
-        let (home, outside) = (parent.path().join("home"), parent.path().join("outside"));
-        let module = home.join("go/pkg/mod/example.org");
-        fs::create_dir_all(&module).expect("it is made");
-        fs::create_dir(&outside).expect("it is made");
-        fs::write(module.join("code"), "x").expect("it can be written");
-        std::os::unix::fs::symlink(&outside, module.join("link")).expect("a link");
-        let mode = |mode| fs::Permissions::from_mode(mode);
-        for path in [&module, &home.join("go"), &outside] {
-            fs::set_permissions(path, mode(0o555)).expect("its mode");
-        }
-        remove(&home);
-        assert!(!home.exists());
-        let outside = fs::metadata(outside).expect("it is there").permissions().mode();
-        assert_eq!(outside & 0o777, 0o555, "a link is not followed");
     }
 }
