@@ -21,6 +21,7 @@
 mod adopter;
 pub(crate) mod confine;
 mod entry;
+mod filter;
 mod init;
 mod keeper;
 mod mounts;

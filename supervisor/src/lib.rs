@@ -42,8 +42,8 @@
 //! # What holds
 //!
 //! - The environment is exactly what [`Spec::env`] lists; nothing is inherited.
-//! - The child starts without a shell, leads its own process group, has descriptors 0 to 2 and no
-//!   others, umask 077, an empty signal mask and default signal handlers.
+//! - The child starts without a shell, leads its own process group, has no terminal, descriptors 0 to 2
+//!   and no others, umask 077, an empty signal mask and default signal handlers.
 //! - From the fork on the process has an owner: whatever fails or is dropped later, the group gets
 //!   SIGKILL and the child is reaped. Dropping the [`Driver`] is enough.
 //! - The group is signalled only while its leader is unreaped, so the number cannot have passed to

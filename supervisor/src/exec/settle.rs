@@ -9,7 +9,7 @@ use std::{
 use rustix::{
     fs::Mode,
     io::{Errno, write},
-    process::{Pid, chdir, setpgid, umask},
+    process::{Pid, chdir, setsid, umask},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
@@ -116,7 +116,8 @@ impl Work<'_> {
         dup2_stdin(input)?;
         dup2_stdout(output)?;
         dup2_stderr(error)?;
-        setpgid(None, None)?;
+        // With a session it leads its group, too, and has no terminal to type into.
+        setsid()?;
         umask(Mode::RWXG | Mode::RWXO);
         // Ignored signals stay ignored across exec, and a broker started by `nohup` or by a script with
         // `&` ignores some: its children would be deaf to them.

@@ -1,74 +1,20 @@
 //! What the child may do, set in the child itself just before it is executed.
 
-use std::{collections::BTreeMap, fmt::Display, fs, io};
+use std::{fmt::Display, fs, io};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope, path_beneath_rules,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_no_new_privs};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, apply_filter,
-};
+use seccompiler::apply_filter;
 
 use super::{
+    filter,
     plan::{Access, Plan, Reach},
     report::{Failure, Step},
 };
 use crate::rlimits;
-
-/// System calls by which a process reaches into others, or into the kernel.
-const REFUSED: [i64; 39] = [
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    libc::SYS_add_key,
-    libc::SYS_keyctl,
-    libc::SYS_request_key,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_setns,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_quotactl,
-    libc::SYS_acct,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_reboot,
-    libc::SYS_syslog,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-];
-
-/// `fanotify`, `lookup_dcookie` and their like need capabilities, and the child has none.
-const NAMESPACES: u64 = (libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP) as u64;
 
 /// More likely than the program that started it to be ended when the whole machine is out of memory.
 const OOM_SCORE: &str = "500";
@@ -94,9 +40,9 @@ pub(super) fn confine(plan: &Plan) -> Result<(), Failure> {
     }
     if plan.confined {
         drop_capabilities()?;
-        for filter in filters().map_err(io::Error::other).step("make a filter")? {
-            apply_filter(&filter).map_err(io::Error::other).step("filter system calls")?;
-        }
+    }
+    for filter in filter::of(plan).map_err(io::Error::other).step("make a filter")? {
+        apply_filter(&filter).map_err(io::Error::other).step("filter system calls")?;
     }
     Ok(())
 }
@@ -177,28 +123,4 @@ fn drop_capabilities() -> Result<(), Failure> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
     set_capabilities(None, sets).step("drop capabilities")
-}
-
-/// One filter for each answer that a refused call gets.
-fn filters() -> Result<Vec<BpfProgram>, BackendError> {
-    let architecture = std::env::consts::ARCH.try_into()?;
-    let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
-        REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
-    let makes_namespace = |flag: u64| {
-        let has = SeccompCmpOp::MaskedEq(flag);
-        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, has, flag)?;
-        SeccompRule::new(vec![condition])
-    };
-    for call in [libc::SYS_clone, libc::SYS_unshare] {
-        let flags = (0..64).map(|bit| 1_u64 << bit).filter(|flag| NAMESPACES & flag != 0);
-        let rules = flags.map(makes_namespace).collect::<Result<_, _>>();
-        refused.insert(call, rules?);
-    }
-    // Its flags are behind a pointer. Without it the C library uses `clone`.
-    let missing = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let filter = |rules, errno: i32| {
-        let answer = SeccompAction::Errno(errno.unsigned_abs());
-        SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture)?.try_into()
-    };
-    Ok(vec![filter(refused, libc::EPERM)?, filter(missing, libc::ENOSYS)?])
 }

@@ -24,6 +24,7 @@ pub(crate) const GREEDY: &str = env!("CARGO_BIN_EXE_child-greedy");
 pub(crate) const MIRROR: &str = env!("CARGO_BIN_EXE_child-mirror");
 pub(crate) const MUTE: &str = env!("CARGO_BIN_EXE_child-mute");
 pub(crate) const PARENT: &str = env!("CARGO_BIN_EXE_child-parent");
+pub(crate) const REACH: &str = env!("CARGO_BIN_EXE_child-reach");
 pub(crate) const RUNAWAY: &str = env!("CARGO_BIN_EXE_child-runaway");
 
 /// Far longer than anything here takes, so that a hang fails instead of hanging.

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use supervisor::{Exit, Spec};
 
 use crate::harness::{MIRROR, PARENT, run, run_spec, spec};
@@ -96,6 +97,25 @@ async fn the_child_has_descriptors_zero_to_two_and_no_other() {
         let said = through_a_careless_parent(way, "ls /proc/self/fd").await;
         // The one beyond is the directory that `ls` reads.
         assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{way}");
+    }
+}
+
+/// What a process types there (`TIOCSTI`), the shell below the program takes for its user's.
+#[tokio::test]
+async fn a_child_has_not_the_terminal_that_its_program_was_started_from() {
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&screen).expect("it is ours");
+    unlockpt(&screen).expect("it is ours");
+    let terminal = ptsname(&screen, Vec::new()).expect("its name").into_string().expect("text");
+    let try_it = "(echo seen > /dev/tty) 2> /dev/null && echo has one; echo done";
+    let said = async |words: &[&str]| {
+        let script = format!("exec setsid -w -c \"$@\" < {terminal}");
+        let words = [&["-c", &script, "sh"], words, &["/bin/sh", "-c", try_it]].concat();
+        run("/bin/sh", &words).await.rest().await
+    };
+    assert_eq!(said(&[]).await, "has one\ndone\n", "the program itself");
+    for way in ways().await {
+        assert_eq!(said(&[PARENT, way]).await, "done\n", "{way}");
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::harness::{BROOD, Harness, OtherProcess, PARENT, run, run_spec, soon, spec};
+use crate::harness::{BROOD, Harness, OtherProcess, PARENT, REACH, run, run_spec, soon, spec};
 
 fn sandboxed(script: &str, sandbox: Sandbox) -> Spec {
     let containment = Containment::start_with("mcp-sandbox-test", &[]).expect("it starts");
@@ -122,6 +122,49 @@ async fn a_child_without_a_network_reaches_nothing_outside() {
     assert!(!reached(Network::None).await);
     assert!(reached(Network::Ports(vec![port])).await);
     assert!(!reached(Network::Ports(vec![port.wrapping_add(1).max(1)])).await);
+}
+
+/// What a child says of the kinds of connections that it could make to `port`.
+async fn makes(port: u16, sandbox: Option<Sandbox>, network: Network) -> String {
+    let mut spec = sandboxed("", Sandbox::default());
+    spec.program = REACH.into();
+    spec.args = vec![port.to_string().into()];
+    spec.isolation = Isolation { sandbox, network };
+    let mut harness = run_spec(spec).await;
+    let said = harness.rest().await;
+    assert!(said.contains("ring: "), "it came to its end: {said}");
+    said
+}
+
+/// The kernel's rules for ports know TCP and `connect` alone.
+#[tokio::test]
+async fn a_list_of_ports_is_not_got_around_by_another_kind_of_connection() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let all = makes(port, None, Network::Any).await;
+    for kind in ["tcp", "named tcp", "fast open"] {
+        assert!(all.contains(&format!("{kind}: made")), "what is to be refused works: {all}");
+    }
+    let other = port.wrapping_add(1).max(1);
+    for sandbox in [Some(Sandbox::default()), None] {
+        let said = makes(port, sandbox.clone(), Network::Ports(vec![other])).await;
+        let made: Vec<_> = said.lines().filter(|line| line.ends_with(": made")).collect();
+        assert_eq!(made, ["udp: made"], "as the documentation says: {said}");
+        let said = makes(port, sandbox, Network::Ports(vec![port])).await;
+        assert!(said.starts_with("tcp: made\nnamed tcp: made\n"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_child_without_a_network_has_no_sockets_that_know_no_namespaces_either() {
+    for sandbox in [Some(Sandbox::default()), None] {
+        let said = makes(9, sandbox, Network::None).await;
+        let unsupported = libc::EPROTONOSUPPORT;
+        for kind in ["vsock", "bluetooth"] {
+            assert!(said.contains(&format!("{kind}: {unsupported}\n")), "{said}");
+        }
+        assert!(said.contains(&format!("ring: {}\n", libc::ENOSYS)), "{said}");
+    }
 }
 
 #[tokio::test]
