@@ -20,6 +20,7 @@ mod bounds;
 mod client;
 mod conceal;
 mod connections;
+mod crossing;
 mod data;
 mod dummies;
 mod forward;

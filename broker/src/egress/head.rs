@@ -12,6 +12,7 @@ use http::{
 };
 
 use super::{
+    crossing::may_cross,
     refusal::Refusal,
     routes::{Route, Routes},
     target,
@@ -20,29 +21,6 @@ use crate::config::EgressStyle;
 
 /// Forges take a token here too.
 pub(super) const PRIVATE_TOKEN: HeaderName = HeaderName::from_static("private-token");
-
-/// Headers of one connection (RFC 9110 section 7.6.1), and what an upstream might take for the word of
-/// a proxy that it trusts.
-const NOT_FORWARDED: [&str; 18] = [
-    "alt-used",
-    "connection",
-    "expect",
-    "forwarded",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
 
 /// Base64 as clients write it, with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -67,7 +45,8 @@ pub(super) struct Head {
 pub(super) fn candidates(head: &Parts) -> Vec<String> {
     let mut found = Vec::new();
     for value in head.headers.get_all(header::AUTHORIZATION) {
-        let Some((scheme, rest)) = value.to_str().ok().and_then(|text| text.trim().split_once(' '))
+        let Some((scheme, rest)) =
+            value.to_str().ok().and_then(|text| text.trim().split_once([' ', '\t']))
         else {
             continue;
         };
@@ -75,8 +54,10 @@ pub(super) fn candidates(head: &Parts) -> Vec<String> {
         if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
             found.push(rest.to_owned());
         } else if scheme.eq_ignore_ascii_case("basic")
-            && let Some(pair) = BASE64.decode(rest).ok().and_then(|own| String::from_utf8(own).ok())
+            && let Ok(pair) = BASE64.decode(rest)
         {
+            // A user's name may be in any encoding (RFC 7617 section 2).
+            let pair = String::from_utf8_lossy(&pair).into_owned();
             match pair.split_once(':') {
                 Some((user, password)) => found.extend([user, password].map(str::to_owned)),
                 None => found.push(pair),
@@ -97,11 +78,11 @@ pub(super) fn rebuild<'a>(
     routes: &'a Routes,
     is_base: impl Fn(&str) -> bool,
 ) -> Result<(Head, &'a Route), Refusal> {
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
+    if !is_forwarded(&head.method) || head.method.as_str().contains(dummy) {
         return Err(Refusal::Method);
     }
     let path = head.uri.path();
-    if path.contains(dummy) || target::decoded(path).contains(dummy) {
+    if target::holds(path, dummy) {
         return Err(Refusal::DummyInPath);
     }
     let (route, path) = routes.find(&head.uri, is_base)?;
@@ -115,6 +96,12 @@ pub(super) fn rebuild<'a>(
     Ok((Head { method: head.method.clone(), uri, headers: forwarded(&head.headers, dummy) }, route))
 }
 
+/// Not those that make a tunnel, or whose answer is the request with the token in it. Some upstreams do
+/// not care for upper and lower case.
+fn is_forwarded(method: &Method) -> bool {
+    !["CONNECT", "TRACE", "TRACK"].iter().any(|own| method.as_str().eq_ignore_ascii_case(own))
+}
+
 fn forwarded(headers: &HeaderMap, dummy: &str) -> HeaderMap {
     let named: Vec<String> = headers
         .get_all(header::CONNECTION)
@@ -123,18 +110,15 @@ fn forwarded(headers: &HeaderMap, dummy: &str) -> HeaderMap {
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .collect();
-    let stays = |name: &HeaderName| {
-        let is_framing = *name == header::CONTENT_LENGTH || *name == header::HOST;
-        let is_credential = *name == header::AUTHORIZATION || *name == PRIVATE_TOKEN;
-        is_framing
-            || is_credential
-            || NOT_FORWARDED.contains(&name.as_str())
-            || named.iter().any(|own| own == name.as_str())
+    let crosses = |name: &HeaderName| {
+        may_cross(name)
+            && !name.as_str().contains(dummy)
+            && !named.iter().any(|own| own == name.as_str())
     };
     let mut forwarded = HeaderMap::with_capacity(headers.len() + 1);
     for (name, value) in headers {
-        let has_dummy = memchr::memmem::find(value.as_bytes(), dummy.as_bytes()).is_some();
-        if !stays(name) && !has_dummy {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        if crosses(name) && !target::holds(&text, dummy) {
             forwarded.append(name.clone(), value.clone());
         }
     }

@@ -1,5 +1,7 @@
 //! Paths and queries of children's requests.
 
+use std::borrow::Cow;
+
 /// Parameters that carry a token.
 const CREDENTIALS: [&str; 3] = ["access_token", "private_token", "token"];
 
@@ -18,16 +20,25 @@ pub(super) fn credentials(query: &str) -> impl Iterator<Item = String> {
 /// nothing is left. `token` has other meanings too, so it goes for the dummy's sake only.
 pub(super) fn without(query: &str, dummy: &str) -> Option<String> {
     let stays = |pair: &&str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decoded_form(name);
         let is_credential = name == "access_token" || name == "private_token";
-        !is_credential
-            && !name.contains(dummy)
-            && !value.contains(dummy)
-            && !decoded(value).contains(dummy)
+        !is_credential && !holds(pair, dummy)
     };
     let left: Vec<&str> = query.split('&').filter(stays).collect();
     (!left.is_empty()).then(|| left.join("&"))
+}
+
+/// Whether `dummy` is in `text`, however often that is decoded on the way.
+pub(super) fn holds(text: &str, dummy: &str) -> bool {
+    let mut read = Cow::Borrowed(text);
+    for _ in 0..DECODINGS {
+        if read.contains(dummy) || !read.contains('%') {
+            break;
+        }
+        read = Cow::Owned(decoded(&read));
+    }
+    read.contains(dummy)
 }
 
 /// Whether `path` lies below `prefix` however often it is decoded on the way, and wherever slashes and
@@ -58,7 +69,8 @@ pub(super) fn is_below(path: &str, prefix: &str) -> bool {
     }
 }
 
-/// `text` with its percent signs resolved, once; what is no UTF-8 is replaced.
+/// `text` with its percent signs resolved, once. What is no UTF-8 is replaced, but for ASCII in two bytes,
+/// which some servers read.
 pub(super) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut read = Vec::with_capacity(bytes.len());
@@ -77,7 +89,17 @@ pub(super) fn decoded(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&read).into_owned()
+    String::from_utf8_lossy(&shortest(read)).into_owned()
+}
+
+/// `read` with each ASCII character in one byte (RFC 3629 section 10).
+fn shortest(mut read: Vec<u8>) -> Vec<u8> {
+    let is_long = |pair: &[u8]| matches!(pair, [0xc0 | 0xc1, 0x80..=0xbf]);
+    while let Some(at) = read.windows(2).position(is_long) {
+        let byte = (read[at] & 1) << 6 | (read[at + 1] & 0x3f);
+        read.splice(at..at + 2, [byte]);
+    }
+    read
 }
 
 fn decoded_form(text: &str) -> String {
