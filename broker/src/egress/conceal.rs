@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     head::basic_pair,
@@ -37,7 +37,13 @@ impl SentToken {
         Arc::clone(&self.0)
     }
 
+    /// In values; a header whose name has the token in it goes.
     pub(super) fn in_headers(&self, headers: &mut HeaderMap) {
+        let repeats = |name: &&HeaderName| self.0.in_whole(name.as_str().as_bytes()).is_some();
+        let repeating: Vec<HeaderName> = headers.keys().filter(repeats).cloned().collect();
+        for name in &repeating {
+            headers.remove(name);
+        }
         for value in headers.values_mut() {
             if let Some(new) = self.0.in_whole(value.as_bytes()) {
                 let new = HeaderValue::from_maybe_shared(new);
@@ -75,6 +81,10 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
+        headers.insert("x-0123456789abcdef", HeaderValue::from_static("a name"));
+        let hex = SentToken::new("0123456789abcdef", EgressStyle::Bearer, "dummy");
+        hex.expect("it is long enough").in_headers(&mut headers);
+        assert_eq!(headers.len(), 3, "its name was the token");
         sent(EgressStyle::Bearer).in_headers(&mut headers);
         assert_eq!(headers["x-seen"], "Bearer dummy");
         assert_eq!(headers["location"], "https://elsewhere.example/?a=dummy&b=dummy");

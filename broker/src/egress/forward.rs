@@ -49,6 +49,16 @@ pub(super) struct Entrance {
     pub(super) holder: Option<Arc<Holder>>,
 }
 
+impl Entrance {
+    /// Whether this is where the child comes: a dummy is good at one listener.
+    fn lets_in(&self, child: &Arc<Holder>) -> bool {
+        match &self.holder {
+            Some(only) => Arc::ptr_eq(only, child),
+            None => child.is_shared,
+        }
+    }
+}
+
 /// Answers a request.
 pub(super) async fn forward(
     shared: &Shared,
@@ -56,7 +66,8 @@ pub(super) async fn forward(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut method = request.method().to_string();
+    let mut path = request.uri().path().to_owned();
     let mut server = None;
     let answered = answered(shared, entrance, connection, request, &mut server).await;
     let (response, label) = match answered {
@@ -70,13 +81,17 @@ pub(super) async fn forward(
                 _ => "refused",
             };
             debug!(?why, "a child's request has no answer of its upstream");
+            if matches!(why, Unanswered::Refused(Refusal::Method | Refusal::DummyInPath)) {
+                // The dummy may stand there, and must not in the log.
+                (method, path) = Default::default();
+            }
             (why.response(), label)
         }
     };
     // The query may have secrets of its own; of a request without a dummy nothing is known.
     let status = response.status().as_u16();
     if let Some(server) = server {
-        debug!(server, %method, path, status, "a child's request was answered");
+        debug!(server, method, path, status, "a child's request was answered");
         let labels = EgressLabels { server, status: label };
         shared.metrics.egress.get_or_create(&labels).inc();
     } else {
@@ -94,9 +109,8 @@ async fn answered(
 ) -> Result<Response<Body>, Unanswered> {
     let (parts, body) = request.into_parts();
     let found = holder(shared, &head::candidates(&parts));
-    let is_let_in =
-        |found: &Arc<Holder>| entrance.holder.as_ref().is_none_or(|only| Arc::ptr_eq(only, found));
-    let holder = found.and_then(|found| is_let_in(&found).then_some(found).ok_or(Refusal::NoDummy));
+    let holder =
+        found.and_then(|found| entrance.lets_in(&found).then_some(found).ok_or(Refusal::NoDummy));
     let holder = holder.map_err(Unanswered::Refused)?;
     *server = Some(holder.server.clone());
     connection.enter(&holder.bounds).map_err(Unanswered::Busy)?;
@@ -117,6 +131,8 @@ async fn answered(
     let response = holder.gone.run_until_cancelled(exchange).await;
     let (response, sent) = response.unwrap_or(Err(Unanswered::Gone))?;
     let (mut head, body) = response.into_parts();
+    // The upstream's own words behind the status are there, and may be anything.
+    head.extensions.clear();
     returned(&mut head.headers);
     let style = route.style;
     let sent = SentToken::new(sent.access_token.expose(), style, holder.dummy.expose());
@@ -188,14 +204,14 @@ async fn exchange(
 ) -> Result<(Response<Incoming>, Credential), Unanswered> {
     let replay = Replay::new(body);
     let mut credential = holder.token.current().await.map_err(|error| untold(holder, &error))?;
-    let mut may_repeat = true;
+    let (mut may_reconnect, mut may_renew) = (true, true);
     loop {
         let asked = ask(holder, style, &head, &replay, &credential).await;
         let response = match asked {
             // An idle connection may have been closed at this very moment. What changes nothing may
             // be asked again.
-            Err(Unanswered::Unreachable) if may_repeat && is_safe(&head.method) => {
-                may_repeat = false;
+            Err(Unanswered::Unreachable) if may_reconnect && is_safe(&head.method) => {
+                may_reconnect = false;
                 continue;
             }
             other => other?,
@@ -204,7 +220,7 @@ async fn exchange(
             return Ok((response, credential));
         }
         holder.doubt();
-        let newer = match may_repeat {
+        let newer = match may_renew {
             true => holder.token.instead_of(credential.version).await,
             false => None,
         };
@@ -212,7 +228,7 @@ async fn exchange(
             Some(newer) if replay.is_whole() => credential = newer,
             _ => return Ok((response, credential)),
         }
-        may_repeat = false;
+        may_renew = false;
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Holder {
     /// The name of its server.
     pub(super) server: String,
     pub(super) dummy: Secret,
+    /// Whether it comes to the listener of all children, and to none of its own.
+    pub(super) is_shared: bool,
     /// Where its requests go.
     pub(super) routes: Routes,
     /// Its own connections to them, so that nothing it does on one meets another child's request.

@@ -25,9 +25,10 @@ impl BodyKind {
         let kind = of(header::CONTENT_TYPE).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match kind.split_once('/') {
-            Some(("application", "json")) => Self::Json,
+            Some(("application" | "text", "json" | "jsonl" | "ndjson" | "x-ndjson")) => Self::Json,
             Some((_, kind)) if kind.ends_with("+json") => Self::Json,
-            Some(("text", _)) | None => Self::Text,
+            // A message is a request that is shown, as in an answer to TRACE.
+            Some(("text" | "message", _)) | None => Self::Text,
             Some(("application", kind)) if TEXTS.contains(&kind) || kind.ends_with("+xml") => {
                 Self::Text
             }
@@ -38,11 +39,11 @@ impl BodyKind {
 
 /// Kinds of `application` that are texts.
 const TEXTS: [&str; 9] = [
+    "http",
     "ecmascript",
     "javascript",
     "toml",
     "x-javascript",
-    "x-ndjson",
     "x-www-form-urlencoded",
     "x-yaml",
     "xml",
@@ -65,6 +66,9 @@ mod tests {
             ("application/json; charset=utf-8", BodyKind::Json),
             ("Application/JSON", BodyKind::Json),
             ("application/problem+json", BodyKind::Json),
+            ("application/x-ndjson", BodyKind::Json),
+            ("text/json", BodyKind::Json),
+            ("message/http", BodyKind::Text),
             ("text/html", BodyKind::Text),
             ("text/event-stream", BodyKind::Text),
             ("application/xml", BodyKind::Text),

@@ -114,6 +114,7 @@ impl EgressProxy {
         let holder = Holder {
             server: asked.server.to_owned(),
             dummy: dummy.clone(),
+            is_shared: asked.listener == ListenerChoice::Shared,
             addresses: config.rewrite.then(|| Arc::new(Addresses::new(&routes, &root))),
             routes,
             client: client::client(&self.shared.connector),

@@ -33,7 +33,9 @@ fn no_form_of_a_request_leads_elsewhere_or_shows_a_token() {
         let stranger = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let elsewhere = stranger.local_addr().expect("its address");
         let egress = format!("origin = \"{}/forge\"\nmax_rate = 0\n", recorder.root());
-        let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &egress).await;
+        let top = "log.level = \"trace\"";
+        let deployment =
+            Deployment::at_forge_by_egress(ForgeOptions::default(), top, &egress).await;
         let sessions = sessions(&deployment, &["ada", "bob"]).await;
         let of = async |n: usize| {
             let (address, dummy) = given(&sessions[n]).await;
@@ -114,6 +116,29 @@ fn no_form_of_a_request_leads_elsewhere_or_shows_a_token() {
                 Refused(405),
             ),
             ("OPTIONS of everything", with("OPTIONS *"), Refused(400)),
+            ("a trace in lower case", with("trace /forge/a"), Refused(405)),
+            ("the dummy for a method", with(&format!("{dummy} /forge/a")), Refused(405)),
+            ("the dummy in the path", with(&format!("GET /forge/{dummy}/a")), Refused(400)),
+            (
+                "the dummy in the path, encoded twice",
+                with(&format!("GET /forge/{}", encoded.replace('%', "%25"))),
+                Refused(400),
+            ),
+            (
+                "the dummy in a header's name",
+                one("GET /forge/a", &format!("{auth}x-{dummy}: 1\r\n")),
+                Forwarded,
+            ),
+            (
+                "the dummy in a cookie, encoded",
+                one("GET /forge/a", &format!("{auth}cookie: a={encoded}\r\n")),
+                Forwarded,
+            ),
+            (
+                "another parameter, encoded twice",
+                one(&format!("GET /forge/a?b={}", encoded.replace('%', "%25")), &auth),
+                Forwarded,
+            ),
             (
                 "PRI, as HTTP/2 begins",
                 format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{auth}"),
@@ -318,6 +343,11 @@ fn no_form_of_a_request_leads_elsewhere_or_shows_a_token() {
             }
         }
         assert!(unexpected.is_empty(), "{}", unexpected.join("\n\n"));
+        let log = deployment.broker.log();
+        assert!(log.contains("a child's request was answered"), "the log tells of them");
+        for secret in [&dummy, &other, &encoded, &own] {
+            assert!(!log.contains(secret), "{secret} is in the log");
+        }
         let came = timeout(Duration::ZERO, stranger.accept()).await;
         assert!(came.is_err(), "somebody else was reached");
     });
@@ -356,6 +386,8 @@ fn an_upstream_that_repeats_the_token_or_misbehaves_tells_the_child_the_dummy() 
             ("/shown-as-json", "HTTP/1.1 200"),
             ("/shown-as-events", "HTTP/1.1 200"),
             ("/trailers", "HTTP/1.1 200"),
+            ("/message", "HTTP/1.1 200"),
+            ("/reason", "HTTP/1.1 200"),
             ("/switch", "HTTP/1.1 502"),
             ("/two-lengths", "HTTP/1.1 502"),
         ] {

@@ -124,6 +124,33 @@ async fn only_its_upstream(isolation: &str) {
 }
 
 #[test]
+fn a_dummy_is_good_at_the_listener_of_its_own_child_and_at_no_other() {
+    with_timeout(async {
+        let upstream = Recorder::start().await;
+        let origin = format!("origin = \"{}\"\n", upstream.root());
+        let tables = format!(
+            "{origin}[server.main.isolation]\nnetwork = \"egress\"\n\
+             [server.open]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\nupstream = \"forgejo\"\n\
+             isolation.level = \"none\"\n\
+             env = {{ FORGE_URL = \"${{egress.base_url}}\", FORGE_TOKEN = \"${{egress.token}}\" }}\n\
+             [server.open.egress]\n{origin}"
+        );
+        let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &tables).await;
+        let walled = sessions(&deployment, &["ada"]).await.remove(0);
+        let application = deployment.application("/open/mcp").await;
+        let tokens = deployment.sign_in(&application, "ada").await;
+        let open = application.with(&tokens).open().await;
+        let (address, own) = given(&open).await;
+        let (_, walled) = given(&walled).await;
+        let asked = async |dummy: &str| {
+            status(&address, "/a", &format!("authorization: Bearer {dummy}\r\n")).await
+        };
+        assert_eq!((asked(&own).await, asked(&walled).await), (200, 401));
+        assert_eq!(upstream.requests().len(), 1);
+    });
+}
+
+#[test]
 fn where_there_are_no_namespaces_a_server_whose_network_is_egress_reaches_one_port_and_no_other() {
     with_timeout(async {
         let Some(place) = Place::without_namespaces().await else { return };

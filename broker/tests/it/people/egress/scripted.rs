@@ -80,6 +80,12 @@ fn answer(path: &str, token: &str, stranger: SocketAddr) -> String {
                 tail.len() + 1
             )
         }
+        // As the answer to TRACE is.
+        "/message" => format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: message/http\r\ncontent-length: {}\r\n\r\n{token}",
+            token.len()
+        ),
+        "/reason" => format!("HTTP/1.1 200 Bearer {token}\r\ncontent-length: 0\r\n\r\n"),
         "/echo" => format!(
             "HTTP/1.1 200 OK\r\nx-seen: Bearer {token}\r\nset-cookie: t={token}\r\n\
              connection: x-hop\r\nx-hop: {token}\r\nproxy-authenticate: Basic\r\n\
