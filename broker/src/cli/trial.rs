@@ -8,7 +8,6 @@ use std::{
 
 use auth::oauth::Inspection;
 use bridge::{Closed, InitializeError};
-use supervisor::SpawnError;
 
 use super::{
     context::{Context, runtime},
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     compose::trial::{Trials, inspect_providers},
-    config::{Config, Environment, ProcessEnvironment, ServerConfig, Template},
+    config::{Config, Environment, IsolationLevel, ProcessEnvironment, ServerConfig, Template},
     error_chain::error_with_causes,
     sessions::{
         spawn_failure::SpawnFailure,
@@ -183,7 +182,7 @@ fn failure(name: &str, server: &ServerConfig, failed: &Failed) -> String {
     if let Some(exit) = &failed.exit {
         lines.push(format!("  It ended by itself: {exit}."));
     }
-    let hints = [hint(&failed.why), failed.stdout.as_deref().and_then(stdout_hint)];
+    let hints = [hint(&failed.why, server), failed.stdout.as_deref().and_then(stdout_hint)];
     lines.extend(hints.into_iter().flatten().map(|hint| format!("  hint: {hint}")));
     lines.join("\n")
 }
@@ -215,16 +214,10 @@ fn reason(why: &TrialError, server: &ServerConfig) -> String {
 }
 
 /// What to do about it, where that is known.
-fn hint(why: &TrialError) -> Option<&'static str> {
-    match why {
-        TrialError::Spawn(SpawnFailure::Start(SpawnError::Missing { .. })) => {
-            Some("install the program, or write its whole path in command")
-        }
-        TrialError::Spawn(SpawnFailure::Start(SpawnError::NotExecutable { .. })) => {
-            Some("check the file's permissions, and the interpreter in its first line")
-        }
-        _ => None,
-    }
+fn hint(why: &TrialError, server: &ServerConfig) -> Option<&'static str> {
+    let TrialError::Spawn(failure) = why else { return None };
+    let is_apart = server.isolation_level() != IsolationLevel::None;
+    failure.hint(is_apart).map(|(_, hint)| hint)
 }
 
 /// What it may mean that there was other text than messages.

@@ -1,11 +1,17 @@
 //! The handshake with a child, and what becomes of the child when it fails.
 
+use std::time::Duration;
+
 use bridge::Bridge;
 use supervisor::Child;
-use tracing::warn;
+use tokio::time::timeout;
+use tracing::{field, warn};
 
 use super::{child_session::ChildSession, spawn_failure::SpawnFailure};
 use crate::error_chain::error_chain;
+
+/// How long a child that has closed its output may take to end by itself.
+const LAST_STEPS: Duration = Duration::from_millis(250);
 
 /// Waits until the child can be used. When that fails, the child has ended before this returns: the
 /// place it took is free then and not earlier.
@@ -21,6 +27,10 @@ pub(super) async fn complete_handshake<T>(
         }
         Err(failure) => failure,
     };
+    if failure.is_of_a_lost_child() {
+        // Its pipes end before it does. Killed meanwhile, it would seem not to have ended by itself.
+        let _ = timeout(LAST_STEPS, live.child.ended()).await;
+    }
     drop(guard);
     session::Backend::ended(live).await;
     if failure.is_the_childs() {
@@ -30,7 +40,8 @@ pub(super) async fn complete_handshake<T>(
         let last_words = last_words.into_iter().rev().collect::<Vec<_>>().join("\n");
         // What is no message: a banner, another framing, a prompt.
         let read = live.bridge.unread_output().unwrap_or_default();
-        warn!(error = %failure, %cause, exit = ?live.child.exit(), %last_words, %read, "the child failed to initialize");
+        let exit = live.child.exit().map(field::display);
+        warn!(error = %failure, %cause, exit, %last_words, %read, "the child failed to initialize");
     }
     Err(failure)
 }

@@ -141,6 +141,48 @@ impl SpawnFailure {
         }
     }
 
+    /// Whether the child closed its output, as it does when it ends.
+    pub(super) fn is_of_a_lost_child(&self) -> bool {
+        matches!(
+            self,
+            Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_))
+        )
+    }
+
+    /// What an operator can do about it: the key in the server's table that it is about, and the hint.
+    /// `is_apart` is whether the child was in a sandbox.
+    pub(crate) fn hint(&self, is_apart: bool) -> Option<(&'static str, &'static str)> {
+        let hint = match self {
+            Self::Start(error) => start_hint(error)?,
+            Self::Initialize(InitializeError::TimedOut) | Self::Resume(ResumeError::TimedOut) => (
+                "initialize_timeout",
+                "set it higher if the server needs longer to start; it may also wait for input, or \
+                 write what is no message",
+            ),
+            Self::Initialize(InitializeError::Closed(Closed::OutOfMemory))
+            | Self::Resume(ResumeError::Closed(Closed::OutOfMemory)) => {
+                ("limits.memory", "set it higher: the server needs more memory to start")
+            }
+            Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_))
+                if is_apart =>
+            {
+                (
+                    "isolation",
+                    "the server's last words say why, if it had any; it runs in a sandbox, so name \
+                     files that it needs in read or write, and see whether it starts with \
+                     level = \"none\"",
+                )
+            }
+            Self::Initialize(InitializeError::Unreadable { .. })
+            | Self::Resume(ResumeError::Unreadable { .. }) => (
+                "command",
+                "a server may write nothing but messages to standard output, one on each line",
+            ),
+            _ => return None,
+        };
+        Some(hint)
+    }
+
     /// Whether the child's own log may say why.
     pub(super) fn is_the_childs(&self) -> bool {
         match self {
@@ -154,6 +196,46 @@ impl SpawnFailure {
             _ => false,
         }
     }
+}
+
+/// What an operator can do about a child that did not even start.
+fn start_hint(error: &SpawnError) -> Option<(&'static str, &'static str)> {
+    Some(match error {
+        SpawnError::Missing { .. } => {
+            ("command", "install the program, or write its whole path in command")
+        }
+        SpawnError::NotExecutable { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound => (
+                "command",
+                "the interpreter in the file's first line, or the loader that the program was built \
+                 for, is not on this machine; install it",
+            ),
+            io::ErrorKind::PermissionDenied => (
+                "command",
+                "make the file executable for the broker's user (`chmod +x`); it has to be a file, \
+                 and on a file system that is not mounted with noexec",
+            ),
+            _ => (
+                "command",
+                "the program was built for another kind of machine, or is a script without a first \
+                 line such as #!/bin/sh",
+            ),
+        },
+        SpawnError::Cwd { .. } => {
+            ("cwd", "make the directory, or let the broker's user enter it (`chmod +x`)")
+        }
+        SpawnError::OutOfResources(_) => (
+            "command",
+            "let the broker have more processes and open files (in a systemd unit TasksMax and \
+             LimitNOFILE), or let it start fewer (session.max)",
+        ),
+        SpawnError::Isolation { .. } => (
+            "isolation",
+            "`mcp-broker doctor --host` says what this machine lacks; with level = \"none\" the server \
+             starts without a sandbox",
+        ),
+        SpawnError::BadSpec { .. } | SpawnError::Other(_) => return None,
+    })
 }
 
 impl From<SnapshotError> for SpawnFailure {

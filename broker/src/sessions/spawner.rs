@@ -27,8 +27,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::Environment,
+    config::{Environment, IsolationLevel},
     egress::proxy::EgressProxy,
+    error_chain::error_chain,
     server::{Era, Server, Settings, Whose},
 };
 
@@ -211,6 +212,11 @@ async fn bring_up(startup: &Startup, greeting: &Greeting) -> Result<ChildSession
         Err(failure) => {
             let whose = failure.pauses(&person);
             let reason = failure.reason();
+            let is_apart = settings.server.isolation_level() != IsolationLevel::None;
+            if let Some((key, hint)) = failure.hint(is_apart) {
+                let (key, cause) = (format!("server.{}.{key}", server.name), error_chain(failure));
+                warn!(key, error = %failure, cause, hint, "no child came up");
+            }
             if let Some(whose) = whose
                 && let Some(pause) = server.pauses.record_failure(whose, reason, pausing)
             {
