@@ -15,6 +15,7 @@
 //! - A head is taken apart and built anew ([`head`]); bodies stream.
 
 pub(crate) mod admission;
+mod altered;
 mod answer;
 mod bounds;
 mod client;
@@ -38,6 +39,7 @@ mod rewrite;
 pub(crate) mod rights;
 mod routes;
 mod shared;
+mod stream;
 mod target;
 mod token;
 mod watched;

@@ -3,9 +3,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use http::Version;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +28,8 @@ pub(super) struct Connection {
     close: CancellationToken,
     /// Its place among those of its child.
     place: OnceLock<OwnedSemaphorePermit>,
+    /// The end of an answer is the end of the connection, so that one which breaks off looks whole.
+    says_no_end: AtomicBool,
 }
 
 impl Unknown {
@@ -53,6 +59,16 @@ impl Connection {
             let _ = self.place.set(place);
         }
         Ok(())
+    }
+
+    /// Notes that a request of this version came by it.
+    pub(super) fn speaks(&self, version: Version) {
+        self.says_no_end.store(version < Version::HTTP_11, Ordering::Relaxed);
+    }
+
+    /// Whether the end of an answer is told by the end of the connection (HTTP/1.0).
+    pub(super) fn says_no_end(&self) -> bool {
+        self.says_no_end.load(Ordering::Relaxed)
     }
 
     /// Resolves when it has to end.

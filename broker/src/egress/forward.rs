@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
+    altered,
     answer::{Body, Unanswered},
     conceal::SentToken,
     connections::Connection,
@@ -125,7 +126,9 @@ async fn answered(
     if holder.addresses.is_some() {
         // What is packed cannot be read.
         rebuilt.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        altered::restore(&mut rebuilt.headers);
     }
+    let asked = rebuilt.headers.get(header::IF_NONE_MATCH).cloned();
     let place = holder.bounds.enter().await.map_err(Unanswered::Busy)?;
     let exchange = exchange(&holder, route.style, rebuilt, body);
     let response = holder.gone.run_until_cancelled(exchange).await;
@@ -148,7 +151,12 @@ async fn answered(
         return Ok(Response::from_parts(head, body));
     };
     addresses.in_headers(&mut head.headers, route.mark());
+    altered::confirm(head.status, asked.as_ref(), &mut head.headers);
     let kind = BodyKind::of(head.status, &head.headers);
+    if kind == BodyKind::Json {
+        // To HEAD too, which has the head of an answer and no body.
+        altered::loosen(&mut head.headers);
+    }
     if body.is_end_stream() || kind == BodyKind::Opaque {
         return Ok(Response::from_parts(head, body));
     }

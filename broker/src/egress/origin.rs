@@ -1,5 +1,7 @@
 //! The one place that a child's requests are forwarded to.
 
+use std::net::IpAddr;
+
 use http::{
     Uri,
     uri::{Authority, PathAndQuery, Scheme},
@@ -14,6 +16,8 @@ pub(crate) struct UpstreamOrigin {
     authority: Authority,
     /// Empty, or begins with a slash and does not end in one.
     prefix: String,
+    /// As the operator wrote it, but for slashes at its end.
+    written: String,
 }
 
 impl UpstreamOrigin {
@@ -36,7 +40,8 @@ impl UpstreamOrigin {
             None => host.to_owned(),
         };
         let prefix = url.path().trim_end_matches('/').to_owned();
-        Some(Self { scheme, authority: authority.parse().ok()?, prefix })
+        let written = address.trim_end_matches('/').to_owned();
+        Some(Self { scheme, authority: authority.parse().ok()?, prefix, written })
     }
 
     /// The path below which everything has to be: empty, or it begins with a slash and does not end
@@ -57,7 +62,7 @@ impl UpstreamOrigin {
     }
 
     fn has_authority(&self, named: &Authority) -> bool {
-        let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
+        let default = self.default_port();
         !named.as_str().contains('@')
             && named.host().eq_ignore_ascii_case(self.authority.host())
             && named.port_u16().unwrap_or(default) == self.authority.port_u16().unwrap_or(default)
@@ -69,9 +74,32 @@ impl UpstreamOrigin {
         uri.path_and_query(target).build().ok()
     }
 
-    /// The address as it stands in an answer: without the port where that is the usual one, and
-    /// without a slash at its end.
-    pub(super) fn address(&self) -> String {
-        format!("{}://{}{}", self.scheme, self.authority, self.prefix)
+    /// Whether what is sent there crosses a network that others may read.
+    pub(crate) fn is_in_the_open(&self) -> bool {
+        let host = self.authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_here = host == "localhost"
+            || host.ends_with(".localhost")
+            || bare.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback());
+        self.scheme == Scheme::HTTP && !is_here
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.scheme == Scheme::HTTPS { 443 } else { 80 }
+    }
+
+    /// The address as it may stand in an answer, without a slash at its end: usually without the port
+    /// where that is the default one, and a host may have it in the operator's own letters.
+    pub(super) fn spellings(&self) -> Vec<String> {
+        let own = format!("{}://{}{}", self.scheme, self.authority, self.prefix);
+        let mut spellings = vec![self.written.clone()];
+        if self.authority.port().is_none() {
+            let (host, port) = (self.authority.host(), self.default_port());
+            spellings.push(format!("{}://{host}:{port}{}", self.scheme, self.prefix));
+        }
+        if self.written != own {
+            spellings.push(own);
+        }
+        spellings
     }
 }

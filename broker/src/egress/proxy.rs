@@ -1,7 +1,6 @@
 //! The listener that children connect to, and what it forwards with.
 
 use std::{
-    convert::Infallible,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -9,7 +8,8 @@ use std::{
 };
 
 use auth::upstream::Vault;
-use hyper::{server::conn::http1, service::service_fn};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -31,6 +31,7 @@ use super::{
     rights::LackingRights,
     routes::Routes,
     shared::Shared,
+    stream::ChildStream,
     token::{PersonToken, TokenSource},
 };
 use crate::{clock::Clock, config::EgressConfig, fetch::Roots, metrics::Metrics};
@@ -192,21 +193,31 @@ async fn accept(listener: TcpListener, entrance: Entrance, shared: Arc<Shared>) 
 }
 
 async fn serve(stream: TcpStream, entrance: Arc<Entrance>, shared: Arc<Shared>) {
-    let _ = stream.set_nodelay(true);
+    let stream = ChildStream::new(stream);
     let connection = shared.unknown.open();
-    let service = service_fn(|request| {
-        let shared = Arc::clone(&shared);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (shared, stream) = (Arc::clone(&shared), stream.clone());
         let (entrance, connection) = (Arc::clone(&entrance), Arc::clone(&connection));
-        async move { Ok::<_, Infallible>(forward(&shared, &entrance, &connection, request).await) }
+        async move {
+            connection.speaks(request.version());
+            tokio::select! {
+                response = forward(&shared, &entrance, &connection, request) => Ok(response),
+                () = stream.gave_up() => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+            }
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream.clone()), service);
     tokio::select! {
         served = serving => if let Err(error) = served {
             debug!(%error, "a child's connection ended early");
+            if connection.says_no_end() {
+                stream.break_off();
+            }
         },
         () = connection.closed() => debug!("a connection that said nothing made room for another"),
     }

@@ -14,6 +14,9 @@ use memchr::memmem::Finder;
 
 use super::{answer::BodyError, data::poll_data};
 
+/// How JSON may have a slash in a string (RFC 8259 section 7).
+const SLASHES: [&str; 4] = ["/", "\\/", "\\u002f", "\\u002F"];
+
 /// A text, and what takes its place.
 struct Pair {
     from: Finder<'static>,
@@ -58,16 +61,16 @@ enum Next {
 }
 
 impl Replacements {
-    /// Each of `pairs`, in the two spellings that JSON has for a slash.
+    /// Each of `pairs`, in the spellings that JSON has for a slash.
     pub(super) fn new(pairs: impl IntoIterator<Item = (String, String)>, follows: Follows) -> Self {
-        let escaped = |text: &str| text.replace('/', "\\/");
         let pair = |(from, to): (String, String)| {
             let from = Finder::new(from.as_bytes()).into_owned();
             Pair { from, to }
         };
         let spellings = |own: (String, String)| {
-            let other = own.0.contains('/').then(|| (escaped(&own.0), escaped(&own.1)));
-            [Some(own), other].into_iter().flatten().map(pair)
+            let count = if own.0.contains('/') { SLASHES.len() } else { 1 };
+            let spelled = move |slash| (own.0.replace('/', slash), own.1.replace('/', slash));
+            SLASHES.into_iter().take(count).map(spelled).map(pair)
         };
         let mut pairs: Vec<Pair> = pairs.into_iter().flat_map(spellings).collect();
         pairs.sort_by_key(|pair| Reverse(pair.from.needle().len()));
@@ -151,8 +154,14 @@ impl Follows {
         match (self, rest) {
             (Self::Any, _) => Next::Ends,
             (Self::EndOfAddress, [] | [b'\\']) if !is_end => Next::Unknown,
-            // An escape may be any character; that of a slash is the usual one.
-            (Self::EndOfAddress, [b'\\', b'u', ..]) => Next::GoesOn,
+            (Self::EndOfAddress, [b'\\', b'u', code @ ..]) if code.len() < 4 && !is_end => {
+                Next::Unknown
+            }
+            // An escape may be any character, and that of a slash.
+            (Self::EndOfAddress, [b'\\', b'u', code @ ..]) => {
+                let is_slash = code.get(..4).is_some_and(|own| own.eq_ignore_ascii_case(b"002f"));
+                if is_slash { Next::Ends } else { Next::GoesOn }
+            }
             (Self::EndOfAddress, [byte, ..])
                 if byte.is_ascii_alphanumeric() || b"-._~%:@".contains(byte) =>
             {

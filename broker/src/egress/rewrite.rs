@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{
@@ -17,7 +18,10 @@ pub(super) struct Addresses(Arc<Replacements>);
 impl Addresses {
     /// The base URLs of `routes` at the listener `root` stand for their origins.
     pub(super) fn new(routes: &Routes, root: &str) -> Self {
-        let pairs = routes.iter().map(|(_, own)| (own.origin.address(), own.base_url(root)));
+        let pairs = routes.iter().flat_map(|(_, own)| {
+            let base_url = own.base_url(root);
+            own.origin.spellings().into_iter().map(move |own| (own, base_url.clone()))
+        });
         Self(Arc::new(Replacements::new(pairs, Follows::EndOfAddress)))
     }
 
@@ -30,21 +34,41 @@ impl Addresses {
     /// that the answer is from.
     pub(super) fn in_headers(&self, headers: &mut HeaderMap, mark: &str) {
         for name in [header::LOCATION, header::CONTENT_LOCATION, header::LINK] {
+            let is_link = name == header::LINK;
             let header::Entry::Occupied(mut entry) = headers.entry(name) else { continue };
             for value in entry.iter_mut() {
                 let held = value.as_bytes();
-                // A path without a host belongs to the host that said it (RFC 3986 section 4.2).
-                let is_path = held.starts_with(b"/") && !held.starts_with(b"//");
-                let new = match is_path && !mark.is_empty() {
-                    true => Some([mark.as_bytes(), held].concat().into()),
-                    false => self.0.in_whole(held),
-                };
+                let starts = if is_link { "<" } else { "" };
+                let marked = below(mark, starts, held);
+                let new = self.0.in_whole(marked.as_deref().unwrap_or(held)).or(marked);
                 if let Some(new) = new.and_then(|new| HeaderValue::from_maybe_shared(new).ok()) {
                     *value = new;
                 }
             }
         }
     }
+}
+
+/// `text` with `mark` before each path in it that follows `starts`. A path without a host belongs to the
+/// host that said it (RFC 3986 section 4.2).
+fn below(mark: &str, starts: &str, text: &[u8]) -> Option<Bytes> {
+    if mark.is_empty() {
+        return None;
+    }
+    let path = format!("{starts}/");
+    let is_path = |at: &usize| {
+        text[*at..].starts_with(path.as_bytes()) && text.get(at + path.len()) != Some(&b'/')
+    };
+    let ends = if starts.is_empty() { 1 } else { text.len() };
+    let mut marked = Vec::with_capacity(text.len() + mark.len());
+    let mut from = 0;
+    for at in (0..ends.min(text.len())).filter(is_path) {
+        marked.extend_from_slice(&text[from..at + starts.len()]);
+        marked.extend_from_slice(mark.as_bytes());
+        from = at + starts.len();
+    }
+    marked.extend_from_slice(&text[from..]);
+    (marked.len() > text.len()).then(|| marked.into())
 }
 
 #[cfg(test)]
@@ -66,7 +90,7 @@ mod tests {
             let origin = UpstreamOrigin::parse(origin).expect("an origin");
             Route::new(name, origin, EgressStyle::Bearer)
         };
-        let own = route(None, "https://git.example.org/forge");
+        let own = route(None, "https://Git.example.org/forge/");
         let uploads = route(Some("uploads"), "https://git.example.org.uploads.example");
         let longer = route(Some("longer"), "https://git.example.org/forge2");
         Addresses::new(&Routes::these(vec![own, uploads, longer]), "http://127.0.0.1:4711")
@@ -90,6 +114,13 @@ mod tests {
             ("https://git.example.org/forge?a", "BASE?a"),
             (r#"{"url":"https:\/\/git.example.org\/forge\/a"}"#, r#"{"url":"ESCAPED\/a"}"#),
             ("https://git.example.org/forge https://git.example.org/forge/", "BASE BASE/"),
+            (
+                r#"{"url":"https:\u002f\u002fgit.example.org\u002fforge\u002fa"}"#,
+                r#"{"url":"LOWER\u002fa"}"#,
+            ),
+            (r#"["https:\u002F\u002Fgit.example.org\u002Fforge"]"#, r#"["UPPER"]"#),
+            ("https://Git.example.org/forge/a", "BASE/a"),
+            ("https://git.example.org:443/forge/a", "BASE/a"),
             ("hhttps://git.example.org/forge/", "hBASE/"),
             ("https://git.example.org.uploads.example/a", "UPLOADS/a"),
             ("https://git.example.org.uploads.example", "UPLOADS"),
@@ -102,6 +133,8 @@ mod tests {
             let escaped = BASE.replace('/', "\\/");
             let becomes = becomes.replace("BASE", BASE).replace("ESCAPED", &escaped);
             let becomes = becomes.replace("UPLOADS", UPLOADS);
+            let becomes = becomes.replace("LOWER", &BASE.replace('/', "\\u002f"));
+            let becomes = becomes.replace("UPPER", &BASE.replace('/', "\\u002F"));
             for length in [1, 2, 3, 7, 1000] {
                 assert_eq!(in_pieces(text, &[length]), becomes, "{text} by {length}");
             }
@@ -114,6 +147,10 @@ mod tests {
             "https://git.example.org/forge\\u0040elsewhere.example",
             "http://git.example.org/forge/",
             "https://git.example.org:8443/forge/",
+            "https://git.example.org:4430/forge/",
+            "https://me@git.example.org/forge/",
+            r"https:\u002f\u002fgit.example.org\u002fforge\u002e",
+            r"https:\u002f\u002fgit.example.org\u002fforger",
             "https://elsewhere.example/forge/https:/",
             "https://git.example.org/for",
         ] {
@@ -140,6 +177,7 @@ mod tests {
             ("link", "<https://git.example.org/forge/api?page=2>; rel=\"next\""),
             ("link", "<https://elsewhere.example/>; rel=\"help\""),
             ("location", "https://git.example.org/forge/a"),
+            ("link", "</c>; rel=\"a\", <//elsewhere.example/>, </d/e>; rel=\"</f\""),
             ("content-location", "/b"),
             ("x-other", "https://git.example.org/forge/a"),
         ] {
@@ -149,6 +187,10 @@ mod tests {
         let links: Vec<_> = headers.get_all("link").iter().collect();
         assert_eq!(links[0], &format!("<{BASE}/api?page=2>; rel=\"next\""));
         assert_eq!(links[1], "<https://elsewhere.example/>; rel=\"help\"");
+        assert_eq!(
+            links[2],
+            "</~uploads/c>; rel=\"a\", <//elsewhere.example/>, </~uploads/d/e>; rel=\"</~uploads/f\""
+        );
         assert_eq!(headers["location"], format!("{BASE}/a"));
         assert_eq!(headers["content-location"], "/~uploads/b", "it stays at its own upstream");
         assert_eq!(headers["x-other"], "https://git.example.org/forge/a");

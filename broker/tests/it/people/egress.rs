@@ -3,6 +3,7 @@
 mod attempts;
 mod cost;
 mod ended;
+mod endings;
 mod hostile;
 mod origins;
 mod recorder;
