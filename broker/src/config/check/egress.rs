@@ -90,7 +90,16 @@ fn further(table: &KeyPath, server: &mut ServerConfig, reader: &mut Reader<'_>) 
 
 fn check_address(path: &KeyPath, origin: &str, reader: &mut Reader<'_>) {
     // What is empty was refused when it was read.
-    if origin.is_empty() || UpstreamOrigin::parse(origin).is_some() {
+    let known = UpstreamOrigin::parse(origin);
+    if let Some(known) = &known
+        && known.is_in_the_open()
+    {
+        let what = format!("the users' tokens go to {origin} unencrypted");
+        let hint = "write https where the upstream has it, or see that no stranger reads the \
+                    network between";
+        reader.warn(path, Problem::new(what).hint(hint));
+    }
+    if origin.is_empty() || known.is_some() {
         return;
     }
     let what = format!("{} is no address of an upstream", quoted(origin));
