@@ -49,7 +49,7 @@ impl<B> Lease<B> {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub fn asked_to_leave(&self) -> impl Future<Output = ()> + Send + use<B>
+    pub fn asked_to_leave(&self) -> impl Future<Output = ()> + Send + Sync + use<B>
     where
         B: Send + Sync + 'static,
     {

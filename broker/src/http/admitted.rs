@@ -7,29 +7,29 @@ use std::{
 
 use bridge::Source;
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The messages of a subscription. It ends at once when its client's access is revoked, and with its
-/// result when the client's token has expired: the client subscribes again with another.
+/// result when it is over: the client's token has expired, and it subscribes again with another, or the child
+/// is to leave (MCP 2026-07-28, "Subscriptions").
 pub(super) struct Admitted {
     /// Dropped at the end, so that the child hears of it.
     source: Option<Box<dyn Source>>,
-    expiry: Option<Pin<Box<Sleep>>>,
+    over: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     revoked: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     /// The result that ends it.
     result: Bytes,
 }
 
 impl Admitted {
-    /// `source` until then, and as long as `revoked` does not resolve.
+    /// `source` until `over` or `revoked` resolves.
     pub(super) fn new(
         source: Box<dyn Source>,
-        until: Option<Instant>,
+        over: impl Future<Output = ()> + Send + Sync + 'static,
         revoked: impl Future<Output = ()> + Send + Sync + 'static,
         result: Bytes,
     ) -> Self {
-        let expiry = until.map(|until| Box::pin(sleep_until(until)));
-        Self { source: Some(source), expiry, revoked: Box::pin(revoked), result }
+        let (over, revoked) = (Box::pin(over), Box::pin(revoked));
+        Self { source: Some(source), over, revoked, result }
     }
 }
 
@@ -40,7 +40,7 @@ impl Source for Admitted {
             self.source = None;
             return Poll::Ready(None);
         }
-        if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
+        if self.over.as_mut().poll(cx).is_ready() {
             self.source = None;
             return Poll::Ready(Some(std::mem::take(&mut self.result)));
         }
@@ -56,7 +56,10 @@ impl Source for Admitted {
 mod tests {
     use std::{future::poll_fn, time::Duration};
 
-    use tokio::sync::{mpsc, oneshot};
+    use tokio::{
+        sync::{mpsc, oneshot},
+        time::{Instant, sleep_until},
+    };
 
     use super::*;
 
@@ -78,7 +81,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(60);
         let never = std::future::pending();
         let source = Box::new(Messages(messages));
-        let mut admitted = Admitted::new(source, Some(until), never, "the end".into());
+        let mut admitted = Admitted::new(source, sleep_until(until), never, "the end".into());
         child.send("news".into()).expect("it listens");
         assert_eq!(next(&mut admitted).await.as_deref(), Some(&b"news"[..]));
         assert_eq!(next(&mut admitted).await.as_deref(), Some(&b"the end"[..]));
@@ -93,7 +96,8 @@ mod tests {
         let (revoke, revoked) = oneshot::channel::<()>();
         let source = Box::new(Messages(messages));
         let revoked = async { drop(revoked.await) };
-        let mut admitted = Admitted::new(source, None, revoked, "the end".into());
+        let never = std::future::pending();
+        let mut admitted = Admitted::new(source, never, revoked, "the end".into());
         child.send("news".into()).expect("it listens");
         revoke.send(()).expect("it is waited for");
         assert_eq!(next(&mut admitted).await, None);

@@ -11,7 +11,7 @@
 
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
+    future::{pending, poll_fn},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -32,7 +32,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 use session::Purpose;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{
@@ -121,6 +121,10 @@ impl Modern<'_> {
         metadata: &Metadata<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let method = request.method();
+        if method == "subscriptions/listen" && self.accepts == Accepts::Json {
+            let words = "This answer is a stream: send `Accept: text/event-stream` too";
+            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words));
+        }
         let settings = self.server.settings();
         let (state, answers) = match to_legacy::answers(request) {
             Ok(repeated) => repeated,
@@ -217,13 +221,10 @@ impl Modern<'_> {
                     return Ok(whole_response(self.accepts, result));
                 }
                 "subscriptions/listen" => {
-                    if self.accepts == Accepts::Json {
-                        let words = "This answer is a stream: send `Accept: text/event-stream` too";
-                        let status = StatusCode::NOT_ACCEPTABLE;
-                        return Err(Refusal::new(status, rpc::SERVER_ERROR, words));
-                    }
                     let stream = listening::open(place, request.message(), id, facts).await?;
-                    let stream = self.admitted(stream, listening::end(id, Some(facts)))?;
+                    // It hears by itself that its child is to leave.
+                    let stream =
+                        self.admitted(stream, pending(), listening::end(id, Some(facts)))?;
                     self.server.count("subscriptions/listen", "ok", self.begun.elapsed());
                     return Ok(reply::events(Body::live(stream, settings.bridge.keep_alive)));
                 }
@@ -269,7 +270,8 @@ impl Modern<'_> {
         let admission = about.admission.clone();
         let call = bridge.call(admission, message, &about.id, options, done);
         let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
-        let counted = Counted::new(&self.app.calls);
+        // No shutdown waits for what has no end of its own.
+        let counted = (!options.is_open_ended).then(|| Counted::new(&self.app.calls));
         let turn = Turn::new((call, place), about, Arc::clone(&self.app.parked), counted);
         self.respond(turn).await
     }
@@ -283,7 +285,7 @@ impl Modern<'_> {
         mut about: About,
     ) -> Result<Response<Body>, Refusal> {
         about.legacy = parked.place.pool.facts().cloned();
-        let counted = Counted::new(&self.app.calls);
+        let counted = Some(Counted::new(&self.app.calls));
         let turn =
             Turn::resume(parked, message, answers, about, Arc::clone(&self.app.parked), counted);
         self.check_admission()?;
@@ -314,9 +316,10 @@ impl Modern<'_> {
         };
         let is_subscription = turn.about.method == "subscriptions/listen";
         let end = is_subscription.then(|| listening::end(&turn.about.id, None));
+        let leaving = turn.asked_to_leave();
         let mut source: Box<dyn Source> = Box::new(Rest { first, turn });
-        if let Some(end) = end {
-            source = self.admitted(source, end)?;
+        if let (Some(end), Some(leaving)) = (end, leaving) {
+            source = self.admitted(source, leaving, end)?;
         }
         Ok(reply::events(Body::live(source, self.server.settings().bridge.keep_alive)))
     }
@@ -372,12 +375,24 @@ impl Modern<'_> {
         })
     }
 
-    /// A subscription, as long as the client is let in.
-    fn admitted(&self, source: Box<dyn Source>, end: Bytes) -> Result<Box<dyn Source>, Refusal> {
+    /// A subscription, as long as the client is let in and `leaving` does not resolve.
+    fn admitted(
+        &self,
+        source: Box<dyn Source>,
+        leaving: impl Future<Output = ()> + Send + Sync + 'static,
+        end: Bytes,
+    ) -> Result<Box<dyn Source>, Refusal> {
         let entered = self.app.admissions.enter(self.caller.admission.clone());
         let entered = entered.map_err(|Withdrawn| Refusal::withdrawn(self.challenge))?;
         let until = self.caller.until(self.now);
-        Ok(Box::new(Admitted::new(source, until, entered.ended(), end)))
+        let over = async move {
+            tokio::select! {
+                () = leaving => {}
+                // Evaluated even where it never expires.
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+            }
+        };
+        Ok(Box::new(Admitted::new(source, over, entered.ended(), end)))
     }
 
     /// Whether the client is still let in.

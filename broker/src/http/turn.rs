@@ -65,8 +65,8 @@ pub(super) struct Turn {
     /// Runs while more questions may come.
     together: Option<Pin<Box<Sleep>>>,
     is_over: bool,
-    /// A shutdown waits for it.
-    _counted: Counted,
+    /// A shutdown waits for it, unless it is a subscription.
+    _counted: Option<Counted>,
 }
 
 /// What a turn has to know of its request.
@@ -97,7 +97,7 @@ impl Turn {
         (call, place): (Call, Place),
         about: About,
         parked: Arc<ParkedCalls>,
-        counted: Counted,
+        counted: Option<Counted>,
     ) -> Self {
         Self {
             call: Some(call),
@@ -121,7 +121,7 @@ impl Turn {
         mut answers: BTreeMap<String, String>,
         about: About,
         calls: Arc<ParkedCalls>,
-        counted: Counted,
+        counted: Option<Counted>,
     ) -> Self {
         let Parked { mut call, place, asked, questions, .. } = parked;
         call.hand_over(&about.id, request, about.admission.clone());
@@ -138,6 +138,13 @@ impl Turn {
         turn.together = (!left.is_empty()).then(|| Box::pin(sleep(Duration::ZERO)));
         turn.asked = left;
         turn
+    }
+
+    /// Resolves when its child is to leave.
+    pub(super) fn asked_to_leave(
+        &self,
+    ) -> Option<impl Future<Output = ()> + Send + Sync + 'static + use<>> {
+        Some(self.place.as_ref()?.lease.as_ref()?.asked_to_leave())
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {

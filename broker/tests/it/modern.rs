@@ -16,6 +16,9 @@ use crate::{
     wire::{Answer, Client, Wire},
 };
 
+/// A server that knows no handshake.
+const MODERN: &str = "server.main.env={MODERN=\"1\"}";
+
 /// What a client can do that can be asked.
 const ASKABLE: fn() -> Value = || json!({ "sampling": {} });
 
@@ -309,32 +312,38 @@ fn each_person_has_children_of_their_own() {
 #[test]
 fn a_listener_is_acknowledged_first_and_hears_its_end() {
     with_timeout(async {
-        let mut harness = Harness::start(&[]).await;
-        let wanted = json!({ "notifications": { "toolsListChanged": true } });
-        let text = body(&json!("sub"), "subscriptions/listen", wanted, &json!({}));
-        let client = dressed(&harness.client, "subscriptions/listen", None);
-        let mut wire: Wire = client.send("POST", text).await;
-        let head = wire.head().await;
-        assert_eq!(head.header("content-type"), Some("text/event-stream"));
-        let next = async |wire: &mut Wire| -> Value {
-            until("a message comes", async || {
-                let data = wire.event().await.expect("the stream goes on").data?;
-                Some(serde_json::from_str(&data).expect("JSON"))
-            })
-            .await
-        };
-        let first = next(&mut wire).await;
-        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
-        let tag = &first["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
-        assert_eq!(tag, "sub");
-        // This server never tells of changes.
-        assert_eq!(first["params"]["notifications"], json!({}));
-        harness.stop();
-        let last = next(&mut wire).await;
-        assert_eq!(
-            (&last["id"], &last["result"]["resultType"]),
-            (&json!("sub"), &json!("complete"))
-        );
-        harness.stopped().await;
+        // Its own tasks are all that the modern one tells of, and the other tells of nothing.
+        for (settings, told) in
+            [(&[][..], json!({})), (&[MODERN, "drain=1h"], json!({ "taskIds": [] }))]
+        {
+            let mut harness = Harness::start(settings).await;
+            let wanted = json!({ "notifications": { "taskIds": [], "toolsListChanged": true } });
+            let text = body(&json!("sub"), "subscriptions/listen", wanted, &json!({}));
+            let client = dressed(&harness.client, "subscriptions/listen", None);
+            let document = client.with("accept", "application/json").post(&text).await;
+            assert_eq!(document.error().0, 406, "the answer is a stream: {document:?}");
+            let mut wire: Wire = client.send("POST", text).await;
+            let head = wire.head().await;
+            assert_eq!(head.header("content-type"), Some("text/event-stream"));
+            let next = async |wire: &mut Wire| -> Value {
+                until("a message comes", async || {
+                    let data = wire.event().await.expect("the stream goes on").data?;
+                    Some(serde_json::from_str(&data).expect("JSON"))
+                })
+                .await
+            };
+            let first = next(&mut wire).await;
+            assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+            let tag = &first["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
+            assert_eq!((tag, &first["params"]["notifications"]), (&json!("sub"), &told));
+            // A shutdown waits for no subscription.
+            harness.stop();
+            let last = next(&mut wire).await;
+            assert_eq!(
+                (&last["id"], &last["result"]["resultType"]),
+                (&json!("sub"), &json!("complete"))
+            );
+            harness.stopped().await;
+        }
     });
 }

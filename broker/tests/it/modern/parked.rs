@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{ASKABLE, parked, retried, tool};
+use super::{ASKABLE, MODERN, parked, retried, tool};
 use crate::{
     harness::{Harness, until_so, with_timeout},
     program::Place,
@@ -42,7 +42,7 @@ fn after_a_restart_a_state_is_said_to_be_from_before_and_nothing_is_done_twice()
 #[test]
 fn a_modern_childs_own_state_is_good_after_a_restart() {
     with_timeout(async {
-        let harness = Harness::start(&["server.main.env={MODERN=\"1\"}"]).await;
+        let harness = Harness::start(&[MODERN]).await;
         // The first that this broker hears of the server, so it does not know yet whose state that is.
         let said = json!({ "content": "mine" });
         let retry = json!({

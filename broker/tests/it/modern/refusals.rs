@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, body, dressed, parked, tool};
+use super::{MODERN, ask, body, dressed, parked, tool};
 use crate::{
     harness::{Harness, until_so, with_timeout},
     wire::{Client, Wire, call, initialize},
@@ -50,7 +50,7 @@ fn one_endpoint_serves_both_eras_and_an_initialize_in_modern_dress_is_unknown() 
 #[test]
 fn a_method_that_a_child_does_not_know_is_404_whichever_era_the_child_is_of() {
     with_timeout(async {
-        for settings in [&[][..], &["server.main.env={MODERN=\"1\"}"]] {
+        for settings in [&[][..], &[MODERN]] {
             let harness = Harness::start(settings).await;
             for method in ["unknown/method", "unknown/", "unknown/\u{fc}"] {
                 let client = dressed(&harness.client, method, None);
