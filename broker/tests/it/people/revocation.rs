@@ -97,8 +97,9 @@ fn a_revoked_grant_leaves_no_stream_and_no_call_to_a_session_that_another_grant_
         assert_eq!(answer.status, 401, "{answer:?}");
         assert!(answer.header("www-authenticate").is_some(), "{answer:?}");
         assert_eq!(thief.post(PING).await.status, 401);
-        let cancelled = deployment.place.witness.read();
-        assert!(cancelled.contains("notifications/cancelled"), "{cancelled}");
+        let witness = &deployment.place.witness;
+        let is_told = async || witness.read().contains("notifications/cancelled");
+        until_so("the child hears of it", is_told).await;
         assert!(ada.session.is_alive().await, "her own grant stands");
         assert!(is_alive(ada.child), "and so does what it opened");
         ada.session.listen().await;

@@ -96,8 +96,9 @@ fn a_revoked_grant_leaves_no_subscription_and_no_call_without_a_session() {
         assert_eq!(answer.status, 401, "{answer:?}");
         assert!(answer.header("www-authenticate").is_some(), "{answer:?}");
         assert_eq!(tool(&thief, "echo", json!({}), &json!({})).await.status, 401);
-        let cancelled = deployment.place.witness.read();
-        assert!(cancelled.contains("notifications/cancelled"), "{cancelled}");
+        let witness = &deployment.place.witness;
+        let is_told = async || witness.read().contains("notifications/cancelled");
+        until_so("the child hears of it", is_told).await;
         assert_eq!(tool(&ada, "echo", json!({}), &json!({})).await.status, 200);
         assert_eq!(application.revoke(&own.refresh).await.status, 200);
         assert_eq!(rest(&mut kept).await.len(), 0, "it was open until then");
