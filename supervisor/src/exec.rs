@@ -14,9 +14,11 @@
 mod copy;
 mod image;
 mod settle;
+mod sibling;
 
 pub(crate) use image::Image;
-pub(crate) use settle::{Cgroups, NotStarted, Settings, Stage};
+pub(crate) use settle::{Cgroups, NotStarted, Settings, Stage, TASKS, join, join_by};
+pub(crate) use sibling::{Copied, copy_beside};
 
 use std::{fs::File, io::Read as _, os::fd::OwnedFd};
 

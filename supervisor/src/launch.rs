@@ -2,16 +2,20 @@
 //!
 //! Namespaces, mounts and filters cannot be set up between fork and exec of a program with many
 //! threads. So the spawner executes this program again (`/proc/self/exe`) under another name; the
-//! launcher takes over before `main`, whatever that program does with its arguments, prepares the
-//! child's surroundings with one thread and nothing of the parent's memory, and executes the child.
+//! launcher takes over before `main`, whatever that program does with its arguments, with one thread and
+//! nothing of the parent's memory. It stays, since to execute and link a large program takes longer than
+//! all the rest, and copies itself for each child (`CLONE_PARENT`, so that the copy is the spawner's child
+//! too). The copy, the keeper, prepares the child's surroundings.
 //!
 //! ```text
-//!  spawner ──fork, exec──▶ keeper ──fork──▶ init (first process of the child's PID namespace)
-//!     ▲                      │  ▲              └─fork, exec──▶ the child
-//!     └── pid, exit, pipe ───┘  └── exit status ──┘
+//!  spawner ──exec──▶ launcher
+//!   ▲ ▲  └─descriptors──┘└──copy──▶ keeper ──fork──▶ init (first process of the child's PID namespace)
+//!   │ └───────── pid, exit, socket ──┘  ▲              └─fork, exec──▶ the child
+//!   │                                   └── exit status ──┘
 //! ```
 //!
-//! The keeper dies with the spawner's thread, the init with the keeper (`PR_SET_PDEATHSIG`), and with
+//! A launcher that was ended is replaced by the next start. It dies with the spawner's thread. The keeper
+//! dies with it too, the init with the keeper (`PR_SET_PDEATHSIG`), and with
 //! the init the kernel ends every process of the namespace: that is the kill guarantee. The init reaps,
 //! and passes on signals; the keeper exits as the child did.
 //!
@@ -26,9 +30,11 @@ mod init;
 mod keeper;
 mod mounts;
 mod network;
+mod order;
 mod own_process;
 pub(crate) mod plan;
 pub(crate) mod report;
+mod serve;
 mod signals;
 pub(crate) mod start;
 

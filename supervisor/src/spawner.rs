@@ -9,7 +9,7 @@ use std::{
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
+        unix::{ffi::OsStrExt as _, net::UnixStream},
     },
     panic::{self, AssertUnwindSafe},
     process,
@@ -30,7 +30,7 @@ use crate::{
     exec::{self, Image, NotStarted, Settings, Stage, above_streams},
     launch::{
         confine,
-        start::{Launch, LauncherKind},
+        start::{Launched, Launcher, LauncherKind},
     },
     leader::Leader,
     program,
@@ -53,7 +53,7 @@ pub(crate) struct Fresh {
     pub(crate) stderr: process::ChildStderr,
     pub(crate) pidfd: Option<OwnedFd>,
     /// What the launcher says of its work; `None` when there was none.
-    pub(crate) report: Option<OwnedFd>,
+    pub(crate) report: Option<UnixStream>,
 }
 
 struct Job {
@@ -83,13 +83,16 @@ fn queue() -> Result<mpsc::Sender<Job>, SpawnError> {
     thread::Builder::new()
         .name("spawner".into())
         .spawn(move || {
+            let mut launcher = Launcher::default();
             // The static above holds a sender for ever, so this loop has no end.
             while let Some(Job { spec, reply }) = jobs.blocking_recv() {
                 if reply.is_closed() {
                     continue;
                 }
                 // A panic must not end this thread: every child would die with it.
-                if let Ok(made) = panic::catch_unwind(AssertUnwindSafe(|| fork(spec))) {
+                if let Ok(made) =
+                    panic::catch_unwind(AssertUnwindSafe(|| start(spec, &mut launcher)))
+                {
                     // Without a receiver the answer comes back, and dropping its leader kills the child.
                     drop(reply.send(made));
                 }
@@ -100,51 +103,48 @@ fn queue() -> Result<mpsc::Sender<Job>, SpawnError> {
     Ok(queue)
 }
 
-fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
+fn start(spec: Spec, launcher: &mut Launcher) -> Result<Fresh, SpawnError> {
     spec.check()?;
     if let Some(cwd) = &spec.cwd {
         program::enter(cwd)?;
     }
     let path = program::find(&spec)?;
     let containment = spec.containment.as_ref();
-    let launch =
-        containment.map(|with| surroundings::launch(with, &spec, &path)).transpose()?.flatten();
-    let keeper = launch.as_ref().and_then(Launch::keeper);
+    let plan =
+        containment.map(|with| surroundings::plan(with, &spec, &path)).transpose()?.flatten();
+    let keeper = plan.as_ref().and_then(LauncherKind::of);
     let cgroup = containment.map(|with| with.cgroup(keeper, &spec.limits));
     let cgroup = cgroup.transpose()?.flatten();
+    let cgroups = cgroup.as_ref().map(ChildCgroup::cgroups).unwrap_or_default();
 
-    let image = match &launch {
-        Some(launch) => launch.image(&path, &spec.program, &spec.args, &spec.env),
-        None => {
-            let words = std::iter::once(&*spec.program).chain(spec.args.iter().map(|arg| &**arg));
-            Image::new(&path, words, &spec.env)
-        }
-    };
-    let image = image.map_err(SpawnError::Other)?;
-    // The launcher enters it in the child's own surroundings.
-    let cwd = spec.cwd.as_ref().filter(|_| launch.is_none());
-    let cwd = cwd.map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose();
-    // The launcher sets them in the child itself.
-    let limits = match launch {
-        Some(_) => Default::default(),
-        None => {
-            let memory = containment.is_none_or(|with| with.limits_each_process(&spec.limits));
-            rlimits::of(&spec.limits, memory)
-        }
-    };
+    let words = std::iter::once(&*spec.program).chain(spec.args.iter().map(|arg| &**arg));
+    let image = Image::new(&path, words, &spec.env).map_err(SpawnError::Other)?;
     let (stdin, stdout, stderr) = (Pipe::new()?, Pipe::new()?, Pipe::new()?);
-    let settings = Settings {
-        streams: [stdin.reading.as_fd(), stdout.writing.as_fd(), stderr.writing.as_fd()],
-        cwd: cwd.map_err(|error| SpawnError::Other(error.into()))?,
-        parent: Some(getpid()),
-        new_privs: spec.new_privs,
-        inherited: launch.as_ref().map(Launch::inherited).unwrap_or_default(),
-        cgroups: cgroup.as_ref().map(ChildCgroup::cgroups).unwrap_or_default(),
-        limits,
+    let streams = [stdin.reading.as_fd(), stdout.writing.as_fd(), stderr.writing.as_fd()];
+    let (pid, report) = match &plan {
+        Some(plan) => {
+            let launched = launcher.launch(plan, &image, streams, &cgroups);
+            let Launched { pid, report } = launched.map_err(SpawnError::from_system)?;
+            (pid, Some(report))
+        }
+        None => {
+            let cwd = spec.cwd.as_ref().map(|cwd| CString::new(cwd.as_os_str().as_bytes()));
+            let memory = containment.is_none_or(|with| with.limits_each_process(&spec.limits));
+            let settings = Settings {
+                streams,
+                cwd: cwd.transpose().map_err(|error| SpawnError::Other(error.into()))?,
+                parent: Some(getpid()),
+                new_privs: spec.new_privs,
+                inherited: None,
+                cgroups,
+                limits: rlimits::of(&spec.limits, memory),
+            };
+            let started = exec::start(&image, &settings);
+            (started.map_err(|failed| not_started(&spec, failed))?, None)
+        }
     };
-    let pid = exec::start(&image, &settings).map_err(|failed| not_started(&spec, failed))?;
 
-    if launch.is_none() {
+    if plan.is_none() {
         // From here and after the exec: a program that may not be traced cannot do it before.
         confine::prefer_for_out_of_memory(pid.as_raw_nonzero().get().unsigned_abs());
     }
@@ -155,7 +155,6 @@ fn fork(spec: Spec) -> Result<Fresh, SpawnError> {
     };
     let leader = Leader::new(Unreaped { pid, registration, cgroup, keeper });
     let pidfd = watch::pidfd(pid);
-    let report = launch.map(Launch::into_report);
     Ok(Fresh {
         leader,
         stdin: stdin.writing.into(),

@@ -11,21 +11,18 @@ use crate::{
     containment::{Containment, Mechanism, Walls},
     error::SpawnError,
     isolation::{Isolation, Network},
-    launch::{
-        plan::{Plan, Reach},
-        start::Launch,
-    },
+    launch::plan::{Plan, Reach},
     rlimits,
     spec::Spec,
     view,
 };
 
-/// How the child of `spec` is launched, if it takes a launcher.
-pub(crate) fn launch(
+/// What the launcher is to prepare for the child of `spec`, if that takes one.
+pub(crate) fn plan(
     with: &Containment,
     spec: &Spec,
     program: &Path,
-) -> Result<Option<Launch>, SpawnError> {
+) -> Result<Option<Plan>, SpawnError> {
     let Isolation { sandbox, network } = &spec.isolation;
     let is_plain = sandbox.is_none() && *network == Network::Any;
     // A user namespace takes setuid programs their power.
@@ -59,7 +56,7 @@ pub(crate) fn launch(
     });
     let in_place = by_landlock && !with.has_namespaces();
     let adopts = with.mechanism() == Mechanism::Helper && (is_plain || in_place);
-    let plan = Plan {
+    Ok(Some(Plan {
         user_namespace: user.is_none()
             && (with.needs_user_namespace() || sandbox.is_some() && !by_landlock),
         view,
@@ -80,8 +77,7 @@ pub(crate) fn launch(
             .into_iter()
             .flatten()
             .collect(),
-    };
-    Launch::new(&plan).map(Some).map_err(SpawnError::from_system)
+    }))
 }
 
 /// Where the child looks for programs.

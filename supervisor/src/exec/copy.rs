@@ -5,7 +5,11 @@
 //! its program (`CLONE_VM`, `CLONE_VFORK`): a copy of the page tables of 500 MB takes some 16 ms, and this
 //! process cannot map memory meanwhile. Elsewhere, and where `clone3` is refused, there is `fork`.
 
-use std::{io, os::fd::BorrowedFd, ptr};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    ptr,
+};
 
 use rustix::{io::Errno, process::Pid};
 
@@ -13,6 +17,33 @@ use super::{
     image::Image,
     settle::{Settings, Work},
 };
+
+/// `struct clone_args` as of Linux 5.7.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct Arguments {
+    pub(super) flags: u64,
+    pub(super) pidfd: u64,
+    pub(super) child_tid: u64,
+    pub(super) parent_tid: u64,
+    pub(super) exit_signal: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) tls: u64,
+    pub(super) set_tid: u64,
+    pub(super) set_tid_size: u64,
+    pub(super) cgroup: u64,
+}
+
+impl Arguments {
+    /// Has the copy start in there.
+    pub(super) fn enter(&mut self, cgroup: BorrowedFd<'_>) {
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+        self.flags |= CLONE_INTO_CGROUP;
+        self.cgroup = cgroup.as_raw_fd().unsigned_abs().into();
+    }
+}
 
 /// Starts a copy that becomes `image`. By its return the copy may still be on the way there.
 pub(super) fn start(
@@ -37,7 +68,7 @@ pub(super) fn start(
 }
 
 /// Whether another way of starting a process would fail as well.
-fn is_short_of_something(errno: Errno) -> bool {
+pub(super) fn is_short_of_something(errno: Errno) -> bool {
     matches!(errno, Errno::AGAIN | Errno::NOMEM)
 }
 
@@ -87,38 +118,14 @@ use linux::borrowing;
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod linux {
-    use std::{
-        arch::asm,
-        ffi::c_void,
-        mem::MaybeUninit,
-        os::fd::{AsRawFd as _, BorrowedFd},
-    };
+    use std::{arch::asm, ffi::c_void, mem::MaybeUninit, os::fd::BorrowedFd};
 
     use rustix::{io::Errno, process::Pid};
 
-    use super::Work;
-
-    /// `struct clone_args` as of Linux 5.7.
-    #[derive(Default)]
-    #[repr(C)]
-    struct Arguments {
-        flags: u64,
-        pidfd: u64,
-        child_tid: u64,
-        parent_tid: u64,
-        exit_signal: u64,
-        stack: u64,
-        stack_size: u64,
-        tls: u64,
-        set_tid: u64,
-        set_tid_size: u64,
-        cgroup: u64,
-    }
+    use super::{Arguments, Work};
 
     /// What the copy may need at most, in words of 16 bytes: 64 KiB.
     const STACK: usize = 4096;
-
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
     /// A copy with a stack of its own and this process's memory. Returns when it has executed its program or
     /// ended.
@@ -132,8 +139,7 @@ mod linux {
             ..Arguments::default()
         };
         if let Some(cgroup) = cgroup {
-            arguments.flags |= CLONE_INTO_CGROUP;
-            arguments.cgroup = cgroup.as_raw_fd().unsigned_abs().into();
+            arguments.enter(cgroup);
         }
         #[expect(unsafe_code, reason = "a copy that runs on another stack has no safe form")]
         // SAFETY: the kernel holds this thread until the copy has left this memory, so `work`, the stack

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString},
     io,
-    os::fd::{AsFd as _, BorrowedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, RawFd},
 };
 
 use rustix::{
@@ -32,8 +32,8 @@ pub(crate) struct Settings<'a> {
     /// This process.
     pub(crate) parent: Option<Pid>,
     pub(crate) new_privs: bool,
-    /// Descriptors that stay open.
-    pub(crate) inherited: [Option<RawFd>; 2],
+    /// A descriptor that stays open.
+    pub(crate) inherited: Option<RawFd>,
     pub(crate) cgroups: Cgroups<'a>,
     pub(crate) limits: [Option<(Resource, u64)>; RLIMITS],
 }
@@ -160,7 +160,7 @@ impl Work<'_> {
                 libc::CLOSE_RANGE_CLOEXEC,
             );
         }
-        for descriptor in settings.inherited.into_iter().flatten() {
+        if let Some(descriptor) = settings.inherited {
             #[expect(unsafe_code, reason = "no safe form exists for a number")]
             // SAFETY: one system call on numbers; the descriptor is open in the parent.
             unsafe {
@@ -170,19 +170,24 @@ impl Work<'_> {
         if let Some(folder) = settings.cgroups.unified.filter(|_| self.joins) {
             join(folder)?;
         }
-        settings.cgroups.tasks.iter().flatten().try_for_each(|tasks| write(tasks, b"0").map(drop))
+        settings.cgroups.tasks.iter().flatten().try_for_each(join_by)
     }
 }
 
 /// Joins a cgroup of version 2, for which the kernel waits until no process of the machine is between clone
 /// and exec: some 10 milliseconds, at times more.
 #[cfg(target_os = "linux")]
-fn join(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn join(folder: impl AsFd) -> Result<(), Errno> {
     use rustix::fs::{OFlags, openat};
 
     const PROCS: &CStr = c"cgroup.procs";
     let procs = openat(folder, PROCS, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     write(procs.as_fd(), b"0").map(drop)
+}
+
+/// Joins a cgroup of version 1 with this one thread, by its file for that.
+pub(crate) fn join_by(tasks: impl AsFd) -> Result<(), Errno> {
+    write(tasks, b"0").map(drop)
 }
 
 fn default_signals() {

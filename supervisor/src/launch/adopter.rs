@@ -5,7 +5,7 @@
 //! process, and then others are left; and one that goes on starting processes may be faster than their
 //! ends.
 
-use std::{ffi::CString, fs, os::fd::OwnedFd};
+use std::{fs, os::fd::OwnedFd};
 
 use rustix::{
     io::{Errno, read},
@@ -24,6 +24,7 @@ use super::{
     report::{Failure, Report, Step},
     signals,
 };
+use crate::exec::Image;
 
 /// How often what is left is ended, and how long it is waited in between, in nanoseconds.
 const TRIES: (u32, i64) = (1000, 1_000_000);
@@ -33,7 +34,7 @@ const TRIES: (u32, i64) = (1000, 1_000_000);
 pub(super) fn start(
     plan: &Plan,
     report: &Report,
-    words: &[CString],
+    image: &Image,
 ) -> Result<(Pid, OwnedFd), Failure> {
     let parent = getppid();
     set_child_subreaper(Some(getpid())).step("adopt what the child abandons")?;
@@ -56,7 +57,7 @@ pub(super) fn start(
             // End of file is all that comes.
             let _ = read(&go, &mut [0; 1]);
             let failure = match tied.step("die with the parent") {
-                Ok(()) => init::execute(plan, words),
+                Ok(()) => init::execute(plan, image),
                 Err(failure) => failure,
             };
             report.send(&failure);

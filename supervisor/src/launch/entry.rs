@@ -1,12 +1,11 @@
 //! Where the launcher takes over from the program that it was executed as.
 
 use std::{
-    ffi::CString,
     fs,
     os::fd::{FromRawFd, OwnedFd, RawFd},
 };
 
-use super::{keeper, own_process::exit};
+use super::{own_process::exit, serve};
 
 /// The name by which the program knows that it is to be the launcher. It is the whole first argument:
 /// nothing else is called like that.
@@ -27,11 +26,9 @@ extern "C" fn before_main() {
     else {
         return;
     };
-    let mut words = rest.strip_suffix(b"\0").unwrap_or(rest).split(|byte| *byte == 0);
-    let descriptors = words.next().and_then(|word| std::str::from_utf8(word).ok());
-    let words: Vec<CString> = words.filter_map(|word| CString::new(word).ok()).collect();
-    let code = match descriptors.and_then(own) {
-        Some((plan, status)) => keeper::run(plan, status, &words),
+    let spawner = rest.strip_suffix(b"\0").and_then(|word| std::str::from_utf8(word).ok());
+    let code = match spawner.and_then(own) {
+        Some(spawner) => serve::run(spawner),
         None => 64,
     };
     exit(code)
@@ -56,13 +53,9 @@ pub(crate) fn is_in_this_program() -> bool {
     })
 }
 
-fn own(text: &str) -> Option<(OwnedFd, OwnedFd)> {
-    let (plan, status) = text.split_once(',')?;
-    let take = |text: &str| {
-        let number: RawFd = text.parse().ok().filter(|number| *number > 2)?;
-        #[expect(unsafe_code, reason = "the descriptors crossed an exec as numbers")]
-        // SAFETY: the spawner left them open for this process alone, and nothing else knows them.
-        Some(unsafe { OwnedFd::from_raw_fd(number) })
-    };
-    Some((take(plan)?, take(status)?))
+fn own(text: &str) -> Option<OwnedFd> {
+    let number: RawFd = text.parse().ok().filter(|number| *number > 2)?;
+    #[expect(unsafe_code, reason = "the descriptor crossed an exec as a number")]
+    // SAFETY: the spawner left it open for this process alone, and nothing else knows it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }

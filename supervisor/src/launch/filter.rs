@@ -1,6 +1,6 @@
 //! The system calls that a child does without.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
@@ -92,6 +92,22 @@ const SENDING: [(i64, u8); 3] =
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
+/// Makes what of the filters takes long, before there is a child that waits for it.
+pub(super) fn prepare() {
+    // Those who need it are told of a failure.
+    let _ = long();
+}
+
+/// The filter that each sandbox has.
+fn long() -> Result<BpfProgram, BackendError> {
+    static MADE: OnceLock<BpfProgram> = OnceLock::new();
+    if let Some(made) = MADE.get() {
+        return Ok(made.clone());
+    }
+    let made = answering(libc::EPERM, refused()?)?;
+    Ok(MADE.get_or_init(|| made).clone())
+}
+
 /// One filter for each answer that a refused call gets.
 pub(super) fn of(plan: &Plan) -> Result<Vec<BpfProgram>, BackendError> {
     let has_ports = matches!(plan.network, Reach::Ports(_));
@@ -104,7 +120,7 @@ pub(super) fn of(plan: &Plan) -> Result<Vec<BpfProgram>, BackendError> {
     if plan.confined {
         // Its flags are behind a pointer. Without it the C library uses `clone`.
         missing.insert(libc::SYS_clone3, Vec::new());
-        filters.push(answering(libc::EPERM, refused()?)?);
+        filters.push(long()?);
     }
     filters.push(answering(libc::ENOSYS, missing)?);
     if is_limited {

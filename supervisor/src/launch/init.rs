@@ -1,7 +1,7 @@
 //! The first process of a child's PID namespace: it prepares the file system, starts the child, reaps
 //! what nobody waits for, passes signals on, and takes every process with it when it ends.
 
-use std::{ffi::CString, os::fd::OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,9 +19,13 @@ use super::{
     report::{EXEC, Failure, Report, Step},
     signals,
 };
+use crate::exec::Image;
 
-pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, words: &[CString]) -> i32 {
-    match start(plan, report, &exit_pipe, words) {
+pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, image: Image) -> i32 {
+    let started = start(plan, report, &exit_pipe, &image);
+    // There are secrets in it.
+    drop(image);
+    match started {
         Ok(child) => {
             let _ = (setpgid(Some(child), Some(child)), rustix::thread::set_name(c"mcp-init"));
             close_but(&exit_pipe);
@@ -39,12 +43,7 @@ pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, words: &[CSt
     }
 }
 
-fn start(
-    plan: &Plan,
-    report: &Report,
-    exit_pipe: &OwnedFd,
-    words: &[CString],
-) -> Result<Pid, Failure> {
+fn start(plan: &Plan, report: &Report, exit_pipe: &OwnedFd, image: &Image) -> Result<Pid, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).step("die with the parent")?;
     // In a namespace of its own a process cannot see its parent; a pipe without a reader tells.
     let mut ends = [PollFd::new(exit_pipe, PollFlags::empty())];
@@ -63,7 +62,7 @@ fn start(
     match fork().step("start the child")? {
         Some(child) => Ok(child),
         None => {
-            let failure = execute(plan, words);
+            let failure = execute(plan, image);
             report.send(&failure);
             exit(127)
         }
@@ -71,26 +70,15 @@ fn start(
 }
 
 /// Becomes the child; returns why not.
-pub(super) fn execute(plan: &Plan, words: &[CString]) -> Failure {
+pub(super) fn execute(plan: &Plan, image: &Image) -> Failure {
     let _ = setpgid(None, None);
     let prepared =
         chdir(&plan.cwd).step("enter the working directory").and_then(|()| confine::confine(plan));
     if let Err(failure) = prepared {
         return failure;
     }
-    let Some((program, arguments)) = words.split_first() else {
-        return Failure::new(EXEC, Errno::NOENT);
-    };
-    let mut pointers: Vec<_> = arguments.iter().map(|word| word.as_ptr()).collect();
-    pointers.push(std::ptr::null());
     signals::reset();
-    #[expect(unsafe_code, reason = "no safe form exists")]
-    // SAFETY: both the strings and the list of pointers to them, with its null, outlive the call.
-    unsafe {
-        libc::execv(program.as_ptr(), pointers.as_ptr());
-    }
-    let error = std::io::Error::last_os_error();
-    Failure::new(EXEC, Errno::from_io_error(&error).unwrap_or(Errno::NOENT))
+    Failure::new(EXEC, image.exec())
 }
 
 /// The report's end of the pipe must not stay open here.

@@ -1,25 +1,28 @@
 //! The process that the spawner knows: it makes the namespaces and starts their first process, or adopts
 //! what the child abandons, and ends as the child does.
 
-use std::{ffi::CString, fs, os::fd::OwnedFd};
+use std::{fs, os::fd::OwnedFd};
 
 use rustix::{
     io::{Errno, read},
     pipe::{PipeFlags, pipe_with},
     process::{
-        Pid, Resource, Rlimit, Signal, getegid, geteuid, getpid, getppid, kill_process,
-        set_parent_process_death_signal, setrlimit,
+        DumpableBehavior, Pid, Resource, Rlimit, Signal, getegid, geteuid, getpid, getppid,
+        kill_process, set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid,
     },
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
     thread::UnshareFlags,
 };
 
 use super::{
     adopter, confine, init,
+    order::{Handed, Order},
     own_process::{exit, fork, null, silence},
     plan::Plan,
     report::{Failure, Report, Step},
     signals,
 };
+use crate::exec::{join, join_by};
 
 /// What a shell says of a program that could not be started.
 const NOT_STARTED: i32 = 127;
@@ -32,15 +35,34 @@ enum Awaited {
     Child(Pid, OwnedFd),
 }
 
-/// Starts the child, waits for its end, and returns what to exit with.
-pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
-    let report = Report::new(status);
-    signals::block_all();
+/// Starts the child, waits for its end, and returns what to exit with. This process is a copy of the
+/// launcher, and a child of the launcher's `parent`.
+pub(super) fn run(handed: Handed, has_entered: bool, parent: Option<Pid>) -> i32 {
+    // The launcher is not, and then nothing of this process could be written to.
+    let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+    let Handed { streams, socket, unified, tasks } = handed;
+    let report = Report(socket);
+    // As each child outside of a sandbox has.
+    let leads = setsid().step("lead a session of its own");
+    let tied = set_parent_process_death_signal(Some(Signal::KILL)).step("die with the parent");
+    // The parent may have died before that call, and then no signal will come; nor is anybody there who
+    // would wait for this process if it is not announced.
+    if getppid() != parent || report.announce(getpid()).is_err() {
+        return NOT_STARTED;
+    }
+    let settled = leads.and(tied).and_then(|()| {
+        take(&streams).step("take the streams")?;
+        if let Some(folder) = unified.filter(|_| !has_entered) {
+            join(&folder).step("join the cgroup")?;
+        }
+        tasks.iter().try_for_each(join_by).step("join the cgroup")
+    });
+    drop((streams, tasks));
     // Before there is an init, which makes another /dev in the same mount namespace: opened meanwhile, it
     // may be the plain file that the device is about to be attached at, and that /dev would never become
     // read-only (`EBUSY`), or it is not there yet, and the pipes would stay open.
     let null = null();
-    match start(plan, &report, words) {
+    match settled.and_then(|()| start(&report)) {
         Ok(kept) => {
             drop(report);
             silence(null);
@@ -60,14 +82,21 @@ pub(super) fn run(plan: OwnedFd, status: OwnedFd, words: &[CString]) -> i32 {
     }
 }
 
-fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<Awaited, Failure> {
-    let plan = Plan::read(plan).step("read the plan")?;
+fn take([input, output, error]: &[OwnedFd; 3]) -> Result<(), Errno> {
+    dup2_stdin(input)?;
+    dup2_stdout(output)?;
+    dup2_stderr(error)
+}
+
+fn start(report: &Report) -> Result<Awaited, Failure> {
+    // Gone with this call, here and in each process that comes of it: there are secrets in the image.
+    let Order { plan, image } = Order::receive(&report.0).step("read the plan")?;
     if plan.adopts {
-        let started = adopter::start(&plan, report, words);
+        let started = adopter::start(&plan, report, &image);
         return started.map(|(child, hold)| Awaited::Child(child, hold));
     }
     if plan.in_place {
-        return Err(init::execute(&plan, words));
+        return Err(init::execute(&plan, &image));
     }
     // A sandbox has a /proc that nothing writes to.
     confine::prefer_for_out_of_memory("self");
@@ -77,7 +106,7 @@ fn start(plan: OwnedFd, report: &Report, words: &[CString]) -> Result<Awaited, F
         Some(init) => Ok(Awaited::Init(init, reading)),
         None => {
             drop(reading);
-            exit(init::run(&plan, report, writing, words))
+            exit(init::run(&plan, report, writing, image))
         }
     }
 }

@@ -1,15 +1,10 @@
-//! What the launcher is to do, as the spawner writes it into a pipe.
+//! What the launcher is to do, and the text that it crosses to the launcher as.
 
 use std::{
     ffi::OsStr,
-    fs::File,
-    io::{self, Read as _, Write as _},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
-
-/// What a pipe holds without a reader; a longer plan would block the spawner.
-const LONGEST: usize = 60 * 1024;
 
 /// The surroundings of one child.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,22 +99,8 @@ const ACCESS: [(u8, Access); 5] = [
 const RESOURCES: [Resource; 3] = [Resource::Nofile, Resource::Fsize, Resource::Data];
 
 impl Plan {
-    pub(crate) fn write(&self, pipe: OwnedFd) -> io::Result<()> {
-        let text = self.text();
-        if text.len() > LONGEST {
-            return Err(io::Error::other("the isolation names too many paths"));
-        }
-        File::from(pipe).write_all(&text)
-    }
-
-    pub(super) fn read(pipe: OwnedFd) -> io::Result<Self> {
-        let mut text = Vec::new();
-        File::from(pipe).read_to_end(&mut text)?;
-        Self::parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-    }
-
     /// One entry for each fact: a letter and what it says. A NUL ends it, since no path has one.
-    fn text(&self) -> Vec<u8> {
+    pub(super) fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let mut add = |letter: u8, value: &[u8]| {
             text.push(letter);
@@ -164,7 +145,7 @@ impl Plan {
         text
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut plan = Self::default();
         for entry in text.strip_suffix(b"\0")?.split(|byte| *byte == 0) {
             let (letter, value) = entry.split_first()?;

@@ -2,20 +2,24 @@
 //! in the child's network comes by the same way.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Read as _},
     mem::MaybeUninit,
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use rustix::{
     cmsg_space,
-    io::{Errno, FdFlags, fcntl_setfd, write},
+    io::{Errno, write},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+        SendAncillaryMessage, SendFlags, recvmsg, send, sendmsg,
     },
+    process::Pid,
 };
-use tokio::{io::Interest, net::UnixStream};
+use tokio::io::Interest;
 
 /// Comes with a listener, since a descriptor cannot come alone.
 const LISTENER: &[u8] = b"\n";
@@ -54,13 +58,23 @@ pub(crate) struct Said {
     pub(crate) listener: Option<OwnedFd>,
 }
 
-/// Waits for the launcher's word.
+/// Reads the first word of a report: the process that was announced, or why there is none. An error means
+/// that there will be no word.
+pub(super) fn begin(mut socket: &UnixStream) -> io::Result<Result<Pid, Errno>> {
+    let mut word = [0; 4];
+    socket.read_exact(&mut word)?;
+    let word = i32::from_ne_bytes(word);
+    let refused = || Errno::from_raw_os_error(word.saturating_neg());
+    Ok(Pid::from_raw(word.max(0)).ok_or_else(refused))
+}
+
+/// Waits for what the launcher says after the first word.
 ///
 /// # Cancel safety
 /// Dropping the future loses the word, and nothing else.
-pub(crate) async fn receive(socket: OwnedFd) -> io::Result<Said> {
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    let socket = UnixStream::from_std(socket.into())?;
+pub(crate) async fn receive(socket: UnixStream) -> io::Result<Said> {
+    socket.set_nonblocking(true)?;
+    let socket = tokio::net::UnixStream::from_std(socket)?;
     let (mut text, mut listener) = (Vec::new(), None);
     loop {
         socket.readable().await?;
@@ -106,17 +120,12 @@ impl<T> Step<T> for io::Result<T> {
     }
 }
 
-/// The launcher's end of the socket.
+/// The launcher's end of the socket. It closes by itself when the child is executed, and then says that all
+/// went well.
 #[derive(Debug)]
 pub(super) struct Report(pub(super) OwnedFd);
 
 impl Report {
-    /// Closes by itself when the child is executed, and then says that all went well.
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        let _ = fcntl_setfd(&socket, FdFlags::CLOEXEC);
-        Self(socket)
-    }
-
     /// Gives the spawner a listener in the child's network.
     pub(super) fn hand_over(&self, listener: &OwnedFd) -> Result<(), Errno> {
         let descriptors = [listener.as_fd()];
@@ -126,6 +135,20 @@ impl Report {
             return Err(Errno::NOBUFS);
         }
         sendmsg(&self.0, &[IoSlice::new(LISTENER)], &mut beside, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// The first word: which process it is.
+    pub(super) fn announce(&self, pid: Pid) -> Result<(), Errno> {
+        self.begin(pid.as_raw_nonzero().get())
+    }
+
+    /// The only word: why there is no process.
+    pub(super) fn refuse(&self, errno: Errno) {
+        let _ = self.begin(-errno.raw_os_error());
+    }
+
+    fn begin(&self, word: i32) -> Result<(), Errno> {
+        send(&self.0, &word.to_ne_bytes(), SendFlags::NOSIGNAL).map(drop)
     }
 
     pub(super) fn send(&self, failure: &Failure) {

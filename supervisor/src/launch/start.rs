@@ -1,21 +1,31 @@
-//! Executing this program as the launcher.
+//! The launcher as the spawner has it.
 
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     thread,
+    time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
-    pipe::{PipeFlags, pipe_with},
     process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal},
 };
 
-use super::{END, entry::NAME, plan::Plan, report::Failure};
+use super::{
+    END,
+    entry::NAME,
+    order,
+    plan::Plan,
+    report::{self, Failure},
+};
 use crate::exec::{self, Cgroups, Image, NotStarted, Settings, above_streams};
 
 /// What is executed as the launcher: this program.
@@ -24,15 +34,8 @@ const PROGRAM: &str = "/proc/self/exe";
 /// How long a keeper may take to end everything.
 const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
-/// A launch that is prepared.
-#[derive(Debug)]
-pub(crate) struct Launch {
-    plan: OwnedFd,
-    /// The launcher's end, closed here once it has its own.
-    says: OwnedFd,
-    report: OwnedFd,
-    keeper: Option<LauncherKind>,
-}
+/// How long a launcher may take to copy itself. One that was stopped is replaced.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a keeper does besides waiting for the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,62 +46,126 @@ pub(crate) enum LauncherKind {
     Adopts,
 }
 
-impl Launch {
-    pub(crate) fn new(plan: &Plan) -> io::Result<Self> {
-        let (plan_end, writing) = pipe_with(PipeFlags::CLOEXEC)?;
-        plan.write(writing)?;
-        // A socket, since a descriptor may come by it.
-        let flags = SocketFlags::CLOEXEC;
-        let (report, says) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let keeper = match plan {
-            Plan { adopts: true, .. } => Some(LauncherKind::Adopts),
-            Plan { in_place: true, .. } => None,
-            Plan { .. } => Some(LauncherKind::Separates),
-        };
-        Ok(Self { plan: plan_end, says, report, keeper })
-    }
-
+impl LauncherKind {
     /// What is between the spawner and the child; `None` when the launcher becomes the child.
-    pub(crate) fn keeper(&self) -> Option<LauncherKind> {
-        self.keeper
+    pub(crate) fn of(plan: &Plan) -> Option<Self> {
+        match plan {
+            Plan { adopts: true, .. } => Some(Self::Adopts),
+            Plan { in_place: true, .. } => None,
+            Plan { .. } => Some(Self::Separates),
+        }
+    }
+}
+
+/// A copy of the launcher that is at work.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// A child of this process, which leads a group of its own.
+    pub(crate) pid: Pid,
+    /// Where its word will come.
+    pub(crate) report: UnixStream,
+}
+
+/// Starts children by the launcher, which starts when it is first needed. It dies with the thread that
+/// needed it.
+#[derive(Debug, Default)]
+pub(crate) struct Launcher {
+    running: Option<Running>,
+}
+
+impl Launcher {
+    /// Starts what `plan` says, to become `image` in the end. Failing steps are in the report.
+    pub(crate) fn launch(
+        &mut self,
+        plan: &Plan,
+        image: &Image,
+        streams: [BorrowedFd<'_>; 3],
+        cgroups: &Cgroups<'_>,
+    ) -> io::Result<Launched> {
+        if let Some(running) = &self.running
+            && let Ok(launched) = running.launch(plan, image, streams, cgroups)
+        {
+            return Ok(launched?);
+        }
+        // The first one, or another in the place of one that was ended.
+        self.running = None;
+        let running = self.running.insert(Running::start()?);
+        Ok(running.launch(plan, image, streams, cgroups)??)
+    }
+}
+
+/// The process.
+#[derive(Debug)]
+struct Running {
+    process: Pid,
+    /// It ends when this is closed.
+    control: OwnedFd,
+}
+
+impl Running {
+    fn start() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC;
+        let (control, own) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let own = above_streams(own)?;
+        let descriptor = OsString::from(own.as_raw_fd().to_string());
+        // Its environment says nothing; that of a child comes with the child.
+        let image = Image::new(Path::new(PROGRAM), [OsStr::new(NAME), &descriptor], &[])?;
+        let null = null()?;
+        let settings = Settings {
+            streams: [null.as_fd(); 3],
+            cwd: None,
+            parent: Some(getpid()),
+            // Some children may gain them.
+            new_privs: true,
+            inherited: Some(own.as_raw_fd()),
+            cgroups: Cgroups::default(),
+            limits: Default::default(),
+        };
+        let started = exec::start(&image, &settings);
+        let process = started.map_err(|NotStarted { stage: _, error }| error)?;
+        Ok(Self { process, control })
     }
 
-    /// The launcher, told of the program that it is to execute in the end.
-    pub(crate) fn image(
+    /// An error of the outer kind means that it is gone, or as good as that; one of the inner kind that it
+    /// could not copy itself.
+    fn launch(
         &self,
-        program: &Path,
-        name: &OsStr,
-        arguments: &[OsString],
-        environment: &[(OsString, OsString)],
-    ) -> io::Result<Image> {
-        let mut child = vec![program.as_os_str(), name];
-        child.extend(arguments.iter().map(OsString::as_os_str));
-        self.image_with(&child, environment)
+        plan: &Plan,
+        image: &Image,
+        streams: [BorrowedFd<'_>; 3],
+        cgroups: &Cgroups<'_>,
+    ) -> io::Result<Result<Launched, Errno>> {
+        let (report, socket) = UnixStream::pair()?;
+        report.set_read_timeout(Some(TIMEOUT))?;
+        report.set_write_timeout(Some(TIMEOUT))?;
+        order::hand_over(&self.control, streams, socket.as_fd(), cgroups)?;
+        drop(socket);
+        let sent = order::send_order(&report, plan, image);
+        // It says why it has not read everything.
+        let begun = report::begin(&report)?;
+        Ok(match (begun, sent) {
+            (Ok(pid), Ok(())) => Ok(Launched { pid, report }),
+            (Ok(pid), Err(error)) => {
+                let _ = kill_process(pid, Signal::KILL);
+                exec::wait(pid);
+                return Err(error);
+            }
+            (Err(errno), _) => Err(errno),
+        })
     }
+}
 
-    fn image_with(
-        &self,
-        child: &[&OsStr],
-        environment: &[(OsString, OsString)],
-    ) -> io::Result<Image> {
-        let descriptors = OsString::from(self.descriptors());
-        let own = [OsStr::new(NAME), &descriptors];
-        Image::new(Path::new(PROGRAM), own.iter().chain(child).copied(), environment)
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Until it was waited for, the number is its own.
+        let _ = kill_process(self.process, Signal::KILL);
+        exec::wait(self.process);
     }
+}
 
-    fn descriptors(&self) -> String {
-        format!("{},{}", self.plan.as_raw_fd(), self.says.as_raw_fd())
-    }
-
-    /// What the launcher must find open.
-    pub(crate) fn inherited(&self) -> [Option<RawFd>; 2] {
-        [Some(self.plan.as_raw_fd()), Some(self.says.as_raw_fd())]
-    }
-
-    /// After the launcher was executed: where its word will come.
-    pub(crate) fn into_report(self) -> OwnedFd {
-        self.report
-    }
+fn null() -> io::Result<OwnedFd> {
+    let null = fs::File::options().read(true).write(true).open("/dev/null")?;
+    Ok(above_streams(null.into())?)
 }
 
 /// Tries a plan without a program; returns what could not be had.
@@ -107,29 +174,18 @@ pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
         step: "start the launcher".to_owned(),
         errno: error.raw_os_error().unwrap_or(libc::EINVAL),
     };
-    let launch = Launch::new(plan).map_err(refused)?;
-    let image = launch.image_with(&[], &[]).map_err(refused)?;
-    let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(refused)?;
-    let null = above_streams(null.into()).map_err(|errno| refused(errno.into()))?;
-    let settings = Settings {
-        streams: [null.as_fd(); 3],
-        cwd: None,
-        parent: Some(getpid()),
-        new_privs: plan.new_privs,
-        inherited: launch.inherited(),
-        cgroups: Cgroups::default(),
-        limits: Default::default(),
-    };
-    let launcher =
-        exec::start(&image, &settings).map_err(|NotStarted { stage: _, error }| refused(error))?;
-    let report = launch.into_report();
+    let null = null().map_err(refused)?;
+    let nothing = Image::new(Path::new(""), [], &[]).map_err(refused)?;
+    let mut launcher = Launcher::default();
+    let launched =
+        launcher.launch(plan, &nothing, [null.as_fd(); 3], &Cgroups::default()).map_err(refused)?;
     let mut text = Vec::new();
-    let read = io::Read::read_to_end(&mut fs::File::from(report), &mut text);
-    let _ = exec::wait(launcher);
+    let read = io::Read::read_to_end(&mut &launched.report, &mut text);
+    let _ = exec::wait(launched.pid);
     read.map_err(refused)?;
     match Failure::read(&text) {
         // There was no program to execute: everything before has worked.
-        Some(failure) if failure.step == super::report::EXEC => Ok(()),
+        Some(failure) if failure.step == report::EXEC => Ok(()),
         Some(failure) => Err(failure),
         None => Err(Failure { step: "start the launcher".to_owned(), errno: libc::ENOSYS }),
     }

@@ -6,6 +6,7 @@ mod ending;
 mod group;
 mod harness;
 mod inheritance;
+mod launcher;
 mod limits;
 mod orphans;
 mod parent;
