@@ -65,12 +65,17 @@ fn existing(path: PathBuf) -> Option<PathBuf> {
     (folder.is_dir() && !is_shared(folder)).then(|| folder.to_owned())
 }
 
-/// The directory of a file that programs write: databases keep journals beside it, and many programs
-/// replace it by another one.
+/// Kinds of files that are databases. By name: what is in a file, a server may have written itself.
+const DATABASES: [&str; 7] = ["db", "db3", "sqlite", "sqlite3", "s3db", "sl3", "duckdb"];
+
+/// The directory of a database that programs write: they keep journals beside it. Beside other files,
+/// such as a configuration, lies what nobody named.
 pub(super) fn beside(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|folder| !is_shared(folder))?;
-    let may_write = rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok();
-    (file.is_file() && may_write).then(|| folder.to_owned())
+    let kind = file.extension().and_then(OsStr::to_str)?;
+    let is_database = DATABASES.iter().any(|known| kind.eq_ignore_ascii_case(known));
+    let may_write = || rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok();
+    (is_database && file.is_file() && may_write()).then(|| folder.to_owned())
 }
 
 #[cfg(test)]
@@ -112,7 +117,23 @@ mod tests {
         assert_eq!(existing(folder.path().join("new")), Some(folder.path().to_owned()));
         assert_eq!(existing("/no/such/folder/x".into()), None);
         assert_eq!(existing("/var/lib/no-such-file".into()), None, "others have theirs there");
-        assert_eq!(beside(&there), Some(folder.path().to_owned()));
-        assert_eq!(beside(folder.path()), None);
+    }
+
+    #[test]
+    fn a_server_that_is_given_a_configuration_does_not_write_beside_it_as_beside_a_database() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let beside = |name: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, "").expect("written");
+            beside(&file)
+        };
+        for name in ["notes.db", "notes.SQLite", "notes.v2.sqlite3"] {
+            assert_eq!(beside(name), Some(folder.path().to_owned()), "{name}");
+        }
+        for name in ["notes.json", "notes.toml", "db", ".db", "notes.db-journal", "notes"] {
+            assert_eq!(beside(name), None, "{name}");
+        }
+        assert_eq!(super::beside(&folder.path().join("missing.db")), None);
+        assert_eq!(super::beside(folder.path()), None);
     }
 }
