@@ -1,7 +1,7 @@
 //! From the paths of a [`Sandbox`] to the list that the launcher works through.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Component, Path, PathBuf},
 };
 
@@ -38,7 +38,12 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
         let known = places.entry((path.components().count(), path)).or_insert(access);
         *known = (*known).max(access);
     };
+    let mut added = BTreeSet::new();
     let mut add = |path: &Path, access: Access| {
+        // Many are named twice, and to resolve one asks the system about each directory on the way.
+        if !added.insert((path.to_owned(), access)) {
+            return;
+        }
         let Ok(target) = path.canonicalize() else { return };
         if target.parent().is_none() {
             return;
@@ -70,14 +75,14 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     let places: Vec<_> =
         places.into_iter().map(|((_, path), access)| Place { path, access }).collect();
     let needed = |place: &Place| {
-        let around = nearest(&places, &place.path);
         // What is shown is shown with all below it. Each place costs the start of a child some time.
-        let is_shown_anyway = match place.access {
-            Access::Read => around == Some(Access::Read),
-            Access::Link => matches!(around, Some(Access::Read | Access::Write)),
+        let shows: &[Access] = match place.access {
+            Access::Read => &[Access::Read],
+            Access::Link => &[Access::Read, Access::Write],
             Access::Scratch | Access::Write | Access::Hidden => return true,
         };
-        is_changed(&places, &place.path) && !is_shown_anyway
+        is_changed(&places, &place.path)
+            && nearest(&places, &place.path).is_none_or(|around| !shows.contains(&around))
     };
     places.iter().filter(|place| needed(place)).cloned().collect()
 }
@@ -162,7 +167,7 @@ fn nearest(places: &[Place], path: &Path) -> Option<Access> {
 fn is_changed(places: &[Place], path: &Path) -> bool {
     let above = |place: &&Place| place.path != path && path.starts_with(&place.path);
     let is_empty = |place: &Place| matches!(place.access, Access::Hidden | Access::Scratch);
-    places.iter().any(|place| above(&place) && is_empty(place))
+    places.iter().any(|place| is_empty(place) && above(&place))
 }
 
 /// The directories that a program needs to run, besides those that every program finds: where it is
