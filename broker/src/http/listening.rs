@@ -125,7 +125,7 @@ pub(super) async fn open(
     // told of the end all the same.
     let (sender, messages) = mpsc::channel(QUEUED + 1);
     let last = sender.clone().try_reserve_owned().map_err(|_| Refusal::child_gone())?;
-    let (resources, subscribed) = Resources::subscribe(&bridge, &filter.resource_subscriptions);
+    let (mut resources, subscribed) = Resources::subscribe(&bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
     let mut listener = Listener { notices, filter, sender, last, subscription, end };
@@ -136,6 +136,8 @@ pub(super) async fn open(
         let refused = timeout(SUBSCRIBING, subscribed).await.unwrap_or_default();
         // What the child does not tell of is not agreed on.
         listener.filter.resource_subscriptions.retain(|uri| !refused.contains(uri));
+        // Whoever wants it next has the child asked again.
+        resources.leave(&refused);
         let acknowledged = listener.tagged(json!({ "notifications": listener.filter.shown() }));
         let acknowledgement = "notifications/subscriptions/acknowledged";
         let _ = listener.sender.try_send(notification(acknowledgement, &acknowledged));
@@ -238,6 +240,13 @@ impl Resources {
             refused
         };
         (Self { bridge: bridge.clone(), uris: uris.clone() }, all)
+    }
+
+    /// Does without some of them.
+    fn leave(&mut self, some: &BTreeSet<String>) {
+        for uri in some.iter().filter(|uri| self.uris.remove(*uri)) {
+            self.bridge.unlisten(uri);
+        }
     }
 }
 

@@ -149,6 +149,10 @@ fn a_listener_is_not_promised_what_its_child_refuses_to_tell() {
         let mut wire = listens(&harness.client, &json!(1), both).await;
         let promised = message(&mut wire).await["params"]["notifications"].clone();
         assert_eq!(promised, json!({ "resourceSubscriptions": ["notes://one"] }));
+        // Nor is the next one, who might have thought that the child tells of it already.
+        let refused = json!({ "resourceSubscriptions": ["refused://two"] });
+        let mut next = listens(&harness.client, &json!(2), refused).await;
+        assert_eq!(message(&mut next).await["params"]["notifications"], json!({}));
         says(&harness.client, &[updated("refused://two"), updated("notes://one")]).await;
         assert_eq!(message(&mut wire).await["params"]["uri"], "notes://one");
     });
