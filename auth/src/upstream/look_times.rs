@@ -11,13 +11,25 @@ use tokio::time::Instant;
 
 use super::CredentialKey;
 
-/// Remembers the last look at each credential for one pause. At most `capacity` of them; when there
-/// are more within one pause, the others are not looked at.
+/// Looks at one credential within a pause, if it is renewed before each further one.
+const MOST: u32 = 4;
+
+/// Remembers the looks at each credential for one pause. At most `capacity` of them; when there are
+/// more within one pause, the others are not looked at.
 #[derive(Debug)]
 pub(super) struct LookTimes {
     pause: Duration,
     capacity: usize,
-    last: Mutex<HashMap<CredentialKey, Instant>>,
+    last: Mutex<HashMap<CredentialKey, Looks>>,
+}
+
+/// The looks at one credential within a pause.
+#[derive(Debug)]
+struct Looks {
+    first: Instant,
+    count: u32,
+    /// It was renewed since the last one.
+    is_renewed: bool,
 }
 
 impl LookTimes {
@@ -29,18 +41,31 @@ impl LookTimes {
     pub(super) fn begin(&self, key: &CredentialKey) -> bool {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = |at: &Instant| now.duration_since(*at) < self.pause;
-        if last.get(key).is_some_and(recent) {
-            return false;
+        let recent = |looks: &Looks| now.duration_since(looks.first) < self.pause;
+        if let Some(looks) = last.get_mut(key).filter(|looks| recent(looks)) {
+            let may = looks.is_renewed && looks.count < MOST;
+            if may {
+                (looks.count, looks.is_renewed) = (looks.count + 1, false);
+            }
+            return may;
         }
         if last.len() >= self.capacity && !last.contains_key(key) {
-            last.retain(|_, at| recent(at));
+            last.retain(|_, looks| recent(looks));
             if last.len() >= self.capacity {
                 return false;
             }
         }
-        last.insert(key.clone(), now);
+        last.insert(key.clone(), Looks { first: now, count: 1, is_renewed: false });
         true
+    }
+
+    /// What was learned is of a token that is not sent any more. An upstream that calls every token dead
+    /// is still not asked without end.
+    pub(super) fn renewed(&self, key: &CredentialKey) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(looks) = last.get_mut(key) {
+            looks.is_renewed = true;
+        }
     }
 
     /// Forgets the look: there is another credential.
@@ -68,6 +93,20 @@ mod tests {
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(times.begin(&key("eve")) && times.begin(&key("ada")));
         times.forget(&key("ada"));
+        assert!(times.begin(&key("ada")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_credential_is_looked_at_again_and_not_without_end() {
+        let times = LookTimes::new(Duration::from_secs(30), 2);
+        assert!(times.begin(&key("ada")) && !times.begin(&key("ada")));
+        for _ in 1..MOST {
+            times.renewed(&key("ada"));
+            assert!(times.begin(&key("ada")) && !times.begin(&key("ada")));
+        }
+        times.renewed(&key("ada"));
+        assert!(!times.begin(&key("ada")));
+        tokio::time::advance(Duration::from_secs(30)).await;
         assert!(times.begin(&key("ada")));
     }
 }

@@ -1,7 +1,7 @@
 //! A look at a credential: asking the upstream whether it still stands, after something failed.
 //!
 //! ```text
-//!  looked at in the last 30 s ─────────────────────────────────────────────► Paused
+//!  looked at in the last 30 s, and not renewed since ──────────────────────► Paused
 //!  the token has ended by itself ──────────────────────────────────────────► Unknown
 //!  ask the upstream
 //!   ├─ it stands ──────► the account was refused before? forget that ──────► Stands

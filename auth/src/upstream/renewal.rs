@@ -256,6 +256,7 @@ impl Renewal {
 
     fn renewed(&self) {
         self.core.failures.record_success(self.key());
+        self.core.looked.renewed(self.key());
         self.core.tell(self.key(), Change::Renewed);
         tracing::debug!(provider = %self.key().realm, owner = %self.key().subject, "renewed");
     }

@@ -30,6 +30,21 @@ async fn a_token_that_died_early_is_renewed_once_for_all_who_need_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_dies_right_after_it_was_renewed_is_renewed_again() {
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    harness.sign_in(&vault).await;
+    for number in 2..5 {
+        harness.forge.say(Some(Standing::Dead));
+        assert_eq!(vault.look(&ada_key(), harness.now()).await, Look::Dead);
+        harness.forge.say(None);
+        assert_eq!(harness.token(&vault).await, format!("access-{number}"));
+    }
+    assert_eq!(vault.look(&ada_key(), harness.now()).await, Look::Stands);
+    assert_eq!(vault.look(&ada_key(), harness.now()).await, Look::Paused);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grant_withdrawn_at_the_forge_wants_a_sign_in_at_once_and_is_healed_by_it() {
     let mut harness = Harness::new();
     let vault = harness.vault();
