@@ -78,8 +78,9 @@ fn an_upload_that_the_child_breaks_off_is_no_whole_one_for_the_upstream() {
             );
             let mut child = TcpStream::connect(&address).await.expect("it listens");
             child.write_all(request.as_bytes()).await.expect("it reads");
+            let stream = asked(&upstream).await;
             child.shutdown().await.expect("its side is closed");
-            let (got, _) = whole(asked(&upstream).await).await;
+            let (got, _) = whole(stream).await;
             assert!(got.len() < 9 && !got.contains("0\r\n\r\n"), "{got} {request}");
         }
     });
