@@ -134,6 +134,7 @@ async fn answered(
     let response = holder.gone.run_until_cancelled(exchange).await;
     let (response, sent) = response.unwrap_or(Err(Unanswered::Gone))?;
     let (mut head, body) = response.into_parts();
+    let version = head.version;
     // The upstream's own words behind the status are there, and may be anything.
     head.extensions.clear();
     returned(&mut head.headers);
@@ -143,6 +144,7 @@ async fn answered(
         sent.in_headers(&mut head.headers);
     }
     let body = Watched::new(body, holder.bounds.silence, holder.gone.clone(), place);
+    let body = body.of_version(version);
     let body = match refusal(shared, &holder, head.status) {
         Some(note) => Overheard::new(body, &head.headers, note).boxed_unsync(),
         None => body.boxed_unsync(),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -24,6 +25,8 @@ pub(super) struct Watched<B> {
     timer: Pin<Box<Sleep>>,
     is_waiting: bool,
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Its protocol marks the end of a body, which `is_end_stream` tells.
+    marks_its_end: bool,
     /// The request is under way until its answer has ended.
     _place: OwnedSemaphorePermit,
 }
@@ -37,7 +40,14 @@ impl<B> Watched<B> {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let (timer, gone) = (Box::pin(sleep(silence)), Box::pin(gone.cancelled_owned()));
-        Self { body, silence, timer, is_waiting: false, gone, _place: place }
+        let (is_waiting, marks_its_end) = (false, false);
+        Self { body, silence, timer, is_waiting, gone, marks_its_end, _place: place }
+    }
+
+    /// Takes an end without a mark for a body that broke off: a stream of HTTP/2 that is reset without an
+    /// error (RFC 9113 section 8.1) says that no more is to be sent, and not that this is all.
+    pub(super) fn of_version(self, version: Version) -> Self {
+        Self { marks_its_end: version == Version::HTTP_2, ..self }
     }
 }
 
@@ -59,6 +69,9 @@ where
         }
         if let Poll::Ready(piece) = poll_data(&mut own.body, context) {
             own.is_waiting = false;
+            if piece.is_none() && own.marks_its_end && !own.body.is_end_stream() {
+                return Poll::Ready(Some(Err("the upstream broke off".into())));
+            }
             return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
         }
         if !own.is_waiting {
@@ -83,5 +96,49 @@ where
 impl<B> fmt::Debug for Watched<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched").field("silence", &self.silence).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc};
+
+    use http_body_util::BodyExt;
+    use tokio::sync::Semaphore;
+
+    use super::{super::pieces::Pieces, *};
+
+    /// A body that stops, and never says that it is at its end.
+    struct Reset(Option<Bytes>);
+
+    impl Body for Reset {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.take().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    /// Whether a child takes `body` for a whole one.
+    async fn is_whole<B>(body: B, version: Version) -> bool
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Unpin,
+    {
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
+        let watched = Watched::new(body, Duration::from_secs(1), CancellationToken::new(), place);
+        watched.of_version(version).collect().await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_reset_without_an_error_before_its_end_is_no_whole_answer() {
+        let ended = || Pieces::of(&[3, 2]);
+        let reset = || Reset(Some(Bytes::from("abc")));
+        assert!(is_whole(ended(), Version::HTTP_2).await);
+        assert!(!is_whole(reset(), Version::HTTP_2).await);
+        assert!(is_whole(reset(), Version::HTTP_11).await, "there the end is in the framing");
     }
 }
