@@ -60,6 +60,10 @@ fn check(text: &[u8]) -> Result<bool, Fault> {
     // Most texts hold nothing that ends a line for anybody, and then strings are only stepped over.
     let is_one_line =
         memchr::memchr3(b'\n', 0xC2, 0xE2, text).is_none() && memchr::memchr(b'\r', text).is_none();
+    // Nor is anything escaped, and not more opened than may be: whatever of it stands in strings.
+    if is_one_line && memchr::memchr(b'\\', text).is_none() && openings(text) <= MAX_DEPTH {
+        return Ok(false);
+    }
     let mut depth = 0_usize;
     let mut splits = false;
     let mut at = 0;
@@ -84,6 +88,14 @@ fn check(text: &[u8]) -> Result<bool, Fault> {
         at += 1;
     }
     Ok(splits)
+}
+
+/// How many brackets and braces are opened, those in strings included. Summed up in bytes, so that many
+/// are looked at in one step.
+fn openings(text: &[u8]) -> usize {
+    let of =
+        |chunk: &[u8]| chunk.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
+    text.chunks(usize::from(u8::MAX)).map(|chunk| usize::from(of(chunk))).sum()
 }
 
 /// Walks a string from behind its opening quote; returns where it ends and whether it holds a
@@ -182,6 +194,12 @@ mod tests {
         assert_eq!(one_line(&deep(129)), Err(Fault::TooDeep));
         let in_string = format!("\"{}\"", "[".repeat(500));
         assert!(one_line(&in_string).is_ok(), "brackets in a string are text");
+        let wide = |n: usize| "[]".repeat(n);
+        assert!(one_line(&wide(500)).is_ok(), "they stand beside each other");
+        for n in [127, 128, 129, 255, 256, 257, 600] {
+            let mixed = "{[".repeat(n) + &"]}".repeat(n);
+            assert_eq!(openings(mixed.as_bytes()), 2 * n);
+        }
     }
 
     #[test]
