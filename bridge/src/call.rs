@@ -35,6 +35,8 @@ pub struct Call {
     shared: Arc<Shared>,
     id: u64,
     exchange: Arc<Exchange>,
+    /// Its reader was told of its end.
+    is_over: bool,
 }
 
 impl Bridge {
@@ -69,7 +71,7 @@ impl Bridge {
             .then_some(limits.request_timeout);
         let pending = Pending {
             id: client_id.into(),
-            token: token.clone().zip(request.payload()).map(|(place, params)| params[place].into()),
+            token: token.clone().and_then(|place| Some(request.payload()?[place].into())),
             sink: Sink::Call(exchange.clone()),
             deadline: timeout.map(|timeout| now + timeout),
             switch_at: options.overdue_after.map(|after| now + after),
@@ -94,7 +96,7 @@ impl Bridge {
         if wake {
             shared.outbox.wake_driver();
         }
-        Ok(Call { shared: Arc::clone(shared), id, exchange })
+        Ok(Call { shared: Arc::clone(shared), id, exchange, is_over: false })
     }
 
     /// Has the child tell of changes of the resource `uri`, until as many calls [leave](Self::unlisten) it
@@ -178,7 +180,9 @@ impl Bridge {
 impl Call {
     /// What is told next. After an [answer](Told::Answer) or a [failure](Told::Failed) nothing is.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
-        self.exchange.poll(cx)
+        let told = self.exchange.poll(cx);
+        self.is_over |= matches!(told, Poll::Ready(Told::Answer(_) | Told::Failed { .. }));
+        told
     }
 
     /// The call gets another reader: the sender of `request`, whose raw id is `client_id`, whom `admission`
@@ -235,6 +239,10 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        // All calls of the child share the table.
+        if self.is_over {
+            return;
+        }
         let mut table = self.shared.table();
         if table.pending.remove(&self.id).is_none() {
             return;

@@ -161,8 +161,13 @@ impl Exchange {
         let mut state = self.state();
         state.open.clear();
         let on_complete = state.on_complete.take();
-        state.tell(told);
+        state.told.push_back(told);
+        let waker = state.waker.take();
+        // The reader may run at once, and looks here first.
         drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         if let Some(on_complete) = on_complete {
             on_complete(outcome);
         }
