@@ -379,7 +379,7 @@ impl Bridge {
         let now = Instant::now();
         let pending = Pending {
             id: request.id().expect("a request has an id").into(),
-            token: token.clone().zip(request.payload()).map(|(place, params)| params[place].into()),
+            token: token.clone().and_then(|place| Some(request.payload()?[place].into())),
             sink: Sink::Stream(stream.clone()),
             deadline: (!limits.request_timeout.is_zero()).then(|| now + limits.request_timeout),
             switch_at: stream.takes_events().then(|| now + limits.stream_after),

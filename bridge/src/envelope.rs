@@ -139,6 +139,10 @@ impl<'de> Deserialize<'de> for Member {
 /// Whether a case-insensitive parser takes `key` for `name` (ASCII, lower case). Besides ASCII
 /// case, simple folding maps U+017F to `s` and U+212A to `k`.
 pub(crate) fn folds_to(key: &str, name: &str) -> bool {
+    // None of them is shorter than what it folds to.
+    if key.len() < name.len() {
+        return false;
+    }
     let mut folded = key.chars().map(|char| match char {
         '\u{17F}' => 's',
         '\u{212A}' => 'k',

@@ -14,10 +14,15 @@ pub(crate) struct RawMember<'a> {
 
 /// What a raw value says, if it is text.
 pub(crate) fn text(raw: &str) -> Option<Cow<'_, str>> {
-    let inside = raw.strip_prefix('"')?.strip_suffix('"')?;
-    match memchr::memchr(b'\\', inside.as_bytes()) {
-        None => Some(Cow::Borrowed(inside)),
-        Some(_) => serde_json::from_str(raw).ok().map(Cow::Owned),
+    let is_string = raw.len() > 1 && raw.starts_with('"') && raw.ends_with('"');
+    is_string.then(|| string(raw, memchr::memchr(b'\\', raw.as_bytes()).is_some()))?
+}
+
+/// What a string says, `raw` with its quotes. Without escapes it says what it is.
+fn string(raw: &str, is_escaped: bool) -> Option<Cow<'_, str>> {
+    match is_escaped {
+        false => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
+        true => serde_json::from_str(raw).ok().map(Cow::Owned),
     }
 }
 
@@ -60,10 +65,10 @@ impl<'a> MemberWalk<'a> {
         if text[self.at] != b'"' {
             return None;
         }
-        let end = string_end(text, self.at)?;
+        let (end, is_escaped) = string_end(text, self.at)?;
         let name = self.text.get(self.at..end)?;
         self.at = blanks_end(text, blanks_end(text, end) + 1);
-        Some(self::text(name).unwrap_or_default())
+        Some(string(name, is_escaped).unwrap_or_default())
     }
 
     /// The value that is next.
@@ -113,14 +118,15 @@ fn blanks_end(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the string ends that begins at `start`.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
+/// Where the string ends that begins at `start`, and whether anything in it is escaped.
+fn string_end(text: &[u8], start: usize) -> Option<(usize, bool)> {
+    let (mut at, mut is_escaped) = (start + 1, false);
     loop {
         at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
         if text[at] == b'"' {
-            return Some(at + 1);
+            return Some((at + 1, is_escaped));
         }
+        is_escaped = true;
         at += 2;
     }
 }
@@ -130,7 +136,7 @@ fn value_end(text: &[u8], start: usize) -> Option<usize> {
     let (mut at, mut depth) = (start, 0_usize);
     loop {
         match text.get(at)? {
-            b'"' => at = string_end(text, at)?,
+            b'"' => at = string_end(text, at)?.0,
             b'{' | b'[' => {
                 depth += 1;
                 at += 1;

@@ -237,23 +237,31 @@ impl Message {
         Ok(Self { kind, id, method, payload, text })
     }
 
-    /// The same request or notification with these parameters: a JSON object on one line.
-    pub(crate) fn with_params(&self, params: &str) -> Self {
-        // No more than that: a buffer with room left costs another allocation.
-        let around =
-            if self.id.is_empty() { NOTIFICATION.len() } else { REQUEST.len() + METHOD.len() };
-        let parts = self.id.len() + self.method.len() + params.len();
-        let mut text = Vec::with_capacity(around + parts + PARAMS.len() + 1);
-        let mut add = |before: &str, part: &str| {
+    /// The same request or notification with empty parameters, in a text of its own: to be kept where the
+    /// whole one is not needed, which may be large.
+    #[must_use]
+    pub fn without_params(&self) -> Self {
+        self.with_params("{}".len(), |out| out.extend_from_slice(b"{}"))
+    }
+
+    /// The same request or notification with the parameters that `write_params` writes: a JSON object on
+    /// one line, for which `room` is reserved.
+    pub(crate) fn with_params(&self, room: usize, write_params: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let around = REQUEST.len() + METHOD.len() + PARAMS.len() + 1;
+        let parts = self.id.len() + self.method.len() + room;
+        let mut text = Vec::with_capacity(around + parts);
+        let mut add = |before: &str, part: &Range<usize>| {
             text.extend_from_slice(before.as_bytes());
             let start = text.len();
-            text.extend_from_slice(part.as_bytes());
+            text.extend_from_slice(&self.text[part.clone()]);
             start..text.len()
         };
-        let id = self.id().map_or(0..0, |id| add(REQUEST, id));
-        let before_method = if id.is_empty() { NOTIFICATION } else { METHOD };
-        let method = add(before_method, self.raw_method());
-        let payload = add(PARAMS, params);
+        let id = if self.id.is_empty() { 0..0 } else { add(REQUEST, &self.id) };
+        let method = add(if id.is_empty() { NOTIFICATION } else { METHOD }, &self.method);
+        text.extend_from_slice(PARAMS.as_bytes());
+        let start = text.len();
+        write_params(&mut text);
+        let payload = start..text.len();
         text.push(b'}');
         Self { text: text.into(), kind: self.kind, id, method, payload }
     }
@@ -307,7 +315,8 @@ impl Message {
     pub(crate) fn progress_token(&self) -> Result<Option<Range<usize>>, Malformed> {
         let Some(params) = self.payload() else { return Ok(None) };
         // A key may be written with escapes; without any, its name must be there to read.
-        if TOKEN_KEY.find(params.as_bytes()).is_none() && !params.contains('\\') {
+        let is_escaped = || memchr::memchr(b'\\', params.as_bytes()).is_some();
+        if TOKEN_KEY.find(params.as_bytes()).is_none() && !is_escaped() {
             return Ok(None);
         }
         let ambiguous = |_| {

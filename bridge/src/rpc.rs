@@ -55,7 +55,9 @@ pub(crate) fn answer(id: &str, member: &str, payload: &str) -> Vec<u8> {
 
 /// The request or notification `message` with these parameters, under `id` if it has one.
 pub(crate) fn call(id: Option<&str>, message: &Message, params: Option<&[&str]>) -> Vec<u8> {
-    let mut parts = vec![r#"{"jsonrpc":"2.0""#];
+    // Room for all of them: parameters come in three at the most.
+    let mut parts = Vec::with_capacity(10);
+    parts.push(r#"{"jsonrpc":"2.0""#);
     if let Some(id) = id {
         parts.extend([r#","id":"#, id]);
     }

@@ -196,3 +196,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_kept_of_a_message_holds_nothing_of_its_parameters() {
+    let text = Bytes::from(
+        r#"{"params":{"text":"a long one"},"method":"tools\/call","id":1.50,"jsonrpc":"2.0"}"#,
+    );
+    let incoming = Incoming::parse(&text, 1).expect("it is a message");
+    let kept = incoming.single().expect("one").without_params();
+    assert_eq!((kept.kind(), kept.id()), (Kind::Request, Some("1.50")));
+    assert_eq!((&*kept.method(), kept.payload()), ("tools/call", Some("{}")));
+    let again = Message::from_child(kept.text.clone()).expect("it is a message of its own");
+    assert_eq!((again.id(), again.payload()), (kept.id(), kept.payload()));
+    assert!(kept.text.len() < text.len());
+}

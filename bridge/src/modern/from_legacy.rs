@@ -7,7 +7,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION, input,
-    object::{Object, Twice, members},
+    object::{Object, Twice, Written, members},
 };
 use crate::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
 
@@ -33,16 +33,30 @@ pub fn response(id: &str, method: &str, raw: &str, server_info: Option<&str>) ->
     let is_foreign = result.has(|name| name == "resultType")
         && result.only("resultType") != Ok(Some(r#""complete""#));
     if is_foreign {
-        let own = result.with_values(|name, value| (name != "resultType").then_some(value));
-        return own_response(id, method, &own, server_info);
+        let mut own = Vec::with_capacity(raw.len());
+        result.write(&mut own, |name| match name {
+            "resultType" => Written::No,
+            _ => Written::AsItIs,
+        });
+        return own_response(id, method, &String::from_utf8_lossy(&own), server_info);
     }
-    own_response(id, method, raw, server_info)
+    dressed(id, method, raw, &result, server_info)
 }
 
 /// As [`response`], with a result of the broker's own, which has its type.
 #[must_use]
 pub fn own_response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
-    let result = Object::read(raw);
+    dressed(id, method, raw, &Object::read(raw), server_info)
+}
+
+/// `result` is what stands in `raw`.
+fn dressed(
+    id: &str,
+    method: &str,
+    raw: &str,
+    result: &Object<'_>,
+    server_info: Option<&str>,
+) -> Bytes {
     let is_absent = |name: &str| result.unmistakable(name) == Ok(None);
     let mut pieces = Vec::with_capacity(16);
     pieces.extend([r#"{"jsonrpc":"2.0","id":"#, id, r#","result":{"#]);

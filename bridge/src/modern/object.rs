@@ -80,8 +80,17 @@ impl<'a> Object<'a> {
 
     /// As [`only`](Self::only), where no other member's name is one that some parser takes for this.
     pub(super) fn unmistakable(&self, name: &str) -> Result<Option<&'a str>, Twice> {
-        let mut others = self.members.iter().filter(|(own, _)| own != name);
-        if others.any(|(own, _)| folds_to(own, name)) { Err(Twice) } else { self.only(name) }
+        let mut found = None;
+        for (own, value) in &self.members {
+            let is_it = own == name;
+            if !is_it && !folds_to(own, name) {
+                continue;
+            }
+            if found.replace(*value).is_some() || !is_it {
+                return Err(Twice);
+            }
+        }
+        Ok(found)
     }
 
     /// Where `value`, which is that of a member, begins in the text.
@@ -89,29 +98,46 @@ impl<'a> Object<'a> {
         value.as_ptr() as usize - self.text.as_ptr() as usize
     }
 
-    /// The object with the values that `value_of` has for its members, and without those it has none
-    /// for. Nothing else of it changes but the blanks between members.
-    pub(super) fn with_values<'v>(
-        &'v self,
-        mut value_of: impl FnMut(&str, &'a str) -> Option<&'v str>,
-    ) -> String {
-        let mut out = String::with_capacity(self.text.len());
-        out.push('{');
+    /// Writes the object with the values that `value_of` has for its members, and without those that it
+    /// leaves out. Nothing else of it changes but the blanks between members.
+    pub(super) fn write(&self, out: &mut Vec<u8>, value_of: impl Fn(&str) -> Written<'a, '_>) {
+        out.push(b'{');
+        let begin = out.len();
         let mut before = 0;
         for (name, value) in &self.members {
             let start = self.place(value);
-            let name_and_colon = &self.text[before..start];
+            // A comma and blanks stand before the name, or nothing does.
+            let name_and_colon = &self.text.as_bytes()[before..start];
             before = start + value.len();
-            let Some(value) = value_of(name, value) else { continue };
-            if out.len() > 1 {
-                out.push(',');
+            let written = value_of(name);
+            if matches!(written, Written::No) {
+                continue;
             }
-            out.push_str(name_and_colon.trim_start_matches(|char| char != '"'));
-            out.push_str(value);
+            if out.len() > begin {
+                out.push(b',');
+            }
+            let quote = memchr::memchr(b'"', name_and_colon).unwrap_or(0);
+            out.extend_from_slice(&name_and_colon[quote..]);
+            match written {
+                Written::Object(object, is_kept) => object.write_kept(out, is_kept),
+                Written::AsItIs | Written::No => out.extend_from_slice(value.as_bytes()),
+            }
         }
-        out.push('}');
-        out
+        out.push(b'}');
     }
+
+    /// As [`write`](Self::write), with those members alone that are kept.
+    fn write_kept(&self, out: &mut Vec<u8>, is_kept: fn(&str) -> bool) {
+        self.write(out, |name| if is_kept(name) { Written::AsItIs } else { Written::No });
+    }
+}
+
+/// How a member is written.
+pub(super) enum Written<'a, 'o> {
+    AsItIs,
+    No,
+    /// As this object, with those members alone that are kept.
+    Object(&'o Object<'a>, fn(&str) -> bool),
 }
 
 /// The object again, on one line when each member is.
@@ -146,14 +172,22 @@ mod tests {
     fn a_member_is_left_out_wherever_it_stands_and_the_others_stay_as_they_are() {
         let text = r#"{ "a" : 1.50 ,"\u0062":{"x":[",\"c\":"]}, "c": "d" ,"a":2}"#;
         let object = Object::read(text);
-        let without =
-            |left_out: &str| object.with_values(|name, value| (name != left_out).then_some(value));
-        assert_eq!(without("a"), r#"{"\u0062":{"x":[",\"c\":"]},"c": "d"}"#);
-        assert_eq!(without("b"), r#"{"a" : 1.50,"c": "d","a":2}"#);
-        assert_eq!(without("c"), r#"{"a" : 1.50,"\u0062":{"x":[",\"c\":"]},"a":2}"#);
-        let only_b = object.with_values(|name, _| (name == "b").then_some("null"));
-        assert_eq!(only_b, r#"{"\u0062":null}"#);
-        assert_eq!(object.with_values(|_, _| None), "{}");
+        let written = |is_kept: fn(&str) -> bool| {
+            let mut out = Vec::new();
+            object.write_kept(&mut out, is_kept);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(written(|name| name != "a"), r#"{"\u0062":{"x":[",\"c\":"]},"c": "d"}"#);
+        assert_eq!(written(|name| name != "b"), r#"{"a" : 1.50,"c": "d","a":2}"#);
+        assert_eq!(written(|name| name != "c"), r#"{"a" : 1.50,"\u0062":{"x":[",\"c\":"]},"a":2}"#);
+        assert_eq!(written(|_| false), "{}");
+        let mut out = Vec::new();
+        let inner = Object::read(r#"{"x": 1, "y" :2}"#);
+        object.write(&mut out, |name| match name {
+            "b" => Written::Object(&inner, |name| name == "y"),
+            _ => Written::No,
+        });
+        assert_eq!(out, br#"{"\u0062":{"y" :2}}"#);
     }
 
     #[test]

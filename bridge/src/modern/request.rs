@@ -1,8 +1,9 @@
 //! Which era a request belongs to, and what a modern one says of itself.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use http::{HeaderMap, HeaderName, StatusCode};
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::{
@@ -23,6 +24,10 @@ const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const META_CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+/// What stands in each of them. Made once: a search this short would spend most of its time on being
+/// prepared.
+static META_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("modelcontextprotocol"));
 
 /// Methods that only the legacy era has: in modern dress there are none of that name. A list of tasks
 /// would show those of other clients of the same program.
@@ -150,7 +155,8 @@ fn is_date(text: &str) -> bool {
 fn carries_metadata(message: &Message) -> bool {
     let Some(params) = message.payload() else { return false };
     // Most legacy requests end here.
-    if !params.contains("modelcontextprotocol") && !params.contains('\\') {
+    let is_escaped = || memchr::memchr(b'\\', params.as_bytes()).is_some();
+    if META_KEY.find(params.as_bytes()).is_none() && !is_escaped() {
         return false;
     }
     let meta = Request::read(message).meta;

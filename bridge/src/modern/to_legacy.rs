@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     input::TASKS,
-    object::{Twice, members},
-    request::{Metadata, Rejection, Request},
+    object::{Twice, Written, members},
+    request::{Rejection, Request},
 };
 use crate::{
     message::{Incoming, Message},
@@ -29,25 +29,25 @@ const ANSWERS: &str = "inputResponses";
 #[must_use]
 pub fn request(request: &Request<'_>) -> Message {
     let is_kept = |name: &str| !name.starts_with(RESERVED);
-    let meta = request
-        .meta
-        .has(is_kept)
-        .then(|| request.meta.with_values(|name, value| is_kept(name).then_some(value)));
-    let params = request.params.with_values(|name, value| match name {
-        STATE | ANSWERS => None,
-        "_meta" => meta.as_deref(),
-        _ => Some(value),
-    });
-    request.message.with_params(&params)
+    let has_meta = request.meta.has(is_kept);
+    let room = request.message.payload().map_or(0, str::len);
+    request.message.with_params(room, |out| {
+        request.params.write(out, |name| match name {
+            STATE | ANSWERS => Written::No,
+            "_meta" if has_meta => Written::Object(&request.meta, is_kept),
+            "_meta" => Written::No,
+            _ => Written::AsItIs,
+        });
+    })
 }
 
-/// The `initialize` that a client with this metadata would have sent.
+/// The `initialize` that a client with these capabilities, and these raw words on itself, would have sent.
 ///
 /// # Panics
 /// Never: it is a message.
 #[must_use]
-pub fn initialize(metadata: &Metadata<'_>) -> Message {
-    let mut capabilities = metadata.capabilities.clone();
+pub fn initialize(capabilities: &Value, client_info: Option<&str>) -> Message {
+    let mut capabilities = capabilities.clone();
     // Each is an object; children that check refuse the whole handshake for one that is not.
     if let Some(capabilities) = capabilities.as_object_mut() {
         capabilities.retain(|_, what| what.is_object());
@@ -59,7 +59,7 @@ pub fn initialize(metadata: &Metadata<'_>) -> Message {
             of.remove(what);
         }
     }
-    let info = metadata.client_info.filter(|info| {
+    let info = client_info.filter(|info| {
         let info: Value = serde_json::from_str(info).unwrap_or_default();
         info["name"].is_string() && info["version"].is_string()
     });
@@ -172,12 +172,9 @@ mod tests {
     #[test]
     fn what_a_client_says_of_itself_in_the_wrong_form_costs_it_no_handshake() {
         let greeted = |capabilities: &str, client_info: &str| {
-            let metadata = Metadata {
-                capabilities: serde_json::from_str(capabilities).expect("JSON"),
-                client_info: Some(client_info),
-                log_level: None,
-            };
-            let params = initialize(&metadata).payload().expect("parameters").to_owned();
+            let capabilities = serde_json::from_str(capabilities).expect("JSON");
+            let greeting = initialize(&capabilities, Some(client_info));
+            let params = greeting.payload().expect("parameters").to_owned();
             serde_json::from_str::<Value>(&params).expect("JSON")
         };
         let able = r#"{"roots":{"listChanged":true},"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#;

@@ -10,6 +10,7 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     future::{pending, poll_fn},
     sync::Arc,
@@ -111,14 +112,14 @@ impl Modern<'_> {
                 return Ok(refused(id, &fault));
             }
         };
-        self.answer(&request, id, &metadata).await.map_err(|refusal| refusal.to(Some(id)))
+        self.answer(&request, id, metadata).await.map_err(|refusal| refusal.to(Some(id)))
     }
 
     async fn answer(
         &self,
         request: &Request<'_>,
         id: &str,
-        metadata: &Metadata<'_>,
+        metadata: Metadata<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let method = request.method();
         if method == "subscriptions/listen" && self.accepts == Accepts::Json {
@@ -126,44 +127,45 @@ impl Modern<'_> {
             return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, rpc::SERVER_ERROR, words));
         }
         let settings = self.server.settings();
+        let child_era = self.server.child_era();
+        let Metadata { capabilities, client_info, log_level } = metadata;
         let (state, answers) = match to_legacy::answers(request) {
             Ok(repeated) => repeated,
             Err(fault) => return Ok(refused(id, &fault)),
         };
-        let may_ask = input::may_ask(method) && input::is_askable(&metadata.capabilities);
+        let may_ask = input::may_ask(method) && input::is_askable(&capabilities);
         // Nothing else is repeated, and reading all of the arguments has its price.
         let is_repeated = may_ask || state.is_some();
         let about = About {
-            id: id.to_owned(),
-            method: method.to_owned(),
-            capabilities: metadata.capabilities.clone(),
-            log_level: metadata.log_level.as_deref().map(ToOwned::to_owned),
+            background: tasks::is_declared(&capabilities).then(|| Arc::clone(&self.app.background)),
+            message: request.message().clone(),
+            capabilities,
+            log_level: log_level.map(Cow::into_owned),
             legacy: None,
-            is_first_page: parameters::is_first_page(request),
+            is_first_page: method == "tools/list" && parameters::is_first_page(request),
             ask_timeout: settings.server.ask_timeout,
             admission: self.caller.admission.clone(),
-            bond: Bond {
-                owner: self.caller.owner.clone(),
-                server: Arc::clone(&self.server.name),
-                salient: match is_repeated {
-                    true => to_legacy::salient(request.message()),
-                    false => String::new(),
-                },
+            salient: match is_repeated {
+                true => to_legacy::salient(request.message()),
+                false => String::new(),
             },
-            background: tasks::is_declared(&metadata.capabilities)
-                .then(|| Arc::clone(&self.app.background)),
             is_about_nothing: false,
         };
         let mut stateless = Ok(());
         if let Some(state) = state
-            && self.server.child_era() != Some(Era::Modern)
+            && child_era != Some(Era::Modern)
         {
-            match self.app.parked.take(&state, &about.bond) {
+            let bond = Bond {
+                owner: self.caller.owner.clone(),
+                server: Arc::clone(&self.server.name),
+                salient: about.salient.clone(),
+            };
+            match self.app.parked.take(&state, &bond) {
                 Ok(parked) => {
                     return self.resume(request.message(), parked, answers, about).await;
                 }
                 // It may be the state of a modern child, which is not known to be one yet.
-                Err(StateError::Unknown) if self.server.child_era().is_none() => {
+                Err(StateError::Unknown) if child_era.is_none() => {
                     stateless = Err(StateError::Unknown);
                 }
                 Err(error) => return Err(Refusal::state(error)),
@@ -171,7 +173,7 @@ impl Modern<'_> {
         }
         let purpose =
             if method == "subscriptions/listen" { Purpose::Stream } else { Purpose::Call };
-        let is_modern = self.server.child_era() == Some(Era::Modern);
+        let is_modern = child_era == Some(Era::Modern);
         let sharing = if may_ask && !is_modern {
             Sharing::Alone { parallel: settings.server.parallel }
         } else {
@@ -196,7 +198,7 @@ impl Modern<'_> {
         let request = replaced.as_ref().unwrap_or(request);
         let place = match found {
             Some(place) => place,
-            None => self.acquire(metadata, sharing, purpose).await?,
+            None => self.acquire(&about.capabilities, client_info, sharing, purpose).await?,
         };
         let is_modern = bridge_of(&place)?.has_modern_child();
         if !is_modern {
@@ -234,7 +236,7 @@ impl Modern<'_> {
         let options = CallOptions {
             // A child that asks although its client can be asked nothing has both told so.
             may_be_asked: input::may_ask(method) && !is_modern,
-            wants_logs: metadata.log_level.is_some(),
+            wants_logs: about.log_level.is_some(),
             is_open_ended: method == "subscriptions/listen",
             overdue_after: Some(settings.bridge.stream_after.max(HEAD_HELD)),
         };
@@ -252,7 +254,7 @@ impl Modern<'_> {
         let lease = place.lease.clone().ok_or_else(Refusal::child_gone)?;
         let bridge = lease.bridge.clone();
         let counted = Call {
-            method: method_label(&about.method),
+            method: method_label(request.method()),
             begun: self.begun,
             // A call that waits for its client is none that a shutdown waits for: see `Turn`.
             _counted: None,
@@ -268,7 +270,7 @@ impl Modern<'_> {
             request.message()
         };
         let admission = about.admission.clone();
-        let call = bridge.call(admission, message, &about.id, options, done);
+        let call = bridge.call(admission, message, about.id(), options, done);
         let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
         // No shutdown waits for what has no end of its own.
         let counted = (!options.is_open_ended).then(|| Counted::new(&self.app.calls));
@@ -314,8 +316,10 @@ impl Modern<'_> {
                 (None, _) => return Err(Refusal::child_gone()),
             }
         };
-        let is_subscription = turn.about.method == "subscriptions/listen";
-        let end = is_subscription.then(|| listening::end(&turn.about.id, None));
+        // It may take long, and what was sent may be large.
+        turn.about.message = turn.about.message.without_params();
+        let is_subscription = turn.about.message.method() == "subscriptions/listen";
+        let end = is_subscription.then(|| listening::end(turn.about.id(), None));
         let leaving = turn.asked_to_leave();
         let mut source: Box<dyn Source> = Box::new(Rest { first, turn });
         if let (Some(end), Some(leaving)) = (end, leaving) {
@@ -332,15 +336,16 @@ impl Modern<'_> {
 
     async fn acquire(
         &self,
-        metadata: &Metadata<'_>,
+        capabilities: &Value,
+        client_info: Option<&str>,
         sharing: Sharing,
         purpose: Purpose,
     ) -> Result<Place, Refusal> {
         let wanted = Wanted {
             owner: &self.caller.owner,
             server: self.server,
-            capabilities: &metadata.capabilities,
-            initialize: &|| to_legacy::initialize(metadata),
+            capabilities,
+            initialize: &|| to_legacy::initialize(capabilities, client_info),
             sharing,
             purpose,
             is_admitted: &|| self.check_admission().is_ok(),
@@ -353,8 +358,7 @@ impl Modern<'_> {
     /// As [`acquire`](Self::acquire), of this very child, unless it has ended for good.
     async fn at(&self, child: &WarmChild, purpose: Purpose) -> Result<Option<Place>, Refusal> {
         let (owner, name) = (&self.caller.owner, &self.server.name);
-        let from = (&self.app.sessions, &self.app.acquirer);
-        let place = Place::at(child, owner, name, (purpose, self.now), from);
+        let place = Place::at(child, owner, name, (purpose, self.now), &self.app.acquirer);
         self.acquired(place.await)
     }
 

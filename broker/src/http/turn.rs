@@ -71,9 +71,8 @@ pub(super) struct Turn {
 
 /// What a turn has to know of its request.
 pub(super) struct About {
-    /// The client's raw id.
-    pub(super) id: String,
-    pub(super) method: String,
+    /// As the client sent it.
+    pub(super) message: Message,
     /// What the client can do.
     pub(super) capabilities: Value,
     /// From which level on it wants log messages.
@@ -85,11 +84,19 @@ pub(super) struct About {
     pub(super) ask_timeout: Duration,
     /// What let the client in.
     pub(super) admission: Admission,
-    pub(super) bond: Bond,
+    /// What of it must be the same when it is repeated; empty when it cannot be.
+    pub(super) salient: String,
     /// Where the task is remembered that the call becomes, if the client takes tasks.
     pub(super) background: Option<Arc<Tasks>>,
     /// It asks about a task that the client was not given.
     pub(super) is_about_nothing: bool,
+}
+
+impl About {
+    /// The client's raw id.
+    pub(super) fn id(&self) -> &str {
+        self.message.id().unwrap_or("null")
+    }
 }
 
 impl Turn {
@@ -124,7 +131,7 @@ impl Turn {
         counted: Option<Counted>,
     ) -> Self {
         let Parked { mut call, place, asked, questions, .. } = parked;
-        call.hand_over(&about.id, request, about.admission.clone());
+        call.hand_over(about.id(), request, about.admission.clone());
         let mut left = Vec::new();
         for asked in asked {
             match answers.remove(&asked.key).filter(|answer| answer.starts_with('{')) {
@@ -181,7 +188,7 @@ impl Turn {
                         | Outcome::Cancelled
                         | Outcome::Closed(_) => StatusCode::OK,
                     };
-                    let error = rpc::error(Some(&self.about.id), rpc::INTERNAL_ERROR, &words);
+                    let error = rpc::error(Some(self.about.id()), rpc::INTERNAL_ERROR, &words);
                     return Poll::Ready(Some(Next::Last(status, error)));
                 }
                 Poll::Pending => {
@@ -237,7 +244,7 @@ impl Turn {
             }
         }
         self.spoil_unless(false);
-        let answer = input::missing_capability(&self.about.id, lacking);
+        let answer = input::missing_capability(self.about.id(), lacking);
         Next::Last(StatusCode::BAD_REQUEST, answer)
     }
 
@@ -256,9 +263,15 @@ impl Turn {
             .iter()
             .map(|asked| (asked.key.clone(), input::entry(&asked.question)))
             .collect();
-        let (Some(call), Some(place)) = (self.call.take(), self.place.take()) else {
+        let bond = self.place.as_ref().and_then(Place::whose).map(|(owner, server)| Bond {
+            owner: owner.clone(),
+            server: Arc::clone(server),
+            salient: self.about.salient.clone(),
+        });
+        let (Some(call), Some(place), Some(bond)) = (self.call.take(), self.place.take(), bond)
+        else {
             let words = "the call is gone";
-            let error = rpc::error(Some(&self.about.id), rpc::INTERNAL_ERROR, words);
+            let error = rpc::error(Some(self.about.id()), rpc::INTERNAL_ERROR, words);
             return Next::Last(StatusCode::OK, error);
         };
         let state = self.parked.park(Parked {
@@ -268,7 +281,7 @@ impl Turn {
             questions: self.questions,
             ask_timeout: self.about.ask_timeout,
             admission: self.about.admission.clone(),
-            bond: self.about.bond.clone(),
+            bond,
         });
         let entries = entries.iter().map(|(key, entry)| (&**key, &**entry));
         let result = input::required(entries, Some(&state));
@@ -282,20 +295,20 @@ impl Turn {
 
     /// The answer that consists of questions.
     fn asks(&self, result: &str) -> Next {
-        let About { id, method, .. } = &self.about;
-        let answer = from_legacy::own_response(id, method, result, self.server_info());
+        let (id, method) = (self.about.id(), self.about.message.method());
+        let answer = from_legacy::own_response(id, &method, result, self.server_info());
         Next::Last(StatusCode::OK, answer)
     }
 
     fn answer(&self, message: &Message) -> Next {
         let payload = message.payload().unwrap_or("null");
         let is_error = message.kind() == Kind::Error;
-        let id = &self.about.id;
+        let id = self.about.id();
         if self.about.is_about_nothing && !(is_error && tasks::refuses_all(payload)) {
             let error = rpc::error(Some(id), rpc::INVALID_PARAMS, NOT_FOUND);
             return Next::Last(StatusCode::OK, error);
         }
-        if self.about.method == "tools/list"
+        if self.about.message.method() == "tools/list"
             && !is_error
             && let Some(place) = &self.place
         {
@@ -312,10 +325,11 @@ impl Turn {
             }
             (Some(_), false) => {
                 let info = self.server_info();
-                let answer = from_legacy::response(id, &self.about.method, payload, info);
+                let method = self.about.message.method();
+                let answer = from_legacy::response(id, &method, payload, info);
                 Next::Last(StatusCode::OK, answer)
             }
-            (Some(_), true) => match from_legacy::error(&self.about.method, payload) {
+            (Some(_), true) => match from_legacy::error(&self.about.message.method(), payload) {
                 Mapped::Error { status, error } => {
                     Next::Last(status, rpc_response(id, "error", &error))
                 }
@@ -338,8 +352,8 @@ impl Turn {
     /// A call that has become a task goes on, and so may its child.
     fn remember_task(&self, result: &str) {
         let (Some(background), Some(place)) = (&self.about.background, &self.place) else { return };
-        let Bond { owner, server, .. } = &self.about.bond;
-        match &*self.about.method {
+        let Some((owner, server)) = place.whose() else { return };
+        match &*self.about.message.method() {
             "tools/call" => {
                 if let Some(state) = TaskState::of_creation(result) {
                     background.began(owner, server, &state, place);
@@ -396,6 +410,6 @@ impl Source for Rest {
 
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn").field("method", &self.about.method).finish_non_exhaustive()
+        f.debug_struct("Turn").field("message", &self.about.message).finish_non_exhaustive()
     }
 }

@@ -56,7 +56,7 @@ pub(crate) enum WarmError {
 }
 
 /// Whose child it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     owner: Owner,
     server: Arc<str>,
@@ -82,8 +82,12 @@ impl KeyParts for (&Owner, &str, &str) {
 }
 
 impl Hash for dyn KeyParts + '_ {
+    /// Of what clients choose. The rest is the operator's choice, and sets few keys apart.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
+        let (owner, _, capabilities) = self.parts();
+        for part in [owner.subject(), owner.client(), capabilities] {
+            state.write(part.as_bytes());
+        }
     }
 }
 
@@ -94,6 +98,12 @@ impl PartialEq for dyn KeyParts + '_ {
 }
 
 impl Eq for dyn KeyParts + '_ {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self as &dyn KeyParts).hash(state);
+    }
+}
 
 impl<'a> Borrow<dyn KeyParts + 'a> for Key {
     fn borrow(&self) -> &(dyn KeyParts + 'a) {
@@ -109,6 +119,8 @@ pub(crate) struct WarmChildren {
 
 /// The children of one key, and what is known of them.
 pub(crate) struct Pool {
+    /// Where its children are.
+    sessions: Sessions,
     seats: Mutex<Vec<Seat>>,
     /// One child is started at a time, so that calls that can share one do.
     starting: Turns<()>,
@@ -152,7 +164,6 @@ pub(crate) struct Place {
     pub(crate) lease: Option<Arc<Lease<ChildSession>>>,
     id: SessionId,
     sharing: Sharing,
-    sessions: Sessions,
     /// The child may still be at a call that nobody waits for.
     is_spoilt: bool,
 }
@@ -179,8 +190,9 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl WarmChildren {
-    fn pool(&self, wanted: &Wanted<'_>) -> Arc<Pool> {
-        let capabilities = wanted.capabilities.to_string();
+    fn pool(&self, wanted: &Wanted<'_>, sessions: &Sessions) -> Arc<Pool> {
+        // Whatever was read can be written.
+        let capabilities = serde_json::to_string(wanted.capabilities).unwrap_or_default();
         let parts = (wanted.owner, &*wanted.server.name, &*capabilities);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&parts as &dyn KeyParts) {
@@ -189,7 +201,7 @@ impl WarmChildren {
         if pools.len() >= MAX_POOLS {
             pools.retain(|_, pool| Arc::strong_count(pool) > 1);
         }
-        let pool = Arc::new(Pool::new());
+        let pool = Arc::new(Pool::new(sessions.clone()));
         let (owner, server) = (wanted.owner.clone(), Arc::clone(&wanted.server.name));
         pools.insert(Key { owner, server, capabilities }, Arc::clone(&pool));
         pool
@@ -209,7 +221,7 @@ impl WarmChildren {
         sessions: &Sessions,
         acquirer: &Acquirer<OpenRequest, ChildSession, VaultSource>,
     ) -> Result<Place, WarmError> {
-        let pool = self.pool(wanted);
+        let pool = self.pool(wanted, sessions);
         loop {
             let id = match pool.claim_or_wait(wanted.sharing).await {
                 Claim::Seat(id) => id,
@@ -221,8 +233,8 @@ impl WarmChildren {
                         Claim::Seat(id) => id,
                         Claim::Wait => continue,
                         Claim::Start => {
-                            let lease = pool.start(wanted, sessions).await?;
-                            return Ok(Place::new(&pool, lease, wanted.sharing, sessions));
+                            let lease = pool.start(wanted).await?;
+                            return Ok(Place::new(&pool, lease, wanted.sharing));
                         }
                     }
                 }
@@ -234,7 +246,7 @@ impl WarmChildren {
             match acquired {
                 Ok(lease) => {
                     std::mem::forget(claimed);
-                    return Ok(Place::new(&pool, lease, wanted.sharing, sessions));
+                    return Ok(Place::new(&pool, lease, wanted.sharing));
                 }
                 Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => {
                     // It has ended for good.
@@ -256,8 +268,9 @@ enum Claim {
 }
 
 impl Pool {
-    fn new() -> Self {
+    fn new(sessions: Sessions) -> Self {
         Self {
+            sessions,
             seats: Mutex::default(),
             starting: Turns::new(()),
             freed: Notify::new(),
@@ -309,23 +322,19 @@ impl Pool {
         }
     }
 
-    async fn start(
-        &self,
-        wanted: &Wanted<'_>,
-        sessions: &Sessions,
-    ) -> Result<Lease<ChildSession>, WarmError> {
+    async fn start(&self, wanted: &Wanted<'_>) -> Result<Lease<ChildSession>, WarmError> {
         let ask = OpenRequest {
             server: Arc::clone(wanted.server),
             initialize: (wanted.initialize)(),
             users: Users::Calls,
             inherited: None,
         };
-        let lease = sessions.open(wanted.owner.clone(), ask).await.map_err(WarmError::Open)?;
+        let lease = self.sessions.open(wanted.owner.clone(), ask).await.map_err(WarmError::Open)?;
         if !(wanted.is_admitted)() {
             // The sessions of its owner were ended before it was one.
             let (id, server) = (*lease.id(), &wanted.server.name);
             drop(lease);
-            let _ = sessions.end(&id, wanted.owner, server, StopReason::Revoked).await;
+            let _ = self.sessions.end(&id, wanted.owner, server, StopReason::Revoked).await;
             return Err(WarmError::Withdrawn);
         }
         if let Some(welcome) = lease.take_welcome() {
@@ -374,18 +383,12 @@ impl Drop for ClaimedSeat<'_> {
 }
 
 impl Place {
-    fn new(
-        pool: &Arc<Pool>,
-        lease: Lease<ChildSession>,
-        sharing: Sharing,
-        sessions: &Sessions,
-    ) -> Self {
+    fn new(pool: &Arc<Pool>, lease: Lease<ChildSession>, sharing: Sharing) -> Self {
         Self {
             pool: Arc::clone(pool),
             id: *lease.id(),
             lease: Some(Arc::new(lease)),
             sharing,
-            sessions: sessions.clone(),
             is_spoilt: false,
         }
     }
@@ -402,10 +405,10 @@ impl Place {
         owner: &Owner,
         server: &str,
         (purpose, now): (Purpose, SystemTime),
-        (sessions, acquirer): (&Sessions, &Acquirer<OpenRequest, ChildSession, VaultSource>),
+        acquirer: &Acquirer<OpenRequest, ChildSession, VaultSource>,
     ) -> Result<Option<Self>, WarmError> {
         match acquirer.acquire(&child.id, owner, server, purpose, now).await {
-            Ok(lease) => Ok(Some(Self::new(&child.pool, lease, Sharing::Any, sessions))),
+            Ok(lease) => Ok(Some(Self::new(&child.pool, lease, Sharing::Any))),
             Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -419,7 +422,12 @@ impl Place {
     /// Another lease on its child, for what goes on there after the call.
     pub(crate) fn lease_again(&self) -> Option<Lease<ChildSession>> {
         let owner = self.lease.as_ref()?.owner();
-        self.sessions.lease(&self.id, owner).ok()
+        self.pool.sessions.lease(&self.id, owner).ok()
+    }
+
+    /// Whose its child is, and of which server.
+    pub(crate) fn whose(&self) -> Option<(&Owner, &Arc<str>)> {
+        self.lease.as_ref().map(|lease| (lease.owner(), &lease.server.name))
     }
 
     /// Its call waits for the client, or goes on.
@@ -445,7 +453,8 @@ impl Drop for Place {
         }
         self.pool.remove(&self.id);
         let Some(lease) = self.lease.take() else { return };
-        let (sessions, id, owner) = (self.sessions.clone(), self.id, lease.owner().clone());
+        let (sessions, id) = (self.pool.sessions.clone(), self.id);
+        let owner = lease.owner().clone();
         let server = Arc::clone(&lease.server.name);
         drop(lease);
         let mut endings = self.pool.endings.lock().unwrap_or_else(PoisonError::into_inner);
