@@ -20,7 +20,7 @@ use crate::{
     error::{Outcome, PostError},
     exchange::{CallOptions, Exchange, Notice, Question, Told},
     message::{Kind, Message},
-    modern::{SUBSCRIPTION, to_legacy},
+    modern::{SUBSCRIPTION, request::Request, to_legacy},
     outbox::Unsent,
     route::number,
     rpc,
@@ -37,6 +37,13 @@ pub struct Call {
     exchange: Arc<Exchange>,
     /// Its reader was told of its end.
     is_over: bool,
+}
+
+/// Who waits for a call, and what let them in: their own id and progress token, raw.
+struct Asker {
+    id: Box<str>,
+    token: Option<Box<str>>,
+    admission: Admission,
 }
 
 impl Bridge {
@@ -62,21 +69,53 @@ impl Bridge {
         options: CallOptions,
         on_complete: OnComplete,
     ) -> Result<Call, PostError> {
+        let place = request.progress_token()?;
+        let token = place.clone().and_then(|place| Some(request.payload()?[place].into()));
+        let asker = Asker { id: client_id.into(), token, admission };
+        self.send_call(asker, options, on_complete, |id| rpc::request(id, request, place))
+    }
+
+    /// As [`call`](Self::call), of a modern request to a child of the legacy era.
+    ///
+    /// # Errors
+    /// As with `call`.
+    pub fn call_translated(
+        &self,
+        admission: Admission,
+        request: &Request<'_>,
+        client_id: &str,
+        options: CallOptions,
+        on_complete: OnComplete,
+    ) -> Result<Call, PostError> {
+        let token: Option<Box<str>> = request.progress_token()?.map(Into::into);
+        let has_token = token.is_some();
+        let asker = Asker { id: client_id.into(), token, admission };
+        let line = |id| to_legacy::request(request, id, has_token);
+        self.send_call(asker, options, on_complete, line)
+    }
+
+    /// Sends the line that `line_of` makes of the call's number.
+    fn send_call(
+        &self,
+        asker: Asker,
+        options: CallOptions,
+        on_complete: OnComplete,
+        line_of: impl FnOnce(u64) -> Vec<u8>,
+    ) -> Result<Call, PostError> {
         let shared = &self.shared;
         let limits = &shared.limits;
-        let token = request.progress_token()?;
         let exchange = Arc::new(Exchange::new(options, on_complete));
         let now = Instant::now();
         let timeout = (!limits.request_timeout.is_zero() && !options.is_open_ended)
             .then_some(limits.request_timeout);
         let pending = Pending {
-            id: client_id.into(),
-            token: token.clone().and_then(|place| Some(request.payload()?[place].into())),
+            id: asker.id,
+            token: asker.token,
             sink: Sink::Call(exchange.clone()),
             deadline: timeout.map(|timeout| now + timeout),
             switch_at: options.overdue_after.map(|after| now + after),
             change: None,
-            admission,
+            admission: asker.admission,
         };
         let (id, wake) = {
             let mut table = shared.table();
@@ -85,8 +124,7 @@ impl Bridge {
             }
             table.enter(pending)?
         };
-        let line = rpc::request(id, request, token);
-        if let Err(unsent) = shared.outbox.send(rpc::line(line)) {
+        if let Err(unsent) = shared.outbox.send(rpc::line(line_of(id))) {
             shared.table().pending.remove(&id);
             return Err(match unsent {
                 Unsent::Full => PostError::Unread,

@@ -82,6 +82,8 @@ struct State {
     told: VecDeque<Told>,
     /// Bytes of the notifications among them.
     bytes: usize,
+    /// Told last. Most calls are told nothing else.
+    end: Option<Told>,
     waker: Option<Waker>,
     /// Requests of the child that wait for an answer, by the child's raw ids.
     open: Vec<Box<str>>,
@@ -161,7 +163,7 @@ impl Exchange {
         let mut state = self.state();
         state.open.clear();
         let on_complete = state.on_complete.take();
-        state.told.push_back(told);
+        state.end = Some(told);
         let waker = state.waker.take();
         // The reader may run at once, and looks here first.
         drop(state);
@@ -175,7 +177,7 @@ impl Exchange {
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Told> {
         let mut state = self.state();
-        match state.told.pop_front() {
+        match state.told.pop_front().or_else(|| state.end.take()) {
             Some(told) => {
                 if let Told::Notification(data) = &told {
                     state.bytes -= data.len();

@@ -241,27 +241,17 @@ impl Message {
     /// whole one is not needed, which may be large.
     #[must_use]
     pub fn without_params(&self) -> Self {
-        self.with_params("{}".len(), |out| out.extend_from_slice(b"{}"))
-    }
-
-    /// The same request or notification with the parameters that `write_params` writes: a JSON object on
-    /// one line, for which `room` is reserved.
-    pub(crate) fn with_params(&self, room: usize, write_params: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let around = REQUEST.len() + METHOD.len() + PARAMS.len() + 1;
-        let parts = self.id.len() + self.method.len() + room;
-        let mut text = Vec::with_capacity(around + parts);
-        let mut add = |before: &str, part: &Range<usize>| {
+        let mut text = Vec::new();
+        let mut add = |before: &str, part: &[u8]| {
             text.extend_from_slice(before.as_bytes());
             let start = text.len();
-            text.extend_from_slice(&self.text[part.clone()]);
+            text.extend_from_slice(part);
             start..text.len()
         };
-        let id = if self.id.is_empty() { 0..0 } else { add(REQUEST, &self.id) };
-        let method = add(if id.is_empty() { NOTIFICATION } else { METHOD }, &self.method);
-        text.extend_from_slice(PARAMS.as_bytes());
-        let start = text.len();
-        write_params(&mut text);
-        let payload = start..text.len();
+        let id = if self.id.is_empty() { 0..0 } else { add(REQUEST, &self.text[self.id.clone()]) };
+        let before_method = if id.is_empty() { NOTIFICATION } else { METHOD };
+        let method = add(before_method, &self.text[self.method.clone()]);
+        let payload = add(PARAMS, b"{}");
         text.push(b'}');
         Self { text: text.into(), kind: self.kind, id, method, payload }
     }
@@ -319,17 +309,17 @@ impl Message {
         if TOKEN_KEY.find(params.as_bytes()).is_none() && !is_escaped() {
             return Ok(None);
         }
-        let ambiguous = |_| {
-            Malformed::not_a_message(
-                "`_meta` or `progressToken` stands twice in `params`",
-                self.id(),
-            )
-        };
+        let ambiguous = |_| self.ambiguous_token();
         let Some(meta) = member(params, "_meta").map_err(ambiguous)? else { return Ok(None) };
         let token = member(&params[meta.clone()], "progressToken").map_err(ambiguous)?;
         Ok(token
             .map(|token| token.start + meta.start..token.end + meta.start)
             .filter(|token| usable_id(&params[token.clone()])))
+    }
+
+    pub(crate) fn ambiguous_token(&self) -> Malformed {
+        let what = "`_meta` or `progressToken` stands twice in `params`";
+        Malformed::not_a_message(what, self.id())
     }
 
     /// The place of member `name` at the top of the parameters.

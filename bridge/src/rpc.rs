@@ -20,6 +20,9 @@ pub const INVALID_PARAMS: i32 = -32602;
 /// The first code JSON-RPC leaves to implementations.
 pub const SERVER_ERROR: i32 = -32000;
 
+/// Room for what stands around the parameters of a line, and for its end.
+const LINE_ROOM: usize = r#","params":}"#.len() + 1;
+
 /// A JSON-RPC error response. `id` is raw JSON; without one it is `null`.
 #[must_use]
 pub fn error(id: Option<&str>, code: i32, message: &str) -> Bytes {
@@ -81,6 +84,23 @@ pub(crate) fn request(id: u64, message: &Message, token: Option<Range<usize>>) -
         }
         (params, _) => call(Some(&id), message, params.as_ref().map(slice::from_ref)),
     }
+}
+
+/// The request `message` under the raw `id`, with the parameters that `write_params` writes: a JSON object
+/// on one line, and hardly longer than its own.
+pub(crate) fn request_with(
+    id: &str,
+    message: &Message,
+    write_params: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
+    let parts = [r#"{"jsonrpc":"2.0","id":"#, id, r#","method":"#, message.raw_method()];
+    let room = message.payload().map_or(2, str::len) + id.len() + LINE_ROOM;
+    let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + room);
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    out.extend_from_slice(br#","params":"#);
+    write_params(&mut out);
+    out.push(b'}');
+    out
 }
 
 /// A request or notification made here. `params` is raw JSON on one line.

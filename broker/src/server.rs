@@ -134,7 +134,7 @@ impl Server {
 
     /// Which era its children are of; `None` while that is not known.
     pub(crate) fn child_era(&self) -> Option<Era> {
-        match self.settings().server.era {
+        match self.era_choice() {
             EraChoice::Legacy => Some(Era::Legacy),
             EraChoice::Modern => Some(Era::Modern),
             EraChoice::Auto => *self.child_era.lock().unwrap_or_else(PoisonError::into_inner),
@@ -152,7 +152,7 @@ impl Server {
     /// Whether a session needs a translator before its child, because that knows the modern era alone.
     /// Some servers know both, and a session is served in its own.
     pub(crate) fn refuses_handshake(&self) -> bool {
-        match self.settings().server.era {
+        match self.era_choice() {
             EraChoice::Legacy => false,
             EraChoice::Modern => true,
             EraChoice::Auto => self.refuses_handshake.load(Ordering::Relaxed),
@@ -167,7 +167,11 @@ impl Server {
 
     /// Whether the operator left it to the broker to find out the era.
     pub(crate) fn era_is_found_out(&self) -> bool {
-        self.settings().server.era == EraChoice::Auto
+        self.era_choice() == EraChoice::Auto
+    }
+
+    fn era_choice(&self) -> EraChoice {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).server.era
     }
 
     pub(crate) fn settings(&self) -> Arc<Settings> {

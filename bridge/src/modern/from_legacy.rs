@@ -16,8 +16,9 @@ const RESOURCE_NOT_FOUND: i64 = -32002;
 /// The person has to visit an address first; 2025-11-25 alone.
 const URL_ELICITATION_REQUIRED: i64 = -32042;
 
-/// What made a result, in its `_meta`.
+/// What made a result, in its `_meta`: the member's name, and all before its value where it is alone there.
 const SERVER_INFO_NAME: &str = r#""io.modelcontextprotocol/serverInfo""#;
+const SERVER_INFO_ALONE: &str = r#""_meta":{"io.modelcontextprotocol/serverInfo":"#;
 
 /// Lists and contents that clients may keep for a while (MCP 2026-07-28, "Caching").
 const CACHEABLE: [&str; 5] =
@@ -34,7 +35,7 @@ pub fn response(id: &str, method: &str, raw: &str, server_info: Option<&str>) ->
         && result.only("resultType") != Ok(Some(r#""complete""#));
     if is_foreign {
         let mut own = Vec::with_capacity(raw.len());
-        result.write(&mut own, |name| match name {
+        result.write(&mut own, &|name| match name {
             "resultType" => Written::No,
             _ => Written::AsItIs,
         });
@@ -59,10 +60,11 @@ fn dressed(
 ) -> Bytes {
     let is_absent = |name: &str| result.unmistakable(name) == Ok(None);
     let mut pieces = Vec::with_capacity(16);
-    pieces.extend([r#"{"jsonrpc":"2.0","id":"#, id, r#","result":{"#]);
-    if is_absent("resultType") {
-        pieces.push(r#""resultType":"complete","#);
-    }
+    let begin = match is_absent("resultType") {
+        true => r#","result":{"resultType":"complete","#,
+        false => r#","result":{"#,
+    };
+    pieces.extend([r#"{"jsonrpc":"2.0","id":"#, id, begin]);
     if CACHEABLE.contains(&method) {
         if is_absent("ttlMs") {
             pieces.push(r#""ttlMs":0,"#);
@@ -74,7 +76,7 @@ fn dressed(
     let mut own_meta = None;
     if let Some(info) = server_info {
         match result.unmistakable("_meta") {
-            Ok(None) => pieces.extend([r#""_meta":{"#, SERVER_INFO_NAME, ":", info, "},"]),
+            Ok(None) => pieces.extend([SERVER_INFO_ALONE, info, "},"]),
             Ok(Some(meta)) if meta.starts_with('{') && !meta.contains(SERVER_INFO_NAME) => {
                 own_meta = Some((meta, info));
             }

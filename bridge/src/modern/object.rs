@@ -98,9 +98,9 @@ impl<'a> Object<'a> {
         value.as_ptr() as usize - self.text.as_ptr() as usize
     }
 
-    /// Writes the object with the values that `value_of` has for its members, and without those that it
-    /// leaves out. Nothing else of it changes but the blanks between members.
-    pub(super) fn write(&self, out: &mut Vec<u8>, value_of: impl Fn(&str) -> Written<'a, '_>) {
+    /// Writes the object, each member as `written` says. Nothing else of it changes but the blanks between
+    /// members.
+    pub(super) fn write<'o>(&self, out: &mut Vec<u8>, written: &dyn Fn(&str) -> Written<'o>) {
         out.push(b'{');
         let begin = out.len();
         let mut before = 0;
@@ -109,7 +109,7 @@ impl<'a> Object<'a> {
             // A comma and blanks stand before the name, or nothing does.
             let name_and_colon = &self.text.as_bytes()[before..start];
             before = start + value.len();
-            let written = value_of(name);
+            let written = written(name);
             if matches!(written, Written::No) {
                 continue;
             }
@@ -119,25 +119,23 @@ impl<'a> Object<'a> {
             let quote = memchr::memchr(b'"', name_and_colon).unwrap_or(0);
             out.extend_from_slice(&name_and_colon[quote..]);
             match written {
-                Written::Object(object, is_kept) => object.write_kept(out, is_kept),
+                Written::Object(object, written) => object.write(out, written),
+                Written::Raw(value) => out.extend_from_slice(value.as_bytes()),
                 Written::AsItIs | Written::No => out.extend_from_slice(value.as_bytes()),
             }
         }
         out.push(b'}');
     }
-
-    /// As [`write`](Self::write), with those members alone that are kept.
-    fn write_kept(&self, out: &mut Vec<u8>, is_kept: fn(&str) -> bool) {
-        self.write(out, |name| if is_kept(name) { Written::AsItIs } else { Written::No });
-    }
 }
 
 /// How a member is written.
-pub(super) enum Written<'a, 'o> {
+pub(super) enum Written<'o> {
     AsItIs,
     No,
-    /// As this object, with those members alone that are kept.
-    Object(&'o Object<'a>, fn(&str) -> bool),
+    /// With this value, raw.
+    Raw(&'o str),
+    /// As this object, each member as it says.
+    Object(&'o Object<'o>, &'o dyn Fn(&str) -> Self),
 }
 
 /// The object again, on one line when each member is.
@@ -174,7 +172,10 @@ mod tests {
         let object = Object::read(text);
         let written = |is_kept: fn(&str) -> bool| {
             let mut out = Vec::new();
-            object.write_kept(&mut out, is_kept);
+            object.write(&mut out, &|name| match is_kept(name) {
+                true => Written::AsItIs,
+                false => Written::No,
+            });
             String::from_utf8(out).expect("text")
         };
         assert_eq!(written(|name| name != "a"), r#"{"\u0062":{"x":[",\"c\":"]},"c": "d"}"#);
@@ -183,11 +184,13 @@ mod tests {
         assert_eq!(written(|_| false), "{}");
         let mut out = Vec::new();
         let inner = Object::read(r#"{"x": 1, "y" :2}"#);
-        object.write(&mut out, |name| match name {
-            "b" => Written::Object(&inner, |name| name == "y"),
+        let only_y = |name: &str| if name == "y" { Written::AsItIs } else { Written::No };
+        object.write(&mut out, &|name| match name {
+            "b" => Written::Object(&inner, &only_y),
+            "c" => Written::Raw("7"),
             _ => Written::No,
         });
-        assert_eq!(out, br#"{"\u0062":{"y" :2}}"#);
+        assert_eq!(out, br#"{"\u0062":{"y" :2},"c": 7}"#);
     }
 
     #[test]

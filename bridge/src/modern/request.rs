@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     members::text,
-    message::Message,
+    message::{Malformed, Message, usable_id},
     rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND},
 };
 
@@ -24,6 +24,9 @@ const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const META_CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+/// Under which a request asks for progress, in `_meta` as well.
+pub(super) const PROGRESS_TOKEN: &str = "progressToken";
 
 /// What stands in each of them. Made once: a search this short would spend most of its time on being
 /// prepared.
@@ -104,6 +107,13 @@ impl<'m> Request<'m> {
     #[must_use]
     pub fn method(&self) -> &str {
         &self.method
+    }
+
+    /// The token under which it asks for progress, raw, as [`Message::progress_token`] finds it.
+    pub(crate) fn progress_token(&self) -> Result<Option<&'m str>, Malformed> {
+        let token = self.meta.unmistakable(PROGRESS_TOKEN);
+        let token = token.map_err(|Twice| self.message.ambiguous_token())?;
+        Ok(token.filter(|token| usable_id(token)))
     }
 
     /// A parameter, if it is text.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     input::TASKS,
     object::{Twice, Written, members},
-    request::{Rejection, Request},
+    request::{PROGRESS_TOKEN, Rejection, Request},
 };
 use crate::{
     message::{Incoming, Message},
@@ -23,18 +23,21 @@ const RESERVED: &str = "io.modelcontextprotocol/";
 const STATE: &str = "requestState";
 const ANSWERS: &str = "inputResponses";
 
-/// The request as a legacy child reads it: without the metadata that the handshake has told, and
-/// without answers to questions, which are told another way. The progress token and the trace context
-/// stay.
-#[must_use]
-pub fn request(request: &Request<'_>) -> Message {
-    let is_kept = |name: &str| !name.starts_with(RESERVED);
-    let has_meta = request.meta.has(is_kept);
-    let room = request.message.payload().map_or(0, str::len);
-    request.message.with_params(room, |out| {
-        request.params.write(out, |name| match name {
+/// The request as a legacy child reads it, under the number `id`, which is its progress token as well if it
+/// `has_token`: without the metadata that the handshake has told, and without answers to questions, which
+/// are told another way. The trace context stays.
+pub(crate) fn request(request: &Request<'_>, id: u64, has_token: bool) -> Vec<u8> {
+    let id = id.to_string();
+    let has_meta = request.meta.has(|name| !name.starts_with(RESERVED));
+    let in_meta = |name: &str| match name {
+        PROGRESS_TOKEN if has_token => Written::Raw(&id),
+        name if name.starts_with(RESERVED) => Written::No,
+        _ => Written::AsItIs,
+    };
+    rpc::request_with(&id, request.message, |out| {
+        request.params.write(out, &|name| match name {
             STATE | ANSWERS => Written::No,
-            "_meta" if has_meta => Written::Object(&request.meta, is_kept),
+            "_meta" if has_meta => Written::Object(&request.meta, &in_meta),
             "_meta" => Written::No,
             _ => Written::AsItIs,
         });
@@ -127,15 +130,17 @@ pub fn answers(request: &Request<'_>) -> Result<Repeated, Rejection> {
         Ok(state) => state.map_or(Ok(None), serde_json::from_str),
     };
     let state = state.map_err(|_| refused("`requestState` must be the string that was given"))?;
-    let answers = request.params.last(ANSWERS).map(members).unwrap_or_default();
-    let answers = answers.into_iter().map(|(key, raw)| (key, raw.get().to_owned())).collect();
-    Ok((state, answers))
+    let Some(answers) = request.params.last(ANSWERS) else { return Ok((state, BTreeMap::new())) };
+    let answers = members(answers).into_iter().map(|(key, raw)| (key, raw.get().to_owned()));
+    Ok((state, answers.collect()))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
-    use crate::message::Kind;
 
     fn message(params: &str) -> Message {
         let text =
@@ -154,19 +159,17 @@ mod tests {
                 "_meta":{"progressToken":7,"traceparent":"00-1","io.modelcontextprotocol/logLevel":"info",
                 "io.modelcontextprotocol/clientCapabilities":{}}}"#,
         );
-        let legacy = request(&Request::read(&modern));
+        let legacy = |message: &Message, has_token| {
+            let line = request(&Request::read(message), 9, has_token);
+            String::from_utf8(line).expect("text")
+        };
         assert_eq!(
-            (legacy.kind(), legacy.id(), &*legacy.method()),
-            (Kind::Request, Some(r#""a""#), "tools/call")
+            legacy(&modern, true),
+            r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"x","arguments":{"b":1.50},"_meta":{"progressToken":9,"traceparent":"00-1"}}}"#
         );
-        assert_eq!(
-            legacy.payload(),
-            Some(
-                r#"{"name":"x","arguments":{"b":1.50},"_meta":{"progressToken":7,"traceparent":"00-1"}}"#
-            )
-        );
+        assert!(legacy(&modern, false).contains(r#""progressToken":7"#));
         let bare = message(r#"{"_meta":{"io.modelcontextprotocol/clientCapabilities":{}}}"#);
-        assert_eq!(request(&Request::read(&bare)).payload(), Some("{}"));
+        assert!(legacy(&bare, false).ends_with(r#""params":{}}"#));
     }
 
     #[test]
@@ -222,5 +225,52 @@ mod tests {
         assert_eq!(salient(&first), salient(&again));
         let other = message(r#"{"name":"x","arguments":{"a":1,"b":[3]}}"#);
         assert_ne!(salient(&first), salient(&other));
+    }
+
+    /// Members under names that mean something to the translation, and under others.
+    fn members_of(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        let value = prop_oneof![
+            Just(json!(null)),
+            any::<i32>().prop_map(Value::from),
+            "[\"\\\\{}\\[\\],: \u{e9}a]{0,8}".prop_map(Value::from),
+            Just(json!({ "_meta": { "progressToken": 1 }, "requestState": [ "{" ] })),
+        ];
+        let name = prop::sample::select(names).prop_map(ToOwned::to_owned);
+        prop::collection::btree_map(name, value, 0..5)
+            .prop_map(|members| members.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn the_line_for_a_legacy_child_is_the_request_without_what_is_not_for_it(
+            params in members_of(&["name", "arguments", STATE, ANSWERS, "a\"b", ""]),
+            meta in proptest::option::of(members_of(&[
+                PROGRESS_TOKEN, "traceparent", "io.modelcontextprotocol/logLevel", "\u{e9}",
+            ])),
+            is_pretty: bool,
+        ) {
+            let (mut params, mut expected) = (params.clone(), params);
+            expected.as_object_mut().expect("an object").retain(|name, _| ![STATE, ANSWERS].contains(&&**name));
+            let has_token = meta.as_ref().is_some_and(|meta| meta[PROGRESS_TOKEN].is_number());
+            if let Some(mut meta) = meta {
+                params["_meta"] = meta.clone();
+                let kept = meta.as_object_mut().expect("an object");
+                kept.retain(|name, _| !name.starts_with(RESERVED));
+                if has_token {
+                    kept.insert(PROGRESS_TOKEN.to_owned(), json!(9));
+                }
+                if !kept.is_empty() {
+                    expected["_meta"] = meta;
+                }
+            }
+            let text = if is_pretty { format!("{params:#}") } else { params.to_string() };
+            let line = request(&Request::read(&message(&text)), 9, has_token);
+            prop_assert!(!line.contains(&b'\n'));
+            let line: Value = serde_json::from_slice(&line).expect("JSON");
+            let expected = json!({
+                "jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": expected,
+            });
+            prop_assert_eq!(line, expected);
+        }
     }
 }

@@ -262,15 +262,11 @@ impl Modern<'_> {
             looks: self.app.looks.clone(),
         };
         let done = Box::new(move |outcome: Outcome| counted.ended(outcome));
-        let translated;
-        let message = if about.legacy.is_some() {
-            translated = to_legacy::request(request);
-            &translated
-        } else {
-            request.message()
-        };
         let admission = about.admission.clone();
-        let call = bridge.call(admission, message, about.id(), options, done);
+        let call = match about.legacy {
+            Some(_) => bridge.call_translated(admission, request, about.id(), options, done),
+            None => bridge.call(admission, request.message(), about.id(), options, done),
+        };
         let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
         // No shutdown waits for what has no end of its own.
         let counted = (!options.is_open_ended).then(|| Counted::new(&self.app.calls));
