@@ -93,6 +93,8 @@ struct Inner {
     /// Whether namespaces take a user namespace first.
     user_namespace: bool,
     sandbox: Result<Walls, Failure>,
+    /// Why a sandbox is not made of namespaces.
+    without_namespaces: Option<Failure>,
     /// Whether there are PID namespaces.
     has_namespaces: bool,
     /// The same for a sandbox of another user; tried when it is first asked for.
@@ -121,6 +123,7 @@ impl Containment {
         let namespaces = Self::try_namespaces(user_namespace, false, None);
         let has_namespaces = namespaces.is_ok();
         let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true, None));
+        let without_namespaces = sandbox.as_ref().err().cloned();
         let sandbox = match sandbox {
             Ok(()) => Ok(Walls::Namespaces),
             Err(failure) => Self::try_landlock().map(|()| Walls::Landlock).map_err(|_| failure),
@@ -143,6 +146,7 @@ impl Containment {
             cgroup,
             user_namespace,
             sandbox,
+            without_namespaces,
             has_namespaces,
             sandbox_of_users: OnceLock::new(),
             ports: OnceLock::new(),
@@ -213,6 +217,12 @@ impl Containment {
             Ok(walls) => Ok(*walls),
             Err(failure) => Err(refused(failure)),
         }
+    }
+
+    /// Why a sandbox is not made of namespaces here, where [`Walls::Landlock`] stands in or there is none.
+    #[must_use]
+    pub fn without_namespaces(&self) -> Option<SpawnError> {
+        self.inner.without_namespaces.as_ref().map(refused)
     }
 
     /// Whether children can have a sandbox with a [user](crate::Sandbox::user) of their own; else what

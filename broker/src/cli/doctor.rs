@@ -11,6 +11,7 @@ mod compare;
 mod documents;
 mod host;
 mod messages;
+mod obstacle;
 mod outcome;
 mod registration;
 mod report;

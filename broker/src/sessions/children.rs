@@ -120,8 +120,11 @@ impl Children {
             );
         }
         if !by_landlock.is_empty() {
+            let refused = self.containment.as_ref().and_then(Containment::without_namespaces);
+            let error = refused.map(|refused| error_with_causes(&refused)).unwrap_or_default();
             warn!(
                 servers = by_landlock.join(", "),
+                error,
                 "there are no namespaces for these servers' processes, so Landlock alone isolates \
                  them: they see that other processes are there, connect to sockets that have a \
                  path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"

@@ -113,6 +113,27 @@ fn a_machine_with_neither_cgroups_nor_namespaces_is_told_what_its_helper_does_no
 }
 
 #[test]
+fn a_machine_that_covers_a_part_of_proc_is_told_what_uncovers_it() {
+    with_timeout(async {
+        if !Lack::WholeProc.can_be_had().await {
+            return;
+        }
+        let place = Place::lacking(Lack::WholeProc);
+        let (code, said, _) = place.run(&["doctor", "--host"]).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(
+            said.contains("mount /proc: ") && said.contains("systempaths=unconfined"),
+            "{said}"
+        );
+        let level = ["--set", "server.main.isolation.level=sandbox"];
+        let broker = place.serve(&level).await;
+        let log = broker.log();
+        let line = log.lines().find(|line| line.contains("Landlock alone isolates"));
+        assert!(line.is_some_and(|line| line.contains("mount /proc: ")), "{log}");
+    });
+}
+
+#[test]
 fn two_hundred_sessions_with_limits_leave_no_zombie_no_descriptor_and_no_cgroup() {
     with_timeout(async {
         for level in ["none", "sandbox"] {

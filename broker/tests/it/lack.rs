@@ -14,6 +14,8 @@ pub(crate) enum Lack {
     CgroupsOfVersion2AndNamespaces,
     /// Control groups of either version can be read, and no more.
     Cgroups,
+    /// A part of `/proc` is covered, as in most containers: no process gets a `/proc` of its own.
+    WholeProc,
 }
 
 impl Lack {
@@ -34,6 +36,9 @@ impl Lack {
                 read_only("cgroup2") + "; echo 0 > /proc/sys/user/max_pid_namespaces"
             }
             Self::Cgroups => read_only("cgroup2?"),
+            Self::WholeProc => "mount --bind /proc/sys /proc/sys; \
+                 mount -o remount,bind,ro,nosuid,nodev,noexec /proc/sys"
+                .to_owned(),
         };
         let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
         ["unshare", "-Urm", "sh", "-c", &script].map(str::to_owned).to_vec()

@@ -16,7 +16,9 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
-    process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal},
+    process::{
+        Pid, PidfdFlags, Signal, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal,
+    },
 };
 
 use super::{
@@ -181,12 +183,19 @@ pub(crate) fn attempt(plan: &Plan) -> Result<(), Failure> {
         launcher.launch(plan, &nothing, [null.as_fd(); 3], &Cgroups::default()).map_err(refused)?;
     let mut text = Vec::new();
     let read = io::Read::read_to_end(&mut &launched.report, &mut text);
-    let _ = exec::wait(launched.pid);
+    let ended = exec::wait(launched.pid);
     read.map_err(refused)?;
     match Failure::read(&text) {
         // There was no program to execute: everything before has worked.
         Some(failure) if failure.step == report::EXEC => Ok(()),
         Some(failure) => Err(failure),
+        None if ended.and_then(WaitStatus::terminating_signal) == Some(libc::SIGSYS) => {
+            // Of those that answer with an end, as the unit of a service may have one.
+            Err(Failure::new(
+                "start the launcher, which a filter of system calls ended",
+                Errno::PERM,
+            ))
+        }
         None => Err(Failure { step: "start the launcher".to_owned(), errno: libc::ENOSYS }),
     }
 }

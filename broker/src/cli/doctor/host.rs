@@ -1,83 +1,44 @@
 //! `mcp-broker doctor --host`: what this machine gives to hold, separate and limit children, and how to
 //! get the rest.
 
-use std::fs;
-
 use serde_json::{Value, json};
-use supervisor::{Containment, Enforcement, Limit, Mechanism, Walls};
+use supervisor::{Containment, Enforcement, Limit, Mechanism, SpawnError, Walls};
 
-use super::super::output::{Exit, print, print_error};
+use super::{
+    super::output::{Exit, print, print_error},
+    obstacle::{Obstacle, Surroundings},
+};
 use crate::error_chain::error_with_causes;
 
 /// What was found out about the machine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Facts {
-    is_root: bool,
     mechanism: Mechanism,
     /// What it is made of, or what was refused.
     sandbox: Result<Walls, String>,
+    /// Why it is not made of namespaces.
+    refused: Option<SpawnError>,
     limits: Vec<(&'static str, Enforcement)>,
-    /// Settings of the kernel that keep ordinary users from making namespaces.
-    obstacles: Vec<Obstacle>,
-    /// Whether this is a container.
-    is_container: bool,
+    around: Surroundings,
 }
-
-/// Why ordinary users may make no namespaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Obstacle {
-    /// kernel.apparmor_restrict_unprivileged_userns, as on Ubuntu since 23.10.
-    AppArmor,
-    /// kernel.unprivileged_userns_clone, as on Debian before 11.
-    Clone,
-    /// user.max_user_namespaces.
-    Count,
-}
-
-impl Obstacle {
-    const ALL: [(Self, &'static str, &'static str); 3] = [
-        (Self::AppArmor, "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
-        (Self::Clone, "/proc/sys/kernel/unprivileged_userns_clone", "0"),
-        (Self::Count, "/proc/sys/user/max_user_namespaces", "0"),
-    ];
-
-    fn hint(self) -> &'static str {
-        match self {
-            Self::AppArmor => APPARMOR,
-            Self::Clone => {
-                "allow user namespaces: write kernel.unprivileged_userns_clone = 1 to \
-                 /etc/sysctl.d/60-mcp-broker.conf and run `sysctl --system`"
-            }
-            Self::Count => {
-                "allow user namespaces: write user.max_user_namespaces = 10000 to \
-                 /etc/sysctl.d/60-mcp-broker.conf and run `sysctl --system`"
-            }
-        }
-    }
-}
-
-const APPARMOR: &str = "\
-AppArmor keeps programs from making user namespaces; allow this one: write the lines
-    abi <abi/4.0>,
-    include <tunables/global>
-    profile mcp-broker /usr/local/bin/mcp-broker flags=(unconfined) {
-      userns,
-    }
-to /etc/apparmor.d/mcp-broker, with the path of the program, and run
-`apparmor_parser -r /etc/apparmor.d/mcp-broker`";
 
 const UNIT: &str = "\
 run the broker as a systemd service with control groups of its own:
+    [Unit]
+    After=network-online.target
+    Wants=network-online.target
     [Service]
     ExecStart=/usr/local/bin/mcp-broker serve --config /etc/mcp-broker.toml
+    ExecReload=/bin/kill -HUP $MAINPID
     User=mcp-broker
     StateDirectory=mcp-broker
-    Delegate=yes";
-
-const CONTAINER: &str = "\
-the container's engine refuses namespaces; with Docker or Podman run it with
-`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`, or rely on one container for \
-each group of people that may see each other's data";
+    Delegate=yes
+    Restart=on-failure
+    [Install]
+    WantedBy=multi-user.target
+without ProtectControlGroups=, RestrictNamespaces=, ProtectKernelTunables= and ProtectKernelLogs=, and
+without MemoryDenyWriteExecute= where servers run on Node.js. A service may get less than a shell; see by
+`systemd-run --pty -p User=mcp-broker -p Delegate=yes /usr/local/bin/mcp-broker doctor --host`";
 
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,32 +76,20 @@ fn facts() -> std::io::Result<Facts> {
         ("limit pids", Limit::Processes),
         ("limit cpu", Limit::Cpu),
     ];
-    let is_set = |(_, file, value): &(Obstacle, &str, &str)| {
-        fs::read_to_string(file).is_ok_and(|found| found.trim() == *value)
-    };
-    let containers = ["/.dockerenv", "/run/.containerenv"];
     Ok(Facts {
-        is_root: rustix::process::geteuid().is_root(),
         mechanism: containment.mechanism(),
         sandbox: containment.sandbox().map_err(|error| error_with_causes(&error)),
+        refused: containment.without_namespaces(),
         limits: limits.map(|(name, limit)| (name, containment.enforcement(limit))).to_vec(),
-        obstacles: Obstacle::ALL
-            .iter()
-            .filter(|known| is_set(known))
-            .map(|known| known.0)
-            .collect(),
-        is_container: containers.iter().any(|file| fs::exists(file).unwrap_or(false)),
+        around: Surroundings::look(),
     })
 }
 
 fn checks(facts: &Facts) -> Vec<Check> {
-    let Facts { is_root, mechanism, sandbox, limits, obstacles, is_container } = facts;
-    let namespaces = || match obstacles.first() {
-        Some(obstacle) if !is_root || *obstacle == Obstacle::Count => obstacle.hint().to_owned(),
-        _ if *is_container => CONTAINER.to_owned(),
-        _ => "the kernel has no user namespaces (CONFIG_USER_NS, CONFIG_PID_NS), or a policy of \
-              the system refuses them"
-            .to_owned(),
+    let Facts { mechanism, sandbox, refused, limits, around } = facts;
+    let namespaces = || match refused {
+        Some(refused) => Obstacle::behind(refused, around).hint().to_owned(),
+        None => Obstacle::Kernel.hint().to_owned(),
     };
     let kill = match mechanism {
         Mechanism::Cgroup => "cgroup v2: every process that a child started ends with it",
@@ -167,10 +116,13 @@ fn checks(facts: &Facts) -> Vec<Check> {
             found: match sandbox {
                 Ok(Walls::Namespaces) => "isolation.level = \"sandbox\" works".to_owned(),
                 Ok(Walls::Landlock) => {
-                    "isolation.level = \"sandbox\" works by Landlock alone: a process sees that \
-                     others are there, connects to sockets that have a path, and has no /tmp; \
-                     network = \"egress\" goes by TCP port"
-                        .to_owned()
+                    let why = refused.as_ref().map(|refused| error_with_causes(refused));
+                    let why = why.unwrap_or_default();
+                    format!(
+                        "isolation.level = \"sandbox\" works by Landlock alone: a process sees that \
+                         others are there, connects to sockets that have a path, and has no /tmp; \
+                         network = \"egress\" goes by TCP port. Namespaces are refused: {why}"
+                    )
                 }
                 Err(refused) => format!("isolation.level = \"sandbox\" is refused: {refused}"),
             },
@@ -221,16 +173,15 @@ mod tests {
 
     fn complete() -> Facts {
         Facts {
-            is_root: false,
             mechanism: Mechanism::Cgroup,
             sandbox: Ok(Walls::Namespaces),
+            refused: None,
             limits: vec![
                 ("limit memory", Enforcement::CgroupV2),
                 ("limit pids", Enforcement::CgroupV2),
                 ("limit cpu", Enforcement::CgroupV1),
             ],
-            obstacles: Vec::new(),
-            is_container: false,
+            around: Surroundings::default(),
         }
     }
 
@@ -246,25 +197,16 @@ mod tests {
     }
 
     #[test]
-    fn each_obstacle_to_namespaces_has_its_own_remedy() {
-        for (obstacle, remedy) in [
-            (Obstacle::AppArmor, "/etc/apparmor.d/mcp-broker"),
-            (Obstacle::Clone, "kernel.unprivileged_userns_clone = 1"),
-            (Obstacle::Count, "user.max_user_namespaces"),
-        ] {
-            let facts = Facts {
-                sandbox: Err("make namespaces: not permitted".to_owned()),
-                obstacles: vec![obstacle],
-                ..complete()
-            };
-            let found = lacking(&facts);
-            assert!(
-                matches!(&found[..], [("sandbox", hint)] if hint.contains(remedy)),
-                "{found:?}"
-            );
-        }
-        let facts = Facts { sandbox: Err("no".to_owned()), is_container: true, ..complete() };
-        assert!(lacking(&facts)[0].1.contains("seccomp=unconfined"));
+    fn what_was_refused_is_told_with_what_stands_in_and_what_clears_the_way() {
+        let source = std::io::Error::from_raw_os_error(1);
+        let refused = Some(SpawnError::Isolation { step: "mount /proc".to_owned(), source });
+        let facts = Facts { sandbox: Ok(Walls::Landlock), refused, ..complete() };
+        let found = checks(&facts).into_iter().find(|check| check.name == "sandbox");
+        let found = found.expect("a line").found;
+        assert!(found.contains("Landlock alone") && found.contains("mount /proc"), "{found}");
+        assert!(
+            matches!(&lacking(&facts)[..], [("sandbox", hint)] if hint.contains("systempaths"))
+        );
     }
 
     #[test]
