@@ -139,7 +139,8 @@ async fn at_rest(server: &Server) -> anyhow::Result<Rest> {
         let processes = proc::tree(server.pid, &server.mark)?;
         let rest = Rest {
             children: watch.metric(&server.endpoint, "mcp_broker_children").await?,
-            processes: processes.len(),
+            // More than one launcher is too many.
+            processes: processes.len().saturating_sub(usize::from(proc::has_launcher(server.pid)?)),
             zombies: processes.iter().filter(|process| process.state == 'Z').count(),
             files: proc::open_files(server.pid)?,
             rss_kib: proc::rss_kib(server.pid)?,

@@ -78,6 +78,18 @@ pub(crate) fn tree(parent: u32, mark: &str) -> io::Result<Vec<Process>> {
     Ok(processes)
 }
 
+/// Whether `parent` has the one child that a broker keeps: what the processes around its children are
+/// copies of.
+pub(crate) fn has_launcher(parent: u32) -> io::Result<bool> {
+    let is_launcher = |pid: u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name == "mcp-launcher\n"
+            && stat(pid)
+                .is_some_and(|(its_parent, process)| its_parent == parent && process.state != 'Z')
+    };
+    Ok(all()?.into_iter().any(is_launcher))
+}
+
 /// Processes that carry `mark` on their command line.
 pub(crate) fn marked(mark: &str) -> io::Result<usize> {
     Ok(all()?.into_iter().filter(|pid| has_argument(*pid, mark)).count())
