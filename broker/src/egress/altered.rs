@@ -14,7 +14,7 @@ const OF_THE_BYTES: [HeaderName; 6] = [
 ];
 
 /// The head of an answer whose body is rewritten. Its entity tag stays as a weak one: the meaning is the
-/// same, and the bytes are not (RFC 9110 section 8.8.1), so that nobody puts two parts together.
+/// same, and the bytes are not (RFC 9110 section 8.8.1), so that a client does not put two parts together.
 pub(super) fn loosen(headers: &mut HeaderMap) {
     for name in &OF_THE_BYTES {
         headers.remove(name);

@@ -69,7 +69,7 @@ fn existing(path: PathBuf) -> Option<PathBuf> {
 const DATABASES: [&str; 7] = ["db", "db3", "sqlite", "sqlite3", "s3db", "sl3", "duckdb"];
 
 /// The directory of a database that programs write: they keep journals beside it. Beside other files,
-/// such as a configuration, lies what nobody named.
+/// such as a configuration, lies what no setting names.
 pub(super) fn beside(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|folder| !is_shared(folder))?;
     let kind = file.extension().and_then(OsStr::to_str)?;
