@@ -21,6 +21,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a drain may take: the default of `drain`, and what ending the children takes besides.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// What `supervisor` calls the process that sandboxed children are started from.
+const LAUNCHER: &str = "mcp-launcher";
+
 /// What the broker prints in front of its address, once it listens.
 const LISTENING: &str = "listening on ";
 
@@ -116,7 +119,7 @@ impl Broker {
         Ok(())
     }
 
-    /// The processes it has started and not seen the end of.
+    /// The processes it has started for sessions and not seen the end of.
     pub(crate) fn children(&self) -> Vec<u32> {
         children_of(self.child.id())
     }
@@ -150,7 +153,8 @@ pub(crate) fn processes_with(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Processes whose parent is `parent`; none where the system has no `/proc`.
+/// Processes whose parent is `parent`, save the one that a broker keeps to start sandboxed children from;
+/// none where the system has no `/proc`.
 fn children_of(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -158,15 +162,17 @@ fn children_of(parent: u32) -> Vec<u32> {
             let path = entry.ok()?.path();
             let pid: u32 = path.file_name()?.to_str()?.parse().ok()?;
             let stat = fs::read_to_string(path.join("stat")).ok()?;
-            (parent_in(&stat)? == parent).then_some(pid)
+            let (name, its_parent) = name_and_parent(&stat)?;
+            (its_parent == parent && name != LAUNCHER).then_some(pid)
         })
         .collect()
 }
 
 /// Reads `/proc/PID/stat`: `PID (NAME) STATE PARENT …`, where the name may be anything.
-fn parent_in(stat: &str) -> Option<u32> {
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(1)?.parse().ok()
+fn name_and_parent(stat: &str) -> Option<(&str, u32)> {
+    let (front, rest) = stat.rsplit_once(") ")?;
+    let (_, name) = front.split_once(" (")?;
+    Some((name, rest.split(' ').nth(1)?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -175,8 +181,8 @@ mod tests {
 
     #[test]
     fn a_process_may_be_called_anything() {
-        assert_eq!(parent_in("12 (node) S 7 12 12"), Some(7));
-        assert_eq!(parent_in("12 (a) R 9 (b) Z 8 12"), Some(8));
-        assert_eq!(parent_in("12 (node"), None);
+        assert_eq!(name_and_parent("12 (node) S 7 12 12"), Some(("node", 7)));
+        assert_eq!(name_and_parent("12 (a) R 9 (b) Z 8 12"), Some(("a) R 9 (b", 8)));
+        assert_eq!(name_and_parent("12 (node"), None);
     }
 }
