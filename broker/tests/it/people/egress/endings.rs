@@ -39,6 +39,17 @@ async fn whole(mut stream: TcpStream) -> (String, bool) {
     (String::from_utf8_lossy(&answer).into_owned(), read.is_err())
 }
 
+/// Whether a client takes this for all of an answer, when its connection ends behind it in order. Nothing at
+/// all is none: that is what is left when the upstream has gone before a byte was passed on.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    match length {
+        Some(length) => length.parse() == Ok(body.len()),
+        None => !head.contains("transfer-encoding") || body.ends_with("0\r\n\r\n"),
+    }
+}
+
 #[test]
 fn a_child_that_closes_its_side_behind_a_request_still_gets_its_answer() {
     with_timeout(async {
@@ -108,10 +119,7 @@ fn an_answer_that_the_upstream_breaks_off_is_no_whole_one_for_the_child() {
                 drop(stream);
                 let (got, is_broken) = whole(child).await;
                 let told = format!("{version} {answer}\n{got}");
-                let is_short =
-                    got.contains("content-length: 100") && !got.contains(&"x".repeat(97));
-                let is_cut = got.contains("transfer-encoding") && !got.ends_with("0\r\n\r\n");
-                assert!(is_broken || is_short || is_cut, "{told}");
+                assert!(is_broken || !is_whole(&got), "{told}");
             }
         }
     });
