@@ -21,6 +21,8 @@ pub(crate) mod isolation;
 pub(crate) mod ledgers;
 pub(crate) mod limits;
 pub(crate) mod parked;
+pub(crate) mod program;
+mod provision;
 pub(crate) mod registry;
 pub(crate) mod replacement;
 pub(crate) mod reuse;

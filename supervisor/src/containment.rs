@@ -233,7 +233,8 @@ impl Containment {
     pub fn sandbox_of_users(&self) -> Result<(), SpawnError> {
         let tried = self.inner.sandbox_of_users.get_or_init(|| {
             if self.inner.user_namespace {
-                let step = "run a child as another user, which only root may".to_owned();
+                let takes = if geteuid().is_root() { "CAP_SYS_ADMIN" } else { "root" };
+                let step = format!("run a child as another user, which takes {takes}");
                 return Err(Failure { step, errno: libc::EPERM });
             }
             Self::try_namespaces(false, true, Some(SOMEBODY))

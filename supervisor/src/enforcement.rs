@@ -37,7 +37,7 @@ impl Enforcement {
         match self {
             Self::CgroupV2 => "cgroup v2",
             Self::CgroupV1 => "cgroup v1",
-            Self::EachProcess => "each process",
+            Self::EachProcess => "rlimit of each process",
             Self::Missing => "not enforced",
         }
     }

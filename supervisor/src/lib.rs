@@ -114,6 +114,7 @@ pub use exit::Exit;
 pub use isolation::{Isolation, Network, Sandbox};
 pub use life::Life;
 pub use limits::Limits;
+pub use program::{enter, find_program};
 pub use reload::Reload;
 pub use spec::Spec;
 pub use stdin::Stdin;

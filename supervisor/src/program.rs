@@ -21,7 +21,17 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The absolute path of the program that `spec` names.
 pub(crate) fn find(spec: &Spec) -> Result<PathBuf, SpawnError> {
-    let program = &spec.program;
+    let search = spec.env.iter().rev().find(|(name, _)| name == "PATH");
+    find_program(&spec.program, search.map(|(_, value)| &**value))
+}
+
+/// The absolute path of the program that [`start`](crate::start) would run for this
+/// [`Spec::program`] with this `PATH` in [`Spec::env`], for this process's user.
+///
+/// # Errors
+/// [`SpawnError::Missing`] and [`SpawnError::NotExecutable`], as the start would say. Whether the
+/// interpreter of a script is there, only a start tells.
+pub fn find_program(program: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
     if program.as_bytes().contains(&b'/') {
         let path = path::absolute(program).map_err(SpawnError::Other)?;
         return match judge(&path) {
@@ -29,8 +39,7 @@ pub(crate) fn find(spec: &Spec) -> Result<PathBuf, SpawnError> {
             Err(refusal) => Err(refusal.naming(program)),
         };
     }
-    let search = spec.env.iter().rev().find(|(name, _)| name == "PATH");
-    let search = search.map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value);
+    let search = search.unwrap_or(OsStr::new(DEFAULT_PATH));
     let mut worst = Refusal::Missing;
     for folder in env::split_paths(search).filter(|folder| folder.is_absolute()) {
         let path = folder.join(program);
@@ -43,8 +52,11 @@ pub(crate) fn find(spec: &Spec) -> Result<PathBuf, SpawnError> {
     Err(worst.naming(program))
 }
 
-/// Whether the child could enter `cwd`.
-pub(crate) fn enter(cwd: &Path) -> Result<(), SpawnError> {
+/// Whether a child of this process's user could work in the directory `cwd`.
+///
+/// # Errors
+/// [`SpawnError::Cwd`], as [`start`](crate::start) would say.
+pub fn enter(cwd: &Path) -> Result<(), SpawnError> {
     let judged = match cwd.metadata() {
         Ok(found) if !found.is_dir() => Err(Errno::NOTDIR.into()),
         Ok(_) => access(cwd, Access::EXEC_OK).map_err(io::Error::from),

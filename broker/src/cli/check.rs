@@ -48,8 +48,22 @@ pub(super) fn run(args: &CheckArgs, context: &Context<'_>) -> Exit {
         None => print("there is no configuration file; the defaults are valid"),
     }
     let only = args.attempt.as_ref().and_then(Option::as_deref);
-    for line in Children::of_trials().describe(&loaded.config, only) {
+    let children = Children::of_trials();
+    for line in children.describe(&loaded.config, only) {
         print(format_args!("this machine: {line}"));
+    }
+    for warning in check::not_startable(&loaded, context.environment) {
+        for line in format!("warning: {warning}").lines() {
+            print_error(format_args!("this machine: {line}"));
+        }
+    }
+    let unmet = check::unmet(&loaded, &children, only);
+    if !unmet.is_empty() {
+        print_error("this machine: the broker does not start here as this user:");
+        for setting in unmet {
+            print_error(format_args!("\n  {}", setting.to_string().replace('\n', "\n  ")));
+        }
+        return Exit::Config;
     }
     match &args.attempt {
         None => Exit::Ok,

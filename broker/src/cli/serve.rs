@@ -16,7 +16,8 @@ use crate::{
     clock::Clock,
     compose::{check, start_error::StartError},
     config::{
-        Config, ConfigErrors, Environment, Loaded, ProcessEnvironment, ServerCommand, Sources,
+        Config, ConfigError, ConfigErrors, Environment, Loaded, ProcessEnvironment, ServerCommand,
+        Sources,
     },
     error_chain::error_with_causes,
     listener::Listener,
@@ -94,9 +95,13 @@ async fn run_until_signal(
     log: LogControl,
     clock: &Clock,
 ) -> Exit {
+    let not_startable = check::not_startable(&loaded, &ProcessEnvironment);
     let Loaded { config, warnings, file, .. } = loaded;
     for warning in &warnings {
         warn!("{warning}");
+    }
+    for ConfigError { key, what, hint, .. } in not_startable {
+        warn!(key, hint, "the server's processes cannot be started: {what}");
     }
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [Ok(mut terminate), Ok(mut interrupt), Ok(hangup)] = signals.map(signal) else {
@@ -114,6 +119,12 @@ async fn run_until_signal(
     let control = match Control::start(config.clone(), environment, &listener, clock.clone()).await
     {
         Ok(control) => control,
+        Err(StartError::Unmet(unmet)) => {
+            for ConfigError { key, what, hint, .. } in unmet {
+                error!(key, hint, "the broker does not start: {key} {what}");
+            }
+            return Exit::Config;
+        }
         Err(error) => {
             error!("{}", error_with_causes(&error));
             return match error {

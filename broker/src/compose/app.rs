@@ -37,9 +37,8 @@ use crate::{
     body_budget::BodyBudget,
     calls::Calls,
     clock::Clock,
-    config::{Change, Config, Environment},
+    config::{Change, Config, ConfigError, Environment},
     egress::{proxy::EgressProxy, rights::LackingRights},
-    error_chain::error_with_causes,
     metrics::{Metrics, ReasonLabel, StateLabels},
     server::Settings,
     sessions::{
@@ -50,7 +49,6 @@ use crate::{
         credential::VaultSource,
         credential_changes,
         credential_looks::{self, LookSender},
-        isolation::NoIsolation,
         parked::ParkedCalls,
         registry::Sessions,
         reuse::IdleChildren,
@@ -129,8 +127,7 @@ impl App {
         let tasks = TaskTracker::new();
         let metrics = Arc::new(Metrics::new());
         let children = Arc::new(Children::new(&config.data_dir));
-        children.check(&config)?;
-        children.check_limits(&config)?;
+        children.check(&config).map_err(StartError::Unmet)?;
         children.name_mechanisms(&config, &metrics);
         let outside = HttpClients::new(&config)?;
         let stopping = CancellationToken::new();
@@ -273,9 +270,10 @@ impl App {
         let (config, changes) = old.config.reloaded(new);
         self.children.name_mechanisms(&config, &self.metrics);
         self.sessions.set_limits(session_limits(&config));
-        if let Err((server, NoIsolation(lacking))) = self.children.check(&config) {
-            let error = error_with_causes(&lacking);
-            error!(%error, "server.{}.isolation cannot be had: its processes do not start", server.as_str());
+        for ConfigError { key, what, hint, .. } in
+            self.children.check(&config).err().unwrap_or_default()
+        {
+            error!(key, hint, "{what}: the server's processes do not start");
         }
         let state = State::of(config, Some(&old), &self.metrics);
         self.state.store(Arc::new(state));
@@ -285,11 +283,11 @@ impl App {
     /// Whether this system can give the processes of servers what they would get by a reload.
     ///
     /// # Errors
-    /// The first thing that it cannot.
+    /// Everything that it cannot.
     pub(crate) fn check_reload(&self, new: &Config) -> Result<(), StartError> {
         let (config, _) = self.state.load().config.reloaded(new);
-        self.children.check(&config)?;
-        Ok(self.children.check_limits(&config)?)
+        let unmet = self.children.unmet(&config, None);
+        if unmet.is_empty() { Ok(()) } else { Err(StartError::Unmet(unmet)) }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -1,5 +1,5 @@
-//! Mistakes that only a provider or verifier finds in its own table: each is made once, which sends
-//! no request.
+//! Mistakes that reading the configuration does not find: in the table of a provider or verifier, which is
+//! made once, without a request; and what this machine lacks for a server.
 
 use auth::{SetupError, oauth};
 
@@ -11,8 +11,9 @@ use super::{
     start_error::StartError,
 };
 use crate::{
-    config::{Config, ConfigError, ConfigErrors, Loaded, Source},
+    config::{Config, ConfigError, ConfigErrors, Environment, Loaded, Source},
     error_chain::error_with_causes,
+    sessions::{children::Children, program},
     tokens,
 };
 
@@ -34,6 +35,22 @@ pub(crate) fn validate_providers(loaded: &Loaded) -> Result<(), ConfigErrors> {
     }
     let mistakes = errors.iter().map(|error| mistake(error, loaded));
     Err(ConfigErrors(mistakes.collect()))
+}
+
+/// What the broker would not start with on this machine, as the user that this process runs as; of this
+/// `only` server, if one is named.
+pub(crate) fn unmet(loaded: &Loaded, children: &Children, only: Option<&str>) -> Vec<ConfigError> {
+    located(children.unmet(&loaded.config, only), loaded)
+}
+
+/// Servers whose processes cannot be started as the user that this process runs as.
+pub(crate) fn not_startable(loaded: &Loaded, environment: &dyn Environment) -> Vec<ConfigError> {
+    located(program::not_startable(&loaded.config, environment), loaded)
+}
+
+fn located(errors: Vec<ConfigError>, loaded: &Loaded) -> Vec<ConfigError> {
+    let errors = errors.into_iter();
+    errors.map(|error| ConfigError { source: source(&error.key, loaded), ..error }).collect()
 }
 
 fn errors(config: &Config) -> Vec<StartError> {
@@ -87,9 +104,14 @@ fn mistake(error: &StartError, loaded: &Loaded) -> ConfigError {
         StartError::OAuth(source) => ("server".to_owned(), error_with_causes(source), None),
         other => ("auth".to_owned(), error_with_causes(other), None),
     };
-    let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
-    let source = entry.map_or(Source::Default, |entry| entry.source.clone());
+    let source = source(&key, loaded);
     ConfigError { key, source, what, hint }
+}
+
+/// Where a key was set.
+fn source(key: &str, loaded: &Loaded) -> Source {
+    let entry = loaded.effective.0.iter().find(|entry| entry.key == key);
+    entry.map_or(Source::Default, |entry| entry.source.clone())
 }
 
 /// The key within its table; empty when the table as a whole is meant.

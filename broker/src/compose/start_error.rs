@@ -6,9 +6,8 @@ use auth::{
 };
 
 use crate::{
-    config::ServerName,
+    config,
     fetch::RootsError,
-    sessions::{isolation::NoIsolation, limits::Unenforced},
     store::{self, KeysError},
     tokens::ImportError,
 };
@@ -22,29 +21,10 @@ pub enum StartError {
     /// Another broker serves from the data directory, or it cannot be locked.
     #[error("the data directory cannot be used")]
     DataDirectory(#[from] store::LockError),
-    /// The system gives a server's processes no sandbox.
-    #[error(
-        "server.{server}.isolation cannot be had on this system; allow user namespaces, or write \
-         fallback = \"warn\" to run without it"
-    )]
-    Isolation {
-        /// The server's name.
-        server: String,
-        /// What was refused.
-        source: supervisor::SpawnError,
-    },
-    /// Nothing here holds a server's processes to a limit.
-    #[error(
-        "server.{server}.limits.{key} cannot be enforced on this system: it takes a control group \
-         with that controller; run the broker as root or with Delegate=yes in its systemd unit, or \
-         remove the key"
-    )]
-    Limit {
-        /// The server's name.
-        server: String,
-        /// The key in its table of limits.
-        key: &'static str,
-    },
+    /// This machine, or the user that runs the broker, does not give servers' processes what their settings
+    /// ask for: each such setting.
+    #[error("this machine does not give what the settings ask for: {}", in_one_line(.0))]
+    Unmet(Vec<config::ConfigError>),
     /// The store did not open.
     #[error("the store cannot be used")]
     Store(#[from] store::OpenError),
@@ -95,14 +75,10 @@ pub enum StartError {
     Seed(#[from] auth::SeedError),
 }
 
-impl From<Unenforced> for StartError {
-    fn from(Unenforced { server, key }: Unenforced) -> Self {
-        Self::Limit { server, key }
-    }
-}
-
-impl From<(ServerName, NoIsolation)> for StartError {
-    fn from((server, NoIsolation(source)): (ServerName, NoIsolation)) -> Self {
-        Self::Isolation { server: server.as_str().to_owned(), source }
-    }
+fn in_one_line(unmet: &[config::ConfigError]) -> String {
+    let words = unmet.iter().map(|config::ConfigError { key, what, hint, .. }| {
+        let hint = hint.as_ref().map(|hint| format!(" (hint: {hint})"));
+        format!("{key}: {what}{}", hint.unwrap_or_default())
+    });
+    words.collect::<Vec<_>>().join("; ")
 }

@@ -49,16 +49,16 @@ const LEAST_FILES: usize = 16;
 const PROCESSORS: (u64, u64) = (10, 1_024_000);
 
 impl LimitsConfig {
-    /// Those that are set: key, what it limits, its value in words.
+    /// Those that are set: key in the server's table, what it limits, its value in words.
     pub(crate) fn entries(&self) -> Vec<(&'static str, Limit, String)> {
         let size = |limit: Option<NonZeroUsize>| limit.map(|bytes| size_text(bytes.get()));
         let count = |limit: Option<NonZeroUsize>| limit.map(|count| count.to_string());
         let all = [
-            ("memory", Limit::Memory, size(self.memory)),
-            ("pids", Limit::Processes, count(self.pids)),
-            ("cpu", Limit::Cpu, self.cpu.0.map(|_| self.cpu.to_string())),
-            ("open_files", Limit::OpenFiles, count(self.open_files)),
-            ("file_size", Limit::FileSize, size(self.file_size)),
+            ("limits.memory", Limit::Memory, size(self.memory)),
+            ("limits.pids", Limit::Processes, count(self.pids)),
+            ("limits.cpu", Limit::Cpu, self.cpu.0.map(|_| self.cpu.to_string())),
+            ("limits.open_files", Limit::OpenFiles, count(self.open_files)),
+            ("limits.file_size", Limit::FileSize, size(self.file_size)),
         ];
         all.into_iter().filter_map(|(key, limit, value)| Some((key, limit, value?))).collect()
     }

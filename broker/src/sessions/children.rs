@@ -1,22 +1,17 @@
 //! Which children there are, for the metrics.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
-use supervisor::{Containment, Mechanism, Walls};
+use supervisor::{Containment, Mechanism};
 use tracing::{info, warn};
 
-use super::{
-    isolation::{Granted, NoIsolation},
-    uids::Uids,
-};
+use super::uids::Uids;
 use crate::{
-    config::{Config, ServerName},
-    error_chain::error_with_causes,
     metrics::{ServerLabel, StateLabels},
     server::Server,
 };
@@ -72,65 +67,6 @@ impl Children {
                 );
             });
         Self { pids: Mutex::default(), containment: containment.ok(), uids }
-    }
-
-    /// Whether the servers can have the isolation that they ask for; says what each gets.
-    ///
-    /// # Errors
-    /// The first server that cannot, and what the system lacks.
-    pub(crate) fn check(&self, config: &Config) -> Result<(), (ServerName, NoIsolation)> {
-        // Of several servers, the system lacks the same for all.
-        let mut shortfalls = BTreeMap::<(String, String), Vec<&str>>::new();
-        let mut by_landlock = Vec::new();
-        for (name, server) in &config.server {
-            let containment = self.containment.as_ref();
-            let granted = Granted::to(server, containment).map_err(|none| (name.clone(), none))?;
-            let (kill, server) = (granted.kill(containment), name.as_str());
-            if let Some(lacking) = &granted.lacking {
-                let what = (granted.to_string(), error_with_causes(lacking));
-                shortfalls.entry(what).or_default().push(server);
-            }
-            if granted.walls == Some(Walls::Landlock) {
-                by_landlock.push(server);
-            }
-            if granted.is_by_port() {
-                warn!(
-                    server,
-                    "network = \"egress\" goes by TCP port here, since there are no network namespaces: \
-                     the server's processes reach no other TCP port, but this one on every host, and UDP"
-                );
-            }
-            info!(
-                server,
-                isolation = granted.level.word(),
-                network = %granted.network,
-                kill,
-                "isolation of the server's processes"
-            );
-        }
-        for ((isolation, error), servers) in shortfalls {
-            warn!(
-                servers = servers.join(", "),
-                %isolation,
-                %error,
-                "the system gives these servers' processes less isolation than they should have; \
-                 without any, they see and reach what the broker's user does. `mcp-broker doctor \
-                 --host` says how to get it; level = \"none\" in a server's table isolation says that \
-                 this is meant"
-            );
-        }
-        if !by_landlock.is_empty() {
-            let refused = self.containment.as_ref().and_then(Containment::without_namespaces);
-            let error = refused.map(|refused| error_with_causes(&refused)).unwrap_or_default();
-            warn!(
-                servers = by_landlock.join(", "),
-                error,
-                "there are no namespaces for these servers' processes, so Landlock alone isolates \
-                 them: they see that other processes are there, connect to sockets that have a \
-                 path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"
-            );
-        }
-        Ok(())
     }
 
     fn starts(&self, pid: u32) {

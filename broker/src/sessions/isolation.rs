@@ -31,7 +31,12 @@ pub(crate) struct Granted {
 
 /// The isolation that a server asks for cannot be had.
 #[derive(Debug)]
-pub(crate) struct NoIsolation(pub(crate) SpawnError);
+pub(crate) struct NoIsolation {
+    /// The key in the server's table that asks for it.
+    pub(crate) key: &'static str,
+    /// What the system lacks.
+    pub(crate) lacking: SpawnError,
+}
 
 impl Granted {
     /// Decides for `server`.
@@ -51,7 +56,10 @@ impl Granted {
             Err(lacking) => lacking,
         };
         if asks_for_isolation(server) && server.isolation.fallback == IsolationFallback::Refuse {
-            return Err(NoIsolation(lacking));
+            let asks = server.isolation.level.is_some_and(|level| level != IsolationLevel::None);
+            let is_of_level = asks && walls(containment, level, &NetworkAccess::Any).is_err();
+            let key = if is_of_level { "isolation.level" } else { "isolation.network" };
+            return Err(NoIsolation { key, lacking });
         }
         Ok(Self::less(containment, level, network, lacking))
     }

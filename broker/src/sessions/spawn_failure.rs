@@ -198,8 +198,9 @@ impl SpawnFailure {
     }
 }
 
-/// What an operator can do about a child that did not even start.
-fn start_hint(error: &SpawnError) -> Option<(&'static str, &'static str)> {
+/// What an operator can do about a child that did not even start: the key in the server's table, and the
+/// hint.
+pub(super) fn start_hint(error: &SpawnError) -> Option<(&'static str, &'static str)> {
     Some(match error {
         SpawnError::Missing { .. } => {
             ("command", "install the program, or write its whole path in command")

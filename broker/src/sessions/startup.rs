@@ -162,7 +162,7 @@ impl Startup {
             span.record("login", login);
         }
         let granted = Granted::to(&settings.server, self.children.containment.as_ref());
-        let granted = granted.map_err(|lacking| SpawnFailure::Start(lacking.0))?;
+        let granted = granted.map_err(|none| SpawnFailure::Start(none.lacking))?;
         let user = self.user(&granted).await?;
         let directory =
             Directory::create(&settings.directories).await.map_err(SpawnFailure::Directory)?;

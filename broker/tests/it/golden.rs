@@ -25,11 +25,10 @@ fn output(directory: &Path, args: &[&str], variables: &[(&str, &str)]) -> String
     let text = |bytes| String::from_utf8(bytes).expect("text");
     match output.status.code() {
         Some(0) => {
-            let said = text(output.stdout);
+            let said = text(output.stdout) + &text(output.stderr);
             // What one machine gives another may lack.
             let lines = said.split_inclusive('\n');
-            let lines: String = lines.filter(|line| !line.starts_with("this machine: ")).collect();
-            lines + &text(output.stderr)
+            lines.filter(|line| !line.starts_with("this machine: ")).collect()
         }
         code => format!("{}exit code {code:?}\n", text(output.stdout) + &text(output.stderr)),
     }

@@ -28,6 +28,7 @@ mod package_runners;
 mod people;
 mod processes;
 mod program;
+mod provision;
 mod request_checks;
 mod reuse;
 mod sessions;

@@ -18,6 +18,8 @@ struct Facts {
     sandbox: Result<Walls, String>,
     /// Why it is not made of namespaces.
     refused: Option<SpawnError>,
+    /// Why children cannot run as other users.
+    users: Option<SpawnError>,
     limits: Vec<(&'static str, Enforcement)>,
     around: Surroundings,
 }
@@ -40,12 +42,36 @@ without ProtectControlGroups=, RestrictNamespaces=, ProtectKernelTunables= and P
 without MemoryDenyWriteExecute= where servers run on Node.js. A service may get less than a shell; see by
 `systemd-run --pty -p User=mcp-broker -p Delegate=yes /usr/local/bin/mcp-broker doctor --host`";
 
+/// Whether there is what a line of the report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    There,
+    Lacks,
+    /// Another user of this machine may have it, and this one does not need it.
+    NotAsThisUser,
+}
+
+impl State {
+    fn of(is_there: bool) -> Self {
+        if is_there { Self::There } else { Self::Lacks }
+    }
+
+    /// Stable: machines read it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::There => "ok",
+            Self::Lacks => "lacks",
+            Self::NotAsThisUser => "no",
+        }
+    }
+}
+
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
 struct Check {
     /// Stable: machines read it.
     name: &'static str,
-    is_there: bool,
+    state: State,
     found: String,
     hint: Option<String>,
 }
@@ -66,7 +92,7 @@ pub(super) fn run(as_json: bool) -> Exit {
             check.print();
         }
     }
-    if checks.iter().all(|check| check.is_there) { Exit::Ok } else { Exit::No }
+    if checks.iter().all(|check| check.state != State::Lacks) { Exit::Ok } else { Exit::No }
 }
 
 fn facts() -> std::io::Result<Facts> {
@@ -80,13 +106,14 @@ fn facts() -> std::io::Result<Facts> {
         mechanism: containment.mechanism(),
         sandbox: containment.sandbox().map_err(|error| error_with_causes(&error)),
         refused: containment.without_namespaces(),
+        users: containment.sandbox_of_users().err(),
         limits: limits.map(|(name, limit)| (name, containment.enforcement(limit))).to_vec(),
         around: Surroundings::look(),
     })
 }
 
 fn checks(facts: &Facts) -> Vec<Check> {
-    let Facts { mechanism, sandbox, refused, limits, around } = facts;
+    let Facts { mechanism, sandbox, refused, users, limits, around } = facts;
     let namespaces = || match refused {
         Some(refused) => Obstacle::behind(refused, around).hint().to_owned(),
         None => Obstacle::Kernel.hint().to_owned(),
@@ -106,13 +133,13 @@ fn checks(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![
         Check {
             name: "kill",
-            is_there: is_sure,
+            state: State::of(is_sure),
             found: kill.to_owned(),
             hint: (!is_sure).then(|| format!("{}; or {UNIT}", namespaces())),
         },
         Check {
             name: "sandbox",
-            is_there: *sandbox == Ok(Walls::Namespaces),
+            state: State::of(*sandbox == Ok(Walls::Namespaces)),
             found: match sandbox {
                 Ok(Walls::Namespaces) => "isolation.level = \"sandbox\" works".to_owned(),
                 Ok(Walls::Landlock) => {
@@ -128,13 +155,14 @@ fn checks(facts: &Facts) -> Vec<Check> {
             },
             hint: (*sandbox != Ok(Walls::Namespaces)).then(namespaces),
         },
+        of_users(users.as_ref(), around),
     ];
     for (name, by) in limits {
         // For each process is not for a child.
         let is_there = matches!(by, Enforcement::CgroupV1 | Enforcement::CgroupV2);
         checks.push(Check {
             name,
-            is_there,
+            state: State::of(is_there),
             found: by.to_string(),
             hint: (!is_there).then(|| UNIT.to_owned()),
         });
@@ -150,16 +178,32 @@ fn checks(facts: &Facts) -> Vec<Check> {
     checks
 }
 
+/// Whether processes of each person can be a user of the system.
+fn of_users(refused: Option<&SpawnError>, around: &Surroundings) -> Check {
+    let (state, found, hint) = match refused {
+        None => (State::There, "isolation.level = \"user\" works".to_owned(), None),
+        Some(_) if !around.is_root => (
+            State::NotAsThisUser,
+            "isolation.level = \"user\" takes a broker that is root".to_owned(),
+            Some("run the broker as root for it (in a systemd unit: without User=)".to_owned()),
+        ),
+        Some(refused) => (
+            State::Lacks,
+            format!("isolation.level = \"user\" is refused: {}", error_with_causes(refused)),
+            Some(Obstacle::behind(refused, around).hint().to_owned()),
+        ),
+    };
+    Check { name: "user", state, found, hint }
+}
+
 impl Check {
     fn json(&self) -> Value {
-        let Self { name, is_there, found, hint } = self;
-        let state = if *is_there { "ok" } else { "lacks" };
-        json!({ "check": name, "state": state, "found": found, "hint": hint })
+        let Self { name, state, found, hint } = self;
+        json!({ "check": name, "state": state.word(), "found": found, "hint": hint })
     }
 
     fn print(&self) {
-        let state = if self.is_there { "ok" } else { "lacks" };
-        print(format_args!("{:<14} {state:<6} {}", self.name, self.found));
+        print(format_args!("{:<14} {:<6} {}", self.name, self.state.word(), self.found));
         for (number, line) in self.hint.iter().flat_map(|hint| hint.lines()).enumerate() {
             let mark = if number == 0 { "hint:" } else { "" };
             print(format_args!("      {mark:<5} {line}"));
@@ -176,6 +220,7 @@ mod tests {
             mechanism: Mechanism::Cgroup,
             sandbox: Ok(Walls::Namespaces),
             refused: None,
+            users: None,
             limits: vec![
                 ("limit memory", Enforcement::CgroupV2),
                 ("limit pids", Enforcement::CgroupV2),
@@ -186,7 +231,7 @@ mod tests {
     }
 
     fn lacking(facts: &Facts) -> Vec<(&'static str, String)> {
-        let checks = checks(facts).into_iter().filter(|check| !check.is_there);
+        let checks = checks(facts).into_iter().filter(|check| check.state != State::There);
         checks.map(|check| (check.name, check.hint.expect("what to do"))).collect()
     }
 
@@ -207,6 +252,22 @@ mod tests {
         assert!(
             matches!(&lacking(&facts)[..], [("sandbox", hint)] if hint.contains("systempaths"))
         );
+    }
+
+    #[test]
+    fn who_is_not_root_is_told_that_a_user_for_each_person_takes_root_and_that_nothing_is_amiss() {
+        let refused = || {
+            let step = "run a child as another user, which takes root".to_owned();
+            SpawnError::Isolation { step, source: std::io::Error::from_raw_os_error(1) }
+        };
+        let facts = Facts { users: Some(refused()), ..complete() };
+        let found = checks(&facts).into_iter().find(|check| check.name == "user").expect("a line");
+        assert_eq!(found.state, State::NotAsThisUser);
+        assert!(found.hint.is_some_and(|hint| hint.contains("as root")));
+        let around = Surroundings { is_root: true, ..Surroundings::default() };
+        let facts = Facts { users: Some(refused()), around, ..complete() };
+        let found = checks(&facts).into_iter().find(|check| check.name == "user").expect("a line");
+        assert_eq!(found.state, State::Lacks, "root should have it");
     }
 
     #[test]

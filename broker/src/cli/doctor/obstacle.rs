@@ -18,6 +18,8 @@ pub(super) enum Obstacle {
     Proc,
     /// Root without its capabilities.
     Root,
+    /// Root without the capability to run children as other users.
+    Capability,
     /// The engine of a container filters system calls.
     Container,
     /// Something else does, such as a systemd unit.
@@ -83,6 +85,9 @@ impl Obstacle {
             (None, _, Some(Errno::NOSPC)) => Self::Count,
             (None, "mount /proc", Some(Errno::PERM)) => Self::Proc,
             (None, "map the user" | "map the group", _) if around.is_root => Self::Root,
+            (None, step, _) if around.is_root && step.starts_with("run a child as") => {
+                Self::Capability
+            }
             (None, _, Some(Errno::NOSYS)) if !around.is_filtered => Self::Kernel,
             _ if around.is_container => Self::Container,
             _ if around.is_filtered => Self::Filter,
@@ -110,6 +115,10 @@ impl Obstacle {
             Self::Root => {
                 "root lacks capabilities here (CAP_SETFCAP, CAP_SYS_ADMIN); run the broker as an \
                  ordinary user, who needs none"
+            }
+            Self::Capability => {
+                "root lacks CAP_SYS_ADMIN here; with Docker add `--cap-add SYS_ADMIN`, in a systemd \
+                 unit leave CapabilityBoundingSet= out"
             }
             Self::Container => CONTAINER,
             Self::Filter => {
