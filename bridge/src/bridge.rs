@@ -122,7 +122,11 @@ impl Bridge {
         on_complete: OnComplete,
     ) -> Result<Response<Body>, PostError> {
         let span = debug_span!(target: "bridge", "post");
-        self.exchange(admission, incoming, accepts, on_complete).instrument(span).await
+        let exchange = async {
+            let response = self.exchange(admission, incoming, accepts, on_complete).await;
+            self.shared.settled(response).await
+        };
+        exchange.instrument(span).await
     }
 
     /// Ends the calls that `name` let in, also those whose clients have left: each is answered with an
@@ -399,11 +403,10 @@ impl Bridge {
             Err(Unsent::Closed) if is_single => {
                 // Taken out first, or the end of the bridge would be its answer.
                 shared.table().pending.remove(&id);
-                return Err(PostError::Closed(shared.close_as_ended()));
+                return Err(shared.not_sent());
             }
-            Err(Unsent::Closed) => {
-                shared.close_as_ended();
-            }
+            // The end of the bridge is its answer.
+            Err(Unsent::Closed) => {}
         }
         if wake {
             shared.outbox.wake_driver();

@@ -61,7 +61,11 @@ impl Bridge {
     ///
     /// # Errors
     /// [`PostError`], with nothing sent.
-    pub fn call(
+    ///
+    /// # Cancel safety
+    /// What can be sent is sent at once. The future waits only for the end of a child that reads nothing
+    /// more, and dropping it then changes nothing.
+    pub async fn call(
         &self,
         admission: Admission,
         request: &Message,
@@ -72,14 +76,18 @@ impl Bridge {
         let place = request.progress_token()?;
         let token = place.clone().and_then(|place| Some(request.payload()?[place].into()));
         let asker = Asker { id: client_id.into(), token, admission };
-        self.send_call(asker, options, on_complete, |id| rpc::request(id, request, place))
+        let line = |id| rpc::request(id, request, place);
+        self.shared.settled(self.send_call(asker, options, on_complete, line)).await
     }
 
     /// As [`call`](Self::call), of a modern request to a child of the legacy era.
     ///
     /// # Errors
     /// As with `call`.
-    pub fn call_translated(
+    ///
+    /// # Cancel safety
+    /// As with `call`.
+    pub async fn call_translated(
         &self,
         admission: Admission,
         request: &Request<'_>,
@@ -91,7 +99,7 @@ impl Bridge {
         let has_token = token.is_some();
         let asker = Asker { id: client_id.into(), token, admission };
         let line = |id| to_legacy::request(request, id, has_token);
-        self.send_call(asker, options, on_complete, line)
+        self.shared.settled(self.send_call(asker, options, on_complete, line)).await
     }
 
     /// Sends the line that `line_of` makes of the call's number.
@@ -128,7 +136,7 @@ impl Bridge {
             shared.table().pending.remove(&id);
             return Err(match unsent {
                 Unsent::Full => PostError::Unread,
-                Unsent::Closed => PostError::Closed(shared.close_as_ended()),
+                Unsent::Closed => shared.not_sent(),
             });
         }
         if wake {

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -25,6 +26,10 @@ use crate::{
 /// Lines handled before other tasks get their turn.
 const TURN: usize = 64;
 
+/// How long the output of a child that has closed its input is waited for. Only the end of the output says
+/// why the child ended; one that lives on without its input has this long to finish what it writes.
+const OUTPUT_FOLLOWS: Duration = Duration::from_secs(5);
+
 /// Moves a bridge. The code that attached the bridge runs it, on a task of its own; dropping it ends
 /// the bridge as [`Bridge::close`](crate::Bridge::close) does.
 pub struct Driver {
@@ -33,12 +38,23 @@ pub struct Driver {
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Between the bridge and a child of another era.
     interposed: Option<Box<Interposed>>,
+    /// Why the output of that child ended.
+    interposed_ended: Option<Closed>,
+    /// The child has closed its input: until when the end of its output is waited for.
+    closes_at: Option<Instant>,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, output: Box<dyn AsyncRead + Send + Unpin>) -> Self {
         let lines = Lines::new(output, shared.limits.max_line_bytes);
-        Self { shared, lines, timer: None, interposed: None }
+        Self {
+            shared,
+            lines,
+            timer: None,
+            interposed: None,
+            interposed_ended: None,
+            closes_at: None,
+        }
     }
 
     /// With a translator on its way, which moves with the bridge.
@@ -59,18 +75,23 @@ impl Driver {
         match self.shared.outbox.poll_flush(cx) {
             Poll::Ready(Err(error)) => {
                 debug!(%error, "writing to the child failed");
-                self.shared.close(Closed::ChildEnded);
+                self.input_is_closed();
             }
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         if let Some(why) = self.closed() {
             return Poll::Ready(why);
         }
-        if let Some(interposed) = &mut self.interposed
-            && interposed.poll(cx).is_ready()
-        {
-            // What it has passed on is still read.
-            self.interposed = None;
+        if let Some(interposed) = &mut self.interposed {
+            let ended = interposed.poll(cx);
+            if interposed.has_lost_the_childs_input() {
+                self.input_is_closed();
+            }
+            if let Poll::Ready(end) = ended {
+                // What it has passed on is still read.
+                self.interposed = None;
+                self.interposed_ended = Some(reason(&end));
+            }
         }
         for turn in 0..=TURN {
             if turn == TURN {
@@ -82,13 +103,7 @@ impl Driver {
                 Poll::Ready(Ok(Line::Whole(line))) => self.shared.on_child_line(line),
                 Poll::Ready(Ok(Line::TooLong { head })) => self.shared.on_long_line(&head),
                 Poll::Ready(Err(end)) => {
-                    let mut why = Closed::ChildEnded;
-                    if let End::Failed(error) = end {
-                        debug!(%error, "reading from the child failed");
-                        if error.kind() == io::ErrorKind::OutOfMemory {
-                            why = Closed::OutOfMemory;
-                        }
-                    }
+                    let why = self.interposed_ended.unwrap_or_else(|| reason(&end));
                     return Poll::Ready(self.close(why));
                 }
             }
@@ -108,6 +123,12 @@ impl Driver {
         }
     }
 
+    /// The child reads nothing more. What it has written, and why it ended, is still to come: a process
+    /// that the kernel ends closes all its pipes at once, and a write may notice it first.
+    fn input_is_closed(&mut self) {
+        self.closes_at.get_or_insert_with(|| Instant::now() + OUTPUT_FOLLOWS);
+    }
+
     /// Goes on with the session that has the child now.
     fn follow(&mut self) {
         while let Some(next) = self.shared.take_successor() {
@@ -124,7 +145,7 @@ impl Driver {
         loop {
             let stalls_at = self.shared.outbox.stalls_at(self.shared.limits.write_deadline);
             let due = self.shared.table().timer;
-            let Some(at) = [stalls_at, due].into_iter().flatten().min() else {
+            let Some(at) = [stalls_at, due, self.closes_at].into_iter().flatten().min() else {
                 self.timer = None;
                 return Poll::Pending;
             };
@@ -145,8 +166,22 @@ impl Driver {
             if stalls_at.is_some_and(|at| at <= now) {
                 return Poll::Ready(self.close(Closed::Stalled));
             }
+            if self.closes_at.is_some_and(|at| at <= now) {
+                return Poll::Ready(self.close(Closed::ChildEnded));
+            }
             self.shared.tick(now, self.lines.unfinished());
         }
+    }
+}
+
+/// Why a child ended whose output ended so.
+fn reason(end: &End) -> Closed {
+    let End::Failed(error) = end else { return Closed::ChildEnded };
+    debug!(%error, "reading from the child failed");
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        Closed::OutOfMemory
+    } else {
+        Closed::ChildEnded
     }
 }
 

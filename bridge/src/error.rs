@@ -9,7 +9,7 @@ use crate::{message::Malformed, server::Difference};
 /// Why a bridge has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Closed {
-    /// The child closed its output or its input: it has ended, or is about to.
+    /// The child closed its output, or some seconds ago its input: it has ended, or is about to.
     #[error("the child ended")]
     ChildEnded,
     /// The child's output failed with [`OutOfMemory`](std::io::ErrorKind::OutOfMemory): it has ended

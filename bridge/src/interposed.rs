@@ -8,7 +8,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use crate::{
-    lines::{Line, Lines},
+    lines::{End, Line, Lines},
     modern::adapter::{Adapter, Sent},
     outbox::Outbox,
     rpc,
@@ -27,8 +27,10 @@ pub(crate) struct Interposed {
     from_child: Lines<Box<dyn AsyncRead + Send + Unpin>>,
     to_child: Outbox,
     max_line: usize,
-    /// The session has closed the child's input.
+    /// The session has closed the child's input, or the child has.
     is_closed: bool,
+    /// It was the child.
+    is_lost: bool,
 }
 
 impl Interposed {
@@ -50,19 +52,24 @@ impl Interposed {
             to_child: Outbox::new(Box::pin(input), max_queued),
             max_line,
             is_closed: false,
+            is_lost: false,
         };
         (interposed, output_seen, input_seen)
     }
 
     /// Carries what there is. Each side is read only while nothing waits to be written to the other,
-    /// so that what is held here has a bound.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// so that what is held here has a bound. Ready with the end of the child's output.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..TURN {
-            let (Ok(to_session), Ok(to_child)) =
-                (is_clear(&self.to_session, cx), is_clear(&self.to_child, cx))
-            else {
-                return Poll::Ready(());
+            let Ok(to_session) = is_clear(&self.to_session, cx) else {
+                return Poll::Ready(End::Closed);
             };
+            let to_child = is_clear(&self.to_child, cx).unwrap_or_else(|_| {
+                // Its output is read to the end, which says why.
+                (self.is_closed, self.is_lost) = (true, true);
+                self.to_child.close();
+                false
+            });
             let mut has_moved = false;
             if to_child && !self.is_closed {
                 match self.from_session.poll_line(cx) {
@@ -94,7 +101,7 @@ impl Interposed {
                         let sent = self.adapter.on_long_line(&head, self.max_line);
                         self.send(sent);
                     }
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Err(end)) => return Poll::Ready(end),
                 }
             }
             if !has_moved {
@@ -103,6 +110,11 @@ impl Interposed {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the child has closed its input.
+    pub(crate) fn has_lost_the_childs_input(&self) -> bool {
+        self.is_lost
     }
 
     /// One that finds no room is lost, and its call ends by its time limit: the child does not read.

@@ -25,7 +25,7 @@ pub(crate) struct Outbox {
 }
 
 struct State {
-    /// `None` once closed: the child sees the end of its input.
+    /// `None` once closed, by us or by the child.
     writer: Option<Writer>,
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -35,6 +35,15 @@ struct State {
     broken: Option<io::Error>,
     /// The driver, which flushes the queue.
     driver: Option<Waker>,
+}
+
+impl State {
+    /// Nothing more is written, and what waits is dropped.
+    fn give_up(&mut self) -> Option<Writer> {
+        self.queue.clear();
+        self.queued = 0;
+        self.writer.take()
+    }
 }
 
 /// Why a line was not taken.
@@ -71,8 +80,9 @@ impl Outbox {
             match writer.as_mut().poll_write(&mut no_task, &line) {
                 Poll::Ready(Ok(written)) => line.advance(written),
                 Poll::Ready(Err(error)) => {
-                    // The other end is closed. The driver, which ends the bridge for that,
+                    // The other end is closed. The driver, which sees to the end of the bridge,
                     // may not have had its turn since the child died.
+                    state.give_up();
                     state.broken = Some(error);
                     let driver = state.driver.take();
                     drop(guard);
@@ -100,7 +110,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Writes what waits. `Ready(Ok)` when nothing does; the caller is woken when that changes.
+    /// Writes what waits. `Ready(Ok)` when nothing does; the caller is woken when that changes. An error
+    /// comes once: from then on the way is closed.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         let state = &mut *state;
@@ -112,10 +123,18 @@ impl Outbox {
         }
         let Some(writer) = state.writer.as_mut() else { return Poll::Ready(Ok(())) };
         while let Some(line) = state.queue.front_mut() {
-            let written = ready!(writer.as_mut().poll_write(cx, line))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
+            let written = match ready!(writer.as_mut().poll_write(cx, line)) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                written => written,
+            };
+            let written = match written {
+                Ok(written) => written,
+                Err(error) => {
+                    // What waits reaches no child, and nothing more is to wait for it.
+                    state.give_up();
+                    return Poll::Ready(Err(error));
+                }
+            };
             line.advance(written);
             state.queued -= written;
             state.progress = Instant::now();
@@ -157,9 +176,7 @@ impl Outbox {
     /// Closes the way, so that the child sees the end of its input. What waited is dropped.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        state.queue.clear();
-        state.queued = 0;
-        let (writer, driver) = (state.writer.take(), state.driver.take());
+        let (writer, driver) = (state.give_up(), state.driver.take());
         drop(state);
         drop(writer);
         if let Some(driver) = driver {

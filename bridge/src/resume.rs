@@ -90,10 +90,11 @@ impl Bridge {
         };
         if snapshot.initialized {
             shared.table().note_notification();
-            self.unless_closed(self.send_own(None, "notifications/initialized", None))?;
+            let sent = self.send_own(None, "notifications/initialized", None);
+            self.unless_closed(sent).await?;
         }
         for (id, change) in replayed {
-            self.replay(id, change)?;
+            self.replay(id, change).await?;
         }
         if snapshot.initialized {
             self.announce_changes(snapshot);
@@ -162,7 +163,7 @@ impl Bridge {
     }
 
     /// Tells the child what the one before it knew.
-    fn replay(&self, id: u64, change: Change) -> Result<(), ResumeError> {
+    async fn replay(&self, id: u64, change: Change) -> Result<(), ResumeError> {
         let (method, params) = change.request();
         self.shared.table().replayed.insert(id, change);
         match self.send_own(Some(id), method, Some(&params)) {
@@ -170,7 +171,7 @@ impl Bridge {
                 self.shared.not_accepted(id);
                 Ok(())
             }
-            sent => self.unless_closed(sent),
+            sent => self.unless_closed(sent).await,
         }
     }
 
@@ -178,12 +179,12 @@ impl Bridge {
         self.shared.outbox.send(rpc::line(rpc::own(id, method, params)))
     }
 
-    fn unless_closed(&self, sent: Result<(), Unsent>) -> Result<(), ResumeError> {
+    async fn unless_closed(&self, sent: Result<(), Unsent>) -> Result<(), ResumeError> {
         match sent {
             Ok(()) => Ok(()),
             // Its queue was empty when it answered: it does not read, and is of no use.
             Err(Unsent::Full) => Err(ResumeError::TimedOut),
-            Err(Unsent::Closed) => Err(ResumeError::Closed(self.shared.close_as_ended())),
+            Err(Unsent::Closed) => Err(ResumeError::Closed(self.shared.ended().await)),
         }
     }
 

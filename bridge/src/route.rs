@@ -452,6 +452,7 @@ impl Shared {
         let asked = std::mem::take(&mut table.asked);
         table.replayed.clear();
         drop(table);
+        self.has_closed();
         self.outbox.close();
         // Before the answers, which may end the streams: no user has to decide for a child that is
         // gone.
@@ -476,15 +477,14 @@ impl Shared {
         match self.outbox.send(rpc::line(message)) {
             Ok(()) => Ok(()),
             Err(Unsent::Full) => Err(PostError::Unread),
-            Err(Unsent::Closed) => Err(PostError::Closed(self.close_as_ended())),
+            Err(Unsent::Closed) => Err(self.not_sent()),
         }
     }
 
-    /// The child has closed its input: ends the bridge, if it has not ended before. Returns why it
-    /// has.
-    pub(crate) fn close_as_ended(&self) -> Closed {
-        self.close(Closed::ChildEnded);
-        self.table().closed.unwrap_or(Closed::ChildEnded)
+    /// The way to the child is closed. The driver ends the bridge, if it has not ended before: why is
+    /// [settled](Self::settled) then.
+    pub(crate) fn not_sent(&self) -> PostError {
+        PostError::Closed(self.table().closed.unwrap_or(Closed::ChildEnded))
     }
 
     fn drop_line(&self, bytes: usize, why: &'static str) {

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::{
     complaints::Complaints,
     epoch::Epoch,
+    error::{Closed, PostError},
     exchange::Notice,
     ledger::{Account, Ledger},
     limits::Limits,
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     successor: Mutex<Option<Arc<Self>>>,
     /// Notified when the table has become idle or has closed, if it is told to.
     idle: Notify,
+    /// Notified when the table has closed.
+    end: Notify,
     pub(crate) standalone: Arc<Stream>,
     pub(crate) revision: OnceLock<Revision>,
     pub(crate) dropped: AtomicU64,
@@ -93,6 +96,7 @@ impl Shared {
             table: Mutex::default(),
             successor: Mutex::default(),
             idle: Notify::new(),
+            end: Notify::new(),
             standalone: Arc::new(Stream::standalone(epoch, Arc::clone(&account))),
             account,
             takeovers: Mutex::new(Takeovers::new()),
@@ -118,6 +122,34 @@ impl Shared {
     /// Gives the child to `successor`: the driver goes on with it. The table is locked and closed.
     pub(crate) fn set_successor(&self, successor: Arc<Self>) {
         *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
+        self.has_closed();
+    }
+
+    /// To be called when the table has closed.
+    pub(crate) fn has_closed(&self) {
+        self.end.notify_waiters();
+    }
+
+    /// Waits until the bridge has ended, and says why.
+    pub(crate) async fn ended(&self) -> Closed {
+        loop {
+            // Created before the look at the table, so that a change in between is not missed.
+            let notified = self.end.notified();
+            let closed = self.table().closed;
+            match closed {
+                Some(why) => return why,
+                None => notified.await,
+            }
+        }
+    }
+
+    /// What came of sending. Where the child had closed its input, the reason is known when the end of its
+    /// output is.
+    pub(crate) async fn settled<T>(&self, sent: Result<T, PostError>) -> Result<T, PostError> {
+        match sent {
+            Err(PostError::Closed(_)) => Err(PostError::Closed(self.ended().await)),
+            sent => sent,
+        }
     }
 
     /// Who has the child now, told once.

@@ -27,7 +27,7 @@ use crate::{
 ///
 /// In place of the end of file there is an error of the kind [`OutOfMemory`](io::ErrorKind::OutOfMemory)
 /// when the child ended because of its limit on memory. To know that, an end of file is held back until
-/// the child has ended, for half a second at most.
+/// the child has ended, for two seconds at most.
 pub struct Stdout {
     pipe: ChildStdout,
     exit: watch::Receiver<Option<Exit>>,
@@ -41,8 +41,9 @@ pub struct Stdout {
     closed: Option<Pin<Box<Sleep>>>,
 }
 
-/// How long an end of file is held back.
-const EXIT_FOLLOWS: Duration = Duration::from_millis(500);
+/// How long an end of file is held back. A process that ends closes its pipes some time before it can be
+/// reaped, on a busy machine longer; one that lives on without its output has nothing to lose by it.
+const EXIT_FOLLOWS: Duration = Duration::from_secs(2);
 
 impl Stdout {
     pub(crate) fn new(pipe: ChildStdout, exit: watch::Receiver<Option<Exit>>) -> Self {

@@ -26,16 +26,16 @@ async fn shared(limits: Limits) -> Bench {
     bench
 }
 
-fn calls(bridge: &Bridge, request: &Value, may_be_asked: bool) -> Call {
-    calls_with(bridge, request, CallOptions { may_be_asked, ..CallOptions::default() })
+async fn calls(bridge: &Bridge, request: &Value, may_be_asked: bool) -> Call {
+    calls_with(bridge, request, CallOptions { may_be_asked, ..CallOptions::default() }).await
 }
 
-fn calls_with(bridge: &Bridge, request: &Value, options: CallOptions) -> Call {
+async fn calls_with(bridge: &Bridge, request: &Value, options: CallOptions) -> Call {
     let incoming = incoming(request);
     let id = request["id"].to_string();
     let message = incoming.single().expect("one");
     let called = bridge.call(Admission::default(), message, &id, options, Box::new(drop));
-    called.expect("it is accepted")
+    called.await.expect("it is accepted")
 }
 
 async fn told(call: &mut Call) -> Told {
@@ -55,7 +55,7 @@ async fn answer(call: &mut Call) -> Value {
 async fn a_call_that_waits_for_its_client_is_not_given_up_and_has_its_whole_time_afterwards() {
     let limits = Limits { request_timeout: MINUTE, ..Limits::default() };
     let mut bench = shared(limits).await;
-    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true);
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true).await;
     let request = bench.child.reads().await;
     sleep(MINUTE - Duration::from_secs(1)).await;
     bench
@@ -75,7 +75,7 @@ async fn a_call_that_waits_for_its_client_is_not_given_up_and_has_its_whole_time
 async fn a_child_that_is_silent_after_the_answer_of_its_client_is_given_up() {
     let limits = Limits { request_timeout: MINUTE, ..Limits::default() };
     let mut bench = shared(limits).await;
-    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true);
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true).await;
     bench.child.reads().await;
     for id in ["q1", "q2"] {
         let asks = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create" });
@@ -98,7 +98,7 @@ async fn a_reader_is_told_once_that_its_answer_is_late_and_so_is_the_one_who_tak
     let options =
         CallOptions { may_be_asked: true, overdue_after: Some(second), ..CallOptions::default() };
     let request = call(json!(1), "tools/call");
-    let mut call = calls_with(&bench.bridge, &request, options);
+    let mut call = calls_with(&bench.bridge, &request, options).await;
     let asked = bench.child.reads().await;
     let begun = Instant::now();
     assert!(matches!(told(&mut call).await, Told::Overdue));
@@ -130,7 +130,7 @@ async fn calls_with_the_same_id_and_the_same_token_get_their_own_progress_and_an
     let request = call_with_token(json!(7), json!("t"));
     let mut waiting = Vec::new();
     for _ in 0..3 {
-        let call = calls(&bench.bridge, &request, false);
+        let call = calls(&bench.bridge, &request, false).await;
         waiting.push((call, bench.child.reads().await));
     }
     for (at, (_, request)) in waiting.iter().enumerate().rev() {
@@ -154,8 +154,8 @@ async fn calls_with_the_same_id_and_the_same_token_get_their_own_progress_and_an
 async fn a_call_that_is_dropped_is_cancelled_and_the_one_with_the_same_id_is_not() {
     let mut bench = shared(Limits::default()).await;
     let request = call(json!(7), "tools/call");
-    let first = calls(&bench.bridge, &request, false);
-    let mut second = calls(&bench.bridge, &request, false);
+    let first = calls(&bench.bridge, &request, false).await;
+    let mut second = calls(&bench.bridge, &request, false).await;
     let (gone, kept) = (bench.child.reads().await, bench.child.reads().await);
     drop(first);
     let cancelled = bench.child.reads().await;
@@ -171,7 +171,7 @@ async fn a_call_that_is_dropped_is_cancelled_and_the_one_with_the_same_id_is_not
 async fn a_child_whose_tools_changed_is_asked_for_them_once() {
     let mut bench = shared(Limits::default()).await;
     let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
-    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), false);
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), false).await;
     let request = bench.child.reads().await;
     assert_eq!(bench.bridge.take_tool_changes(), 0);
     bench.child.writes(changed.clone()).await;

@@ -1,10 +1,23 @@
 //! Children that misbehave, and clients that leave.
 
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use bridge::{Accepts, Closed, InitializeError, Limits, Outcome, PostError};
+use bridge::{
+    Accepts, Bridge, Closed, Driver, InitializeError, Limits, Outcome, PostError, Surroundings,
+};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf},
+    sync::oneshot,
+    task::JoinHandle,
+    time::Instant,
+};
 
 use crate::child::*;
 
@@ -129,6 +142,112 @@ async fn a_notification_to_a_child_that_died_unnoticed_was_not_sent_either() {
     let told = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
     let told = bench.bridge.post(incoming(&told), Accepts::Both, Box::new(|_| {})).await;
     assert!(matches!(told, Err(PostError::Closed(Closed::ChildEnded))), "{told:?}");
+}
+
+/// A child whose pipes are closed by the test: the input at once, the output with this error when the gate
+/// opens.
+fn killed_by_the_kernel(
+    attach: Attach,
+) -> (Bridge, JoinHandle<Closed>, oneshot::Sender<io::Error>) {
+    let (gate, opened) = oneshot::channel();
+    let (input, _) = tokio::io::duplex(64);
+    let (bridge, driver) = attach(Gated(opened), input);
+    #[expect(clippy::disallowed_methods, reason = "the test keeps the handle")]
+    (bridge, tokio::spawn(driver.run()), gate)
+}
+
+type Attach = fn(Gated, DuplexStream) -> (Bridge, Driver);
+
+fn attach(output: Gated, input: DuplexStream) -> (Bridge, Driver) {
+    Bridge::attach(output, input, Limits::default())
+}
+
+fn attach_translated(output: Gated, input: DuplexStream) -> (Bridge, Driver) {
+    Bridge::attach_translated(output, input, Limits::default(), Surroundings::default())
+}
+
+/// An output that fails when it is told to.
+struct Gated(oneshot::Receiver<io::Error>);
+
+impl AsyncRead for Gated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let error = ready!(Pin::new(&mut self.0).poll(cx)).expect("the test opens the gate");
+        Poll::Ready(Err(error))
+    }
+}
+
+/// The kernel closes all pipes of a process that it ends, and a write may notice it before the output says
+/// why.
+#[tokio::test(start_paused = true)]
+async fn a_child_out_of_memory_is_told_as_that_also_when_a_write_found_its_input_closed_first() {
+    for attach in [attach, attach_translated] {
+        let (bridge, driver, gate) = killed_by_the_kernel(attach);
+        let request = incoming(&call(json!(1), "initialize"));
+        let request = request.single().expect("one");
+        let greeted = bridge.initialize(request, Duration::from_secs(20));
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            gate.send(io::ErrorKind::OutOfMemory.into()).expect("it is read");
+        };
+        let (greeted, ()) = tokio::join!(greeted, ends);
+        let Err(InitializeError::Closed(why)) = greeted else { panic!("{greeted:?}") };
+        assert_eq!(
+            (why, driver.await.expect("no panic")),
+            (Closed::OutOfMemory, Closed::OutOfMemory)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_found_the_input_closed_waits_for_the_reason_that_the_others_get() {
+    let (bridge, driver, gate) = killed_by_the_kernel(attach);
+    let post = bridge.post(incoming(&call(json!(1), "a")), Accepts::Both, Box::new(|_| {}));
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(bridge.closed(), None, "its output may still hold answers");
+        gate.send(io::ErrorKind::OutOfMemory.into()).expect("it is read");
+    };
+    let (refused, ()) = tokio::join!(post, ends);
+    assert!(matches!(refused, Err(PostError::Closed(Closed::OutOfMemory))), "{refused:?}");
+    assert_eq!(driver.await.expect("no panic"), Closed::OutOfMemory);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_child_wrote_before_it_ended_outlives_a_write_that_failed() {
+    let (output, mut written) = tokio::io::duplex(64 * 1024);
+    let (input, read) = tokio::io::duplex(64 * 1024);
+    let (bridge, driver) = Bridge::attach(output, input, Limits::default());
+    #[expect(clippy::disallowed_methods, reason = "the test keeps the handle")]
+    let driver = tokio::spawn(driver.run());
+    let posts = async |id: u64| {
+        let body = incoming(&call(json!(id), "a"));
+        bridge.post(body, Accepts::Both, Box::new(|_| {})).await
+    };
+    let child = async {
+        let request = BufReader::new(read).lines().next_line().await.expect("it works");
+        let request: Value = serde_json::from_str(&request.expect("a line")).expect("JSON");
+        // What it read with is dropped: this one is not sent.
+        let begun = Instant::now();
+        let answer = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": "in time" });
+            written.write_all(format!("{answer}\n").as_bytes()).await.expect("it is read");
+        };
+        let (refused, ()) = tokio::join!(posts(2), answer);
+        assert!(matches!(refused, Err(PostError::Closed(Closed::ChildEnded))), "{refused:?}");
+        assert_eq!(
+            begun.elapsed(),
+            Duration::from_secs(5),
+            "it lives, and is not waited for longer"
+        );
+    };
+    let (answer, ()) = tokio::join!(posts(1), child);
+    assert_eq!(document(answer.expect("it is accepted")).await["result"], "in time");
+    assert_eq!(driver.await.expect("no panic"), Closed::ChildEnded);
 }
 
 #[tokio::test]

@@ -264,8 +264,8 @@ impl Modern<'_> {
         let done = Box::new(move |outcome: Outcome| counted.ended(outcome));
         let admission = about.admission.clone();
         let call = match about.legacy {
-            Some(_) => bridge.call_translated(admission, request, about.id(), options, done),
-            None => bridge.call(admission, request.message(), about.id(), options, done),
+            Some(_) => bridge.call_translated(admission, request, about.id(), options, done).await,
+            None => bridge.call(admission, request.message(), about.id(), options, done).await,
         };
         let call = call.map_err(|error| Refusal::post(error).challenged(self.challenge))?;
         // No shutdown waits for what has no end of its own.
@@ -457,7 +457,7 @@ async fn list_tools(bridge: &bridge::Bridge, is_modern: bool, cursor: Option<&st
     let params = Value::from(params).to_string();
     let request = to_legacy::own_request("tools/list", &params);
     let (admission, done) = (Admission::default(), Box::new(drop));
-    let call = bridge.call(admission, &request, "0", CallOptions::default(), done);
+    let call = bridge.call(admission, &request, "0", CallOptions::default(), done).await;
     let Ok(mut call) = call else { return Listed::Failed };
     loop {
         match poll_fn(|cx| call.poll(cx)).await {
