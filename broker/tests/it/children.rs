@@ -12,7 +12,7 @@ use crate::{
 
 /// Enough for a busy machine, and far below the timeouts that would apply (20 s for `initialize`,
 /// five minutes for a call).
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(15);
 /// A place that is not given back makes the second attempt fail otherwise than the first.
 const ONE_PLACE: &str = "session.max=1";
 
@@ -110,19 +110,19 @@ fn a_child_silent_in_initialize_is_504_and_killed() {
 #[test]
 fn a_call_without_an_answer_is_504_and_the_child_is_told() {
     with_timeout(async {
-        let harness = Harness::start(&["server.main.request_timeout=200ms"]).await;
+        let harness = Harness::start(&["server.main.request_timeout=1s"]).await;
         let session = harness.client.open().await;
         let answer = session.call("hang", json!({})).await;
         assert_eq!(answer.error(), (504, -32603, json!(1)));
         until_so("the child is told", async || harness.witness.read().contains("cancelled")).await;
-        assert!(session.is_alive().await, "the session goes on");
+        until_so("the session goes on", async || session.is_alive().await).await;
     });
 }
 
 #[test]
 fn on_an_open_stream_a_call_without_an_answer_is_an_error_event() {
     with_timeout(async {
-        let settings = ["server.main.request_timeout=400ms", "stream.after=100ms"];
+        let settings = ["server.main.request_timeout=3s", "stream.after=100ms"];
         let harness = Harness::start(&settings).await;
         let session = harness.client.open().await;
         let answer = session.call("hang", json!({})).await;
@@ -297,7 +297,7 @@ fn an_answer_to_nothing_and_a_second_answer_are_dropped() {
 fn a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
     with_timeout(async {
         let harness =
-            Harness::start(&["http.max_body=64KiB", "server.main.request_timeout=2s"]).await;
+            Harness::start(&["http.max_body=64KiB", "server.main.request_timeout=60s"]).await;
         let other = harness.client.open().await;
         let session = harness.client.open().await;
         assert_eq!(session.call("deafen", json!({})).await.status, 200);
@@ -317,7 +317,7 @@ fn a_child_that_stops_reading_is_told_to_its_clients_and_others_are_served() {
         let begun = Instant::now();
         let large = call("1", "echo", &params);
         assert_eq!(session.post(large).await.error(), (504, -32603, json!(1)));
-        assert!(begun.elapsed() < Duration::from_secs(2), "it waited for its own timeout");
+        assert!(begun.elapsed() < AT_ONCE, "it waited for its own timeout");
         assert!(other.is_alive().await);
         assert_eq!(session.delete().await.status, 204);
         let gone = async || harness.metric(r#"mcp_broker_children{server="main"}"#).await == 1;

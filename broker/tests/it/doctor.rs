@@ -11,7 +11,7 @@ use self::fake::{Fake, Said, document, good, html, resource, said, server};
 use crate::{
     application::Application,
     browser::Browser,
-    harness::{metric, until_so, with_timeout},
+    harness::{free_address, metric, until_so, with_timeout},
     program::{Place, Program},
     terminal::Terminal,
     wire::{TIMEOUT, initialize},
@@ -230,7 +230,7 @@ fn a_stream_that_is_held_back_is_blamed_on_buffering() {
                 _ => good(asked, base),
             })
             .await;
-            let args = [WITH_TOKEN, &["--patience", "1s"]].concat();
+            let args = [WITH_TOKEN, &["--patience", "3s"]].concat();
             let found = Found::at(&format!("{}/mcp", fake.base), &args).await;
             found.assert_fault("stream", &["proxy_buffering off"]);
             assert_eq!(found.state("end"), "ok");
@@ -260,9 +260,7 @@ fn a_wrong_token_and_an_odd_session_are_found_where_they_show() {
 #[test]
 fn dns_tcp_and_http_are_told_apart() {
     with_timeout(async {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
+        let port = free_address().port();
         let found = Found::at(&format!("http://127.0.0.1:{port}/mcp"), &[]).await;
         found.assert_fault("address", &["TCP", "refuses", "nothing listens"]);
         let states = found.report["steps"].as_array().expect("steps").iter().skip(1);
@@ -459,9 +457,7 @@ fn a_person_at_a_terminal_signs_in_and_nothing_is_left_behind() {
 fn a_server_on_a_host_of_its_own_is_followed_to_the_broker_and_back() {
     with_timeout(async {
         // The broker's own name has a port, which has to be known before it starts.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
+        let port = free_address().port();
         let place = Place::new();
         let program = env!("CARGO_BIN_EXE_mcp-broker");
         place.configure(&format!(

@@ -3,8 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,9 +29,10 @@ use tokio::{
 
 use crate::wire::{Client, TIMEOUT};
 
-/// Runs one test: on two threads, and never longer than a test may hang.
+/// Runs one test: on two threads, and never longer than a test may hang. On a busy machine one that does much
+/// takes a hundred times as long as on a quiet one.
 pub(crate) fn with_timeout(test: impl Future<Output = ()>) {
-    within(4 * TIMEOUT, test);
+    within(20 * TIMEOUT, test);
 }
 
 /// The same for one that takes its time.
@@ -48,8 +53,48 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
             return seen;
         }
         assert!(begun.elapsed() < TIMEOUT, "waited in vain until {what}");
-        sleep(Duration::from_millis(5)).await;
+        sleep(LOOK).await;
     }
+}
+
+/// How often a test looks.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// As [`until_so`], within a time that is promised to somebody. On a busy machine that time is longer: what
+/// is waited for gets no more turns there than this process, of whose pauses little is counted.
+pub(crate) async fn within_turns(
+    promised: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> bool,
+) {
+    let (mut looked, mut counted) = (Instant::now(), Duration::ZERO);
+    while !look().await {
+        assert!(counted < promised, "waited in vain for {promised:?} until {what}");
+        sleep(LOOK).await;
+        let now = Instant::now();
+        counted += (now - looked).min(2 * LOOK);
+        looked = now;
+    }
+}
+
+/// An address at which nothing listens, for what has to know it before it is bound. Connections, and those
+/// who let the system choose, have ports of another range, and this process is given none twice.
+pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const LOWEST: u32 = 10_000;
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let chosen = range.split_whitespace().next().and_then(|port| port.parse().ok());
+    let ports = chosen.filter(|port| *port > LOWEST + 1000).unwrap_or(32_768) - LOWEST;
+    // Other test programs begin elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..ports {
+        let number = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(LOWEST + number % ports).expect("it is below the range");
+        if let Ok(free) = std::net::TcpListener::bind(("127.0.0.1", port)) {
+            return free.local_addr().expect("its address");
+        }
+    }
+    panic!("no port is free")
 }
 
 /// As [`until`], for a condition.
@@ -209,7 +254,8 @@ pub(crate) async fn metric(client: &Client, name: &str) -> u64 {
     line.map_or(0, |value| value.parse().expect("a number"))
 }
 
-/// A configuration with the obliging server. In a sandbox it would not know the number that its process
+/// A configuration with the obliging server. No call becomes a stream because the machine is busy, unless a
+/// test says so. In a sandbox it would not know the number that its process
 /// has for others.
 pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
     format!(
@@ -217,6 +263,7 @@ pub(crate) fn configuration(directory: &Path, witness: &Witness) -> String {
             listen = "127.0.0.1:0"
             data_dir = "{}"
             auth.verifiers = ["none"]
+            stream.after = "10m"
             [server.main]
             command = "{OBLIGING}"
             args = ["{}"]

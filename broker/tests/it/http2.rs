@@ -82,7 +82,7 @@ fn a_session_works_over_one_connection_with_many_streams() {
 #[test]
 fn a_connection_that_answers_pings_and_asks_for_nothing_is_shut_down() {
     with_timeout(async {
-        let harness = Harness::start(&["http.header_timeout=300ms", "http.keep_alive=50ms"]).await;
+        let harness = Harness::start(&["http.header_timeout=2s", "http.keep_alive=50ms"]).await;
         let (_never_used, mut moving) = connect(&harness.client).await;
         let ended = timeout(TIMEOUT, moving.join_next()).await;
         assert!(ended.is_ok(), "the client would have stayed");
@@ -97,7 +97,7 @@ fn a_connection_that_answers_pings_and_asks_for_nothing_is_shut_down() {
 #[test]
 fn a_connection_with_a_stream_that_only_listens_stays() {
     with_timeout(async {
-        let settings = ["http.header_timeout=200ms", "http.keep_alive=50ms"];
+        let settings = ["http.header_timeout=1s", "http.keep_alive=50ms"];
         let harness = Harness::start(&settings).await;
         let session = harness.client.open().await;
         let (sender, mut moving) = connect(&harness.client).await;
@@ -110,7 +110,7 @@ fn a_connection_with_a_stream_that_only_listens_stays() {
         assert_eq!(response.status(), StatusCode::OK);
         let mut body = response.into_body();
         // Each comes after the silence of a keep-alive: together, many times the timeout.
-        for _ in 0..20 {
+        for _ in 0..60 {
             let comment = timeout(TIMEOUT, body.frame()).await.expect("in time");
             comment.expect("the stream goes on").expect("the connection is there");
         }
@@ -123,7 +123,7 @@ fn a_connection_with_a_stream_that_only_listens_stays() {
 #[test]
 fn a_connection_whose_answers_are_never_taken_is_shut_down() {
     with_timeout(async {
-        let harness = Harness::start(&["http.header_timeout=300ms", "http.keep_alive=50ms"]).await;
+        let harness = Harness::start(&["http.header_timeout=2s", "http.keep_alive=50ms"]).await;
         let stream = TcpStream::connect(harness.client.address).await.expect("it listens");
         let mut builder = http2::Builder::new(TokioExecutor::new());
         let shaken = builder.initial_stream_window_size(0).handshake(TokioIo::new(stream)).await;
@@ -238,7 +238,9 @@ fn assert_bounded(form: Unfinished, headers: usize) {
         while refused < 3_000 {
             let answer = timeout(TIMEOUT, answers.join_next()).await.expect("in time");
             let answer = answer.expect("there are more").expect("no panic").expect("an answer");
-            assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+            // On a busy machine the time of those that wait is over before all have come.
+            let expected = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+            assert!(expected.contains(&answer.status()), "{}", answer.status());
             refused += 1;
         }
         // All of them together are 190 MB, and a stream has its own price.

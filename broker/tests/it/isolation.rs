@@ -156,7 +156,7 @@ fn many_more_sessions_than_children_and_every_answer_is_its_owners() {
             "session.idle=500ms",
             "session.reap_interval=50ms",
             "session.evict_idle=0s",
-            "session.place_wait=5s",
+            "session.place_wait=60s",
             r#"server.main.env={ OWNER = "${user.subject}" }"#,
         ];
         let harness = Arc::new(Harness::with_tokens(&OWNERS, &settings).await);

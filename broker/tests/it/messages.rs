@@ -26,7 +26,7 @@ fn anything_but_an_initialize_outside_a_session_is_400_and_opens_none() {
 #[test]
 fn a_body_over_the_limit_is_413_and_the_connection_closes() {
     with_timeout(async {
-        let harness = Harness::start(&["http.max_body=8KiB", "http.body_timeout=1s"]).await;
+        let harness = Harness::start(&["http.max_body=8KiB", "http.body_timeout=3s"]).await;
         let session = harness.client.open().await;
         let announced = session.head("POST", "content-length: 8193\r\n");
         // The announcement is enough; so is the first chunk too many, of a body without an end.

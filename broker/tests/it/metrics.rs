@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    harness::{Harness, until_so, with_timeout},
+    harness::{Harness, free_address, until_so, with_timeout},
     program::Place,
     wire::{Client, Wire, initialize},
 };
@@ -11,11 +11,8 @@ use crate::{
 #[test]
 fn the_names_of_the_metrics_are_those_of_the_contract() {
     with_timeout(async {
-        let settings = [
-            "session.idle=50ms",
-            "session.reap_interval=20ms",
-            "server.broken.command=/nonexistent",
-        ];
+        let settings =
+            ["session.idle=1s", "session.reap_interval=20ms", "server.broken.command=/nonexistent"];
         let harness = Harness::with_tokens(&["ada"], &settings).await;
         let broken = harness.of("ada").at("/broken/mcp");
         assert_eq!(broken.post(initialize("1", "2025-11-25")).await.status, 502);
@@ -48,9 +45,7 @@ fn the_names_of_the_metrics_are_those_of_the_contract() {
 fn metrics_have_an_address_of_their_own_where_nothing_else_is_served() {
     with_timeout(async {
         let place = Place::new();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = port.local_addr().expect("its address");
-        drop(port);
+        let address = free_address();
         let own = format!("metrics.listen=\"{address}\"");
         let broker = place.serve(&["--set", &own]).await;
         let scraper = Client::new(address);

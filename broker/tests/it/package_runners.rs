@@ -189,14 +189,13 @@ fn a_cache_that_nobody_has_used_for_a_month_is_removed() {
 #[test]
 fn a_download_that_takes_longer_than_the_timeout_is_not_killed_while_it_goes_on() {
     with_timeout(async {
-        let registry = Registry::slow(Duration::from_millis(100)).await;
-        let settings = ["server.main.cache=owner", "server.main.initialize_timeout=400ms"];
+        let registry = Registry::slow(Duration::from_millis(300)).await;
+        let settings = ["server.main.cache=owner", "server.main.initialize_timeout=2s"];
         let harness = registry.harness(&settings).await;
         harness.of("ada").open().await;
         assert_eq!(registry.downloads(), 1);
-        let most = ["server.main.cache=owner", "server.main.initialize_timeout=300ms"];
-        let harness =
-            registry.harness(&[most[0], most[1], "server.main.initialize_max=500ms"]).await;
+        let most = ["server.main.cache=owner", "server.main.initialize_timeout=1s"];
+        let harness = registry.harness(&[most[0], most[1], "server.main.initialize_max=2s"]).await;
         let opened = harness.of("ada").post(initialize("1", "2025-11-25")).await;
         assert_eq!(opened.status, 504, "{opened:?}");
         until_so("its child is gone", async || {

@@ -4,15 +4,19 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::{
-    harness::{HOPELESS, OBLIGING, STUBBORN, is_alive, metric, until_so, with_timeout},
+    harness::{
+        HOPELESS, OBLIGING, STUBBORN, is_alive, metric, until_so, with_timeout, within_turns,
+    },
     program::Place,
     wire::{PING, call, initialize},
 };
 
 const MEBIBYTE: usize = 1 << 20;
+
+/// Within this, nothing is left of a broker that was killed.
+const TWO_SECONDS: Duration = Duration::from_secs(2);
 
 #[test]
 fn children_are_gone_two_seconds_after_the_broker_was_killed() {
@@ -88,12 +92,10 @@ fn a_child_that_ignores_everything_is_gone_two_seconds_after_the_broker_was_kill
         until_so("both are there", async || place.witness.children().len() == 2).await;
         broker.signal(Signal::KILL);
         assert_eq!(broker.ends().await, None);
-        let begun = Instant::now();
-        until_so("the child is gone", async || {
+        within_turns(TWO_SECONDS, "the child is gone", async || {
             place.witness.children().into_iter().filter(|pid| is_alive(*pid)).count() <= 1
         })
         .await;
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
         place.witness.kill_all();
     });
 }
@@ -146,9 +148,8 @@ fn no_process_of_the_same_user_reads_the_memory_of_the_broker() {
 }
 
 async fn assert_gone_in_two_seconds(place: &Place) {
-    let begun = Instant::now();
-    place.witness.all_gone().await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let gone = async || !place.witness.children().into_iter().any(is_alive);
+    within_turns(TWO_SECONDS, "every child is gone", gone).await;
 }
 
 #[test]
@@ -287,13 +288,14 @@ fn a_line_without_end_costs_no_more_memory_than_twice_its_limit() {
 fn a_child_that_speaks_no_lines_of_json_is_named_in_the_log() {
     with_timeout(async {
         let place = Place::new();
-        for (kind, status, read) in
-            [("frames", 502, "Content-Length: 36"), ("prompts", 504, "Ok to proceed? (y)")]
-        {
+        for (kind, status, timeout, read) in [
+            ("frames", 502, "60s", "Content-Length: 36"),
+            ("prompts", 504, "3s", "Ok to proceed? (y)"),
+        ] {
             let args = format!(r#"server.main.args=["{}","{kind}"]"#, place.witness.path());
-            let timeout = "server.main.initialize_timeout=1s";
+            let timeout = format!("server.main.initialize_timeout={timeout}");
             let mut broker =
-                place.serve(&["--set", HOPELESS, "--set", &args, "--set", timeout]).await;
+                place.serve(&["--set", HOPELESS, "--set", &args, "--set", &timeout]).await;
             let answer = broker.client.post(initialize("1", "2025-11-25")).await;
             assert_eq!(answer.error(), (status, -32603, json!(1)), "{kind}");
             assert!(!answer.text().contains(read), "that is the operator's: {}", answer.text());

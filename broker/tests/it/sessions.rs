@@ -36,7 +36,7 @@ fn a_stolen_id_is_403_on_post_get_and_delete_and_the_victim_notices_nothing() {
 #[test]
 fn a_thief_does_not_keep_the_session_from_being_idle() {
     with_timeout(async {
-        let settings = ["session.idle=700ms", "session.reap_interval=50ms"];
+        let settings = ["session.idle=2s", "session.reap_interval=50ms"];
         let harness = Harness::with_tokens(&["ada", "mallory"], &settings).await;
         let ada = harness.of("ada").open().await;
         let mallory = harness.of("mallory").with("mcp-session-id", ada.session());
@@ -357,7 +357,7 @@ fn what_does_not_finish_within_the_drain_is_answered_with_an_error() {
 #[test]
 fn a_session_with_a_call_or_a_stream_is_not_reaped_and_an_idle_one_is() {
     with_timeout(async {
-        let harness = Harness::start(&["session.idle=200ms", "session.reap_interval=30ms"]).await;
+        let harness = Harness::start(&["session.idle=2s", "session.reap_interval=30ms"]).await;
         let busy = harness.client.open().await;
         let listening = harness.client.open().await;
         let mut call = busy.send("POST", call("1", "wait", &json!({}))).await;

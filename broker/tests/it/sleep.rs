@@ -11,7 +11,8 @@ use crate::{
     wire::{Client, PING, call},
 };
 
-const IDLE: [&str; 2] = ["session.idle=150ms", "session.reap_interval=20ms"];
+/// A client that a busy machine keeps from its next request for so long finds its session asleep.
+const IDLE: [&str; 2] = ["session.idle=1s", "session.reap_interval=20ms"];
 
 const ASLEEP: &str = "mcp_broker_sessions{server=\"main\",state=\"asleep\"}";
 
@@ -86,7 +87,7 @@ fn a_killed_child_is_replaced_and_no_call_after_it_fails() {
 #[test]
 fn calls_that_arrive_together_while_it_sleeps_wait_for_one_wake() {
     with_timeout(async {
-        let harness = Harness::start(&["session.idle=300ms", "session.reap_interval=20ms"]).await;
+        let harness = Harness::start(&IDLE).await;
         let session = harness.client.open().await;
         let before = pid(&session).await;
         harness.witness.all_gone().await;

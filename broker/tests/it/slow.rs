@@ -9,7 +9,7 @@ use crate::{
     wire::{Wire, initialize},
 };
 
-const SLOW: [&str; 2] = ["http.header_timeout=300ms", "http.body_timeout=300ms"];
+const SLOW: [&str; 2] = ["http.header_timeout=1s", "http.body_timeout=1s"];
 /// Enough for a busy machine, and half of the timeouts that apply without [`SLOW`].
 const SOON: Duration = Duration::from_secs(15);
 
@@ -19,7 +19,7 @@ async fn drip(wire: &mut Wire, bytes: &str) {
         if !wire.send([byte]).await {
             return;
         }
-        sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(60)).await;
     }
 }
 

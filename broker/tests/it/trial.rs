@@ -9,14 +9,16 @@ use crate::{
     program::Place,
 };
 
-/// A short wait, for servers that never answer.
-const IMPATIENT: &str = "server.main.initialize_timeout=300ms";
+/// A short wait, for servers that never answer. What they write before has to come within it.
+const IMPATIENT: &str = "server.main.initialize_timeout=3s";
+/// A long one, for those that end it themselves.
+const PATIENT: &str = "server.main.initialize_timeout=60s";
 
 /// What a trial of the server that fails in this way says; nothing is left of its process.
-async fn failure(habit: &str) -> String {
+async fn failure(habit: &str, timeout: &str) -> String {
     let place = Place::new();
     let args = format!("server.main.args={}", json!([place.witness.path(), habit]));
-    let sets = ["--set", HOPELESS, "--set", &args, "--set", IMPATIENT];
+    let sets = ["--set", HOPELESS, "--set", &args, "--set", timeout];
     let (code, said, complained) =
         place.run(&[&["check", "--try", "main"], &sets[..]].concat()).await;
     assert_eq!(code, 1, "{said}{complained}");
@@ -61,19 +63,21 @@ fn without_a_name_every_server_is_tried_and_one_failure_fails_the_check() {
 #[test]
 fn a_server_that_frames_prompts_dies_or_refuses_is_quoted() {
     with_timeout(async {
-        let framed = failure("frames").await;
+        let (framed, prompted, died, refused, silent) = tokio::join!(
+            failure("frames", PATIENT),
+            failure("prompts", IMPATIENT),
+            failure("dies", PATIENT),
+            failure("refuses", PATIENT),
+            failure("silent", IMPATIENT),
+        );
         assert!(
             framed.contains("| Content-Length: ") && framed.contains("one message a line"),
             "{framed}"
         );
-        let prompted = failure("prompts").await;
         assert!(prompted.contains("| Ok to proceed? (y)"), "{prompted}");
-        assert!(prompted.contains("did not answer initialize within 300ms"), "{prompted}");
-        let died = failure("dies").await;
+        assert!(prompted.contains("did not answer initialize within 3s"), "{prompted}");
         assert!(died.contains("| cannot log in with") && died.contains("exit code 1"), "{died}");
-        let refused = failure("refuses").await;
         assert!(refused.contains("not today"), "{refused}");
-        let silent = failure("silent").await;
         assert!(!silent.contains("ended by itself"), "the check stopped it: {silent}");
     });
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql, sqlite::SqliteConnectOptions};
 
 use crate::{
-    harness::{OBLIGING, with_timeout},
+    harness::{OBLIGING, free_address, with_timeout},
     modern::{parked, retried},
     program::{Place, Program},
     wire::Client,
@@ -95,9 +95,7 @@ impl Upgraded {
             .replace("@SERVER@", OBLIGING)
             .replace("@WITNESS@", place.witness.path());
         fs::write(place.path().join("mcp-broker.toml"), configuration).expect("a file");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = port.local_addr().expect("its address");
-        drop(port);
+        let address = free_address();
         // In a sandbox every child has the same number, by which the witness tells them apart.
         let address_text = address.to_string();
         let mut args = vec!["--listen", &address_text];

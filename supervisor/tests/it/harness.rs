@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     select,
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 pub(crate) const BROOD: &str = env!("CARGO_BIN_EXE_child-brood");
@@ -27,11 +27,14 @@ pub(crate) const PARENT: &str = env!("CARGO_BIN_EXE_child-parent");
 pub(crate) const REACH: &str = env!("CARGO_BIN_EXE_child-reach");
 pub(crate) const RUNAWAY: &str = env!("CARGO_BIN_EXE_child-runaway");
 
-/// Far longer than anything here takes, so that a hang fails instead of hanging.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// Far longer than anything here takes on a busy machine, so that a hang fails instead of hanging.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A grace that no test waits for.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(300);
+
+/// Within this, all that a killed program has started is gone.
+pub(crate) const TWO_SECONDS: Duration = Duration::from_secs(2);
 
 /// A grace that a test can sit out.
 pub(crate) const SHORT: Duration = Duration::from_millis(100);
@@ -104,6 +107,27 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
         biased;
         () = sleep(TIMEOUT) => panic!("this should not take long"),
         output = future => output,
+    }
+}
+
+/// The time for which a test looks for something. On a busy machine it passes more slowly: what is looked for
+/// gets no more turns there than this process, of whose pauses little is counted.
+pub(crate) struct Turns {
+    looked: Instant,
+    counted: Duration,
+}
+
+impl Turns {
+    pub(crate) fn begin() -> Self {
+        Self { looked: Instant::now(), counted: Duration::ZERO }
+    }
+
+    /// To be called at every look.
+    pub(crate) fn count(&mut self) -> Duration {
+        let now = Instant::now();
+        self.counted += (now - self.looked).min(Duration::from_millis(10));
+        self.looked = now;
+        self.counted
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{io::AsyncReadExt as _, time::Instant};
 
 use crate::{
     containment::{alive, gone_within_two_seconds},
-    harness::{ESCAPE, GREEDY, LONG, PARENT, run_spec, soon, spec},
+    harness::{ESCAPE, GREEDY, LONG, PARENT, TIMEOUT, run_spec, soon, spec},
 };
 
 /// A greedy child under `limits`, held by the mechanism.
@@ -129,7 +129,7 @@ fn below(folder: &std::path::Path, name: &str, depth: u32) -> Vec<String> {
 async fn gone(name: &str) {
     let begun = Instant::now();
     while !folders(name).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?} are left", folders(name));
+        assert!(begun.elapsed() < TIMEOUT, "{:?} are left", folders(name));
         tokio::task::yield_now().await;
     }
 }

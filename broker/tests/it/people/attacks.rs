@@ -260,7 +260,8 @@ fn who_guesses_passwords_waits_and_learns_nothing() {
         let deployment = Deployment::of(&["ada"], "", "").await;
         let login = format!("{}/login", deployment.root());
         let mut answers = Vec::new();
-        for name in ["ada", "nobody-of-this-name"] {
+        // Her wait is a second at first, which a busy machine may outlast: then she is in, and is guessed anew.
+        for name in ["ada", "ada", "ada", "nobody-of-this-name"] {
             let mut browser = Browser::default();
             let mut page = browser.open(&login).await;
             let mut seen = Vec::new();
@@ -276,11 +277,14 @@ fn who_guesses_passwords_waits_and_learns_nothing() {
             refused.answer.assert_retry();
             assert_headers(&refused);
             assert!(!refused.answer.text().contains("a guess"), "{}", refused.seen());
-            answers.push(seen);
+            // As many as are free, and those for which the machine took longer than the wait.
+            assert!(seen.len() > 3, "{name}: {seen:?}");
+            seen.dedup();
+            assert_eq!(seen, [401, 429], "{name} is answered like any other");
             // Also with the right password: a guess that is right must not be told from the others.
             if name == "ada" {
                 let page = deployment.credentials(&mut browser, &refused, "ada").await;
-                assert_eq!(page.answer.status, 429, "{}", page.seen());
+                answers.push(page.answer.status);
                 let page = until("the wait is over", async || {
                     let page = deployment.credentials(&mut browser, &refused, "ada").await;
                     (page.answer.status != 429).then_some(page)
@@ -289,7 +293,7 @@ fn who_guesses_passwords_waits_and_learns_nothing() {
                 assert_eq!(page.url.path(), "/account", "{}", page.seen());
             }
         }
-        assert_eq!(answers[0], answers[1], "an unknown name is answered like a known one");
+        assert!(answers.contains(&429), "the right password was let in at once: {answers:?}");
     });
 }
 

@@ -9,7 +9,7 @@ use super::forge::{self, Forge, ForgeOptions};
 use crate::{
     application::{Application, Tokens},
     browser::{Browser, Page},
-    harness::OBLIGING,
+    harness::{OBLIGING, free_address},
     program::{Place, Program},
     wire::Client,
 };
@@ -122,9 +122,7 @@ impl Deployment {
         );
         configure(&place, &format!("{own}\n{top}"), &env, &format!("{table}{tables}"));
         // Behind a public address nobody is told the port, so it has to be known before.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = port.local_addr().expect("its address");
-        drop(port);
+        let address = free_address();
         let mut broker = place.serve(&["--listen", &address.to_string()]).await;
         broker.client = Client::new(address);
         let setup = if has_local { Some(setup(&mut broker).await) } else { None };
@@ -222,13 +220,15 @@ pub(crate) async fn child(session: &Client) -> u32 {
 /// `$W` in `tables` stands for the directory of the witness.
 fn configure(place: &Place, top: &str, server: &str, tables: &str) {
     let tables = tables.replace("$W", place.witness.path());
+    // Unless a test says so, no call becomes a stream because the machine is busy.
+    let after = if top.contains("stream.after") { "" } else { "stream.after = \"10m\"" };
     // In a sandbox it would not know the number that its process has for others.
     let isolation = match tables.contains("[server.main.isolation]") {
         true => "",
         false => "isolation.level = \"none\"",
     };
     let text = format!(
-        "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\nauth.verifiers = [\"oauth\"]\n{top}\n\
+        "listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\nauth.verifiers = [\"oauth\"]\n{after}\n{top}\n\
          [server.main]\ncommand = \"{OBLIGING}\"\nargs = [\"{}\"]\ndefault = true\n{isolation}\n\
          stop_grace = \"300ms\"\n{server}\n{tables}",
         place.path().join("data").display(),

@@ -1,7 +1,7 @@
 //! What is taken back is dead within seconds, whoever takes it back and wherever.
 
 use sqlx::Executor;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::deployment::{Deployment, child};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     browser::Browser,
     harness::{is_alive, until_so, with_timeout},
     store_harness::stranger,
-    wire::{Client, PING, Wire, call},
+    wire::{Client, PING, TIMEOUT, Wire, call},
 };
 
 /// Ada at work: her application, its tokens, a session, and the child behind it.
@@ -37,7 +37,7 @@ impl Work {
         until_so("the token is refused", async || self.session.post(PING).await.status == 401)
             .await;
         until_so("the child is gone", async || !is_alive(self.child)).await;
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());
         let refreshed = self.application.refresh(&self.tokens.refresh).await;
         let (status, code) = refusal(&refreshed);
         // A client that was removed is not known any more.
@@ -141,13 +141,13 @@ fn an_access_token_revoked_alone_ends_its_streams_and_calls_and_no_others() {
 #[test]
 fn a_standalone_stream_ends_with_its_token_and_a_call_runs_to_its_answer() {
     with_timeout(async {
-        let deployment = Deployment::of(&["ada"], "oauth.access_ttl = \"3s\"", "").await;
+        let deployment = Deployment::of(&["ada"], "oauth.access_ttl = \"8s\"", "").await;
         let ada = work(&deployment).await;
         let mut call = waits(&deployment, &ada.session).await;
         let mut stream = ada.session.listen().await;
         let begun = Instant::now();
         while stream.event().await.is_some() {}
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());
         assert_eq!(ada.session.post(PING).await.status, 401, "it ended because it expired");
         deployment.place.witness.release();
         let answer = call.answer().await;

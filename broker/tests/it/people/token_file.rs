@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::json;
+use tokio::time::{Duration, Instant};
 
 use super::{
     deployment::{Deployment, child, environment},
@@ -35,6 +36,7 @@ async fn file_of(session: &Client) -> PathBuf {
 #[test]
 fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
     with_timeout(async {
+        let begun = Instant::now();
         let (deployment, _, _, session) = at_work(4, "").await;
         let file = file_of(&session).await;
         let mode = fs::metadata(&file).expect("it is there").permissions().mode();
@@ -49,7 +51,9 @@ fn one_child_serves_while_tokens_of_four_seconds_come_and_go() {
             calls += 2;
         }
         assert_eq!(children.len(), 1, "a child was replaced");
-        assert!(calls > 40, "{calls} calls had four tokens: they are renewed without need");
+        // None is renewed in the first half of its life.
+        let took = begun.elapsed();
+        assert!(took > Duration::from_secs(3), "four in {took:?}: they are renewed without need");
         session.delete().await;
         deployment.place.witness.all_gone().await;
         until_so("nothing of the token is left", async || !file.exists()).await;

@@ -1,14 +1,14 @@
 //! What clients without a session lose with their access.
 
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::deployment::Deployment;
 use crate::{
     application::{Application, Tokens},
     harness::{until_so, with_timeout},
     modern::{ask, body, dressed, parked, retried, tool},
-    wire::{Client, Wire},
+    wire::{Client, TIMEOUT, Wire},
 };
 
 /// A subscription whose acknowledgement has come.
@@ -57,7 +57,7 @@ async fn twice(deployment: &Deployment) -> (Application, Tokens, Tokens) {
 #[test]
 fn a_subscription_ends_with_its_token_and_a_call_without_a_session_runs_to_its_answer() {
     with_timeout(async {
-        let deployment = Deployment::of(&["ada"], "oauth.access_ttl = \"3s\"", "").await;
+        let deployment = Deployment::of(&["ada"], "oauth.access_ttl = \"8s\"", "").await;
         let application = deployment.application("/mcp").await;
         let tokens = deployment.sign_in(&application, "ada").await;
         let client = application.with(&tokens);
@@ -65,7 +65,7 @@ fn a_subscription_ends_with_its_token_and_a_call_without_a_session_runs_to_its_a
         let mut stream = listens(&client).await;
         let begun = Instant::now();
         let last = rest(&mut stream).await;
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());
         assert_eq!(last.len(), 1, "{last:?}");
         assert_eq!(
             (&last[0]["id"], &last[0]["result"]["resultType"]),
