@@ -42,4 +42,5 @@ mod shared;
 mod stream;
 mod target;
 mod token;
+mod upstream;
 mod watched;

@@ -8,7 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::answer::Body;
+use super::{answer::Body, upstream::UpstreamConnector};
 use crate::fetch::Roots;
 
 /// The longest head, of a request or of an answer, in bytes.
@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 8;
 
 /// What makes connections.
-pub(super) type Connector = HttpsConnector<HttpConnector>;
+pub(super) type Connector = HttpsConnector<UpstreamConnector>;
 
 /// The connections of one child.
 pub(super) type UpstreamClient = Client<Connector, Body>;
@@ -36,7 +36,7 @@ pub(super) fn connector(roots: &Roots) -> Connector {
         .with_tls_config(roots.client(&[]))
         .https_or_http()
         .enable_all_versions()
-        .wrap_connector(http)
+        .wrap_connector(UpstreamConnector(http))
 }
 
 /// The connections of one more child.

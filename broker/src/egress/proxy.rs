@@ -216,9 +216,16 @@ async fn serve(stream: TcpStream, entrance: Arc<Entrance>, shared: Arc<Shared>) 
         served = serving => if let Err(error) = served {
             debug!(%error, "a child's connection ended early");
             if connection.says_no_end() {
-                stream.break_off();
+                return stream.break_off();
             }
         },
-        () = connection.closed() => debug!("a connection that said nothing made room for another"),
+        () = connection.closed() => {
+            debug!("a connection that said nothing made room for another");
+            return;
+        }
+    }
+    tokio::select! {
+        () = stream.linger() => {}
+        () = connection.closed() => {}
     }
 }

@@ -13,11 +13,14 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// How long an upstream may take to begin its answer to a child that has closed its side.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long is read on behind the last answer.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How often it is looked again at a child that has sent more than it was asked for.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -45,6 +48,31 @@ impl ChildStream {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Says that nothing more is to come, and reads on for a while. What a child still sends of a request
+    /// that was answered early would otherwise reset the connection, and the answer may go with it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection earlier.
+    pub(super) async fn linger(&self) {
+        if shutdown(&*self.0, Shutdown::Write).is_err() {
+            return;
+        }
+        let reading = async {
+            let mut dropped = vec![0; 16 * 1024];
+            loop {
+                self.0.readable().await?;
+                match self.0.try_read(&mut dropped) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        // However it ends, there is nothing more to say.
+        let _ = timeout(LINGER, reading).await;
     }
 
     /// The connection ends as a broken one does, and not as if everything had been said.
@@ -121,24 +149,44 @@ impl AsyncWrite for ChildStream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        net::TcpListener,
-        time::{Instant, timeout},
-    };
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::Instant};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_child_that_closed_its_side_is_waited_for_and_not_for_ever() {
+    /// A child's end of a connection, and ours.
+    async fn connection() -> (TcpStream, ChildStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (child, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let stream = ChildStream::new(accepted.expect("a connection").0);
+        (child.expect("it listens"), ChildStream::new(accepted.expect("a connection").0))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_closed_its_side_is_waited_for_and_not_for_ever() {
+        let (child, stream) = connection().await;
         let waited = timeout(2 * PATIENCE, stream.gave_up()).await;
         assert!(waited.is_err(), "it is there and says nothing");
         drop(child);
         let begun = Instant::now();
         stream.gave_up().await;
         assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+    }
+    #[tokio::test]
+    async fn what_a_child_still_sends_after_its_answer_breaks_no_connection() {
+        let (mut child, stream) = connection().await;
+        let sending = async {
+            child.write_all(&vec![0; 8 << 20]).await?;
+            child.shutdown().await
+        };
+        let (sent, ()) = tokio::join!(sending, stream.linger());
+        sent.expect("all of it was read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_stays_behind_its_answer_is_not_read_for_ever() {
+        let (_child, stream) = connection().await;
+        let begun = Instant::now();
+        stream.linger().await;
+        assert_eq!(begun.elapsed().as_secs(), LINGER.as_secs());
     }
 }

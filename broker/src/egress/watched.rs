@@ -27,11 +27,13 @@ pub(super) struct Watched<B> {
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Its protocol marks the end of a body, which `is_end_stream` tells.
     marks_its_end: bool,
+    /// How much is still to come, where the head told.
+    left: Option<u64>,
     /// The request is under way until its answer has ended.
     _place: OwnedSemaphorePermit,
 }
 
-impl<B> Watched<B> {
+impl<B: Body> Watched<B> {
     /// Ends `body` with an error when nothing comes for `silence`, and when `gone` is cancelled.
     pub(super) fn new(
         body: B,
@@ -40,14 +42,34 @@ impl<B> Watched<B> {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let (timer, gone) = (Box::pin(sleep(silence)), Box::pin(gone.cancelled_owned()));
-        let (is_waiting, marks_its_end) = (false, false);
-        Self { body, silence, timer, is_waiting, gone, marks_its_end, _place: place }
+        let (is_waiting, marks_its_end, left) = (false, false, body.size_hint().exact());
+        Self { body, silence, timer, is_waiting, gone, marks_its_end, left, _place: place }
     }
 
     /// Takes an end without a mark for a body that broke off: a stream of HTTP/2 that is reset without an
     /// error (RFC 9113 section 8.1) says that no more is to be sent, and not that this is all.
     pub(super) fn of_version(self, version: Version) -> Self {
         Self { marks_its_end: version == Version::HTTP_2, ..self }
+    }
+
+    /// What becomes of `piece`, the next one. However a body of a known length ends, once all of it has
+    /// come it is whole: an upstream that has answered early may end its connection at once.
+    fn judged(
+        &mut self,
+        piece: Option<Result<Bytes, BodyError>>,
+    ) -> Option<Result<Bytes, BodyError>> {
+        match piece {
+            Some(Ok(piece)) => {
+                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+                Some(Ok(piece))
+            }
+            _ if self.left == Some(0) => None,
+            Some(Err(error)) => Some(Err(error)),
+            None if self.marks_its_end && !self.body.is_end_stream() => {
+                Some(Err("the upstream broke off".into()))
+            }
+            None => None,
+        }
     }
 }
 
@@ -69,10 +91,7 @@ where
         }
         if let Poll::Ready(piece) = poll_data(&mut own.body, context) {
             own.is_waiting = false;
-            if piece.is_none() && own.marks_its_end && !own.body.is_end_stream() {
-                return Poll::Ready(Some(Err("the upstream broke off".into())));
-            }
-            return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            return Poll::Ready(own.judged(piece).map(|piece| piece.map(Frame::data)));
         }
         if !own.is_waiting {
             own.is_waiting = true;
@@ -101,7 +120,7 @@ impl<B> fmt::Debug for Watched<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::Arc};
+    use std::{io, sync::Arc};
 
     use http_body_util::BodyExt;
     use tokio::sync::Semaphore;
@@ -109,24 +128,37 @@ mod tests {
     use super::{super::pieces::Pieces, *};
 
     /// A body that stops, and never says that it is at its end.
-    struct Reset(Option<Bytes>);
+    struct Reset {
+        piece: Option<Bytes>,
+        /// What its head said.
+        length: Option<u64>,
+        /// Whether it stops with an error.
+        fails: bool,
+    }
 
     impl Body for Reset {
         type Data = Bytes;
-        type Error = Infallible;
+        type Error = io::Error;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.take().map(|piece| Ok(Frame::data(piece))))
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            let fails = self.fails;
+            let end = || fails.then(|| Err(io::ErrorKind::ConnectionReset.into()));
+            Poll::Ready(self.piece.take().map(|piece| Ok(Frame::data(piece))).or_else(end))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.length.map(SizeHint::with_exact).unwrap_or_default()
         }
     }
 
     /// Whether a child takes `body` for a whole one.
     async fn is_whole<B>(body: B, version: Version) -> bool
     where
-        B: Body<Data = Bytes, Error = Infallible> + Unpin,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BodyError>,
     {
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
         let watched = Watched::new(body, Duration::from_secs(1), CancellationToken::new(), place);
@@ -136,9 +168,18 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_is_reset_without_an_error_before_its_end_is_no_whole_answer() {
         let ended = || Pieces::of(&[3, 2]);
-        let reset = || Reset(Some(Bytes::from("abc")));
+        let reset = || Reset { piece: Some(Bytes::from("abc")), length: None, fails: false };
         assert!(is_whole(ended(), Version::HTTP_2).await);
         assert!(!is_whole(reset(), Version::HTTP_2).await);
         assert!(is_whole(reset(), Version::HTTP_11).await, "there the end is in the framing");
+    }
+    #[tokio::test]
+    async fn an_answer_of_which_all_has_come_is_whole_however_its_connection_ends() {
+        for fails in [false, true] {
+            let reset = |length| Reset { piece: Some(Bytes::from("abc")), length, fails };
+            assert!(is_whole(reset(Some(3)), Version::HTTP_2).await, "{fails}");
+            assert!(!is_whole(reset(Some(4)), Version::HTTP_2).await, "{fails}");
+            assert!(!is_whole(reset(None), Version::HTTP_2).await, "{fails}");
+        }
     }
 }

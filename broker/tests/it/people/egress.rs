@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cost;
+mod early;
 mod ended;
 mod endings;
 mod hostile;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A deployment whose upstream is in the hands of the test, and a session of Ada's.
-async fn before() -> (Deployment, Client, TcpListener) {
+pub(super) async fn before() -> (Deployment, Client, TcpListener) {
     let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let origin = upstream.local_addr().expect("its address");
     let egress = format!("origin = \"http://{origin}\"\nmax_rate = 0\n");
@@ -23,13 +23,18 @@ async fn before() -> (Deployment, Client, TcpListener) {
 }
 
 /// The next connection to the upstream, when the head of a request has come by it.
-async fn asked(upstream: &TcpListener) -> TcpStream {
+pub(super) async fn asked(upstream: &TcpListener) -> TcpStream {
+    asked_with(upstream).await.1
+}
+
+/// The same, with that head.
+pub(super) async fn asked_with(upstream: &TcpListener) -> (String, TcpStream) {
     let (mut stream, _) = upstream.accept().await.expect("a connection");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("a head"));
     }
-    stream
+    (String::from_utf8_lossy(&head).into_owned(), stream)
 }
 
 /// What comes back until the connection ends, and whether it ends as a broken one.

@@ -1,11 +1,17 @@
 //! An upstream behind TLS, with a certificate of a private authority.
 
-use std::{fs, sync::Arc};
+use std::{convert::Infallible, fs, sync::Arc};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{given, recorder::Recorder, sessions, status};
@@ -15,7 +21,7 @@ use crate::{
 };
 
 /// What accepts connections to `localhost` and speaks `protocol`, and the certificate to trust.
-fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
+pub(super) fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -27,6 +33,29 @@ fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
     let mut config = config.expect("a certificate");
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     (TlsAcceptor::from(Arc::new(config)), own.cert.pem())
+}
+
+/// An upstream on HTTP/2 that reads nothing of a request but its head. Where that leaves something of an
+/// upload, hyper resets the stream behind the answer, without an error (RFC 9113 section 8.1).
+pub(super) async fn answer_all(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    answer: fn() -> Response<Full<Bytes>>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let tls = tls.clone();
+        connections.spawn(async move {
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let service =
+                service_fn(
+                    move |_: Request<Incoming>| async move { Ok::<_, Infallible>(answer()) },
+                );
+            let builder = http2::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
 }
 
 #[test]
