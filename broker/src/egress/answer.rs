@@ -23,8 +23,12 @@ pub(super) enum Unanswered {
     NoTokenNow,
     /// The child has too much under way.
     Busy(Busy),
+    /// The body of the request broke off, or is not what its head says.
+    BrokenBody,
     /// The upstream cannot be reached, or broke off.
     Unreachable,
+    /// The head of the upstream's answer is longer than is read.
+    LongHead,
     /// The upstream said nothing for too long.
     Silent,
     /// The child has ended.
@@ -39,7 +43,8 @@ impl Unanswered {
             Self::NoToken => StatusCode::UNAUTHORIZED,
             Self::NoTokenNow => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::Unreachable | Self::LongHead => StatusCode::BAD_GATEWAY,
             Self::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::Gone => StatusCode::UNAUTHORIZED,
         }
@@ -56,7 +61,12 @@ impl Unanswered {
                 "Too many connections are open; use those that there are."
             }
             Self::Busy(Busy::Rate) => "Too many requests in a second; try again later.",
+            Self::BrokenBody => "The body of the request broke off, or its chunks are malformed.",
             Self::Unreachable => "The upstream cannot be reached, or broke off.",
+            Self::LongHead => {
+                "The head of the upstream's answer has more than 256 header fields or more than \
+                 64 KiB."
+            }
             Self::Silent => "The upstream did not answer in time.",
             Self::Gone => "The token has ended together with its process.",
         }

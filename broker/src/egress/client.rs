@@ -13,6 +13,8 @@ use crate::fetch::Roots;
 
 /// The longest head, of a request or of an answer, in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// The most fields of a head, of a request or of an answer.
+pub(super) const MAX_FIELDS: usize = 256;
 /// For one connection to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections are closed before most upstreams do so.
@@ -46,7 +48,10 @@ pub(super) fn client(connector: &Connector) -> UpstreamClient {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MAX_IDLE)
-        .http1_max_buf_size(MAX_HEAD)
+        // Twice what crosses, so that most of what does not is named for what it is.
+        .http1_max_buf_size(2 * MAX_HEAD)
+        .http1_max_headers(2 * MAX_FIELDS)
+        .http2_max_header_list_size(2 * MAX_HEAD as u32)
         .http2_adaptive_window(true)
         .build(connector.clone())
 }

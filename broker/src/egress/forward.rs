@@ -1,6 +1,6 @@
 //! One request of a child, from its head to the head of its answer.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use auth::upstream::{Credential, CredentialError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -78,11 +78,16 @@ pub(super) async fn forward(
         }
         Err(why) => {
             let label = match why {
-                Unanswered::Unreachable | Unanswered::Silent => "unreachable",
+                Unanswered::Unreachable | Unanswered::LongHead | Unanswered::Silent => {
+                    "unreachable"
+                }
                 _ => "refused",
             };
             debug!(?why, "a child's request has no answer of its upstream");
-            if matches!(why, Unanswered::Refused(Refusal::Method | Refusal::DummyInPath)) {
+            if matches!(
+                why,
+                Unanswered::Refused(Refusal::Method | Refusal::DummyInPath | Refusal::LongHead)
+            ) {
                 // The dummy may stand there, and must not in the log.
                 (method, path) = Default::default();
             }
@@ -281,9 +286,18 @@ async fn ask(
     let response = asked.ok_or(Unanswered::Silent)?.map_err(|error| {
         let cause = error_chain(&error);
         debug!(server = holder.server, %error, %cause, "the upstream of a child did not answer");
-        Unanswered::Unreachable
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+        match cause.is_some_and(hyper::Error::is_parse_too_large) {
+            true => Unanswered::LongHead,
+            false if replay.is_broken() => Unanswered::BrokenBody,
+            false => Unanswered::Unreachable,
+        }
     })?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if head::is_too_long(0, response.headers()) {
+        return Err(Unanswered::LongHead);
+    }
+    let is_other = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if is_other || !head::is_coded_plainly(response.headers()) {
         return Err(Unanswered::Unreachable);
     }
     Ok(response)

@@ -12,6 +12,7 @@ use http::{
 };
 
 use super::{
+    client::{MAX_FIELDS, MAX_HEAD},
     crossing::may_cross,
     refusal::Refusal,
     routes::{Route, Routes},
@@ -70,6 +71,22 @@ pub(super) fn candidates(head: &Parts) -> Vec<String> {
     found
 }
 
+/// Whether a head has more than may cross, in either direction; `line` bytes of it stand before its fields.
+/// The parsers let somewhat more in, to have it refused in words.
+pub(super) fn is_too_long(line: usize, headers: &HeaderMap) -> bool {
+    // With what stands between and behind the two (RFC 9112 section 5).
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    headers.len() > MAX_FIELDS || line + headers.iter().map(field).sum::<usize>() > MAX_HEAD
+}
+
+/// How long the first line of a request is, with all that belongs to it (RFC 9112 section 3).
+fn request_line(head: &Parts) -> usize {
+    let uri = &head.uri;
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = uri.authority().map_or(0, |named| named.as_str().len());
+    head.method.as_str().len() + authority + target + " HTTP/1.1\r\n\r\n".len()
+}
+
 /// The head as the upstream may see it, still without a token, and which upstream that is. `is_base`
 /// knows the names under which the child reaches us.
 pub(super) fn rebuild<'a>(
@@ -78,6 +95,12 @@ pub(super) fn rebuild<'a>(
     routes: &'a Routes,
     is_base: impl Fn(&str) -> bool,
 ) -> Result<(Head, &'a Route), Refusal> {
+    if is_too_long(request_line(head), &head.headers) {
+        return Err(Refusal::LongHead);
+    }
+    if !is_coded_plainly(&head.headers) {
+        return Err(Refusal::TransferCoding);
+    }
     if !is_forwarded(&head.method) || head.method.as_str().contains(dummy) {
         return Err(Refusal::Method);
     }
@@ -94,6 +117,15 @@ pub(super) fn rebuild<'a>(
     let target = target.parse::<PathAndQuery>().map_err(|_| Refusal::Path)?;
     let uri = route.origin.address_of(target).ok_or(Refusal::Path)?;
     Ok((Head { method: head.method.clone(), uri, headers: forwarded(&head.headers, dummy) }, route))
+}
+
+/// Whether a body comes as it is or in chunks: only that coding is taken off on the way, and none is put
+/// on again.
+pub(super) fn is_coded_plainly(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = values.next();
+    first.is_none_or(|own| own.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        && values.next().is_none()
 }
 
 /// Not those that make a tunnel, or whose answer is the request with the token in it. Some upstreams do

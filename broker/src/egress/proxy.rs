@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::{
     admission::{Admission, Admitted, AdmittedToken, BaseUrls, ListenerChoice},
     bounds::Bounds,
-    client::{self, MAX_HEAD},
+    client::{self, MAX_FIELDS, MAX_HEAD},
     connections::Unknown,
     dummies,
     forward::{Entrance, forward},
@@ -209,7 +209,9 @@ async fn serve(stream: TcpStream, entrance: Arc<Entrance>, shared: Arc<Shared>) 
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
+        // Twice what is forwarded, so that most of what is refused is refused in words.
+        .max_buf_size(2 * MAX_HEAD)
+        .max_headers(2 * MAX_FIELDS)
         .half_close(true)
         .serve_connection(TokioIo::new(stream.clone()), service);
     tokio::select! {

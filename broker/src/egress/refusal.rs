@@ -17,6 +17,10 @@ pub(super) enum Refusal {
     Path,
     /// The dummy stands in the path.
     DummyInPath,
+    /// It has more than may cross.
+    LongHead,
+    /// Its body comes in another transfer coding than `chunked` alone, which would be lost on the way.
+    TransferCoding,
 }
 
 impl Refusal {
@@ -26,6 +30,9 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Path | Self::DummyInPath => StatusCode::BAD_REQUEST,
+            // RFC 9112 section 6.1.
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::LongHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         }
     }
 
@@ -37,6 +44,11 @@ impl Refusal {
             Self::OtherHost => "Requests to other hosts are not forwarded.",
             Self::Path => "The path has dot segments, or lies outside of the configured origin.",
             Self::DummyInPath => "A token in the path is not forwarded; use a header.",
+            Self::TransferCoding => "The only transfer coding that is forwarded is chunked.",
+            Self::LongHead => {
+                "The head of the request has more than 256 header fields or more than 64 KiB; \
+                 send fewer."
+            }
         }
     }
 }

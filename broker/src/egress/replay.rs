@@ -25,6 +25,8 @@ struct Source<B> {
     kept_bytes: usize,
     /// More was sent than is kept.
     is_lost: bool,
+    /// It did not come to its end.
+    is_broken: bool,
     /// Grows with every piece that was sent.
     moved: u64,
     /// Which sending is the one in force; an earlier one must not take what belongs to it.
@@ -42,8 +44,8 @@ pub(super) struct Sending<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
     pub(super) fn new(body: B) -> Self {
-        let source =
-            Source { body, kept: Vec::new(), kept_bytes: 0, is_lost: false, moved: 0, sending: 0 };
+        let (kept, kept_bytes, is_lost, is_broken) = (Vec::new(), 0, false, false);
+        let source = Source { body, kept, kept_bytes, is_lost, is_broken, moved: 0, sending: 0 };
         Self(Arc::new(Mutex::new(source)))
     }
 
@@ -61,6 +63,11 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
     /// Whether it can be sent again from its beginning.
     pub(super) fn is_whole(&self) -> bool {
         !lock(&self.0).is_lost
+    }
+
+    /// Whether it failed at its source.
+    pub(super) fn is_broken(&self) -> bool {
+        lock(&self.0).is_broken
     }
 
     /// Grows with every piece that was sent.
@@ -93,7 +100,10 @@ where
         }
         let piece = match ready!(poll_data(&mut source.body, context)) {
             None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => {
+                source.is_broken = true;
+                return Poll::Ready(Some(Err(error)));
+            }
             Some(Ok(piece)) => piece,
         };
         source.moved += 1;

@@ -135,6 +135,25 @@ fn a_head_that_leads_elsewhere_is_refused() {
 }
 
 #[test]
+fn a_body_whose_coding_would_be_lost_on_the_way_is_refused() {
+    let bearer = format!("Bearer {DUMMY}");
+    for (codings, refused) in [
+        (vec!["chunked"], false),
+        (vec!["Chunked "], false),
+        (vec!["gzip, chunked"], true),
+        (vec!["identity, chunked"], true),
+        (vec!["chunked, chunked"], true),
+        (vec!["chunked", "chunked"], true),
+        (vec!["identity"], true),
+    ] {
+        let mut headers = vec![("authorization", &*bearer)];
+        headers.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+        let sent = get("/forge/api", &headers).map(|head| head.uri);
+        assert_eq!(sent.err(), refused.then_some(Refusal::TransferCoding), "{codings:?}");
+    }
+}
+
+#[test]
 fn an_absolute_address_of_the_origin_or_of_ours_is_a_path_there() {
     let bearer = format!("Bearer {DUMMY}");
     for target in [

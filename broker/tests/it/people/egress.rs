@@ -5,6 +5,8 @@ mod cost;
 mod early;
 mod ended;
 mod endings;
+mod framing;
+mod heads;
 mod hostile;
 mod origins;
 mod recorder;

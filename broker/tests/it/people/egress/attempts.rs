@@ -264,7 +264,7 @@ fn no_form_of_a_request_leads_elsewhere_or_shows_a_token() {
             (
                 "chunked twice",
                 posted(&format!("{auth}transfer-encoding: chunked, chunked\r\n"), "0\r\n\r\n"),
-                Forwarded,
+                Refused(501),
             ),
             (
                 "chunked and not last",

@@ -115,6 +115,28 @@ fn answer(path: &str, token: &str, stranger: SocketAddr) -> String {
         "/both" => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n\
                     2\r\nok\r\n0\r\n\r\n"
             .to_owned(),
+        "/packed-chunks" => "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n\
+                             2\r\nok\r\n0\r\n\r\n"
+            .to_owned(),
+        "/folded" => "HTTP/1.1 200 OK\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n\r\nok".to_owned(),
+        "/nul" => "HTTP/1.1 200 OK\r\nx-a: b\0c\r\ncontent-length: 2\r\n\r\nok".to_owned(),
+        "/bad-length" => "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok".to_owned(),
+        "/bare-return" => {
+            "HTTP/1.1 200 OK\r\nx-a: b\rx-c: d\r\ncontent-length: 2\r\n\r\nok".to_owned()
+        }
+        "/bad-chunk" => {
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0x1\r\np".to_owned()
+        }
+        "/many-hints" => {
+            let hint = format!("HTTP/1.1 103 Early Hints\r\nx-seen: {token}\r\n\r\n");
+            format!("{}{fine}", hint.repeat(1000))
+        }
+        // With a body where there is none (RFC 9112 section 6.3).
+        "/no-content" => "HTTP/1.1 204 No Content\r\ncontent-length: 6\r\n\r\nplants".to_owned(),
+        "/not-modified" => {
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 6\r\n\r\nplants".to_owned()
+        }
+        "/head-with-a-body" => "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nplants".to_owned(),
         _ => fine.to_owned(),
     }
 }
