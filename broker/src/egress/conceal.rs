@@ -15,20 +15,25 @@ use crate::config::EgressStyle;
 /// What is as short as a word stands there for other reasons, in bytes.
 const MIN_TOKEN: usize = 8;
 
-/// What was sent in a dummy's place, and the dummy.
+/// What was sent in a dummy's place, now and before, and the dummy.
 #[derive(Debug)]
-pub(super) struct SentToken(Arc<Replacements>);
+pub(super) struct SentTokens(Arc<Replacements>);
 
-impl SentToken {
-    /// `token` went out in this style in the place of `dummy`. `None` when it cannot be told from words.
-    pub(super) fn new(token: &str, style: EgressStyle, dummy: &str) -> Option<Self> {
-        if token.len() < MIN_TOKEN {
-            return None;
-        }
-        let plain = (token.to_owned(), dummy.to_owned());
+impl SentTokens {
+    /// `tokens` went out in this style in the place of `dummy`. `None` when they cannot be told from words.
+    pub(super) fn new<'a>(
+        tokens: impl IntoIterator<Item = &'a str>,
+        style: EgressStyle,
+        dummy: &str,
+    ) -> Option<Self> {
         let encoded = |own: &str| STANDARD.encode(basic_pair(own));
-        let basic = (style == EgressStyle::Basic).then(|| (encoded(token), encoded(dummy)));
-        let pairs = [Some(plain), basic].into_iter().flatten();
+        let pairs = |token: &str| {
+            let basic = (style == EgressStyle::Basic).then(|| (encoded(token), encoded(dummy)));
+            [Some((token.to_owned(), dummy.to_owned())), basic].into_iter().flatten()
+        };
+        let tokens = tokens.into_iter().filter(|token| token.len() >= MIN_TOKEN);
+        let mut pairs = tokens.flat_map(pairs).peekable();
+        pairs.peek()?;
         Some(Self(Arc::new(Replacements::new(pairs, Follows::Any))))
     }
 
@@ -64,8 +69,8 @@ mod tests {
 
     const TOKEN: &str = "the+token/with=signs";
 
-    fn sent(style: EgressStyle) -> SentToken {
-        SentToken::new(TOKEN, style, "dummy").expect("it is long enough")
+    fn sent(style: EgressStyle) -> SentTokens {
+        SentTokens::new([TOKEN], style, "dummy").expect("it is long enough")
     }
 
     #[test]
@@ -82,7 +87,7 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         headers.insert("x-0123456789abcdef", HeaderValue::from_static("a name"));
-        let hex = SentToken::new("0123456789abcdef", EgressStyle::Bearer, "dummy");
+        let hex = SentTokens::new(["0123456789abcdef"], EgressStyle::Bearer, "dummy");
         hex.expect("it is long enough").in_headers(&mut headers);
         assert_eq!(headers.len(), 3, "its name was the token");
         sent(EgressStyle::Bearer).in_headers(&mut headers);
@@ -114,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_token_as_short_as_a_word_is_not_looked_for_and_none_is_shown() {
-        assert!(SentToken::new("secret1", EgressStyle::Bearer, "dummy").is_none());
+        assert!(SentTokens::new(["secret1"], EgressStyle::Bearer, "dummy").is_none());
+        assert!(SentTokens::new(["secret1", TOKEN], EgressStyle::Bearer, "dummy").is_some());
         assert!(!format!("{:?}", sent(EgressStyle::Basic)).contains("token/"));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use auth::upstream::{Credential, CredentialError};
+use auth::{
+    oauth::Secret,
+    upstream::{Credential, CredentialError},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -12,7 +15,7 @@ use tracing::debug;
 use super::{
     altered,
     answer::{Body, Unanswered},
-    conceal::SentToken,
+    conceal::SentTokens,
     connections::Connection,
     head::{self, Head},
     holder::Holder,
@@ -144,7 +147,9 @@ async fn answered(
     head.extensions.clear();
     returned(&mut head.headers);
     let style = route.style;
-    let sent = SentToken::new(sent.access_token.expose(), style, holder.dummy.expose());
+    let secrets = holder.token.secrets(&sent);
+    let secrets = secrets.iter().map(Secret::expose);
+    let sent = SentTokens::new(secrets, style, holder.dummy.expose());
     if let Some(sent) = &sent {
         sent.in_headers(&mut head.headers);
     }

@@ -2,11 +2,14 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use auth::upstream::{Credential, CredentialError, CredentialKey, Vault};
+use auth::{
+    oauth::Secret,
+    upstream::{Credential, CredentialError, CredentialKey, Vault},
+};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -17,6 +20,10 @@ const NEEDED_LIFE: Duration = Duration::from_secs(10);
 /// A token that was just read is sent again without reading the store. What removes or replaces a
 /// credential ends the child or shows after this time.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// Tokens of a child's person that are known beside the current one. Who renews more often than so within
+/// a token's life has the oldest of them forgotten.
+const MAX_FORMER: usize = 4;
 
 /// Where the current token of a child's person is.
 pub(super) enum TokenSource {
@@ -31,17 +38,38 @@ pub(super) struct PersonToken {
     vault: Option<Arc<Vault>>,
     key: CredentialKey,
     clock: Clock,
-    last: Mutex<Option<(Instant, Credential)>>,
+    known: Mutex<Known>,
+}
+
+/// The tokens of a person that this child had sent, as far as they may still live.
+#[derive(Default)]
+struct Known {
+    /// The one that was read last, and when.
+    last: Option<(Instant, Credential)>,
+    /// Those before it, the oldest first.
+    former: Vec<Credential>,
+}
+
+impl Known {
+    fn note(&mut self, read: &Credential, now: SystemTime) {
+        let before = self.last.replace((Instant::now(), read.clone()));
+        self.former.extend(before.map(|(_, before)| before));
+        // A provider may let a token live on that was renewed, or that it said is dead.
+        let lives = |own: &Credential| own.expires.is_none_or(|ends| ends > now);
+        self.former.retain(|own| own.version != read.version && lives(own));
+        let excess = self.former.len().saturating_sub(MAX_FORMER);
+        self.former.drain(..excess);
+    }
 }
 
 impl PersonToken {
     pub(super) fn new(vault: Option<Arc<Vault>>, key: CredentialKey, clock: Clock) -> Self {
-        Self { vault, key, clock, last: Mutex::default() }
+        Self { vault, key, clock, known: Mutex::default() }
     }
 
     fn last(&self, now: SystemTime) -> Option<Credential> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read, credential) = last.as_ref()?;
+        let known = self.known();
+        let (read, credential) = known.last.as_ref()?;
         let lives = credential.expires.is_none_or(|ends| ends > now + NEEDED_LIFE);
         (read.elapsed() < FRESH && lives).then(|| credential.clone())
     }
@@ -50,9 +78,12 @@ impl PersonToken {
         let now = self.clock.now();
         let vault = self.vault.as_ref().ok_or(CredentialError::Missing)?;
         let read = vault.current(&self.key, now, NEEDED_LIFE).await?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((Instant::now(), read.clone()));
+        self.known().note(&read, now);
         Ok(read)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,6 +94,19 @@ impl TokenSource {
             Self::Fixed(_) => None,
             Self::Person(person) => Some((&person.key, person.clock.now())),
         }
+    }
+
+    /// What an answer must not repeat to the child: the token that was `sent`, and those that were sent
+    /// before and may still live, which an upstream that shows earlier requests has.
+    pub(super) fn secrets(&self, sent: &Credential) -> Vec<Secret> {
+        let mut secrets = vec![sent.access_token.clone()];
+        if let Self::Person(person) = self {
+            let known = person.known();
+            let others = known.former.iter().chain(known.last.iter().map(|(_, last)| last));
+            let others = others.filter(|own| own.version != sent.version);
+            secrets.extend(others.map(|own| own.access_token.clone()));
+        }
+        secrets
     }
 
     /// What to send now; renewed if it has to be.
@@ -106,5 +150,33 @@ impl fmt::Debug for TokenSource {
             Self::Fixed(_) => f.write_str("Fixed"),
             Self::Person(person) => f.debug_tuple("Person").field(&person.key).finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential(version: u64, expires: Option<SystemTime>) -> Credential {
+        let access_token = Secret::new(format!("token-{version}"));
+        Credential { access_token, username: None, scope: None, expires, version }
+    }
+
+    #[test]
+    fn a_token_that_was_sent_is_known_until_it_ends_and_not_more_than_a_few_are() {
+        let (mut known, start) = (Known::default(), SystemTime::UNIX_EPOCH);
+        let minute = Duration::from_secs(60);
+        let former = |known: &Known| known.former.iter().map(|own| own.version).collect::<Vec<_>>();
+        known.note(&credential(1, Some(start + minute)), start);
+        known.note(&credential(1, Some(start + minute)), start);
+        assert_eq!(former(&known), [0; 0], "it is the current one");
+        known.note(&credential(2, Some(start + 2 * minute)), start);
+        assert_eq!(former(&known), [1]);
+        known.note(&credential(3, None), start + minute);
+        assert_eq!(former(&known), [2], "the first one has ended");
+        for version in 4..20 {
+            known.note(&credential(version, None), start);
+        }
+        assert_eq!(former(&known), [15, 16, 17, 18]);
     }
 }

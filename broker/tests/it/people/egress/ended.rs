@@ -1,12 +1,14 @@
 //! The forge takes a token no more, and the child never had it.
 
+use tokio::io::AsyncWriteExt;
+
 use super::{
     super::{
         deployment::{Deployment, child},
         forge::ForgeOptions,
         standing::who,
     },
-    sessions,
+    endings, given, raw, sessions,
 };
 use crate::harness::with_timeout;
 
@@ -43,5 +45,40 @@ fn a_grant_withdrawn_at_the_forge_is_a_challenge_at_the_call_behind_the_one_that
         let again = deployment.sign_in(&application, "ada").await;
         let same = session.bearer(&again.access);
         assert_eq!(who(&same).await, (200, "ada".to_owned()), "the same session goes on");
+    });
+}
+
+#[test]
+fn an_upstream_that_repeats_the_token_of_an_earlier_request_tells_the_child_the_dummy() {
+    with_timeout(async {
+        let (deployment, session, upstream) = endings::before().await;
+        let (address, dummy) = given(&session).await;
+        let request = format!(
+            "GET /a HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {dummy}\r\n\
+             connection: close\r\n\r\n"
+        );
+        // The token that comes with the next request, which gets this answer.
+        let answering = async |answer: &dyn Fn(&str) -> String| {
+            let (head, mut stream) = endings::asked_with(&upstream).await;
+            let (_, token) = head.split_once("authorization: Bearer ").expect("a token");
+            let token = token.lines().next().expect("a token").to_owned();
+            stream.write_all(answer(&token).as_bytes()).await.expect("it reads");
+            token
+        };
+        let ok = |text: &str| {
+            let length = text.len();
+            format!("HTTP/1.1 200 OK\r\nx-seen: {text}\r\ncontent-length: {length}\r\n\r\n{text}")
+        };
+        let fine = |_: &str| ok("fine");
+        let (_, first) = tokio::join!(raw(&address, &request), answering(&fine));
+        deployment.forge().state().forget_access_tokens();
+        let (got, second) = tokio::join!(raw(&address, &request), async {
+            let refused = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+            answering(&|_| refused.to_owned()).await;
+            answering(&|token| ok(&format!("{first} and {token}"))).await
+        });
+        assert_ne!(first, second, "it was renewed");
+        assert!(!got.contains(&first) && !got.contains(&second), "{got}");
+        assert_eq!(got.matches(&format!("{dummy} and {dummy}")).count(), 2, "{got}");
     });
 }
