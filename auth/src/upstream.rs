@@ -18,6 +18,7 @@ mod pair;
 mod parts;
 mod renewal;
 mod store;
+mod user_token;
 mod vault;
 
 pub use credential::{Connection, ConnectionState, Credential, CredentialError};

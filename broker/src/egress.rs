@@ -33,6 +33,7 @@ pub(crate) mod origin;
 mod pieces;
 pub(crate) mod proxy;
 mod refusal;
+mod refused;
 mod replace;
 mod replay;
 mod rewrite;

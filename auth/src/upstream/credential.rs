@@ -30,7 +30,8 @@ pub enum CredentialError {
     /// The user never signed in there, or took it back.
     #[error("there is no credential")]
     Missing,
-    /// The upstream takes it no more, and only the user can change that.
+    /// The upstream takes it no more, and only the user can change that: by signing in, or by giving
+    /// another token where it was the user's own for a server.
     #[error("the user has to sign in again")]
     SignInAgain,
     /// The upstream does not let the account in; it works again once the upstream does.

@@ -100,7 +100,7 @@ async fn ask(core: &Core, key: &CredentialKey, now: SystemTime) -> Result<Look, 
 }
 
 /// Stores the same tokens with another mark; `false` when something else is stored by now.
-async fn mark(
+pub(super) async fn mark(
     core: &Core,
     key: &CredentialKey,
     held: &Held,

@@ -21,12 +21,10 @@ use super::{
 };
 use crate::{
     BoxFuture, UnixTime,
-    oauth::{CredentialSink, Identity, Secret, StoreError, UpstreamCredential, User},
+    oauth::{CredentialSink, Identity, StoreError, UpstreamCredential, User},
     single_flight::{Joined, Waiter},
 };
 
-/// How the provider of a token begins that a user gave for one server. No identity provider has a
-/// name with a colon.
 /// Keeps each user's credential at each upstream, sealed, and renews it early.
 ///
 /// A credential is renewed once, whoever asks for it meanwhile: within this process all wait for
@@ -35,7 +33,7 @@ use crate::{
 /// token along, and a new pair is given to nobody before it is stored.
 #[derive(Debug)]
 pub struct Vault {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     renewals: mpsc::Sender<Renewal>,
 }
 
@@ -162,31 +160,6 @@ impl Vault {
         Ok(self.core.read(&key).await?.ok().and_then(|held| held.pair.account_refused))
     }
 
-    /// Keeps a token that the user gave for `server`, in the place of an earlier one. The caller
-    /// checked that it is one, and that the user may.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] when it could not be kept.
-    pub async fn put_user_token(
-        &self,
-        server: &str,
-        issuer: &str,
-        subject: &str,
-        token: Secret,
-        now: SystemTime,
-    ) -> Result<(), StoreError> {
-        let credential = UpstreamCredential {
-            access_token: token,
-            refresh_token: None,
-            expires: None,
-            scope: None,
-            username: None,
-        };
-        let pair = Pair::new(&credential, now);
-        self.store(&user_token_key(server, issuer, subject), &pair, now).await
-    }
-
     /// The credential under `key`, whatever it opens: as [`credential`](Self::credential) has it, or
     /// [`user_token`](Self::user_token), with their errors and cancel safety.
     pub async fn current(
@@ -202,35 +175,6 @@ impl Vault {
                 self.credential(provider, issuer, subject, now, need).await
             }
         }
-    }
-
-    /// The token that the user gave for `server`.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialError`], of which `Missing` is the usual one.
-    pub async fn user_token(
-        &self,
-        server: &str,
-        issuer: &str,
-        subject: &str,
-    ) -> Result<Credential, CredentialError> {
-        let held = self.core.read(&user_token_key(server, issuer, subject)).await??;
-        Ok(held.credential())
-    }
-
-    /// Removes the token that the user gave for `server`. `true` when there was one.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] when it could not be removed.
-    pub async fn remove_user_token(
-        &self,
-        server: &str,
-        issuer: &str,
-        subject: &str,
-    ) -> Result<bool, StoreError> {
-        self.forget(&user_token_key(server, issuer, subject)).await
     }
 
     /// Removes the user's credential at `provider`, which may be one that
@@ -374,7 +318,7 @@ impl Vault {
         Ok(resealed)
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         key: &CredentialKey,
         pair: &Pair,
@@ -387,7 +331,7 @@ impl Vault {
         Ok(())
     }
 
-    async fn forget(&self, key: &CredentialKey) -> Result<bool, StoreError> {
+    pub(super) async fn forget(&self, key: &CredentialKey) -> Result<bool, StoreError> {
         let removed = self.core.store.remove_credential(key).await?;
         if removed {
             self.core.failures.record_success(key);
@@ -587,10 +531,6 @@ fn key(provider: &str, issuer: &str, subject: &str) -> CredentialKey {
     key_in(CredentialRealm::Provider(provider.to_owned()), issuer, subject)
 }
 
-fn user_token_key(server: &str, issuer: &str, subject: &str) -> CredentialKey {
-    key_in(CredentialRealm::Server(server.to_owned()), issuer, subject)
-}
-
-fn key_in(realm: CredentialRealm, issuer: &str, subject: &str) -> CredentialKey {
+pub(super) fn key_in(realm: CredentialRealm, issuer: &str, subject: &str) -> CredentialKey {
     CredentialKey { realm, issuer: issuer.to_owned(), subject: subject.to_owned() }
 }

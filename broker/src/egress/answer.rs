@@ -54,7 +54,10 @@ impl Unanswered {
     fn message(self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.message(),
-            Self::NoToken => "The user has to sign in again; the upstream was not asked.",
+            Self::NoToken => {
+                "The user has to sign in again, or to replace the token on the account page; the \
+                 upstream was not asked."
+            }
             Self::NoTokenNow => "The user's token cannot be renewed now; try again later.",
             Self::Busy(Busy::Requests) => "Too many requests are under way; wait for one to end.",
             Self::Busy(Busy::Connections) => {

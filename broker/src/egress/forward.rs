@@ -24,6 +24,7 @@ use super::{
     replace::Replaced,
     replay::Replay,
     rights::{Note, Overheard},
+    routes::Route,
     shared::Shared,
     watched::Watched,
 };
@@ -138,7 +139,7 @@ async fn answered(
     }
     let asked = rebuilt.headers.get(header::IF_NONE_MATCH).cloned();
     let place = holder.bounds.enter().await.map_err(Unanswered::Busy)?;
-    let exchange = exchange(&holder, route.style, rebuilt, body);
+    let exchange = exchange(&holder, route, rebuilt, body);
     let response = holder.gone.run_until_cancelled(exchange).await;
     let (response, sent) = response.unwrap_or(Err(Unanswered::Gone))?;
     let (mut head, body) = response.into_parts();
@@ -218,7 +219,7 @@ fn is_base(address: SocketAddr, named: &str) -> bool {
 /// answer comes the credential that was sent.
 async fn exchange(
     holder: &Holder,
-    style: EgressStyle,
+    route: &Route,
     head: Head,
     body: Incoming,
 ) -> Result<(Response<Incoming>, Credential), Unanswered> {
@@ -226,7 +227,7 @@ async fn exchange(
     let mut credential = holder.token.current().await.map_err(|error| untold(holder, &error))?;
     let (mut may_reconnect, mut may_renew) = (true, true);
     loop {
-        let asked = ask(holder, style, &head, &replay, &credential).await;
+        let asked = ask(holder, route.style, &head, &replay, &credential).await;
         let response = match asked {
             // An idle connection may have been closed at this very moment. What changes nothing may
             // be asked again.
@@ -236,6 +237,10 @@ async fn exchange(
             }
             other => other?,
         };
+        if route.mark().is_empty() {
+            // A further upstream may have refused it all along.
+            holder.token.answered(credential.version, response.status()).await;
+        }
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok((response, credential));
         }

@@ -65,6 +65,7 @@ impl EgressProxy {
             connector: client::connector(roots),
             unknown: Unknown::default(),
             rights: Arc::default(),
+            refused: Arc::default(),
             metrics,
             vault,
             clock,
@@ -110,6 +111,7 @@ impl EgressProxy {
                 self.shared.vault.clone(),
                 credential,
                 self.shared.clock.clone(),
+                Arc::clone(&self.shared.refused),
             )),
         };
         let holder = Holder {

@@ -6,7 +6,10 @@ use auth::upstream::Vault;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{client::Connector, connections::Unknown, dummies::Dummies, rights::LackingRights};
+use super::{
+    client::Connector, connections::Unknown, dummies::Dummies, refused::RefusedTokens,
+    rights::LackingRights,
+};
 use crate::{clock::Clock, metrics::Metrics};
 
 /// What the requests of all children are forwarded with.
@@ -15,6 +18,7 @@ pub(super) struct Shared {
     pub(super) connector: Connector,
     pub(super) unknown: Unknown,
     pub(super) rights: Arc<LackingRights>,
+    pub(super) refused: Arc<RefusedTokens>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) vault: Option<Arc<Vault>>,
     pub(super) clock: Clock,

@@ -8,10 +8,13 @@ use std::{
 
 use auth::{
     oauth::Secret,
-    upstream::{Credential, CredentialError, CredentialKey, Vault},
+    upstream::{Credential, CredentialError, CredentialKey, CredentialRealm, Vault},
 };
+use http::StatusCode;
 use tokio::time::Instant;
+use tracing::warn;
 
+use super::refused::RefusedTokens;
 use crate::clock::Clock;
 
 /// How long a token still has to live when it is sent.
@@ -39,6 +42,7 @@ pub(super) struct PersonToken {
     key: CredentialKey,
     clock: Clock,
     known: Mutex<Known>,
+    refused: Arc<RefusedTokens>,
 }
 
 /// The tokens of a person that this child had sent, as far as they may still live.
@@ -63,8 +67,13 @@ impl Known {
 }
 
 impl PersonToken {
-    pub(super) fn new(vault: Option<Arc<Vault>>, key: CredentialKey, clock: Clock) -> Self {
-        Self { vault, key, clock, known: Mutex::default() }
+    pub(super) fn new(
+        vault: Option<Arc<Vault>>,
+        key: CredentialKey,
+        clock: Clock,
+        refused: Arc<RefusedTokens>,
+    ) -> Self {
+        Self { vault, key, clock, known: Mutex::default(), refused }
     }
 
     fn last(&self, now: SystemTime) -> Option<Credential> {
@@ -141,6 +150,32 @@ impl TokenSource {
         // The provider has the word on it: an upstream may answer 401 for many reasons.
         vault.look(&person.key, person.clock.now()).await;
         person.read().await.ok().and_then(newer)
+    }
+}
+
+impl TokenSource {
+    /// Hears how the upstream without a name answered to the token of `version`. One that the user gave
+    /// for the server ends by that.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a token that has ended for the next answer.
+    pub(super) async fn answered(&self, version: u64, status: StatusCode) {
+        let Self::Person(person) = self else { return };
+        let (CredentialRealm::Server(server), Some(vault)) = (&person.key.realm, &person.vault)
+        else {
+            return;
+        };
+        if !person.refused.note(&person.key, version, status) {
+            return;
+        }
+        if let Err(error) = vault.end_user_token(&person.key, version).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(server, error, "the store did not take that a user's token has ended");
+        }
+        // It is not sent again, and may be repeated to the child.
+        let mut known = person.known();
+        let last = known.last.take().map(|(_, last)| last);
+        known.former.extend(last);
     }
 }
 

@@ -166,13 +166,16 @@ impl SignInUi {
         let state = app.state();
         let servers = state.config.server.iter();
         let servers = servers.filter(|(_, server)| server.upstream == Some(Upstream::User));
-        let view = servers.map(|(name, server)| ServerTokenView {
-            server: name.as_str().to_owned(),
-            title: server.title.clone().unwrap_or_else(|| name.as_str().to_owned()),
-            is_set: connections
-                .iter()
-                .any(|own| own.realm == CredentialRealm::Server(name.as_str().to_owned())),
-            lacking: lacking(&CredentialRealm::Server(name.as_str().to_owned())),
+        let view = servers.map(|(name, server)| {
+            let realm = CredentialRealm::Server(name.as_str().to_owned());
+            let own = connections.iter().find(|own| own.realm == realm);
+            ServerTokenView {
+                server: name.as_str().to_owned(),
+                title: server.title.clone().unwrap_or_else(|| name.as_str().to_owned()),
+                is_set: own.is_some(),
+                has_ended: own.is_some_and(|own| matches!(own.state, State::SignInAgain { .. })),
+                lacking: lacking(&realm),
+            }
         });
         view.collect()
     }

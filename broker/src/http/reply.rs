@@ -3,9 +3,11 @@
 //! The words are for the person at the client: what happened, and what to do. Nothing of a child's
 //! environment, paths or stderr gets into them; that is the log's.
 
+mod credential;
+
 use std::time::Duration;
 
-use auth::{BearerError, Challenge, Denied, upstream::CredentialError};
+use auth::{BearerError, Challenge, Denied};
 use bridge::{
     Accepts, Body, Closed, InitializeError, ListenError, Malformed, PostError, ResumeError, rpc,
 };
@@ -14,7 +16,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use session::{EndError, LeaseError, OpenError, OwnerLimit, WakeError};
 
 use crate::{
-    config::{UnknownStatus, Upstream},
+    config::UnknownStatus,
     server::Paused,
     sessions::{acquire::AcquireError, parked::StateError, spawn_failure::SpawnFailure},
 };
@@ -383,50 +385,6 @@ impl Refusal {
             SpawnFailure::Snapshot(_) | SpawnFailure::Resume(ResumeError::Changed(_)) => {
                 bad_gateway("The session cannot go on with the server as it is now")
             }
-        }
-    }
-
-    /// The user's own credential is not to be had.
-    fn credential(upstream: &Upstream, error: &CredentialError) -> Self {
-        let server_error = rpc::SERVER_ERROR;
-        match error {
-            CredentialError::Missing => {
-                let words = match upstream {
-                    Upstream::User => {
-                        "This server needs a token of yours: open the broker's /account page, set \
-                         it there, and try again"
-                            .to_owned()
-                    }
-                    Upstream::Provider(name) => format!(
-                        "This server acts with your {} account: disconnect, connect again, and \
-                         sign in with that one",
-                        name
-                    ),
-                };
-                Self::new(StatusCode::FORBIDDEN, server_error, words)
-            }
-            CredentialError::SignInAgain => Self::new(
-                StatusCode::UNAUTHORIZED,
-                server_error,
-                format!("Your sign-in at {} has ended: sign in again", upstream.name()),
-            ),
-            CredentialError::AccountRefused { message } => Self::new(
-                StatusCode::FORBIDDEN,
-                server_error,
-                format!("{} refuses your account: {message}", upstream.name()),
-            ),
-            CredentialError::Misconfigured => Self::new(
-                StatusCode::BAD_GATEWAY,
-                rpc::INTERNAL_ERROR,
-                "The broker is not set up right for this server; ask the operator",
-            ),
-            CredentialError::Unavailable { retry_after } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                server_error,
-                format!("{} does not answer right now; try again later", upstream.name()),
-            )
-            .retry(*retry_after),
-            CredentialError::Store(_) => Self::store_down(),
         }
     }
 

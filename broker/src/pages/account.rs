@@ -163,6 +163,8 @@ pub struct ServerTokenView {
     pub title: String,
     /// Whether there is a token; it is never shown.
     pub is_set: bool,
+    /// Whether the upstream accepts it no more, so that the user has to replace it.
+    pub has_ended: bool,
     /// Rights for want of which the upstream refused requests of the server.
     pub lacking: Vec<RefusedRight>,
 }

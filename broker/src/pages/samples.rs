@@ -233,7 +233,8 @@ fn connection(label: &str, state: ConnectionState, expires: Option<UnixTime>) ->
 fn user_token(server: &str, title: &str, lacking: &[&str]) -> ServerTokenView {
     let right = |name: &&str| RefusedRight { name: (*name).into(), times: 1 };
     let lacking = lacking.iter().map(right).collect();
-    ServerTokenView { server: server.into(), title: title.into(), is_set: true, lacking }
+    let (server, title) = (server.into(), title.into());
+    ServerTokenView { server, title, is_set: true, has_ended: false, lacking }
 }
 
 /// A user's own page with some of everything.
@@ -277,6 +278,7 @@ pub(crate) fn account(notice: Option<Notice>) -> AccountPage {
         user_tokens: vec![
             user_token("weather", "Weather", &["read:forecast"]),
             ServerTokenView { is_set: false, ..user_token("tickets", "Tickets", &[]) },
+            ServerTokenView { has_ended: true, ..user_token("notes", "Notes", &[]) },
         ],
     }
 }

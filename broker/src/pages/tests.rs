@@ -333,6 +333,8 @@ fn every_form_of_the_account_page_is_understood() {
             "set weather secret-token",
             "unset weather",
             "set tickets secret-token",
+            "set notes secret-token",
+            "unset notes",
         ]
     );
 }

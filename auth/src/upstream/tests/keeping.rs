@@ -48,6 +48,44 @@ async fn a_token_the_user_gave_is_kept_for_that_user_and_server_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_the_user_gave_that_has_ended_is_given_to_nobody_until_there_is_another() {
+    let mut harness = Harness::new();
+    let vault = harness.vault();
+    let put = async |text| {
+        let token = Secret::new(text);
+        vault.put_user_token("wiki", ISSUER, "ada", token, harness.now()).await.unwrap();
+    };
+    let realm = CredentialRealm::Server("wiki".into());
+    let key = CredentialKey { realm, issuer: ISSUER.into(), subject: "ada".into() };
+    let end =
+        async |key: &CredentialKey, version| vault.end_user_token(key, version).await.unwrap();
+    let token = async || vault.user_token("wiki", ISSUER, "ada").await;
+    assert!(!end(&key, 1).await, "there is none");
+    put("first").await;
+    let first = token().await.unwrap().version;
+    assert!(!end(&key, first + 1).await, "it is another one that has ended");
+    harness.heard.take();
+    assert!(end(&key, first).await);
+    assert!(!end(&key, first).await, "it is known");
+    assert_eq!(harness.heard.take(), [format!("server:wiki Died {{ version: {first} }}")]);
+    assert!(matches!(token().await, Err(CredentialError::SignInAgain)));
+    let all = vault.connections(ISSUER, "ada", harness.now()).await.unwrap();
+    assert_eq!(all[0].state, ConnectionState::SignInAgain { works_until: None });
+
+    put("second").await;
+    let second = token().await.unwrap();
+    assert_eq!(second.access_token.expose(), "second");
+    assert!(!end(&key, first).await, "what comes late is said of the first one");
+    assert!(token().await.is_ok());
+
+    // What a provider gave is for the provider to judge.
+    harness.sign_in(&vault).await;
+    let version = harness.ask(&vault).await.unwrap().version;
+    assert!(!end(&ada_key(), version).await);
+    assert!(harness.ask(&vault).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_account_page_learns_how_every_connection_stands() {
     let mut harness = Harness::new();
     let vault = harness.vault();

@@ -8,9 +8,15 @@ use super::{
         forge::ForgeOptions,
         standing::who,
     },
-    endings, given, raw, sessions,
+    endings, given, raw,
+    recorder::Recorder,
+    sessions, status,
 };
-use crate::harness::with_timeout;
+use crate::{
+    browser::Browser,
+    harness::{OBLIGING, with_timeout},
+    wire::PING,
+};
 
 async fn deployment() -> Deployment {
     Deployment::at_forge_by_egress(ForgeOptions::default(), "", "").await
@@ -80,5 +86,63 @@ fn an_upstream_that_repeats_the_token_of_an_earlier_request_tells_the_child_the_
         assert_ne!(first, second, "it was renewed");
         assert!(!got.contains(&first) && !got.contains(&second), "{got}");
         assert_eq!(got.matches(&format!("{dummy} and {dummy}")).count(), 2, "{got}");
+    });
+}
+
+#[test]
+fn a_token_that_the_user_gave_and_the_upstream_refused_twice_is_replaced_on_the_account_page() {
+    with_timeout(async {
+        let (recorder, uploads) = (Recorder::start().await, Recorder::start().await);
+        let table = format!(
+            "[server.notes]\ncommand = \"{OBLIGING}\"\nargs = [\"$W\"]\n\
+             isolation.level = \"none\"\nupstream = \"user\"\n\
+             env = {{ FORGE_URL = \"${{egress.base_url}}\", FORGE_TOKEN = \"${{egress.token}}\" }}\n\
+             [server.notes.egress]\norigin = \"{}\"\n\
+             [server.notes.egress.uploads]\norigin = \"{}\"\n",
+            recorder.root(),
+            uploads.root()
+        );
+        let deployment = Deployment::of(&["ada"], "", &table).await;
+        let application = deployment.application("/notes/mcp").await;
+        let mut browser = Browser::default();
+        let tokens = deployment.sign_in_with(&mut browser, &application, "ada", &[]).await;
+        let give = async |browser: &mut Browser, token| {
+            let account = deployment.account_page(browser, "ada").await;
+            let set = browser.press(&account, ("action", "set_token"), &[("token", token)]).await;
+            assert!(set.answer.text().contains("token set"), "{}", set.seen());
+        };
+        give(&mut browser, "the-first-token").await;
+        let session = application.with(&tokens).open().await;
+        let (address, dummy) = given(&session).await;
+        let bearer = format!("authorization: Bearer {dummy}\r\n");
+        assert_eq!(status(&address, "/a", &bearer).await, 200);
+        assert_eq!(recorder.requests().last().expect("it was asked").token(), "the-first-token");
+
+        uploads.refuse("the-first-token");
+        for _ in 0..2 {
+            assert_eq!(status(&address, "/~uploads/a", &bearer).await, 401);
+        }
+        assert_eq!(status(&address, "/a", &bearer).await, 200, "it never took that token");
+
+        recorder.refuse("the-first-token");
+        assert_eq!(status(&address, "/a", &bearer).await, 401);
+        assert_eq!(session.post(PING).await.status, 200, "one refusal may have another reason");
+        assert_eq!(status(&address, "/b", &bearer).await, 401);
+        let asked = recorder.requests().len();
+        let refused = session.call("echo", serde_json::json!({})).await;
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert!(refused.text().contains("/account page, replace it"), "{}", refused.text());
+        assert_eq!(refused.header("www-authenticate"), None, "no other sign-in helps");
+        assert_eq!(recorder.requests().len(), asked);
+        let account = deployment.account_page(&mut browser, "ada").await;
+        assert!(account.answer.text().contains("no longer accepted"), "{}", account.seen());
+
+        give(&mut browser, "the-second-token").await;
+        let (address, dummy) = given(&session).await;
+        let bearer = format!("authorization: Bearer {dummy}\r\n");
+        assert_eq!(status(&address, "/a", &bearer).await, 200, "the same session goes on");
+        assert_eq!(recorder.requests().last().expect("it was asked").token(), "the-second-token");
+        let log = deployment.broker.log();
+        assert!(!log.contains("-first-token") && !log.contains("-second-token"), "{log}");
     });
 }
