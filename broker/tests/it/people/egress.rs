@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cost;
+mod crashes;
 mod early;
 mod ended;
 mod endings;
