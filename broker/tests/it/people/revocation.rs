@@ -1,13 +1,13 @@
 //! What is taken back is dead within seconds, whoever takes it back and wherever.
 
 use sqlx::Executor;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::deployment::{Deployment, child};
 use crate::{
     application::{Application, Tokens, refusal},
     browser::Browser,
-    harness::{is_alive, until_so, with_timeout},
+    harness::{is_alive, until_so, with_timeout, within_turns},
     store_harness::stranger,
     wire::{Client, PING, TIMEOUT, Wire, call},
 };
@@ -33,11 +33,9 @@ async fn work(deployment: &Deployment) -> Work {
 impl Work {
     /// The token is refused, the child is gone, and nothing renews the token.
     async fn is_over(&self) {
-        let begun = Instant::now();
-        until_so("the token is refused", async || self.session.post(PING).await.status == 401)
+        let is_over = async || self.session.post(PING).await.status == 401 && !is_alive(self.child);
+        within_turns(Duration::from_secs(5), "the token is refused and the child is gone", is_over)
             .await;
-        until_so("the child is gone", async || !is_alive(self.child)).await;
-        assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());
         let refreshed = self.application.refresh(&self.tokens.refresh).await;
         let (status, code) = refusal(&refreshed);
         // A client that was removed is not known any more.
