@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  looked at in the last 30 s, and not renewed since ──────────────────────► Paused
+//!  the user's own for a server ──► it was noted that it has ended? ────────► Dead
+//!                                  else ────────────────────────────────────► Unknown
 //!  the token has ended by itself ──────────────────────────────────────────► Unknown
 //!  ask the upstream
 //!   ├─ it stands ──────► the account was refused before? forget that ──────► Stands
@@ -22,7 +24,7 @@ use super::{
     core::{Core, Held},
     listener::Change,
     look::Look,
-    store::CredentialKey,
+    store::{CredentialKey, CredentialRealm},
 };
 use crate::{
     oauth::{StoreError, TokenStanding},
@@ -61,6 +63,10 @@ pub(super) async fn look(core: &Core, key: &CredentialKey, now: SystemTime) -> L
 
 async fn ask(core: &Core, key: &CredentialKey, now: SystemTime) -> Result<Look, StoreError> {
     let Ok(held) = core.read(key).await? else { return Ok(Look::Unknown) };
+    if held.pair.dead && matches!(key.realm, CredentialRealm::Server(_)) {
+        // Another broker on this store may have noted it, which this one is not told of.
+        return Ok(Look::Dead);
+    }
     // Of a token that has ended there is nothing to learn: it is dead, whoever it belongs to.
     let is_alive = held.pair.is_usable(Duration::ZERO, now);
     let Some(provider) = core.provider(key).filter(|_| is_alive) else { return Ok(Look::Unknown) };

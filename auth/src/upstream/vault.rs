@@ -129,7 +129,7 @@ impl Vault {
     /// Asks the upstream whether the credential under `key` still stands, because something failed
     /// with it: at most once in 30 seconds, a few times more when the token was renewed meanwhile, and
     /// once for all who ask meanwhile. A token that the user gave for a server has no upstream that
-    /// could be asked.
+    /// could be asked; what [was noted](Self::end_user_token) of it is the answer.
     ///
     /// # Cancel safety
     ///

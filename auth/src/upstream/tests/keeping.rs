@@ -86,6 +86,20 @@ async fn a_token_the_user_gave_that_has_ended_is_given_to_nobody_until_there_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_tells_one_broker_of_a_token_that_has_ended_by_the_word_of_another() {
+    let mut harness = Harness::new();
+    let (one, other) = (harness.vault(), harness.vault());
+    let token = Secret::new("token");
+    one.put_user_token("wiki", ISSUER, "ada", token, harness.now()).await.unwrap();
+    let realm = CredentialRealm::Server("wiki".into());
+    let key = CredentialKey { realm, issuer: ISSUER.into(), subject: "ada".into() };
+    assert_eq!(one.look(&key, harness.now()).await, Look::Unknown);
+    let version = one.user_token("wiki", ISSUER, "ada").await.unwrap().version;
+    assert!(one.end_user_token(&key, version).await.unwrap());
+    assert_eq!(other.look(&key, harness.now()).await, Look::Dead);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_account_page_learns_how_every_connection_stands() {
     let mut harness = Harness::new();
     let vault = harness.vault();
