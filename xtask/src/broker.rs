@@ -15,11 +15,11 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::{cargo::root, process};
 
-/// How long it may take until the broker listens.
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take until the broker listens, on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a drain may take: the default of `drain`, and what ending the children takes besides.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// What `supervisor` calls the process that sandboxed children are started from.
 const LAUNCHER: &str = "mcp-launcher";

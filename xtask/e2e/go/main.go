@@ -17,8 +17,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// storyLimit is the real time that a story may take.
-const storyLimit = 10 * time.Second
+// storyLimit is the real time that a story may take on a busy machine.
+const storyLimit = 45 * time.Second
 
 // told is what the imaginary model answers, and what is filled into forms.
 const told = "told by the stories"

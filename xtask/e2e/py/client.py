@@ -25,7 +25,8 @@ import stories
 from stories import Skip, Teller, check, takes, text_of
 from wire import Arrivals, Exchange, Wire, is_open_get
 
-STORY_LIMIT = 10.0
+# Real time a story may take on a busy machine, in seconds: less than the tool takes that is cancelled.
+STORY_LIMIT = 45.0
 """Real time a story may take, in seconds."""
 
 VISITS = 100
@@ -455,7 +456,7 @@ class Stories:
             (first, _), (second, _) = await one.call(ask), await two.call(ask)
             check(first != second, f"both sessions run in process {first}")
 
-    @takes(90)
+    @takes(240)
     async def visits(self) -> str:
         ask = self.ability("process")
         processes = set()

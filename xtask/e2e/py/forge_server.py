@@ -13,7 +13,7 @@ from typing import Any
 
 URL = os.environ.get("FORGEJO_URL") or os.environ["GITEA_HOST"]
 TOKEN = os.environ.get("FORGEJO_ACCESS_TOKEN") or os.environ["GITEA_ACCESS_TOKEN"]
-LIMIT = 10
+LIMIT = 40
 
 
 class Refused(Exception):

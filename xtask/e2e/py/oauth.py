@@ -14,7 +14,7 @@ import stories
 from sign_in import Refused, Session, Visitor
 from stories import SERVERS, Skip, Story, Teller, leaves
 
-STORY_LIMIT = 40.0
+STORY_LIMIT = 120.0
 """Real time a story may take, in seconds, beside the lifetimes it waits for."""
 
 MARGIN = 1.1

@@ -22,7 +22,7 @@ from sign_in import Session, Visitor
 from stories import Story, Teller, check
 from wire import Arrivals, is_open_get
 
-STORY_LIMIT = 60.0
+STORY_LIMIT = 120.0
 """Real time a story may take, in seconds, beside the time it rotates for."""
 
 WATCHED = "test://watched-resource"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-STORY_LIMIT = 60.0
+STORY_LIMIT = 120.0
 """Real time a story may take, in seconds. A server that downloads itself may need most of it."""
 
 SEPARATORS = "one\u2028two\u2029three\u0085four"

@@ -16,13 +16,13 @@ import { chromium } from 'playwright-core';
 const MAX_PAGES = 12;
 
 /** Real time for one page, in milliseconds. */
-const PAGE_LIMIT = 15_000;
+const PAGE_LIMIT = 45_000;
 
 /** Real time from start to end, when run as a program. */
-const VISIT_LIMIT = 60_000;
+const VISIT_LIMIT = 180_000;
 
 /** Real time for an application to take what it was sent. */
-const ARRIVAL_LIMIT = 5_000;
+const ARRIVAL_LIMIT = 15_000;
 
 /** Words of buttons that let an application in, and of those that do not. */
 const YES = /^(approve|allow|authori[sz]e|accept|continue|confirm|grant|yes|sign[ -]?in|log[ -]?in)\b/i;

@@ -9,7 +9,7 @@ import { Teller, skip, textOf } from './stories.mjs';
 export { textOf };
 
 /** Real time a story may take, in milliseconds. A server that downloads itself may need most of it. */
-const STORY_LIMIT = 60_000;
+const STORY_LIMIT = 120_000;
 
 /** What some reader of lines takes for the end of one. */
 export const SEPARATORS = 'one\u2028two\u2029three\u0085four';

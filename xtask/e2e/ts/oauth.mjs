@@ -11,7 +11,7 @@ import { call, leave, signIn as signInAt } from './sign-in.mjs';
 import { KINDS, Teller, pause, skip, toolOf } from './stories.mjs';
 
 /** Real time a story may take, in milliseconds, beside the lifetimes it waits for. */
-const STORY_LIMIT = 40_000;
+const STORY_LIMIT = 120_000;
 
 /** A second past a token's end, since lifetimes are whole seconds. */
 const MARGIN = 1_100;

@@ -17,7 +17,7 @@ import { Teller } from './stories.mjs';
 import { Inbox, isOpenGet } from './wire.mjs';
 
 /** Real time a story may take, in milliseconds, beside the time it rotates for. */
-const STORY_LIMIT = 60_000;
+const STORY_LIMIT = 120_000;
 
 /** The fixture's resource that changes when told to. */
 const WATCHED = 'test://watched-resource';

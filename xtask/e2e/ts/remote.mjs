@@ -11,7 +11,7 @@ import { Home, installed } from './home.mjs';
 import { KINDS, Skip, Teller, checked, pause, skip, toolOf } from './stories.mjs';
 
 /** Real time a story may take, in milliseconds, beside the lifetimes it waits for. */
-const STORY_LIMIT = 60_000;
+const STORY_LIMIT = 120_000;
 
 /** A second past a token's end, since lifetimes are whole seconds. */
 const MARGIN = 1_100;
@@ -31,7 +31,7 @@ const { values: flags } = parseArgs({
 /** mcp-remote, and JSON-RPC with it. */
 class Remote {
   constructor(home) {
-    const words = [installed('mcp-remote/dist/proxy.js'), flags.url, '--transport', 'http-only', '--auth-timeout', '60'];
+    const words = [installed('mcp-remote/dist/proxy.js'), flags.url, '--transport', 'http-only', '--auth-timeout', '110'];
     this.#program = home.converse(process.execPath, words, { env: { MCP_REMOTE_CONFIG_DIR: join(home.dir, 'mcp-auth') } });
   }
 

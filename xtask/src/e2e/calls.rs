@@ -56,7 +56,7 @@ fn is_told(client: &str, server: &str) -> bool {
 }
 
 /// A server's last child may need a moment after the broker itself has gone.
-const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
+const LEFT_OVER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Tells all stories of these clients with these servers, or those whose name contains `only`.
 pub(super) fn run(

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// One client with one server; every story has a limit of its own far below this.
-pub(super) const LIMIT: Duration = Duration::from_mins(5);
+pub(super) const LIMIT: Duration = Duration::from_mins(15);
 
 /// What one client said about one server.
 #[derive(Debug, Default)]

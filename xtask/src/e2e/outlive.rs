@@ -44,7 +44,7 @@ const ROTATING: (&str, u64) = ("rotating", 5);
 
 /// How long it may take until a child is there, or gone. A `gitea-mcp` needs two seconds to start on
 /// an idle machine.
-const CHILD_LIMIT: Duration = Duration::from_secs(20);
+const CHILD_LIMIT: Duration = Duration::from_secs(60);
 
 /// Tells all stories, or those of one client, or those whose name contains `only`.
 pub(super) fn run(

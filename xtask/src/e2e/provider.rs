@@ -25,7 +25,7 @@ const CLIENT_ID: &str = "broker";
 const CLIENT_SECRET: &str = "hush-of-the-broker-0123456789";
 
 /// How long a provider may take until it prints its address.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Who signs in.
 pub(super) const PEOPLE: [&str; 2] = ["ada", "bob"];

@@ -21,7 +21,7 @@ import (
 )
 
 // askLimit is the time that the forge may take to answer.
-const askLimit = 10 * time.Second
+const askLimit = 40 * time.Second
 
 var (
 	forge  = cmp.Or(os.Getenv("FORGEJO_URL"), os.Getenv("GITEA_HOST"))

@@ -17,7 +17,7 @@ import httpx2
 from forge.api import Person
 from forge.browser import BACK, Browser, Page
 
-START_LIMIT = 20.0
+START_LIMIT = 60.0
 
 
 def free_port() -> int:
