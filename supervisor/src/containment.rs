@@ -95,6 +95,8 @@ struct Inner {
     sandbox: Result<Walls, Failure>,
     /// Why a sandbox is not made of namespaces.
     without_namespaces: Option<Failure>,
+    /// Why a sandbox of root reads what only root may; `None` where it does not.
+    root_files: Option<Failure>,
     /// Whether there are PID namespaces.
     has_namespaces: bool,
     /// The same for a sandbox of another user; tried when it is first asked for.
@@ -120,10 +122,16 @@ impl Containment {
     /// As for [`start`](Self::start).
     pub fn start_with(name: &str, allowed: &[Mechanism]) -> io::Result<Self> {
         let user_namespace = !geteuid().is_root() || !can_separate_as_root();
-        let namespaces = Self::try_namespaces(user_namespace, false, None);
+        let namespaces = Self::try_namespaces(&Plan { user_namespace, ..plain() });
         let has_namespaces = namespaces.is_ok();
-        let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(true, true, None));
+        let sandboxed = sandboxed();
+        let sandbox = namespaces.clone().and_then(|()| Self::try_namespaces(&sandboxed));
         let without_namespaces = sandbox.as_ref().err().cloned();
+        let root_files = match &sandbox {
+            _ if !geteuid().is_root() => None,
+            Ok(()) => Self::try_namespaces(&Plan { strange: true, ..sandboxed }).err(),
+            Err(failure) => Some(failure.clone()),
+        };
         let sandbox = match sandbox {
             Ok(()) => Ok(Walls::Namespaces),
             Err(failure) => Self::try_landlock().map(|()| Walls::Landlock).map_err(|_| failure),
@@ -147,6 +155,7 @@ impl Containment {
             user_namespace,
             sandbox,
             without_namespaces,
+            root_files,
             has_namespaces,
             sandbox_of_users: OnceLock::new(),
             ports: OnceLock::new(),
@@ -154,21 +163,11 @@ impl Containment {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn try_namespaces(
-        user_namespace: bool,
-        sandbox: bool,
-        user: Option<u32>,
-    ) -> Result<(), Failure> {
+    fn try_namespaces(plan: &Plan) -> Result<(), Failure> {
         if !is_in_this_program() {
             return Err(Failure { step: "find the launcher".to_owned(), errno: libc::ENOSYS });
         }
-        attempt(&Plan {
-            user_namespace,
-            view: sandbox.then(|| view::places(&Sandbox::default())),
-            confined: sandbox,
-            user,
-            ..plain()
-        })
+        attempt(plan)
     }
 
     fn try_landlock() -> Result<(), Failure> {
@@ -225,6 +224,21 @@ impl Containment {
         self.inner.without_namespaces.as_ref().map(refused)
     }
 
+    /// Whether a child in a [`Sandbox`](crate::Sandbox) without a user of its own reads no more of this
+    /// machine than any other user, where this process is root; else why it reads what root may. Always so
+    /// where this process is not root. File systems other than that of `/` may lack idmapped mounts still.
+    ///
+    /// # Errors
+    /// As [`sandbox`](Self::sandbox).
+    pub fn root_files(&self) -> Result<(), SpawnError> {
+        self.inner.root_files.as_ref().map_or(Ok(()), |failure| Err(refused(failure)))
+    }
+
+    /// Whether the files of this process's user can be a stranger's for a child.
+    pub(crate) fn has_strangers(&self) -> bool {
+        geteuid().is_root() && self.inner.root_files.is_none()
+    }
+
     /// Whether children can have a sandbox with a [user](crate::Sandbox::user) of their own; else what
     /// was refused. Blocks for some milliseconds the first time.
     ///
@@ -237,7 +251,11 @@ impl Containment {
                 let step = format!("run a child as another user, which takes {takes}");
                 return Err(Failure { step, errno: libc::EPERM });
             }
-            Self::try_namespaces(false, true, Some(SOMEBODY))
+            Self::try_namespaces(&Plan {
+                user_namespace: false,
+                user: Some(SOMEBODY),
+                ..sandboxed()
+            })
         });
         tried.as_ref().copied().map_err(refused)
     }
@@ -316,6 +334,16 @@ fn refused(failure: &Failure) -> SpawnError {
 /// Nothing but the file system's root to work in.
 fn plain() -> Plan {
     Plan { cwd: PathBuf::from("/"), ..Plan::default() }
+}
+
+/// A sandbox with nothing more in it.
+fn sandboxed() -> Plan {
+    Plan {
+        user_namespace: true,
+        view: Some(view::places(&Sandbox::default(), false)),
+        confined: true,
+        ..plain()
+    }
 }
 
 /// Root may lack the capability for namespaces, as in a container.

@@ -14,8 +14,12 @@ pub struct Isolation {
 /// Namespaces of the child's own: it sees no process but its own and those that it starts, the file
 /// system of the host read-only, and there
 ///
-/// - `/proc`, `/dev`, `/tmp`, `/var/tmp` and `/run` of its own;
-/// - nothing at [`hidden`](Self::hidden), but for what is named otherwise below it.
+/// - `/proc`, `/dev`, `/tmp`, `/var/tmp` and `/run` of its own; into each of the last three, and into
+///   `/dev/shm`, go as many bytes as the child may have of [memory](crate::Limits::memory), else 512 MiB;
+/// - nothing at [`hidden`](Self::hidden), but for what is named otherwise below it;
+/// - where this process is root, what any other user may read, and not what root alone may, unless it is in
+///   [`read`](Self::read) or [`write`](Self::write). That takes idmapped mounts:
+///   [`Containment::root_files`](crate::Containment::root_files).
 ///
 /// It has no capability, gains no privileges, and a filter refuses the system calls by which a process
 /// reaches into others or into the kernel.
@@ -23,7 +27,11 @@ pub struct Isolation {
 pub struct Sandbox {
     /// Files and directories that are not there.
     pub hidden: Vec<PathBuf>,
-    /// What is there to be read, also below what is hidden. Those that do not exist are left out.
+    /// What is there as any other user finds it, also below what is hidden. Those that do not exist are
+    /// left out.
+    pub shown: Vec<PathBuf>,
+    /// What is there to be read with the rights of this process's user, also below what is hidden. Those
+    /// that do not exist are left out.
     pub read: Vec<PathBuf>,
     /// What is there to be read and written. Those that do not exist are left out.
     pub write: Vec<PathBuf>,

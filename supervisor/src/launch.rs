@@ -28,6 +28,7 @@ mod entry;
 mod filter;
 mod init;
 mod keeper;
+mod mount_attributes;
 mod mounts;
 mod network;
 mod order;
@@ -37,6 +38,7 @@ pub(crate) mod report;
 mod serve;
 mod signals;
 pub(crate) mod start;
+mod strange_root;
 
 pub(crate) use entry::is_in_this_program;
 

@@ -17,6 +17,10 @@ use crate::{
     view,
 };
 
+/// So much goes into each place that is a child's alone, unless it has a limit on memory: what is in there
+/// is memory, of which the system would give half of what there is to each.
+pub(crate) const SCRATCH: u64 = 512 << 20;
+
 /// What the launcher is to prepare for the child of `spec`, if that takes one.
 pub(crate) fn plan(
     with: &Containment,
@@ -45,6 +49,7 @@ pub(crate) fn plan(
         Some(cwd) => cwd.clone(),
         None => std::env::current_dir().map_err(SpawnError::Other)?,
     };
+    let strange = sandbox.is_some() && user.is_none() && !by_landlock && with.has_strangers();
     let view = sandbox.as_ref().map(|sandbox| {
         let mut sandbox = sandbox.clone();
         let search = search_path(spec);
@@ -52,7 +57,7 @@ pub(crate) fn plan(
         let installed = search.iter().filter_map(|folder| view::installation(&folder.join("x")));
         sandbox.read.extend(installed);
         sandbox.write.push(cwd.clone());
-        if by_landlock { view::rules(&sandbox) } else { view::places(&sandbox) }
+        if by_landlock { view::rules(&sandbox) } else { view::places(&sandbox, strange) }
     });
     let in_place = by_landlock && !with.has_namespaces();
     let adopts = with.mechanism() == Mechanism::Helper && (is_plain || in_place);
@@ -60,6 +65,8 @@ pub(crate) fn plan(
         user_namespace: user.is_none()
             && (with.needs_user_namespace() || sandbox.is_some() && !by_landlock),
         view,
+        strange,
+        scratch: spec.limits.memory.unwrap_or(SCRATCH),
         by_landlock,
         in_place: in_place && !adopts,
         cwd,

@@ -24,15 +24,31 @@ const SECRETS: [&str; 7] = [
     "/etc/ssl/private",
 ];
 
+/// What the kernel keeps for root, on file systems that have no idmapped mounts.
+const OF_THE_KERNEL: [&str; 6] = [
+    "/sys/kernel/debug",
+    "/sys/kernel/tracing",
+    "/sys/fs/bpf",
+    "/sys/fs/pstore",
+    "/sys/firmware/dmi/tables",
+    "/sys/firmware/efi/efivars",
+];
+
 /// Where the host's private keys are, among what clients need.
 const HOST_KEYS: &str = "/etc/ssh";
+
+/// What is installed there every user reads.
+const INSTALLED: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/nix"];
 
 /// Where name servers are listed; often a link to below `/run`.
 const RESOLVER: &str = "/etc/resolv.conf";
 
 /// The places, those that contain others first. What is hidden wins over what is shown at the same path,
 /// and what is shown over what the child has of its own.
-pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
+///
+/// Where the files of this process's user are a stranger's (`is_strange`), what that user may read by
+/// itself is among them too.
+pub(crate) fn places(sandbox: &Sandbox, is_strange: bool) -> Vec<Place> {
     let mut places = BTreeMap::<(usize, PathBuf), Access>::new();
     let mut note = |path: PathBuf, access: Access| {
         let known = places.entry((path.components().count(), path)).or_insert(access);
@@ -49,7 +65,7 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
             return;
         }
         // Without a link on the way a path is what it resolves to.
-        if matches!(access, Access::Read | Access::Write) && target != path {
+        if matches!(access, Access::Show | Access::Read | Access::Write) && target != path {
             links(path).into_iter().for_each(|link| note(link, Access::Link));
         }
         note(target, access);
@@ -60,6 +76,9 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     for path in SECRETS {
         add(Path::new(path), Access::Hidden);
     }
+    for path in OF_THE_KERNEL.iter().filter(|_| is_strange) {
+        add(Path::new(path), Access::Hidden);
+    }
     for key in std::fs::read_dir(HOST_KEYS).into_iter().flatten().flatten() {
         let name = key.file_name();
         if name.to_string_lossy().starts_with("ssh_host_")
@@ -68,8 +87,9 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
             add(&key.path(), Access::Hidden);
         }
     }
-    add(Path::new(RESOLVER), Access::Read);
+    add(Path::new(RESOLVER), Access::Show);
     sandbox.hidden.iter().for_each(|path| add(path, Access::Hidden));
+    sandbox.shown.iter().for_each(|path| add(path, Access::Show));
     sandbox.read.iter().for_each(|path| add(path, Access::Read));
     sandbox.write.iter().for_each(|path| add(path, Access::Write));
     let places: Vec<_> =
@@ -77,11 +97,15 @@ pub(crate) fn places(sandbox: &Sandbox) -> Vec<Place> {
     let needed = |place: &Place| {
         // What is shown is shown with all below it. Each place costs the start of a child some time.
         let shows: &[Access] = match place.access {
+            Access::Show => &[Access::Show, Access::Read],
             Access::Read => &[Access::Read],
-            Access::Link => &[Access::Read, Access::Write],
+            Access::Link => &[Access::Show, Access::Read, Access::Write],
             Access::Scratch | Access::Write | Access::Hidden => return true,
         };
-        is_changed(&places, &place.path)
+        let is_owned = is_strange
+            && place.access == Access::Read
+            && !INSTALLED.iter().any(|folder| place.path.starts_with(folder));
+        (is_owned || is_changed(&places, &place.path))
             && nearest(&places, &place.path).is_none_or(|around| !shows.contains(&around))
     };
     places.iter().filter(|place| needed(place)).cloned().collect()
@@ -97,15 +121,17 @@ const MOST_BESIDE: usize = 1000;
 /// What a child may read and write where no mount hides anything: rules allow and do not forbid, so a
 /// directory with something hidden in it is allowed entry by entry.
 pub(crate) fn rules(sandbox: &Sandbox) -> Vec<Place> {
-    let mut places = places(sandbox);
+    let mut places = places(sandbox, false);
     places.push(Place { path: "/dev".into(), access: Access::Hidden });
     let is_gone = |place: &&Place| matches!(place.access, Access::Hidden | Access::Scratch);
     let gone: Vec<&Path> = places.iter().filter(is_gone).map(|place| &*place.path).collect();
     let mut rules = Vec::new();
     let root = Place { path: "/".into(), access: Access::Read };
-    let is_shown = |place: &&Place| matches!(place.access, Access::Read | Access::Write);
+    let is_shown =
+        |place: &&Place| matches!(place.access, Access::Show | Access::Read | Access::Write);
     for place in [&root].into_iter().chain(places.iter().filter(is_shown)) {
-        allow(&place.path, place.access, &gone, &mut rules);
+        let access = place.access.max(Access::Read);
+        allow(&place.path, access, &gone, &mut rules);
     }
     let device = |path: &str| Place { path: path.into(), access: Access::Write };
     rules.extend(DEVICES.map(device));
@@ -290,7 +316,7 @@ mod tests {
             read: vec![base.join("current/program")],
             ..Sandbox::default()
         };
-        let places = places(&sandbox);
+        let places = places(&sandbox, false);
         let place = |path: PathBuf, access| Place { path, access };
         assert!(places.contains(&place(base.join("current"), Access::Link)));
         assert!(places.contains(&place(base.join("releases/2/program"), Access::Read)));
@@ -309,9 +335,10 @@ mod tests {
                 .map(at)
                 .to_vec(),
             write: vec![at("home/notes")],
-            user: None,
+            ..Sandbox::default()
         };
-        let own = places(&sandbox).into_iter().filter(|place| place.path.starts_with(at("home")));
+        let own =
+            places(&sandbox, false).into_iter().filter(|place| place.path.starts_with(at("home")));
         let found: Vec<_> = own.map(|place| (place.path, place.access)).collect();
         let expected = [
             (at("home"), Access::Hidden),
@@ -325,6 +352,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_be_read_is_given_by_itself_where_roots_files_are_a_strangers() {
+        let read = vec!["/etc/passwd".into(), "/usr/bin".into()];
+        let sandbox = Sandbox { read, ..Sandbox::default() };
+        let read = |is_strange| {
+            let places = places(&sandbox, is_strange).into_iter();
+            let read = places.filter(|place| place.access == Access::Read);
+            read.map(|place| place.path).collect::<Vec<_>>()
+        };
+        assert_eq!(read(false), [] as [PathBuf; 0], "it is there already");
+        assert_eq!(read(true), [PathBuf::from("/etc/passwd")], "all users read what is installed");
+    }
+
+    #[test]
     fn what_is_hidden_wins_at_its_path_and_what_is_shown_wins_below_it() {
         let base = tempfile::tempdir().unwrap();
         let base = base.path().canonicalize().unwrap();
@@ -335,7 +375,7 @@ mod tests {
             write: vec![base.clone(), inner.clone(), base.join("missing"), "/".into()],
             ..Sandbox::default()
         };
-        let places = places(&sandbox);
+        let places = places(&sandbox, false);
         let access =
             |path: &Path| places.iter().find(|place| place.path == path).map(|found| found.access);
         assert_eq!(access(&base), Some(Access::Hidden));

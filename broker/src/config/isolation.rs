@@ -33,8 +33,9 @@ settings! {
     pub struct IsolationConfig {
         /// "sandbox": a process sees no other processes than its own, and the file system read-only,
         /// without data_dir, the configuration, its secret files and people's homes. It can write to
-        /// its private directory, its cache, cwd, /tmp of its own, and to absolute paths in args, env
-        /// and write. It has no capabilities, and cannot trace processes or mount. "user": the same,
+        /// its private directory, its cache, cwd, /tmp of its own (of the size of limits.memory, else
+        /// 512MiB), and to absolute paths in args, env and write. If the broker is root, files that root
+        /// alone may read are not read, unless args, env, read or write name them or their directory. It has no capabilities, and cannot trace processes or mount. "user": the same,
         /// and the processes run as a user of the operating system that each person has alone, out of
         /// isolation.uids; the broker must be root, and cwd and write need access for those users.
         /// "none": a process sees and reaches what the broker's user does, other users' processes included.

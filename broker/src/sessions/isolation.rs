@@ -97,6 +97,15 @@ impl Granted {
         }
     }
 
+    /// Why the processes read what root alone may, outside of what is hidden from them; `None` where they
+    /// do not.
+    pub(crate) fn reads_root_files(&self, containment: Option<&Containment>) -> Option<SpawnError> {
+        match (self.level, containment) {
+            (IsolationLevel::Sandbox, Some(containment)) => containment.root_files().err(),
+            _ => None,
+        }
+    }
+
     /// Where the processes find the way to their upstreams.
     pub(super) fn listener(&self) -> ListenerChoice {
         match (&self.network, self.walls) {
@@ -198,6 +207,7 @@ fn view(spec: &Spec, server: &ServerConfig, private: &PrivatePaths, own: &[&Path
     write.extend(data);
 
     let mut read: Vec<PathBuf> = server.isolation.read.iter().map(PathBuf::from).collect();
+    read.extend(named::in_etc(spec, server));
     read.extend(paths::searched(&spec.env));
     read.extend(programs.iter().flat_map(|program| projects::around(program)));
     read.extend(spec.cwd.iter().filter_map(|cwd| projects::outermost(cwd)));
@@ -209,8 +219,7 @@ fn view(spec: &Spec, server: &ServerConfig, private: &PrivatePaths, own: &[&Path
     // Together: a secret that is in a home brings nothing of the home to light.
     let private: Vec<PathBuf> = private.own.iter().chain(homes).cloned().collect();
     let (hidden, shown) = paths::cover(&private, &worked_in);
-    read.extend(shown);
-    Sandbox { hidden, read, write, user: None }
+    Sandbox { hidden, shown, read, write, user: None }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use rustix::process::geteuid;
-use supervisor::{Containment, Enforcement, Walls};
+use supervisor::{Containment, Enforcement, SpawnError, Walls};
 use tracing::{info, warn};
 
 use super::{
@@ -26,6 +26,8 @@ const ASK_THE_DOCTOR: &str = "`mcp-broker doctor --host` says what this machine 
 struct Provision {
     isolation: Result<Granted, NoIsolation>,
     limits: Vec<InForce>,
+    /// Why the processes read root's files, where they should not.
+    root_files: Option<SpawnError>,
     /// What ends their descendants.
     kill: &'static str,
 }
@@ -34,7 +36,9 @@ impl Provision {
     fn of(server: &ServerConfig, containment: Option<&Containment>) -> Self {
         let isolation = Granted::to(server, containment);
         let kill = isolation.as_ref().map_or("nothing", |granted| granted.kill(containment));
-        Self { isolation, limits: in_force(server, containment), kill }
+        let root_files =
+            isolation.as_ref().ok().and_then(|granted| granted.reads_root_files(containment));
+        Self { isolation, limits: in_force(server, containment), root_files, kill }
     }
 
     fn limits(&self) -> String {
@@ -91,6 +95,10 @@ impl fmt::Display for Provision {
                          get it)"
                     )?;
                 }
+                if let Some(why) = &self.root_files {
+                    let why = error_with_causes(why);
+                    write!(f, " (they read files that root alone may: {why})")?;
+                }
                 write!(f, ", ended by {}", self.kill)?;
             }
             Err(_) => f.write_str("does not start with the isolation that it asks for")?,
@@ -136,6 +144,7 @@ impl Children {
         // Of several servers, the system lacks the same for all.
         let mut shortfalls = BTreeMap::<(String, String), Vec<&str>>::new();
         let mut by_landlock = Vec::new();
+        let mut read_root_files = (Vec::new(), String::new());
         let mut unmet = Vec::new();
         for (name, settings, provision) in self.provisions(config, None) {
             unmet.extend(provision.unmet(name, settings));
@@ -147,6 +156,10 @@ impl Children {
             }
             if granted.walls == Some(Walls::Landlock) {
                 by_landlock.push(server);
+            }
+            if let Some(why) = &provision.root_files {
+                read_root_files.0.push(server);
+                read_root_files.1 = error_with_causes(why).to_string();
             }
             if granted.is_by_port() {
                 warn!(
@@ -184,6 +197,16 @@ impl Children {
                 "there are no namespaces for these servers' processes, so Landlock alone isolates \
                  them: they see that other processes are there, connect to sockets that have a \
                  path, and have no /tmp; `mcp-broker doctor --host` says how to get namespaces"
+            );
+        }
+        let (servers, error) = read_root_files;
+        if !servers.is_empty() {
+            warn!(
+                servers = servers.join(", "),
+                error,
+                "the broker is root, and these servers' processes read files that root alone may, but \
+                 for the best known ones; run the broker as an ordinary user, or see `mcp-broker \
+                 doctor --host`"
             );
         }
         if unmet.is_empty() { Ok(()) } else { Err(unmet) }

@@ -108,6 +108,12 @@ async fn got_with(place: &Place, settings: &[&str], general: &[&str]) -> (Vec<St
         "abstract_socket": name,
         "broker": broker.client.address.to_string(),
     });
+    let root_files = RootFiles::new();
+    let plan = {
+        let mut plan = plan;
+        plan["root_files"] = json!(root_files.paths);
+        plan
+    };
     let over = Cell::new(false);
     let attack = async {
         let answer = eve.call("attack", plan).await;
@@ -159,6 +165,44 @@ async fn end(broker: &mut Program) {
     broker.ends().await;
 }
 
+/// Files that root alone may read, where this process is root: those that are known to be so on many
+/// machines, one of its own, and one in a directory of its own.
+struct RootFiles {
+    _place: Option<tempfile::TempDir>,
+    paths: Vec<PathBuf>,
+}
+
+impl RootFiles {
+    fn new() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self { _place: None, paths: Vec::new() };
+        }
+        let place = tempfile::tempdir_in("/var/lib").expect("a directory");
+        let (file, folder) = (place.path().join("key.pem"), place.path().join("closed"));
+        fs::create_dir(&folder).expect("a directory");
+        let mut paths = vec![file, folder.join("key.pem")];
+        for path in &paths {
+            fs::write(path, "private").expect("written");
+        }
+        let mode = |path: &PathBuf, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+        };
+        mode(&paths[0], 0o600);
+        mode(&folder, 0o700);
+        mode(&place.path().to_owned(), 0o755);
+        paths.extend(["/etc/shadow", "/etc/ssh/ssh_host_ed25519_key"].map(PathBuf::from));
+        Self { _place: Some(place), paths }
+    }
+}
+
+/// Whether a sandbox at this place reads what root alone may.
+async fn reads_root_files(place: &Place) -> bool {
+    let (_, said, _) = place.run(&["doctor", "--host", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_str(&said).expect("a report");
+    let checks = report["checks"].as_array().expect("checks");
+    checks.iter().any(|check| check["check"] == "root files" && check["state"] == "lacks")
+}
+
 /// The processes whose command line says this.
 fn processes(said: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("readable").flatten();
@@ -173,7 +217,7 @@ fn processes(said: &str) -> Vec<u32> {
 }
 
 /// What there is to get without a sandbox.
-const EVERYTHING: [&str; 12] = [
+const EVERYTHING: [&str; 13] = [
     "abstract socket",
     "broker's port",
     "configuration",
@@ -182,6 +226,7 @@ const EVERYTHING: [&str; 12] = [
     "directory of another child",
     "directory of another child, to write",
     "environment",
+    "file of root",
     "key",
     "memory",
     "signals",
@@ -189,12 +234,13 @@ const EVERYTHING: [&str; 12] = [
 ];
 
 /// All of it that goes without a sandbox where descendants are held together by `mechanism`.
-fn without_a_sandbox(mechanism: &str) -> Vec<&'static str> {
+fn without_a_sandbox(mechanism: &str, is_root: bool) -> Vec<&'static str> {
     let is_apart = mechanism.contains("PID namespace");
     // A module of the kernel that lets a process trace its own descendants only.
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     let is_traceable = scope.trim().is_empty() || scope.trim() == "0";
     let goes = |what: &&str| match *what {
+        "file of root" => is_root,
         "environment" | "signals" => !is_apart,
         "memory" => !is_apart && is_traceable,
         _ => true,
@@ -220,7 +266,8 @@ fn has_scopes() -> bool {
 fn a_hostile_server_without_a_sandbox_gets_exactly_what_the_page_on_threats_says() {
     with_timeout(async {
         let (got, mechanism) = got(&Place::new(), &["level=none"]).await;
-        assert_eq!(got, without_a_sandbox(&mechanism), "{mechanism}");
+        let is_root = rustix::process::geteuid().is_root();
+        assert_eq!(got, without_a_sandbox(&mechanism, is_root), "{mechanism}");
     });
 }
 
@@ -228,23 +275,27 @@ fn a_hostile_server_without_a_sandbox_gets_exactly_what_the_page_on_threats_says
 fn a_hostile_server_of_an_ordinary_user_without_a_sandbox_gets_no_more() {
     with_timeout(async {
         let (got, mechanism) = got(&Place::of_an_ordinary_user(), &["level=none"]).await;
-        assert_eq!(got, without_a_sandbox(&mechanism), "{mechanism}");
+        assert_eq!(got, without_a_sandbox(&mechanism, false), "{mechanism}");
     });
 }
 
 #[test]
 fn a_hostile_server_in_a_sandbox_gets_nothing_and_harms_nobody() {
     with_timeout(async {
-        let (got, _) = got(&Place::new(), &["level=sandbox"]).await;
-        assert_eq!(got, from_a_sandbox());
+        let place = Place::new();
+        let (got, _) = got(&place, &["level=sandbox"]).await;
+        let root_file = reads_root_files(&place).await.then_some("file of root");
+        assert_eq!(got, from_a_sandbox().into_iter().chain(root_file).collect::<Vec<_>>());
     });
 }
 
 #[test]
 fn a_hostile_server_in_a_sandbox_without_a_network_reaches_not_even_the_broker() {
     with_timeout(async {
-        let (got, _) = got(&Place::new(), &["level=sandbox", "network=none"]).await;
-        assert_eq!(got, [""; 0]);
+        let place = Place::new();
+        let (got, _) = got(&place, &["level=sandbox", "network=none"]).await;
+        let root_file = reads_root_files(&place).await.then_some("file of root");
+        assert_eq!(got, Vec::from_iter(root_file));
     });
 }
 
@@ -262,6 +313,8 @@ fn a_hostile_server_where_there_are_no_namespaces_gets_to_sockets_and_no_further
         let Some(place) = Place::without_namespaces().await else { return };
         let (got, told) = got(&place, &["level=sandbox"]).await;
         let mut expected = from_a_sandbox();
+        // As it is root, it owns them: there is no mount that could say otherwise.
+        expected.extend(rustix::process::geteuid().is_root().then_some("file of root"));
         if !has_scopes() {
             expected.push("signals");
         }

@@ -144,7 +144,10 @@ fn the_doctor_says_what_this_machine_gives_and_how_to_get_the_rest() {
         let report: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{told}"));
         let checks = report["checks"].as_array().expect("checks");
         let names: Vec<_> = checks.iter().map(|check| &check["check"]).collect();
-        assert_eq!(names, ["kill", "sandbox", "user", "limit memory", "limit pids", "limit cpu"]);
+        assert_eq!(
+            names,
+            ["kill", "sandbox", "user", "root files", "limit memory", "limit pids", "limit cpu",]
+        );
         for check in checks {
             assert_eq!(check["state"] == "ok", check["hint"].is_null(), "{check}");
         }

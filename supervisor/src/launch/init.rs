@@ -18,11 +18,18 @@ use super::{
     plan::{Plan, Reach},
     report::{EXEC, Failure, Report, Step},
     signals,
+    strange_root::StrangeRoot,
 };
 use crate::exec::Image;
 
-pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, image: Image) -> i32 {
-    let started = start(plan, report, &exit_pipe, &image);
+pub(super) fn run(
+    plan: &Plan,
+    report: &Report,
+    exit_pipe: OwnedFd,
+    image: Image,
+    strange: Option<StrangeRoot>,
+) -> i32 {
+    let started = start(plan, report, &exit_pipe, &image, strange);
     // There are secrets in it.
     drop(image);
     match started {
@@ -43,7 +50,13 @@ pub(super) fn run(plan: &Plan, report: &Report, exit_pipe: OwnedFd, image: Image
     }
 }
 
-fn start(plan: &Plan, report: &Report, exit_pipe: &OwnedFd, image: &Image) -> Result<Pid, Failure> {
+fn start(
+    plan: &Plan,
+    report: &Report,
+    exit_pipe: &OwnedFd,
+    image: &Image,
+    strange: Option<StrangeRoot>,
+) -> Result<Pid, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).step("die with the parent")?;
     // In a namespace of its own a process cannot see its parent; a pipe without a reader tells.
     let mut ends = [PollFd::new(exit_pipe, PollFlags::empty())];
@@ -58,7 +71,8 @@ fn start(plan: &Plan, report: &Report, exit_pipe: &OwnedFd, image: &Image) -> Re
         let listener = network::listen(port).step("listen for the child")?;
         report.hand_over(&listener).step("hand the listener over")?;
     }
-    mounts::prepare(plan.view.as_deref().filter(|_| !plan.by_landlock))?;
+    let view = plan.view.as_deref().filter(|_| !plan.by_landlock);
+    mounts::prepare(view, strange, plan.scratch)?;
     match fork().step("start the child")? {
         Some(child) => Ok(child),
         None => {

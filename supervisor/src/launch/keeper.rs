@@ -1,7 +1,10 @@
 //! The process that the spawner knows: it makes the namespaces and starts their first process, or adopts
 //! what the child abandons, and ends as the child does.
 
-use std::{fs, os::fd::OwnedFd};
+use std::{
+    fs,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use rustix::{
     io::{Errno, read},
@@ -21,6 +24,7 @@ use super::{
     plan::Plan,
     report::{Failure, Report, Step},
     signals,
+    strange_root::StrangeRoot,
 };
 use crate::exec::{join, join_by};
 
@@ -36,8 +40,13 @@ enum Awaited {
 }
 
 /// Starts the child, waits for its end, and returns what to exit with. This process is a copy of the
-/// launcher, and a child of the launcher's `parent`.
-pub(super) fn run(handed: Handed, has_entered: bool, parent: Option<Pid>) -> i32 {
+/// launcher, and a child of the launcher's `parent`. By `mapping` the files of this user are a stranger's.
+pub(super) fn run(
+    handed: Handed,
+    has_entered: bool,
+    parent: Option<Pid>,
+    mapping: Option<OwnedFd>,
+) -> i32 {
     // The launcher is not, and then nothing of this process could be written to.
     let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
     let Handed { streams, socket, unified, tasks } = handed;
@@ -62,7 +71,7 @@ pub(super) fn run(handed: Handed, has_entered: bool, parent: Option<Pid>) -> i32
     // may be the plain file that the device is about to be attached at, and that /dev would never become
     // read-only (`EBUSY`), or it is not there yet, and the pipes would stay open.
     let null = null();
-    match settled.and_then(|()| start(&report)) {
+    match settled.and_then(|()| start(&report, mapping)) {
         Ok(kept) => {
             drop(report);
             silence(null);
@@ -88,7 +97,7 @@ fn take([input, output, error]: &[OwnedFd; 3]) -> Result<(), Errno> {
     dup2_stderr(error)
 }
 
-fn start(report: &Report) -> Result<Awaited, Failure> {
+fn start(report: &Report, mapping: Option<OwnedFd>) -> Result<Awaited, Failure> {
     // Gone with this call, here and in each process that comes of it: there are secrets in the image.
     let Order { plan, image } = Order::receive(&report.0).step("read the plan")?;
     if plan.adopts {
@@ -100,13 +109,20 @@ fn start(report: &Report) -> Result<Awaited, Failure> {
     }
     // A sandbox has a /proc that nothing writes to.
     confine::prefer_for_out_of_memory("self");
+    // A user namespace takes the capability for it away.
+    let strange = plan.strange.then(|| match &mapping {
+        Some(mapping) => StrangeRoot::copy(mapping.as_fd()),
+        None => Err(Failure::new("map root's files to a stranger", Errno::PERM)),
+    });
+    let strange = strange.transpose()?;
+    drop(mapping);
     separate(&plan)?;
     let (reading, writing) = pipe_with(PipeFlags::CLOEXEC).step("open a pipe")?;
     match fork().step("start the first process of the namespaces")? {
         Some(init) => Ok(Awaited::Init(init, reading)),
         None => {
             drop(reading);
-            exit(init::run(&plan, report, writing, image))
+            exit(init::run(&plan, report, writing, image, strange))
         }
     }
 }

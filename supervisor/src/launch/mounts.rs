@@ -1,14 +1,14 @@
 //! The child's file system: the host's, to be read, and a few places that differ.
 //!
-//! The host's tree stays where it is. Copies of the mounts that the child may use are taken first, then
-//! everything becomes read-only, then empty file systems cover what is not to be seen, and the copies
-//! are attached above those. What is covered cannot be uncovered again: the child has neither the
-//! capability nor, by its filter, the system calls.
+//! The host's tree stays where it is, or a copy of it takes its place (`strange_root.rs`). Copies of the
+//! mounts that the child may use are taken first, then everything becomes read-only, then empty file systems
+//! cover what is not to be seen, and the copies are attached above those. What is covered cannot be uncovered
+//! again: the child has neither the capability nor, by its filter, the system calls.
 
 use std::{
     ffi::{CStr, CString},
     fs, io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     os::unix::ffi::OsStrExt as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -27,8 +27,10 @@ use rustix::{
 };
 
 use super::{
+    mount_attributes::{Attributes, NO_DEVICES, NO_SETUID, READ_ONLY, mount_setattr},
     plan::{Access, Place},
     report::{Failure, Step},
+    strange_root::StrangeRoot,
 };
 
 /// Devices that programs rely on, and that give nothing away.
@@ -50,26 +52,39 @@ struct Copy {
     attributes: u64,
 }
 
-/// Gives the child its own `/proc`, and with a `view` its own file system.
-pub(super) fn prepare(view: Option<&[Place]>) -> Result<(), Failure> {
+/// Gives the child its own `/proc`, and with a `view` its own file system: that of the host, or `strange`
+/// in its place. No more than `scratch` bytes are in each place that is the child's alone.
+pub(super) fn prepare(
+    view: Option<&[Place]>,
+    strange: Option<StrangeRoot>,
+    scratch: u64,
+) -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .step("keep mounts to itself")?;
     let own = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Directories on the way to what is shown: a child of another user passes through them too.
     let former = umask(Mode::WGRP | Mode::WOTH);
-    let prepared = prepare_view(view, own);
+    let prepared = prepare_view(view, strange, &Scratch(scratch), own);
     umask(former);
     prepared
 }
 
-fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> {
+fn prepare_view(
+    view: Option<&[Place]>,
+    strange: Option<StrangeRoot>,
+    scratch: &Scratch,
+    own: MountFlags,
+) -> Result<(), Failure> {
     let Some(view) = view else {
         // As far as it can be had: the host's own shows other numbers than the child's calls give.
         let _ = mount("proc", "/proc", "proc", own, c"");
         return Ok(());
     };
-    let copied = |place: &&Place| matches!(place.access, Access::Read | Access::Write);
-    let copies: Vec<_> = view.iter().filter(copied).map(copy).collect::<Result<_, _>>()?;
+    let copied = |place: &Place| matches!(place.access, Access::Read | Access::Write);
+    let mut copies = view
+        .iter()
+        .map(|place| copied(place).then(|| copy(place)).transpose())
+        .collect::<Result<Vec<_>, _>>()?;
     let linked = view.iter().filter(|place| place.access == Access::Link);
     let mut links = linked.map(|place| fs::read_link(&place.path)).collect::<Vec<_>>().into_iter();
     // As it is on the host: what is above may be covered by then.
@@ -82,25 +97,37 @@ fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> 
             Some((clone_tree(&path).ok()?, path))
         })
         .collect();
-    set_attributes(Path::new("/"), true, READ_ONLY | NO_SETUID, 0)?;
+    let hidden = view.iter().filter(|place| place.access == Access::Hidden && !place.path.is_dir());
+    let nulls =
+        hidden.map(|_| clone_tree(Path::new("/dev/null"))).collect::<Result<Vec<_>, _>>()?;
+    let mut nulls = nulls.into_iter();
+    match strange {
+        Some(strange) => strange.enter()?,
+        None => set_attributes(Path::new("/"), true, READ_ONLY | NO_SETUID)?,
+    }
+    for (place, copied) in view.iter().zip(&mut copies) {
+        if place.access == Access::Show {
+            *copied = Some(copy(place)?);
+        }
+    }
 
     let mut covers = Vec::new();
-    let mut copies = copies.into_iter();
-    for (place, is_directory) in view.iter().zip(are_directories) {
+    for ((place, is_directory), copied) in view.iter().zip(are_directories).zip(copies) {
         match place.access {
             Access::Hidden | Access::Scratch if is_directory => {
                 fs::create_dir_all(&place.path).step("make a directory")?;
-                let options = match place.access {
-                    Access::Scratch => c"mode=1777,size=50%",
-                    _ => c"mode=0755,size=1m",
-                };
-                cover(&place.path, options)?;
+                match place.access {
+                    Access::Scratch => cover(&place.path, &scratch.options())?,
+                    _ => cover(&place.path, c"mode=0755,size=1m")?,
+                }
                 if place.access == Access::Hidden {
                     covers.push(place.path.clone());
                 }
             }
             Access::Hidden if place.path.exists() => {
-                attach(&clone_tree(Path::new("/dev/null"))?, &place.path)?;
+                if let Some(null) = nulls.next() {
+                    attach(&null, &place.path)?;
+                }
             }
             Access::Hidden | Access::Scratch => {}
             // Without it the child may still do; what it leads to is there.
@@ -110,21 +137,33 @@ fn prepare_view(view: Option<&[Place]>, own: MountFlags) -> Result<(), Failure> 
                     let _ = symlink(target, &place.path);
                 }
             }
-            Access::Read | Access::Write => {
-                if let Some(copy) = copies.next() {
+            Access::Show | Access::Read | Access::Write => {
+                if let Some(copy) = copied {
                     put(&copy)?;
                 }
             }
         }
     }
-    make_devices(&devices)?;
+    make_devices(&devices, scratch)?;
     for path in covers {
-        set_attributes(&path, false, READ_ONLY, 0)?;
+        set_attributes(&path, false, READ_ONLY)?;
     }
     mount("proc", "/proc", "proc", own | MountFlags::RDONLY, c"").step("mount /proc")
 }
 
-fn make_devices(devices: &[(OwnedFd, PathBuf)]) -> Result<(), Failure> {
+/// How much fits into a place that is the child's alone. What is in there is memory.
+struct Scratch(u64);
+
+impl Scratch {
+    /// As mount(8) takes them. A file takes memory too, however short it is.
+    fn options(&self) -> CString {
+        let size = self.0.max(1 << 20);
+        let files = (size / 4096).max(1024);
+        CString::new(format!("mode=1777,size={size},nr_inodes={files}")).unwrap_or_default()
+    }
+}
+
+fn make_devices(devices: &[(OwnedFd, PathBuf)], scratch: &Scratch) -> Result<(), Failure> {
     cover(Path::new("/dev"), c"mode=0755,size=1m")?;
     for (tree, path) in devices {
         make_file(path).step("make a device")?;
@@ -134,7 +173,7 @@ fn make_devices(devices: &[(OwnedFd, PathBuf)]) -> Result<(), Failure> {
         symlink(target, link).step("make a device")?;
     }
     fs::create_dir("/dev/shm").step("make /dev/shm")?;
-    cover(Path::new("/dev/shm"), c"mode=1777,size=50%")?;
+    cover(Path::new("/dev/shm"), &scratch.options())?;
     // Without it there are no terminals, which a server does not need.
     if fs::create_dir("/dev/pts").is_ok()
         && mount(
@@ -148,7 +187,7 @@ fn make_devices(devices: &[(OwnedFd, PathBuf)]) -> Result<(), Failure> {
     {
         let _ = symlink("pts/ptmx", "/dev/ptmx");
     }
-    set_attributes(Path::new("/dev"), false, READ_ONLY, 0)
+    set_attributes(Path::new("/dev"), false, READ_ONLY)
 }
 
 fn copy(place: &Place) -> Result<Copy, Failure> {
@@ -172,7 +211,7 @@ fn put(copy: &Copy) -> Result<(), Failure> {
         make_file(&copy.path).step(&name())?;
     }
     attach(&copy.tree, &copy.path)?;
-    set_attributes(&copy.path, true, copy.attributes, 0)
+    set_attributes(&copy.path, true, copy.attributes)
 }
 
 /// An empty file to attach a mount at, which is never open: what looks at this process's descriptors
@@ -195,7 +234,7 @@ fn attach(tree: &OwnedFd, path: &Path) -> Result<(), Failure> {
         .step(&format!("show {}", path.display()))
 }
 
-fn cover(path: &Path, options: &'static CStr) -> Result<(), Failure> {
+fn cover(path: &Path, options: &CStr) -> Result<(), Failure> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", path, "tmpfs", flags, options).step(&format!("hide {}", path.display()))
 }
@@ -211,52 +250,18 @@ const SETTLING: [Duration; 7] = [
     Duration::from_millis(1500),
 ];
 
-const READ_ONLY: u64 = 1;
-const NO_SETUID: u64 = 2;
-const NO_DEVICES: u64 = 4;
-
-/// `mount_setattr(2)`, which the C library of an older system does not have.
-#[repr(C)]
-struct Attributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    user_namespace: u64,
-}
-
-fn set_attributes(path: &Path, recursive: bool, set: u64, clear: u64) -> Result<(), Failure> {
+fn set_attributes(path: &Path, recursive: bool, set: u64) -> Result<(), Failure> {
     let name = format!("protect {}", path.display());
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from).step(&name)?;
-    let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
     let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
     // A mount that something writes to at this moment does not become read-only.
     for wait in SETTLING {
         thread::sleep(wait);
-        match mount_setattr(&c_path, flags, &attributes) {
+        match mount_setattr(CWD, &c_path, flags, &Attributes::set(set)) {
             Ok(()) => return Ok(()),
             Err(Errno::BUSY) => {}
             Err(errno) => return Err(Failure::new(name, errno)),
         }
     }
     Err(Failure::new(name, Errno::BUSY))
-}
-
-fn mount_setattr(path: &CStr, flags: i32, attributes: &Attributes) -> Result<(), Errno> {
-    #[expect(unsafe_code, reason = "no safe form exists")]
-    // SAFETY: the structure is the one that the call expects, as long as its length says; both it and
-    // the path outlive the call.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            CWD.as_raw_fd(),
-            path.as_ptr(),
-            flags,
-            std::ptr::from_ref(attributes),
-            size_of::<Attributes>(),
-        )
-    };
-    if done == 0 {
-        return Ok(());
-    }
-    Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))
 }

@@ -13,6 +13,10 @@ pub(crate) struct Plan {
     pub(crate) user_namespace: bool,
     /// What of the file system there is; `None` leaves it as it is.
     pub(crate) view: Option<Vec<Place>>,
+    /// Whether the files of this process's user are a stranger's, but for those that the view names.
+    pub(crate) strange: bool,
+    /// The most bytes in each place that is there to be written in and gone with the child.
+    pub(crate) scratch: u64,
     /// Whether the view lists what Landlock allows, and no mount hides the rest.
     pub(crate) by_landlock: bool,
     /// Whether there are no namespaces at all: the launcher itself becomes the child.
@@ -60,7 +64,9 @@ pub(crate) enum Access {
     Scratch,
     /// A symbolic link, as on the host.
     Link,
-    /// As on the host, to be read.
+    /// As on the host, to be read by those who may there.
+    Show,
+    /// The same, with the rights of this process's user.
     Read,
     /// As on the host, to be read and written.
     Write,
@@ -87,7 +93,8 @@ impl Reach {
 }
 
 /// Letters of the ways a place may be, in the plan's text.
-const ACCESS: [(u8, Access); 5] = [
+const ACCESS: [(u8, Access); 6] = [
+    (b'g', Access::Show),
     (b'r', Access::Read),
     (b'w', Access::Write),
     (b'h', Access::Hidden),
@@ -116,6 +123,7 @@ impl Plan {
             (b'b', self.adopts),
             (b'v', self.view.is_some()),
             (b'a', self.by_landlock),
+            (b'f', self.strange),
             (b'e', self.in_place),
             (b'n', self.network == Reach::None),
         ] {
@@ -129,6 +137,9 @@ impl Plan {
         }
         if let Reach::Listener(port) = self.network {
             add(b'o', port.to_string().as_bytes());
+        }
+        if self.scratch > 0 {
+            add(b'z', self.scratch.to_string().as_bytes());
         }
         if let Some(user) = self.user {
             add(b'i', user.to_string().as_bytes());
@@ -159,6 +170,8 @@ impl Plan {
                 b'b' => plan.adopts = true,
                 b'v' => plan.view = Some(Vec::new()),
                 b'a' => plan.by_landlock = true,
+                b'f' => plan.strange = true,
+                b'z' => plan.scratch = words?.parse().ok()?,
                 b'e' => plan.in_place = true,
                 b'n' => plan.network = Reach::None,
                 b'o' => plan.network = Reach::Listener(words?.parse().ok()?),
@@ -198,7 +211,10 @@ mod tests {
                 place(b"/tmp", Access::Scratch),
                 place(b"/opt", Access::Read),
                 place(b"/opt/current", Access::Link),
+                place(b"/opt/other", Access::Show),
             ]),
+            strange: true,
+            scratch: 1 << 40,
             by_landlock: true,
             in_place: true,
             cwd: "/srv".into(),

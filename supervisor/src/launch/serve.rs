@@ -6,9 +6,9 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::process::{DumpableBehavior, getppid, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, geteuid, getppid, set_dumpable_behavior};
 
-use super::{filter, keeper, order, own_process::exit, report::Report, signals};
+use super::{filter, keeper, order, own_process::exit, report::Report, signals, strange_root};
 use crate::exec::{Copied, copy_beside};
 
 /// Runs until the spawner is gone, and returns what to exit with.
@@ -19,13 +19,15 @@ pub(super) fn run(spawner: OwnedFd) -> i32 {
     // Children may run as the same user.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     filter::prepare();
+    // Made once: it takes a process.
+    let mapping = if geteuid().is_root() { strange_root::mapping().ok() } else { None };
     while let Some(handed) = order::receive(&spawner) {
         match copy_beside(handed.unified.as_ref().map(OwnedFd::as_fd)) {
             Ok(Copied::Original) => {}
             Ok(Copied::Copy { has_entered }) => {
                 // With another end open the spawner would not learn of the launcher's end.
                 drop(spawner);
-                exit(keeper::run(handed, has_entered, parent))
+                exit(keeper::run(handed, has_entered, parent, mapping))
             }
             Err(errno) => Report(handed.socket).refuse(errno),
         }

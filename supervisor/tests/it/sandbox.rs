@@ -1,10 +1,14 @@
 //! What a child in a sandbox sees, reaches and may do.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
-use supervisor::{Containment, Isolation, Network, Sandbox, Spec, start};
+use supervisor::{Containment, Enforcement, Exit, Isolation, Limit, Network, Sandbox, Spec, start};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader},
     net::TcpListener,
 };
 
@@ -57,7 +61,7 @@ async fn the_host_is_read_only_and_hidden_places_are_empty() {
         hidden: vec![at("secret"), at("config.toml")],
         read: vec![at("shown")],
         write: vec![at("secret/children/own")],
-        user: None,
+        ..Sandbox::default()
     };
     let base = place.path().display();
     let script = format!(
@@ -74,6 +78,111 @@ async fn the_host_is_read_only_and_hidden_places_are_empty() {
     assert_eq!(kept, "kept\n");
     assert!(!Path::new("/tmp/file").exists(), "it was the child's own /tmp");
     assert_eq!(fs::read_to_string(at("shown/data")).expect("it is there"), "canary");
+}
+
+#[tokio::test]
+async fn a_sandbox_of_root_reads_nothing_that_root_alone_may_but_what_it_is_given() {
+    let containment = Containment::start_with("mcp-strange-test", &[]).expect("it starts");
+    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
+        return;
+    }
+    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let at = |name: &str| place.path().join(name);
+    let mode = |name: &str, mode| {
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("its mode");
+    };
+    for folder in ["closed", "given", "own"] {
+        fs::create_dir(at(folder)).expect("made");
+        fs::write(at(folder).join("file"), format!("in-{folder}\n")).expect("written");
+        mode(folder, 0o700);
+    }
+    for (file, bits) in [("alone", 0o600), ("group", 0o640), ("all", 0o644), ("run", 0o755)] {
+        fs::write(at(file), format!("#!/bin/sh\necho is-{file}\n")).expect("written");
+        mode(file, bits);
+    }
+    mode("", 0o755);
+    let sandbox = Sandbox { read: vec![at("given")], write: vec![at("own")], ..Sandbox::default() };
+    let script = format!(
+        "cd {}; cat closed/file alone group /etc/shadow; cat all given/file own/file; ./run; \
+         echo new > own/new && cat own/new; echo x > given/new; echo x > all; id -u; \
+         stat -c %u all own; ls /etc/ssl >/dev/null && echo listed",
+        place.path().display()
+    );
+    let said = says(&script, sandbox).await;
+    for secret in ["in-closed", "is-alone", "is-group", "root:"] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+    for own in ["is-all", "in-given", "in-own", "\nis-run\n", "\nnew\n", "\n0\n65534\n0\n"] {
+        assert!(said.contains(own), "{own:?}: {said}");
+    }
+    assert_eq!(said.matches("ermission denied").count(), 3, "{said}");
+    assert_eq!(said.matches("Read-only file system").count(), 2, "{said}");
+    assert_eq!(fs::metadata(at("own/new")).expect("it is the host's").uid(), 0);
+}
+
+#[tokio::test]
+async fn what_is_mounted_below_the_root_is_no_more_to_be_read_in_a_sandbox_of_root() {
+    let containment = Containment::start_with("mcp-mounted-test", &[]).expect("it starts");
+    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
+        return;
+    }
+    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+    let base = place.path().display().to_string();
+    // One file system twice, and another one within that, at a place with a blank in its name.
+    let mounted = "set -e; umask 022; cd \"$5/..\"; mkdir -p files/below 'a b' hidden/own; \
+                   mount --bind files 'a b'; mount -t tmpfs none 'a b/below'; chmod 755 'a b/below'; \
+                   for folder in 'a b' 'a b/below'; do echo private > \"$folder/alone\"; \
+                   chmod 600 \"$folder/alone\"; echo open > \"$folder/all\"; done; cd /; exec \"$0\" \"$@\"";
+    let script = format!(
+        "exec 2>&1; cd '{base}/a b'; cat alone below/alone; cat all below/all; echo x > below/new; exit 0"
+    );
+    let hidden = format!("{base}/hidden");
+    fs::create_dir(&hidden).expect("made");
+    let words =
+        ["-m", "/bin/sh", "-c", mounted, PARENT, "walled", "/bin/sh", "-c", &script, &hidden];
+    let said = run_spec(spec("unshare", &words)).await.rest().await;
+    assert!(said.starts_with("Namespaces\n"), "{said}");
+    assert_eq!((said.matches("private").count(), said.matches("open\n").count()), (0, 2), "{said}");
+    assert_eq!(said.matches("ermission denied").count(), 2, "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
+}
+
+#[tokio::test]
+async fn a_child_that_fills_its_tmp_takes_half_a_gibibyte_of_memory_and_no_more() {
+    let script = "for place in /tmp /var/tmp /run /dev/shm; do \
+                  df -B1 --output=size,itotal $place | tail -n 1; done; \
+                  head -c 600M /dev/zero > /tmp/x; stat -c 'filled %s' /tmp/x";
+    let said = says(script, Sandbox::default()).await;
+    let size = 512 << 20;
+    let places = said.lines().filter(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(&size.to_string()) && words.next() == Some(&(size / 4096).to_string())
+    });
+    assert_eq!(places.count(), 4, "neither bytes nor files without end: {said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(said.contains(&format!("filled {size}")), "{said}");
+}
+
+#[tokio::test]
+async fn a_limit_on_memory_is_one_on_what_a_child_writes_to_its_tmp() {
+    let script =
+        "df -B1 --output=size /tmp | tail -n 1; head -c 64M /dev/zero > /tmp/x; echo went on";
+    let mut spec = sandboxed(script, Sandbox::default());
+    spec.limits.memory = Some(32 << 20);
+    // Under a name of its own: the next containment of the same name ends what this one has in control groups.
+    let name = format!("mcp-tmp-test-{}", std::process::id());
+    let containment = Containment::start_with(&name, &[]).expect("it starts");
+    spec.containment = Some(containment.clone());
+    let mut harness = run_spec(spec).await;
+    assert_eq!(harness.line().await.trim(), (32 << 20).to_string());
+    let mut rest = String::new();
+    let read = harness.stdout.read_to_string(&mut rest).await;
+    let exit = harness.ended().await;
+    // What is in there is memory of the child, and of that there is less than room.
+    let is_ended = containment.enforcement(Limit::Memory) != Enforcement::EachProcess
+        && exit == Exit::OutOfMemory;
+    assert!(is_ended || rest == "went on\n", "{rest:?} {read:?} {exit}");
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ struct Facts {
     refused: Option<SpawnError>,
     /// Why children cannot run as other users.
     users: Option<SpawnError>,
+    /// Why a sandbox of root reads root's files.
+    root_files: Option<SpawnError>,
     limits: Vec<(&'static str, Enforcement)>,
     around: Surroundings,
 }
@@ -107,13 +109,14 @@ fn facts() -> std::io::Result<Facts> {
         sandbox: containment.sandbox().map_err(|error| error_with_causes(&error)),
         refused: containment.without_namespaces(),
         users: containment.sandbox_of_users().err(),
+        root_files: containment.root_files().err(),
         limits: limits.map(|(name, limit)| (name, containment.enforcement(limit))).to_vec(),
         around: Surroundings::look(),
     })
 }
 
 fn checks(facts: &Facts) -> Vec<Check> {
-    let Facts { mechanism, sandbox, refused, users, limits, around } = facts;
+    let Facts { mechanism, sandbox, refused, users, root_files, limits, around } = facts;
     let namespaces = || match refused {
         Some(refused) => Obstacle::behind(refused, around).hint().to_owned(),
         None => Obstacle::Kernel.hint().to_owned(),
@@ -156,6 +159,7 @@ fn checks(facts: &Facts) -> Vec<Check> {
             hint: (*sandbox != Ok(Walls::Namespaces)).then(namespaces),
         },
         of_users(users.as_ref(), around),
+        of_root_files(root_files.as_ref(), around),
     ];
     for (name, by) in limits {
         // For each process is not for a child.
@@ -196,6 +200,30 @@ fn of_users(refused: Option<&SpawnError>, around: &Surroundings) -> Check {
     Check { name: "user", state, found, hint }
 }
 
+/// Whether a sandbox keeps root's files from the processes of a broker that is root.
+fn of_root_files(read: Option<&SpawnError>, around: &Surroundings) -> Check {
+    let (state, found, hint) = match read {
+        None if around.is_root => {
+            let found = "a sandbox reads nothing that root alone may, but what settings name";
+            (State::There, found.to_owned(), None)
+        }
+        None => (State::There, "the broker is not root, and has none to give away".to_owned(), None),
+        Some(why) => (
+            State::Lacks,
+            format!(
+                "a sandbox reads files that root alone may, but for the best known ones: {}",
+                error_with_causes(why)
+            ),
+            Some(
+                "run the broker as an ordinary user; else it takes idmapped mounts: Linux 5.12, and ext4, \
+                 XFS or Btrfs (not overlay) for the root directory"
+                    .to_owned(),
+            ),
+        ),
+    };
+    Check { name: "root files", state, found, hint }
+}
+
 impl Check {
     fn json(&self) -> Value {
         let Self { name, state, found, hint } = self;
@@ -221,6 +249,7 @@ mod tests {
             sandbox: Ok(Walls::Namespaces),
             refused: None,
             users: None,
+            root_files: None,
             limits: vec![
                 ("limit memory", Enforcement::CgroupV2),
                 ("limit pids", Enforcement::CgroupV2),

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use supervisor::Spec;
@@ -12,6 +12,20 @@ use crate::config::{Piece, ServerConfig, Template};
 
 /// All that exist, or that the program can make, and that are no part of the system.
 pub(super) fn in_settings(spec: &Spec, server: &ServerConfig) -> Vec<PathBuf> {
+    all(spec, server).into_iter().filter(|path| !is_system(path)).filter_map(existing).collect()
+}
+
+/// Those in `/etc`, which are read and not written, also where root alone may: a configuration with a
+/// secret in it.
+pub(super) fn in_etc(spec: &Spec, server: &ServerConfig) -> Vec<PathBuf> {
+    let is_plain = |path: &PathBuf| !path.components().any(|part| part == Component::ParentDir);
+    let is_below = |path: &PathBuf| {
+        path.starts_with("/etc") && path.components().count() > 2 && is_plain(path)
+    };
+    all(spec, server).into_iter().filter(is_below).filter(|path| path.exists()).collect()
+}
+
+fn all(spec: &Spec, server: &ServerConfig) -> Vec<PathBuf> {
     let args = spec.args.iter().filter_map(|arg| arg.to_str()).flat_map(in_text);
     let values = spec.env.iter().filter(|(name, _)| !SEARCHED.iter().any(|known| name == known));
     // TMPDIR names the place that the child has of its own.
@@ -21,7 +35,7 @@ pub(super) fn in_settings(spec: &Spec, server: &ServerConfig) -> Vec<PathBuf> {
         Some((template, value.to_str()?))
     });
     let values = values.flat_map(|(template, value)| in_value(template, value));
-    args.chain(values).filter(|path| !is_system(path)).filter_map(existing).collect()
+    args.chain(values).collect()
 }
 
 /// Those in the value that was made of `template`, or copied from the broker's environment. A path that
@@ -80,7 +94,35 @@ pub(super) fn beside(file: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, ffi::OsString};
+
+    use supervisor::{Environment, Isolation, Limits};
+
     use super::*;
+    use crate::config::{Config, Sources};
+
+    #[test]
+    fn a_configuration_in_etc_is_given_to_the_server_whose_arguments_name_it() {
+        let environment = BTreeMap::<String, String>::new();
+        let mut sources = Sources::new(&environment);
+        sources.set = vec!["server.notes.command=notes".to_owned()];
+        let loaded = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let server = loaded.config.server.values().next().expect("one server");
+        let args =
+            ["--file=/etc/passwd", "/etc", "/etc/x/../passwd", "/etc/no-such-file", "/usr/bin"];
+        let spec = Spec {
+            program: "notes".into(),
+            args: args.map(OsString::from).to_vec(),
+            env: Environment::default(),
+            cwd: None,
+            containment: None,
+            isolation: Isolation::default(),
+            new_privs: false,
+            limits: Limits::default(),
+        };
+        assert_eq!(in_etc(&spec, server), [PathBuf::from("/etc/passwd")]);
+        assert_eq!(in_settings(&spec, server), [] as [PathBuf; 0], "nothing to write to");
+    }
 
     #[test]
     fn absolute_paths_that_are_a_whole_value_or_that_of_an_option_are_found() {
