@@ -11,7 +11,7 @@ use crate::{
     envelope::member,
     error::{Closed, InitializeError},
     message::{Kind, Message},
-    modern::{VERSION, discovery::is_modern_server, request::is_modern_version},
+    modern::{VERSION, discovery::is_modern_server, request_headers::is_modern_version},
     revision::Revision,
     rpc,
     server::Server,

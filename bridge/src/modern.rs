@@ -1,7 +1,7 @@
 //! The modern era on the wire: requests that carry everything with them (MCP 2026-07-28).
 //!
 //! [`request`] says whether a request belongs to this era and whether its
-//! headers and body agree; [`header_value`] reads headers that mirror the body; [`parameters`] checks
+//! headers ([`request_headers`]) and body agree; [`header_value`] reads headers that mirror the body; [`parameters`] checks
 //! those that a tool's schema asks for. The others translate between the eras, for a child that only
 //! knows the one before: [`to_legacy`] what goes to it, [`from_legacy`] what comes from it,
 //! [`discovery`] what it says of itself, [`input`] what it asks. [`tasks`] reads what says of a call that it
@@ -15,7 +15,9 @@ pub mod header_value;
 pub mod input;
 mod object;
 pub mod parameters;
+pub mod rejection;
 pub mod request;
+pub mod request_headers;
 mod subscription;
 pub mod tasks;
 pub mod to_legacy;

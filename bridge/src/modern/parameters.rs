@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{
     header_value,
     object::{Object, Twice},
-    request::{Rejection, Request},
+    rejection::Rejection,
+    request::Request,
 };
 
 /// Tools of one server whose arguments are kept an eye on; more are not.

@@ -2,23 +2,20 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use http::{HeaderMap, HeaderName, StatusCode};
 use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::{
-    HEADER_MISMATCH, UNSUPPORTED_VERSION, VERSION, header_value,
+    UNSUPPORTED_VERSION, VERSION,
     object::{Object, Twice},
+    rejection::Rejection,
+    request_headers::{Form, RequestHeaders},
 };
 use crate::{
     members::text,
     message::{Malformed, Message, usable_id},
-    rpc::{self, INVALID_PARAMS, METHOD_NOT_FOUND},
+    rpc::{self, INVALID_PARAMS},
 };
-
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -47,37 +44,6 @@ const LEGACY_ONLY: [&str; 7] = [
 /// From the least to the most urgent (MCP 2026-07-28, "Log Levels").
 pub const LOG_LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// Why a modern request is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The JSON-RPC code.
-    pub code: i32,
-    /// What is wrong and what to do, for the client.
-    pub words: String,
-    /// The error's `data`, raw.
-    pub data: Option<String>,
-}
-
-impl Rejection {
-    pub(super) fn new(code: i32, words: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, words: words.into(), data: None }
-    }
-
-    pub(super) fn mismatch(words: impl Into<String>) -> Self {
-        Self::new(HEADER_MISMATCH, words)
-    }
-
-    /// There is no method of this name (MCP 2026-07-28 transports, "Protocol Version Header").
-    #[must_use]
-    pub fn unknown_method(method: &str) -> Self {
-        let words = format!("There is no method {method} here in revision {VERSION}");
-        let status = StatusCode::NOT_FOUND;
-        Self { status, ..Self::new(METHOD_NOT_FOUND, words) }
-    }
-}
 
 /// A request in modern dress, its parameters read once for all that looks at them.
 #[derive(Debug)]
@@ -133,33 +99,11 @@ pub struct Metadata<'m> {
     pub log_level: Option<Cow<'m, str>>,
 }
 
-/// Whether headers alone say that a request is of this era or a later one. Of several that contradict
-/// each other one is enough, so that the contradiction is told in the way of this era.
-#[must_use]
-pub fn names_modern(headers: &HeaderMap) -> bool {
-    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
-    versions.any(|version| version.to_str().is_ok_and(|version| is_modern_version(version.trim())))
-}
-
-/// Whether a revision is of this era.
-pub(crate) fn is_modern_version(version: &str) -> bool {
-    is_date(version) && version >= VERSION
-}
-
 /// Whether a request is of this era: its header names it, or its body carries what only requests of
 /// this era do.
 #[must_use]
-pub fn is_modern(headers: &HeaderMap, message: Option<&Message>) -> bool {
-    names_modern(headers) || message.is_some_and(carries_metadata)
-}
-
-/// `YYYY-MM-DD`, which sorts as the days do.
-fn is_date(text: &str) -> bool {
-    text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
+pub fn is_modern(headers: &RequestHeaders<'_>, message: Option<&Message>) -> bool {
+    headers.names_modern() || message.is_some_and(carries_metadata)
 }
 
 fn carries_metadata(message: &Message) -> bool {
@@ -178,7 +122,10 @@ fn carries_metadata(message: &Message) -> bool {
 ///
 /// # Errors
 /// [`Rejection`]: nothing of the request may be done.
-pub fn check<'m>(headers: &HeaderMap, request: &Request<'m>) -> Result<Metadata<'m>, Rejection> {
+pub fn check<'m>(
+    headers: &RequestHeaders<'_>,
+    request: &Request<'m>,
+) -> Result<Metadata<'m>, Rejection> {
     let field = |name: &str| {
         request.meta.only(name).map_err(|Twice| {
             Rejection::new(INVALID_PARAMS, format!("`{name}` stands twice in `_meta`"))
@@ -189,7 +136,7 @@ pub fn check<'m>(headers: &HeaderMap, request: &Request<'m>) -> Result<Metadata<
         Rejection::new(INVALID_PARAMS, words)
     };
     let version = field(META_VERSION)?.and_then(text).ok_or_else(|| missing(META_VERSION))?;
-    let named = header(headers, &PROTOCOL_VERSION, Form::Plain)?;
+    let named = headers.version.value("MCP-Protocol-Version", Form::Plain)?;
     match named.as_deref() {
         None => {
             return Err(Rejection::mismatch("The header MCP-Protocol-Version is missing"));
@@ -208,7 +155,7 @@ pub fn check<'m>(headers: &HeaderMap, request: &Request<'m>) -> Result<Metadata<
     }
     let method = request.method();
     if request.message.id().is_some() {
-        mirrors(headers, &METHOD, Form::Plain, method)?;
+        headers.method.mirrors("Mcp-Method", Form::Plain, method)?;
     }
     if LEGACY_ONLY.contains(&method) {
         return Err(Rejection::unknown_method(method));
@@ -224,8 +171,8 @@ pub fn check<'m>(headers: &HeaderMap, request: &Request<'m>) -> Result<Metadata<
             Rejection::new(INVALID_PARAMS, format!("`{member}` stands twice in `params`"))
         })?;
         match name {
-            Some(name) => mirrors(headers, &NAME, Form::MayBeCoded, &name)?,
-            None if headers.contains_key(NAME) => {
+            Some(name) => headers.name.mirrors("Mcp-Name", Form::MayBeCoded, &name)?,
+            None if headers.name.is_there() => {
                 let words = format!("The header Mcp-Name repeats `{member}`, which is missing");
                 return Err(Rejection::mismatch(words));
             }
@@ -251,62 +198,6 @@ fn named_by(method: &str) -> Option<&'static str> {
         "resources/read" => Some("uri"),
         "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
         _ => None,
-    }
-}
-
-/// How a header may write its value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// As it is. Who routes by such a header does not decode it, so this must not either.
-    Plain,
-    /// As it is, or as Base64.
-    MayBeCoded,
-}
-
-/// The header's one value; several that differ are as good as none that is right.
-fn header<'h>(
-    headers: &'h HeaderMap,
-    name: &HeaderName,
-    form: Form,
-) -> Result<Option<Cow<'h, str>>, Rejection> {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.any(|other| other != first) {
-        let words = format!("There are several {} headers that differ", shown(name));
-        return Err(Rejection::mismatch(words));
-    }
-    let value = match form {
-        Form::Plain => header_value::plain(first.as_bytes()).map(Into::into),
-        Form::MayBeCoded => header_value::decode(first.as_bytes()),
-    };
-    let value = value
-        .map_err(|_| Rejection::mismatch(format!("The header {} is malformed", shown(name))))?;
-    Ok(Some(value))
-}
-
-/// The header `name` must repeat `value`.
-fn mirrors(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    form: Form,
-    value: &str,
-) -> Result<(), Rejection> {
-    match header(headers, name, form)? {
-        None => Err(Rejection::mismatch(format!("The header {} is missing", shown(name)))),
-        Some(named) if named != value => {
-            let words = format!("The header {} does not match the body", shown(name));
-            Err(Rejection::mismatch(words))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-/// A header's name as the specification writes it.
-fn shown(name: &HeaderName) -> &'static str {
-    match name.as_str() {
-        "mcp-method" => "Mcp-Method",
-        "mcp-name" => "Mcp-Name",
-        _ => "MCP-Protocol-Version",
     }
 }
 

@@ -1,9 +1,10 @@
 //! Requests that are refused, and the era each belongs to.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 
 use super::*;
-use crate::message::Incoming;
+use crate::{message::Incoming, modern::HEADER_MISMATCH, rpc::METHOD_NOT_FOUND};
 
 fn message(method: &str, params: &str) -> Message {
     let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
@@ -21,6 +22,14 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
+fn is_modern_with(headers: &HeaderMap, message: Option<&Message>) -> bool {
+    is_modern(&RequestHeaders::read(headers), message)
+}
+
+fn checked<'m>(headers: &HeaderMap, message: &'m Message) -> Result<Metadata<'m>, Rejection> {
+    check(&RequestHeaders::read(headers), &Request::read(message))
+}
+
 const VERSION_HEADER: &str = "mcp-protocol-version";
 
 /// Method, parameters and headers, and the code and the status of the answer.
@@ -33,8 +42,8 @@ fn the_era_is_read_from_header_and_metadata() {
     let bare = message("initialize", r#"{"protocolVersion":"2026-07-28"}"#);
     let dressed = message("initialize", &format!("{{{META}}}"));
     let none = headers(&[]);
-    assert!(!is_modern(&none, Some(&bare)), "an initialize that names the revision is legacy");
-    assert!(is_modern(&none, Some(&dressed)));
+    assert!(!is_modern_with(&none, Some(&bare)), "an initialize that names the revision is legacy");
+    assert!(is_modern_with(&none, Some(&dressed)));
     for (version, expected) in [
         ("2026-07-28", true),
         ("2027-01-01", true),
@@ -42,20 +51,20 @@ fn the_era_is_read_from_header_and_metadata() {
         ("v999.0.0", false),
         ("latest", false),
     ] {
-        assert_eq!(is_modern(&headers(&[(VERSION_HEADER, version)]), Some(&bare)), expected);
+        assert_eq!(is_modern_with(&headers(&[(VERSION_HEADER, version)]), Some(&bare)), expected);
     }
     for [first, last] in [["2025-11-25", VERSION], [VERSION, "2025-11-25"]] {
         let mut both = headers(&[(VERSION_HEADER, first)]);
         both.append(VERSION_HEADER, http::HeaderValue::from_static(last));
-        assert!(is_modern(&both, None), "one of two that contradict each other is enough");
+        assert!(is_modern_with(&both, None), "one of two that contradict each other is enough");
         let list = message("tools/list", &format!("{{{META}}}"));
-        let fault = check(&both, &Request::read(&list)).expect_err("a contradiction");
+        let fault = checked(&both, &list).expect_err("a contradiction");
         assert_eq!((fault.code, fault.status.as_u16()), (HEADER_MISMATCH, 400));
     }
     let old = headers(&[(VERSION_HEADER, "2025-11-25")]);
-    assert!(is_modern(&old, Some(&dressed)), "so that the contradiction is told");
+    assert!(is_modern_with(&old, Some(&dressed)), "so that the contradiction is told");
     let token = message("tools/list", r#"{"_meta":{"progressToken":1}}"#);
-    assert!(!is_modern(&none, Some(&token)));
+    assert!(!is_modern_with(&none, Some(&token)));
 }
 
 #[test]
@@ -102,14 +111,14 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
     ];
     for (method, params, pairs, code, status) in cases {
         let message = message(method, params);
-        let fault = check(&headers(pairs), &Request::read(&message)).expect_err(params);
+        let fault = checked(&headers(pairs), &message).expect_err(params);
         assert_eq!((fault.code, fault.status.as_u16()), (*code, *status), "{method} {params}");
     }
     let coded = ("mcp-name", "=?base64?w7xiZXI=?=");
     let [named, unnamed] = [message("tools/call", &named), message("tools/list", &unnamed)];
     let accepted = [
-        check(&headers(&[version, call, coded]), &Request::read(&named)),
-        check(&headers(&[version, list]), &Request::read(&unnamed)),
+        checked(&headers(&[version, call, coded]), &named),
+        checked(&headers(&[version, list]), &unnamed),
     ];
     assert!(accepted.iter().all(Result::is_ok), "all is well: {accepted:?}");
 }

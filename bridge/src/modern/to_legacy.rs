@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::{
     input::TASKS,
     object::{Twice, Written, members},
-    request::{PROGRESS_TOKEN, Rejection, Request},
+    rejection::Rejection,
+    request::{PROGRESS_TOKEN, Request},
 };
 use crate::{
     message::{Incoming, Message},

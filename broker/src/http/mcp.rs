@@ -5,7 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use auth::{Challenge, Denied, Refusal as Refused};
 use bridge::{
     Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
-    modern::request, rpc,
+    modern::{request, request_headers::RequestHeaders},
+    rpc,
 };
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
@@ -96,13 +97,15 @@ impl Exchange<'_> {
         let body = body::read(headers, body, http.max_body, http).await?;
         let incoming = Incoming::parse(&body, bridge::Limits::default().max_batch);
         let only = incoming.as_ref().ok().and_then(Incoming::single);
-        if request::is_modern(headers, only) {
+        let request_headers = RequestHeaders::read(headers);
+        if request::is_modern(&request_headers, only) {
             let exchange = Modern {
                 app: self.app,
                 server: &self.server,
                 challenge: self.challenge,
                 now: self.now,
                 headers,
+                request_headers: &request_headers,
                 caller: &caller,
                 begun,
                 accepts,
@@ -499,7 +502,7 @@ fn label(incoming: &Incoming) -> &'static str {
 /// There is no stream to get and no session to delete in the modern era (MCP 2026-07-28 transports,
 /// "Earlier Streamable HTTP Revisions").
 fn modern_takes_post(headers: &HeaderMap) -> Result<(), Refusal> {
-    if !request::names_modern(headers) {
+    if !RequestHeaders::read(headers).names_modern() {
         return Ok(());
     }
     let words = "This revision of the protocol has POST alone";

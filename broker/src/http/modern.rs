@@ -24,7 +24,9 @@ use bridge::{
     modern::{
         VERSION, input,
         parameters::{self, Mirrored},
-        request::{self, Metadata, Rejection, Request},
+        rejection::Rejection,
+        request::{self, Metadata, Request},
+        request_headers::RequestHeaders,
         tasks, to_legacy,
     },
     rpc, whole_response,
@@ -77,6 +79,8 @@ pub(super) struct Modern<'a> {
     pub(super) challenge: &'a Challenge,
     pub(super) now: SystemTime,
     pub(super) headers: &'a HeaderMap,
+    /// What those of them say that repeat part of the body.
+    pub(super) request_headers: &'a RequestHeaders<'a>,
     pub(super) caller: &'a Caller,
     pub(super) begun: Instant,
     /// What kinds of response it takes.
@@ -104,7 +108,7 @@ impl Modern<'_> {
             }
         };
         let request = Request::read(message);
-        let metadata = match request::check(self.headers, &request) {
+        let metadata = match request::check(self.request_headers, &request) {
             Ok(metadata) => metadata,
             Err(fault) => {
                 let label = method_label(request.method());
