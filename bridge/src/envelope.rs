@@ -138,11 +138,20 @@ impl<'de> Deserialize<'de> for Member {
 
 /// Whether a case-insensitive parser takes `key` for `name` (ASCII, lower case). Besides ASCII
 /// case, simple folding maps U+017F to `s` and U+212A to `k`.
+#[inline]
 pub(crate) fn folds_to(key: &str, name: &str) -> bool {
-    // None of them is shorter than what it folds to.
-    if key.len() < name.len() {
-        return false;
+    // None of these is shorter than what it folds to, and nearly always the first letter tells.
+    let may_be = |first: u8| match name.bytes().next() {
+        Some(named) => !first.is_ascii() || first.eq_ignore_ascii_case(&named),
+        None => false,
+    };
+    match key.bytes().next() {
+        Some(first) => key.len() >= name.len() && may_be(first) && folds_throughout(key, name),
+        None => name.is_empty(),
     }
+}
+
+fn folds_throughout(key: &str, name: &str) -> bool {
     let mut folded = key.chars().map(|char| match char {
         '\u{17F}' => 's',
         '\u{212A}' => 'k',
@@ -202,6 +211,30 @@ mod tests {
         }
         let envelope = Envelope::read(r#"{"identity":1,"meta":2}"#).expect("it is JSON");
         assert!(!envelope.ambiguous && !envelope.has_variant);
+    }
+
+    #[test]
+    fn a_name_is_taken_for_another_wherever_in_it_their_letters_differ() {
+        for (key, name) in [
+            ("ſize", "size"),
+            ("\u{212A}ind", "kind"),
+            ("Meta", "meta"),
+            ("metA", "meta"),
+            ("taſ\u{212A}Id", "taskId"),
+            ("", ""),
+        ] {
+            assert!(folds_to(key, name), "{key} {name}");
+        }
+        for (key, name) in [
+            ("size", "ſize"),
+            ("met", "meta"),
+            ("metas", "meta"),
+            ("beta", "meta"),
+            ("ámeta", "meta"),
+            ("a", ""),
+        ] {
+            assert!(!folds_to(key, name), "{key} {name}");
+        }
     }
 
     #[test]

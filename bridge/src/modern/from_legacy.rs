@@ -7,9 +7,12 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION, input,
-    object::{Object, Twice, Written, members},
+    object::{Mark, Object, Twice, Written, members},
 };
-use crate::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
+use crate::{
+    members::walk,
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND},
+};
 
 /// Not found, until 2025-11-25.
 const RESOURCE_NOT_FOUND: i64 = -32002;
@@ -19,6 +22,9 @@ const URL_ELICITATION_REQUIRED: i64 = -32042;
 /// What made a result, in its `_meta`: the member's name, and all before its value where it is alone there.
 const SERVER_INFO_NAME: &str = r#""io.modelcontextprotocol/serverInfo""#;
 const SERVER_INFO_ALONE: &str = r#""_meta":{"io.modelcontextprotocol/serverInfo":"#;
+
+/// Room for all that is written around a result, beside the id and what made it.
+const ROOM: usize = 192;
 
 /// Lists and contents that clients may keep for a while (MCP 2026-07-28, "Caching").
 const CACHEABLE: [&str; 5] =
@@ -30,53 +36,71 @@ const CACHEABLE: [&str; 5] =
 /// no other. What a child of the legacy era calls `resultType` is no type of this era.
 #[must_use]
 pub fn response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
-    let result = Object::read(raw);
-    let is_foreign = result.has(|name| name == "resultType")
-        && result.only("resultType") != Ok(Some(r#""complete""#));
+    let said = Said::of(raw);
+    let is_foreign =
+        said.result_type.stands_as_it_is() && said.result_type.only() != Ok(Some(r#""complete""#));
     if is_foreign {
         let mut own = Vec::with_capacity(raw.len());
-        result.write(&mut own, &|name| match name {
+        Object::read(raw).write(&mut own, &|name| match name {
             "resultType" => Written::No,
             _ => Written::AsItIs,
         });
         return own_response(id, method, &String::from_utf8_lossy(&own), server_info);
     }
-    dressed(id, method, raw, &result, server_info)
+    dressed(id, method, raw, &said, server_info)
 }
 
 /// As [`response`], with a result of the broker's own, which has its type.
 #[must_use]
 pub fn own_response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
-    dressed(id, method, raw, &Object::read(raw), server_info)
+    dressed(id, method, raw, &Said::of(raw), server_info)
 }
 
-/// `result` is what stands in `raw`.
-fn dressed(
-    id: &str,
-    method: &str,
-    raw: &str,
-    result: &Object<'_>,
-    server_info: Option<&str>,
-) -> Bytes {
-    let is_absent = |name: &str| result.unmistakable(name) == Ok(None);
-    let mut pieces = Vec::with_capacity(16);
-    let begin = match is_absent("resultType") {
-        true => r#","result":{"resultType":"complete","#,
-        false => r#","result":{"#,
-    };
-    pieces.extend([r#"{"jsonrpc":"2.0","id":"#, id, begin]);
-    if CACHEABLE.contains(&method) {
-        if is_absent("ttlMs") {
-            pieces.push(r#""ttlMs":0,"#);
+/// What a result says that the modern form asks for.
+#[derive(Debug, Default)]
+struct Said<'a> {
+    result_type: Mark<'a>,
+    ttl: Mark<'a>,
+    scope: Mark<'a>,
+    meta: Mark<'a>,
+}
+
+impl<'a> Said<'a> {
+    fn of(result: &'a str) -> Self {
+        let mut said = Self::default();
+        for member in walk(result) {
+            said.result_type.see("resultType", &member);
+            said.ttl.see("ttlMs", &member);
+            said.scope.see("cacheScope", &member);
+            said.meta.see("_meta", &member);
         }
-        if is_absent("cacheScope") {
-            pieces.push(r#""cacheScope":"private","#);
+        said
+    }
+}
+
+/// `said` is what `raw` says.
+fn dressed(id: &str, method: &str, raw: &str, said: &Said<'_>, server_info: Option<&str>) -> Bytes {
+    let room = id.len() + raw.len() + server_info.map_or(0, str::len) + ROOM;
+    let mut out = String::with_capacity(room);
+    let mut add = |part: &str| out.push_str(part);
+    add(r#"{"jsonrpc":"2.0","id":"#);
+    add(id);
+    add(r#","result":{"#);
+    if said.result_type.is_absent() {
+        add(r#""resultType":"complete","#);
+    }
+    if CACHEABLE.contains(&method) {
+        if said.ttl.is_absent() {
+            add(r#""ttlMs":0,"#);
+        }
+        if said.scope.is_absent() {
+            add(r#""cacheScope":"private","#);
         }
     }
     let mut own_meta = None;
     if let Some(info) = server_info {
-        match result.unmistakable("_meta") {
-            Ok(None) => pieces.extend([SERVER_INFO_ALONE, info, "},"]),
+        match said.meta.unmistakable() {
+            Ok(None) => [SERVER_INFO_ALONE, info, "},"].into_iter().for_each(&mut add),
             Ok(Some(meta)) if meta.starts_with('{') && !meta.contains(SERVER_INFO_NAME) => {
                 own_meta = Some((meta, info));
             }
@@ -84,20 +108,19 @@ fn dressed(
         }
     }
     let rest = raw.strip_prefix('{').unwrap_or("}").trim_start();
-    if rest.starts_with('}')
-        && let Some(last) = pieces.last_mut()
-    {
-        *last = last.trim_end_matches(',');
+    if rest.starts_with('}') && out.ends_with(',') {
+        out.pop();
     }
     if let Some((meta, info)) = own_meta {
-        let (before, inside) = rest.split_at(result.place(meta) + 1 - (raw.len() - rest.len()));
+        let inside = meta.as_ptr() as usize + 1 - rest.as_ptr() as usize;
+        let (before, inside) = rest.split_at(inside);
         let comma = if inside.trim_start().starts_with('}') { "" } else { "," };
-        pieces.extend([before, SERVER_INFO_NAME, ":", info, comma, inside]);
+        out.extend([before, SERVER_INFO_NAME, ":", info, comma, inside]);
     } else {
-        pieces.push(rest);
+        out.push_str(rest);
     }
-    pieces.push("}");
-    pieces.concat().into()
+    out.push('}');
+    out.into()
 }
 
 /// What becomes of a child's error.
@@ -206,6 +229,12 @@ mod tests {
                 format!(
                     r#"{{"resultType":"complete","cacheScope":"private","_meta":{{{meta}}},"tools":[],"ttlMs":5}}"#
                 ),
+            ),
+            (
+                "tools/list",
+                r#"{"TTLMS":5,"_Meta":{},"ResultType":"rows","tools":[]}"#,
+                r#"{"cacheScope":"private","TTLMS":5,"_Meta":{},"ResultType":"rows","tools":[]}"#
+                    .to_owned(),
             ),
         ] {
             let expected = format!(r#"{{"jsonrpc":"2.0","id":"a","result":{expected}}}"#);

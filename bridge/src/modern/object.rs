@@ -24,6 +24,49 @@ pub(super) fn members(text: &str) -> Members<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Twice;
 
+/// What stands under one name in an object whose members were looked at one by one.
+#[derive(Debug, Default)]
+pub(super) struct Mark<'a> {
+    first: Option<&'a str>,
+    /// It stands more than once.
+    again: bool,
+    /// Some parser takes another member for it.
+    has_variant: bool,
+}
+
+impl<'a> Mark<'a> {
+    /// Looks at a member; `name` is what is looked for.
+    #[inline]
+    pub(super) fn see(&mut self, name: &str, member: &RawMember<'a>) {
+        if member.name == name {
+            self.again |= self.first.is_some();
+            self.first = self.first.or(Some(member.value));
+        } else {
+            self.has_variant |= folds_to(&member.name, name);
+        }
+    }
+
+    /// Whether nothing is there that any parser takes for it.
+    pub(super) fn is_absent(&self) -> bool {
+        self.first.is_none() && !self.has_variant
+    }
+
+    /// Whether it stands there under its very name.
+    pub(super) fn stands_as_it_is(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// As [`Object::only`].
+    pub(super) fn only(&self) -> Result<Option<&'a str>, Twice> {
+        if self.again { Err(Twice) } else { Ok(self.first) }
+    }
+
+    /// As [`Object::unmistakable`].
+    pub(super) fn unmistakable(&self) -> Result<Option<&'a str>, Twice> {
+        if self.has_variant { Err(Twice) } else { self.only() }
+    }
+}
+
 /// The members of an object in the order in which they stand: read once, asked often.
 #[derive(Debug, Default)]
 pub(super) struct Object<'a> {
@@ -116,12 +159,22 @@ impl<'a> Object<'a> {
             if out.len() > begin {
                 out.push(b',');
             }
-            let quote = memchr::memchr(b'"', name_and_colon).unwrap_or(0);
-            out.extend_from_slice(&name_and_colon[quote..]);
+            let quote = name_and_colon.iter().position(|byte| *byte == b'"').unwrap_or(0);
+            let name_and_colon = &name_and_colon[quote..];
             match written {
-                Written::Object(object, written) => object.write(out, written),
-                Written::Raw(value) => out.extend_from_slice(value.as_bytes()),
-                Written::AsItIs | Written::No => out.extend_from_slice(value.as_bytes()),
+                Written::Object(object, written) => {
+                    out.extend_from_slice(name_and_colon);
+                    object.write(out, written);
+                }
+                Written::Raw(value) => {
+                    out.extend_from_slice(name_and_colon);
+                    out.extend_from_slice(value.as_bytes());
+                }
+                Written::AsItIs | Written::No => {
+                    out.extend_from_slice(
+                        &self.text.as_bytes()[start - name_and_colon.len()..before],
+                    );
+                }
             }
         }
         out.push(b'}');
