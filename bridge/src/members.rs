@@ -133,6 +133,9 @@ fn string_end(text: &[u8], start: usize) -> Option<(usize, bool)> {
 
 /// Where the value ends that begins at `start`.
 fn value_end(text: &[u8], start: usize) -> Option<usize> {
+    if text.get(start)? == &b'"' {
+        return Some(string_end(text, start)?.0);
+    }
     let (mut at, mut depth) = (start, 0_usize);
     loop {
         match text.get(at)? {

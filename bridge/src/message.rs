@@ -293,6 +293,11 @@ impl Message {
         (!self.payload.is_empty()).then(|| self.part(&self.payload))
     }
 
+    /// Bytes of the payload, without a look at them.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     fn part(&self, place: &Range<usize>) -> &str {
         std::str::from_utf8(&self.text[place.clone()]).expect("the text was checked when read")
     }

@@ -94,7 +94,7 @@ pub(crate) fn request_with(
     write_params: impl FnOnce(&mut Vec<u8>),
 ) -> Vec<u8> {
     let parts = [r#"{"jsonrpc":"2.0","id":"#, id, r#","method":"#, message.raw_method()];
-    let room = message.payload().map_or(2, str::len) + id.len() + LINE_ROOM;
+    let room = message.payload_len().max(2) + id.len() + LINE_ROOM;
     let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + room);
     parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     out.extend_from_slice(br#","params":"#);

@@ -303,12 +303,12 @@ impl Turn {
     fn answer(&self, message: &Message) -> Next {
         let payload = message.payload().unwrap_or("null");
         let is_error = message.kind() == Kind::Error;
-        let id = self.about.id();
+        let (id, method) = (self.about.id(), self.about.message.method());
         if self.about.is_about_nothing && !(is_error && tasks::refuses_all(payload)) {
             let error = rpc::error(Some(id), rpc::INVALID_PARAMS, NOT_FOUND);
             return Next::Last(StatusCode::OK, error);
         }
-        if self.about.message.method() == "tools/list"
+        if method == "tools/list"
             && !is_error
             && let Some(place) = &self.place
         {
@@ -325,11 +325,10 @@ impl Turn {
             }
             (Some(_), false) => {
                 let info = self.server_info();
-                let method = self.about.message.method();
                 let answer = from_legacy::response(id, &method, payload, info);
                 Next::Last(StatusCode::OK, answer)
             }
-            (Some(_), true) => match from_legacy::error(&self.about.message.method(), payload) {
+            (Some(_), true) => match from_legacy::error(&method, payload) {
                 Mapped::Error { status, error } => {
                     Next::Last(status, rpc_response(id, "error", &error))
                 }
