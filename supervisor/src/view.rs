@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
@@ -92,6 +93,11 @@ pub(crate) fn places(sandbox: &Sandbox, is_strange: bool) -> Vec<Place> {
     sandbox.shown.iter().for_each(|path| add(path, Access::Show));
     sandbox.read.iter().for_each(|path| add(path, Access::Read));
     sandbox.write.iter().for_each(|path| add(path, Access::Write));
+    if is_strange {
+        for path in barred(&places) {
+            places.insert((path.components().count(), path), Access::Hidden);
+        }
+    }
     let places: Vec<_> =
         places.into_iter().map(|((_, path), access)| Place { path, access }).collect();
     let needed = |place: &Place| {
@@ -109,6 +115,37 @@ pub(crate) fn places(sandbox: &Sandbox, is_strange: bool) -> Vec<Place> {
             && nearest(&places, &place.path).is_none_or(|around| !shows.contains(&around))
     };
     places.iter().filter(|place| needed(place)).cloned().collect()
+}
+
+/// The directories that bar a stranger's way to where something is mounted. Nothing else in them could be
+/// reached, so that they are hidden with all that they contain.
+fn barred(places: &BTreeMap<(usize, PathBuf), Access>) -> BTreeSet<PathBuf> {
+    let mut known = BTreeMap::<&Path, bool>::new();
+    let mut barred = BTreeSet::new();
+    // What is to be shown to a stranger, and is not, is left out.
+    let mounted =
+        places.iter().filter(|(_, access)| !matches!(access, Access::Link | Access::Show));
+    for ((_, path), _) in mounted {
+        let above: Vec<_> = path.ancestors().skip(1).collect();
+        // From the outermost inwards, as far as it is the host's.
+        for above in above.into_iter().rev() {
+            match places.get(&(above.components().count(), above.to_owned())) {
+                None | Some(Access::Link | Access::Show) => {}
+                Some(Access::Scratch | Access::Read | Access::Write | Access::Hidden) => break,
+            }
+            if *known.entry(above).or_insert_with(|| bars_others(above)) {
+                barred.insert(above.to_owned());
+                break;
+            }
+        }
+    }
+    barred
+}
+
+/// Whether only the owner and the group of a directory get to what is in it.
+fn bars_others(directory: &Path) -> bool {
+    let mode = std::fs::metadata(directory).map(|found| found.permissions().mode());
+    mode.is_ok_and(|mode| mode & 0o001 == 0)
 }
 
 /// Devices that every program may use.

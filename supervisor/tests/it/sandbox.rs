@@ -121,6 +121,45 @@ async fn a_sandbox_of_root_reads_nothing_that_root_alone_may_but_what_it_is_give
 }
 
 #[tokio::test]
+async fn what_a_sandbox_is_given_in_a_directory_of_root_alone_is_there_and_nothing_beside_it() {
+    let containment = Containment::start_with("mcp-barred-test", &[]).expect("it starts");
+    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
+        return;
+    }
+    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let at = |name: &str| place.path().join("app").join(name);
+    for folder in ["given", "own/inner", "shown", "hidden"] {
+        fs::create_dir_all(at(folder)).expect("made");
+        fs::write(at(folder).join("file"), format!("in-{folder}\n")).expect("written");
+        fs::set_permissions(at(folder), fs::Permissions::from_mode(0o700)).expect("its mode");
+    }
+    fs::write(at("beside"), "is-beside").expect("written");
+    let alone = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(place.path(), alone).expect("its mode");
+    let sandbox = Sandbox {
+        hidden: vec![at("hidden")],
+        shown: vec![at("shown")],
+        read: vec![at("given")],
+        write: vec![at("own"), at("own/inner")],
+        ..Sandbox::default()
+    };
+    let script = format!(
+        "cd {} && cat beside shown/file hidden/file; cat given/file own/inner/file; \
+         echo new > own/inner/new && cat own/inner/new; ls; touch x",
+        place.path().join("app").display()
+    );
+    let said = says(&script, sandbox).await;
+    for absent in ["is-beside", "in-shown", "in-hidden", "beside\n"] {
+        assert!(!said.contains(absent), "{absent}: {said}");
+    }
+    for own in
+        ["in-given", "in-own/inner", "new\n", "given\nhidden\nown\n", "Read-only file system"]
+    {
+        assert!(said.contains(own), "{own:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_mounted_below_the_root_is_no_more_to_be_read_in_a_sandbox_of_root() {
     let containment = Containment::start_with("mcp-mounted-test", &[]).expect("it starts");
     if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
