@@ -227,8 +227,8 @@ fn a_long_body_takes_no_memory_and_a_request_little_time() {
         let grown = deployment.broker.peak_memory().saturating_sub(before);
         println!("the broker's peak memory grew by {} KiB", grown >> 10);
         assert!(grown < 16 << 20, "it buffers: {grown} bytes");
-        // Not a promise about a build that checks everything.
-        let most = Duration::from_micros(size(50_000, 200));
+        // Not a promise about a build that checks everything, on a machine that does other things besides.
+        let most = Duration::from_micros(size(1_000_000, 200));
         assert!(added < most, "it costs {added:?}");
     });
 }
