@@ -1,12 +1,13 @@
 //! The modern era on the wire: requests that carry everything with them (MCP 2026-07-28).
 //!
-//! [`request`] says whether a request belongs to this era and whether its
-//! headers ([`request_headers`]) and body agree; [`header_value`] reads headers that mirror the body; [`parameters`] checks
-//! those that a tool's schema asks for. The others translate between the eras, for a child that only
-//! knows the one before: [`to_legacy`] what goes to it, [`from_legacy`] what comes from it,
-//! [`discovery`] what it says of itself, [`input`] what it asks. [`tasks`] reads what says of a call that it
-//! goes on in the background. An `adapter` holds what a session of
-//! the legacy era keeps of a child that knows only this one.
+//! [`request`] says whether a request belongs to this era and whether its headers
+//! ([`request_headers`]) and body agree; [`rejection`] is what its sender is told if not.
+//! [`header_value`] reads headers that mirror the body; [`parameters`] checks those that a tool's
+//! schema asks for. The others translate between the eras, for a child that only knows the one before:
+//! [`to_legacy`] what goes to it, [`from_legacy`] what comes from it, [`discovery`] what it says of
+//! itself, [`input`] what it asks. [`tasks`] reads what says of a call that it goes on in the
+//! background. An `adapter` holds what a session of the legacy era keeps of a child that knows only
+//! this one.
 
 pub(crate) mod adapter;
 pub mod discovery;
