@@ -126,8 +126,9 @@ fn barred(places: &BTreeMap<(usize, PathBuf), Access>) -> BTreeSet<PathBuf> {
     let mounted =
         places.iter().filter(|(_, access)| !matches!(access, Access::Link | Access::Show));
     for ((_, path), _) in mounted {
-        let above: Vec<_> = path.ancestors().skip(1).collect();
-        // From the outermost inwards, as far as it is the host's.
+        let above: Vec<_> =
+            path.ancestors().skip(1).filter(|above| above.parent().is_some()).collect();
+        // From the outermost below the root inwards, as far as it is the host's.
         for above in above.into_iter().rev() {
             match places.get(&(above.components().count(), above.to_owned())) {
                 None | Some(Access::Link | Access::Show) => {}
