@@ -1,5 +1,5 @@
-//! Tokens that users gave for one server themselves. They have no provider: nobody renews them, and nobody
-//! can be asked whether they stand.
+//! Tokens that users gave for one server themselves. No provider renews them, and none can be
+//! asked whether they stand.
 
 use std::time::SystemTime;
 
@@ -59,7 +59,7 @@ impl Vault {
     }
 
     /// Notes that the upstream takes a token no more that the user gave for a server: the one of
-    /// `version` under `key`. It is given to nobody from now on, until the user gives another one.
+    /// `version` under `key`. It is not given out from now on, until the user gives another one.
     /// `false` when that is not what is stored, or was noted before. There is no provider to ask about
     /// such a token, so this goes by the caller's word.
     ///

@@ -23,8 +23,8 @@ use tower_service::Service;
 #[derive(Debug, Clone)]
 pub(super) struct UpstreamConnector(pub(super) HttpConnector);
 
-/// The connection, below TLS. Once its other end has gone, what is written is dropped: whoever writes
-/// would end the connection for the error alone, and leave the answer unread.
+/// The connection, below TLS. Once its other end has gone, what is written is dropped: an HTTP
+/// client would end the connection for the error alone, and leave the answer unread.
 #[derive(Debug)]
 pub(super) struct UpstreamStream {
     stream: TcpStream,

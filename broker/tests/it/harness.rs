@@ -60,7 +60,7 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
 /// How often a test looks.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// As [`until_so`], within a time that is promised to somebody. On a busy machine that time is longer: what
+/// As [`until_so`], within a time that the broker promises. On a busy machine that time is longer: what
 /// is waited for gets no more turns there than this process, of whose pauses little is counted.
 pub(crate) async fn within_turns(
     promised: Duration,
