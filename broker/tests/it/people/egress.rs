@@ -1,6 +1,7 @@
 //! Children that act at the forge with a dummy: the person's token stays in the broker.
 
 mod attempts;
+mod by_hand;
 mod cost;
 mod crashes;
 mod early;
@@ -10,6 +11,7 @@ mod framing;
 mod heads;
 mod hostile;
 mod origins;
+mod raw_child;
 mod recorder;
 mod scripted;
 mod tls;
@@ -66,10 +68,16 @@ fn size<T>(usual: T, measured: T) -> T {
     if is_measured { measured } else { usual }
 }
 
-/// Sends `request` as it is, and reads what comes back until the connection ends.
-async fn raw(address: &str, request: &str) -> String {
+/// A connection by which `request` was sent as it is.
+async fn sent(address: &str, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(request.as_bytes()).await.expect("it reads");
+    stream
+}
+
+/// Sends `request` as it is, and reads what comes back until the connection ends.
+async fn raw(address: &str, request: &str) -> String {
+    let mut stream = sent(address, request).await;
     let mut answer = Vec::new();
     let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut answer)).await;
     // A connection may be reset once it is refused; what was answered counts.

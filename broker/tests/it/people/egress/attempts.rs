@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
-use super::{given, raw, recorder::Recorder, scripted::Scripted, sessions, status};
+use super::{
+    by_hand::ByHand, given, raw, recorder::Recorder, scripted::Scripted, sent, sessions, status,
+};
 use crate::{
     harness::{until_so, with_timeout},
     people::{deployment::Deployment, forge::ForgeOptions},
@@ -30,8 +28,8 @@ fn no_form_of_a_request_leads_elsewhere_or_shows_a_token() {
     use Expected::{Both, Forwarded, Refused};
     with_timeout(async {
         let recorder = Recorder::start().await;
-        let stranger = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let elsewhere = stranger.local_addr().expect("its address");
+        let stranger = ByHand::start().await;
+        let elsewhere = stranger.address;
         let egress = format!("origin = \"{}/forge\"\nmax_rate = 0\n", recorder.root());
         let top = "log.level = \"trace\"";
         let deployment =
@@ -348,8 +346,7 @@ fn no_form_of_a_request_leads_elsewhere_or_shows_a_token() {
         for secret in [&dummy, &other, &encoded, &own] {
             assert!(!log.contains(secret), "{secret} is in the log");
         }
-        let came = timeout(Duration::ZERO, stranger.accept()).await;
-        assert!(came.is_err(), "somebody else was reached");
+        assert!(!stranger.was_reached().await, "another host was reached");
     });
 }
 
@@ -362,8 +359,8 @@ fn basic(user: &str, password: &str) -> String {
 #[test]
 fn an_upstream_that_repeats_the_token_or_misbehaves_tells_the_child_the_dummy() {
     with_timeout(async {
-        let stranger = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let upstream = Scripted::start(stranger.local_addr().expect("its address")).await;
+        let stranger = ByHand::start().await;
+        let upstream = Scripted::start(stranger.address).await;
         let egress = format!("origin = \"http://{}\"\nmax_rate = 0\n", upstream.address);
         let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &egress).await;
         let sessions = sessions(&deployment, &["ada", "bob"]).await;
@@ -412,8 +409,7 @@ fn an_upstream_that_repeats_the_token_or_misbehaves_tells_the_child_the_dummy() 
                 assert!(answer.contains("\r\nok") && !answer.contains("plants"), "{answer}");
             }
         }
-        let came = timeout(Duration::ZERO, stranger.accept()).await;
-        assert!(came.is_err(), "somebody else was reached");
+        assert!(!stranger.was_reached().await, "another host was reached");
     });
 }
 
@@ -442,8 +438,7 @@ fn a_child_that_opens_connections_and_says_nothing_keeps_no_other_out() {
         let mut own = Vec::new();
         let mut refused = false;
         for _ in 0..300 {
-            let mut stream = TcpStream::connect(&address).await.expect("it listens");
-            stream.write_all(request.as_bytes()).await.expect("it reads");
+            let mut stream = sent(&address, &request).await;
             let mut first = [0; 12];
             stream.read_exact(&mut first).await.expect("an answer");
             refused |= &first == b"HTTP/1.1 429";

@@ -1,14 +1,14 @@
 //! The forge takes a token no more, and the child never had it.
 
-use tokio::io::AsyncWriteExt;
-
 use super::{
     super::{
         deployment::{Deployment, child},
         forge::ForgeOptions,
         standing::who,
     },
-    endings, given, raw,
+    by_hand::ByHand,
+    given,
+    raw_child::RawChild,
     recorder::Recorder,
     sessions, status,
 };
@@ -57,32 +57,25 @@ fn a_grant_withdrawn_at_the_forge_is_a_challenge_at_the_call_behind_the_one_that
 #[test]
 fn an_upstream_that_repeats_the_token_of_an_earlier_request_tells_the_child_the_dummy() {
     with_timeout(async {
-        let (deployment, session, upstream) = endings::before().await;
-        let (address, dummy) = given(&session).await;
-        let request = format!(
-            "GET /a HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {dummy}\r\n\
-             connection: close\r\n\r\n"
-        );
-        // The token that comes with the next request, which gets this answer.
-        let answering = async |answer: &dyn Fn(&str) -> String| {
-            let (head, mut stream) = endings::asked_with(&upstream).await;
+        let upstream = ByHand::start().await;
+        let child = RawChild::of(&upstream.root()).await;
+        let token = |head: &str| -> String {
             let (_, token) = head.split_once("authorization: Bearer ").expect("a token");
-            let token = token.lines().next().expect("a token").to_owned();
-            stream.write_all(answer(&token).as_bytes()).await.expect("it reads");
-            token
+            token.lines().next().expect("a token").to_owned()
         };
         let ok = |text: &str| {
             let length = text.len();
             format!("HTTP/1.1 200 OK\r\nx-seen: {text}\r\ncontent-length: {length}\r\n\r\n{text}")
         };
-        let fine = |_: &str| ok("fine");
-        let (_, first) = tokio::join!(raw(&address, &request), answering(&fine));
-        deployment.forge().state().forget_access_tokens();
-        let (got, second) = tokio::join!(raw(&address, &request), async {
-            let refused = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
-            answering(&|_| refused.to_owned()).await;
-            answering(&|token| ok(&format!("{first} and {token}"))).await
+        let fine = ok("fine");
+        let (_, head) = tokio::join!(child.ask("GET /a", ""), upstream.answer(&fine));
+        let first = token(&head);
+        child.deployment.forge().state().forget_access_tokens();
+        let (got, head) = tokio::join!(child.ask("GET /a", ""), async {
+            upstream.answer("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+            upstream.answer_to(|head| ok(&format!("{first} and {}", token(head)))).await
         });
+        let (second, dummy) = (token(&head), &child.dummy);
         assert_ne!(first, second, "it was renewed");
         assert!(!got.contains(&first) && !got.contains(&second), "{got}");
         assert_eq!(got.matches(&format!("{dummy} and {dummy}")).count(), 2, "{got}");

@@ -1,14 +1,11 @@
 //! Requests and answers whose ends two readers may see at different places, and what must not come of it.
 
-use std::time::Duration;
+use tokio::{io::AsyncReadExt, time::timeout};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
+use super::{
+    by_hand::ByHand, given, raw, raw_child::RawChild, recorder::Recorder, scripted::Scripted,
+    sessions,
 };
-
-use super::{given, raw, recorder::Recorder, scripted::Scripted, sessions};
 use crate::{
     harness::with_timeout,
     people::{deployment::Deployment, forge::ForgeOptions},
@@ -31,16 +28,12 @@ fn a_request_has_one_end_and_what_is_behind_it_is_the_childs_own_next_one() {
     use Expected::{Body, Both, Refused};
     with_timeout(async {
         let recorder = Recorder::start().await;
-        let egress = format!("origin = \"{}/forge\"\nmax_rate = 0\n", recorder.root());
-        let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &egress).await;
-        let session = sessions(&deployment, &["ada"]).await.remove(0);
-        let (address, dummy) = given(&session).await;
-        let address = address.strip_suffix("/forge").expect("the origin's path").to_owned();
+        let child = RawChild::of(&format!("{}/forge", recorder.root())).await;
+        let dummy = &child.dummy;
         let auth = format!("authorization: Bearer {dummy}\r\n");
-        let next =
-            format!("GET /forge/next HTTP/1.1\r\nhost: x\r\n{auth}connection: close\r\n\r\n");
+        let next = child.request("GET /forge/next", "connection: close\r\n\r\n");
         let posted = |headers: &str, body: &str| {
-            format!("POST /forge/p HTTP/1.1\r\nhost: {address}\r\n{auth}{headers}\r\n{body}")
+            child.request("POST /forge/p", &format!("{headers}\r\n{body}"))
         };
         let chunked =
             |body: &str| posted("transfer-encoding: chunked\r\nconnection: close\r\n", body);
@@ -156,11 +149,7 @@ fn a_request_has_one_end_and_what_is_behind_it_is_the_childs_own_next_one() {
                 format!("\r\n\r\n{}", posted("content-length: 2\r\nconnection: close\r\n", "ab")),
                 Body("ab"),
             ),
-            (
-                "a blank in the target",
-                format!("GET /forge/a b HTTP/1.1\r\nhost: x\r\n{auth}\r\n"),
-                Refused(400),
-            ),
+            ("a blank in the target", child.request("GET /forge/a b", "\r\n"), Refused(400)),
             (
                 "another version",
                 format!("GET /forge/a HTTP/1.2\r\nhost: x\r\n{auth}\r\n"),
@@ -168,14 +157,12 @@ fn a_request_has_one_end_and_what_is_behind_it_is_the_childs_own_next_one() {
             ),
             (
                 "a method with a blank before it",
-                format!(" GET /forge/a HTTP/1.1\r\nhost: x\r\n{auth}\r\n"),
+                child.request(" GET /forge/a", "\r\n"),
                 Refused(400),
             ),
             (
                 "a body of a GET",
-                format!(
-                    "GET /forge/a HTTP/1.1\r\nhost: x\r\n{auth}content-length: 2\r\n\r\nab{next}"
-                ),
+                child.request("GET /forge/a", &format!("content-length: 2\r\n\r\nab{next}")),
                 Both("ab"),
             ),
             (
@@ -201,7 +188,7 @@ fn a_request_has_one_end_and_what_is_behind_it_is_the_childs_own_next_one() {
             ),
         ] {
             let before = recorder.requests().len();
-            let answer = raw(&address, &request).await;
+            let answer = child.raw(&request).await;
             let asked = recorder.requests().split_off(before);
             let shown = &request[..request.len().min(600)];
             let told = format!("{what}\n{shown}\n{answer}\n{asked:?}");
@@ -231,17 +218,10 @@ fn a_request_has_one_end_and_what_is_behind_it_is_the_childs_own_next_one() {
 fn an_expectation_is_met_when_the_body_is_wanted_and_a_refusal_wants_none() {
     with_timeout(async {
         let recorder = Recorder::start().await;
-        let egress = format!("origin = \"{}\"\nmax_rate = 0\n", recorder.root());
-        let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &egress).await;
-        let session = sessions(&deployment, &["ada"]).await.remove(0);
-        let (address, dummy) = given(&session).await;
-        for (token, first) in [(&*dummy, "HTTP/1.1 100"), ("none", "HTTP/1.1 401")] {
-            let request = format!(
-                "POST /p HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
-                 expect: 100-continue\r\ncontent-length: 2\r\n\r\n"
-            );
-            let mut stream = TcpStream::connect(&address).await.expect("it listens");
-            stream.write_all(request.as_bytes()).await.expect("it reads");
+        let child = RawChild::of(&recorder.root()).await;
+        let request = child.request("POST /p", "expect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+        for (token, first) in [(&*child.dummy, "HTTP/1.1 100"), ("none", "HTTP/1.1 401")] {
+            let mut stream = child.send(&request.replace(&child.dummy, token)).await;
             let mut answer = [0; 12];
             let read = timeout(TIMEOUT, stream.read_exact(&mut answer)).await;
             read.expect("in time").expect("an answer");
@@ -288,26 +268,23 @@ fn two_dummies_on_one_connection_are_two_people() {
 fn a_dummy_in_a_body_is_text_like_any_other() {
     with_timeout(async {
         let recorder = Recorder::start().await;
-        let egress = format!("origin = \"{}\"\nmax_rate = 0\n", recorder.root());
-        let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &egress).await;
-        let session = sessions(&deployment, &["ada"]).await.remove(0);
-        let (address, dummy) = given(&session).await;
+        let child = RawChild::of(&recorder.root()).await;
+        let dummy = &child.dummy;
         let part = "--b\r\ncontent-disposition: form-data; name=\"access_token\"\r\n\r\n";
         for (kind, body) in [
             ("application/json", format!("{{\"access_token\":\"{dummy}\"}}")),
             ("application/x-www-form-urlencoded", format!("access_token={dummy}")),
             ("multipart/form-data; boundary=b", format!("{part}{dummy}\r\n--b--\r\n")),
         ] {
-            let request = format!(
-                "POST /p HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {dummy}\r\n\
-                 content-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            let rest = format!(
+                "content-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
-            let answer = raw(&address, &request).await;
+            let answer = child.raw(&child.request("POST /p", &rest)).await;
             let asked = recorder.requests().pop().expect("it was asked");
             assert_eq!(asked.body, body, "{kind}");
             let token = asked.token();
-            assert!(token != dummy && !answer.contains(&token), "{kind}: {answer}");
+            assert!(token != *dummy && !answer.contains(&token), "{kind}: {answer}");
         }
     });
 }
@@ -315,41 +292,30 @@ fn a_dummy_in_a_body_is_text_like_any_other() {
 #[test]
 fn an_answer_whose_end_is_not_clear_ends_nowhere_else_for_the_child() {
     with_timeout(async {
-        let stranger = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let upstream = Scripted::start(stranger.local_addr().expect("its address")).await;
-        let egress = format!("origin = \"http://{}\"\nmax_rate = 0\n", upstream.address);
-        let deployment = Deployment::at_forge_by_egress(ForgeOptions::default(), "", &egress).await;
-        let session = sessions(&deployment, &["ada"]).await.remove(0);
-        let (address, dummy) = given(&session).await;
-        let ask = async |method: &str, path: &str| {
-            let request = format!(
-                "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {dummy}\r\n\
-                 connection: close\r\n\r\n"
-            );
-            raw(&address, &request).await
-        };
-        for (method, path, status) in [
-            ("GET", "/both", 200),
-            ("GET", "/packed-chunks", 502),
-            ("GET", "/folded", 502),
-            ("GET", "/nul", 502),
-            ("GET", "/bad-length", 502),
-            ("GET", "/bare-return", 502),
-            ("GET", "/many-hints", 200),
-            ("GET", "/no-content", 204),
-            ("GET", "/not-modified", 304),
-            ("HEAD", "/head-with-a-body", 200),
+        let stranger = ByHand::start().await;
+        let upstream = Scripted::start(stranger.address).await;
+        let child = RawChild::of(&format!("http://{}", upstream.address)).await;
+        for (line, status) in [
+            ("GET /both", 200),
+            ("GET /packed-chunks", 502),
+            ("GET /folded", 502),
+            ("GET /nul", 502),
+            ("GET /bad-length", 502),
+            ("GET /bare-return", 502),
+            ("GET /many-hints", 200),
+            ("GET /no-content", 204),
+            ("GET /not-modified", 304),
+            ("HEAD /head-with-a-body", 200),
         ] {
-            let answer = ask(method, path).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
-            assert!(!answer.contains("plants"), "{path}: {answer}");
+            let answer = child.ask(line, "").await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{line}: {answer}");
+            assert!(!answer.contains("plants"), "{line}: {answer}");
             // Whatever it left behind is not the answer to the next request.
-            let next = ask("GET", "/next").await;
-            assert!(next.contains("\r\nok") && !next.contains("plants"), "{path}: {next}");
+            let next = child.ask("GET /next", "").await;
+            assert!(next.contains("\r\nok") && !next.contains("plants"), "{line}: {next}");
         }
-        let broken = ask("GET", "/bad-chunk").await;
+        let broken = child.ask("GET /bad-chunk", "").await;
         assert!(broken.starts_with("HTTP/1.1 200") && !broken.ends_with("0\r\n\r\n"), "{broken}");
-        let came = timeout(Duration::ZERO, stranger.accept()).await;
-        assert!(came.is_err(), "somebody else was reached");
+        assert!(!stranger.was_reached().await, "another host was reached");
     });
 }

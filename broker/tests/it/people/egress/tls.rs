@@ -11,6 +11,7 @@ use rustls::{
     ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
+use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// What accepts connections to `localhost` and speaks `protocol`, and the certificate to trust.
-pub(super) fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
+fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -35,9 +36,44 @@ pub(super) fn acceptor(protocol: &str) -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), own.cert.pem())
 }
 
-/// An upstream on HTTP/2 that reads nothing of a request but its head. Where that leaves something of an
-/// upload, hyper resets the stream behind the answer, without an error (RFC 9113 section 8.1).
-pub(super) async fn answer_all(
+/// A file with a certificate; it is gone with this.
+pub(super) struct Trusted(TempDir);
+
+impl Trusted {
+    fn new(certificate: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        fs::write(folder.path().join("ca.pem"), certificate).expect("a file");
+        Self(folder)
+    }
+
+    /// What has a broker trust it.
+    pub(super) fn top(&self) -> String {
+        format!("auth.ca_file = \"{}\"", self.0.path().join("ca.pem").display())
+    }
+}
+
+/// An upstream on HTTP/2 that answers everything alike, and reads nothing of a request but its head; it ends
+/// with this. Where that leaves something of an upload, hyper resets the stream behind the answer, without an
+/// error (RFC 9113 section 8.1).
+pub(super) struct OverHttp2 {
+    pub(super) origin: String,
+    pub(super) trusted: Trusted,
+    _running: JoinSet<()>,
+}
+
+impl OverHttp2 {
+    pub(super) async fn start(answer: fn() -> Response<Full<Bytes>>) -> Self {
+        let (tls, trusted) = acceptor("h2");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let mut running = JoinSet::new();
+        running.spawn(answer_all(listener, tls, answer));
+        let origin = format!("https://localhost:{port}");
+        Self { origin, trusted: Trusted::new(&trusted), _running: running }
+    }
+}
+
+async fn answer_all(
     listener: TcpListener,
     tls: TlsAcceptor,
     answer: fn() -> Response<Full<Bytes>>,
@@ -62,14 +98,11 @@ pub(super) async fn answer_all(
 fn an_upstream_behind_tls_is_reached_by_its_certificate_and_by_no_other() {
     with_timeout(async {
         for protocol in ["h2", "http/1.1"] {
-            let folder = tempfile::tempdir().expect("a directory");
-            let file = folder.path().join("ca.pem");
             let (tls, trusted) = acceptor(protocol);
             let upstream = Recorder::start_with(Some(tls)).await;
             let (tls, _) = acceptor(protocol);
             let impostor = Recorder::start_with(Some(tls)).await;
-            fs::write(&file, trusted).expect("a file");
-            let top = format!("auth.ca_file = \"{}\"", file.display());
+            let trusted = Trusted::new(&trusted);
             let egress = format!(
                 "origin = \"https://localhost:{}\"\n[server.main.egress.uploads]\n\
                  origin = \"https://localhost:{}\"\n",
@@ -77,7 +110,7 @@ fn an_upstream_behind_tls_is_reached_by_its_certificate_and_by_no_other() {
                 impostor.address.port()
             );
             let options = ForgeOptions::default();
-            let deployment = Deployment::at_forge_by_egress(options, &top, &egress).await;
+            let deployment = Deployment::at_forge_by_egress(options, &trusted.top(), &egress).await;
             let session = sessions(&deployment, &["ada"]).await.remove(0);
             let (address, dummy) = given(&session).await;
             let bearer = format!("authorization: Bearer {dummy}\r\n");
