@@ -94,7 +94,7 @@ pub(crate) fn places(sandbox: &Sandbox, is_strange: bool) -> Vec<Place> {
     sandbox.read.iter().for_each(|path| add(path, Access::Read));
     sandbox.write.iter().for_each(|path| add(path, Access::Write));
     if is_strange {
-        for path in barred(&places) {
+        for path in barred(&places, bars_others) {
             places.insert((path.components().count(), path), Access::Hidden);
         }
     }
@@ -119,7 +119,10 @@ pub(crate) fn places(sandbox: &Sandbox, is_strange: bool) -> Vec<Place> {
 
 /// The directories that bar a stranger's way to where something is mounted. Nothing else in them could be
 /// reached, so that they are hidden with all that they contain.
-fn barred(places: &BTreeMap<(usize, PathBuf), Access>) -> BTreeSet<PathBuf> {
+fn barred(
+    places: &BTreeMap<(usize, PathBuf), Access>,
+    bars_others: impl Fn(&Path) -> bool,
+) -> BTreeSet<PathBuf> {
     let mut known = BTreeMap::<&Path, bool>::new();
     let mut barred = BTreeSet::new();
     // What is to be shown to a stranger, and is not, is left out.
@@ -400,6 +403,26 @@ mod tests {
         };
         assert_eq!(read(false), [] as [PathBuf; 0], "it is there already");
         assert_eq!(read(true), [PathBuf::from("/etc/passwd")], "all users read what is installed");
+    }
+
+    #[test]
+    fn a_root_directory_that_others_may_not_search_is_not_covered() {
+        let place = |path: &str, access| {
+            let path = PathBuf::from(path);
+            ((path.components().count(), path), access)
+        };
+        let places = [
+            place("/run", Access::Scratch),
+            place("/srv/app/own", Access::Write),
+            place("/srv/app/shown", Access::Show),
+        ];
+        let barred = |shut: fn(&Path) -> bool| barred(&BTreeMap::from(places.clone()), shut);
+        assert_eq!(barred(|path| path == Path::new("/")), BTreeSet::new());
+        assert_eq!(barred(|_| true), BTreeSet::from(["/srv".into()]), "nor where all are shut");
+        assert_eq!(
+            barred(|path| path == Path::new("/srv/app")),
+            BTreeSet::from(["/srv/app".into()])
+        );
     }
 
     #[test]

@@ -188,6 +188,39 @@ async fn what_is_mounted_below_the_root_is_no_more_to_be_read_in_a_sandbox_of_ro
 }
 
 #[tokio::test]
+async fn where_others_may_not_search_the_root_directory_a_sandbox_starts_and_says_what_it_reads() {
+    let containment = Containment::start_with("mcp-shut-test", &[]).expect("it starts");
+    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
+        return;
+    }
+    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let hidden = place.path().display().to_string();
+    fs::create_dir(place.path().join("own")).expect("made");
+    fs::write(place.path().join("beside"), "is-beside").expect("written");
+    // All that is below the host's root, below another one.
+    let rooted = "set -e; cd /mnt; mount -t tmpfs -o mode=$0 none .; cd .; \
+                  for entry in /*; do \
+                  if [ -L \"$entry\" ]; then cp -P \"$entry\" .; \
+                  elif [ -d \"$entry\" ]; then mkdir \"./$entry\"; \
+                  [ \"$entry\" = /mnt ] || mount --rbind \"$entry\" \"./$entry\"; fi; done; \
+                  pivot_root . mnt; umount -l /mnt; cd /; exec \"$@\"";
+    let script = format!("exec 2>&1; cd {hidden}; cat beside; echo new > own/new; cat own/new");
+    let says = async |mode| {
+        let words = ["-m", "/bin/sh", "-c", rooted, mode, PARENT, "walled", "/bin/sh", "-c"];
+        let words: Vec<&str> = words.into_iter().chain([&*script, &*hidden]).collect();
+        run_spec(spec("unshare", &words)).await.rest().await
+    };
+    let absent = "cat: beside: No such file or directory";
+    assert_eq!(says("0755").await, format!("Namespaces\n{absent}\nnew\n"));
+    let shut = says("0700").await;
+    assert!(shut.starts_with("Namespaces\nroot's files: cannot isolate the child: "), "{shut}");
+    assert!(
+        shut.ends_with(&format!(": Permission denied (os error 13)\n{absent}\nnew\n")),
+        "{shut}"
+    );
+}
+
+#[tokio::test]
 async fn a_child_that_fills_its_tmp_takes_half_a_gibibyte_of_memory_and_no_more() {
     let script = "for place in /tmp /var/tmp /run /dev/shm; do \
                   df -B1 --output=size,itotal $place | tail -n 1; done; \
