@@ -12,6 +12,7 @@
 //! | `process` | running a command, its lines and its time |
 //! | `broker` | a broker on loopback, from its first line to its last child |
 //! | `pinned` | packages of other languages, installed under `target/` |
+//! | `port` | an address that is known before a program listens there |
 //! | `rpc` | just enough HTTP to open a session |
 //! | `cargo` | what cargo says about the workspace |
 //! | `catalogue` | the pages of threats and symptoms, and the tests they name |
@@ -39,6 +40,7 @@ mod e2e;
 mod flags;
 mod lint;
 mod pinned;
+mod port;
 mod process;
 mod rpc;
 mod tally;

@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     io::Write,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -17,7 +16,7 @@ use super::{
     report::{Report, Scenario},
     suite::{Suite, checks},
 };
-use crate::{process, rpc};
+use crate::{port, process, rpc};
 
 /// What the suite knows about authorization servers.
 const SCENARIOS: [&str; 2] = ["authorization-server-metadata-endpoint", "authorization-code-grant"];
@@ -53,7 +52,7 @@ impl Suite {
         sh.remove_path(&results)?;
         sh.create_dir(&results)?;
         let mut log = File::create(self.dir.join("authorization.log"))?;
-        let port = free_port()?.to_string();
+        let port = port::free()?.to_string();
         let redirect_uri = format!("http://127.0.0.1:{port}/callback");
         let client = rpc::register(issuer, registration, &redirect_uri)?;
 
@@ -101,9 +100,4 @@ fn visit(sh: &Shell, browser: &Path, person: Person<'_>, address: &str) -> anyho
         .stdout(Stdio::null())
         .spawn()
         .context("the browser does not start")
-}
-
-/// A port that is free now.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

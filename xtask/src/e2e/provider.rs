@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -17,7 +16,7 @@ use xshell::{Cmd, Shell, cmd};
 use super::harness::Harness;
 use crate::{
     cargo::{self, root},
-    pinned, process,
+    pinned, port, process,
 };
 
 /// The broker as the identity providers know it.
@@ -46,8 +45,7 @@ pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> 
 /// A free address for the broker: it and the identity provider have to know each other's before they
 /// start.
 pub(super) fn address_of_the_broker() -> anyhow::Result<String> {
-    let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    Ok(format!("http://{listen}"))
+    Ok(format!("http://127.0.0.1:{}", port::free()?))
 }
 
 /// The keys that say who the broker is to the identity provider.
