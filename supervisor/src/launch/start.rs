@@ -20,6 +20,7 @@ use rustix::{
         Pid, PidfdFlags, Signal, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal,
     },
 };
+use tracing::warn;
 
 use super::{
     END,
@@ -36,7 +37,8 @@ const PROGRAM: &str = "/proc/self/exe";
 /// How long a keeper may take to end everything.
 const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
-/// How long a launcher may take to copy itself. One that was stopped is replaced.
+/// How long a launcher may take to copy itself. One that was stopped is replaced. Meanwhile nothing else
+/// starts.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a keeper does besides waiting for the child.
@@ -84,10 +86,11 @@ impl Launcher {
         streams: [BorrowedFd<'_>; 3],
         cgroups: &Cgroups<'_>,
     ) -> io::Result<Launched> {
-        if let Some(running) = &self.running
-            && let Ok(launched) = running.launch(plan, image, streams, cgroups)
-        {
-            return Ok(launched?);
+        if let Some(running) = &self.running {
+            match running.launch(plan, image, streams, cgroups) {
+                Ok(launched) => return Ok(launched?),
+                Err(error) => warn!(%error, "the process that starts children is replaced"),
+            }
         }
         // The first one, or another in the place of one that was ended.
         self.running = None;
@@ -102,6 +105,8 @@ struct Running {
     process: Pid,
     /// It ends when this is closed.
     control: OwnedFd,
+    /// How long it may take to copy itself.
+    timeout: Duration,
 }
 
 impl Running {
@@ -125,7 +130,7 @@ impl Running {
         };
         let started = exec::start(&image, &settings);
         let process = started.map_err(|NotStarted { stage: _, error }| error)?;
-        Ok(Self { process, control })
+        Ok(Self { process, control, timeout: TIMEOUT })
     }
 
     /// An error of the outer kind means that it is gone, or as good as that; one of the inner kind that it
@@ -138,13 +143,13 @@ impl Running {
         cgroups: &Cgroups<'_>,
     ) -> io::Result<Result<Launched, Errno>> {
         let (report, socket) = UnixStream::pair()?;
-        report.set_read_timeout(Some(TIMEOUT))?;
-        report.set_write_timeout(Some(TIMEOUT))?;
+        report.set_read_timeout(Some(self.timeout))?;
+        report.set_write_timeout(Some(self.timeout))?;
         order::hand_over(&self.control, streams, socket.as_fd(), cgroups)?;
         drop(socket);
-        let sent = order::send_order(&report, plan, image);
+        let sent = order::send_order(&report, plan, image).map_err(|error| self.timed_out(error));
         // It says why it has not read everything.
-        let begun = report::begin(&report)?;
+        let begun = report::begin(&report).map_err(|error| self.timed_out(error))?;
         Ok(match (begun, sent) {
             (Ok(pid), Ok(())) => Ok(Launched { pid, report }),
             (Ok(pid), Err(error)) => {
@@ -154,6 +159,15 @@ impl Running {
             }
             (Err(errno), _) => Err(errno),
         })
+    }
+
+    /// A timeout by its own name: the system has the same one for what it is short of.
+    fn timed_out(&self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return error;
+        }
+        let text = format!("the process that starts children did not answer in {:?}", self.timeout);
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }
 
@@ -235,4 +249,60 @@ pub(crate) fn end(keeper: Pid) {
     };
     // Without a thread it is trusted.
     let _ = thread::Builder::new().name("keepers".into()).spawn(watch);
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+    use crate::error::SpawnError;
+
+    /// A launcher that was stopped, and is given up as soon as it has to be waited for.
+    fn stopped() -> Running {
+        let mut running = Running::start().expect("a launcher");
+        kill_process(running.process, Signal::STOP).expect("it is there");
+        let seen = waitpid(Some(running.process), WaitOptions::UNTRACED).expect("it is a child");
+        assert!(seen.is_some_and(|(_, status)| status.stopped()), "{seen:?}");
+        running.timeout = Duration::from_millis(1);
+        running
+    }
+
+    /// What it does when it is to start `/bin/true` in no surroundings.
+    fn start(launch: impl FnOnce(&Plan, &Image, [BorrowedFd<'_>; 3])) {
+        let plan = Plan { cwd: "/".into(), in_place: true, ..Plan::default() };
+        let image = Image::new(Path::new("/bin/true"), [OsStr::new("true")], &[]).expect("short");
+        let null = null().expect("a device");
+        launch(&plan, &image, [null.as_fd(); 3]);
+    }
+
+    #[test]
+    fn a_launcher_that_was_stopped_is_replaced_by_one_that_starts_the_child() {
+        start(|plan, image, streams| {
+            let former = stopped();
+            let number = former.process;
+            let mut launcher = Launcher { running: Some(former) };
+            let launched = launcher.launch(plan, image, streams, &Cgroups::default());
+            let launched = launched.expect("another launcher");
+            assert_eq!(exec::wait(launched.pid).and_then(WaitStatus::exit_status), Some(0));
+            assert!(launcher.running.is_some_and(|running| running.process != number));
+            assert!(exec::wait(number).is_none(), "the one that was stopped is gone");
+        });
+    }
+
+    #[test]
+    fn a_launcher_that_does_not_answer_is_not_taken_for_a_lack_of_processes() {
+        start(|plan, image, streams| {
+            let launched = stopped().launch(plan, image, streams, &Cgroups::default());
+            let error = launched.expect_err("no answer");
+            assert!(error.to_string().ends_with("did not answer in 1ms"), "{error}");
+            assert!(matches!(SpawnError::from_system(error), SpawnError::Other(_)));
+            // The same where it has to read before it can be sent the rest.
+            let long = "x".repeat(1 << 20);
+            let words = ["true", &long].map(OsStr::new);
+            let long = Image::new(Path::new("/bin/true"), words, &[]).expect("it fits");
+            let launched = stopped().launch(plan, &long, streams, &Cgroups::default());
+            assert_eq!(launched.expect_err("no answer").kind(), io::ErrorKind::TimedOut);
+        });
+    }
 }
