@@ -38,7 +38,7 @@ pub(super) const LOST: &str = "lost.example.org";
 const REFUSING: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
 const SWALLOWING: IpAddr = IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9));
 pub(super) const LIMITS: FetchLimits =
-    FetchLimits { max_bytes: 5 * 1024, timeout: Duration::from_secs(5) };
+    FetchLimits { max_bytes: 5 * 1024, timeout: Duration::from_secs(60) };
 
 /// What a server does once it has read the head of a request.
 #[derive(Debug, Clone)]

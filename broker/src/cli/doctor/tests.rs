@@ -34,6 +34,9 @@ enum Wrong {
     Stays,
 }
 
+/// Far longer than anything here takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// An authorization server with an MCP endpoint; what it was asked.
 struct World {
     base: String,
@@ -102,13 +105,8 @@ impl World {
         let invite = |url: &Url| opened.send(url.clone()).expect("a person");
         let roots = Roots::load(None).expect("roots");
         let url: Url = format!("{}/mcp", self.base).parse().expect("an address");
-        let manner = Manner {
-            token: None,
-            client_id: None,
-            sign_in: Duration::from_secs(5),
-            first_byte: Duration::from_secs(5),
-        };
-        let wire = Wire::new(&roots, Duration::from_secs(5));
+        let manner = Manner { token: None, client_id: None, sign_in: TIMEOUT, first_byte: TIMEOUT };
+        let wire = Wire::new(&roots, TIMEOUT);
         let given = url.to_string();
         let report = Visit::new(wire, url, given, manner, Some(&invite)).report().await;
         let told = format!("{report}{}", report.as_json());
