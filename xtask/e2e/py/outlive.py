@@ -25,6 +25,9 @@ from wire import Arrivals, is_open_get
 STORY_LIMIT = 120.0
 """Real time a story may take, in seconds, beside the time it rotates for."""
 
+ENOUGH = 3
+"""How many children must have answered: so many that tokens ended in between."""
+
 WATCHED = "test://watched-resource"
 """The fixture's resource that changes when told to."""
 
@@ -197,7 +200,11 @@ class Stories:
         children, failures = set(), []
         calls, longest = 0, 0.0
         begun = time.monotonic()
-        while time.monotonic() - begun < self.flags.rotate_for:
+        rotate_for = self.flags.rotate_for
+        # On a busy machine each child takes longer to come, and for that long it goes on.
+        while (lasts := time.monotonic() - begun) < rotate_for or (
+            len(children) < ENOUGH and lasts < rotate_for + STORY_LIMIT / 2
+        ):
             asked = time.monotonic()
             calls += 1
             try:
@@ -210,7 +217,7 @@ class Stories:
             f" the longest took {longest * 1000:.0f} ms"
         )
         check(not failures, f"{figures}; {failures[:1]}")
-        check(len(children) >= 3, figures)
+        check(len(children) >= ENOUGH, figures)
         return figures
 
 

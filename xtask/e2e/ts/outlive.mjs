@@ -19,6 +19,9 @@ import { Inbox, isOpenGet } from './wire.mjs';
 /** Real time a story may take, in milliseconds, beside the time it rotates for. */
 const STORY_LIMIT = 120_000;
 
+/** How many children must have answered: so many that tokens ended in between. */
+const ENOUGH = 3;
+
 /** The fixture's resource that changes when told to. */
 const WATCHED = 'test://watched-resource';
 
@@ -156,7 +159,9 @@ const ROTATION = {
     const [children, failures] = [new Set(), []];
     let [calls, longest] = [0, 0];
     const begun = performance.now();
-    while (performance.now() - begun < rotateFor) {
+    const lasts = () => performance.now() - begun;
+    // On a busy machine each child takes longer to come, and for that long it goes on.
+    while (lasts() < rotateFor || (children.size < ENOUGH && lasts() < rotateFor + STORY_LIMIT / 2)) {
       const asked = performance.now();
       calls += 1;
       try {
@@ -168,7 +173,7 @@ const ROTATION = {
     }
     const figures = `${calls.toLocaleString('en')} calls, ${children.size} children, ${failures.length} failed, the longest took ${Math.round(longest)} ms`;
     assert.equal(failures.length, 0, `${figures}; ${failures[0]}`);
-    assert.ok(children.size >= 3, figures);
+    assert.ok(children.size >= ENOUGH, figures);
     return figures;
   }),
 };
