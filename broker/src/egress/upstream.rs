@@ -40,16 +40,26 @@ impl UpstreamStream {
     /// What came of writing, where `length` bytes were to be written.
     fn written(
         &mut self,
+        context: &mut Context<'_>,
         polled: Poll<io::Result<usize>>,
         length: usize,
     ) -> Poll<io::Result<usize>> {
         match polled {
             Poll::Ready(Err(error)) if is_gone(error.kind()) => {
                 self.unwritten = Some(error.kind());
-                Poll::Ready(Ok(length))
+                self.dropped(context, length)
             }
             other => other,
         }
+    }
+
+    /// What is written no more. Writing fails before the runtime has been told that there is something to
+    /// read, and until then nothing is dropped: a request that breaks off would reach its end first, and
+    /// that would be an error in the place of the answer.
+    fn dropped(&self, context: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        // How the connection ended is for those who read.
+        let _ = ready!(self.stream.poll_read_ready(context));
+        Poll::Ready(Ok(length))
     }
 }
 
@@ -81,10 +91,10 @@ impl AsyncWrite for UpstreamStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.unwritten.is_some() {
-            return Poll::Ready(Ok(bytes.len()));
+            return self.dropped(context, bytes.len());
         }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(polled, bytes.len())
+        self.written(context, polled, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -94,10 +104,10 @@ impl AsyncWrite for UpstreamStream {
     ) -> Poll<io::Result<usize>> {
         let length = pieces.iter().map(|piece| piece.len()).sum();
         if self.unwritten.is_some() {
-            return Poll::Ready(Ok(length));
+            return self.dropped(context, length);
         }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.written(polled, length)
+        self.written(context, polled, length)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -139,9 +149,12 @@ impl Service<Uri> for UpstreamConnector {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
+        task::yield_now,
     };
 
     use super::*;
@@ -153,6 +166,10 @@ mod tests {
         let (own, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let own = UpstreamStream::new(own.expect("it listens"));
         (own, accepted.expect("a connection").0)
+    }
+
+    async fn write(own: &mut UpstreamStream) -> Poll<io::Result<usize>> {
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *own).poll_write(context, b"x"))).await
     }
 
     /// Writes until that fails, or is said to succeed although the other end has gone.
@@ -177,6 +194,30 @@ mod tests {
         let end = own.read_to_end(&mut answer).await;
         assert_eq!(answer, b"answer");
         assert!(end.is_err(), "more may have been lost, so that this is no end in order");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_not_passed_over_by_an_upload_that_ends_before_the_runtime_tells_of_it() {
+        let (mut own, mut other) = connection().await;
+        own.write_all(b"unread").await.expect("it is there");
+        other.readable().await.expect("it has come");
+        assert!(own.stream.try_read(&mut [0]).is_err(), "there is nothing to be read");
+        other.write_all(b"answer").await.expect("it is there");
+        drop(other);
+        // The runtime, which is on this thread, has had no turn since.
+        let failed = loop {
+            let polled = write(&mut own).await;
+            if own.unwritten.is_some() {
+                break polled;
+            }
+        };
+        assert!(failed.is_pending(), "the answer comes first");
+        while write(&mut own).await.is_pending() {
+            yield_now().await;
+        }
+        let mut answer = [0; 6];
+        own.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"answer");
     }
 
     #[tokio::test]
