@@ -199,8 +199,10 @@ fn configuration<'a>(
          # It says which process it is.\nisolation.level = \"none\"\n\n\
          [server.memory]\ncommand = \"npx\"\nargs = [\"--yes\", \"{MEMORY}\"]\n\
          pass_env = [{pass}]\n\
+         # A package runner that waits for its registry does nothing.\ninitialize_timeout = \"2m\"\n\
          # The second start from the cache is timed.\nreuse = false\n\n\
          [server.time]\ncommand = {uvx}\nargs = [\"{TIME}\"]\npass_env = [{pass}]\nreuse = false\n\
+         initialize_timeout = \"2m\"\n\
          # With the machine's own Python.\nenv = {{ UV_PYTHON_DOWNLOADS = \"never\" }}\n",
         data = quoted(&dir.join("data")),
         fixture = quoted(fixture),

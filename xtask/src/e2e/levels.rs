@@ -118,7 +118,8 @@ fn servers(
     let path = |path: &Path| path.display().to_string();
     let text = str::to_owned;
     let pass: Vec<_> = clients::registries(sh).map(|name| format!("{name:?}")).collect();
-    let pass = format!("pass_env = [{}]\n", pass.join(", "));
+    // A package runner that waits for its registry does nothing.
+    let pass = format!("pass_env = [{}]\ninitialize_timeout = \"90s\"\n", pass.join(", "));
     let time = || json!({ "timezone": "UTC" });
     let repository = repository::make(sh, &dir.join("repository"))?;
     let files = sh.create_dir(dir.join("files"))?;
