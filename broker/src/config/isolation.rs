@@ -62,7 +62,7 @@ settings! {
             .live(),
         /// Absolute paths of files and directories that the processes may write to in the sandbox.
         pub write: Vec<String> = texts("[]").example(r#"["/srv/notes"]"#).live(),
-        /// Absolute paths that are there to be read in the sandbox, though they are in a home.
+        /// Absolute paths that are there to be read in the sandbox, though in a home or root's alone.
         pub read: Vec<String> = texts("[]").example(r#"["/home/ada/tools"]"#).live(),
     }
 }

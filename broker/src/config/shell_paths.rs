@@ -28,7 +28,7 @@ pub(super) fn add(config: &Config, search: &OsStr, reader: &mut Reader<'_>) {
             let why = if config.private.homes.iter().any(|home| path.starts_with(home)) {
                 "is in a home, which is not there in the server's sandbox"
             } else if is_root && is_kept_from_others(path) {
-                "is for root or its group alone, as whom nothing reads in the server's sandbox"
+                "is closed to other users, and the server's sandbox reads no more than they do"
             } else {
                 continue;
             };
@@ -151,7 +151,10 @@ mod tests {
         let read = |path: &Path| format!("server.notes.isolation.read=[{:?}]", path);
         if rustix::process::geteuid().is_root() {
             let all = warned(&[]);
-            assert!(matches!(&all[..], [only] if only.contains("alone")), "{all:?}");
+            assert!(
+                matches!(&all[..], [only] if only.contains("closed to other users")),
+                "{all:?}"
+            );
             assert!(all[0].contains("isolation.read"), "{all:?}");
             for given in [read(&program), read(&folder), "server.notes.isolation.level=none".into()]
             {
