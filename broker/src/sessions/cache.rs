@@ -257,10 +257,15 @@ impl Cache {
         &self.in_use.path
     }
 
+    /// Whether the child is the first, which downloads what it needs.
+    pub(super) fn is_filling(&self) -> bool {
+        self.filling.is_some()
+    }
+
     /// The variables that lead programs there, and that have them use what they find.
     pub(super) fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> {
         let (name, value) = PREFER_CACHE;
-        let prefer = self.filling.is_none().then(|| (name, value.into()));
+        let prefer = (!self.is_filling()).then(|| (name, value.into()));
         let paths = VARIABLES.into_iter().map(|(name, directory)| match directory {
             "" => (name, self.in_use.path.clone().into()),
             directory => (name, self.in_use.path.join(directory).into()),

@@ -13,6 +13,28 @@ const WORKING: u32 = 100;
 /// The same, for a time too short to average over.
 const LEAST_WORK: Duration = Duration::from_millis(20);
 
+/// How long a child may take to answer `server/discover`. Some of the legacy era never do.
+const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// How long a child may take at most to answer what it is asked first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// `initialize`.
+    pub(super) initialize: Duration,
+    /// `server/discover`.
+    pub(super) discover: Duration,
+}
+
+impl Times {
+    /// A child that `is_filling` its cache has as long for either: one that is ended amid its download
+    /// leaves half of it behind, and package runners fail on that from then on.
+    pub(super) fn of(timeout: HandshakeTimeout, is_filling: bool) -> Self {
+        let initialize = timeout.max;
+        let discover = if is_filling { initialize } else { initialize.min(DISCOVERY) };
+        Self { initialize, discover }
+    }
+}
+
 /// The bounds of one handshake.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HandshakeTimeout {
@@ -87,6 +109,13 @@ mod tests {
         let look = || std::future::ready(life(begun.elapsed()));
         let done = TIMEOUT.wait(look, sleep(takes * SECOND)).await;
         done.is_none().then(|| begun.elapsed().as_secs())
+    }
+
+    #[test]
+    fn a_discovery_is_short_but_for_a_child_that_downloads_itself() {
+        let times = |is_filling| Times::of(TIMEOUT, is_filling);
+        assert_eq!((times(false).discover, times(false).initialize), (DISCOVERY, TIMEOUT.max));
+        assert_eq!((times(true).discover, times(true).initialize), (TIMEOUT.max, TIMEOUT.max));
     }
 
     #[tokio::test(start_paused = true)]

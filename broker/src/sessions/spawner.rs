@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, atomic::AtomicU64},
-    time::Duration,
 };
 
 use auth::upstream::Vault;
@@ -20,6 +19,7 @@ use super::{
     cache::Caches,
     child_session::ChildSession,
     children::Children,
+    handshake_timeout::Times,
     inheritance::InheritedChild,
     ledgers::Ledgers,
     spawn_failure::SpawnFailure,
@@ -321,16 +321,16 @@ async fn open_session(
     speech: Speech,
     first: &First<'_>,
 ) -> Result<ChildSession, SpawnFailure> {
-    let patience = move |timeout: Duration| match speech {
-        Speech::Own => timeout,
-        Speech::Translated => timeout.min(DISCOVERY),
+    let patience = move |times: Times| match speech {
+        Speech::Own => times.initialize,
+        Speech::Translated => times.discover,
     };
     match *first {
         First::Initialize(initialize) => {
             let initialize = initialize.clone();
-            let handshake = move |bridge: Bridge, timeout| {
+            let handshake = move |bridge: Bridge, times| {
                 Box::pin(async move {
-                    let welcome = bridge.initialize(&initialize, patience(timeout)).await;
+                    let welcome = bridge.initialize(&initialize, patience(times)).await;
                     welcome.map_err(SpawnFailure::Initialize)
                 })
             };
@@ -341,9 +341,9 @@ async fn open_session(
         }
         First::Resume(snapshot) => {
             let snapshot = snapshot.clone();
-            let handshake = move |bridge: Bridge, timeout| {
+            let handshake = move |bridge: Bridge, times| {
                 Box::pin(async move {
-                    let resumed = bridge.resume(&snapshot, patience(timeout)).await;
+                    let resumed = bridge.resume(&snapshot, patience(times)).await;
                     resumed.map_err(SpawnFailure::Resume)
                 })
             };
@@ -353,9 +353,6 @@ async fn open_session(
         }
     }
 }
-
-/// How long a child may take to answer `server/discover`. Some of the legacy era never do.
-const DISCOVERY: Duration = Duration::from_secs(10);
 
 /// Whether a child says that it knows no discovery.
 fn contradicts(error: &InitializeError) -> bool {
@@ -369,9 +366,9 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
     let server = &startup.server;
     let known = server.child_era();
     if known != Some(Era::Legacy) {
-        let handshake = move |bridge: Bridge, timeout: Duration| {
+        let handshake = move |bridge: Bridge, times: Times| {
             Box::pin(async move {
-                let discovered = bridge.discover(timeout.min(DISCOVERY)).await;
+                let discovered = bridge.discover(times.discover).await;
                 discovered.map_err(SpawnFailure::Discover)
             })
         };
@@ -394,10 +391,10 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
         }
     }
     let initialize = initialize.clone();
-    let handshake = move |bridge: Bridge, timeout| {
+    let handshake = move |bridge: Bridge, times: Times| {
         Box::pin(async move {
             bridge.serve_calls();
-            let welcome = bridge.initialize(&initialize, timeout).await;
+            let welcome = bridge.initialize(&initialize, times.initialize).await;
             let welcome = welcome.map_err(SpawnFailure::Initialize)?;
             let confirmed =
                 bridge.post(to_legacy::initialized(), Accepts::Both, Box::new(drop)).await;

@@ -9,7 +9,6 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use auth::upstream::{Credential, Look, Vault};
@@ -28,7 +27,7 @@ use super::{
     credential::{credential, key},
     directory::Directory,
     handshake::complete_handshake,
-    handshake_timeout::HandshakeTimeout,
+    handshake_timeout::{HandshakeTimeout, Times},
     inheritance::{Handover, InheritedChild},
     isolation::Granted,
     ledgers::Ledgers,
@@ -275,12 +274,11 @@ impl Startup {
         found.map(Some).map_err(|error| SpawnFailure::Start(SpawnError::Other(error)))
     }
 
-    /// Starts a child and waits for what `handshake` has to do with it, given the time that it may
-    /// take in all.
+    /// Starts a child and waits for what `handshake` has to do with it, given the times that it may take.
     pub(super) async fn bring_up<T, F>(
         &self,
         speech: Speech,
-        handshake: impl FnOnce(Bridge, Duration) -> F,
+        handshake: impl FnOnce(Bridge, Times) -> F,
         timed_out: SpawnFailure,
     ) -> Result<(ChildSession, T), SpawnFailure>
     where
@@ -290,7 +288,8 @@ impl Startup {
         let cache = self.caches.prepare(settings, &server.name, owner).await;
         let cache = cache.map_err(SpawnFailure::Directory)?;
         let live = self.start(speech, cache.as_ref()).await?;
-        let handshake = handshake(live.bridge.clone(), self.timeout().max);
+        let is_filling = cache.as_ref().is_some_and(Cache::is_filling);
+        let handshake = handshake(live.bridge.clone(), Times::of(self.timeout(), is_filling));
         let shaken = async { self.in_time(&live, handshake).await.unwrap_or(Err(timed_out)) };
         let done = complete_handshake(&live, shaken).await?;
         if let Some(cache) = cache {

@@ -10,11 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet, time::sleep};
 
 use self::npm_registry::{Npm, NpmRegistry, PACKAGE};
 use crate::{
     harness::{Harness, OBLIGING, until_so, with_timeout},
+    modern::tool,
     program::Place,
     wire::initialize,
 };
@@ -155,6 +157,18 @@ fn the_first_start_on_an_empty_cache_runs_alone() {
             opens.spawn(async move { ada.post(initialize("1", "2025-11-25")).await.status });
         }
         assert_eq!(opens.join_all().await, [200; 4]);
+        assert_eq!(registry.downloads(), 1);
+    });
+}
+
+/// A runner that was ended leaves half of the package behind, on which each later attempt fails.
+#[test]
+fn a_download_that_takes_longer_than_a_discovery_may_is_not_ended_amid_it() {
+    with_timeout(async {
+        let registry = Registry::slow(Duration::from_millis(1100)).await;
+        let harness = registry.harness(&["server.main.cache=owner"]).await;
+        let answer = tool(&harness.of("ada"), "echo", json!({}), &json!({})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(registry.downloads(), 1);
     });
 }
