@@ -62,11 +62,11 @@ pub(crate) async fn run(
             ratios.push(ratio);
         }
         for (target, points) in targets.iter().zip(&points) {
-            let Point { rate, p99, server, .. } = Point::median(points);
+            let Point { rate, p99, server, children, load, .. } = Point::median(points);
             let name = target.name;
             println!(
                 "{connections:>2} connections, {name:<10} {rate:>8.0} calls/s, p99 {p99:>7.1} µs, \
-                 {server:>6.1} µs of CPU per call"
+                 {server:>6.1} µs of CPU per call, {children:.1} of the child, {load:.1} of the load"
             );
         }
         let ratio = median(ratios.iter().copied());
