@@ -355,7 +355,8 @@ fn a_child_that_ignores_everything_is_killed_with_its_grandchild() {
 #[test]
 fn a_client_that_leaves_during_initialize_leaves_nothing_behind() {
     with_timeout(async {
-        let timeout = "server.main.initialize_timeout=500ms";
+        // Long enough for a child on a busy machine to say that it is there.
+        let timeout = "server.main.initialize_timeout=2s";
         let silent = r#"server.main.args=["$W","silent"]"#;
         let harness = Harness::start(&[HOPELESS, silent, timeout, ONE_PLACE]).await;
         let wire = harness.client.send("POST", initialize("1", "2025-11-25")).await;

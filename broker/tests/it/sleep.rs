@@ -43,7 +43,9 @@ fn an_idle_session_sleeps_and_the_next_call_wakes_it_under_the_same_id() {
         let after = pid(&session).await;
         assert_ne!(before, after);
         let told = harness.witness.read();
-        assert_eq!(told.matches("notifications/initialized").count(), 2, "both were told: {told}");
+        // There are more than two where the machine kept this client waiting.
+        let children = harness.witness.children().len();
+        assert_eq!(told.matches("notifications/initialized").count(), children, "{told}");
     });
 }
 
