@@ -62,7 +62,7 @@ settings! {
             .live(),
         /// Absolute paths of files and directories that the processes may write to in the sandbox.
         pub write: Vec<String> = texts("[]").example(r#"["/srv/notes"]"#).live(),
-        /// Absolute paths that are there to be read in the sandbox, though in a home or root's alone.
+        /// Absolute paths that the processes may read, even in a home or where only root may read.
         pub read: Vec<String> = texts("[]").example(r#"["/home/ada/tools"]"#).live(),
     }
 }

@@ -86,7 +86,7 @@ class Stories:
             await first.call()
 
     async def asked(self, own: Session, session_id: str) -> httpx2.Response:
-        """What a session is answered that is somebody else's, asked for with one's own token."""
+        """The answer of another person's session to one's own token."""
         headers = {
             "authorization": f"Bearer {own.kept.saved[-1].access_token}",
             "mcp-session-id": session_id,
