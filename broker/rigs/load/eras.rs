@@ -62,11 +62,17 @@ pub(crate) async fn run(
             ratios.push(ratio);
         }
         for (target, points) in targets.iter().zip(&points) {
-            let Point { rate, p99, server, children, load, .. } = Point::median(points);
+            let Point { rate, p99, .. } = Point::median(points);
+            let [server, children, load] = [
+                mean(points, |point| point.server),
+                mean(points, |point| point.children),
+                mean(points, |point| point.load),
+            ];
             let name = target.name;
             println!(
                 "{connections:>2} connections, {name:<10} {rate:>8.0} calls/s, p99 {p99:>7.1} µs, \
-                 {server:>6.1} µs of CPU per call, {children:.1} of the child, {load:.1} of the load"
+                 {server:>6.1} µs of CPU per call, {children:.1} of the child, \
+                 {load:.1} of the load generator"
             );
         }
         let ratio = median(ratios.iter().copied());
@@ -78,9 +84,7 @@ pub(crate) async fn run(
             if is_enough { "yes" } else { "NO" }
         );
         is_fast &= is_enough;
-        // Of all turns: one is too short for the clock ticks that CPU time is counted in.
-        let others: Vec<f64> = points.iter().flatten().map(|point| point.others).collect();
-        let others = others.iter().sum::<f64>() / others.len() as f64;
+        let others = mean(&points.concat(), |point| point.others);
         if others > DISTURBED {
             println!("DISTURBED: others took {others:.0} % of the CPU; measure again in quiet");
         }
@@ -93,4 +97,9 @@ pub(crate) async fn run(
         target.server.stop().await?;
     }
     Ok(is_fast)
+}
+
+/// Of all turns: one is too short for the clock ticks that CPU time is counted in.
+fn mean(points: &[Point], figure: fn(&Point) -> f64) -> f64 {
+    points.iter().map(figure).sum::<f64>() / points.len() as f64
 }
