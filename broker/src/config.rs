@@ -63,7 +63,6 @@ mod serving;
 mod session;
 mod setting;
 mod settings;
-mod shell_paths;
 mod sources;
 mod table;
 mod template;

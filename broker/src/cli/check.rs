@@ -40,7 +40,8 @@ pub(super) fn run(args: &CheckArgs, context: &Context<'_>) -> Exit {
             return Exit::Config;
         }
     };
-    for warning in &loaded.warnings {
+    let not_shown = check::not_shown(&loaded, context.environment);
+    for warning in loaded.warnings.iter().chain(&not_shown) {
         print_error(format_args!("warning: {warning}"));
     }
     match &loaded.file {

@@ -96,8 +96,9 @@ async fn run_until_signal(
     clock: &Clock,
 ) -> Exit {
     let not_startable = check::not_startable(&loaded, &ProcessEnvironment);
+    let not_shown = check::not_shown(&loaded, &ProcessEnvironment);
     let Loaded { config, warnings, file, .. } = loaded;
-    for warning in &warnings {
+    for warning in warnings.iter().chain(&not_shown) {
         warn!("{warning}");
     }
     for ConfigError { key, what, hint, .. } in not_startable {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{Config, ConfigError, ConfigErrors, Environment, Loaded, Source},
     error_chain::error_with_causes,
-    sessions::{children::Children, program},
+    sessions::{children::Children, isolation::shell_paths, program},
     tokens,
 };
 
@@ -46,6 +46,11 @@ pub(crate) fn unmet(loaded: &Loaded, children: &Children, only: Option<&str>) ->
 /// Servers whose processes cannot be started as the user that this process runs as.
 pub(crate) fn not_startable(loaded: &Loaded, environment: &dyn Environment) -> Vec<ConfigError> {
     located(program::not_startable(&loaded.config, environment), loaded)
+}
+
+/// Paths in the script of a server's shell that the server's sandbox does not show.
+pub(crate) fn not_shown(loaded: &Loaded, environment: &dyn Environment) -> Vec<ConfigError> {
+    located(shell_paths::not_shown(&loaded.config, environment), loaded)
 }
 
 fn located(errors: Vec<ConfigError>, loaded: &Loaded) -> Vec<ConfigError> {

@@ -20,7 +20,6 @@ use super::root::Config;
 use super::schema;
 use super::secret_files;
 use super::setting::Entry;
-use super::shell_paths;
 use super::sources::{Sources, Text};
 use super::table::Table;
 use super::tree::Tree;
@@ -112,8 +111,6 @@ pub(super) fn load_text(sources: &Sources<'_>, file: Option<Text>) -> Result<Loa
     config.private = private(&config, &context, sources);
     warnings::add(&config, &mut reader);
     secret_files::add(&config, context.file.as_deref(), &mut reader);
-    let search = sources.environment.variable("PATH").unwrap_or_default();
-    shell_paths::add(&config, &search, &mut reader);
     let effective = Effective::of(&config, &tree);
     Ok(Loaded { config, warnings: reader.warnings, effective, file: context.file })
 }

@@ -4,6 +4,7 @@
 mod named;
 mod paths;
 mod projects;
+pub(crate) mod shell_paths;
 
 use std::{
     fmt, io,

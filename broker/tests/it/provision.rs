@@ -90,3 +90,31 @@ fn a_command_that_is_not_there_is_warned_of_by_the_check_and_at_the_start() {
         assert!(line.contains("\"WARN\"") && line.contains("\"hint\":"), "{line}");
     });
 }
+
+#[test]
+fn a_file_in_a_home_that_only_a_shells_script_names_is_warned_of_by_the_check_and_at_the_start() {
+    with_timeout(async {
+        // The place is the home of the user that runs the broker.
+        let place = Place::new();
+        let file = place.path().join("run").display().to_string();
+        std::fs::write(&file, "").expect("written");
+        let configure = |more: &str| {
+            let args = format!("[\"-c\", \"exec {file}\"{more}]");
+            place.configure(&format!("[server.shell]\ncommand = \"sh\"\nargs = {args}\n"));
+        };
+        configure("");
+        let warned = "server.shell.args: ";
+        let (code, _, told) = place.run(&["check"]).await;
+        assert_eq!(code, 0, "{told}");
+        let line = told.lines().find(|line| line.contains(warned));
+        let line = line.unwrap_or_else(|| panic!("{told}"));
+        assert!(line.contains("mcp-broker.toml:") && line.contains("is in a home"), "{line}");
+        let log = place.serve(&[]).await.log();
+        let line = log.lines().find(|line| line.contains(warned));
+        assert!(line.is_some_and(|line| line.contains("\"WARN\"")), "{log}");
+
+        configure(&format!(", \"--run={file}\""));
+        let (_, _, told) = place.run(&["check"]).await;
+        assert!(!told.contains(warned), "another argument gives it: {told}");
+    });
+}

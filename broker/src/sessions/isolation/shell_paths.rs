@@ -1,30 +1,42 @@
 //! Paths that stand within what a shell is to run: no setting names them, so a sandbox may not have them.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
-use super::error::Problem;
-use super::isolation::IsolationLevel;
-use super::path::KeyPath;
-use super::reader::Reader;
-use super::root::Config;
-use super::server::{ServerCommand, ServerConfig};
+use supervisor::{Isolation, Limits, Spec};
+
+use super::view;
+use crate::config::{
+    Config, ConfigError, Environment, IsolationLevel, Piece, ServerCommand, ServerConfig, Source,
+    Template,
+};
 
 /// Programs that take a script in the argument behind `-c`.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 
-/// Warns of those that are on this machine, and that a server's processes cannot read. `search` is the
-/// broker's own `PATH`, which they have too.
-pub(super) fn add(config: &Config, search: &OsStr, reader: &mut Reader<'_>) {
+const HINT: &str = "name it in isolation.read, or its directory if it needs what is beside it; what \
+                    stands within a shell's script is not given by itself";
+
+/// Those that are on this machine, and that a server's processes cannot read. The errors do not know where
+/// the settings come from.
+pub(crate) fn not_shown(config: &Config, environment: &dyn Environment) -> Vec<ConfigError> {
     let is_root = rustix::process::geteuid().is_root();
+    let mut errors = Vec::new();
     for (name, server) in &config.server {
         if server.isolation_level() == IsolationLevel::None {
             continue;
         }
-        for path in in_scripts(server).iter().filter(|path| !is_given(path, server, search)) {
+        let paths = in_scripts(server);
+        if paths.is_empty() {
+            continue;
+        }
+        let shown = shown(config, server, environment);
+        for path in paths.iter().filter(|path| !shown.iter().any(|own| path.starts_with(own))) {
             let why = if config.private.homes.iter().any(|home| path.starts_with(home)) {
                 "is in a home, which is not there in the server's sandbox"
             } else if is_root && is_kept_from_others(path) {
@@ -33,14 +45,58 @@ pub(super) fn add(config: &Config, search: &OsStr, reader: &mut Reader<'_>) {
                 continue;
             };
             if path.exists() {
-                let problem = Problem::new(format!("{} {why}", path.display())).hint(
-                    "name it in isolation.read, or its directory if it needs what is beside it; what \
-                     stands within a shell's script is not given by itself",
-                );
-                reader.warn(&KeyPath::server(name.as_str(), "args"), problem);
+                errors.push(ConfigError {
+                    key: format!("server.{}.args", name.as_str()),
+                    source: Source::Default,
+                    what: format!("{} {why}", path.display()),
+                    hint: Some(HINT.to_owned()),
+                });
             }
         }
     }
+    errors
+}
+
+/// What a sandbox has by the settings alone, before the start of a child brings what is the child's own.
+fn shown(config: &Config, server: &ServerConfig, environment: &dyn Environment) -> Vec<PathBuf> {
+    let spec = spec(server, environment);
+    let view = view(&spec, server, &config.private, &[]);
+    let all = view.read.into_iter().chain(view.write).chain(spec.cwd);
+    // Nothing is given by naming all there is.
+    all.filter(|path| path.parent().is_some()).collect()
+}
+
+/// As a child would be started, but for the values that each user has another of.
+fn spec(server: &ServerConfig, environment: &dyn Environment) -> Spec {
+    let program = match &server.command {
+        ServerCommand::Program(program) => program.as_str(),
+        ServerCommand::Demo => "",
+    };
+    let passed = server.pass_env.iter();
+    let passed = passed.filter_map(|name| Some((name.into(), environment.variable(name)?)));
+    let mut env: supervisor::Environment = passed.collect();
+    for (name, value) in &server.env {
+        env.set(name, literal(value).unwrap_or_default());
+    }
+    Spec {
+        program: program.into(),
+        args: server.args.iter().map(OsString::from).collect(),
+        env,
+        cwd: server.cwd.clone(),
+        containment: None,
+        isolation: Isolation::default(),
+        new_privs: server.new_privs,
+        limits: Limits::default(),
+    }
+}
+
+fn literal(value: &Template) -> Option<String> {
+    let pieces = value.pieces().iter();
+    let texts = pieces.map(|piece| match piece {
+        Piece::Literal(text) => Some(text.as_str()),
+        Piece::Variable(_) | Piece::BaseUrl(_) => None,
+    });
+    texts.collect()
 }
 
 /// The absolute paths in the scripts of a shell. A shell knows more of words than this does: what is taken
@@ -64,19 +120,6 @@ fn in_scripts(server: &ServerConfig) -> BTreeSet<PathBuf> {
     words.filter(is_path).map(PathBuf::from).collect()
 }
 
-/// Whether a setting names it, or a directory that it is in.
-fn is_given(path: &Path, server: &ServerConfig, search: &OsStr) -> bool {
-    let isolation = &server.isolation;
-    let values = server.env.values().map(|value| OsString::from(value.to_text()));
-    let lists: Vec<_> = values.chain([search.to_owned()]).collect();
-    let listed = isolation.read.iter().chain(&isolation.write).chain(&server.args);
-    let listed = listed.map(PathBuf::from).chain(server.cwd.clone());
-    listed.chain(lists.iter().flat_map(std::env::split_paths)).any(|named| {
-        // Nothing is given by naming all there is.
-        named.is_absolute() && named.parent().is_some() && path.starts_with(named)
-    })
-}
-
 /// Whether its mode, or that of a directory on the way, keeps others from it.
 fn is_kept_from_others(path: &Path) -> bool {
     let lacks = |path: &Path, right: u32| {
@@ -90,14 +133,18 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::load::Loaded;
-    use crate::config::sources::Sources;
+    use crate::config::Sources;
 
-    fn load(set: &[String], home: &str) -> Loaded {
-        let environment = BTreeMap::from([("HOME".to_owned(), home.to_owned())]);
+    fn environment(home: &str) -> BTreeMap<String, String> {
+        let search = "/usr/bin:/bin".to_owned();
+        BTreeMap::from([("HOME".to_owned(), home.to_owned()), ("PATH".to_owned(), search)])
+    }
+
+    fn load(set: &[String], home: &str) -> Config {
+        let environment = environment(home);
         let mut sources = Sources::new(&environment);
         sources.set = set.to_vec();
-        Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+        Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config
     }
 
     #[test]
@@ -115,8 +162,8 @@ mod tests {
             ("sh", &["--config", "/opt/a /b"], &[]),
         ] {
             let args = format!("server.notes.args={args:?}");
-            let loaded = load(&[format!("server.notes.command={command}"), args], "/");
-            let server = loaded.config.server.values().next().expect("one server");
+            let config = load(&[format!("server.notes.command={command}"), args], "/");
+            let server = config.server.values().next().expect("one server");
             let expected: BTreeSet<_> = expected.iter().map(PathBuf::from).collect();
             assert_eq!(in_scripts(server), expected, "{command}");
         }
@@ -138,7 +185,8 @@ mod tests {
             let mut set = vec!["server.notes.command=sh".to_owned()];
             set.push(format!("server.notes.args={:?}", ["-c", &script]));
             set.extend_from_slice(more);
-            load(&set, home).warnings.iter().map(ToString::to_string).collect()
+            let errors = not_shown(&load(&set, home), &environment(home));
+            errors.iter().map(ToString::to_string).collect()
         };
         let warned = |more: &[String]| warned_with("/", more);
         for (of_folder, of_file, is_kept) in
@@ -170,6 +218,45 @@ mod tests {
         let search = format!("server.notes.env.PATH={home}:/usr/bin");
         for given in [read(&program), search, format!("server.notes.cwd={home}")] {
             assert_eq!(warned_with(&home, &[given]), [] as [String; 0]);
+        }
+    }
+
+    #[test]
+    fn what_an_option_a_file_url_or_a_project_gives_to_a_child_is_not_warned_of() {
+        let home = tempfile::tempdir().expect("a directory");
+        let data = home.path().join("project/data");
+        fs::create_dir_all(home.path().join("project/web")).expect("made");
+        fs::create_dir(&data).expect("made");
+        for file in ["project/package.json", "project/data/notes.csv", "project/data/notes.db"] {
+            fs::write(home.path().join(file), "").expect("written");
+        }
+        let (data, home) = (data.display(), home.path().display());
+        let script = format!("exec /bin/true {data}/notes.csv");
+        let warned = |args: &[&str], more: &[String]| {
+            let args = [&["-c", &script], args].concat();
+            let mut set = vec!["server.notes.command=sh".to_owned()];
+            set.push(format!("server.notes.args={args:?}"));
+            set.extend_from_slice(more);
+            let home = home.to_string();
+            not_shown(&load(&set, &home), &environment(&home)).len()
+        };
+        let env = |value: &str| format!("server.notes.env.FROM={value}");
+        for (args, more, expected) in [
+            (&[][..], None, 1),
+            (&[&*format!("--from={data}/notes.csv")], None, 0),
+            (&[&*format!("file://{data}")], None, 0),
+            (&["--from=/elsewhere", &*format!("--about=of {data}")], None, 1),
+            // Programs keep journals beside a database.
+            (&[&*format!("{data}/notes.db")], None, 0),
+            // The child can make it.
+            (&[&*format!("{data}/new")], None, 0),
+            (&[], Some(env(&format!("file://{data}"))), 0),
+            // No list of programs, so that it is no path.
+            (&[], Some(env(&format!("/usr/bin:{data}"))), 1),
+            (&[], Some(env(&format!("{data}/${{user.key}}"))), 1),
+            (&[], Some(format!("server.notes.cwd={home}/project/web")), 0),
+        ] {
+            assert_eq!(warned(args, more.as_slice()), expected, "{args:?} {more:?}");
         }
     }
 }
