@@ -14,6 +14,7 @@ pub mod discovery;
 pub mod from_legacy;
 pub mod header_value;
 pub mod input;
+pub mod listening;
 mod object;
 pub mod parameters;
 pub mod rejection;

@@ -11,7 +11,7 @@ use std::{
 
 use bridge::{
     Bridge, Message, Notice, Source,
-    modern::{discovery::Facts, from_legacy},
+    modern::{discovery::Facts, from_legacy, listening},
     rpc,
 };
 use bytes::Bytes;
@@ -27,8 +27,6 @@ use tokio::{
 use super::reply::Refusal;
 use crate::sessions::warm::Place;
 
-/// The member of `_meta` that names the subscription.
-const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// Messages that wait for a client that reads slowly; it misses what is more.
 const QUEUED: usize = 256;
 /// How long the acknowledgement waits for a child that does not say that it tells of a resource.
@@ -120,7 +118,6 @@ pub(super) async fn open(
     let bridge = lease.bridge.clone();
     let notices = bridge.notices();
     let filter = Filter::of(message)?.narrowed(facts);
-    let subscription: Value = serde_json::from_str(id).unwrap_or_default();
     // One more, which is kept for the result: a client that reads slowly misses notifications, and is
     // told of the end all the same.
     let (sender, messages) = mpsc::channel(QUEUED + 1);
@@ -128,7 +125,7 @@ pub(super) async fn open(
     let (mut resources, subscribed) = Resources::subscribe(&bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
-    let mut listener = Listener { notices, filter, sender, last, subscription, end };
+    let mut listener = Listener { notices, filter, sender, last, subscription: id.into(), end };
     let mut running = JoinSet::new();
     running.spawn(async move {
         tokio::pin!(leaving);
@@ -138,9 +135,7 @@ pub(super) async fn open(
         listener.filter.resource_subscriptions.retain(|uri| !refused.contains(uri));
         // Whoever wants it next has the child asked again.
         resources.leave(&refused);
-        let acknowledged = listener.tagged(json!({ "notifications": listener.filter.shown() }));
-        let acknowledgement = "notifications/subscriptions/acknowledged";
-        let _ = listener.sender.try_send(notification(acknowledgement, &acknowledged));
+        let _ = listener.sender.try_send(listener.acknowledgement());
         listener.run(leaving).await;
         drop((resources, place));
     });
@@ -149,15 +144,8 @@ pub(super) async fn open(
 
 /// The result with which a subscription ends when that is ours to do.
 pub(super) fn end(id: &str, facts: Option<&Facts>) -> Bytes {
-    let subscription: Value = serde_json::from_str(id).unwrap_or_default();
-    let meta = json!({ SUBSCRIPTION_ID: subscription });
-    let result = json!({ "resultType": "complete", "_meta": meta }).to_string();
     let info = facts.and_then(|facts| facts.server_info.as_deref());
-    from_legacy::own_response(id, "subscriptions/listen", &result, info)
-}
-
-fn notification(method: &str, params: &Value) -> Bytes {
-    json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string().into()
+    from_legacy::own_response(id, "subscriptions/listen", &listening::ended(id), info)
 }
 
 struct Listener {
@@ -166,16 +154,16 @@ struct Listener {
     sender: mpsc::Sender<Bytes>,
     /// Room for the result.
     last: mpsc::OwnedPermit<Bytes>,
-    subscription: Value,
+    /// The name of the subscription: the request's id, raw.
+    subscription: String,
     /// The result with which the stream ends when that is ours to do.
     end: Bytes,
 }
 
 impl Listener {
-    /// Parameters with the name of the subscription in them.
-    fn tagged(&self, mut params: Value) -> Value {
-        params["_meta"][SUBSCRIPTION_ID] = self.subscription.clone();
-        params
+    /// The first message: what the client will hear of.
+    fn acknowledgement(&self) -> Bytes {
+        listening::acknowledged(&self.subscription, &self.filter.shown().to_string())
     }
 
     /// Passes on what the client asked for, until it leaves or the child does.
@@ -192,7 +180,8 @@ impl Listener {
                     let params: Value = serde_json::from_str(payload).unwrap_or_default();
                     let method = message.method();
                     if self.filter.wants(&method, &params) {
-                        let _ = self.sender.try_send(notification(&method, &self.tagged(params)));
+                        let told = listening::told(&self.subscription, &message);
+                        let _ = self.sender.try_send(told);
                     }
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {}

@@ -76,6 +76,24 @@ fn listeners_of_one_child_hear_what_each_asked_for_under_its_own_id() {
 }
 
 #[test]
+fn a_listener_hears_on_from_a_child_whose_notification_has_no_object_for_meta() {
+    with_timeout(async {
+        let harness = Harness::start(&[WITH_RESOURCES]).await;
+        let one = json!({ "resourceSubscriptions": ["notes://one"] });
+        let mut wire = listens(&harness.client, &json!("a"), one).await;
+        message(&mut wire).await;
+        for meta in [json!(5), json!("x"), json!([1]), json!(null)] {
+            let mut line = updated("notes://one");
+            line["params"]["_meta"] = meta.clone();
+            says(&harness.client, &[line]).await;
+            let heard = message(&mut wire).await;
+            let named = &heard["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
+            assert_eq!((&heard["params"]["uri"], named), (&json!("notes://one"), &json!("a")));
+        }
+    });
+}
+
+#[test]
 fn a_listener_that_reads_too_slowly_hears_of_the_end_all_the_same() {
     with_timeout(async {
         let mut harness = Harness::start(&[WITH_RESOURCES, "drain=5s"]).await;
