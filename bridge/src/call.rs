@@ -252,6 +252,12 @@ impl Call {
         }
     }
 
+    /// Whether the child still waits for the answer to a question: it may have withdrawn it.
+    #[must_use]
+    pub fn is_open(&self, question: &Question) -> bool {
+        question.message.id().is_some_and(|id| self.exchange.is_open(id))
+    }
+
     /// Answers a question with `result`, raw JSON on one line. One that was withdrawn is answered
     /// for nobody.
     pub fn answer(&self, question: &Question, result: &str) {
@@ -268,16 +274,8 @@ impl Call {
 
     fn respond(&self, childs_id: &str, response: Vec<u8>) {
         let Some(others_wait) = self.exchange.close_question(childs_id) else { return };
-        let timeout = self.shared.limits.request_timeout;
-        if !others_wait && !timeout.is_zero() && !self.exchange.options.is_open_ended {
-            let due = Instant::now() + timeout;
-            let mut table = self.shared.table();
-            if let Some(pending) = table.pending.get_mut(&self.id) {
-                pending.deadline = Some(due);
-            }
-            if table.is_due(Some(due)) {
-                self.shared.outbox.wake_driver();
-            }
+        if !others_wait {
+            self.shared.go_on(self.id);
         }
         let _ = self.shared.outbox.send(rpc::line(response));
     }
@@ -339,6 +337,36 @@ impl Shared {
         }
     }
 
+    /// The child takes a question back, by its own raw id. `false` when it waits for no such answer.
+    pub(crate) fn withdraw_question(&self, childs_id: &str) -> bool {
+        let withdrawn = self.table().withdraw_question(childs_id);
+        if let Some((call, false)) = withdrawn {
+            self.go_on(call);
+        }
+        withdrawn.is_some()
+    }
+
+    /// No question of the call `id` is open any more: its own time begins anew.
+    fn go_on(&self, id: u64) {
+        let timeout = self.limits.request_timeout;
+        if timeout.is_zero() {
+            return;
+        }
+        let due = Instant::now() + timeout;
+        let mut table = self.table();
+        match table.pending.get_mut(&id) {
+            Some(Pending { sink: Sink::Call(exchange), deadline, .. })
+                if !exchange.options.is_open_ended =>
+            {
+                *deadline = Some(due);
+            }
+            _ => return,
+        }
+        if table.is_due(Some(due)) {
+            self.outbox.wake_driver();
+        }
+    }
+
     /// A notification of the child, to the call or subscription it belongs to.
     pub(crate) fn on_notification(&self, message: &Message) {
         let method = message.method();
@@ -396,11 +424,12 @@ impl Table {
         calls.next().filter(|_| calls.next().is_none())
     }
 
-    /// Takes back a question that the child withdraws, by its own raw id.
-    pub(crate) fn withdraw_question(&self, childs_id: &str) -> bool {
-        self.pending.values().any(|pending| match &pending.sink {
-            Sink::Call(exchange) => exchange.close_question(childs_id).is_some(),
-            _ => false,
+    /// Takes back a question that the child withdraws, by its own raw id: during which call it was asked,
+    /// and whether others of that call are open.
+    fn withdraw_question(&self, childs_id: &str) -> Option<(u64, bool)> {
+        self.pending.iter().find_map(|(id, pending)| match &pending.sink {
+            Sink::Call(exchange) => Some((*id, exchange.close_question(childs_id)?)),
+            _ => None,
         })
     }
 }

@@ -149,13 +149,25 @@ impl Exchange {
         true
     }
 
-    /// Takes a question back: it was answered, or withdrawn by the child. `None` when it was not
-    /// open; else whether others are.
+    /// Takes a question back: it was answered, or withdrawn by the child, and need not be told any more.
+    /// `None` when it was not open; else whether others are.
     pub(crate) fn close_question(&self, childs_id: &str) -> Option<bool> {
         let mut state = self.state();
         let at = state.open.iter().position(|id| **id == *childs_id)?;
         state.open.remove(at);
+        let untold = state.told.iter().position(|told| match told {
+            Told::Question(question) => question.message.id() == Some(childs_id),
+            _ => false,
+        });
+        if let Some(at) = untold {
+            state.told.remove(at);
+        }
         Some(!state.open.is_empty())
+    }
+
+    /// Whether a question of the child's waits for an answer.
+    pub(crate) fn is_open(&self, childs_id: &str) -> bool {
+        self.state().open.iter().any(|id| **id == *childs_id)
     }
 
     /// The end: nothing is told after it.

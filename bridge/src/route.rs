@@ -266,15 +266,14 @@ impl Shared {
     fn cancelled_by_child(&self, message: &Message, bytes: usize) {
         let params = message.payload().unwrap_or("{}");
         let place = message.param("requestId");
-        let mut table = self.table();
         if self.serves_calls() {
             let childs_id = place.map(|place| &params[place]);
-            if !childs_id.is_some_and(|id| table.withdraw_question(id)) {
-                drop(table);
+            if !childs_id.is_some_and(|id| self.withdraw_question(id)) {
                 self.drop_line(bytes, "it cancels no request of its own");
             }
             return;
         }
+        let mut table = self.table();
         let withdrawn = place.clone().and_then(|place| {
             let raw = &params[place];
             let id = table.asked.iter().find(|(_, asked)| *asked.id == *raw).map(|(id, _)| *id)?;

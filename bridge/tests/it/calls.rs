@@ -92,6 +92,47 @@ async fn a_child_that_is_silent_after_the_answer_of_its_client_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_is_silent_after_it_withdrew_its_question_is_given_up() {
+    let limits = Limits { request_timeout: MINUTE, ..Limits::default() };
+    let mut bench = shared(limits).await;
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true).await;
+    bench.child.reads().await;
+    let asks = json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create" });
+    bench.child.writes(asks).await;
+    let Told::Question(question) = told(&mut call).await else { panic!("a question comes") };
+    assert!(call.is_open(&question));
+    bench.child.writes(withdrawn("q")).await;
+    sleep(MINUTE / 2).await;
+    assert!(!call.is_open(&question));
+    // The person did not know of it.
+    call.answer(&question, "{}");
+    let begun = Instant::now();
+    let Told::Failed { outcome, .. } = told(&mut call).await else { panic!("it fails") };
+    assert_eq!((outcome, begun.elapsed()), (Outcome::TimedOut, MINUTE / 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_that_the_child_withdraws_before_they_are_read_are_not_kept() {
+    let mut bench = shared(Limits::default()).await;
+    let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true).await;
+    let request = bench.child.reads().await;
+    for id in 0..100 {
+        let id = format!("q{id}");
+        let asks = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create" });
+        bench.child.writes(asks).await;
+        bench.child.writes(withdrawn(&id)).await;
+    }
+    bench.child.answers(&request, json!("nothing to ask")).await;
+    assert_eq!(answer(&mut call).await, "nothing to ask");
+}
+
+/// The child waits no more for the answer to its request.
+fn withdrawn(id: &str) -> Value {
+    let params = json!({ "requestId": id });
+    json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_is_told_once_that_its_answer_is_late_and_so_is_the_one_who_takes_over() {
     let mut bench = shared(Limits::default()).await;
     let second = Duration::from_secs(1);

@@ -195,7 +195,9 @@ impl Turn {
                     let Some(together) = &mut self.together else { return Poll::Pending };
                     ready!(together.as_mut().poll(cx));
                     self.together = None;
-                    return Poll::Ready(Some(self.park()));
+                    if let Some(last) = self.park() {
+                        return Poll::Ready(Some(last));
+                    }
                 }
             }
         }
@@ -221,6 +223,8 @@ impl Turn {
         match input::lacking(&question, &self.about.capabilities) {
             Err(unknown) => call.refuse(&question, rpc::METHOD_NOT_FOUND, &unknown.to_string()),
             Ok(None) => {
+                // A child may go on asking and withdrawing.
+                self.forget_withdrawn();
                 self.questions += 1;
                 let key = format!("q{}", self.questions);
                 self.asked.push(OpenQuestion { key, question });
@@ -248,15 +252,19 @@ impl Turn {
         Next::Last(StatusCode::BAD_REQUEST, answer)
     }
 
-    /// The call waits, and the client gets its questions.
-    fn park(&mut self) -> Next {
+    /// The call waits, and the client gets its questions; `None` when the child has withdrawn them all.
+    fn park(&mut self) -> Option<Next> {
+        self.forget_withdrawn();
+        if self.asked.is_empty() {
+            return None;
+        }
         self.is_over = true;
         // Those that are left of a request that declared more.
         let lacking = self.asked.iter().find_map(|asked| {
             input::lacking(&asked.question, &self.about.capabilities).ok().flatten()
         });
         if let Some(lacking) = lacking {
-            return self.cannot_ask(&lacking);
+            return Some(self.cannot_ask(&lacking));
         }
         let entries: Vec<_> = self
             .asked
@@ -272,7 +280,7 @@ impl Turn {
         else {
             let words = "the call is gone";
             let error = rpc::error(Some(self.about.id()), rpc::INTERNAL_ERROR, words);
-            return Next::Last(StatusCode::OK, error);
+            return Some(Next::Last(StatusCode::OK, error));
         };
         let state = self.parked.park(Parked {
             call,
@@ -285,7 +293,14 @@ impl Turn {
         });
         let entries = entries.iter().map(|(key, entry)| (&**key, &**entry));
         let result = input::required(entries, Some(&state));
-        self.asks(&result)
+        Some(self.asks(&result))
+    }
+
+    /// A client is not asked what the child does not want to know any more.
+    fn forget_withdrawn(&mut self) {
+        if let Some(call) = &self.call {
+            self.asked.retain(|asked| call.is_open(&asked.question));
+        }
     }
 
     /// What the legacy child calls itself, raw.

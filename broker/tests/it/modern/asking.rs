@@ -86,6 +86,44 @@ fn ten_calls_that_ask_a_person_get_their_own_answers_in_whatever_order_these_com
 }
 
 #[test]
+fn a_person_is_not_asked_what_the_child_does_not_want_to_know_any_more() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let form = |id: &str| {
+            json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create",
+                "params": { "message": id, "requestedSchema": {} } })
+        };
+        let withdrawn = |id: &str| {
+            let params = json!({ "requestId": id });
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })
+        };
+        let says = |lines: &[Value]| {
+            let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
+            json!({ "arguments": { "lines": lines } })
+        };
+        // Of two questions one is left.
+        let lines = says(&[form("first"), form("second"), withdrawn("first")]);
+        let asked = tool(&harness.client, "say-and-wait", lines, &shows_forms()).await.json();
+        let questions = asked["result"]["inputRequests"].as_object().expect("questions");
+        let questions: Vec<_> =
+            questions.values().map(|question| &question["params"]["message"]).collect();
+        assert_eq!(questions, ["second"], "{asked}");
+        // And none, however long the call goes on.
+        let client = harness.client.clone();
+        let lines = says(&[form("third"), withdrawn("third")]);
+        let mut calls = JoinSet::new();
+        calls.spawn(async move { tool(&client, "say-and-wait", lines, &shows_forms()).await });
+        let has_it = async || harness.witness.read().matches("say-and-wait").count() == 2;
+        until_so("the child has the call", has_it).await;
+        let a_while = json!({ "arguments": { "ms": 100 } });
+        tool(&harness.client, "linger", a_while, &json!({})).await;
+        harness.witness.release();
+        let answers = calls.join_all().await;
+        assert_eq!(answers[0].json()["result"]["waited"], true, "{answers:?}");
+    });
+}
+
+#[test]
 fn a_call_that_may_ask_waits_for_one_that_runs_and_not_for_one_that_waits_for_a_person() {
     with_timeout(async {
         let settings = ["server.main.parallel=2", "session.max_per_owner=16"];
