@@ -439,7 +439,7 @@ impl Place {
     }
 
     /// Its call was given up before its end. What the child asks from now on may belong to that one,
-    /// so no other call may be asked in its place.
+    /// so no other call may be asked in its place. The child ends once it has answered those that it has.
     pub(crate) fn spoil(&mut self) {
         self.is_spoilt = true;
     }
@@ -456,10 +456,13 @@ impl Drop for Place {
         let (sessions, id) = (self.pool.sessions.clone(), self.id);
         let owner = lease.owner().clone();
         let server = Arc::clone(&lease.server.name);
+        let bridge = lease.bridge.clone();
         drop(lease);
         let mut endings = self.pool.endings.lock().unwrap_or_else(PoisonError::into_inner);
         while endings.try_join_next().is_some() {}
         endings.spawn(async move {
+            // A list, say, that the same client waits for.
+            bridge.close_when_idle().await;
             // One that was ended meanwhile is what is wanted.
             let _ = sessions.end(&id, &owner, &server, StopReason::Deleted).await;
         });

@@ -10,9 +10,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
-use super::{ask, body, dressed};
+use super::{ask, body, dressed, tool};
 use crate::{
-    harness::{Harness, until_so, with_timeout},
+    harness::{Harness, is_alive, until_so, with_timeout},
     wire::Client,
 };
 
@@ -176,6 +176,39 @@ fn a_call_that_waits_for_its_turn_gives_it_up_when_its_client_leaves() {
         })
         .await;
         println!("{took:?}");
+    });
+}
+
+#[test]
+fn what_else_a_client_waits_for_is_answered_when_it_leaves_a_call_on_the_same_child() {
+    with_timeout(async {
+        let harness = Harness::start(&[]).await;
+        let caller = Caller::new(&harness.client, Over::Http1).await;
+        let askable = json!({ "elicitation": {} });
+        let has = |words: &str| harness.witness.read().contains(words);
+        let hang = json!({ "name": "hang", "arguments": {} });
+        let call = caller.sends_as("tools/call", Some("hang"), hang, &askable);
+        until_so("the child has the call", async || has(r#""name":"hang""#)).await;
+        let text = body(&json!(2), "completion/complete", json!({ "ref": {} }), &askable);
+        let client = dressed(&harness.client, "completion/complete", None);
+        let mut completion = JoinSet::new();
+        completion.spawn(async move { client.post(text).await });
+        until_so("the child has both", async || has("completion/complete")).await;
+        let cancelled = async || has("notifications/cancelled");
+        call.leaves("the child hears of it", cancelled).await;
+        // Others are not asked on a child that may still be at the call that was left.
+        let other = tool(&harness.client, "echo", json!({}), &askable).await.json();
+        harness.witness.release();
+        let answers = completion.join_all().await;
+        assert_eq!(answers[0].json()["result"]["waited"], true, "{answers:?}");
+        let children = harness.witness.children();
+        assert_eq!(children.len(), 3, "one was asked what it is");
+        let another = other["result"]["pid"].as_u64();
+        let (left, kept): (Vec<_>, Vec<_>) =
+            children.into_iter().partition(|child| Some(u64::from(*child)) != another);
+        let has_ended = async || !left.iter().any(|child| is_alive(*child));
+        until_so("the child that was left has ended", has_ended).await;
+        assert!(is_alive(kept[0]));
     });
 }
 
