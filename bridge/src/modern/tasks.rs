@@ -9,11 +9,16 @@ use serde_json::Value;
 use super::{
     MISSING_CAPABILITY,
     input::TASKS,
-    object::{members, with, write},
+    object::{Object, Twice, members, with, write},
+    rejection::Rejection,
     request::Request,
     to_legacy::own_request,
 };
-use crate::{members::object, message::Message, rpc::METHOD_NOT_FOUND};
+use crate::{
+    members::object,
+    message::Message,
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND},
+};
 
 /// What a result says of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,30 +35,35 @@ impl TaskState {
     /// Of the task that the result of a call announces in its own place.
     #[must_use]
     pub fn of_creation(result: &str) -> Option<Self> {
-        let said: Said<'_> = object(result)?;
-        (said.result_type == Some("task")).then(|| said.state()).flatten()
+        let said: Said = object(result)?;
+        said.result_type.as_ref().is_some_and(|kind| kind == "task").then(|| said.state()).flatten()
     }
 
     /// Of the task that the client asked about with `tasks/get`.
     #[must_use]
     pub fn of_look(result: &str) -> Option<Self> {
-        object::<Said<'_>>(result)?.state()
+        object::<Said>(result)?.state()
     }
 }
 
+/// What else of it has another form than it should costs the client no task.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Said<'a> {
-    result_type: Option<&'a str>,
+struct Said {
+    result_type: Option<Value>,
     task_id: Option<String>,
-    status: Option<&'a str>,
-    ttl_ms: Option<u64>,
+    status: Option<Value>,
+    ttl_ms: Option<Value>,
 }
 
-impl Said<'_> {
+impl Said {
     fn state(self) -> Option<TaskState> {
-        let is_over = matches!(self.status, Some("completed" | "failed" | "cancelled"));
-        Some(TaskState { id: self.task_id?, ttl: self.ttl_ms.map(Duration::from_millis), is_over })
+        let status = self.status.as_ref().and_then(Value::as_str);
+        let is_over = matches!(status, Some("completed" | "failed" | "cancelled"));
+        // Some languages write every number as a fraction.
+        let ttl = self.ttl_ms.as_ref().and_then(Value::as_f64).filter(|ttl| *ttl >= 0.0);
+        let ttl = ttl.and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
+        Some(TaskState { id: self.task_id?, ttl, is_over })
     }
 }
 
@@ -69,13 +79,43 @@ pub fn is_about_a_task(method: &str) -> bool {
     matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel")
 }
 
-/// The task that a request is about, if its method is about one.
-#[must_use]
-pub fn subject(request: &Request<'_>) -> Option<String> {
-    if !is_about_a_task(request.method()) {
-        return None;
+/// The tasks that a request names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The one that it is about, if its method is about one.
+    pub subject: Option<String>,
+    /// Those of which it wants to hear, if it is a `subscriptions/listen`.
+    pub listened: Vec<String>,
+}
+
+impl Named {
+    /// The tasks that `request` names.
+    ///
+    /// # Errors
+    /// [`Rejection`], with -32602: a name is no text, or stands where two parsers may find different
+    /// ones, so that the child could take it for that of a task of another client.
+    pub fn by(request: &Request<'_>) -> Result<Self, Rejection> {
+        let refused = |words| Rejection::new(INVALID_PARAMS, words);
+        let method = request.method();
+        if is_about_a_task(method) {
+            let task = request.params.unmistakable("taskId");
+            let task = task.ok().map(|task| task.map(serde_json::from_str).transpose());
+            let subject = task.and_then(Result::ok);
+            let subject = subject.ok_or_else(|| refused("`taskId` must be one string"))?;
+            return Ok(Self { subject, listened: Vec::new() });
+        }
+        if method != "subscriptions/listen" {
+            return Ok(Self::default());
+        }
+        let filter = request.params.unmistakable("notifications");
+        let filter = filter.map_err(|Twice| refused("`notifications` stands twice in `params`"))?;
+        let tasks = Object::read(filter.unwrap_or("{}"));
+        let tasks = tasks.unmistakable("taskIds");
+        let tasks = tasks.ok().map(|tasks| serde_json::from_str(tasks.unwrap_or("[]")));
+        let listened = tasks.and_then(Result::ok);
+        let listened = listened.ok_or_else(|| refused("`taskIds` must be one list of strings"))?;
+        Ok(Self { subject: None, listened })
     }
-    serde_json::from_str(request.params.last("taskId")?).ok()
 }
 
 /// The same request about another task.
@@ -85,28 +125,21 @@ pub fn about(message: &Message, id: &str) -> Message {
     own_request(&message.method(), &with(params, &[("taskId", &Value::from(id).to_string())]))
 }
 
-/// The tasks that `subscriptions/listen` names, as they stand there.
+/// `subscriptions/listen` with those alone of the tasks `listened` it names that `is_own`; `None` when it
+/// names none that has to go.
 #[must_use]
-pub fn listened(request: &Request<'_>) -> Option<Vec<Value>> {
-    if request.method() != "subscriptions/listen" {
+pub fn narrowed(
+    request: &Request<'_>,
+    listened: &[String],
+    is_own: impl Fn(&str) -> bool,
+) -> Option<Message> {
+    let own: Vec<_> = listened.iter().filter(|id| is_own(id)).collect();
+    if own.len() == listened.len() {
         return None;
     }
-    let filter = members(request.params.last("notifications")?);
-    serde_json::from_str(filter.get("taskIds")?.get()).ok()
-}
-
-/// `subscriptions/listen` with those alone of the tasks it names that `is_own`; `None` when it names
-/// none that has to go.
-#[must_use]
-pub fn narrowed(request: &Request<'_>, is_own: impl Fn(&str) -> bool) -> Option<Message> {
-    let named = listened(request)?;
     let params = request.message.payload()?;
     let filter = members(params).get("notifications")?.get().to_owned();
     let mut filter = members(&filter);
-    let own: Vec<_> = named.iter().filter(|id| id.as_str().is_some_and(&is_own)).cloned().collect();
-    if own.len() == named.len() {
-        return None;
-    }
     let own = serde_json::value::to_raw_value(&own).ok()?;
     filter.insert("taskIds".to_owned(), &own);
     Some(own_request("subscriptions/listen", &with(params, &[("notifications", &write(&filter))])))
@@ -132,6 +165,20 @@ mod tests {
         let state = TaskState::of_creation(created).expect("a task");
         assert_eq!((&*state.id, state.ttl), ("ab", Some(Duration::from_secs(5))));
         assert!(!state.is_over);
+        for (ttl, expected) in [
+            ("5000.0", Some(5000)),
+            ("1.5e3", Some(1500)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("null", None),
+            (r#""5""#, None),
+            ("1e300", None),
+        ] {
+            let created =
+                format!(r#"{{"resultType":"task","taskId":"a","ttlMs":{ttl},"status":7}}"#);
+            let state = TaskState::of_creation(&created).expect("it is a task all the same");
+            assert_eq!(state.ttl, expected.map(Duration::from_millis), "{ttl}");
+        }
         for no_task in [
             r#"{"resultType":"complete","taskId":"a","status":"working"}"#,
             r#"{"taskId":"a"}"#,
@@ -158,13 +205,25 @@ mod tests {
     #[test]
     fn a_request_is_about_the_task_that_it_names() {
         let get = own_request("tasks/get", r#"{"taskId":"a","_meta":{"x":1.50}}"#);
-        let subject = |message: &Message| subject(&Request::read(message));
-        assert_eq!(subject(&get).as_deref(), Some("a"));
+        let subject = |message: &Message| {
+            let named = Named::by(&Request::read(message));
+            named.map(|named| named.subject).map_err(|fault| fault.code)
+        };
+        assert_eq!(subject(&get), Ok(Some("a".to_owned())));
         let other = about(&get, "b\"");
-        assert_eq!(subject(&other).as_deref(), Some("b\""));
+        assert_eq!(subject(&other), Ok(Some("b\"".to_owned())));
         assert!(other.payload().is_some_and(|params| params.contains("1.50")), "the rest stays");
-        assert_eq!(subject(&own_request("tasks/get", "{}")), None);
-        assert_eq!(subject(&own_request("tools/call", r#"{"taskId":"a"}"#)), None);
+        assert_eq!(subject(&own_request("tasks/get", "{}")), Ok(None));
+        assert_eq!(subject(&own_request("tools/call", r#"{"taskId":["a"]}"#)), Ok(None));
+        for odd in [
+            r#"{"taskId":["a"]}"#,
+            r#"{"taskId":7}"#,
+            r#"{"taskId":{"0":"a"}}"#,
+            r#"{"taskId":"a","task\u0049d":"b"}"#,
+            r#"{"taskId":"a","taskID":"b"}"#,
+        ] {
+            assert_eq!(subject(&own_request("tasks/get", odd)), Err(INVALID_PARAMS), "{odd}");
+        }
     }
 
     #[test]
@@ -172,16 +231,31 @@ mod tests {
         let listen = |filter: &str| {
             own_request("subscriptions/listen", &format!(r#"{{"notifications":{filter}}}"#))
         };
-        let is_own = |id: &str| id == "own";
-        let narrow =
-            narrowed(&Request::read(&listen(r#"{"taskIds":["own","other",7],"x":1.50}"#)), is_own);
-        let narrow = narrow.expect("some have to go");
-        let params = narrow.payload().expect("it has parameters");
+        let narrow = |message: &Message| {
+            let request = Request::read(message);
+            let named = Named::by(&request).map_err(|fault| fault.code)?;
+            Ok(narrowed(&request, &named.listened, |id| id == "own"))
+        };
+        let narrowed = narrow(&listen(r#"{"taskIds":["own","other"],"x":1.50}"#));
+        let narrow_one = narrowed.expect("it can be read").expect("some have to go");
+        let params = narrow_one.payload().expect("it has parameters");
         assert!(params.contains(r#""taskIds":["own"]"#) && params.contains("1.50"), "{params}");
         for whole in ["{}", r#"{"taskIds":["own"]}"#, r#"{"taskIds":[]}"#, "7"] {
-            assert!(narrowed(&Request::read(&listen(whole)), is_own).is_none(), "{whole}");
+            assert!(narrow(&listen(whole)).is_ok_and(|narrowed| narrowed.is_none()), "{whole}");
         }
         let call = own_request("tools/call", r#"{"notifications":{"taskIds":["other"]}}"#);
-        assert!(narrowed(&Request::read(&call), is_own).is_none());
+        assert!(narrow(&call).is_ok_and(|narrowed| narrowed.is_none()));
+        // Some children read the first, or take names in any case for it, or walk along what is no list.
+        for odd in [
+            r#"{"taskIds":["other"],"taskIds":["own"]}"#,
+            r#"{"taskIDs":["other"],"taskIds":["own"]}"#,
+            r#"{"taskIDs":["other"]}"#,
+            r#"{"taskIds":["other"]},"notifications":{"taskIds":["own"]}"#,
+            r#"{"taskIds":"other"}"#,
+            r#"{"taskIds":[["other"]]}"#,
+            r#"{"taskIds":["own",7]}"#,
+        ] {
+            assert_eq!(narrow(&listen(odd)).map(drop), Err(INVALID_PARAMS), "{odd}");
+        }
     }
 }

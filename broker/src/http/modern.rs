@@ -183,10 +183,12 @@ impl Modern<'_> {
         } else {
             Sharing::Any
         };
-        let task = tasks::subject(request);
         // What changes of a task is told by the child that has it.
-        let listened = tasks::listened(request).unwrap_or_default();
-        let named = task.as_deref().into_iter().chain(listened.iter().filter_map(Value::as_str));
+        let tasks::Named { subject: task, listened } = match tasks::Named::by(request) {
+            Ok(named) => named,
+            Err(fault) => return Ok(refused(id, &fault)),
+        };
+        let named = task.iter().chain(&listened);
         let child = named.into_iter().find_map(|task| self.child_of(task));
         let found = match &child {
             Some(child) => self.at(child, purpose).await?,
@@ -196,7 +198,7 @@ impl Modern<'_> {
         let replaced = if is_about_nothing {
             Some(tasks::about(request.message(), NO_TASK))
         } else {
-            tasks::narrowed(request, |task| self.child_of(task).is_some())
+            tasks::narrowed(request, &listened, |task| self.child_of(task).is_some())
         };
         let replaced = replaced.as_ref().map(Request::read);
         let request = replaced.as_ref().unwrap_or(request);
