@@ -359,6 +359,10 @@ impl Adapter {
             return self.settle(settled, error);
         }
         let Some(call) = self.calls.remove(&id) else { return };
+        if call.open > 0 {
+            // It was asked for more than the child needs after all.
+            self.withdraw(id);
+        }
         let payload = message.payload().unwrap_or("null");
         if message.kind() == Kind::Error {
             return self.sent.push(Sent::Session(rpc::answer(&call.id, "error", payload)));
@@ -398,7 +402,7 @@ impl Adapter {
     fn ask(&mut self, id: u64, mut call: Underway, result: &str) {
         let result = members(result);
         let raw = |name: &str| result.get(name).map(|raw| raw.get());
-        call.state = raw("requestState").map(ToOwned::to_owned);
+        call.state = raw("requestState").filter(|raw| *raw != "null").map(ToOwned::to_owned);
         call.rounds += 1;
         call.answers.clear();
         let mut questions = Vec::new();
@@ -411,6 +415,10 @@ impl Adapter {
                     fault = Some("the server asks for what this client did not say it can do");
                 }
             }
+        }
+        if questions.is_empty() && call.state.is_none() {
+            // What is repeated without a difference would only be done again.
+            fault = fault.or(Some("the server asks for input and does not say what it needs"));
         }
         if let Some(words) = fault {
             let error = rpc::error(Some(&call.id), rpc::INTERNAL_ERROR, words);

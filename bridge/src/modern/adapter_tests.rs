@@ -172,6 +172,48 @@ fn a_client_that_cannot_or_will_not_answer_ends_its_call_and_no_other() {
 }
 
 #[test]
+fn a_call_that_asks_for_nothing_and_gives_no_state_is_not_made_again() {
+    let mut adapter = greeted(&json!({ "elicitation": {} }), &json!({}));
+    for (id, nothing) in (2..).zip([
+        json!({}),
+        json!({ "requestState": null }),
+        json!({ "inputRequests": {}, "requestState": null }),
+        json!({ "inputRequests": [] }),
+    ]) {
+        let mut required = nothing;
+        required["resultType"] = "input_required".into();
+        adapter.request(id, "tools/call", &json!({ "name": "pay" }));
+        let answer = one(adapter.child_answers(&json!(id), &required), false);
+        let (of, code) = (&answer["id"], &answer["error"]["code"]);
+        assert_eq!((of, code), (&json!(id), &json!(rpc::INTERNAL_ERROR)), "{required}");
+    }
+    // A state that is null is none: it is not given back.
+    let form = json!({ "method": "elicitation/create", "params": {} });
+    let required = json!({
+        "resultType": "input_required", "requestState": null, "inputRequests": { "k": form },
+    });
+    adapter.request(9, "tools/call", &json!({}));
+    let asked = one(adapter.child_answers(&json!(9), &required), false);
+    let said = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "action": "accept" } });
+    let retry = one(adapter.session(&said), true);
+    assert!(retry["params"].get("requestState").is_none(), "{retry}");
+}
+
+#[test]
+fn what_a_child_asks_is_withdrawn_when_it_answers_all_the_same() {
+    let mut adapter = greeted(&json!({ "elicitation": {} }), &json!({}));
+    let form = json!({ "method": "elicitation/create", "params": {} });
+    let required = json!({ "resultType": "input_required", "inputRequests": { "k": form } });
+    adapter.request(2, "tools/call", &json!({}));
+    let asked = one(adapter.child_answers(&json!(2), &required), false);
+    let sent = adapter.child_answers(&json!(2), &json!({ "content": [] }));
+    let [(false, withdrawn), (false, answer)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(withdrawn["params"]["requestId"], asked["id"], "the client need not ask its person");
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(2), &json!({ "content": [] })));
+    assert!(adapter.calls.is_empty() && adapter.questions.is_empty());
+}
+
+#[test]
 fn a_cancelled_call_is_cancelled_where_it_is() {
     let mut adapter = greeted(&json!({ "sampling": {} }), &json!({}));
     let cancel = |id: u64| {
@@ -251,20 +293,24 @@ fn a_subscription_is_answered_when_the_child_listens_so_that_no_call_overtakes_i
     assert_eq!(sent[0].1["params"]["requestId"], first["id"], "{sent:?}");
     assert_eq!(ids(sent), [2, 3, 4]);
     assert_eq!(ids(subscribes(&mut adapter, 5, "test://a")), [5], "that is heard already");
-    // The child refuses: the client learns it, and what was heard before is heard no more.
+    // The child refuses: the client learns it, and what was heard before is heard on.
     let third = one(subscribes(&mut adapter, 6, "test://c"), true);
     let refusal = json!({ "code": -32603, "message": "too many" });
     let sent = adapter.child(&json!({ "jsonrpc": "2.0", "id": third["id"], "error": refusal }));
-    let [(true, given_up), (false, refused)] = &sent[..] else { panic!("{sent:?}") };
-    assert_eq!(given_up["params"]["requestId"], second["id"]);
+    let [(false, refused)] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!((&refused["id"], &refused["error"]), (&json!(6), &refusal));
     let fourth = one(subscribes(&mut adapter, 7, "test://d"), true);
     let asked = &fourth["params"]["notifications"]["resourceSubscriptions"];
     assert_eq!(asked, &json!(["test://a", "test://b", "test://d"]));
+    let sent = acknowledges(&mut adapter, &fourth);
+    assert_eq!(sent[0].1["params"]["requestId"], second["id"], "it was heard until now: {sent:?}");
+    assert_eq!(ids(sent), [7]);
+    let fifth = one(subscribes(&mut adapter, 8, "test://e"), true);
     // An end that the child tells of, and one that the client brings about.
-    let ended = json!({ "jsonrpc": "2.0", "id": fourth["id"], "result": {} });
-    assert_eq!(ids(adapter.child(&ended)), [7]);
-    for (id, uri) in [(8, "test://a"), (9, "test://b"), (10, "test://d")] {
+    let ended = json!({ "jsonrpc": "2.0", "id": fifth["id"], "result": {} });
+    assert_eq!(ids(adapter.child(&ended)), [8]);
+    let uris = ["test://a", "test://b", "test://d", "test://e"];
+    for (id, uri) in (9..).zip(uris) {
         let sent = adapter.request(id, "resources/unsubscribe", &json!({ "uri": uri }));
         assert_eq!(ids(sent), [id]);
     }

@@ -63,12 +63,16 @@ impl Subscription {
     }
 
     /// The request `id` has ended; `None` when it is none of these. It is not made again until something
-    /// else is to be heard.
+    /// else is to be heard. The one that it was to replace goes on: a child that refuses to tell of more
+    /// tells of what it did before.
     pub(super) fn ended(&mut self, id: u64) -> Option<Settled> {
         if self.current != Some(id) {
-            return None;
+            let known = self.before.len();
+            self.before.retain(|before| *before != id);
+            return (self.before.len() < known).then(Settled::default);
         }
-        self.current = None;
+        self.current = self.before.pop();
+        self.is_acknowledged = true;
         Some(self.settle())
     }
 
