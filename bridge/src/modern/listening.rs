@@ -10,24 +10,23 @@ use super::{
     SUBSCRIPTION,
     object::{members, with},
 };
-use crate::{message::Message, rpc};
+use crate::rpc;
 
 /// The first message of the subscription with the raw id `id`; `notifications` is what the client will
 /// hear of, raw.
 #[must_use]
 pub fn acknowledged(id: &str, notifications: &str) -> Bytes {
-    let params = with("{}", &[("_meta", &named("{}", id)), ("notifications", notifications)]);
-    rpc::own(None, "notifications/subscriptions/acknowledged", Some(&params)).into()
+    let params = with("{}", &[("notifications", notifications)]);
+    told(id, "notifications/subscriptions/acknowledged", &params)
 }
 
-/// A notification of the child, on the subscription with the raw id `id`. What a child puts in the place
-/// of `_meta` and is no object gives way.
+/// A notification with these raw parameters on the subscription with the raw id `id`. What a child puts in
+/// the place of `_meta` and is no object gives way.
 #[must_use]
-pub fn told(id: &str, notification: &Message) -> Bytes {
-    let params = notification.payload().unwrap_or("{}");
+pub fn told(id: &str, method: &str, params: &str) -> Bytes {
     let meta = members(params).get("_meta").map_or("{}", |meta| meta.get());
     let params = with(params, &[("_meta", &named(meta, id))]);
-    rpc::call(None, notification, Some(&[&params])).into()
+    rpc::own(None, method, Some(&params)).into()
 }
 
 /// The result, raw, with which the subscription with the raw id `id` ends when no side has given it up.
@@ -52,16 +51,11 @@ mod tests {
     #[test]
     fn a_notification_whose_meta_is_no_object_is_told_all_the_same() {
         for meta in ["5", r#""x""#, "[1]", "null", "true"] {
-            let line = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"_meta":{meta},"uri":"a:"}}}}"#
-            );
-            let message = Message::from_child(line.into()).expect("a message");
-            let params = r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":1},"uri":"a:"}"#;
-            assert!(text(told("1", &message)).ends_with(&format!("{params}}}")), "{meta}");
+            let params = format!(r#"{{"_meta":{meta},"uri":"a:"}}"#);
+            let expected = r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":1},"uri":"a:"}"#;
+            let told = text(told("1", "notifications/resources/updated", &params));
+            assert!(told.ends_with(&format!("{expected}}}")), "{told}");
         }
-        let bare = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-        let bare = text(told(r#""a""#, &Message::from_child(bare.into()).expect("a message")));
-        assert!(bare.contains(r#"{"io.modelcontextprotocol/subscriptionId":"a"}"#), "{bare}");
     }
 
     #[test]
@@ -71,10 +65,8 @@ mod tests {
             let named = format!(r#""io.modelcontextprotocol/subscriptionId":{id}"#);
             assert!(text(acknowledged(id, "{}")).contains(&named), "{id}");
             assert!(ended(id).contains(&named), "{id}");
-            let line = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{"_meta":{{"n":{big}}},"f":1.50}}}}"#
-            );
-            let told = text(told(id, &Message::from_child(line.into()).expect("a message")));
+            let params = format!(r#"{{"_meta":{{"n":{big}}},"f":1.50}}"#);
+            let told = text(told(id, "notifications/tools/list_changed", &params));
             assert!(told.contains(&named), "{told}");
             assert!(told.contains(&format!(r#""n":{big}"#)) && told.contains("1.50"), "{told}");
         }

@@ -2,7 +2,7 @@
 //! asked for it (MCP 2026-07-28, "Subscriptions").
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
     task::{Context, Poll},
@@ -27,10 +27,14 @@ use tokio::{
 use super::reply::Refusal;
 use crate::sessions::warm::Place;
 
-/// Messages that wait for a client that reads slowly; it misses what is more.
+/// Messages that wait for a client that reads slowly; of what is more, it hears once.
 const QUEUED: usize = 256;
 /// How long the acknowledgement waits for a child that does not say that it tells of a resource.
 const SUBSCRIBING: Duration = Duration::from_secs(5);
+const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
+const PROMPTS_CHANGED: &str = "notifications/prompts/list_changed";
+const RESOURCES_CHANGED: &str = "notifications/resources/list_changed";
+const UPDATED: &str = "notifications/resources/updated";
 /// Resources that one stream may listen to.
 const MAX_RESOURCES: usize = 256;
 
@@ -93,17 +97,22 @@ impl Filter {
         shown.into()
     }
 
-    fn wants(&self, method: &str, params: &Value) -> bool {
+    fn wants(&self, method: &str, uri: Option<&str>) -> bool {
         match method {
-            "notifications/tools/list_changed" => self.tools_list_changed,
-            "notifications/prompts/list_changed" => self.prompts_list_changed,
-            "notifications/resources/list_changed" => self.resources_list_changed,
-            "notifications/resources/updated" => {
-                let uri = params["uri"].as_str();
-                uri.is_some_and(|uri| self.resource_subscriptions.contains(uri))
-            }
+            TOOLS_CHANGED => self.tools_list_changed,
+            PROMPTS_CHANGED => self.prompts_list_changed,
+            RESOURCES_CHANGED => self.resources_list_changed,
+            UPDATED => uri.is_some_and(|uri| self.resource_subscriptions.contains(uri)),
             _ => false,
         }
+    }
+
+    /// All that it wants: methods, and what each is about.
+    fn all(&self) -> Vec<(&'static str, Option<String>)> {
+        let lists = [TOOLS_CHANGED, PROMPTS_CHANGED, RESOURCES_CHANGED];
+        let lists = lists.into_iter().filter(|method| self.wants(method, None));
+        let resources = self.resource_subscriptions.iter().map(|uri| (UPDATED, Some(uri.clone())));
+        lists.map(|method| (method, None)).chain(resources).collect()
     }
 }
 
@@ -125,7 +134,8 @@ pub(super) async fn open(
     let (mut resources, subscribed) = Resources::subscribe(&bridge, &filter.resource_subscriptions);
     let leaving = lease.asked_to_leave();
     let end = end(id, Some(facts));
-    let mut listener = Listener { notices, filter, sender, last, subscription: id.into(), end };
+    let (subscription, late) = (id.to_owned(), BTreeMap::new());
+    let mut listener = Listener { notices, filter, sender, late, last, subscription, end };
     let mut running = JoinSet::new();
     running.spawn(async move {
         tokio::pin!(leaving);
@@ -152,6 +162,8 @@ struct Listener {
     notices: broadcast::Receiver<Notice>,
     filter: Filter,
     sender: mpsc::Sender<Bytes>,
+    /// What waits for room, by what it is about: the newest of each, which says all that those before did.
+    late: BTreeMap<(String, Option<String>), Bytes>,
     /// Room for the result.
     last: mpsc::OwnedPermit<Bytes>,
     /// The name of the subscription: the request's id, raw.
@@ -166,6 +178,21 @@ impl Listener {
         listening::acknowledged(&self.subscription, &self.filter.shown().to_string())
     }
 
+    /// Tells the client that something has changed, as soon as there is room for it.
+    fn tell(&mut self, method: &str, uri: Option<&str>, params: &str) {
+        let message = listening::told(&self.subscription, method, params);
+        let message = match self.late.is_empty() {
+            true => match self.sender.try_send(message) {
+                Err(mpsc::error::TrySendError::Full(message)) => message,
+                // Or the client has left.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+            },
+            // What came before goes before.
+            false => message,
+        };
+        self.late.insert((method.to_owned(), uri.map(ToOwned::to_owned)), message);
+    }
+
     /// Passes on what the client asked for, until it leaves or the child does.
     async fn run(mut self, mut leaving: impl Future<Output = ()> + Unpin) {
         loop {
@@ -173,18 +200,30 @@ impl Listener {
                 () = self.sender.closed() => return,
                 () = &mut leaving => Ok(Notice::Ended),
                 notice = self.notices.recv() => notice,
+                room = self.sender.reserve(), if !self.late.is_empty() => {
+                    if let (Ok(room), Some((_, message))) = (room, self.late.pop_first()) {
+                        room.send(message);
+                    }
+                    continue;
+                }
             };
             match notice {
                 Ok(Notice::Changed(message)) => {
-                    let payload = message.payload().unwrap_or("{}");
-                    let params: Value = serde_json::from_str(payload).unwrap_or_default();
-                    let method = message.method();
-                    if self.filter.wants(&method, &params) {
-                        let told = listening::told(&self.subscription, &message);
-                        let _ = self.sender.try_send(told);
+                    let params = message.payload().unwrap_or("{}");
+                    let read: Value = serde_json::from_str(params).unwrap_or_default();
+                    let (method, uri) = (message.method(), read["uri"].as_str());
+                    if self.filter.wants(&method, uri) {
+                        self.tell(&method, uri, params);
                     }
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                // What was missed is not known: anything may have changed.
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    for (method, uri) in self.filter.all() {
+                        let params =
+                            uri.as_ref().map_or_else(|| json!({}), |uri| json!({ "uri": uri }));
+                        self.tell(method, uri.as_deref(), &params.to_string());
+                    }
+                }
                 Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed) => {
                     self.last.send(self.end);
                     return;
@@ -248,5 +287,85 @@ impl Drop for Resources {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use bridge::Incoming;
+
+    use super::*;
+
+    /// A listener to one list and two resources, with room for `queued` messages and its result.
+    fn listener(
+        notices: broadcast::Receiver<Notice>,
+        queued: usize,
+    ) -> (Listener, mpsc::Receiver<Bytes>) {
+        let (sender, messages) = mpsc::channel(queued + 1);
+        let last = sender.clone().try_reserve_owned().expect("there is room");
+        let filter = Filter {
+            prompts_list_changed: true,
+            resource_subscriptions: ["a:", "b:"].map(ToOwned::to_owned).into(),
+            ..Filter::default()
+        };
+        let (late, end) = (BTreeMap::new(), Bytes::from_static(b"null"));
+        let subscription = "7".to_owned();
+        (Listener { notices, filter, sender, late, last, subscription, end }, messages)
+    }
+
+    fn changed(method: &str, params: &Value) -> Notice {
+        let text = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
+        let incoming = Incoming::parse(&text.into(), 1).expect("a message");
+        Notice::Changed(incoming.single().expect("one").clone())
+    }
+
+    /// What a client that reads to the end hears.
+    async fn heard(mut messages: mpsc::Receiver<Bytes>) -> Vec<(Value, Value)> {
+        let mut all = Vec::new();
+        while let Some(message) = messages.recv().await {
+            let message: Value = serde_json::from_slice(&message).expect("JSON");
+            all.push((message["method"].clone(), message["params"]["uri"].clone()));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_notifications_hides_no_change_from_a_listener() {
+        let (notices, told) = broadcast::channel(4);
+        let (listener, messages) = listener(told, QUEUED);
+        let _ = notices.send(changed(PROMPTS_CHANGED, &json!({})));
+        let _ = notices.send(changed(UPDATED, &json!({ "uri": "a:" })));
+        for _ in 0..100 {
+            let _ = notices.send(changed(TOOLS_CHANGED, &json!({})));
+        }
+        let _ = notices.send(Notice::Ended);
+        listener.run(pending()).await;
+        let prompts = (json!(PROMPTS_CHANGED), Value::Null);
+        let [a, b] = ["a:", "b:"].map(|uri| (json!(UPDATED), json!(uri)));
+        assert_eq!(heard(messages).await, [prompts, a, b, (Value::Null, Value::Null)]);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_hears_of_each_change_once_it_reads() {
+        let (notices, told) = broadcast::channel(64);
+        let (listener, mut messages) = listener(told, 1);
+        let [a, b] = ["a:", "b:"].map(|uri| changed(UPDATED, &json!({ "uri": uri })));
+        for notice in [&a, &b, &a, &b, &a] {
+            let _ = notices.send(notice.clone());
+        }
+        let mut running = JoinSet::new();
+        running.spawn(listener.run(pending()));
+        while !notices.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for uri in ["a:", "a:", "b:"] {
+            let message: Value =
+                serde_json::from_slice(&messages.recv().await.expect("a message")).expect("JSON");
+            assert_eq!(message["params"]["uri"], uri);
+        }
+        let _ = notices.send(Notice::Ended);
+        assert_eq!(heard(messages).await.len(), 1, "the result, and nothing before it");
     }
 }
