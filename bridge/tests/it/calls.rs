@@ -112,6 +112,32 @@ async fn a_child_that_is_silent_after_it_withdrew_its_question_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn log_messages_come_to_the_reader_who_wants_them_whatever_the_one_before_wanted() {
+    let mut bench = shared(Limits::default()).await;
+    let request = call(json!(1), "tools/call");
+    let mut call = calls(&bench.bridge, &request, true).await;
+    let sent = bench.child.reads().await;
+    let logs = |data: &str| {
+        let params = json!({ "level": "error", "data": data });
+        json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params })
+    };
+    let retry = incoming(&request);
+    for (wants, data) in [(false, "not wanted"), (true, "wanted"), (false, "not any more")] {
+        call.hand_over("2", retry.single().expect("one"), Admission::default(), wants);
+        bench.child.writes(logs(data)).await;
+        if wants {
+            let Told::Notification(told) = told(&mut call).await else { panic!("a message") };
+            assert!(String::from_utf8_lossy(&told).contains(data), "{told:?}");
+        } else {
+            // The driver has its turn.
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    bench.child.answers(&sent, json!("done")).await;
+    assert_eq!(answer(&mut call).await, "done");
+}
+
+#[tokio::test(start_paused = true)]
 async fn questions_that_the_child_withdraws_before_they_are_read_are_not_kept() {
     let mut bench = shared(Limits::default()).await;
     let mut call = calls(&bench.bridge, &call(json!(1), "tools/call"), true).await;
@@ -123,6 +149,8 @@ async fn questions_that_the_child_withdraws_before_they_are_read_are_not_kept() 
         bench.child.writes(withdrawn(&id)).await;
     }
     bench.child.answers(&request, json!("nothing to ask")).await;
+    // All of it is read by then.
+    sleep(Duration::from_millis(1)).await;
     assert_eq!(answer(&mut call).await, "nothing to ask");
 }
 
@@ -153,10 +181,10 @@ async fn a_reader_is_told_once_that_its_answer_is_late_and_so_is_the_one_who_tak
     let retry = incoming(&request);
     for _ in 0..2 {
         // The second one takes over what nobody has read.
-        call.hand_over("2", retry.single().expect("one"), Admission::default());
+        call.hand_over("2", retry.single().expect("one"), Admission::default(), false);
         sleep(2 * second).await;
     }
-    call.hand_over("2", retry.single().expect("one"), Admission::default());
+    call.hand_over("2", retry.single().expect("one"), Admission::default(), false);
     let begun = Instant::now();
     assert!(matches!(told(&mut call).await, Told::Overdue));
     assert_eq!(begun.elapsed(), second);
