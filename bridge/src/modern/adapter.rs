@@ -180,6 +180,10 @@ impl Adapter {
                 _ => self.refuse(id, rpc::INVALID_PARAMS, "there is no such log level"),
             },
             "resources/subscribe" | "resources/unsubscribe" => self.on_subscription(id, &message),
+            method if is_of_this_era(method) => {
+                let words = format!("there is no method {method} in revision {}", self.revision);
+                self.refuse(id, rpc::METHOD_NOT_FOUND, &words);
+            }
             _ => {
                 let line = self.dressed(id, &message, &[]);
                 self.sent.push(Sent::Child(line));
@@ -571,6 +575,12 @@ impl Adapter {
         let error = rpc::error(Some(&id.to_string()), code, words);
         self.sent.push(Sent::Session(error.into()));
     }
+}
+
+/// Whether a method is none of the legacy era, whatever it does here. Those about tasks are another
+/// protocol there; and whose a task is, no session says.
+fn is_of_this_era(method: &str) -> bool {
+    matches!(method, "server/discover" | "subscriptions/listen") || method.starts_with("tasks/")
 }
 
 /// A member of the parameters that is a text.

@@ -96,6 +96,27 @@ fn every_request_says_what_the_handshake_said_once() {
 }
 
 #[test]
+fn a_session_reaches_no_task_and_no_subscription_by_the_methods_of_the_modern_era() {
+    let mut adapter = greeted(&json!({}), &json!({ "tools": {} }));
+    let listen = json!({ "notifications": { "taskIds": ["another's"] } });
+    let task = json!({ "taskId": "another's" });
+    for (id, (method, params)) in (2..).zip([
+        ("subscriptions/listen", &listen),
+        ("server/discover", &json!({})),
+        ("tasks/get", &task),
+        ("tasks/update", &task),
+        ("tasks/cancel", &task),
+        ("tasks/list", &json!({})),
+        ("tasks/result", &task),
+    ]) {
+        let answer = one(adapter.request(id, method, params), false);
+        let (of, code) = (&answer["id"], &answer["error"]["code"]);
+        assert_eq!((of, code), (&json!(id), &json!(rpc::METHOD_NOT_FOUND)), "{method}");
+    }
+    assert!(adapter.calls.is_empty());
+}
+
+#[test]
 fn what_a_call_requires_is_asked_of_the_client_and_the_same_call_goes_on() {
     let mut adapter =
         greeted(&json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {} }), &json!({}));
