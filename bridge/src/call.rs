@@ -233,8 +233,14 @@ impl Call {
 
     /// The call gets another reader: the sender of `request`, whose raw id is `client_id`, whom `admission`
     /// let in. Progress that was not read yet, and all that follows, comes under the token of that
-    /// request; without a token there is none.
-    pub fn hand_over(&mut self, client_id: &str, request: &Message, admission: Admission) {
+    /// request; without a token there is none. Log messages come from now on if it `wants_logs`.
+    pub fn hand_over(
+        &mut self,
+        client_id: &str,
+        request: &Message,
+        admission: Admission,
+        wants_logs: bool,
+    ) {
         let place = request.progress_token().ok().flatten();
         let token = place.zip(request.payload()).map(|(place, params)| &params[place]);
         let overdue_at = self.exchange.options.overdue_after.map(|after| Instant::now() + after);
@@ -246,7 +252,7 @@ impl Call {
             pending.switch_at = overdue_at;
         }
         // Under the lock, so that no progress comes in between.
-        self.exchange.hand_over(token);
+        self.exchange.hand_over(token, wants_logs);
         if table.is_due(overdue_at) {
             self.shared.outbox.wake_driver();
         }
@@ -321,7 +327,7 @@ impl Shared {
             return;
         }
         let mut table = self.table();
-        let asked = table.only_call(|options| options.may_be_asked);
+        let asked = table.only_call(|call| call.options.may_be_asked);
         let Some((id, exchange)) = asked else {
             drop(table);
             return self
@@ -379,7 +385,7 @@ impl Shared {
         }
         match &*method {
             "notifications/message" => {
-                let wanted = self.table().only_call(|options| options.wants_logs);
+                let wanted = self.table().only_call(Exchange::wants_logs);
                 let Some((_, exchange)) = wanted else {
                     return debug!("no one call has asked for the child's log messages");
                 };
@@ -415,10 +421,10 @@ impl Shared {
 }
 
 impl Table {
-    /// The call under way with such options, if there is exactly one.
-    fn only_call(&self, fits: fn(CallOptions) -> bool) -> Option<(u64, Arc<Exchange>)> {
+    /// The one call under way that fits, if there is exactly one.
+    fn only_call(&self, fits: fn(&Exchange) -> bool) -> Option<(u64, Arc<Exchange>)> {
         let mut calls = self.pending.iter().filter_map(|(id, pending)| match &pending.sink {
-            Sink::Call(exchange) if fits(exchange.options) => Some((*id, exchange.clone())),
+            Sink::Call(exchange) if fits(exchange) => Some((*id, exchange.clone())),
             _ => None,
         });
         calls.next().filter(|_| calls.next().is_none())

@@ -5,7 +5,10 @@ use std::{
     collections::VecDeque,
     fmt,
     ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -74,6 +77,8 @@ pub enum Notice {
 /// One call, between the pipe and its reader.
 pub(crate) struct Exchange {
     pub(crate) options: CallOptions,
+    /// As its options say, until another reader says something else.
+    wants_logs: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -93,7 +98,7 @@ struct State {
 impl Exchange {
     pub(crate) fn new(options: CallOptions, on_complete: OnComplete) -> Self {
         let state = State { on_complete: Some(on_complete), ..State::default() };
-        Self { options, state: Mutex::new(state) }
+        Self { options, wants_logs: options.wants_logs.into(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,8 +121,15 @@ impl Exchange {
         self.state().tell(Told::Overdue);
     }
 
-    /// Gets another reader, who has waited for nothing yet: puts `token` into the progress that waits to be read; drops it where there is none.
-    pub(crate) fn hand_over(&self, token: Option<&str>) {
+    /// Whether log messages of the child are wanted.
+    pub(crate) fn wants_logs(&self) -> bool {
+        self.wants_logs.load(Ordering::Relaxed)
+    }
+
+    /// Gets another reader, who has waited for nothing yet: puts `token` into the progress that waits to be
+    /// read; drops it where there is none.
+    pub(crate) fn hand_over(&self, token: Option<&str>, wants_logs: bool) {
+        self.wants_logs.store(wants_logs, Ordering::Relaxed);
         let mut state = self.state();
         let state = &mut *state;
         let mut bytes = 0;
@@ -251,7 +263,7 @@ mod tests {
     #[test]
     fn progress_of_a_call_that_waited_comes_under_the_token_of_its_retry() {
         let exchange = waiting();
-        exchange.hand_over(Some(r#""the retry's""#));
+        exchange.hand_over(Some(r#""the retry's""#), false);
         let told = told(&exchange);
         assert!(told[0].contains(r#""progress":1,"progressToken":"the retry's"}"#), "{told:?}");
         assert!(told[1].contains(r#""data":"progressToken""#), "{told:?}");
@@ -260,7 +272,7 @@ mod tests {
     #[test]
     fn a_retry_that_names_no_token_hears_of_no_progress() {
         let exchange = waiting();
-        exchange.hand_over(None);
+        exchange.hand_over(None, false);
         let told = told(&exchange);
         assert_eq!(told.len(), 1, "{told:?}");
     }

@@ -131,7 +131,8 @@ impl Turn {
         counted: Option<Counted>,
     ) -> Self {
         let Parked { mut call, place, asked, questions, .. } = parked;
-        call.hand_over(about.id(), request, about.admission.clone());
+        let wants_logs = about.log_level.is_some();
+        call.hand_over(about.id(), request, about.admission.clone(), wants_logs);
         let mut left = Vec::new();
         for asked in asked {
             match answers.remove(&asked.key).filter(|answer| answer.starts_with('{')) {
