@@ -45,11 +45,15 @@ pub(crate) fn benches(members: &Value, package: &str) -> Vec<String> {
         .collect()
 }
 
-/// Builds the broker as the tests do, which have built it already where they ran: with debug
-/// assertions and overflow checks. Its path is [`broker::binary`](crate::broker::binary).
+/// Builds the broker and the fixture server as the tests do, which have compiled them already where they
+/// ran: with debug assertions and overflow checks. The broker's path is
+/// [`broker::binary`](crate::broker::binary), the fixture's `target/debug/examples/everything`.
+///
+/// In one call: an example has the broker's dev-dependencies, and these turn on features of what the
+/// broker depends on. Without an example, half of the dependencies would be compiled once more.
 pub(crate) fn build_broker(sh: &Shell) -> anyhow::Result<()> {
-    let flags = ["--workspace", "--all-features", "--bin", "mcp-broker"];
-    succeed(process::run(cmd!(sh, "cargo build {flags...}"))?)
+    let programs = ["--bin", "mcp-broker", "--example", "everything"];
+    succeed(process::run(cmd!(sh, "cargo build --workspace --all-features {programs...}"))?)
 }
 
 /// Builds the broker that is measured; its path is `target/release/mcp-broker`.

@@ -15,7 +15,6 @@ use crate::{
 pub(crate) fn run(sh: &Shell, flags: flags::Demo) -> anyhow::Result<Tally> {
     let listen = flags.listen.as_deref().unwrap_or("127.0.0.1:8080");
     cargo::build_broker(sh)?;
-    cargo::build_examples(sh, &["everything"])?;
     let dir = root().join("target/demo");
     // A new token each time, so the old ones need not stay.
     sh.remove_path(&dir)?;

@@ -37,7 +37,6 @@ impl Suite {
     /// Builds and installs what it needs and is not there yet.
     pub(super) fn prepare(sh: &Shell) -> anyhow::Result<Self> {
         cargo::build_broker(sh)?;
-        cargo::build_examples(sh, &["everything"])?;
         pinned::browser(sh)?;
         pinned::npm(sh, &root().join("xtask/e2e/ts"), &root().join("target/e2e/ts"))?;
         let dir = root().join("target/conformance");

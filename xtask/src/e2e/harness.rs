@@ -31,7 +31,7 @@ impl Harness {
     /// Builds and installs what is needed and not there yet.
     pub(super) fn build(sh: &Shell) -> anyhow::Result<Self> {
         cargo::build_broker(sh)?;
-        cargo::build_examples(sh, &["everything", "client"])?;
+        cargo::build_examples(sh, &["client"])?;
         let dir = root().join("target/e2e");
         pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir.join("ts"))?;
         let python = python(sh)?;
