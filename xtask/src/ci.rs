@@ -1,8 +1,9 @@
 //! `cargo xtask ci`: everything that has to hold, and one line at the end.
 //!
-//! Lint and tests run alone: both keep every processor busy. The stories of real clients and the
-//! conformance suite mostly wait, for browsers, for tokens to end, for children to start. So these
-//! parts are processes of their own, two at a time, each with its output in one piece.
+//! Tests run alone: they keep every processor busy, and some look at the clock. Packages come from their
+//! registries while lint compiles. The stories of real clients and the conformance suite mostly wait, for
+//! browsers, for tokens to end, for children to start. So these parts are processes of their own, two at a
+//! time, each with its output in one piece.
 
 use std::{
     collections::VecDeque,
@@ -16,8 +17,8 @@ use xshell::{Shell, cmd};
 
 use crate::{
     cargo::root,
-    conformance, e2e, flags, lint,
-    process::{self, Stopwatch},
+    e2e, flags, lint,
+    process::{self, Errors, Stopwatch},
     tally::Tally,
     test,
 };
@@ -47,15 +48,20 @@ struct Part {
 }
 
 pub(crate) fn run(sh: &Shell, _: flags::Ci) -> anyhow::Result<Tally> {
-    let mut parts = vec![
-        part("lint", || lint::run(sh, flags::Lint { fix: false })),
-        part("test", || test::run(sh, flags::Test { package: None, repeat: None, busy: false })),
-        part("builds and packages", || {
-            e2e::prepare(sh)?;
-            conformance::prepare(sh)?;
-            Ok(Tally::default())
-        }),
-    ];
+    let mut parts = Vec::new();
+    thread::scope(|scope| {
+        let packages = scope.spawn(|| Apart::run(&["packages"], Errors::Among));
+        parts.push(part("lint", || lint::run(sh, flags::Lint { fix: false })));
+        // Not beside the tests.
+        parts.push(packages.join().expect("an installation that fails is an outcome").show());
+    });
+    parts.push(part("test", || {
+        test::run(sh, flags::Test { package: None, repeat: None, busy: false })
+    }));
+    parts.push(part("builds", || {
+        e2e::build(sh)?;
+        Ok(Tally::one(true))
+    }));
     parts.extend(waiting());
 
     let mut total = Tally::default();
@@ -88,17 +94,10 @@ fn waiting() -> Vec<Part> {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(arguments) = next() {
-                    let watch = Stopwatch::start();
-                    let mut said = Vec::new();
-                    let outcome = separately(arguments, &mut said);
+                    let apart = Apart::run(arguments, Errors::Ours);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                     // Under the lock, so that no other part comes in between.
-                    let mut part = part(&arguments.join(" "), || {
-                        said.iter().for_each(|line| println!("{line}"));
-                        outcome
-                    });
-                    part.took = watch.elapsed();
-                    done.push(part);
+                    done.push(apart.show());
                 }
             });
         }
@@ -106,15 +105,42 @@ fn waiting() -> Vec<Part> {
     done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A part that ran as a process of its own.
+struct Apart {
+    name: String,
+    /// All of its output.
+    said: Vec<String>,
+    outcome: anyhow::Result<Tally>,
+    took: Duration,
+}
+
+impl Apart {
+    /// Runs this program with other arguments, and shows nothing yet.
+    fn run(arguments: &[&str], errors: Errors) -> Self {
+        let watch = Stopwatch::start();
+        let mut said = Vec::new();
+        let outcome = separately(arguments, errors, &mut said);
+        Self { name: arguments.join(" "), said, outcome, took: watch.elapsed() }
+    }
+
+    /// Shows what it has said, in one piece.
+    fn show(self) -> Part {
+        let shown = part(&self.name, || {
+            self.said.iter().for_each(|line| println!("{line}"));
+            self.outcome
+        });
+        Part { took: self.took, ..shown }
+    }
+}
+
 /// Runs this program with other arguments, and reads the sum at its end.
-fn separately(arguments: &[&str], said: &mut Vec<String>) -> anyhow::Result<Tally> {
+fn separately(arguments: &[&str], errors: Errors, said: &mut Vec<String>) -> anyhow::Result<Tally> {
     // A shell belongs to one thread.
     let sh = Shell::new()?;
     sh.change_dir(root());
     let program = std::env::current_exe().context("this program has no path")?;
-    let finished = process::watch(cmd!(sh, "{program} {arguments...}"), LIMIT, |line| {
-        said.push(line.to_owned());
-    })?;
+    let cmd = cmd!(sh, "{program} {arguments...}");
+    let finished = process::watch_with(errors, cmd, LIMIT, |line| said.push(line.to_owned()))?;
     let tally = said.iter().rev().find_map(|line| sum(line, arguments[0]));
     let mut tally = tally.with_context(|| format!("it ended with {}", finished.how))?;
     if !finished.ok && tally.failed == 0 {

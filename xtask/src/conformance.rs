@@ -45,9 +45,9 @@ const PAIRINGS: [Pairing; 4] = [
     },
 ];
 
-/// Builds and installs what is needed and not there yet.
-pub(crate) fn prepare(sh: &Shell) -> anyhow::Result<()> {
-    Suite::prepare(sh)?;
+/// Installs the suite.
+pub(crate) fn packages(sh: &Shell) -> anyhow::Result<()> {
+    Suite::install(sh)?;
     Ok(())
 }
 

@@ -53,7 +53,7 @@ fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
         || server
             .is_some_and(|server| clients::SERVERS.contains(&server) && !SERVERS.contains(&server));
     let are_chosen = flags.calls || flags.sign_in || flags.outlive || flags.clients || flags.levels;
-    let harness = Harness::build(sh)?;
+    let harness = Harness::prepare(sh)?;
     let mut total = Tally::default();
     if flags.calls || !(are_chosen || is_package) {
         let clients = chosen("client", &CLIENTS, client)?;
@@ -80,12 +80,18 @@ fn stories(sh: &Shell, flags: &flags::Stories) -> anyhow::Result<Tally> {
     Ok(total)
 }
 
-/// Builds and installs what every part needs.
-pub(crate) fn prepare(sh: &Shell) -> anyhow::Result<()> {
-    let harness = Harness::build(sh)?;
-    provider::prepare(sh, &harness)?;
-    clients::prepare(sh, &harness)?;
-    levels::prepare(sh, &harness)?;
+/// Builds what every part needs.
+pub(crate) fn build(sh: &Shell) -> anyhow::Result<()> {
+    harness::build(sh)?;
+    provider::build(sh)
+}
+
+/// Installs the packages of every part.
+pub(crate) fn packages(sh: &Shell) -> anyhow::Result<()> {
+    harness::packages(sh)?;
+    provider::packages(sh)?;
+    clients::packages(sh)?;
+    levels::packages(sh)?;
     Ok(())
 }
 

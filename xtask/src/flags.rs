@@ -74,6 +74,8 @@ xflags::xflags! {
             /// Only scenarios whose name contains this text.
             optional filter: String
         }
+        /// Installs the packages of other languages that the stories and the suite need.
+        cmd packages {}
         /// The load scenario, or the benches of one crate; keeps the result under `target/bench`.
         cmd bench {
             /// The crate whose benches run, instead of the load scenario; or `sleepers`: many more

@@ -39,6 +39,7 @@ mod dist;
 mod e2e;
 mod flags;
 mod lint;
+mod packages;
 mod pinned;
 mod port;
 mod process;
@@ -75,6 +76,7 @@ fn dispatch(flags: Xtask) -> anyhow::Result<Tally> {
         XtaskCmd::Tidy(flags) => tidy::run(&sh, flags),
         XtaskCmd::E2e(flags) => e2e::run(&sh, flags),
         XtaskCmd::Conformance(flags) => conformance::run(&sh, flags),
+        XtaskCmd::Packages(flags) => packages::run(&sh, flags),
         XtaskCmd::Bench(flags) => bench::run(&sh, flags),
         XtaskCmd::Demo(flags) => demo::run(&sh, flags),
         XtaskCmd::Dist(flags) => dist::run(&sh, flags),

@@ -1,7 +1,7 @@
 //! Running a command: its line to paste, its output line by line, and how long it may take.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -68,14 +68,33 @@ pub(crate) fn run_with(variables: &[(&str, &str)], cmd: Cmd<'_>) -> anyhow::Resu
     Ok(Finished { ok: status.success(), how: status.to_string(), took: watch.elapsed() })
 }
 
+/// Where the standard error of a command goes that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// Where ours goes.
+    Ours,
+    /// Among its standard output.
+    Among,
+}
+
 /// Runs `cmd` and gives every line of its standard output to `see` as it comes. A command that is
 /// not done within `limit` is killed.
 pub(crate) fn watch(
     cmd: Cmd<'_>,
     limit: Duration,
+    see: impl FnMut(&str),
+) -> anyhow::Result<Finished> {
+    watch_with(Errors::Ours, cmd, limit, see)
+}
+
+/// [`watch`], with a word on standard error.
+pub(crate) fn watch_with(
+    errors: Errors,
+    cmd: Cmd<'_>,
+    limit: Duration,
     mut see: impl FnMut(&str),
 ) -> anyhow::Result<Finished> {
-    attend(cmd, Stdio::null(), limit, |line| {
+    attend(cmd, (Stdio::null(), errors), limit, |line| {
         see(line);
         None
     })
@@ -88,29 +107,32 @@ pub(crate) fn converse(
     limit: Duration,
     answer: impl FnMut(&str) -> Option<String>,
 ) -> anyhow::Result<Finished> {
-    attend(cmd, Stdio::piped(), limit, answer)
+    attend(cmd, (Stdio::piped(), Errors::Ours), limit, answer)
 }
 
 fn attend(
     cmd: Cmd<'_>,
-    stdin: Stdio,
+    (stdin, errors): (Stdio, Errors),
     limit: Duration,
     mut answer: impl FnMut(&str) -> Option<String>,
 ) -> anyhow::Result<Finished> {
     announce(&[], &cmd);
     let watch = Stopwatch::start();
     let line = cmd.to_string();
-    let mut child = as_from_a_shell(cmd)
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start `{line}`"))?;
-    let stdout = child.stdout.take().expect("it was asked to be piped");
+    let (output, its_end) = io::pipe().context("there is no pipe")?;
+    let mut command = as_from_a_shell(cmd);
+    if errors == Errors::Among {
+        command.stderr(its_end.try_clone().context("there is no pipe")?);
+    }
+    let started = command.stdin(stdin).stdout(its_end).spawn();
+    // It holds the other end of the pipe, and only without it does the output end.
+    drop(command);
+    let mut child = started.with_context(|| format!("cannot start `{line}`"))?;
     let mut stdin = child.stdin.take();
     let (sender, lines) = mpsc::sync_channel(64);
     // Not joined: a grandchild may hold the pipe open long after the command was given up.
     thread::spawn(move || {
-        let mut reader = BufReader::new(stdout);
+        let mut reader = BufReader::new(output);
         let mut bytes = Vec::new();
         while matches!(reader.read_until(b'\n', &mut bytes), Ok(1..)) {
             let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
@@ -199,6 +221,20 @@ mod tests {
         assert_eq!(seen, ["one", "two", "three"]);
         assert!(!finished.ok);
         assert_eq!(finished.how, "exit status: 3");
+    }
+
+    #[test]
+    fn errors_are_seen_where_they_were_written_if_that_is_asked() {
+        let sh = Shell::new().unwrap();
+        let script = "echo one; echo two >&2; echo three";
+        let seen_with = |errors| {
+            let mut seen = Vec::new();
+            let cmd = cmd!(sh, "sh -c {script}");
+            watch_with(errors, cmd, BUILD_LIMIT, |line| seen.push(line.to_owned())).unwrap();
+            seen
+        };
+        assert_eq!(seen_with(Errors::Among), ["one", "two", "three"]);
+        assert_eq!(seen_with(Errors::Ours), ["one", "three"]);
     }
 
     #[test]

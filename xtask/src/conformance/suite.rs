@@ -37,6 +37,11 @@ impl Suite {
     /// Builds and installs what it needs and is not there yet.
     pub(super) fn prepare(sh: &Shell) -> anyhow::Result<Self> {
         cargo::build_broker(sh)?;
+        Self::install(sh)
+    }
+
+    /// The part of [`prepare`](Self::prepare) that compiles nothing of ours.
+    pub(super) fn install(sh: &Shell) -> anyhow::Result<Self> {
         pinned::browser(sh)?;
         pinned::npm(sh, &root().join("xtask/e2e/ts"), &root().join("target/e2e/ts"))?;
         let dir = root().join("target/conformance");

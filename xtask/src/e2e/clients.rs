@@ -22,7 +22,7 @@ use xshell::{Shell, cmd};
 
 use super::{
     cell::{Cell, follow, matrix},
-    harness::Harness,
+    harness::{self, Harness},
     provider::{self, PEOPLE, password},
 };
 use crate::{
@@ -61,10 +61,10 @@ const REGISTRIES: [&str; 14] = [
 ];
 
 /// Installs the older clients and `uvx`; returns their `bin`.
-pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> {
+pub(super) fn packages(sh: &Shell) -> anyhow::Result<PathBuf> {
     pinned::browser(sh)?;
     let requirements = root().join("xtask/e2e/py/older.txt");
-    pinned::pip(sh, &requirements, &harness.dir.join("older"))
+    pinned::pip(sh, &requirements, &harness::dir().join("older"))
 }
 
 /// Those of [`REGISTRIES`] that are set here.
@@ -80,7 +80,7 @@ pub(super) fn run(
     servers: &[&str],
     only: Option<&str>,
 ) -> anyhow::Result<Tally> {
-    let older = prepare(sh, harness)?;
+    let older = packages(sh)?;
     let dir = harness.dir.join("clients");
     // With the caches: they are to be cold.
     sh.remove_path(&dir)?;

@@ -29,13 +29,10 @@ const OWN_GO: [(&str, &str); 2] = [("client", "."), ("forge", "forge")];
 
 impl Harness {
     /// Builds and installs what is needed and not there yet.
-    pub(super) fn build(sh: &Shell) -> anyhow::Result<Self> {
-        cargo::build_broker(sh)?;
-        cargo::build_examples(sh, &["client"])?;
-        let dir = root().join("target/e2e");
-        pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir.join("ts"))?;
-        let python = python(sh)?;
-        let go = go(sh)?;
+    pub(super) fn prepare(sh: &Shell) -> anyhow::Result<Self> {
+        build(sh)?;
+        let (python, go) = packages(sh)?;
+        let dir = dir();
         // A copy, so that its processes can be told from those of other tests by their path. One that
         // is there already may be running for another part.
         let (built, copy) = (root().join("target/debug/examples/everything"), dir.join("fixture"));
@@ -47,13 +44,30 @@ impl Harness {
     }
 }
 
+/// The directory of everything that the stories leave behind.
+pub(super) fn dir() -> PathBuf {
+    root().join("target/e2e")
+}
+
+/// Builds the broker, the fixture server and the client in Rust.
+pub(super) fn build(sh: &Shell) -> anyhow::Result<()> {
+    cargo::build_broker(sh)?;
+    cargo::build_examples(sh, &["client"])
+}
+
+/// Installs what the programs in JavaScript, Python and Go need; returns what [`python`] and [`go`] do.
+pub(super) fn packages(sh: &Shell) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
+    pinned::npm(sh, &root().join("xtask/e2e/ts"), &dir().join("ts"))?;
+    Ok((python(sh)?, go(sh)?))
+}
+
 /// The `bin` of an environment with what the programs in Python need.
 pub(super) fn python(sh: &Shell) -> anyhow::Result<PathBuf> {
     let requirements = root().join("xtask/e2e/py/requirements.txt");
-    pinned::pip(sh, &requirements, &root().join("target/e2e/py"))
+    pinned::pip(sh, &requirements, &dir().join("py"))
 }
 
 /// The directory of the programs in Go, each at `NAME/NAME`, where Go is.
 pub(super) fn go(sh: &Shell) -> anyhow::Result<Option<PathBuf>> {
-    pinned::go(sh, &GO, &root().join("xtask/e2e/go"), &OWN_GO, &root().join("target/e2e/go"))
+    pinned::go(sh, &GO, &root().join("xtask/e2e/go"), &OWN_GO, &dir().join("go"))
 }

@@ -18,7 +18,7 @@ use xshell::{Shell, cmd};
 use super::{
     cell::{Cell, follow, matrix},
     clients,
-    harness::Harness,
+    harness::{self, Harness},
     repository,
 };
 use crate::{
@@ -36,8 +36,8 @@ const USERS: &str = "270000-270099";
 const RUST: (&str, &str) = ("rust-mcp-filesystem", "0.4.5");
 
 /// Installs the server in Rust; returns its program.
-pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> {
-    pinned::cargo(sh, RUST, &harness.dir.join("rust"))
+pub(super) fn packages(sh: &Shell) -> anyhow::Result<PathBuf> {
+    pinned::cargo(sh, RUST, &harness::dir().join("rust"))
 }
 
 /// One server: its command, and a call that it answers.
@@ -54,8 +54,8 @@ struct Foreign {
 
 /// Tells the story of each server at each level, or those whose name contains `only`.
 pub(super) fn run(sh: &Shell, harness: &Harness, only: Option<&str>) -> anyhow::Result<Tally> {
-    let older = clients::prepare(sh, harness)?;
-    let rust = prepare(sh, harness)?;
+    let older = clients::packages(sh)?;
+    let rust = packages(sh)?;
     let dir = harness.dir.join("levels");
     sh.remove_path(&dir)?;
     sh.create_dir(&dir)?;

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use xshell::{Cmd, Shell, cmd};
 
-use super::harness::Harness;
+use super::harness::{self, Harness};
 use crate::{
     cargo::{self, root},
     pinned, port, process,
@@ -34,12 +34,22 @@ pub(super) fn password(name: &str) -> String {
     format!("{name}-password")
 }
 
-/// Installs a browser, the forge double, and the server that acts on it, whose path is returned.
-pub(super) fn prepare(sh: &Shell, harness: &Harness) -> anyhow::Result<PathBuf> {
+/// Builds the forge double, and installs what [`packages`] does, whose path is returned.
+pub(super) fn prepare(sh: &Shell) -> anyhow::Result<PathBuf> {
+    build(sh)?;
+    packages(sh)
+}
+
+/// Builds the forge double.
+pub(super) fn build(sh: &Shell) -> anyhow::Result<()> {
+    cargo::build_examples(sh, &["forge"])
+}
+
+/// Installs a browser, and the server that acts on the forge double, whose path is returned.
+pub(super) fn packages(sh: &Shell) -> anyhow::Result<PathBuf> {
     pinned::browser(sh)?;
-    cargo::build_examples(sh, &["forge"])?;
     let requirements = root().join("xtask/e2e/py/gitea.txt");
-    Ok(pinned::pip(sh, &requirements, &harness.dir.join("gitea"))?.join("gitea-mcp"))
+    Ok(pinned::pip(sh, &requirements, &harness::dir().join("gitea"))?.join("gitea-mcp"))
 }
 
 /// A free address for the broker: it and the identity provider have to know each other's before they

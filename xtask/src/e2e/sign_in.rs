@@ -40,7 +40,7 @@ pub(super) fn run(
     client: Option<&str>,
     only: Option<&str>,
 ) -> anyhow::Result<Tally> {
-    let gitea = provider::prepare(sh, harness)?;
+    let gitea = provider::prepare(sh)?;
     let clients: Vec<_> =
         CLIENTS.into_iter().filter(|one| client.is_none_or(|c| c == *one)).collect();
     let mut cells = Vec::new();
