@@ -33,17 +33,17 @@ const CACHEABLE: [&str; 5] =
 /// The response to `method`, whose raw id is `id`, in the modern form: the result `raw` with its type,
 /// what made it, and where the revision asks for it how long it may be kept. Nothing is: no
 /// notification says that it is out of date unless the client listens, and what one person reads is for
-/// no other. What a child of the legacy era calls `resultType` is no type of this era.
+/// no other. What a child of the legacy era calls `resultType` is no type of this era; and what has not the
+/// form that this era gives it would cost the client the whole result.
 #[must_use]
 pub fn response(id: &str, method: &str, raw: &str, server_info: Option<&str>) -> Bytes {
     let said = Said::of(raw);
-    let is_foreign =
-        said.result_type.stands_as_it_is() && said.result_type.only() != Ok(Some(r#""complete""#));
-    if is_foreign {
+    let foreign = said.foreign(CACHEABLE.contains(&method));
+    if foreign.iter().any(Option::is_some) {
         let mut own = Vec::with_capacity(raw.len());
-        Object::read(raw).write(&mut own, &|name| match name {
-            "resultType" => Written::No,
-            _ => Written::AsItIs,
+        Object::read(raw).write(&mut own, &|name| match foreign.contains(&Some(name)) {
+            true => Written::No,
+            false => Written::AsItIs,
         });
         return own_response(id, method, &String::from_utf8_lossy(&own), server_info);
     }
@@ -75,6 +75,23 @@ impl<'a> Said<'a> {
             said.meta.see("_meta", &member);
         }
         said
+    }
+
+    /// The members that have not the form they have in this era.
+    fn foreign(&self, is_cacheable: bool) -> [Option<&'static str>; 4] {
+        let is_foreign = |mark: &Mark<'_>, is_fine: fn(&str) -> bool| {
+            mark.stands_as_it_is() && !mark.only().is_ok_and(|value| value.is_none_or(is_fine))
+        };
+        let foreign = |name, mark, is_fine| is_foreign(mark, is_fine).then_some(name);
+        [
+            foreign("resultType", &self.result_type, |kind| kind == r#""complete""#),
+            self.meta.only().ok().flatten().filter(|meta| !meta.starts_with('{')).map(|_| "_meta"),
+            foreign("ttlMs", &self.ttl, |ttl| ttl.parse::<u64>().is_ok()).filter(|_| is_cacheable),
+            foreign("cacheScope", &self.scope, |scope| {
+                matches!(scope, r#""private""# | r#""public""#)
+            })
+            .filter(|_| is_cacheable),
+        ]
     }
 }
 
@@ -263,6 +280,28 @@ mod tests {
         ] {
             assert_eq!(bare(raw), answer(rest), "{raw}");
         }
+    }
+
+    #[test]
+    fn a_legacy_childs_words_on_caching_and_its_meta_have_the_form_of_this_era_or_are_replaced() {
+        let own = r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":1},"tools":[]}"#;
+        for odd in [
+            r#"{"tools":[],"ttlMs":"5"}"#,
+            r#"{"tools":[],"ttlMs":-5,"cacheScope":7}"#,
+            r#"{"ttlMs":1.5,"tools":[],"cacheScope":"mine"}"#,
+            r#"{"tools":[],"ttlMs":5,"ttlMs":6}"#,
+            r#"{"_meta":5,"tools":[]}"#,
+            r#"{"tools":[],"_meta":null,"cacheScope":null,"ttlMs":null}"#,
+        ] {
+            let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{own}}}"#);
+            assert_eq!(response("1", "tools/list", odd, Some("1")), expected, "{odd}");
+        }
+        // Elsewhere they are words like any.
+        let kept = response("1", "tools/call", r#"{"ttlMs":"5"}"#, None);
+        assert_eq!(
+            kept,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","ttlMs":"5"}}"#
+        );
     }
 
     #[test]
