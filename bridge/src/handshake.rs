@@ -77,9 +77,17 @@ impl Bridge {
             let what = format!("it does not name {VERSION} among its supportedVersions");
             return Err(InitializeError::Unreadable { what });
         }
+        let _ = self.shared.welcome.set(result.clone());
         self.shared.table().memory = Some(Box::new(Snapshot::of_modern()));
         self.shared.count_change();
         Ok(result)
+    }
+
+    /// What the child has said of itself, in the handshake or when it was asked: raw JSON on one line.
+    /// `None` before.
+    #[must_use]
+    pub fn welcome(&self) -> Option<&Bytes> {
+        self.shared.welcome.get()
     }
 
     /// Sends `initialize` with `params` and waits for the result, raw.

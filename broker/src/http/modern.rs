@@ -210,13 +210,15 @@ impl Modern<'_> {
         if !is_modern {
             stateless.map_err(Refusal::state)?;
         }
+        // Before the list of its tools is looked at, which may be that of an earlier version.
+        let facts = place.facts();
         if method == "tools/call" {
             let mirrored = self.mirrored(&place, is_modern).await?;
             if let Err(fault) = mirrored.check(self.headers, request) {
                 return Ok(refused(id, &fault));
             }
         }
-        let legacy = if is_modern { None } else { place.pool.facts().cloned() };
+        let legacy = facts.filter(|_| !is_modern);
         if let Some(facts) = &legacy {
             match method {
                 // Those of 2025-11-25 are another protocol, and were not announced.
@@ -288,7 +290,7 @@ impl Modern<'_> {
         answers: BTreeMap<String, String>,
         mut about: About,
     ) -> Result<Response<Body>, Refusal> {
-        about.legacy = parked.place.pool.facts().cloned();
+        about.legacy = parked.place.facts();
         let counted = Some(Counted::new(&self.app.calls));
         let turn =
             Turn::resume(parked, message, answers, about, Arc::clone(&self.app.parked), counted);

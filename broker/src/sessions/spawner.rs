@@ -7,8 +7,8 @@ use std::{
 
 use auth::upstream::Vault;
 use bridge::{
-    Accepts, Bridge, InitializeError, Message, ResumeError, Revision, Snapshot, SnapshotError,
-    Welcome, modern::to_legacy,
+    Accepts, Bridge, InitializeError, Message, ResumeError, Snapshot, SnapshotError,
+    modern::to_legacy,
 };
 use session::{BoxFuture, Owner, WakeFailure};
 use tokio::time::Instant;
@@ -374,10 +374,8 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
         };
         let timed_out = SpawnFailure::Discover(InitializeError::TimedOut);
         match startup.bring_up(Speech::Own, handshake, timed_out).await {
-            Ok((live, result)) => {
+            Ok((live, _)) => {
                 server.note_child_era(Some(Era::Modern));
-                let welcome = Welcome { result, revision: Revision::LATEST };
-                *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
                 return Ok(live);
             }
             // One that was found to be modern has to say that it is not, rather than nothing.
@@ -395,13 +393,13 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
         Box::pin(async move {
             bridge.serve_calls();
             let welcome = bridge.initialize(&initialize, times.initialize).await;
-            let welcome = welcome.map_err(SpawnFailure::Initialize)?;
+            welcome.map_err(SpawnFailure::Initialize)?;
             let confirmed =
                 bridge.post(to_legacy::initialized(), Accepts::Both, Box::new(drop)).await;
             confirmed.map_err(|_| {
                 SpawnFailure::Initialize(InitializeError::Closed(bridge::Closed::ChildEnded))
             })?;
-            Ok(welcome)
+            Ok(())
         })
     };
     let timed_out = SpawnFailure::Initialize(InitializeError::TimedOut);
@@ -410,7 +408,6 @@ async fn share(startup: &Startup, initialize: &Message) -> Result<ChildSession, 
         // It may have been too slow to answer the discovery.
         server.note_child_era(None);
     }
-    let (live, welcome) = started?;
-    *live.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(welcome);
+    let (live, ()) = started?;
     Ok(live)
 }

@@ -18,11 +18,12 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use bridge::{Message, modern::discovery::Facts};
+use bytes::Bytes;
 use session::{Lease, OpenError, Owner, Purpose, SessionId, StopReason, WakeError};
 use tokio::{
     sync::{Mutex as Turns, Notify},
@@ -125,7 +126,8 @@ pub(crate) struct Pool {
     /// One child is started at a time, so that calls that can share one do.
     starting: Turns<()>,
     freed: Notify,
-    facts: OnceLock<Arc<Facts>>,
+    /// What its children are, as the last of them that differed from the one before said.
+    facts: Mutex<Option<(Bytes, Arc<Facts>)>>,
     /// Which arguments of its tools headers repeat.
     pub(crate) schemas: ToolSchemas,
     /// Children that are given up are being ended.
@@ -274,7 +276,7 @@ impl Pool {
             seats: Mutex::default(),
             starting: Turns::new(()),
             freed: Notify::new(),
-            facts: OnceLock::new(),
+            facts: Mutex::default(),
             schemas: ToolSchemas::default(),
             endings: Mutex::default(),
         }
@@ -337,10 +339,6 @@ impl Pool {
             let _ = self.sessions.end(&id, wanted.owner, server, StopReason::Revoked).await;
             return Err(WarmError::Withdrawn);
         }
-        if let Some(welcome) = lease.take_welcome() {
-            // A later child of the same program says the same.
-            let _ = self.facts.set(Arc::new(Facts::of_initialize(&welcome.result)));
-        }
         let state = match wanted.sharing {
             Sharing::Any => SeatState::Free,
             Sharing::Alone { .. } => SeatState::Running,
@@ -349,9 +347,19 @@ impl Pool {
         Ok(lease)
     }
 
-    /// What its children are.
-    pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
-        self.facts.get()
+    /// What a child is that has `said` this of itself. One that says something else than the one before may
+    /// be of another version of its program, whose tools are others.
+    fn facts(&self, said: &Bytes) -> Arc<Facts> {
+        let mut known = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((before, facts)) = &*known {
+            if before == said {
+                return Arc::clone(facts);
+            }
+            self.schemas.note_changes(1);
+        }
+        let facts = Arc::new(Facts::of_initialize(said));
+        *known = Some((said.clone(), Arc::clone(&facts)));
+        facts
     }
 
     fn set(&self, id: &SessionId, state: SeatState) {
@@ -412,6 +420,11 @@ impl Place {
             Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What its child is.
+    pub(crate) fn facts(&self) -> Option<Arc<Facts>> {
+        Some(self.pool.facts(self.lease.as_ref()?.bridge.welcome()?))
     }
 
     /// Where its child is found again.

@@ -147,6 +147,11 @@ impl Witness {
         fs::write(self.0.join("release"), "").expect("a file");
     }
 
+    /// Has later children be what `upgrade` says: a `version`, `capabilities`, pages of `tools`.
+    pub(crate) fn upgrade(&self, upgrade: &serde_json::Value) {
+        fs::write(self.0.join("upgrade"), upgrade.to_string()).expect("a file");
+    }
+
     /// Leaves nothing behind that the broker under test left behind.
     pub(crate) fn kill_all(&self) {
         for pid in self.children().into_iter().filter_map(|pid| i32::try_from(pid).ok()) {

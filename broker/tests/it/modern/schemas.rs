@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{ask, body, dressed};
 use crate::{
-    harness::{Harness, with_timeout},
+    harness::{Harness, until, with_timeout},
     wire::{Answer, Client},
 };
 
@@ -58,6 +58,37 @@ fn a_list_of_tools_leaves_no_moment_in_which_headers_are_not_compared_with_argum
         }
         let lists = harness.witness.read().matches(r#""method":"tools/list""#).count();
         assert_eq!(lists, 2 + 3, "both pages once, and what the clients asked for");
+    });
+}
+
+#[test]
+fn a_server_that_was_upgraded_is_described_and_its_calls_are_checked_as_it_is_now() {
+    with_timeout(async {
+        let harness = Harness::start(&[&with_pages()]).await;
+        let client = &harness.client;
+        assert_eq!(call(client, "echo", None).await.error(), (400, -32020, json!(1)));
+        // It can do more, and then less: the one takes the place of the child before, and the other
+        // does not.
+        for (version, capabilities) in [
+            ("2", json!({ "tools": {}, "prompts": { "listChanged": true } })),
+            ("3", json!({ "tools": {} })),
+        ] {
+            let tools = json!([{ "tools": [] }]);
+            let upgrade =
+                json!({ "version": version, "capabilities": capabilities, "tools": tools });
+            harness.witness.upgrade(&upgrade);
+            harness.witness.kill_all();
+            harness.witness.all_gone().await;
+            let called = until("the new child is there", async || {
+                let answer = call(client, "echo", None).await;
+                (answer.status == 200).then_some(answer)
+            });
+            let result = called.await.json()["result"].clone();
+            let info = &result["_meta"]["io.modelcontextprotocol/serverInfo"];
+            assert_eq!(info["version"], version, "{result}");
+            let found = ask(client, "server/discover", json!({})).await.json();
+            assert_eq!(found["result"]["capabilities"], capabilities, "{found}");
+        }
     });
 }
 
