@@ -352,6 +352,26 @@ impl Shared {
         withdrawn.is_some()
     }
 
+    /// The child ends the subscription that was made by the request `id`, which over a pipe it may do without
+    /// an answer (MCP 2026-07-28, "Cancellation"). Its reader gets one all the same. `false` when there is
+    /// no such subscription.
+    pub(crate) fn end_subscription(&self, id: Option<u64>) -> bool {
+        let Some(id) = id else { return false };
+        let ended = {
+            let mut table = self.table();
+            let is_one = matches!(
+                table.pending.get(&id),
+                Some(Pending { sink: Sink::Call(exchange), .. }) if exchange.options.is_open_ended
+            );
+            if is_one { table.pending.remove(&id) } else { None }
+        };
+        let Some(Pending { sink: Sink::Call(exchange), .. }) = ended else { return false };
+        let end = rpc::answer(&id.to_string(), "result", r#"{"resultType":"complete"}"#);
+        let end = Message::from_child(end.into()).expect("it was just made");
+        exchange.finish(Told::Answer(end), Outcome::Answered);
+        true
+    }
+
     /// No question of the call `id` is open any more: its own time begins anew.
     fn go_on(&self, id: u64) {
         let timeout = self.limits.request_timeout;

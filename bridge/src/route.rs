@@ -268,8 +268,9 @@ impl Shared {
         let place = message.param("requestId");
         if self.serves_calls() {
             let childs_id = place.map(|place| &params[place]);
-            if !childs_id.is_some_and(|id| self.withdraw_question(id)) {
-                self.drop_line(bytes, "it cancels no request of its own");
+            let ends = |id| self.withdraw_question(id) || self.end_subscription(number(Some(id)));
+            if !childs_id.is_some_and(ends) {
+                self.drop_line(bytes, "it cancels no request of its own and no subscription");
             }
             return;
         }

@@ -1,5 +1,5 @@
-//! What is said on a `subscriptions/listen` that the broker serves in the place of a child of the legacy
-//! era (MCP 2026-07-28, "Subscriptions").
+//! What is said on a `subscriptions/listen`, most of which the broker serves in the place of a child of the
+//! legacy era (MCP 2026-07-28, "Subscriptions").
 //!
 //! Each message names the subscription, by the id of the client's request, byte for byte: a number that
 //! was read and written again may be another one.
@@ -35,6 +35,14 @@ pub fn ended(id: &str) -> String {
     format!(r#"{{"resultType":"complete","_meta":{}}}"#, named("{}", id))
 }
 
+/// The result, raw, with which a child ends it, for the client whose raw id is `id`: the child calls the
+/// subscription by the id of its own request. One that names none is given the name, which is required.
+#[must_use]
+pub fn ended_by_child(id: &str, result: &str) -> String {
+    let meta = members(result).get("_meta").map_or("{}", |meta| meta.get());
+    with(result, &[("_meta", &named(meta, id))])
+}
+
 /// `meta` with the name of the subscription.
 fn named(meta: &str, id: &str) -> String {
     with(meta, &[(SUBSCRIPTION, id)])
@@ -56,6 +64,18 @@ mod tests {
             let told = text(told("1", "notifications/resources/updated", &params));
             assert!(told.ends_with(&format!("{expected}}}")), "{told}");
         }
+    }
+
+    #[test]
+    fn the_end_that_a_child_tells_of_names_the_subscription_as_its_client_does() {
+        let said = |meta: &str| format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
+        let named = |meta: &str| format!(r#"{{"_meta":{meta},"resultType":"complete"}}"#);
+        let own = r#"{"io.modelcontextprotocol/subscriptionId":25,"a":1.50}"#;
+        let clients = r#"{"a":1.50,"io.modelcontextprotocol/subscriptionId":"L"}"#;
+        assert_eq!(ended_by_child(r#""L""#, &said(own)), named(clients));
+        let bare = r#"{"io.modelcontextprotocol/subscriptionId":"L"}"#;
+        assert_eq!(ended_by_child(r#""L""#, &said("null")), named(bare));
+        assert!(ended_by_child(r#""L""#, "{}").contains(bare));
     }
 
     #[test]

@@ -112,6 +112,30 @@ async fn a_child_that_is_silent_after_it_withdrew_its_question_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_that_the_child_gives_up_ends_for_its_client_and_a_call_does_not() {
+    let mut bench = shared(Limits::default()).await;
+    let listen = call(json!("a"), "subscriptions/listen");
+    let options = CallOptions { is_open_ended: true, ..CallOptions::default() };
+    let mut subscription = calls_with(&bench.bridge, &listen, options).await;
+    let listen = bench.child.reads().await;
+    let mut call = calls(&bench.bridge, &call(json!("b"), "tools/call"), false).await;
+    let request = bench.child.reads().await;
+    for of in [&listen, &request] {
+        let params = json!({ "requestId": of["id"] });
+        let cancelled =
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
+        bench.child.writes(cancelled).await;
+    }
+    assert_eq!(answer(&mut subscription).await, json!({ "resultType": "complete" }));
+    bench.child.answers(&request, json!("done")).await;
+    assert_eq!(answer(&mut call).await, "done", "servers cancel nothing else");
+    drop(subscription);
+    // What the child hears next is a new call: it need not be told to give up what it has ended.
+    let _next = calls(&bench.bridge, &call_with_token(json!("c"), json!(1)), false).await;
+    assert_eq!(bench.child.reads().await["method"], "tools/call");
+}
+
+#[tokio::test(start_paused = true)]
 async fn log_messages_come_to_the_reader_who_wants_them_whatever_the_one_before_wanted() {
     let mut bench = shared(Limits::default()).await;
     let request = call(json!(1), "tools/call");

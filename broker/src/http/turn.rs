@@ -15,7 +15,7 @@ use bridge::{
     modern::{
         discovery::Facts,
         from_legacy::{self, Mapped},
-        input,
+        input, listening,
         request::LOG_LEVELS,
         tasks::{self, TaskState},
     },
@@ -334,6 +334,10 @@ impl Turn {
             self.remember_task(payload);
         }
         match (&self.about.legacy, is_error) {
+            (None, false) if method == "subscriptions/listen" => {
+                let result = listening::ended_by_child(id, payload);
+                Next::Last(StatusCode::OK, rpc_response(id, "result", &result))
+            }
             (None, false) => Next::Last(StatusCode::OK, rpc_response(id, "result", payload)),
             (None, true) => {
                 let status = from_legacy::status_of(payload);
