@@ -26,12 +26,12 @@ use crate::{
 /// The parts that wait, the longest first, as arguments of this program.
 const WAITING: [&[&str]; 7] = [
     &["e2e", "--sign-in"],
-    &["e2e", "--outlive", "--rotate-for", "30"],
-    &["e2e", "--clients"],
-    &["e2e", "forge"],
     &["e2e", "--calls"],
+    &["e2e", "--outlive", "--rotate-for", "30"],
     &["e2e", "--levels"],
     &["conformance"],
+    &["e2e", "--clients"],
+    &["e2e", "forge"],
 ];
 
 /// How many of them run at once.
