@@ -2,10 +2,14 @@
 //!
 //! A child's home is private and goes with it. Without a place elsewhere, `npx` and `uvx` would
 //! download their program again for every session and every wake. A cache that no child has used for
-//! long is removed.
+//! long is removed. So is one whose child was ended while it filled it: package runners take half of an
+//! installation for a whole one, and fail on it from then on.
 //!
 //! What is known of a cache stands beside it, in files that are named after it: its children may write
 //! whatever they like into the cache itself.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -24,9 +28,9 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::directory::{self, DirectoryError, make_private};
+use super::directory::{self, DirectoryError, make_private, make_private_now};
 use crate::{
     clock::Clock,
     config::{CacheScope, IsolationLevel, ServerCommand, ServerConfig},
@@ -58,6 +62,9 @@ const VARIABLES: [(&str, &str); 16] = [
 const FILLED: &str = "filled";
 /// The file beside a cache whose time says when it was used last.
 const USED: &str = "used";
+/// The file beside a cache that is there while a child fills it. A broker that is killed meanwhile leaves
+/// it behind as well.
+const UNFINISHED: &str = "unfinished";
 /// What a cache is called while it is being removed.
 const REMOVED: &str = "removed";
 
@@ -82,7 +89,7 @@ pub(crate) struct Caches {
 #[derive(Debug)]
 pub(super) struct Cache {
     /// The command it is to be filled for, while no other child may use it.
-    filling: Option<(String, OwnedMutexGuard<()>)>,
+    filling: Option<String>,
     in_use: Arc<InUse>,
 }
 
@@ -91,6 +98,8 @@ pub(super) struct Cache {
 pub(super) struct InUse {
     caches: Arc<Caches>,
     path: PathBuf,
+    /// Of a child that fills it: nobody else does before it is done, or has ended.
+    turn: Mutex<Option<OwnedMutexGuard<()>>>,
 }
 
 impl Caches {
@@ -122,47 +131,70 @@ impl Caches {
             CacheScope::Shared => "shared".to_owned(),
         };
         let path = settings.caches.join(server).join(whose);
-        // First, so that it is not removed as soon as it is made.
-        let in_use = Arc::new(InUse::begin(self, &path));
-        make_private(&path).await?;
-        let marked = Arc::clone(&in_use);
-        let _ = spawn_blocking(move || marked.mark()).await;
         let command = command_key(&settings.server);
-        if is_filled(&path, &command, &self.clock) {
-            return Ok(Some(Cache { filling: None, in_use }));
-        }
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(path.clone()).or_default())
-        };
         let longest = settings.server.initialize_max.max(settings.server.initialize_timeout);
-        let Ok(turn) = timeout(longest, turn.lock_owned()).await else {
-            debug!("a cache is still being filled; this child starts beside the one that does");
-            return Ok(Some(Cache { filling: None, in_use }));
+        let turn = match is_filled(&path, &command, &self.clock) {
+            true => None,
+            false => self.turn(&path, longest).await,
         };
         // Whoever had the turn before may have filled it.
-        let filling = (!is_filled(&path, &command, &self.clock)).then_some((command, turn));
-        Ok(Some(Cache { filling, in_use }))
+        let turn = turn.filter(|_| !is_filled(&path, &command, &self.clock));
+        let is_filling = turn.is_some();
+        // First, so that it is not removed as soon as it is made.
+        let in_use = Arc::new(InUse::begin(self, &path, turn));
+        make_private(&path).await?;
+        let marked = Arc::clone(&in_use);
+        let _ = spawn_blocking(move || {
+            marked.mark();
+            if is_filling {
+                marked.begin_filling();
+            }
+        })
+        .await;
+        Ok(Some(Cache { filling: is_filling.then_some(command), in_use }))
+    }
+
+    /// Waits for the turn to fill a cache; `None` when that takes too long.
+    async fn turn(&self, path: &Path, longest: Duration) -> Option<OwnedMutexGuard<()>> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(path.to_owned()).or_default())
+        };
+        let turn = timeout(longest, turn.lock_owned()).await;
+        if turn.is_err() {
+            debug!("a cache is still being filled; this child starts beside the one that does");
+        }
+        turn.ok()
     }
 
     /// The child has started: whatever it needs is in the cache, and others may use that at once.
     pub(super) async fn filled(&self, cache: Cache) {
-        let Some((command, turn)) = cache.filling else { return };
-        let path = cache.in_use.path.as_path();
-        let marker = beside(path, FILLED);
+        let Cache { filling: Some(command), in_use } = cache else { return };
+        let marked = Arc::clone(&in_use);
         let now = self.clock.now();
         let written = spawn_blocking(move || {
+            let marker = beside(&marked.path, FILLED);
             fs::write(&marker, command)?;
-            File::options().write(true).open(marker)?.set_modified(now)
+            File::options().write(true).open(marker)?.set_modified(now)?;
+            fs::remove_file(beside(&marked.path, UNFINISHED))
         })
         .await;
         if let Ok(Err(error)) = written {
+            let path = in_use.path.as_path();
             warn!(%error, ?path, "cannot mark a cache as filled; the next start runs alone too");
         }
-        drop(turn);
+        drop(in_use.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that wait hold it too, and look for the mark when they have it.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+    }
+
+    /// The child is of no use, but nothing interrupted it: what it has left in the cache is whole.
+    pub(super) async fn uninterrupted(&self, cache: &Cache) {
+        if cache.is_filling() {
+            let marker = beside(cache.path(), UNFINISHED);
+            let _ = spawn_blocking(move || fs::remove_file(marker)).await;
+        }
     }
 
     /// Removes the caches below `root` that no child has used for `keep`; returns how many. Blocks.
@@ -177,7 +209,7 @@ impl Caches {
             if path.extension().is_some_and(|extension| extension == REMOVED) {
                 // The broker was killed while it removed this one.
                 directory::remove(&path);
-            } else if self.is_unused(&path, keep) && self.take_away(&path) {
+            } else if self.is_unused(&path, keep) && self.take_away(&path, 0) {
                 directory::remove(&beside(&path, REMOVED));
                 removed += 1;
             }
@@ -198,20 +230,20 @@ impl Caches {
         }
     }
 
-    /// Has the next child find no cache there, unless one is in use.
-    fn take_away(&self, path: &Path) -> bool {
+    /// Has the next child find no cache there, unless more than `own` children use it.
+    fn take_away(&self, path: &Path, own: usize) -> bool {
         // Held meanwhile, so that no child begins to use it.
         let users = self.users();
-        if users.contains_key(path) {
+        if users.get(path).is_some_and(|users| *users > own) {
             return false;
         }
-        for marker in [FILLED, USED] {
+        for marker in [FILLED, USED, UNFINISHED] {
             let _ = fs::remove_file(beside(path, marker));
         }
         match fs::rename(path, beside(path, REMOVED)) {
             Ok(()) => true,
             Err(error) => {
-                warn!(?path, %error, "cannot remove a cache that is not used");
+                warn!(?path, %error, "cannot remove a cache");
                 false
             }
         }
@@ -223,13 +255,32 @@ impl Caches {
 }
 
 impl InUse {
-    fn begin(caches: &Arc<Caches>, path: &Path) -> Self {
+    fn begin(caches: &Arc<Caches>, path: &Path, turn: Option<OwnedMutexGuard<()>>) -> Self {
         *caches.users().entry(path.to_owned()).or_default() += 1;
-        Self { caches: Arc::clone(caches), path: path.to_owned() }
+        Self { caches: Arc::clone(caches), path: path.to_owned(), turn: Mutex::new(turn) }
     }
 
     fn mark(&self) {
         mark(&self.path, &self.caches.clock);
+    }
+
+    /// Removes what a child left unfinished, unless others work with what is there. Blocks.
+    fn begin_filling(&self) {
+        let path = self.path.as_path();
+        let marker = beside(path, UNFINISHED);
+        if marker.exists() {
+            // The broker may have been killed while it removed another one.
+            directory::remove(&beside(path, REMOVED));
+            if self.caches.take_away(path, 1) {
+                info!(?path, "a start was ended while it filled this cache, which begins anew");
+                directory::remove(&beside(path, REMOVED));
+            }
+        }
+        let begun = make_private_now(path).and_then(|()| File::create(marker));
+        if let Err(error) = begun {
+            warn!(?path, %error, "cannot note that a cache is being filled");
+        }
+        self.mark();
     }
 }
 
@@ -320,139 +371,4 @@ fn is_filled(path: &Path, command: &str, clock: &Clock) -> bool {
     let age = modified.ok().and_then(|at| clock.now().duration_since(at).ok());
     age.is_some_and(|age| age < FRESH)
         && fs::read_to_string(marker).is_ok_and(|filled| filled == command)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicU32, Ordering},
-        time::SystemTime,
-    };
-
-    use super::*;
-    use crate::config::{Config, Sources};
-
-    fn settings(directory: &Path, cache: &str, package: &str) -> Settings {
-        let environment = std::collections::BTreeMap::<String, String>::new();
-        let mut sources = Sources::new(&environment);
-        sources.set = vec![
-            format!("data_dir={:?}", directory.display().to_string()),
-            "server.notes.command=npx".to_owned(),
-            format!("server.notes.args=[\"-y\", {package:?}]"),
-            format!("server.notes.cache={cache:?}"),
-        ];
-        let config = Config::load(&sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).config;
-        let server = config.server.values().next().expect("one server");
-        Settings::of(&config, server)
-    }
-
-    fn person(name: &str, client: &str) -> Owner {
-        Owner::new("https://id.example", name, client)
-    }
-
-    fn caches() -> Arc<Caches> {
-        Arc::new(Caches::new(Clock::system()))
-    }
-
-    /// Whether a start would have to wait for its turn. The clock is paused, and it stands still as long as
-    /// a file is looked at: what takes no time does not wait.
-    async fn waits(caches: &Arc<Caches>, settings: &Settings, owner: &Owner) -> bool {
-        timeout(Duration::from_secs(1), caches.prepare(settings, "notes", owner)).await.is_err()
-    }
-
-    #[tokio::test]
-    async fn a_persons_cache_is_the_same_in_every_session_and_no_other_persons() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let caches = caches();
-        let own = settings(directory.path(), "owner", "notes");
-        let path = async |settings: &Settings, owner: &Owner| {
-            let cache = caches.prepare(settings, "notes", owner).await.expect("it is made");
-            cache.map(|cache| cache.in_use.path.clone())
-        };
-        let ada = path(&own, &person("ada", "editor")).await.expect("there is one");
-        assert_eq!(path(&own, &person("ada", "browser")).await.as_ref(), Some(&ada));
-        for (issuer, subject) in [("https://id.example", "bob"), ("https://other.example", "ada")] {
-            let other = path(&own, &Owner::new(issuer, subject, "editor")).await;
-            assert_ne!(other.expect("there is one"), ada);
-        }
-        let evil = path(&own, &person("../../ada", "editor")).await.expect("there is one");
-        assert_eq!(evil.parent(), ada.parent(), "a name leads nowhere");
-        let shared = settings(directory.path(), "shared", "notes");
-        let everybodys = path(&shared, &person("ada", "editor")).await;
-        assert_eq!(everybodys, path(&shared, &person("bob", "editor")).await);
-        let none = settings(directory.path(), "none", "notes");
-        assert_eq!(path(&none, &person("ada", "editor")).await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_first_start_on_an_empty_cache_runs_alone_and_later_ones_at_once() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (caches, ada) = (caches(), person("ada", "editor"));
-        let own = settings(directory.path(), "owner", "notes@1");
-        let prepare = async |settings: &Settings| {
-            caches.prepare(settings, "notes", &ada).await.expect("it is made").expect("one")
-        };
-        let first = prepare(&own).await;
-        assert!(waits(&caches, &own, &ada).await, "the first one fills it");
-        drop(first);
-        let second = prepare(&own).await;
-        assert!(waits(&caches, &own, &ada).await, "the first one has failed");
-        caches.filled(second).await;
-        assert!(!waits(&caches, &own, &ada).await, "it is filled");
-        let (third, fourth) = (prepare(&own).await, prepare(&own).await);
-        assert!(third.filling.is_none() && fourth.filling.is_none());
-        let prefers_cache =
-            |cache: &Cache| cache.environment().any(|(name, _)| name == PREFER_CACHE.0);
-        assert!(prefers_cache(&third));
-        let marker = File::open(beside(&third.in_use.path, FILLED)).expect("it was filled");
-        marker.set_modified(SystemTime::UNIX_EPOCH).expect("a day and more passes");
-        let next_day = prepare(&own).await;
-        assert!(next_day.filling.is_some() && !prefers_cache(&next_day), "it asks again");
-        caches.filled(next_day).await;
-        assert!(prefers_cache(&prepare(&own).await));
-        let newer = settings(directory.path(), "owner", "notes@2");
-        caches.filled(prepare(&newer).await).await;
-        assert!(caches.turns.lock().expect("no test panics").is_empty(), "nothing is left behind");
-    }
-
-    #[tokio::test]
-    async fn a_cache_that_nobody_uses_for_long_is_removed_and_one_in_use_never() {
-        const DAY: Duration = Duration::from_secs(86_400);
-        let directory = tempfile::tempdir().expect("a directory");
-        let days = Arc::new(AtomicU32::new(20_000));
-        let clock = {
-            let days = Arc::clone(&days);
-            Clock::new(move || SystemTime::UNIX_EPOCH + DAY * days.load(Ordering::Relaxed))
-        };
-        let caches = Arc::new(Caches::new(clock));
-        let own = settings(directory.path(), "owner", "notes");
-        let start = async |name: &str| {
-            let prepared = caches.prepare(&own, "notes", &person(name, "editor")).await;
-            let cache = prepared.expect("it is made").expect("one");
-            let (path, child) = (cache.in_use.path.clone(), cache.in_use());
-            fs::write(path.join("download"), "x").expect("it can be written");
-            caches.filled(cache).await;
-            (path, child)
-        };
-        let ((ada, adas), (bob, bobs)) = (start("ada").await, start("bob").await);
-        drop(adas);
-        let sweep = |after: u32| {
-            days.fetch_add(after, Ordering::Relaxed);
-            caches.remove_unused(&own.caches, DAY * 30)
-        };
-        assert_eq!(sweep(29), 0);
-        assert_eq!(sweep(1), 1);
-        assert!(!ada.exists() && bob.join("download").exists(), "bob's child runs");
-        drop(bobs);
-        assert_eq!(sweep(29), 0, "it was used until then");
-        fs::create_dir(own.caches.join("notes/old.removed")).expect("a directory");
-        fs::create_dir(own.caches.join("notes/older")).expect("a directory");
-        assert_eq!(sweep(1), 1);
-        assert_eq!(sweep(29), 0, "one without a mark counts from when it was found");
-        assert_eq!(sweep(1), 1);
-        let left: Vec<_> = fs::read_dir(own.caches.join("notes")).expect("it is there").collect();
-        assert!(left.is_empty(), "{left:?}");
-        let (again, _child) = start("ada").await;
-        assert_eq!(again, ada);
-    }
 }

@@ -26,8 +26,8 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// A child that `is_filling` its cache has as long for either: one that is ended amid its download
-    /// leaves half of it behind, and package runners fail on that from then on.
+    /// A child that `is_filling` its cache has as long for either: where one is ended amid its download,
+    /// the next one has to begin anew.
     pub(super) fn of(timeout: HandshakeTimeout, is_filling: bool) -> Self {
         let initialize = timeout.max;
         let discover = if is_filling { initialize } else { initialize.min(DISCOVERY) };

@@ -4,7 +4,7 @@ use std::io;
 
 use auth::upstream::CredentialError;
 use bridge::{Closed, InitializeError, ResumeError, SnapshotError};
-use supervisor::SpawnError;
+use supervisor::{Exit, SpawnError};
 
 use super::directory::DirectoryError;
 use crate::{
@@ -145,8 +145,24 @@ impl SpawnFailure {
     pub(super) fn is_of_a_lost_child(&self) -> bool {
         matches!(
             self,
-            Self::Initialize(InitializeError::Closed(_)) | Self::Resume(ResumeError::Closed(_))
+            Self::Initialize(InitializeError::Closed(_))
+                | Self::Discover(InitializeError::Closed(_))
+                | Self::Resume(ResumeError::Closed(_))
         )
+    }
+
+    /// Whether a child that downloads itself had come to the end of that, since it answered or ended as
+    /// it wanted to. A package runner that gives up by itself removes what it could not finish.
+    pub(super) fn is_after_the_download(&self, exit: Option<Exit>) -> bool {
+        match self {
+            Self::Initialize(InitializeError::Refused(_) | InitializeError::Unreadable { .. })
+            | Self::Discover(InitializeError::Refused(_) | InitializeError::Unreadable { .. })
+            | Self::Resume(
+                ResumeError::Refused(_) | ResumeError::Unreadable { .. } | ResumeError::Changed(_),
+            ) => true,
+            // A shell says so of a program that a signal ended, and a program may of itself.
+            _ => matches!(exit, Some(Exit::Code(code)) if code < 128),
+        }
     }
 
     /// What an operator can do about it: the key in the server's table that it is about, and the hint.

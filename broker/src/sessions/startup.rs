@@ -291,7 +291,16 @@ impl Startup {
         let is_filling = cache.as_ref().is_some_and(Cache::is_filling);
         let handshake = handshake(live.bridge.clone(), Times::of(self.timeout(), is_filling));
         let shaken = async { self.in_time(&live, handshake).await.unwrap_or(Err(timed_out)) };
-        let done = complete_handshake(&live, shaken).await?;
+        let done = match complete_handshake(&live, shaken).await {
+            Ok(done) => done,
+            Err(failure) => {
+                let is_whole = failure.is_after_the_download(live.child.exit());
+                if let Some(cache) = cache.as_ref().filter(|_| is_whole) {
+                    self.caches.uninterrupted(cache).await;
+                }
+                return Err(failure);
+            }
+        };
         if let Some(cache) = cache {
             self.caches.filled(cache).await;
         }

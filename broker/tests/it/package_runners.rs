@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet, time::sleep};
 
@@ -22,6 +23,8 @@ use crate::{
 };
 
 mod npm_registry;
+
+const RUNNER: &str = env!("CARGO_BIN_EXE_server-runner");
 
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 10;
@@ -37,18 +40,32 @@ struct Registry {
 impl Registry {
     /// One that takes so long for each part of the package.
     async fn slow(pace: Duration) -> Self {
+        Self::start(pace, 0).await
+    }
+
+    /// One that never gives so many, the first who ask, more than half of the package.
+    async fn stalling(first: usize) -> Self {
+        Self::start(Duration::ZERO, first).await
+    }
+
+    async fn start(pace: Duration, stalled: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it has one");
         let bytes = Arc::new(AtomicUsize::new(0));
         let (counted, mut serving) = (Arc::clone(&bytes), JoinSet::new());
         serving.spawn(async move {
+            let mut held = Vec::new();
             while let Ok((mut connection, _)) = listener.accept().await {
-                for _ in 0..CHUNKS {
+                let stalls = held.len() < stalled;
+                for _ in 0..if stalls { CHUNKS / 2 } else { CHUNKS } {
                     sleep(pace).await;
                     if connection.write_all(&[7; CHUNK]).await.is_err() {
                         break;
                     }
                     counted.fetch_add(CHUNK, Ordering::SeqCst);
+                }
+                if stalls {
+                    held.push(connection);
                 }
             }
         });
@@ -62,8 +79,7 @@ impl Registry {
 
     /// A broker whose server a package runner downloads from here.
     async fn harness(&self, settings: &[&str]) -> Harness {
-        let command =
-            concat!("server.main.command=", env!("CARGO_BIN_EXE_server-runner")).to_owned();
+        let command = format!("server.main.command={RUNNER}");
         let arguments = format!(r#"server.main.args=["{}","{OBLIGING}","$W"]"#, self.address);
         let mut all = vec![command.as_str(), &arguments];
         all.extend(settings);
@@ -161,7 +177,7 @@ fn the_first_start_on_an_empty_cache_runs_alone() {
     });
 }
 
-/// A runner that was ended leaves half of the package behind, on which each later attempt fails.
+/// A runner that was ended leaves half of the package behind, and the next one begins anew.
 #[test]
 fn a_download_that_takes_longer_than_a_discovery_may_is_not_ended_amid_it() {
     with_timeout(async {
@@ -216,5 +232,43 @@ fn a_download_that_takes_longer_than_the_timeout_is_not_killed_while_it_goes_on(
             !harness.witness.children().into_iter().any(crate::harness::is_alive)
         })
         .await;
+    });
+}
+
+/// Half of a package was in the way of each later download: npx takes some for all of it, or stumbles over
+/// what it had put aside (`ENOTEMPTY`).
+#[test]
+fn a_runner_that_was_ended_amid_its_first_download_downloads_anew_at_the_next_start() {
+    with_timeout(async {
+        let registry = Registry::stalling(2).await;
+        let settings = ["server.main.cache=owner", "server.main.initialize_timeout=1s"];
+        let harness = registry.harness(&settings).await;
+        for _ in 0..2 {
+            let opened = harness.of("ada").post(initialize("1", "2025-11-25")).await;
+            assert_eq!(opened.status, 504, "{opened:?}");
+        }
+        let first = harness.of("ada").open().await;
+        let second = harness.of("ada").open().await;
+        assert!(first.is_alive().await && second.is_alive().await);
+        assert_eq!(registry.downloads(), 2, "two halves and a whole");
+    });
+}
+
+#[test]
+fn a_broker_that_was_killed_amid_a_first_download_has_it_begun_anew() {
+    with_timeout(async {
+        let registry = Registry::stalling(1).await;
+        let place = Place::new();
+        let command = format!("server.main.command={RUNNER}");
+        let (address, witness) = (registry.address, place.witness.path());
+        let arguments = format!(r#"server.main.args=["{address}","{OBLIGING}","{witness}"]"#);
+        let settings = ["--set", &command, "--set", &arguments, "--set", "server.main.cache=owner"];
+        let mut killed = place.serve(&settings).await;
+        let _unanswered = killed.client.send("POST", initialize("1", "2025-11-25")).await;
+        until_so("it downloads", async || registry.bytes.load(Ordering::SeqCst) > 0).await;
+        killed.signal(Signal::KILL);
+        assert_eq!(killed.ends().await, None);
+        let broker = place.serve(&settings).await;
+        assert!(broker.client.open().await.is_alive().await);
     });
 }
