@@ -7,6 +7,7 @@ use std::{
 };
 
 use supervisor::{Containment, Enforcement, Exit, Isolation, Limit, Network, Sandbox, Spec, start};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader},
     net::TcpListener,
@@ -24,6 +25,18 @@ fn sandboxed(script: &str, sandbox: Sandbox) -> Spec {
         isolation: Isolation { sandbox: Some(sandbox), network: Network::Any },
         ..spec("/bin/sh", &["-c", script])
     }
+}
+
+/// A directory that is not in `/tmp`, of which a sandbox has its own.
+fn place() -> TempDir {
+    tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place")
+}
+
+/// The same where this process is root, and a sandbox can be kept from what root alone may read.
+fn place_of_root() -> Option<TempDir> {
+    let containment = Containment::start_with("mcp-root-files-test", &[]).expect("it starts");
+    let is_kept = rustix::process::geteuid().is_root() && containment.root_files().is_ok();
+    is_kept.then(place)
 }
 
 /// What a script says in a sandbox, on both outputs.
@@ -47,7 +60,7 @@ async fn another_childs_environment_is_not_even_found_in_a_sandbox() {
 
 #[tokio::test]
 async fn the_host_is_read_only_and_hidden_places_are_empty() {
-    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let place = place();
     let at = |name: &str| place.path().join(name);
     for folder in
         ["secret", "secret/children", "secret/children/own", "secret/children/other", "shown"]
@@ -82,11 +95,7 @@ async fn the_host_is_read_only_and_hidden_places_are_empty() {
 
 #[tokio::test]
 async fn a_sandbox_of_root_reads_nothing_that_root_alone_may_but_what_it_is_given() {
-    let containment = Containment::start_with("mcp-strange-test", &[]).expect("it starts");
-    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
-        return;
-    }
-    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let Some(place) = place_of_root() else { return };
     let at = |name: &str| place.path().join(name);
     let mode = |name: &str, mode| {
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("its mode");
@@ -122,11 +131,7 @@ async fn a_sandbox_of_root_reads_nothing_that_root_alone_may_but_what_it_is_give
 
 #[tokio::test]
 async fn what_a_sandbox_is_given_in_a_directory_of_root_alone_is_there_and_nothing_beside_it() {
-    let containment = Containment::start_with("mcp-barred-test", &[]).expect("it starts");
-    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
-        return;
-    }
-    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let Some(place) = place_of_root() else { return };
     let at = |name: &str| place.path().join("app").join(name);
     for folder in ["given", "own/inner", "shown", "hidden"] {
         fs::create_dir_all(at(folder)).expect("made");
@@ -161,11 +166,7 @@ async fn what_a_sandbox_is_given_in_a_directory_of_root_alone_is_there_and_nothi
 
 #[tokio::test]
 async fn what_is_mounted_below_the_root_is_no_more_to_be_read_in_a_sandbox_of_root() {
-    let containment = Containment::start_with("mcp-mounted-test", &[]).expect("it starts");
-    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
-        return;
-    }
-    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let Some(place) = place_of_root() else { return };
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
     let base = place.path().display().to_string();
     // One file system twice, and another one within that, at a place with a blank in its name.
@@ -189,11 +190,7 @@ async fn what_is_mounted_below_the_root_is_no_more_to_be_read_in_a_sandbox_of_ro
 
 #[tokio::test]
 async fn where_others_may_not_search_the_root_directory_a_sandbox_starts_and_says_what_it_reads() {
-    let containment = Containment::start_with("mcp-shut-test", &[]).expect("it starts");
-    if !rustix::process::geteuid().is_root() || containment.root_files().is_err() {
-        return;
-    }
-    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let Some(place) = place_of_root() else { return };
     let hidden = place.path().display().to_string();
     fs::create_dir(place.path().join("own")).expect("made");
     fs::write(place.path().join("beside"), "is-beside").expect("written");
@@ -423,7 +420,7 @@ const WITHOUT_NAMESPACES: &str = "for kind in user pid mnt ipc net; do \
 
 #[tokio::test]
 async fn where_there_are_no_namespaces_rules_keep_a_child_from_files_and_other_processes() {
-    let place = tempfile::tempdir_in("/var/lib").or_else(|_| tempfile::tempdir()).expect("a place");
+    let place = place();
     let at = |name: &str| place.path().join(name);
     fs::create_dir(at("own")).expect("made");
     fs::write(at("keyring"), "canary").expect("written");
