@@ -35,7 +35,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 use session::Purpose;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
 use super::{
@@ -68,6 +68,8 @@ const HEAD_HELD: Duration = Duration::from_secs(1);
 /// In the place of a task that a client was not given: a child is asked whether it knows tasks at all,
 /// and is told nothing of the one that was named.
 const NO_TASK: &str = "no-such-task";
+/// How long a call waits for the list of its child's tools.
+const LISTING: Duration = Duration::from_secs(20);
 /// Pages of a list of tools that are read for their schemas.
 const MAX_PAGES: usize = 100;
 
@@ -424,33 +426,42 @@ impl Modern<'_> {
             Ok(reading) => reading,
             Err(current) => return Ok(current),
         };
-        let mut mirrored = Mirrored::default();
-        let mut cursor = None;
-        for _ in 0..MAX_PAGES {
-            match list_tools(bridge, is_modern, cursor.as_deref()).await {
-                Listed::Page(result) => cursor = mirrored.add(&result),
-                // A child without tools says so by an error.
-                Listed::Refused => break,
-                Listed::Failed => return Ok(reading.failed()),
-            }
-            if cursor.is_none() {
-                break;
-            }
-        }
-        Ok(reading.done(mirrored))
+        Ok(match timeout(LISTING, read_tools(bridge, is_modern)).await {
+            Ok(Ok(mirrored)) => reading.done(mirrored),
+            Ok(Err(Unlisted::Gone)) => reading.failed(),
+            Ok(Err(Unlisted::Silent)) | Err(_) => reading.too_slow(),
+        })
     }
 }
 
-/// What a child answers when it is asked for its tools.
-enum Listed {
-    /// A page, raw.
-    Page(String),
-    Refused,
-    /// It is gone, or too slow.
-    Failed,
+/// Why a child's list of tools is not there.
+enum Unlisted {
+    Gone,
+    /// It does not answer.
+    Silent,
 }
 
-async fn list_tools(bridge: &bridge::Bridge, is_modern: bool, cursor: Option<&str>) -> Listed {
+/// All pages of a child's list of tools.
+async fn read_tools(bridge: &bridge::Bridge, is_modern: bool) -> Result<Mirrored, Unlisted> {
+    let mut mirrored = Mirrored::default();
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        // A child without tools says so by an error.
+        let Some(page) = list_tools(bridge, is_modern, cursor.as_deref()).await? else { break };
+        cursor = mirrored.add(&page);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(mirrored)
+}
+
+/// A page of it, raw; `None` when the child answers with an error.
+async fn list_tools(
+    bridge: &bridge::Bridge,
+    is_modern: bool,
+    cursor: Option<&str>,
+) -> Result<Option<String>, Unlisted> {
     let mut params = serde_json::Map::new();
     if is_modern {
         let meta = serde_json::json!({
@@ -466,14 +477,15 @@ async fn list_tools(bridge: &bridge::Bridge, is_modern: bool, cursor: Option<&st
     let request = to_legacy::own_request("tools/list", &params);
     let (admission, done) = (Admission::default(), Box::new(drop));
     let call = bridge.call(admission, &request, "0", CallOptions::default(), done).await;
-    let Ok(mut call) = call else { return Listed::Failed };
+    let mut call = call.map_err(|_| Unlisted::Gone)?;
     loop {
         match poll_fn(|cx| call.poll(cx)).await {
             Told::Answer(message) if message.kind() == Kind::Result => {
-                return message.payload().map_or(Listed::Refused, |page| Listed::Page(page.into()));
+                return Ok(message.payload().map(Into::into));
             }
-            Told::Answer(_) => return Listed::Refused,
-            Told::Failed { .. } => return Listed::Failed,
+            Told::Answer(_) => return Ok(None),
+            Told::Failed { outcome: Outcome::TimedOut, .. } => return Err(Unlisted::Silent),
+            Told::Failed { .. } => return Err(Unlisted::Gone),
             Told::Notification(_) | Told::Question(_) | Told::Overdue => {}
         }
     }

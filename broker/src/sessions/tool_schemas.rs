@@ -5,11 +5,19 @@
 //! said that its tools changed. What clients list meanwhile is taken over page by page. Until a newer
 //! list is there, calls are checked against the one before: there is no moment in which they are not.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bridge::modern::parameters::Mirrored;
-use tokio::sync::{Mutex as Turns, MutexGuard as Turn};
+use tokio::{
+    sync::{Mutex as Turns, MutexGuard as Turn},
+    time::Instant,
+};
 
+/// How long a child that was too slow to list its tools is not asked for them again.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// What marks an argument that a header repeats.
 const ANNOTATION: &str = "x-mcp-header";
 
@@ -26,6 +34,8 @@ struct Known {
     /// How many changes children have told of, and how many of these the list is from after.
     told: u64,
     read: u64,
+    /// When a child was too slow to list them.
+    too_slow: Option<Instant>,
 }
 
 /// The right to read the list anew.
@@ -56,7 +66,13 @@ impl ToolSchemas {
         if let Some(current) = self.current() {
             return Err(current);
         }
-        Ok(Reading { schemas: self, told: self.lock().told, _turn: turn })
+        let known = self.lock();
+        if known.too_slow.is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
+            return Err(known.mirrored.clone().unwrap_or_default());
+        }
+        let told = known.told;
+        drop(known);
+        Ok(Reading { schemas: self, told, _turn: turn })
     }
 
     /// Takes over a page that a client was given: the result of `tools/list`, raw. Tools of other pages
@@ -92,7 +108,15 @@ impl Reading<'_> {
         let mut known = self.schemas.lock();
         known.mirrored = Some(Arc::clone(&mirrored));
         known.read = self.told;
+        known.too_slow = None;
         mirrored
+    }
+
+    /// The child does not answer: as [`failed`](Self::failed), and the calls that come soon do not wait
+    /// for it either.
+    pub(crate) fn too_slow(self) -> Arc<Mirrored> {
+        self.schemas.lock().too_slow = Some(Instant::now());
+        self.failed()
     }
 
     /// The list could not be read: what was known before, and the next call tries again.
@@ -165,6 +189,28 @@ mod tests {
         assert!(schemas.current().is_none());
         schemas.take_page(&page(&[("one", "A")], None), true);
         assert!(is_checked(&schemas.current().expect("the whole list"), "one"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_does_not_list_its_tools_holds_up_one_call_a_minute() {
+        let schemas = ToolSchemas::default();
+        let Ok(reading) = schemas.read().await else { panic!("nothing is known") };
+        assert!(!is_checked(&reading.too_slow(), "one"));
+        tokio::time::advance(AGAIN_AFTER - Duration::from_secs(1)).await;
+        assert!(schemas.read().await.is_err(), "it was asked not long ago");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        read(&schemas, &[page(&[("one", "A")], None)]).await;
+        // Slow again, when its tools have changed: the list before goes on to count.
+        schemas.note_changes(1);
+        let Ok(reading) = schemas.read().await else { panic!("it is out of date") };
+        assert!(is_checked(&reading.too_slow(), "one"));
+        let Err(known) = schemas.read().await else { panic!("it was asked just now") };
+        assert!(is_checked(&known, "one"));
+        // One that is gone is another matter: the next child is asked.
+        let schemas = ToolSchemas::default();
+        let Ok(reading) = schemas.read().await else { panic!("nothing is known") };
+        reading.failed();
+        assert!(schemas.read().await.is_ok());
     }
 
     #[tokio::test]
