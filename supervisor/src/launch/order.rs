@@ -88,25 +88,33 @@ pub(super) fn receive(spawner: &OwnedFd) -> Option<Handed> {
     Some(Handed { streams, socket, unified, tasks: descriptors.collect() })
 }
 
-/// Sends what [`Order::receive`] takes. Blocks while there is more than a socket holds, as long as the
-/// socket's timeout lets it.
-pub(super) fn send_order(socket: &UnixStream, plan: &Plan, image: &Image) -> io::Result<()> {
+/// Sends what [`Order::receive`] takes. Blocks while there is more than a socket holds; where the socket's
+/// timeout ends that, `goes_on` says whether to try again.
+pub(super) fn send_order(
+    socket: &UnixStream,
+    plan: &Plan,
+    image: &Image,
+    goes_on: impl Fn() -> bool,
+) -> io::Result<()> {
     let plan = plan.text();
     let lengths = [plan.len(), image.text().len(), image.arguments()];
     let lengths = lengths.map(|length| u32::try_from(length).map(u32::to_ne_bytes));
     for length in lengths {
         let length = length.map_err(|_| io::Error::from(Errno::TOOBIG))?;
-        send_all(socket, &length)?;
+        send_all(socket, &length, &goes_on)?;
     }
-    send_all(socket, &plan)?;
-    send_all(socket, image.text())
+    send_all(socket, &plan, &goes_on)?;
+    send_all(socket, image.text(), &goes_on)
 }
 
-fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+fn send_all(socket: &UnixStream, mut bytes: &[u8], goes_on: impl Fn() -> bool) -> io::Result<()> {
     while !bytes.is_empty() {
         // A launcher that is gone is no reason for a signal to the program that this is a part of.
-        let sent = send(socket.as_fd(), bytes, SendFlags::NOSIGNAL)?;
-        bytes = &bytes[sent..];
+        match send(socket.as_fd(), bytes, SendFlags::NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(Errno::AGAIN) if goes_on() => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     Ok(())
 }

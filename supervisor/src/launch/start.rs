@@ -17,9 +17,11 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     process::{
-        Pid, PidfdFlags, Signal, WaitStatus, getpid, kill_process, pidfd_open, pidfd_send_signal,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid,
+        kill_process, kill_process_group, pidfd_open, pidfd_send_signal, waitid, waitpgid,
     },
 };
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -37,9 +39,15 @@ const PROGRAM: &str = "/proc/self/exe";
 /// How long a keeper may take to end everything.
 const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
-/// How long a launcher may take to copy itself. One that was stopped is replaced. Meanwhile nothing else
-/// starts.
+/// How long a launcher may take to copy itself: machines stall. Meanwhile nothing else starts.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether a launcher was stopped, and will not answer at all.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a copy that has left the launcher's group may take to say which process it is. That is all it
+/// has left to do.
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 /// What a keeper does besides waiting for the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,22 +151,60 @@ impl Running {
         cgroups: &Cgroups<'_>,
     ) -> io::Result<Result<Launched, Errno>> {
         let (report, socket) = UnixStream::pair()?;
-        report.set_read_timeout(Some(self.timeout))?;
-        report.set_write_timeout(Some(self.timeout))?;
+        report.set_read_timeout(Some(self.timeout.min(LOOK)))?;
+        report.set_write_timeout(Some(self.timeout.min(LOOK)))?;
         order::hand_over(&self.control, streams, socket.as_fd(), cgroups)?;
         drop(socket);
-        let sent = order::send_order(&report, plan, image).map_err(|error| self.timed_out(error));
+        let begun = Instant::now();
+        let goes_on = || begun.elapsed() < self.timeout && !self.is_stopped();
+        let sent = order::send_order(&report, plan, image, goes_on);
         // It says why it has not read everything.
-        let begun = report::begin(&report).map_err(|error| self.timed_out(error))?;
-        Ok(match (begun, sent) {
-            (Ok(pid), Ok(())) => Ok(Launched { pid, report }),
-            (Ok(pid), Err(error)) => {
-                let _ = kill_process(pid, Signal::KILL);
-                exec::wait(pid);
-                return Err(error);
+        let word = loop {
+            match report::begin(&report) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && goes_on() => {}
+                word => break word,
             }
-            (Err(errno), _) => Err(errno),
-        })
+        };
+        match (word, sent) {
+            (Ok(Ok(pid)), Ok(())) => {
+                // What comes now takes longer than a look.
+                let _ = report.set_read_timeout(Some(self.timeout));
+                Ok(Ok(Launched { pid, report }))
+            }
+            (Ok(Ok(pid)), Err(error)) => {
+                end_copy(pid);
+                Err(self.timed_out(error))
+            }
+            (Ok(Err(errno)), _) => Ok(Err(errno)),
+            (Err(error), _) => {
+                let error = self.timed_out(error);
+                self.give_up(&report);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it, or a copy of it that has said nothing yet, was stopped by a signal.
+    fn is_stopped(&self) -> bool {
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pgid(Some(self.process)), look).is_ok_and(|found| found.is_some())
+    }
+
+    /// Ends it, and the copy that it may have made: that is a child of this process too, and nothing else
+    /// would wait for it.
+    fn give_up(&self, report: &UnixStream) {
+        self.kill_group();
+        // A copy that has left the group says which process it is. Of any other the socket closes.
+        let _ = report.set_read_timeout(Some(LAST_WORD));
+        if let Ok(Ok(pid)) = report::begin(report) {
+            end_copy(pid);
+        }
+    }
+
+    /// It leads a group, in which copies are until they lead one of their own.
+    fn kill_group(&self) {
+        // Until it was waited for, the number is its own.
+        let _ = kill_process_group(self.process, Signal::KILL);
     }
 
     /// A timeout by its own name: the system has the same one for what it is short of.
@@ -166,17 +212,28 @@ impl Running {
         if error.kind() != io::ErrorKind::WouldBlock {
             return error;
         }
-        let text = format!("the process that starts children did not answer in {:?}", self.timeout);
+        let text = match self.is_stopped() {
+            true => "the process that starts children was stopped by a signal".to_owned(),
+            false => {
+                format!("the process that starts children did not answer in {:?}", self.timeout)
+            }
+        };
         io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Until it was waited for, the number is its own.
-        let _ = kill_process(self.process, Signal::KILL);
-        exec::wait(self.process);
+        self.kill_group();
+        // Copies that were ended with it are children of this process as well.
+        while let Ok(_) | Err(Errno::INTR) = waitpgid(self.process, WaitOptions::empty()) {}
     }
+}
+
+/// Ends a copy that has said which process it is.
+fn end_copy(pid: Pid) {
+    let _ = kill_process(pid, Signal::KILL);
+    exec::wait(pid);
 }
 
 fn null() -> io::Result<OwnedFd> {
@@ -253,19 +310,80 @@ pub(crate) fn end(keeper: Pid) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{WaitOptions, waitpid};
+    use rustix::{
+        io::read,
+        pipe::pipe,
+        process::{set_parent_process_death_signal, setsid},
+    };
 
-    use super::*;
-    use crate::error::SpawnError;
+    use super::{
+        super::{own_process, report::Report},
+        *,
+    };
+    use crate::{
+        error::SpawnError,
+        exec::{Copied, copy_beside},
+    };
 
-    /// A launcher that was stopped, and is given up as soon as it has to be waited for.
+    /// A launcher that was stopped.
     fn stopped() -> Running {
-        let mut running = Running::start().expect("a launcher");
+        let running = Running::start().expect("a launcher");
         kill_process(running.process, Signal::STOP).expect("it is there");
-        let seen = waitpid(Some(running.process), WaitOptions::UNTRACED).expect("it is a child");
-        assert!(seen.is_some_and(|(_, status)| status.stopped()), "{seen:?}");
-        running.timeout = Duration::from_millis(1);
+        let seen = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        let seen = waitid(WaitId::Pid(running.process), seen).expect("it is a child");
+        assert!(seen.is_some_and(|status| status.stopped()), "{seen:?}");
         running
+    }
+
+    /// A process in the place of a launcher, that does no more than `run` with its socket.
+    fn stand_in(run: impl FnOnce(OwnedFd)) -> Running {
+        let flags = SocketFlags::CLOEXEC;
+        let (control, own) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("sockets");
+        let (is_leader, leads) = pipe().expect("a pipe");
+        let Some(process) = own_process::fork().expect("a process") else {
+            drop((control, is_leader));
+            // Where the test fails it is not to stay behind.
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
+            if setsid().is_ok() {
+                drop(leads);
+                run(own);
+                rustix::event::pause();
+            }
+            own_process::exit(1)
+        };
+        drop(leads);
+        read(&is_leader, &mut [0]).expect("it leads a group");
+        Running { process, control, timeout: TIMEOUT }
+    }
+
+    /// A launcher that was stopped when its copy, which has said nothing, `has_left` its group or not.
+    fn stopped_after_a_copy(has_left: bool) -> Running {
+        let (is_copied, copied) = pipe().expect("a pipe");
+        let (is_gone, held) = pipe().expect("a pipe");
+        stand_in(move |own| {
+            let Some(handed) = order::receive(&own) else { return };
+            if let Ok(Copied::Copy { .. }) = copy_beside(None) {
+                let _ = set_parent_process_death_signal(Some(Signal::KILL));
+                drop(held);
+                if has_left {
+                    let _ = setsid();
+                }
+                drop(copied);
+                // Until the launcher has ended.
+                let _ = read(&is_gone, &mut [0]);
+                let _ = Report(handed.socket).announce(getpid());
+                return;
+            }
+            drop((handed, copied));
+            let _ = read(&is_copied, &mut [0]);
+            let _ = kill_process(getpid(), Signal::STOP);
+        })
+    }
+
+    /// The children of this thread, those that have ended and were not waited for included.
+    fn children() -> String {
+        fs::read_to_string("/proc/thread-self/children").expect("the kernel lists them")
     }
 
     /// What it does when it is to start `/bin/true` in no surroundings.
@@ -277,12 +395,14 @@ mod tests {
     }
 
     #[test]
-    fn a_launcher_that_was_stopped_is_replaced_by_one_that_starts_the_child() {
+    fn a_launcher_that_was_stopped_is_replaced_at_once_by_one_that_starts_the_child() {
         start(|plan, image, streams| {
             let former = stopped();
             let number = former.process;
             let mut launcher = Launcher { running: Some(former) };
+            let begun = Instant::now();
             let launched = launcher.launch(plan, image, streams, &Cgroups::default());
+            assert!(begun.elapsed() < TIMEOUT, "others wait meanwhile: {:?}", begun.elapsed());
             let launched = launched.expect("another launcher");
             assert_eq!(exec::wait(launched.pid).and_then(WaitStatus::exit_status), Some(0));
             assert!(launcher.running.is_some_and(|running| running.process != number));
@@ -293,7 +413,12 @@ mod tests {
     #[test]
     fn a_launcher_that_does_not_answer_is_not_taken_for_a_lack_of_processes() {
         start(|plan, image, streams| {
-            let launched = stopped().launch(plan, image, streams, &Cgroups::default());
+            let mut silent = stand_in(|own| {
+                rustix::event::pause();
+                drop(own);
+            });
+            silent.timeout = Duration::from_millis(1);
+            let launched = silent.launch(plan, image, streams, &Cgroups::default());
             let error = launched.expect_err("no answer");
             assert!(error.to_string().ends_with("did not answer in 1ms"), "{error}");
             assert!(matches!(SpawnError::from_system(error), SpawnError::Other(_)));
@@ -301,8 +426,23 @@ mod tests {
             let long = "x".repeat(1 << 20);
             let words = ["true", &long].map(OsStr::new);
             let long = Image::new(Path::new("/bin/true"), words, &[]).expect("it fits");
-            let launched = stopped().launch(plan, &long, streams, &Cgroups::default());
-            assert_eq!(launched.expect_err("no answer").kind(), io::ErrorKind::TimedOut);
+            let error = stopped().launch(plan, &long, streams, &Cgroups::default());
+            let error = error.expect_err("no answer");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().ends_with("was stopped by a signal"), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_copy_of_a_launcher_that_was_given_up_leaves_no_zombie() {
+        start(|plan, image, streams| {
+            for has_left in [false, true] {
+                let running = stopped_after_a_copy(has_left);
+                let launched = running.launch(plan, image, streams, &Cgroups::default());
+                assert_eq!(launched.expect_err("no answer").kind(), io::ErrorKind::TimedOut);
+                drop(running);
+                assert_eq!(children(), "", "it has left the group: {has_left}");
+            }
         });
     }
 }
