@@ -78,9 +78,19 @@ impl<'a> MemberWalk<'a> {
         self.text.get(start..self.at)
     }
 
-    /// The value that is next, each of whose members is given to `see`; it need not be an object.
-    fn inside(&mut self, mut see: impl FnMut(RawMember<'a>)) -> Option<&'a str> {
+    /// The value that is next, each of whose members is given to `see`; it need not be an object. Nothing is
+    /// given of the object `known`.
+    fn inside(
+        &mut self,
+        known: Option<&str>,
+        mut see: impl FnMut(RawMember<'a>),
+    ) -> Option<&'a str> {
         let start = self.at;
+        // An object ends where its text does, whatever follows.
+        if let Some(known) = known.filter(|known| self.text[start..].starts_with(*known)) {
+            self.at += known.len();
+            return self.text.get(start..self.at);
+        }
         let mut inner = Self::at(self.text, start);
         if inner.at == start + 1 {
             inner.by_ref().for_each(&mut see);
@@ -91,14 +101,16 @@ impl<'a> MemberWalk<'a> {
         self.skip()
     }
 
-    /// The next member. Of the one called `name` each member is given to `see`, in the same pass.
+    /// The next member. Of the one called `name` each member is given to `see`, in the same pass, unless it
+    /// is the object `known`.
     pub(crate) fn next_with(
         &mut self,
         name: &str,
+        known: Option<&str>,
         see: impl FnMut(RawMember<'a>),
     ) -> Option<RawMember<'a>> {
         let own = self.name()?;
-        let value = if own == name { self.inside(see) } else { self.skip() }?;
+        let value = if own == name { self.inside(known, see) } else { self.skip() }?;
         Some(RawMember { name: own, value })
     }
 }
@@ -226,7 +238,7 @@ mod tests {
             for (name, inner) in &expected {
                 let (mut walk, mut seen) = (walk(&text), Vec::new());
                 let mut outer = Vec::new();
-                while let Some(member) = walk.next_with(name, |inner| seen.push(inner)) {
+                while let Some(member) = walk.next_with(name, None, |inner| seen.push(inner)) {
                     outer.push((member.name.into_owned(), member.value.to_owned()));
                 }
                 prop_assert_eq!(&outer, &expected);
@@ -238,7 +250,7 @@ mod tests {
         fn what_is_no_json_does_no_harm(text in "[{}\\[\\]\":,\\\\a1 \u{e9}]{0,24}") {
             let _ = walk(&text).count();
             let mut walk = walk(&text);
-            while walk.next_with("a", drop).is_some() {}
+            while walk.next_with("a", None, drop).is_some() {}
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The modern era on the wire: requests that carry everything with them (MCP 2026-07-28).
 //!
 //! [`request`] says whether a request belongs to this era and whether its headers
-//! ([`request_headers`]) and body agree; [`rejection`] is what its sender is told if not.
+//! ([`request_headers`]) and body agree, [`metadata`] what it says of its client; [`rejection`] is what its
+//! sender is told if something is wrong.
 //! [`header_value`] reads headers that mirror the body; [`parameters`] checks those that a tool's
 //! schema asks for. The others translate between the eras, for a child that only knows the one before:
 //! [`to_legacy`] what goes to it, [`from_legacy`] what comes from it, [`discovery`] what it says of
@@ -15,6 +16,7 @@ pub mod from_legacy;
 pub mod header_value;
 pub mod input;
 pub mod listening;
+pub mod metadata;
 mod object;
 pub mod parameters;
 pub mod rejection;

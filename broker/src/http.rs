@@ -10,6 +10,7 @@ mod admitted;
 mod body;
 mod call;
 mod caller;
+mod client_connection;
 mod cors;
 mod listening;
 mod mcp;
@@ -32,6 +33,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use tokio::time::timeout;
 use tracing::{Instrument, debug_span, warn};
 
+pub(crate) use self::client_connection::ClientConnection;
 use self::{
     cors::Readers,
     reply::{Refusal, Words},
@@ -55,7 +57,7 @@ const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// is being opened, a call under way) goes on elsewhere.
 pub(crate) fn answer<B>(
     app: Arc<App>,
-    connection: Option<IpAddr>,
+    connection: Arc<ClientConnection>,
     request: Request<B>,
 ) -> impl Future<Output = Response<Body>> + Send
 where
@@ -98,7 +100,7 @@ async fn metrics_page(app: &App) -> Response<Body> {
 
 async fn dispatch<B>(
     app: Arc<App>,
-    connection: Option<IpAddr>,
+    connection: Arc<ClientConnection>,
     request: Request<B>,
 ) -> Response<Body>
 where
@@ -153,7 +155,7 @@ where
         Ok(()) if request.method() == Method::OPTIONS && route.answers_preflight() => {
             cors::preflight(request.headers())
         }
-        Ok(()) => answer_at(route, app, &state, connection, request).await,
+        Ok(()) => answer_at(route, app, &state, &connection, request).await,
     };
     if is_shown && let Some(words) = response.extensions_mut().remove::<Words>() {
         // Who asks under a foreign name does not learn ours.
@@ -172,7 +174,7 @@ async fn answer_at<B>(
     route: Route<'_>,
     app: &Arc<App>,
     state: &Arc<State>,
-    connection: Option<IpAddr>,
+    connection: &ClientConnection,
     request: Request<B>,
 ) -> Response<Body>
 where
@@ -183,12 +185,12 @@ where
     match route {
         Route::Mcp(endpoint) => {
             let trusted = &state.config.http.trusted_proxies;
-            let peer = peer::client(connection, request.headers(), trusted);
-            mcp::answer(app, (endpoint, peer), state, request).await
+            let peer = peer::client(connection.peer, request.headers(), trusted);
+            mcp::answer(app, (endpoint, peer), connection, state, request).await
         }
         Route::SignIn(ui, page) => {
             let trusted = &state.config.http.trusted_proxies;
-            let peer = peer::client(connection, request.headers(), trusted);
+            let peer = peer::client(connection.peer, request.headers(), trusted);
             // Calls of tools would be as large as it is.
             Box::pin(sign_in::answer(app, state, sign_in::Asked { ui, page, peer }, request)).await
         }
@@ -203,7 +205,7 @@ where
         Route::Health => reply::text(StatusCode::OK, "ok\n"),
         Route::Ready => ready(app).await,
         Route::Metrics
-            if !metrics_reader::is_admitted(&state.config, connection, request.headers()) =>
+            if !metrics_reader::is_admitted(&state.config, connection.peer, request.headers()) =>
         {
             let words =
                 "Metrics are read here from this machine, or with the token of `metrics.token`";

@@ -31,7 +31,7 @@ use crate::{
     compose::{app::App, start_error::StartError},
     config::{Change, Config, Environment, ServerCommand},
     http::{
-        self,
+        self, ClientConnection,
         unread::{DiscardLimits, Unread},
     },
     listener::{Accepted, ListenError, Listener, TlsFiles},
@@ -258,7 +258,7 @@ impl Connections {
         let discarding = self.discarding.clone();
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
         let (peer, patience, discard) = (accepted.peer, self.header_timeout, self.discard);
-        let address = peer.map(|peer| peer.ip());
+        let connection = Arc::new(ClientConnection::from(peer.map(|peer| peer.ip())));
         let own = self.service;
         self.tasks.spawn(async move {
             let _places = (place, of_address);
@@ -270,7 +270,7 @@ impl Connections {
             let noted = Arc::clone(&activity);
             let service = service_fn(move |request: Request<Incoming>| {
                 let underway = noted.begin();
-                let app = Arc::clone(&app);
+                let (app, connection) = (Arc::clone(&app), Arc::clone(&connection));
                 // HTTP/2 ends the request's half of a stream by itself and loses no answer
                 // (RFC 9113 section 8.1).
                 let limits = match request.version() {
@@ -280,8 +280,10 @@ impl Connections {
                 let request = request.map(|body| Unread::new(body, limits, discarding.clone()));
                 async move {
                     let response = match own {
-                        Service::Broker => http::answer(app, address, request).await,
-                        Service::Metrics => http::answer_scrape(&app, address, &request).await,
+                        Service::Broker => http::answer(app, connection, request).await,
+                        Service::Metrics => {
+                            http::answer_scrape(&app, connection.peer, &request).await
+                        }
                     };
                     Ok::<_, Infallible>(response.map(|body| Tracked::new(body, underway)))
                 }

@@ -23,8 +23,8 @@ use super::{
     SUBSCRIPTION, VERSION,
     discovery::{Facts, is_modern_server},
     input::{self, UnknownQuestion},
+    metadata::LOG_LEVELS,
     object::{members, with, without},
-    request::LOG_LEVELS,
     subscription::{Settled, Subscription, Waiting},
 };
 use crate::{

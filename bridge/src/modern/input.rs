@@ -21,12 +21,6 @@ pub fn may_ask(method: &str) -> bool {
     MAY_ASK.contains(&method)
 }
 
-/// Whether a child that was initialised with these capabilities may ask anything.
-#[must_use]
-pub fn is_askable(capabilities: &Value) -> bool {
-    ["elicitation", "sampling", "roots"].iter().any(|name| capabilities[*name].is_object())
-}
-
 /// The capabilities that a question needs and the client did not declare, raw; `None` when it may be
 /// asked.
 ///

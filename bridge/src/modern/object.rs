@@ -82,21 +82,29 @@ impl<'a> Object<'a> {
         Self { text, members }
     }
 
-    /// As [`read`](Self::read), and in the same pass the members of the one that is called `name`. Where it
-    /// stands twice, or under a name that some parser takes for its own, these are none.
-    pub(super) fn read_with(text: &'a str, name: &str) -> (Self, Self) {
-        let (mut object, mut inner) = (Self::read(""), Self::read(""));
+    /// As [`read`](Self::read), and in the same pass the members of the one that is called `name`, unless that
+    /// stands twice, or under a name that some parser takes for its own. They are not read where it is the
+    /// object `known`: then it is its text alone.
+    pub(super) fn read_with(
+        text: &'a str,
+        name: &str,
+        known: Option<&str>,
+    ) -> (Self, Result<Self, Twice>) {
+        let (mut object, mut inner) = (Self::read(""), Self::default());
         object.text = text;
         let mut walk = walk(text);
         let mut see = |member: RawMember<'a>| inner.members.push((member.name, member.value));
-        while let Some(member) = walk.next_with(name, &mut see) {
+        while let Some(member) = walk.next_with(name, known, &mut see) {
             object.members.push((member.name, member.value));
         }
-        match object.unmistakable(name) {
-            Ok(Some(value)) => inner.text = value,
-            Ok(None) | Err(Twice) => inner.members.clear(),
-        }
+        let inner =
+            object.unmistakable(name).map(|value| Self { text: value.unwrap_or(""), ..inner });
         (object, inner)
+    }
+
+    /// The object itself.
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 
     /// Whether any member's name satisfies `is_wanted`.

@@ -1,12 +1,16 @@
 //! Which era a request belongs to, and what a modern one says of itself.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::{
     UNSUPPORTED_VERSION, VERSION,
+    metadata::{self, Meta, Metadata},
     object::{Object, Twice},
     rejection::Rejection,
     request_headers::{Form, RequestHeaders},
@@ -16,11 +20,6 @@ use crate::{
     message::{Malformed, Message, usable_id},
     rpc::{self, INVALID_PARAMS},
 };
-
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const META_CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
-const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 /// Under which a request asks for progress, in `_meta` as well.
 pub(super) const PROGRESS_TOKEN: &str = "progressToken";
@@ -41,26 +40,40 @@ const LEGACY_ONLY: [&str; 7] = [
     "tasks/result",
 ];
 
-/// From the least to the most urgent (MCP 2026-07-28, "Log Levels").
-pub const LOG_LEVELS: [&str; 8] =
-    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
 /// A request in modern dress, its parameters read once for all that looks at them.
 #[derive(Debug)]
 pub struct Request<'m> {
     pub(super) message: &'m Message,
     method: Cow<'m, str>,
     pub(super) params: Object<'m>,
-    /// `_meta`; empty when it is missing, or stands twice.
-    pub(super) meta: Object<'m>,
+    pub(super) meta: Meta<'m>,
 }
 
 impl<'m> Request<'m> {
     /// Reads the parameters of `message`.
     #[must_use]
     pub fn read(message: &'m Message) -> Self {
-        let (params, meta) = Object::read_with(message.payload().unwrap_or("{}"), "_meta");
+        Self::read_after(message, None)
+    }
+
+    /// As [`read`](Self::read), where an earlier request of the same connection said `last` of its client.
+    #[must_use]
+    pub fn read_after(message: &'m Message, last: Option<Arc<Metadata>>) -> Self {
+        let known = last.as_ref().and_then(|last| last.text());
+        let params = message.payload().unwrap_or("{}");
+        let (params, meta) = Object::read_with(params, "_meta", known);
+        let meta = match (meta, last) {
+            (Err(Twice), _) => Meta::Twice,
+            (Ok(meta), Some(last)) if last.text() == Some(meta.text()) => Meta::Known(last),
+            (Ok(meta), _) => Meta::Read(meta),
+        };
         Self { message, method: message.method(), params, meta }
+    }
+
+    /// Whether it says of its client what an earlier request said.
+    #[must_use]
+    pub fn repeats_metadata(&self) -> bool {
+        matches!(self.meta, Meta::Known(_))
     }
 
     /// As the client sent it.
@@ -77,7 +90,8 @@ impl<'m> Request<'m> {
 
     /// The token under which it asks for progress, raw, as [`Message::progress_token`] finds it.
     pub(crate) fn progress_token(&self) -> Result<Option<&'m str>, Malformed> {
-        let token = self.meta.unmistakable(PROGRESS_TOKEN);
+        let Some(meta) = self.meta.with_others() else { return Ok(None) };
+        let token = meta.unmistakable(PROGRESS_TOKEN);
         let token = token.map_err(|Twice| self.message.ambiguous_token())?;
         Ok(token.filter(|token| usable_id(token)))
     }
@@ -86,17 +100,6 @@ impl<'m> Request<'m> {
     pub(super) fn text(&self, name: &str) -> Result<Option<Cow<'m, str>>, Twice> {
         Ok(self.params.unmistakable(name)?.and_then(text))
     }
-}
-
-/// What a modern request says of itself.
-#[derive(Debug, Clone)]
-pub struct Metadata<'m> {
-    /// The client's capabilities.
-    pub capabilities: Value,
-    /// The client's name and version, raw.
-    pub client_info: Option<&'m str>,
-    /// From which level on it wants log messages.
-    pub log_level: Option<Cow<'m, str>>,
 }
 
 /// Whether a request is of this era: its header names it, or its body carries what only requests of
@@ -113,8 +116,8 @@ fn carries_metadata(message: &Message) -> bool {
     if META_KEY.find(params.as_bytes()).is_none() && !is_escaped() {
         return false;
     }
-    let meta = Request::read(message).meta;
-    [META_VERSION, META_CAPABILITIES].iter().any(|name| meta.last(name).is_some())
+    let (_, meta) = Object::read_with(params, "_meta", None);
+    meta.is_ok_and(|meta| metadata::is_modern(&meta))
 }
 
 /// Checks a modern request: what it has to say of itself is there, and its headers say the same as
@@ -122,31 +125,12 @@ fn carries_metadata(message: &Message) -> bool {
 ///
 /// # Errors
 /// [`Rejection`]: nothing of the request may be done.
-pub fn check<'m>(
+pub fn check(
     headers: &RequestHeaders<'_>,
-    request: &Request<'m>,
-) -> Result<Metadata<'m>, Rejection> {
-    let field = |name: &str| {
-        request.meta.only(name).map_err(|Twice| {
-            Rejection::new(INVALID_PARAMS, format!("`{name}` stands twice in `_meta`"))
-        })
-    };
-    let missing = |name: &str| {
-        let words = format!("`_meta` lacks `{name}`, which every request must carry");
-        Rejection::new(INVALID_PARAMS, words)
-    };
-    let version = field(META_VERSION)?.and_then(text).ok_or_else(|| missing(META_VERSION))?;
-    let named = headers.version.value("MCP-Protocol-Version", Form::Plain)?;
-    match named.as_deref() {
-        None => {
-            return Err(Rejection::mismatch("The header MCP-Protocol-Version is missing"));
-        }
-        Some(named) if named != version => {
-            let words = "The header MCP-Protocol-Version is not the version that `_meta` names";
-            return Err(Rejection::mismatch(words));
-        }
-        Some(_) => {}
-    }
+    request: &Request<'_>,
+) -> Result<Arc<Metadata>, Rejection> {
+    let version = request.meta.version()?;
+    headers.version.mirrors("MCP-Protocol-Version", Form::Plain, &version)?;
     if version != VERSION {
         let words = format!("Unsupported protocol version; supported is {VERSION}");
         let requested = Value::from(&*version);
@@ -160,12 +144,7 @@ pub fn check<'m>(
     if LEGACY_ONLY.contains(&method) {
         return Err(Rejection::unknown_method(method));
     }
-    let capabilities = field(META_CAPABILITIES)?.ok_or_else(|| missing(META_CAPABILITIES))?;
-    let capabilities: Value =
-        serde_json::from_str(capabilities).ok().filter(Value::is_object).ok_or_else(|| {
-            let words = format!("`{META_CAPABILITIES}` must be an object");
-            Rejection::new(INVALID_PARAMS, words)
-        })?;
+    let metadata = request.meta.metadata()?;
     if let Some(member) = named_by(method) {
         let name = request.text(member).map_err(|Twice| {
             Rejection::new(INVALID_PARAMS, format!("`{member}` stands twice in `params`"))
@@ -180,15 +159,7 @@ pub fn check<'m>(
             None => {}
         }
     }
-    let log_level = field(META_LOG_LEVEL)?.filter(|level| *level != "null").map(|level| {
-        text(level).filter(|level| LOG_LEVELS.contains(&&**level)).ok_or_else(|| {
-            let words = format!("`{META_LOG_LEVEL}` must be one of {}", LOG_LEVELS.join(", "));
-            Rejection::new(INVALID_PARAMS, words)
-        })
-    });
-    let log_level = log_level.transpose()?;
-    let client_info = field(META_CLIENT_INFO)?;
-    Ok(Metadata { capabilities, client_info, log_level })
+    Ok(metadata)
 }
 
 /// The parameter that `Mcp-Name` has to repeat.

@@ -2,9 +2,14 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
+use proptest::prelude::*;
 
 use super::*;
-use crate::{message::Incoming, modern::HEADER_MISMATCH, rpc::METHOD_NOT_FOUND};
+use crate::{
+    message::Incoming,
+    modern::{HEADER_MISMATCH, metadata::LastMetadata, to_legacy},
+    rpc::METHOD_NOT_FOUND,
+};
 
 fn message(method: &str, params: &str) -> Message {
     let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
@@ -26,7 +31,7 @@ fn is_modern_with(headers: &HeaderMap, message: Option<&Message>) -> bool {
     is_modern(&RequestHeaders::read(headers), message)
 }
 
-fn checked<'m>(headers: &HeaderMap, message: &'m Message) -> Result<Metadata<'m>, Rejection> {
+fn checked(headers: &HeaderMap, message: &Message) -> Result<Arc<Metadata>, Rejection> {
     check(&RequestHeaders::read(headers), &Request::read(message))
 }
 
@@ -121,4 +126,76 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
         checked(&headers(&[version, list]), &unnamed),
     ];
     assert!(accepted.iter().all(Result::is_ok), "all is well: {accepted:?}");
+}
+
+/// What is read of a request whose connection said `last` before.
+fn read_after(last: &LastMetadata, params: &str) -> (bool, Result<String, i32>, String) {
+    let message = message("tools/list", params);
+    let request = Request::read_after(&message, last.get());
+    let pairs = [(VERSION_HEADER, VERSION), ("Mcp-Method", "tools/list")];
+    let metadata = check(&RequestHeaders::read(&headers(&pairs)), &request);
+    if let Ok(metadata) = &metadata {
+        last.set(metadata);
+    }
+    let for_legacy = to_legacy::request(&request, 7, request.progress_token() != Ok(None));
+    let said = metadata.map(|metadata| format!("{metadata:?}")).map_err(|fault| fault.code);
+    (request.repeats_metadata(), said, String::from_utf8(for_legacy).expect("text"))
+}
+
+#[test]
+fn what_a_connection_repeats_word_for_word_is_known_and_nothing_else() {
+    let last = LastMetadata::default();
+    let call = |meta: &str| format!(r#"{{"cursor":"a",{meta}}}"#);
+    let is_known = |params: &str| read_after(&last, params).0;
+    assert!(!is_known(&call(META)), "it is said for the first time");
+    assert!(is_known(&call(META)));
+    assert!(is_known(&format!(r#"{{ {META} ,"cursor":"b"}}"#)), "wherever it stands");
+    let (_, said, for_legacy) = read_after(&last, &call(META));
+    assert!(said.is_ok_and(|said| said.contains("is_askable: false")));
+    assert!(for_legacy.ends_with(r#""params":{"cursor":"a"}}"#), "{for_legacy}");
+    let with = |member: &str| call(&META.replace(r#"":{}}"#, &format!(r#"":{{}},{member}}}"#)));
+    let token = with(r#""progressToken":"t""#);
+    for _ in 0..2 {
+        let (is_known, _, for_legacy) = read_after(&last, &token);
+        assert!(!is_known, "what each request has of its own is read each time");
+        assert!(for_legacy.contains(r#""_meta":{"progressToken":7}"#), "{for_legacy}");
+    }
+    let long = with(&format!(r#""io.modelcontextprotocol/clientInfo":"{}""#, "x".repeat(5000)));
+    assert!(!is_known(&long) && !is_known(&long), "a connection keeps no more than a little");
+    assert!(is_known(&call(META)), "it is what was kept last");
+    let twice = format!("{{{META},{META}}}");
+    assert_eq!(read_after(&last, &twice).1, Err(INVALID_PARAMS), "though both are known");
+    let message = message("tools/list", &twice);
+    let fault = checked(&headers(&[(VERSION_HEADER, VERSION)]), &message).expect_err("two");
+    assert!(fault.words.contains("`_meta` stands twice"), "{}", fault.words);
+}
+
+proptest! {
+    /// Whatever other requests said before.
+    #[test]
+    fn what_is_known_already_is_what_would_be_read(
+        metas in prop::collection::vec(prop::collection::vec(0_usize..9, 0..5), 1..6),
+        is_variant: bool,
+    ) {
+        let members = [
+            r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#,
+            r#""io.modelcontextprotocol/protocolVersion":"2025-11-25""#,
+            r#""io.modelcontextprotocol/clientCapabilities":{}"#,
+            r#""io.modelcontextprotocol/clientCapabilities": {"roots":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+            r#""io.modelcontextprotocol/clientInfo":{"name":"}\"","version":"1"}"#,
+            r#""io.modelcontextprotocol/logLevel":"info""#,
+            r#""io.modelcontextprotocol/logLevel":"loud""#,
+            r#""progressToken":1"#,
+            r#""traceparent":"00-1""#,
+        ];
+        let (one, last) = (if is_variant { "_Meta" } else { "x" }, LastMetadata::default());
+        for meta in metas.iter().flat_map(|meta| [meta, meta]) {
+            // The two without which nothing is read, and whatever else.
+            let meta: Vec<_> = [0, 2].iter().chain(meta).map(|at| members[*at]).collect();
+            let params = format!(r#"{{"{one}":{{}},"_meta":{{{}}}}}"#, meta.join(","));
+            let (_, said, for_legacy) = read_after(&last, &params);
+            let (_, alone, alone_for_legacy) = read_after(&LastMetadata::default(), &params);
+            prop_assert_eq!((said, for_legacy), (alone, alone_for_legacy), "{}", params);
+        }
+    }
 }

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::{
     MISSING_CAPABILITY,
-    input::TASKS,
     object::{Object, Twice, members, with, write},
     rejection::Rejection,
     request::Request,
@@ -65,12 +64,6 @@ impl Said {
         let ttl = ttl.and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
         Some(TaskState { id: self.task_id?, ttl, is_over })
     }
-}
-
-/// Whether a client with these capabilities takes a task in the place of a result.
-#[must_use]
-pub fn is_declared(capabilities: &Value) -> bool {
-    capabilities["extensions"][TASKS].is_object()
 }
 
 /// Whether the requests of this method are about a task.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     input::TASKS,
+    metadata::is_reserved,
     object::{Twice, Written, members},
     rejection::Rejection,
     request::{PROGRESS_TOKEN, Request},
@@ -17,9 +18,6 @@ use crate::{
     rpc::{self, INVALID_PARAMS},
 };
 
-/// The prefix of what the modern era puts into `_meta`.
-const RESERVED: &str = "io.modelcontextprotocol/";
-
 /// The members of the parameters that come with a repeated request.
 const STATE: &str = "requestState";
 const ANSWERS: &str = "inputResponses";
@@ -29,17 +27,16 @@ const ANSWERS: &str = "inputResponses";
 /// are told another way. The trace context stays.
 pub(crate) fn request(request: &Request<'_>, id: u64, has_token: bool) -> Vec<u8> {
     let id = id.to_string();
-    let has_meta = request.meta.has(|name| !name.starts_with(RESERVED));
+    let meta = request.meta.with_others();
     let in_meta = |name: &str| match name {
         PROGRESS_TOKEN if has_token => Written::Raw(&id),
-        name if name.starts_with(RESERVED) => Written::No,
+        name if is_reserved(name) => Written::No,
         _ => Written::AsItIs,
     };
     rpc::request_with(&id, request.message, |out| {
         request.params.write(out, &|name| match name {
             STATE | ANSWERS => Written::No,
-            "_meta" if has_meta => Written::Object(&request.meta, &in_meta),
-            "_meta" => Written::No,
+            "_meta" => meta.map_or(Written::No, |meta| Written::Object(meta, &in_meta)),
             _ => Written::AsItIs,
         });
     })
@@ -256,7 +253,7 @@ mod tests {
             if let Some(mut meta) = meta {
                 params["_meta"] = meta.clone();
                 let kept = meta.as_object_mut().expect("an object");
-                kept.retain(|name, _| !name.starts_with(RESERVED));
+                kept.retain(|name, _| !is_reserved(name));
                 if has_token {
                     kept.insert(PROGRESS_TOKEN.to_owned(), json!(9));
                 }

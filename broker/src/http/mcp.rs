@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use auth::{Challenge, Denied, Refusal as Refused};
 use bridge::{
     Accepts, Body, EventId, Incoming, Kind, ListenError, Message, Outcome, PostError,
-    modern::{request, request_headers::RequestHeaders},
+    modern::{metadata::LastMetadata, request, request_headers::RequestHeaders},
     rpc,
 };
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use super::{
     body,
     call::Call,
     caller::Caller,
+    client_connection::ClientConnection,
     modern::Modern,
     negotiate::{self, LAST_EVENT_ID, SESSION_ID},
     reply::{self, Refusal},
@@ -44,6 +45,7 @@ use crate::{
 pub(super) async fn answer<B>(
     app: &Arc<App>,
     (endpoint, peer): (Endpoint<'_>, IpAddr),
+    connection: &ClientConnection,
     state: &Arc<State>,
     request: Request<B>,
 ) -> Response<Body>
@@ -54,7 +56,8 @@ where
     // Once a request, so that all of it agrees on what time it is.
     let now = app.clock.now();
     let Endpoint { server, challenge } = endpoint;
-    let exchange = Exchange { app, server, state, challenge, peer, now };
+    let last_metadata = &connection.last_metadata;
+    let exchange = Exchange { app, server, state, challenge, peer, last_metadata, now };
     let result = match *request.method() {
         Method::POST => exchange.post(request).await,
         Method::GET => exchange.get(request.headers()).await,
@@ -73,6 +76,8 @@ struct Exchange<'a> {
     challenge: &'a Challenge,
     /// Where it came from, as far as the operator trusts what says so.
     peer: IpAddr,
+    /// What earlier requests of its connection said of their client.
+    last_metadata: &'a LastMetadata,
     /// The calendar, read once a request.
     now: SystemTime,
 }
@@ -105,6 +110,7 @@ impl Exchange<'_> {
                 challenge: self.challenge,
                 now: self.now,
                 headers,
+                last_metadata: self.last_metadata,
                 request_headers: &request_headers,
                 caller: &caller,
                 begun,

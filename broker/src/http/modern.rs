@@ -10,7 +10,6 @@
 //! ```
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     future::{pending, poll_fn},
     sync::Arc,
@@ -23,9 +22,10 @@ use bridge::{
     Told,
     modern::{
         VERSION, input,
+        metadata::{LastMetadata, Metadata},
         parameters::{self, Mirrored},
         rejection::Rejection,
-        request::{self, Metadata, Request},
+        request::{self, Request},
         request_headers::RequestHeaders,
         tasks, to_legacy,
     },
@@ -81,7 +81,9 @@ pub(super) struct Modern<'a> {
     pub(super) challenge: &'a Challenge,
     pub(super) now: SystemTime,
     pub(super) headers: &'a HeaderMap,
-    /// What those of them say that repeat part of the body.
+    /// What earlier requests of its connection said of their client.
+    pub(super) last_metadata: &'a LastMetadata,
+    /// What those headers say that repeat part of the body.
     pub(super) request_headers: &'a RequestHeaders<'a>,
     pub(super) caller: &'a Caller,
     pub(super) begun: Instant,
@@ -109,9 +111,14 @@ impl Modern<'_> {
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, rpc::INVALID_REQUEST, words));
             }
         };
-        let request = Request::read(message);
+        let request = Request::read_after(message, self.last_metadata.get());
         let metadata = match request::check(self.request_headers, &request) {
-            Ok(metadata) => metadata,
+            Ok(metadata) => {
+                if !request.repeats_metadata() {
+                    self.last_metadata.set(&metadata);
+                }
+                metadata
+            }
             Err(fault) => {
                 let label = method_label(request.method());
                 self.server.count(label, "refused", self.begun.elapsed());
@@ -125,7 +132,7 @@ impl Modern<'_> {
         &self,
         request: &Request<'_>,
         id: &str,
-        metadata: Metadata<'_>,
+        metadata: Arc<Metadata>,
     ) -> Result<Response<Body>, Refusal> {
         let method = request.method();
         if method == "subscriptions/listen" && self.accepts == Accepts::Json {
@@ -134,19 +141,17 @@ impl Modern<'_> {
         }
         let settings = self.server.settings();
         let child_era = self.server.child_era();
-        let Metadata { capabilities, client_info, log_level } = metadata;
         let (state, answers) = match to_legacy::answers(request) {
             Ok(repeated) => repeated,
             Err(fault) => return Ok(refused(id, &fault)),
         };
-        let may_ask = input::may_ask(method) && input::is_askable(&capabilities);
+        let may_ask = input::may_ask(method) && metadata.is_askable;
         // Nothing else is repeated, and reading all of the arguments has its price.
         let is_repeated = may_ask || state.is_some();
         let about = About {
-            background: tasks::is_declared(&capabilities).then(|| Arc::clone(&self.app.background)),
+            background: metadata.takes_tasks.then(|| Arc::clone(&self.app.background)),
             message: request.message().clone(),
-            capabilities,
-            log_level: log_level.map(Cow::into_owned),
+            metadata,
             legacy: None,
             is_first_page: method == "tools/list" && parameters::is_first_page(request),
             ask_timeout: settings.server.ask_timeout,
@@ -206,7 +211,7 @@ impl Modern<'_> {
         let request = replaced.as_ref().unwrap_or(request);
         let place = match found {
             Some(place) => place,
-            None => self.acquire(&about.capabilities, client_info, sharing, purpose).await?,
+            None => self.acquire(&about.metadata, sharing, purpose).await?,
         };
         let is_modern = bridge_of(&place)?.has_modern_child();
         if !is_modern {
@@ -246,7 +251,7 @@ impl Modern<'_> {
         let options = CallOptions {
             // A child that asks although its client can be asked nothing has both told so.
             may_be_asked: input::may_ask(method) && !is_modern,
-            wants_logs: about.log_level.is_some(),
+            wants_logs: about.metadata.log_level.is_some(),
             is_open_ended: method == "subscriptions/listen",
             overdue_after: Some(settings.bridge.stream_after.max(HEAD_HELD)),
         };
@@ -261,14 +266,14 @@ impl Modern<'_> {
         options: CallOptions,
         about: About,
     ) -> Result<Response<Body>, Refusal> {
-        let lease = place.lease.clone().ok_or_else(Refusal::child_gone)?;
-        let bridge = lease.bridge.clone();
+        let lease = place.lease.as_ref().ok_or_else(Refusal::child_gone)?;
+        let bridge = &lease.bridge;
         let counted = Call {
             method: method_label(request.method()),
             begun: self.begun,
             // A call that waits for its client is none that a shutdown waits for: see `Turn`.
             _counted: None,
-            lease,
+            lease: Arc::clone(lease),
             looks: self.app.looks.clone(),
         };
         let done = Box::new(move |outcome: Outcome| counted.ended(outcome));
@@ -342,16 +347,17 @@ impl Modern<'_> {
 
     async fn acquire(
         &self,
-        capabilities: &Value,
-        client_info: Option<&str>,
+        metadata: &Metadata,
         sharing: Sharing,
         purpose: Purpose,
     ) -> Result<Place, Refusal> {
         let wanted = Wanted {
             owner: &self.caller.owner,
             server: self.server,
-            capabilities,
-            initialize: &|| to_legacy::initialize(capabilities, client_info),
+            capabilities: &metadata.canonical_capabilities,
+            initialize: &|| {
+                to_legacy::initialize(&metadata.capabilities, metadata.client_info.as_deref())
+            },
             sharing,
             purpose,
             is_admitted: &|| self.check_admission().is_ok(),

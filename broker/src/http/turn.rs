@@ -16,7 +16,7 @@ use bridge::{
         discovery::Facts,
         from_legacy::{self, Mapped},
         input, listening,
-        request::LOG_LEVELS,
+        metadata::{LOG_LEVELS, Metadata},
         tasks::{self, TaskState},
     },
     rpc,
@@ -73,10 +73,8 @@ pub(super) struct Turn {
 pub(super) struct About {
     /// As the client sent it.
     pub(super) message: Message,
-    /// What the client can do.
-    pub(super) capabilities: Value,
-    /// From which level on it wants log messages.
-    pub(super) log_level: Option<String>,
+    /// What it says of its client.
+    pub(super) metadata: Arc<Metadata>,
     /// What the child is, when it is one of the legacy era; `None`: its words pass as they are.
     pub(super) legacy: Option<Arc<Facts>>,
     /// Of a list, it asks for the first page.
@@ -131,7 +129,7 @@ impl Turn {
         counted: Option<Counted>,
     ) -> Self {
         let Parked { mut call, place, asked, questions, .. } = parked;
-        let wants_logs = about.log_level.is_some();
+        let wants_logs = about.metadata.log_level.is_some();
         call.hand_over(about.id(), request, about.admission.clone(), wants_logs);
         let mut left = Vec::new();
         for asked in asked {
@@ -211,7 +209,7 @@ impl Turn {
         if !is_log || self.about.legacy.is_none() {
             return true;
         }
-        let Some(wanted) = &self.about.log_level else { return false };
+        let Some(wanted) = &self.about.metadata.log_level else { return false };
         let level = |name: &str| LOG_LEVELS.iter().position(|level| *level == name);
         let message: Value = serde_json::from_slice(data).unwrap_or_default();
         let said = message["params"]["level"].as_str().and_then(level);
@@ -221,7 +219,7 @@ impl Turn {
     /// Keeps a question for the client, or ends the turn because it cannot be asked.
     fn on_question(&mut self, question: Question) -> Option<Next> {
         let call = self.call.as_ref()?;
-        match input::lacking(&question, &self.about.capabilities) {
+        match input::lacking(&question, &self.about.metadata.capabilities) {
             Err(unknown) => call.refuse(&question, rpc::METHOD_NOT_FOUND, &unknown.to_string()),
             Ok(None) => {
                 // A child may go on asking and withdrawing.
@@ -262,7 +260,7 @@ impl Turn {
         self.is_over = true;
         // Those that are left of a request that declared more.
         let lacking = self.asked.iter().find_map(|asked| {
-            input::lacking(&asked.question, &self.about.capabilities).ok().flatten()
+            input::lacking(&asked.question, &self.about.metadata.capabilities).ok().flatten()
         });
         if let Some(lacking) = lacking {
             return Some(self.cannot_ask(&lacking));
@@ -353,7 +351,8 @@ impl Turn {
                     Next::Last(status, rpc_response(id, "error", &error))
                 }
                 Mapped::Visit(entries) => {
-                    let lacks = !self.about.capabilities["elicitation"]["url"].is_object();
+                    let capabilities = &self.about.metadata.capabilities;
+                    let lacks = !capabilities["elicitation"]["url"].is_object();
                     if lacks {
                         let lacking = serde_json::json!({ "elicitation": { "url": {} } });
                         let answer = input::missing_capability(id, &lacking);

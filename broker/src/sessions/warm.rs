@@ -181,7 +181,8 @@ pub(crate) struct WarmChild {
 pub(crate) struct Wanted<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) server: &'a Arc<Server>,
-    pub(crate) capabilities: &'a serde_json::Value,
+    /// What its client can do, as canonical JSON.
+    pub(crate) capabilities: &'a str,
     /// What a child of the legacy era is greeted with.
     pub(crate) initialize: &'a (dyn Fn() -> Message + Sync),
     pub(crate) sharing: Sharing,
@@ -193,9 +194,7 @@ pub(crate) struct Wanted<'a> {
 
 impl WarmChildren {
     fn pool(&self, wanted: &Wanted<'_>, sessions: &Sessions) -> Arc<Pool> {
-        // Whatever was read can be written.
-        let capabilities = serde_json::to_string(wanted.capabilities).unwrap_or_default();
-        let parts = (wanted.owner, &*wanted.server.name, &*capabilities);
+        let parts = (wanted.owner, &*wanted.server.name, wanted.capabilities);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&parts as &dyn KeyParts) {
             return Arc::clone(pool);
@@ -204,8 +203,12 @@ impl WarmChildren {
             pools.retain(|_, pool| Arc::strong_count(pool) > 1);
         }
         let pool = Arc::new(Pool::new(sessions.clone()));
-        let (owner, server) = (wanted.owner.clone(), Arc::clone(&wanted.server.name));
-        pools.insert(Key { owner, server, capabilities }, Arc::clone(&pool));
+        let key = Key {
+            owner: wanted.owner.clone(),
+            server: Arc::clone(&wanted.server.name),
+            capabilities: wanted.capabilities.to_owned(),
+        };
+        pools.insert(key, Arc::clone(&pool));
         pool
     }
 
@@ -229,14 +232,15 @@ impl WarmChildren {
                 Claim::Seat(id) => id,
                 Claim::Wait => continue,
                 Claim::Start => {
-                    let _turn = pool.starting.lock().await;
+                    let turn = pool.starting.lock().await;
                     // Another may have started one meanwhile.
                     match pool.claim(wanted.sharing) {
                         Claim::Seat(id) => id,
                         Claim::Wait => continue,
                         Claim::Start => {
                             let lease = pool.start(wanted).await?;
-                            return Ok(Place::new(&pool, lease, wanted.sharing));
+                            drop(turn);
+                            return Ok(Place::new(pool, lease, wanted.sharing));
                         }
                     }
                 }
@@ -248,7 +252,7 @@ impl WarmChildren {
             match acquired {
                 Ok(lease) => {
                     std::mem::forget(claimed);
-                    return Ok(Place::new(&pool, lease, wanted.sharing));
+                    return Ok(Place::new(pool, lease, wanted.sharing));
                 }
                 Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => {
                     // It has ended for good.
@@ -391,14 +395,8 @@ impl Drop for ClaimedSeat<'_> {
 }
 
 impl Place {
-    fn new(pool: &Arc<Pool>, lease: Lease<ChildSession>, sharing: Sharing) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            id: *lease.id(),
-            lease: Some(Arc::new(lease)),
-            sharing,
-            is_spoilt: false,
-        }
+    fn new(pool: Arc<Pool>, lease: Lease<ChildSession>, sharing: Sharing) -> Self {
+        Self { pool, id: *lease.id(), lease: Some(Arc::new(lease)), sharing, is_spoilt: false }
     }
 
     /// A child that is known to have what a call is about; `None` when that has ended for good.
@@ -416,7 +414,7 @@ impl Place {
         acquirer: &Acquirer<OpenRequest, ChildSession, VaultSource>,
     ) -> Result<Option<Self>, WarmError> {
         match acquirer.acquire(&child.id, owner, server, purpose, now).await {
-            Ok(lease) => Ok(Some(Self::new(&child.pool, lease, Sharing::Any))),
+            Ok(lease) => Ok(Some(Self::new(Arc::clone(&child.pool), lease, Sharing::Any))),
             Err(AcquireError::Wake(WakeError::Unknown | WakeError::Foreign)) => Ok(None),
             Err(error) => Err(error.into()),
         }
