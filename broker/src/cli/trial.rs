@@ -182,7 +182,8 @@ fn failure(name: &str, server: &ServerConfig, failed: &Failed) -> String {
     if let Some(exit) = &failed.exit {
         lines.push(format!("  It ended by itself: {exit}."));
     }
-    let hints = [hint(&failed.why, server), failed.stdout.as_deref().and_then(stdout_hint)];
+    let [hint, era_hint] = hints(&failed.why, server);
+    let hints = [hint, era_hint, failed.stdout.as_deref().and_then(stdout_hint)];
     lines.extend(hints.into_iter().flatten().map(|hint| format!("  hint: {hint}")));
     lines.join("\n")
 }
@@ -214,10 +215,11 @@ fn reason(why: &TrialError, server: &ServerConfig) -> String {
 }
 
 /// What to do about it, where that is known.
-fn hint(why: &TrialError, server: &ServerConfig) -> Option<&'static str> {
-    let TrialError::Spawn(failure) = why else { return None };
+fn hints(why: &TrialError, server: &ServerConfig) -> [Option<&'static str>; 2] {
+    let TrialError::Spawn(failure) = why else { return [None; 2] };
     let is_apart = server.isolation_level() != IsolationLevel::None;
-    failure.hint(is_apart).map(|(_, hint)| hint)
+    let hints = [failure.hint(is_apart), failure.era_hint(server.era)];
+    hints.map(|hint| hint.map(|(_, hint)| hint))
 }
 
 /// What it may mean that there was other text than messages.

@@ -37,7 +37,7 @@ use crate::{
     sessions::{
         acquire::AcquireError,
         child_session::ChildSession,
-        spawn_failure::SpawnFailure,
+        spawn_failure::{SpawnFailure, error_code},
         spawner::{OpenRequest, Users},
     },
 };
@@ -252,7 +252,12 @@ impl Exchange<'_> {
             Ok(lease) => lease,
             Err(OpenError::Spawn(SpawnFailure::Initialize(bridge::InitializeError::Refused(
                 error,
-            )))) => return Ok(reply::answer(accepts, id, "error", &error)),
+            )))) => {
+                // Its words are the client's, and may repeat what that said.
+                let code = error_code(&error);
+                warn!(server = %self.server.name, code, "the server refused the client's initialize");
+                return Ok(reply::answer(accepts, id, "error", &error));
+            }
             Err(error) => {
                 let cause = error_chain(&error);
                 warn!(server = %self.server.name, %error, %cause, "no session was opened");

@@ -370,11 +370,12 @@ impl Refusal {
             ),
             SpawnFailure::Initialize(InitializeError::Refused(_))
             | SpawnFailure::Resume(ResumeError::Refused(_)) => {
-                bad_gateway("The server refused to initialize")
+                bad_gateway("The server refused to initialize; the broker's log says why")
             }
-            SpawnFailure::Discover(_) => {
-                bad_gateway("The server did not answer server/discover as a modern one does")
-            }
+            SpawnFailure::Discover(_) => bad_gateway(
+                "The server did not answer server/discover as one of revision 2026-07-28 does; the \
+                 broker's log says more",
+            ),
             SpawnFailure::NewerSnapshot(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 rpc::SERVER_ERROR,

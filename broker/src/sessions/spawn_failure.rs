@@ -8,7 +8,7 @@ use supervisor::{Exit, SpawnError};
 
 use super::directory::DirectoryError;
 use crate::{
-    config::{UnfitValue, Upstream},
+    config::{EraChoice, UnfitValue, Upstream},
     server::{Paused, Whose},
 };
 
@@ -199,6 +199,37 @@ impl SpawnFailure {
         Some(hint)
     }
 
+    /// What it comes to when the operator has said which era the server is of. One that is said to be
+    /// modern is asked for a discovery, whatever the client sent: that is what it refuses.
+    pub(super) fn of_a_server_said_to_be(self, era: EraChoice) -> Self {
+        match (era, self) {
+            (EraChoice::Modern, Self::Initialize(error @ InitializeError::Refused(_))) => {
+                Self::Discover(error)
+            }
+            (_, failure) => failure,
+        }
+    }
+
+    /// Like [`hint`](Self::hint), of a server that may be of another era than the operator has said.
+    pub(crate) fn era_hint(&self, era: EraChoice) -> Option<(&'static str, &'static str)> {
+        let is_out_of_memory = self.reason() == "out_of_memory";
+        let hint = match (era, self) {
+            // Some servers of the legacy era end at such a request, or leave it without an answer.
+            (EraChoice::Modern, Self::Discover(_) | Self::Initialize(_) | Self::Resume(_))
+                if !is_out_of_memory && !matches!(self, Self::Resume(ResumeError::Changed(_))) =>
+            {
+                "with \"modern\" the server is sent server/discover and never initialize; if it speaks \
+                 a revision up to 2025-11-25, remove the key or set it to \"legacy\""
+            }
+            (EraChoice::Legacy, _) if self.refusal().is_some() => {
+                "with \"legacy\" the server is sent initialize and never server/discover; if it \
+                 speaks revision 2026-07-28 alone, remove the key or set it to \"modern\""
+            }
+            _ => return None,
+        };
+        Some(("era", hint))
+    }
+
     /// Whether the child's own log may say why.
     pub(super) fn is_the_childs(&self) -> bool {
         match self {
@@ -212,6 +243,11 @@ impl SpawnFailure {
             _ => false,
         }
     }
+}
+
+/// The code of a JSON-RPC error, raw.
+pub(crate) fn error_code(error: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<serde_json::Value>(error).ok()?["code"].as_i64()
 }
 
 /// What an operator can do about a child that did not even start: the key in the server's table, and the
@@ -261,5 +297,34 @@ impl From<SnapshotError> for SpawnFailure {
             SnapshotError::Newer { .. } => Self::NewerSnapshot(error),
             SnapshotError::Garbage(_) => Self::Snapshot(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_put_down_to_the_era_only_where_the_operator_has_set_it() {
+        let refused = || InitializeError::Refused("{}".into());
+        let key = |failure: &SpawnFailure, era| failure.era_hint(era).map(|(key, _)| key);
+        let initialize = SpawnFailure::Initialize(refused());
+        assert_eq!(key(&initialize, EraChoice::Auto), None);
+        assert_eq!(key(&initialize, EraChoice::Legacy), Some("era"));
+        let lost = SpawnFailure::Initialize(InitializeError::Closed(Closed::ChildEnded));
+        assert_eq!(key(&lost, EraChoice::Modern), Some("era"), "some end at what they do not know");
+        assert_eq!(key(&lost, EraChoice::Legacy), None);
+        let memory = SpawnFailure::Resume(ResumeError::Closed(Closed::OutOfMemory));
+        assert_eq!(key(&memory, EraChoice::Modern), None, "its cause is known");
+        let resumed = SpawnFailure::Resume(ResumeError::Refused("{}".into()));
+        assert_eq!(key(&resumed, EraChoice::Legacy), Some("era"));
+
+        let discover = initialize.of_a_server_said_to_be(EraChoice::Modern);
+        assert_eq!(
+            (discover.reason(), key(&discover, EraChoice::Modern)),
+            ("discover", Some("era"))
+        );
+        let own = SpawnFailure::Initialize(refused()).of_a_server_said_to_be(EraChoice::Auto);
+        assert_eq!(own.reason(), "refused", "the client asked for it, and reads the answer");
     }
 }

@@ -22,7 +22,7 @@ use super::{
     handshake_timeout::Times,
     inheritance::InheritedChild,
     ledgers::Ledgers,
-    spawn_failure::SpawnFailure,
+    spawn_failure::{SpawnFailure, error_code},
     startup::{Speech, Startup},
 };
 use crate::{
@@ -206,14 +206,17 @@ async fn bring_up(startup: &Startup, greeting: &Greeting) -> Result<ChildSession
     let person: Whose = Some((owner.issuer().into(), owner.subject().into()));
     let pausing = settings.pausing();
     server.pauses.admit(&person, pausing).map_err(SpawnFailure::Paused)?;
+    let era = settings.server.era;
     let result = try_with_newer_credential(startup, greeting).await;
+    let result = result.map_err(|failure| failure.of_a_server_said_to_be(era));
     match &result {
         Ok(_) => server.pauses.record_success(&person),
         Err(failure) => {
             let whose = failure.pauses(&person);
             let reason = failure.reason();
             let is_apart = settings.server.isolation_level() != IsolationLevel::None;
-            if let Some((key, hint)) = failure.hint(is_apart) {
+            let hints = [failure.hint(is_apart), failure.era_hint(era)];
+            for (key, hint) in hints.into_iter().flatten() {
                 let (key, cause) = (format!("server.{}.{key}", server.name), error_chain(failure));
                 warn!(key, error = %failure, cause, hint, "no child came up");
             }
@@ -311,8 +314,7 @@ async fn greet_session(startup: &Startup, first: &First<'_>) -> Result<ChildSess
 
 /// Whether the error, raw, says that the server speaks other versions of the protocol.
 fn is_unsupported_version(error: &[u8]) -> bool {
-    let error: serde_json::Value = serde_json::from_slice(error).unwrap_or_default();
-    error["code"] == bridge::modern::UNSUPPORTED_VERSION
+    error_code(error) == Some(bridge::modern::UNSUPPORTED_VERSION.into())
 }
 
 /// Starts a child and begins or continues a session with it.

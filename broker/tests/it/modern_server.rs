@@ -5,6 +5,8 @@ use serde_json::json;
 
 use crate::{
     harness::{Harness, until_so, with_timeout},
+    modern,
+    program::Place,
     wire::{call, initialize},
 };
 
@@ -90,6 +92,33 @@ fn a_server_that_refuses_the_handshake_for_another_reason_is_asked_once() {
             let refused = harness.client.post(initialize("0", "2025-11-25")).await;
             assert_eq!(refused.error().1, -32022, "the child's own words");
             assert_eq!(harness.witness.children().len(), children);
+        }
+    });
+}
+
+#[test]
+fn the_log_names_the_era_where_the_operator_has_set_the_wrong_one() {
+    with_timeout(async {
+        let said = |era: &str| format!("era = \"{era}\"\n");
+        for settings in [said("modern"), said("legacy") + "env = { MODERN = \"1\" }\n"] {
+            let place = Place::new();
+            place.configure(&settings);
+            let broker = place.serve(&[]).await;
+            let session = broker.client.post(initialize("0", "2025-11-25")).await;
+            let call = modern::ask(&broker.client, "tools/list", json!({})).await;
+            assert_eq!(call.error(), (502, -32603, json!(1)), "{}", call.text());
+            assert!(call.text().contains("the broker's log"), "{}", call.text());
+            let log = broker.log();
+            assert_eq!(log.matches("\"key\":\"server.main.era\"").count(), 2, "{log}");
+            assert!(log.contains("remove the key"), "{log}");
+            if settings == said("modern") {
+                // What the server refused was a request of the broker's.
+                assert_eq!(session.error(), (502, -32603, json!(0)), "{}", session.text());
+                assert!(session.text().contains("server/discover"), "{}", session.text());
+            } else {
+                assert_eq!(session.error().1, -32022, "the server's own words: {}", session.text());
+                assert!(log.contains("\"code\":-32022"), "{log}");
+            }
         }
     });
 }
