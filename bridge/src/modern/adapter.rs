@@ -11,18 +11,21 @@
 //!         ◄─ result 7 ──────────────  ◄──────────── complete n+1
 //! ```
 
+mod questions;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     fmt,
 };
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use self::questions::Questions;
 use super::{
     SUBSCRIPTION, VERSION,
     discovery::{Facts, is_modern_server},
-    input::{self, UnknownQuestion},
+    input,
     metadata::LOG_LEVELS,
     object::{members, with, without},
     subscription::{Settled, Subscription, Waiting},
@@ -41,8 +44,6 @@ use crate::{
 
 /// Ids made here begin above all that a bridge mints, and stay exact in a double.
 const FIRST_OWN: u64 = 1 << 48;
-/// How often a child may ask in one call.
-const MAX_ROUNDS: u32 = 64;
 /// Log messages from this level on come to a client that has not named one, as from a server of the
 /// legacy era, which chooses for itself.
 const UNASKED_LEVEL: &str = "info";
@@ -84,12 +85,7 @@ struct Underway {
     /// The session's raw id.
     id: String,
     request: Message,
-    rounds: u32,
-    /// What the child wants back, raw.
-    state: Option<String>,
-    /// Questions without an answer.
-    open: usize,
-    answers: BTreeMap<String, String>,
+    questions: Questions,
 }
 
 /// A question that the session has not answered.
@@ -190,10 +186,7 @@ impl Adapter {
                 let underway = Underway {
                     id: id.to_string(),
                     request: message,
-                    rounds: 0,
-                    state: None,
-                    open: 0,
-                    answers: BTreeMap::new(),
+                    questions: Questions::default(),
                 };
                 self.calls.insert(id, underway);
             }
@@ -289,7 +282,7 @@ impl Adapter {
     fn on_cancelled(&mut self, session_id: &str) {
         let found = self.calls.iter().find(|(_, call)| call.id == session_id).map(|(id, _)| *id);
         let Some(id) = found else { return };
-        let is_asking = self.calls.remove(&id).is_some_and(|call| call.open > 0);
+        let is_asking = self.calls.remove(&id).is_some_and(|call| call.questions.are_open());
         if is_asking {
             self.withdraw(id);
         } else {
@@ -328,9 +321,8 @@ impl Adapter {
                 return self.sent.push(Sent::Session(answer));
             }
         };
-        call.answers.insert(key, answer.to_owned());
-        call.open -= 1;
-        if call.open == 0 {
+        call.questions.answer(key, answer);
+        if !call.questions.are_open() {
             self.retry(id);
         }
     }
@@ -363,7 +355,7 @@ impl Adapter {
             return self.settle(settled, error);
         }
         let Some(call) = self.calls.remove(&id) else { return };
-        if call.open > 0 {
+        if call.questions.are_open() {
             // It was asked for more than the child needs after all.
             self.withdraw(id);
         }
@@ -404,34 +396,22 @@ impl Adapter {
 
     /// The child needs to know something of the client's before it answers.
     fn ask(&mut self, id: u64, mut call: Underway, result: &str) {
-        let result = members(result);
-        let raw = |name: &str| result.get(name).map(|raw| raw.get());
-        call.state = raw("requestState").filter(|raw| *raw != "null").map(ToOwned::to_owned);
-        call.rounds += 1;
-        call.answers.clear();
-        let mut questions = Vec::new();
-        let mut fault = (call.rounds > MAX_ROUNDS).then_some("the server never stops asking");
-        for (key, entry) in members(raw("inputRequests").unwrap_or("{}")) {
-            let own = self.mint();
-            match self.question(own, entry.get()) {
-                Ok(question) => questions.push((own, key, question)),
-                Err(UnknownQuestion) => {
-                    fault = Some("the server asks for what this client did not say it can do");
-                }
+        let (capabilities, epoch, next) = (&self.capabilities, &self.epoch, &mut self.next);
+        let asked = call.questions.take(result, |entry| {
+            *next += 1;
+            questions::as_legacy(*next, entry, epoch, capabilities)
+                .map(|question| (*next, question))
+        });
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(words) => {
+                let error = rpc::error(Some(&call.id), rpc::INTERNAL_ERROR, words);
+                return self.sent.push(Sent::Session(error.into()));
             }
-        }
-        if questions.is_empty() && call.state.is_none() {
-            // What is repeated without a difference would only be done again.
-            fault = fault.or(Some("the server asks for input and does not say what it needs"));
-        }
-        if let Some(words) = fault {
-            let error = rpc::error(Some(&call.id), rpc::INTERNAL_ERROR, words);
-            return self.sent.push(Sent::Session(error.into()));
-        }
-        call.open = questions.len();
-        let is_again = questions.is_empty();
+        };
+        let is_again = asked.is_empty();
         self.calls.insert(id, call);
-        for (own, key, Question { message }) in questions {
+        for (key, (own, Question { message })) in asked {
             let is_elicitation = message.method() == "elicitation/create";
             self.questions.insert(own, Asked { call: id, key, is_elicitation });
             let params = message.payload();
@@ -444,37 +424,12 @@ impl Adapter {
         }
     }
 
-    /// The question `entry` as a server of the legacy era asks it.
-    fn question(&self, own: u64, entry: &str) -> Result<Question, UnknownQuestion> {
-        let entry = members(entry);
-        let raw = |name: &str| entry.get(name).map(|raw| raw.get());
-        let method = raw("method").ok_or(UnknownQuestion)?;
-        let mut params = raw("params").unwrap_or("{}").to_owned();
-        let is_url = members(&params).get("mode").is_some_and(|mode| mode.get() == r#""url""#);
-        if is_url {
-            // 2025-11-25 wants it; the modern era has none.
-            let id = self.epoch.id(own);
-            params = with(&params, &[("elicitationId", &id)]);
-        }
-        let line = format!(r#"{{"jsonrpc":"2.0","id":{own},"method":{method},"params":{params}}}"#);
-        let message = Message::from_child(line.into()).map_err(|_| UnknownQuestion)?;
-        let question = Question { message };
-        match input::lacking(&question, &self.capabilities)? {
-            None => Ok(question),
-            Some(_) => Err(UnknownQuestion),
-        }
-    }
-
     /// Repeats a request with what the client said.
     fn retry(&mut self, id: u64) {
         let Some(call) = self.calls.remove(&id) else { return };
-        let answers = call
-            .answers
-            .iter()
-            .map(|(key, answer)| [&Value::from(&**key).to_string(), ":", answer].concat());
-        let answers = format!("{{{}}}", answers.collect::<Vec<_>>().join(","));
+        let answers = call.questions.answers();
         let mut more = vec![("inputResponses", &*answers)];
-        more.extend(call.state.as_deref().map(|state| ("requestState", state)));
+        more.extend(call.questions.state().map(|state| ("requestState", state)));
         let id = self.mint();
         let line = self.dressed(id, &call.request, &more);
         self.sent.push(Sent::Child(line));
