@@ -221,6 +221,33 @@ fn a_call_that_asks_for_nothing_and_gives_no_state_is_not_made_again() {
 }
 
 #[test]
+fn a_child_that_has_a_call_repeated_and_asks_nothing_is_not_called_without_end() {
+    let mut adapter = greeted(&json!({ "elicitation": {} }), &json!({}));
+    let form = json!({ "method": "elicitation/create", "params": {} });
+    let again = json!({ "resultType": "input_required", "requestState": "s" });
+    let mut asks = again.clone();
+    asks["inputRequests"] = json!({ "k": form });
+    adapter.request(2, "tools/call", &json!({}));
+    let mut id = json!(2);
+    // A question between them starts the count anew.
+    for _ in 0..2 {
+        for _ in 0..16 {
+            let retry = one(adapter.child_answers(&id, &again), true);
+            id = retry["id"].clone();
+        }
+        let asked = one(adapter.child_answers(&id, &asks), false);
+        let said = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "action": "accept" } });
+        id = one(adapter.session(&said), true)["id"].clone();
+    }
+    for _ in 0..16 {
+        id = one(adapter.child_answers(&id, &again), true)["id"].clone();
+    }
+    let answer = one(adapter.child_answers(&id, &again), false);
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(2), &json!(rpc::INTERNAL_ERROR)));
+    assert!(adapter.calls.is_empty(), "the child is called no more");
+}
+
+#[test]
 fn what_a_child_asks_is_withdrawn_when_it_answers_all_the_same() {
     let mut adapter = greeted(&json!({ "elicitation": {} }), &json!({}));
     let form = json!({ "method": "elicitation/create", "params": {} });

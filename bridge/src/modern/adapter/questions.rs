@@ -16,11 +16,16 @@ use crate::{
 
 /// How often a child may ask in one call.
 const MAX_ROUNDS: u32 = 64;
+/// How often in a row it may do so without a question: there is no person to wait for, so that each
+/// such round is followed by the next at once.
+const MAX_EMPTY_ROUNDS: u32 = 16;
 
 /// What a child has asked in one call, and what the client has said.
 #[derive(Default)]
 pub(super) struct Questions {
     rounds: u32,
+    /// The last of them, which came without a question.
+    empty_rounds: u32,
     /// What the child wants back, raw.
     state: Option<String>,
     /// Those without an answer.
@@ -54,6 +59,11 @@ impl Questions {
         if questions.is_empty() && self.state.is_none() {
             // What is repeated without a difference would only be done again.
             fault = fault.or(Some("the server asks for input and does not say what it needs"));
+        }
+        self.empty_rounds = if questions.is_empty() { self.empty_rounds + 1 } else { 0 };
+        if self.empty_rounds > MAX_EMPTY_ROUNDS {
+            fault = fault
+                .or(Some("the server has the call repeated again and again, and asks nothing"));
         }
         self.open = questions.len();
         fault.map_or(Ok(questions), Err)
