@@ -14,8 +14,8 @@
 //!   │                                   └── exit status ──┘
 //! ```
 //!
-//! A launcher that was ended, or stopped by a signal, is replaced by the next start. It dies with the spawner's thread. The keeper
-//! dies with it too, the init with the keeper (`PR_SET_PDEATHSIG`), and with
+//! A launcher that was ended, or stopped by a signal, is replaced by the next start. It dies with the
+//! spawner's thread. The keeper dies with it too, the init with the keeper (`PR_SET_PDEATHSIG`), and with
 //! the init the kernel ends every process of the namespace: that is the kill guarantee. The init reaps,
 //! and passes on signals; the keeper exits as the child did.
 //!
