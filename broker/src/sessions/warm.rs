@@ -49,7 +49,7 @@ const MAX_POOLS: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WarmError {
     #[error("no child was started")]
-    Open(#[source] OpenError<SpawnFailure>),
+    Open(#[source] Arc<OpenError<SpawnFailure>>),
     #[error("the access of the client was revoked while its child started")]
     Withdrawn,
     #[error(transparent)]
@@ -125,6 +125,7 @@ pub(crate) struct Pool {
     seats: Mutex<Vec<Seat>>,
     /// One child is started at a time, so that calls that can share one do.
     starting: Turns<()>,
+    failures: Mutex<Failures>,
     freed: Notify,
     /// What its children are, as the last of them that differed from the one before said.
     facts: Mutex<Option<(Bytes, Arc<Facts>)>>,
@@ -132,6 +133,14 @@ pub(crate) struct Pool {
     pub(crate) schemas: ToolSchemas,
     /// Children that are given up are being ended.
     endings: Mutex<JoinSet<()>>,
+}
+
+/// Starts of a pool's children that have failed.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    /// Why the last one did, if the next would fail as well for the same reason.
+    last: Option<Arc<OpenError<SpawnFailure>>>,
 }
 
 #[derive(Debug)]
@@ -232,12 +241,16 @@ impl WarmChildren {
                 Claim::Seat(id) => id,
                 Claim::Wait => continue,
                 Claim::Start => {
+                    let before = pool.failures().count;
                     let turn = pool.starting.lock().await;
                     // Another may have started one meanwhile.
                     match pool.claim(wanted.sharing) {
                         Claim::Seat(id) => id,
                         Claim::Wait => continue,
                         Claim::Start => {
+                            if let Some(failure) = pool.failed_since(before) {
+                                return Err(WarmError::Open(failure));
+                            }
                             let lease = pool.start(wanted).await?;
                             drop(turn);
                             return Ok(Place::new(pool, lease, wanted.sharing));
@@ -279,6 +292,7 @@ impl Pool {
             sessions,
             seats: Mutex::default(),
             starting: Turns::new(()),
+            failures: Mutex::default(),
             freed: Notify::new(),
             facts: Mutex::default(),
             schemas: ToolSchemas::default(),
@@ -335,7 +349,8 @@ impl Pool {
             users: Users::Calls,
             inherited: None,
         };
-        let lease = self.sessions.open(wanted.owner.clone(), ask).await.map_err(WarmError::Open)?;
+        let opened = self.sessions.open(wanted.owner.clone(), ask).await;
+        let lease = opened.map_err(|error| WarmError::Open(self.note_failure(error)))?;
         if !(wanted.is_admitted)() {
             // The sessions of its owner were ended before it was one.
             let (id, server) = (*lease.id(), &wanted.server.name);
@@ -349,6 +364,37 @@ impl Pool {
         };
         self.seats().push(Seat { id: *lease.id(), state });
         Ok(lease)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why no child could be started while a call waited for its turn. An attempt of its own would take as
+    /// long again (a place that does not become free, a handshake without an answer), and calls that wait
+    /// for each other would add these times up.
+    fn failed_since(&self, before: u64) -> Option<Arc<OpenError<SpawnFailure>>> {
+        let failures = self.failures();
+        failures.last.clone().filter(|_| failures.count > before)
+    }
+
+    fn note_failure(&self, error: OpenError<SpawnFailure>) -> Arc<OpenError<SpawnFailure>> {
+        let error = Arc::new(error);
+        let mut failures = self.failures();
+        failures.count += 1;
+        failures.last = match &*error {
+            OpenError::Full { .. } | OpenError::OwnerFull(_) | OpenError::Spawn(_) => {
+                Some(Arc::clone(&error))
+            }
+            // These say something of that attempt alone, or take no time.
+            OpenError::Draining
+            | OpenError::Gone
+            | OpenError::Records(_)
+            | OpenError::Revoked
+            | OpenError::Panicked
+            | OpenError::NoFreeId => None,
+        };
+        error
     }
 
     /// What a child is that has `said` this of itself. One that says something else than the one before may

@@ -9,7 +9,10 @@ mod parked;
 mod refusals;
 mod schemas;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     harness::{Harness, until, until_so, with_timeout},
@@ -221,6 +224,28 @@ fn a_person_whose_calls_all_wait_for_answers_gets_429_and_no_other_person_does()
 }
 
 #[test]
+fn calls_that_find_no_place_do_not_wait_for_one_after_the_other() {
+    with_timeout(async {
+        let settings = ["session.max_per_owner=1", "session.place_wait=1s"];
+        let harness = Harness::start(&settings).await;
+        parked(&harness.client, json!({})).await;
+        let begun = Instant::now();
+        let mut calls = JoinSet::new();
+        for _ in 0..8 {
+            let client = harness.client.clone();
+            calls.spawn(async move {
+                tool(&client, "ask", json!({ "arguments": {} }), &ASKABLE()).await
+            });
+        }
+        for refused in calls.join_all().await {
+            assert_eq!(refused.error(), (429, -32000, json!("call")));
+        }
+        // Eight of these times, if each waited for its own.
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
 fn a_client_that_leaves_cancels_its_call() {
     with_timeout(async {
         let harness = Harness::start(&[]).await;
@@ -291,7 +316,7 @@ fn each_person_has_children_of_their_own() {
     with_timeout(async {
         let settings = [r#"server.main.env={ OWNER = "${user.subject}" }"#];
         let harness = Harness::with_tokens(&["ada", "bob"], &settings).await;
-        let mut asking = tokio::task::JoinSet::new();
+        let mut asking = JoinSet::new();
         for n in 0..40 {
             let name = if n % 2 == 0 { "ada" } else { "bob" };
             let client = harness.of(name);
