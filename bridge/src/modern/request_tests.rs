@@ -88,10 +88,12 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
     let twice = format!(r#"{{"name":"a","name":"b",{META}}}"#);
     let escaped = format!(r#"{{"name":"a","n\u0061me":"b",{META}}}"#);
     let cased = format!(r#"{{"name":"a","Name":"b",{META}}}"#);
+    let coded_name = format!(r#"{{"name":"=?base64?YQ==?=",{META}}}"#);
     let number = format!(r#"{{"name":1,{META}}}"#);
     let two_versions = meta(
         r#""io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#,
     );
+    let coded_same = ("Mcp-Name", "=?base64?YQ==?=");
     let (a, b, one) = (("Mcp-Name", "a"), ("Mcp-Name", "b"), ("Mcp-Name", "1"));
     let cases: &[Case<'_>] = &[
         ("tools/call", &twice, &[version, call, a], INVALID_PARAMS, 400),
@@ -111,6 +113,9 @@ fn a_request_is_refused_by_what_is_wrong_with_it() {
         ("tools/list", &unnamed, &[version, ("Mcp-Method", "Tools/List")], HEADER_MISMATCH, 400),
         ("tools/call", &named, &[version, call], HEADER_MISMATCH, 400),
         ("tools/call", &named, &[version, call, ("Mcp-Name", "uber")], HEADER_MISMATCH, 400),
+        // The very characters of the body, where a header cannot mean them.
+        ("tools/call", &named, &[version, call, ("Mcp-Name", "über")], HEADER_MISMATCH, 400),
+        ("tools/call", &coded_name, &[version, call, coded_same], HEADER_MISMATCH, 400),
         ("ping", &unnamed, &[version, ("Mcp-Method", "ping")], METHOD_NOT_FOUND, 404),
         ("initialize", &unnamed, &[version, ("Mcp-Method", "initialize")], METHOD_NOT_FOUND, 404),
     ];
