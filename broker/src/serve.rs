@@ -258,7 +258,7 @@ impl Connections {
         let discarding = self.discarding.clone();
         let (builder, closing) = (self.builder.clone(), self.closing.subscribe());
         let (peer, patience, discard) = (accepted.peer, self.header_timeout, self.discard);
-        let connection = Arc::new(ClientConnection::from(peer.map(|peer| peer.ip())));
+        let connection = Arc::new(ClientConnection::of(peer.map(|peer| peer.ip())));
         let own = self.service;
         self.tasks.spawn(async move {
             let _places = (place, of_address);

@@ -15,7 +15,7 @@ pub(crate) struct ClientConnection {
 
 impl ClientConnection {
     /// A connection from `peer`.
-    pub(crate) fn from(peer: Option<IpAddr>) -> Self {
+    pub(crate) fn of(peer: Option<IpAddr>) -> Self {
         Self { peer, ..Self::default() }
     }
 }
