@@ -98,7 +98,7 @@ pub(super) struct Cache {
 pub(super) struct InUse {
     caches: Arc<Caches>,
     path: PathBuf,
-    /// Of a child that fills it: nobody else does before it is done, or has ended.
+    /// Of a child that fills it: no other child does before this one is done, or has ended.
     turn: Mutex<Option<OwnedMutexGuard<()>>>,
 }
 
@@ -137,7 +137,7 @@ impl Caches {
             true => None,
             false => self.turn(&path, longest).await,
         };
-        // Whoever had the turn before may have filled it.
+        // The child that had the turn before may have filled it.
         let turn = turn.filter(|_| !is_filled(&path, &command, &self.clock));
         let is_filling = turn.is_some();
         // First, so that it is not removed as soon as it is made.
